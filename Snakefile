@@ -1,0 +1,48 @@
+"""Fieldwork: plates, image stacks and whole slides to tables."""
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+if Path("config/config.yaml").exists():  # with --directory elsewhere, the schema's defaults and --configfile do
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    results=config["results"],
+
+
+include: "rules/demo.smk"
+include: "rules/plates.smk"
+
+
+rule all:
+    """Everything that the sheets name."""
+    default_target: True
+    input:
+        plate_tables(),
+
+
+rule tables:
+    """The tables alone."""
+    input:
+        plate_tables(),
+
+
+onstart:
+    start_run()
+
+
+onsuccess:
+    print(runs.summary(PLATES, config["results"]))
+
+
+onerror:
+    print(runs.summary(PLATES, config["results"]))

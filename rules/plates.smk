@@ -1,0 +1,52 @@
+rule detect_nuclei:
+    """Find the nuclei in every field of one unit: a plate, a well or a field."""
+    input:
+        unit_images,
+    output:
+        nuclei="<results>/plates/{plate}/units/{unit}.parquet",
+        fields="<results>/plates/{plate}/units/{unit}.fields.parquet",
+    log:
+        "<logs>/plates/{plate}/units/{unit}.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/units/{unit}.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: unit_threads
+    resources:
+        mem_mb=unit_memory,
+    params:
+        images=unit_rows,
+        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        detection=DETECTION,
+        quality=config["quality"],
+        on_bad_image=config["on_bad_image"],
+        made_by=made_by("detect_nuclei"),
+    script:
+        "../scripts/detect_nuclei.py"
+
+
+rule merge_units:
+    """Join the units of one plate into its tables."""
+    input:
+        unpack(plate_platemap),
+        nuclei=unit_tables("<results>/plates/{plate}/units/{unit}.parquet"),
+        fields=unit_tables("<results>/plates/{plate}/units/{unit}.fields.parquet"),
+    output:
+        nuclei="<results>/plates/{plate}/nuclei.parquet",
+        fields="<results>/plates/{plate}/fields.csv",
+        wells="<results>/plates/{plate}/wells.csv",
+    log:
+        "<logs>/plates/{plate}/merge_units.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/merge_units.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,  # 1 million nuclei, as tables and as their Parquet file, take about 300 MB
+    params:
+        quality=config["quality"],
+        on_bad_image=config["on_bad_image"],
+        max_failed_fields=config["max_failed_fields"],
+        made_by=made_by("merge_units"),
+    script:
+        "../scripts/merge_units.py"

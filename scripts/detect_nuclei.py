@@ -1,0 +1,62 @@
+"""Find the nuclei in every field of one unit of a plate.
+
+Inputs: the unit's images of the nuclei channel. Outputs: one row per nucleus, one row per field.
+"""
+
+import functools
+import logging
+
+from fieldwork import InputError, fields, parallel, tables
+from fieldwork.journal import job_log
+
+log = logging.getLogger(__name__)
+
+
+def main(
+    *, images, nuclei_table, fields_table, plate, unit, channel, detection, with_quality, on_bad_image, pool, workers
+):
+    images = [fields.FieldImage(*image) for image in images]
+    if pool["mode"] == "fork" and pool["engine"] == "pool":
+        images = [fields.load(image, channel=channel) for image in images]
+        held = sum(plane.image.nbytes for image in images if isinstance(image.planes, list) for plane in image.planes)
+        log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(images), held / 1e6, workers)
+    measured = []
+    for found in parallel.map_frames(
+        functools.partial(fields.measure, channel=channel, detection=detection, with_quality=with_quality),
+        images,
+        workers=workers,
+        progress=f"{plate} {unit}",
+        on_crash=lambda image, signal: fields.failed(image, f"crashed the reader ({signal})"),
+        **pool,
+    ):
+        for field in found:
+            if field.error:
+                log.warning("%s, well %s, site %d failed: %s", field.path, field.well, field.site, field.error)
+                if on_bad_image == "stop":
+                    raise InputError(
+                        f"plate {plate}: {field.path} (well {field.well}, site {field.site}) failed: {field.error}. "
+                        "The run stops at a bad image because of on_bad_image: stop."
+                    )
+        measured += found
+    tables.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
+    tables.write_parquet(tables.fields_of(plate, measured), fields_table)
+    failed = sum(field.error is not None for field in measured)
+    count = sum(len(field.coordinates) for field in measured)
+    log.info("%s %s: %d fields, %d failed, %d nuclei", plate, unit, len(measured), failed, count)
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            images=snakemake.params.images,
+            nuclei_table=snakemake.output.nuclei,
+            fields_table=snakemake.output.fields,
+            plate=snakemake.wildcards.plate,
+            unit=snakemake.wildcards.unit,
+            channel=snakemake.params.channel,
+            detection=snakemake.params.detection,
+            with_quality=snakemake.params.quality,
+            on_bad_image=snakemake.params.on_bad_image,
+            pool=snakemake.config["pool"],
+            workers=snakemake.threads,
+        )

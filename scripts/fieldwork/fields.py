@@ -1,0 +1,115 @@
+"""What is measured in one field of a plate: its nuclei and its image quality."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fieldwork import frames, nuclei, quality
+
+
+class FieldImage(NamedTuple):
+    """One image file of the nuclei channel. `planes` is what `load` read ahead, or why it could not be read."""
+
+    well: str
+    site: int
+    timepoint: int | None
+    z: int | None
+    path: str
+    planes: list | frames.FrameError | None = None
+
+    def __str__(self):
+        return f"{self.path} (well {self.well}, site {self.site})"
+
+
+class Field(NamedTuple):
+    """One measured field, or why it could not be measured (`error`)."""
+
+    well: str
+    site: int
+    timepoint: int | None
+    z: int | None
+    path: str
+    error: str | None = None
+    shape: tuple[int, int] | tuple[None, None] = (None, None)
+    coordinates: np.ndarray = np.empty((0, 2), int)
+    intensities: np.ndarray = np.empty(0)
+    quality: dict[str, float] = {}
+
+
+def load(image, *, channel):
+    """Read an image's planes ahead, for workers that are to share them.
+
+    Parameters
+    ----------
+    image : FieldImage
+    channel : str
+        As for `frames.read`.
+
+    Returns
+    -------
+    FieldImage
+        With its planes, or with the reason why there are none.
+    """
+    try:
+        return image._replace(planes=frames.read(image.path, channel=channel))
+    except frames.FrameError as error:
+        return image._replace(planes=error)
+
+
+def failed(image, reason):
+    """Give the row of an image that could not be measured.
+
+    Parameters
+    ----------
+    image : FieldImage
+    reason : str
+
+    Returns
+    -------
+    list of one Field
+    """
+    return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
+
+
+def measure(image, *, channel, detection, with_quality):
+    """Find the nuclei in one image and measure its quality.
+
+    Parameters
+    ----------
+    image : FieldImage
+    channel : str
+        As for `frames.read`.
+    detection : dict
+        Keyword arguments of `nuclei.find_peaks`.
+    with_quality : bool
+        Measure `quality.COLUMNS` too.
+
+    Returns
+    -------
+    list of Field
+        One for each plane of the file, nearly always one; a bad image is one failed Field.
+    """
+    if image.planes is None:
+        image = load(image, channel=channel)
+    if isinstance(image.planes, frames.FrameError):
+        return failed(image, str(image.planes))
+    if any(None not in (image.timepoint, plane.timepoint) or None not in (image.z, plane.z) for plane in image.planes):
+        return failed(
+            image, f"holds {len(image.planes)} planes; its name says that it is one of them, so 1 is expected"
+        )
+    return [_measure_plane(image, plane, detection, with_quality) for plane in image.planes]
+
+
+def _measure_plane(image, plane, detection, with_quality):
+    coordinates, intensities = nuclei.find_peaks(plane.image, **detection)
+    return Field(
+        well=image.well,
+        site=image.site,
+        timepoint=plane.timepoint if image.timepoint is None else image.timepoint,
+        z=plane.z if image.z is None else image.z,
+        path=image.path,
+        shape=plane.image.shape,
+        coordinates=coordinates,
+        intensities=intensities,
+        quality=quality.measure(plane.image) if with_quality else {},
+    )

@@ -1,0 +1,52 @@
+"""What a job says: its log file, its message when it fails, its end when the run is killed."""
+
+import ctypes
+import logging
+import signal
+import sys
+from contextlib import contextmanager
+
+from fieldwork import InputError, WorkerDied
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def job_log(path):
+    """Write everything that a job logs, and the traceback of what ends it, to its log file.
+
+    Warnings, and the message of an error, also go to stderr: what a user sees is one line, the log has the rest.
+
+    Parameters
+    ----------
+    path : path-like
+        The rule's log file.
+
+    Raises
+    ------
+    SystemExit
+        With status 1, in place of any exception of the block.
+    """
+    _die_with_the_run()
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr.setLevel(logging.WARNING)
+    for handler in (to_file, to_stderr):
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_stderr.addFilter(lambda record: not record.exc_info)
+    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_stderr], force=True)
+    logging.captureWarnings(True)
+    try:
+        yield
+    except Exception as error:
+        expected = isinstance(error, InputError | WorkerDied)
+        print(error if expected else f"{type(error).__name__}: {error} (traceback in {path})", file=sys.stderr)
+        log.critical("%s", error, exc_info=True)
+        sys.exit(1)
+
+
+def _die_with_the_run():
+    """Ask Linux to kill this job when Snakemake dies, even by SIGKILL: no orphan writes into the run after it."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1  # prctl(2)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

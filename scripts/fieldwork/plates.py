@@ -1,0 +1,117 @@
+"""A plate of the sheet: the images of its nuclei channel, and the units that detection jobs take them in."""
+
+import os
+from typing import NamedTuple
+
+from fieldwork import InputError, layouts, sheets
+
+FAN_OUT = {
+    "plate": lambda image: "all",
+    "well": lambda image: image.well,
+    "field": lambda image: f"{image.well}_s{image.site}",
+}
+
+
+class Plate(NamedTuple):
+    """One plate: its scan, its nuclei channel, that channel's images by unit, and the path of its platemap or None."""
+
+    name: str
+    scan: layouts.Scan
+    channel: str
+    units: dict[str, list[layouts.Image]]
+    platemap: str | None
+
+    @property
+    def images(self):
+        """Images of the nuclei channel, in the order of the tables' rows."""
+        return [image for unit in self.units.values() for image in unit]
+
+
+def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
+    """Find the images of one row of the sheet and deal them out to units.
+
+    Parameters
+    ----------
+    row : dict
+        From `sheets.read_sheet`.
+    channel : str
+        The nuclei channel, where the row names none.
+    regexes : dict
+        The configuration's own layouts.
+    fan_out : {'plate', 'well', 'field'}
+        What a unit is.
+    made : set of str
+        Listed images that a rule makes, so that they need not be there yet.
+
+    Returns
+    -------
+    Plate
+
+    Raises
+    ------
+    InputError
+        Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel.
+    """
+    place, name, source = row[None], row["plate"], row["images"]
+    sheets.existing(source, place=place, what=f"plate '{name}' takes its images from")
+    if platemap := row.get("platemap"):
+        sheets.existing(platemap, place=place, what=f"plate '{name}' has the platemap")
+        sheets.read_platemap(platemap)
+    try:
+        if os.path.isdir(source):
+            scan = layouts.scan_folder(source, plate=name, layout=row.get("layout", "auto"), layouts=regexes)
+        else:
+            scan = layouts.read_image_list(source, plate=name)
+        if scan.images:
+            channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel))
+    except InputError as error:
+        raise InputError(f"{place}: plate '{name}': {error}") from None
+    units = {} if scan.images or fan_out != "plate" else {"all": []}  # an empty plate still has its tables
+    for image in scan.images:
+        if image.channel == channel:
+            units.setdefault(FAN_OUT[fan_out](image), []).append(image)
+            if not os.path.isdir(source) and image.path not in made:
+                sheets.existing(image.path, place=source, what=f"well {image.well}, site {image.site} names the image")
+    return Plate(name, scan, channel, units, platemap)
+
+
+def account(plate):
+    """Say what became of every file of a plate: read, of another channel, skipped, or a hole.
+
+    Parameters
+    ----------
+    plate : Plate
+
+    Returns
+    -------
+    headline : str
+        One line for the terminal.
+    details : list of str
+        Lines for the log: notes, then each list of files.
+    """
+    images, scan = plate.images, plate.scan
+    sites = {(image.well, image.site) for image in images}
+    holes = sorted({(image.well, image.site) for image in scan.images} - sites)
+    counts = {
+        f"image(s) of channel {plate.channel} in {len({well for well, _ in sites})} well(s)": len(images),
+        "of other channels": len(scan.images) - len(images),
+        "thumbnail(s)": len(scan.thumbnails),
+        "match(es) no layout": len(scan.unmatched),
+        "duplicate(s)": len(scan.duplicates),
+        "site(s) without that channel": len(holes),
+    }
+    headline = f"plate {plate.name}, layout {scan.layout}: " + ", ".join(
+        f"{count} {what}" for number, (what, count) in enumerate(counts.items()) if count or not number
+    )
+    lists = {
+        "matches no layout, skipped": scan.unmatched,
+        "duplicate, skipped": scan.duplicates,
+        "thumbnail, skipped": scan.thumbnails,
+        f"no image of channel {plate.channel}": [f"well {well}, site {site}" for well, site in holes],
+    }
+    details = [*scan.notes, *(f"{what}: {item}" for what, items in lists.items() for item in items)]
+    if plate.platemap:
+        described, imaged = set(sheets.read_platemap(plate.platemap)), {well for well, _ in sites}
+        details += [f"in the platemap, without images: {well}" for well in sorted(described - imaged)]
+        details += [f"with images, not in the platemap: {well}" for well in sorted(imaged - described)]
+    return headline, details

@@ -1,0 +1,102 @@
+"""A whole run: one at a time in a folder, how its cores are shared out, what it did in the end."""
+
+import csv
+import fcntl
+import math
+import os
+from pathlib import Path
+
+from fieldwork import InputError
+
+JOB_START = 2.0  # s a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
+FIELD_TIME = 0.15  # s of one core for a field of 1024 x 1280 px
+
+
+def hold_folder(path):
+    """Keep a second run out of this working directory for as long as this process lives.
+
+    Snakemake's own lock outlasts a killed run and must then be lifted by hand; the kernel lifts this one.
+
+    Parameters
+    ----------
+    path : path-like
+        The lock file.
+
+    Returns
+    -------
+    file object
+        Keep it: the lock goes with it.
+
+    Raises
+    ------
+    InputError
+        Another run holds the folder.
+    """
+    stream = open(path, "a+")  # noqa: SIM115 - it stays open on purpose
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.seek(0)
+        raise InputError(
+            f"another run (process {stream.read().strip() or 'unknown'}) is at work in {os.getcwd()}; "
+            "wait for it to end, or stop it"
+        ) from None
+    stream.truncate(0)
+    stream.write(f"{os.getpid()}\n")
+    stream.flush()
+    return stream
+
+
+def threads_per_unit(units, *, fields, cores):
+    """Choose the workers of each detection job so that all jobs together end soonest.
+
+    Few units: all cores to each in turn. Many: one core each, as a job's start-up keeps one core busy only.
+
+    Parameters
+    ----------
+    units, fields : int
+        Detection jobs still to do, and the fields in them.
+    cores : int
+
+    Returns
+    -------
+    int
+        From 1 to `cores`.
+    """
+    work = FIELD_TIME * fields / max(units, 1)
+
+    def seconds(threads):
+        return math.ceil(units / (cores // threads)) * (JOB_START + work / threads)
+
+    return min(range(1, cores + 1), key=lambda threads: (seconds(threads), threads))
+
+
+def summary(plates, results):
+    """Say in a few lines what there is now: plates, fields, failed fields, nuclei, where.
+
+    Parameters
+    ----------
+    plates : iterable of str
+        The plates of the sheet.
+    results : path-like
+
+    Returns
+    -------
+    str
+    """
+    fields = failed = nuclei = done = 0
+    plates = list(plates)
+    for plate in plates:
+        try:
+            with open(Path(results) / "plates" / plate / "wells.csv", encoding="utf-8", newline="") as stream:
+                rows = list(csv.DictReader(stream))
+        except FileNotFoundError:
+            continue
+        done += 1
+        fields += sum(int(row["Fields_Total"]) for row in rows)
+        failed += sum(int(row["Fields_Failed"]) for row in rows)
+        nuclei += sum(int(row["Count_Nuclei"] or 0) for row in rows)
+    return (
+        f"Plates: {done} of {len(plates)} done. Fields: {fields:,}, of which {failed:,} failed. Nuclei: {nuclei:,}.\n"
+        f"Tables: {Path(results) / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: logs/plates/."
+    )

@@ -1,0 +1,192 @@
+"""What the user writes: the configuration, the sheets and the platemaps, checked before any job starts."""
+
+import copy
+import csv
+import difflib
+import os
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from fieldwork import InputError, layouts
+
+SCHEMAS = Path(__file__).parents[2] / "config" / "schemas"
+
+
+def check_config(config, *, source):
+    """Check the configuration against its schema and fill in the defaults.
+
+    Parameters
+    ----------
+    config : dict
+        What Snakemake merged from its files and `--config`.
+    source : str
+        Where that came from, for messages.
+
+    Returns
+    -------
+    dict
+        A copy in which every key has a value.
+
+    Raises
+    ------
+    InputError
+        Names the key, what was found and what is expected.
+    """
+    schema = _schema("config")
+    filled = _with_defaults(copy.deepcopy(config), schema)
+    for error in _errors(filled, schema):
+        raise InputError(f"{source}: {_complaint(error)}")
+    return filled
+
+
+def read_sheet(kind, path):
+    """Read a sheet: tab-separated, ids as text, one row for each `kind`.
+
+    Parameters
+    ----------
+    kind : {'plates', 'slides', 'stacks'}
+    path : path-like
+
+    Returns
+    -------
+    list of dict
+        Column -> text, without the empty cells; and under ``None`` where the row stands, for messages.
+
+    Raises
+    ------
+    InputError
+        Names the file, the line and the column.
+    """
+    schema = _schema(kind)
+    columns = schema["properties"]
+    rows, seen = [], {}
+    for line, row in _read_table(path, delimiter="\t"):
+        place = f"{path}, line {line}"
+        for error in _errors(row, schema):
+            raise InputError(f"{place}: {_complaint(error)}")
+        name = row[next(iter(columns))]
+        # Names become folders, and some file systems don't tell upper from lower case.
+        if name.casefold() in seen:
+            raise InputError(f"{place}: {kind[:-1]} '{name}' stands in line {seen[name.casefold()]} already")
+        seen[name.casefold()] = line
+        rows.append({None: place, **row})
+    return rows
+
+
+def read_platemap(path):
+    """Read what stands in the wells of a plate: CSV with a column `well` and any others.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict
+        Well (`B02`) -> {``Metadata_<column>``: text}.
+
+    Raises
+    ------
+    InputError
+        Names the file and the line.
+    """
+    wells = {}
+    for line, row in _read_table(path, delimiter=",", keep_empty=True):
+        if "well" not in row:
+            raise InputError(f"{path}: no column 'well'; found {', '.join(row)}")
+        try:
+            well = layouts.normal_well(row.pop("well"))
+        except ValueError as error:
+            raise InputError(f"{path}, line {line}: {error}") from None
+        if well in wells:
+            raise InputError(f"{path}, line {line}: well {well} stands there twice")
+        wells[well] = {f"Metadata_{name.removeprefix('Metadata_')}": value for name, value in row.items()}
+        if taken := wells[well].keys() & {"Metadata_Plate", "Metadata_Well"}:
+            raise InputError(f"{path}: a column would become {taken.pop()}, which wells.csv has already; rename it")
+    return wells
+
+
+def existing(path, *, place, what):
+    """Check that a file or folder is there.
+
+    Parameters
+    ----------
+    path : str
+        Relative to the working directory, or absolute.
+    place, what : str
+        Where it is named and as what, for the message.
+
+    Raises
+    ------
+    InputError
+        Names the nearest existing name.
+    """
+    if os.path.exists(path):
+        return
+    folder = Path(path).parent
+    near = difflib.get_close_matches(Path(path).name, os.listdir(folder) if folder.is_dir() else [], n=1)
+    nearest = f" Nearest name there: '{folder / near[0]}'." if near else ""
+    raise InputError(
+        f"{place}: {what} '{path}' does not exist.\n"
+        f"  Relative paths are taken from the working directory ({os.getcwd()}).{nearest}"
+    )
+
+
+def _read_table(path, *, delimiter, keep_empty=False):
+    """Give line number and row of each filled line of a delimited text file with a header."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter=delimiter, strict=True)
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    lines = [(number, row) for number, row in lines if any(row)]
+    if not lines:
+        return
+    (_, header), *body = lines
+    if twice := {name for name in header if header.count(name) > 1 or not name}:
+        raise InputError(f"{path}, line 1: column '{twice.pop()}' stands there twice, or has no name")
+    separator = {"\t": "tabs", ",": "commas"}[delimiter]
+    for number, row in body:
+        if len(row) > len(header):
+            raise InputError(
+                f"{path}, line {number}: {len(row)} cells under {len(header)} columns; columns are separated by {separator}"
+            )
+        cells = dict(zip(header, row + [""] * (len(header) - len(row)), strict=True))
+        yield number, {name: cell for name, cell in cells.items() if cell or keep_empty}
+
+
+def _schema(name):
+    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+
+
+def _with_defaults(values, schema):
+    """Fill in what the schema has a default for, in nested objects too."""
+    for key, part in schema.get("properties", {}).items():
+        if "default" in part:
+            values.setdefault(key, copy.deepcopy(part["default"]))
+        if isinstance(values.get(key), dict):
+            _with_defaults(values[key], part)
+    return values
+
+
+def _errors(values, schema):
+    return sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: list(map(str, error.path)))
+
+
+def _complaint(error):
+    """Say in a line what a schema error found, where, and what is expected."""
+    key = ".".join(map(str, error.absolute_path))
+    known = error.schema.get("properties", {})
+    if error.validator == "additionalProperties":
+        unknown = next(name for name in error.instance if name not in known)
+        near = difflib.get_close_matches(str(unknown), known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        return f"unknown key '{'.'.join(filter(None, (key, str(unknown))))}'.{hint} Known: {', '.join(known)}."
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return f"'{missing}' is missing; expected {known[missing]['description']}"
+    expected = error.schema.get("description", error.message)
+    return f"'{key}' is {error.instance!r}; expected {expected}"

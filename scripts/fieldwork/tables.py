@@ -1,0 +1,276 @@
+"""The tables: their columns, how they are put together, how they are written."""
+
+import csv
+import os
+from collections import Counter
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fieldwork import quality
+
+METADATA = [
+    ("Metadata_Plate", pa.string()),
+    ("Metadata_Well", pa.string()),
+    ("Metadata_Site", pa.int64()),
+    ("Metadata_Timepoint", pa.int64()),
+    ("Metadata_ZPlane", pa.int64()),
+]
+OPTIONAL = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out of a plate's tables where no image has one
+
+NUCLEI = pa.schema(
+    [
+        *METADATA,
+        ("ObjectNumber", pa.int64()),
+        ("Nuclei_Location_Center_X", pa.float64()),
+        ("Nuclei_Location_Center_Y", pa.float64()),
+        ("Nuclei_Intensity_Peak", pa.float64()),
+    ]
+)
+QUALITY = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
+FIELDS = pa.schema(
+    [
+        *METADATA,
+        ("FileName_DNA", pa.string()),
+        ("PathName_DNA", pa.string()),
+        ("Image_Width", pa.int64()),
+        ("Image_Height", pa.int64()),
+        ("Image_Count_Nuclei", pa.int64()),
+        ("Image_Status", pa.string()),
+        ("Image_Error", pa.string()),
+        *((column, pa.float64()) for column in QUALITY),
+    ]
+)
+WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
+
+
+@contextmanager
+def whole(path):
+    """Give a sibling of a path to write to, and move it there when the block ends well: all of it or nothing.
+
+    Parameters
+    ----------
+    path : path-like
+        Where the file is to appear.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write; gone when the block raises.
+    """
+    path = Path(path)
+    sibling = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a run that was killed while it wrote
+        leftover.unlink(missing_ok=True)
+    try:
+        yield sibling
+        os.replace(sibling, path)
+    finally:
+        sibling.unlink(missing_ok=True)
+
+
+def write_parquet(table, path):
+    """Write an Arrow table as Parquet, whole or not at all."""
+    with whole(path) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def write_csv(rows, columns, path):
+    """Write rows (dicts; None is an empty cell) as CSV, whole or not at all."""
+    with whole(path) as part, open(part, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def nuclei_of(plate, fields):
+    """Put the nuclei of measured fields into a table.
+
+    Parameters
+    ----------
+    plate : str
+    fields : list of fields.Field
+
+    Returns
+    -------
+    pyarrow.Table
+        Of schema `NUCLEI`: one row for each nucleus, numbered from 1 in each field.
+    """
+    counts = [len(field.coordinates) for field in fields]
+    total = sum(counts)
+
+    def repeated(values, kind):
+        return pa.array(values, kind).take(pa.array(np.repeat(np.arange(len(fields)), counts)))
+
+    coordinates = np.concatenate([np.empty((0, 2)), *(field.coordinates for field in fields)])
+    columns = [
+        pa.repeat(pa.scalar(plate, pa.string()), total),
+        repeated([field.well for field in fields], pa.string()),
+        repeated([field.site for field in fields], pa.int64()),
+        repeated([field.timepoint for field in fields], pa.int64()),
+        repeated([field.z for field in fields], pa.int64()),
+        np.concatenate([np.empty(0, np.int64), *(np.arange(1, count + 1) for count in counts)]),
+        coordinates[:, 1],
+        coordinates[:, 0],
+        np.concatenate([np.empty(0), *(field.intensities for field in fields)]),
+    ]
+    return pa.table(columns, schema=NUCLEI)
+
+
+def fields_of(plate, fields):
+    """Put measured and failed fields into a table.
+
+    Parameters
+    ----------
+    plate : str
+    fields : list of fields.Field
+
+    Returns
+    -------
+    pyarrow.Table
+        Of schema `FIELDS`: one row for each field; quality columns are null where they were not measured.
+    """
+    rows = [
+        {
+            "Metadata_Plate": plate,
+            "Metadata_Well": field.well,
+            "Metadata_Site": field.site,
+            "Metadata_Timepoint": field.timepoint,
+            "Metadata_ZPlane": field.z,
+            "FileName_DNA": os.path.basename(field.path),
+            "PathName_DNA": os.path.dirname(field.path),
+            "Image_Height": field.shape[0],
+            "Image_Width": field.shape[1],
+            "Image_Count_Nuclei": None if field.error else len(field.coordinates),
+            "Image_Status": "failed" if field.error else "ok",
+            "Image_Error": field.error,
+            **{column: field.quality.get(name) for column, name in QUALITY.items()},
+        }
+        for field in fields
+    ]
+    return pa.Table.from_pylist(rows, FIELDS)
+
+
+def fail_odd_shapes(rows):
+    """Fail the fields whose image is not of the shape that most images of the plate have.
+
+    A camera writes one shape: another one is a thumbnail, a montage or a broken export, and its counts are not
+    comparable. Only an absolute majority decides.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of the fields table; several rows with one file are its planes.
+
+    Returns
+    -------
+    list of dict
+        The rows; each odd file is one failed row.
+    """
+
+    def place(row):
+        return row["PathName_DNA"], row["FileName_DNA"]
+
+    planes = Counter(map(place, rows))
+    shapes = {
+        place(row): (planes[place(row)], row["Image_Height"], row["Image_Width"])
+        for row in rows
+        if row["Image_Status"] == "ok"
+    }
+    if not shapes:
+        return rows
+    usual, votes = Counter(shapes.values()).most_common(1)[0]
+    if votes * 2 <= len(shapes):
+        return rows
+    kept, odd_files = [], set()
+    for row in rows:
+        shape = shapes.get(place(row), usual)
+        if shape == usual:
+            kept.append(row)
+        elif place(row) not in odd_files:
+            odd_files.add(place(row))
+            kept.append(
+                {
+                    **row,
+                    **(dict.fromkeys(OPTIONAL) if planes[place(row)] > 1 else {}),
+                    **dict.fromkeys(QUALITY),
+                    "Image_Count_Nuclei": None,
+                    "Image_Status": "failed",
+                    "Image_Error": f"wrong shape: found {_spoken(shape)}, the plate's images are {_spoken(usual)}",
+                }
+            )
+    return kept
+
+
+def _spoken(shape):
+    planes, height, width = shape
+    return f"{height} x {width} px" if planes == 1 else f"{planes} planes of {height} x {width} px"
+
+
+def merge_units(nuclei_paths, fields_paths):
+    """Join what the detection jobs of one plate wrote.
+
+    Parameters
+    ----------
+    nuclei_paths, fields_paths : list of path-like
+        The units' tables, in the order of the units.
+
+    Returns
+    -------
+    nuclei : pyarrow.Table
+        Nuclei of the good fields.
+    fields : list of dict
+        Rows of all fields, failed ones too.
+    absent : list of str
+        Those of the `OPTIONAL` columns that no field has; `nuclei` is without them.
+    """
+    nuclei = pa.concat_tables([NUCLEI.empty_table(), *map(pq.read_table, nuclei_paths)])
+    fields = pa.concat_tables([FIELDS.empty_table(), *map(pq.read_table, fields_paths)]).to_pylist()
+    kept = fail_odd_shapes(fields)
+    if kept != fields:
+        names = [name for name, _ in METADATA]
+        good = {tuple(row[name] for name in names) for row in kept if row["Image_Status"] == "ok"}
+        keys = zip(*(nuclei[name].to_pylist() for name in names), strict=True)
+        nuclei = nuclei.filter(pa.array([key in good for key in keys], pa.bool_()))
+    absent = [name for name in OPTIONAL if all(row[name] is None for row in kept)]
+    return nuclei.drop_columns(absent).combine_chunks(), kept, absent
+
+
+def wells_of(fields, platemap):
+    """Sum the fields up by well.
+
+    Parameters
+    ----------
+    fields : list of dict
+        Rows of the fields table, sorted by well.
+    platemap : dict
+        Well -> {column: value}, joined to the wells that have images.
+
+    Returns
+    -------
+    rows : list of dict
+        One for each well. Counts are None where every field of the well failed: unknown is not zero.
+    columns : list of str
+    """
+    described = list(next(iter(platemap.values()), {}))
+    rows = []
+    for (plate, well), group in groupby(fields, key=itemgetter("Metadata_Plate", "Metadata_Well")):
+        group = list(group)
+        counts = [row["Image_Count_Nuclei"] for row in group if row["Image_Status"] == "ok"]
+        rows.append(
+            {
+                "Metadata_Plate": plate,
+                "Metadata_Well": well,
+                **platemap.get(well, {}),
+                "Fields_Total": len(group),
+                "Fields_Failed": len(group) - len(counts),
+                "Count_Nuclei": sum(counts) if counts else None,
+                "Mean_Count_Nuclei": sum(counts) / len(counts) if counts else None,
+            }
+        )
+    return rows, ["Metadata_Plate", "Metadata_Well", *described, *WELLS]

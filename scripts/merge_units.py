@@ -1,0 +1,55 @@
+"""Join what the detection jobs of one plate wrote into the plate's tables.
+
+Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuclei.parquet, fields.csv, wells.csv.
+"""
+
+import logging
+
+from fieldwork import InputError, sheets, tables
+from fieldwork.journal import job_log
+
+log = logging.getLogger(__name__)
+
+
+def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed_fields):
+    nuclei, fields, absent = tables.merge_units(units.nuclei, units.fields)
+    check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
+    left_out = absent if with_quality else [*absent, *tables.QUALITY]
+    wells, wells_columns = tables.wells_of(fields, sheets.read_platemap(platemap) if platemap else {})
+    tables.write_parquet(nuclei, made.nuclei)
+    tables.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], made.fields)
+    tables.write_csv(wells, wells_columns, made.wells)
+    log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), len(nuclei))
+
+
+def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
+    """Refuse a plate of which too many fields failed: its table would look whole and not be."""
+    failed = [
+        "{PathName_DNA}/{FileName_DNA} (well {Metadata_Well}, site {Metadata_Site}): {Image_Error}".format(**row)
+        for row in fields
+        if row["Image_Status"] == "failed"
+    ]
+    for line in failed:
+        log.info("failed: %s", line)
+    allowed = 0 if on_bad_image == "stop" else max_failed_fields
+    if len(failed) > allowed * len(fields):
+        rule = "on_bad_image: stop" if on_bad_image == "stop" else f"max_failed_fields: {max_failed_fields}"
+        more = f"\n  and {len(failed) - 5} more, all in the log" if len(failed) > 5 else ""
+        raise InputError(
+            f"plate {plate}: {len(failed)} of {len(fields)} fields failed, more than {rule} allows:\n  "
+            + "\n  ".join(failed[:5])
+            + more
+        )
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            plate=snakemake.wildcards.plate,
+            units=snakemake.input,
+            platemap=snakemake.input.get("platemap"),
+            made=snakemake.output,
+            with_quality=snakemake.params.quality,
+            on_bad_image=snakemake.params.on_bad_image,
+            max_failed_fields=snakemake.params.max_failed_fields,
+        )

@@ -1,0 +1,33 @@
+"""Count how many of the demo's planted nuclei were found, and how many that were found had been planted.
+
+Inputs: the planted nuclei, the plate's nuclei. Outputs: a table of one row with counts, precision and recall.
+"""
+
+import pandas as pd
+
+from fieldwork import synthetic, tables
+from fieldwork.journal import job_log
+
+WITHIN = 4  # px from a planted centre: less than a nucleus's sigma of 5
+
+
+def main(*, planted, nuclei, score):
+    fields = ["Metadata_Well", "Metadata_Site"]
+    planted = {key: group[["Row", "Column"]] for key, group in pd.read_csv(planted).groupby(fields)}
+    found = {
+        key: group[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]]
+        for key, group in pd.read_parquet(nuclei).groupby(fields)
+    }
+    matched = sum(synthetic.match(found[key], planted[key], within=WITHIN) for key in found.keys() & planted.keys())
+    counts = {"Planted": sum(map(len, planted.values())), "Found": sum(map(len, found.values())), "Matched": matched}
+    row = {
+        **counts,
+        "Precision": round(matched / counts["Found"], 4),
+        "Recall": round(matched / counts["Planted"], 4),
+    }
+    tables.write_csv([row], list(row), score)
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(planted=snakemake.input.planted, nuclei=snakemake.input.nuclei, score=snakemake.output.score)
