@@ -31,7 +31,7 @@ def main(
     ):
         for field in found:
             if field.error:
-                log.warning("%s, well %s, site %d failed: %s", field.path, field.well, field.site, field.error)
+                log.info("failed: %s (well %s, site %d): %s", field.path, field.well, field.site, field.error)
                 if on_bad_image == "stop":
                     raise InputError(
                         f"plate {plate}: {field.path} (well {field.well}, site {field.site}) failed: {field.error}. "
@@ -40,9 +40,12 @@ def main(
         measured += found
     tables.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
     tables.write_parquet(tables.fields_of(plate, measured), fields_table)
-    failed = sum(field.error is not None for field in measured)
+    failed = [field for field in measured if field.error]
     count = sum(len(field.coordinates) for field in measured)
-    log.info("%s %s: %d fields, %d failed, %d nuclei", plate, unit, len(measured), failed, count)
+    log.info("%s %s: %d fields, %d failed, %d nuclei", plate, unit, len(measured), len(failed), count)
+    if failed:
+        first = failed[0]
+        log.warning("%s %s: %d fields failed, first %s: %s", plate, unit, len(failed), first.path, first.error)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Field(NamedTuple):
     path: str
     error: str | None = None
     shape: tuple[int, int] | tuple[None, None] = (None, None)
+    form: str | None = None  # the file's planes, size and colours: the same for all images of a sound plate
     coordinates: np.ndarray = np.empty((0, 2), int)
     intensities: np.ndarray = np.empty(0)
     quality: dict[str, float] = {}
@@ -97,10 +98,14 @@ def measure(image, *, channel, detection, with_quality):
         return failed(
             image, f"holds {len(image.planes)} planes; its name says that it is one of them, so 1 is expected"
         )
-    return [_measure_plane(image, plane, detection, with_quality) for plane in image.planes]
+    height, width = image.planes[0].image.shape
+    several = f"{len(image.planes)} planes of " if len(image.planes) > 1 else ""
+    colours = f" in {image.planes[0].colours} colours" if image.planes[0].colours > 1 else ""
+    form = f"{several}{height} x {width} px{colours}"
+    return [_measure_plane(image, plane, form, detection, with_quality) for plane in image.planes]
 
 
-def _measure_plane(image, plane, detection, with_quality):
+def _measure_plane(image, plane, form, detection, with_quality):
     coordinates, intensities = nuclei.find_peaks(plane.image, **detection)
     return Field(
         well=image.well,
@@ -109,6 +114,7 @@ def _measure_plane(image, plane, detection, with_quality):
         z=plane.z if image.z is None else image.z,
         path=image.path,
         shape=plane.image.shape,
+        form=form,
         coordinates=coordinates,
         intensities=intensities,
         quality=quality.measure(plane.image) if with_quality else {},

@@ -20,7 +20,7 @@ SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 _GUID = r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
 _WELL = r"(?:[A-Z]|A[A-F])\d\d"  # 1536-well plates end at AF48
 _END = r"(?:\.ome)?\.\w+$"  # the name counts, not the container: images exported as PNG keep their names
-_THUMBNAIL = re.compile(rf"_thumb(?:nail)?(?:{_GUID})?{_END}", re.IGNORECASE)
+_THUMBNAIL = re.compile(rf"(?i)_thumb(?:nail)?(?:{_GUID})?{_END}")
 # MetaXpress has folders for time points and z steps, and folders of dates and numbers above or between them.
 _FOLDERS = r"^(?:(?:TimePoint_(?P<t>\d+)|ZStep_(?P<z>\d+)|[^/]*)/)*"
 _SITE_CHANNEL = r"(?:_s(?P<site>\d+))?(?:_(?P<channel>w\d+))?"
@@ -53,8 +53,8 @@ LAYOUTS = {name: re.compile(pattern) for name, pattern in _PATTERNS.items()}
 _GROUPS = ("well", "site", "channel", "plate", "z", "t")
 
 # CellProfiler's pipelines say OrigDNA and CorrDNA; mtDNA is another stain; brightfield may use DAPI's filter.
-_DNA = re.compile(r"(?<![a-z])(?:orig|corr)?(?:dapi|hoechst|dna|nucle(?:i|us|ar))(?![a-z])", re.IGNORECASE)
-_TRANSMITTED = re.compile(r"bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])", re.IGNORECASE)
+_DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nuclei|nucleus)(?![a-z])")
+_TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
 
 
 class Image(NamedTuple):
@@ -104,14 +104,14 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None):
     Parameters
     ----------
     folder : path
-        Files that end in one of `SUFFIXES` are images. Links to folders are followed; hidden folders are left out.
+        Files that end in one of `SUFFIXES` are images. Links are followed; hidden folders are left out.
     plate : str
         The plate's name in the sheet; it picks the plate's files where a config regex has a group ``plate``.
     layout : str
         A key of `LAYOUTS` or of `layouts`, or ``auto``: the layout that matches most image files.
     layouts : dict of str to str
-        The config's ``layouts``: name -> regex with the named group well, and with site, channel, plate, z and t
-        where the names have them. It is searched in the path below the folder, with ``/`` between folders. On a
+        The config's ``layouts``: name -> regex with the named group well, and with site, channel, plate, z
+        and t where names have them, searched in the path below the folder, with ``/`` between folders. On a
         tie, ``auto`` prefers these to the built-in ones.
 
     Returns
@@ -127,11 +127,7 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None):
     known = _config_layouts(layouts or {}) | LAYOUTS
     if layout != "auto" and layout not in known:
         near = difflib.get_close_matches(layout, known, n=1)
-        hint = (
-            f"Did you mean {near[0]!r}?"
-            if near
-            else "Put a regex of your own under the config key 'layouts'."
-        )
+        hint = f"Did you mean {near[0]!r}?" if near else "Put others under the config key 'layouts'."
         raise InputError(f"layout {layout!r} is unknown. Expected auto, {', '.join(known)}. {hint}")
     candidates = known if layout == "auto" else {layout: known[layout]}
     found, notes = _image_paths(folder, candidates.values())
@@ -140,7 +136,7 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None):
     matches = {name: [regex.search(path) for path in paths] for name, regex in candidates.items()}
     counts = {name: sum(map(bool, these)) for name, these in matches.items()}
     chosen = max(counts, key=counts.get)  # the first of the largest: a tie goes to the earlier layout
-    if layout == "auto":
+    if layout == "auto" and counts[chosen]:
         others = ", ".join(f"{name} {count}" for name, count in counts.items() if count and name != chosen)
         found_by = f"layout auto: {chosen} matches {counts[chosen]} of {len(paths)} image files"
         notes.insert(0, f"{found_by}; others: {others or 'none matches any'}.")
@@ -166,13 +162,14 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None):
             unmatched.append(os.path.join(folder, path))
     if reasons:
         notes.append(f"layout {chosen}: {len(reasons)} files match but are of no use, first {reasons[0]}.")
-    if not entries:
-        examples = ", ".join(map(repr, paths[:3])) or f"{', '.join(SUFFIXES)}; {len(thumbnails)} thumbnails"
+    if paths and not entries:
+        examples = ", ".join(map(repr, paths[:3]))
+        wanted = "a known layout" if layout == "auto" else f"layout {layout}"
         raise InputError(
-            f"{folder!r}: found {len(paths)} image files ({examples}) and none that is named as in "
-            f"{'a known layout' if layout == 'auto' else f'layout {layout}'}. {' '.join(notes)}\n"
-            f"  Known layouts: {', '.join(known)}. For other names, put a regex with the named groups well, site and "
-            "channel under the config key 'layouts', or give an image list (CellProfiler LoadData CSV) instead."
+            f"{folder!r}: found {len(paths)} image files ({examples}), none named as in {wanted}. "
+            f"{' '.join(notes)}\n  Known layouts: {', '.join(known)}. For other names, put a regex with the "
+            "named groups well, site and channel under the config key 'layouts', or give an image list "
+            "(CellProfiler LoadData CSV) instead of the folder."
         )
     images = _of_plate(entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes)
     images, duplicates = _without_duplicates(images)
@@ -217,9 +214,9 @@ def read_image_list(path, *, plate):
                 columns.setdefault(kind, header.index(name))
     if not channels or ("Well" not in columns and not {"Row", "Column"} <= columns.keys()):
         raise InputError(
-            f"{path}, line 1: found the columns {', '.join(map(repr, names))}. Expected FileName_<Channel> with "
-            "PathName_<Channel>, or URL_<Channel>, for every channel, and Metadata_Well, or Metadata_Row with "
-            "Metadata_Column; with tabs between them in .tsv and .txt files, with commas in all others."
+            f"{path}, line 1: found columns {', '.join(map(repr, names))}. Expected FileName_<Channel> "
+            "with PathName_<Channel>, or URL_<Channel>, for each channel; and Metadata_Well, or Metadata_Row "
+            "with Metadata_Column. Tabs stand between them in .tsv and .txt files, commas in all others."
         )
 
     is_folder = functools.cache(os.path.isdir)
@@ -253,26 +250,22 @@ def read_image_list(path, *, plate):
         if "Site" in texts:
             site = read("Site", int, "a whole number")
         for channel in channels:
-            name, parent = row.get(f"FileName_{channel}"), row.get(f"PathName_{channel}")
-            if name is None or (parent is None and f"URL_{channel}" in row):
-                parent, name = os.path.split(_path_of_url(row[f"URL_{channel}"], f"{path}, line {line}"))
+            parent, name = row.get(f"PathName_{channel}", ""), row.get(f"FileName_{channel}")
+            if name is None or (f"URL_{channel}" in row and f"PathName_{channel}" not in row):
+                where = f"{path}, line {line}, column URL_{channel}"
+                parent, name = os.path.split(_path_of_url(row[f"URL_{channel}"], where))
             if not name:
                 empty += 1
                 continue
-            image = os.path.join(parent or "", name)
-            if not is_folder(
-                parent or ""
-            ):  # relative to the working directory if it is there, else to the list
-                image = os.path.join(os.path.dirname(path), image)
+            image = os.path.join(parent, name)
+            beside = os.path.join(os.path.dirname(path), parent)
+            if not is_folder(parent) and is_folder(beside):  # not in the working directory, but beside the list
+                image = os.path.join(beside, name)
             entries.append((of_plate, Image(image, well, site, channel, timepoint, z)))
     if not entries:
-        raise InputError(
-            f"{path}: found no image. Expected a line for each field, with the file of each channel."
-        )
+        raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
     if empty:
-        notes.append(
-            f"{path}: {empty} cells that should name an image are empty; there is no such image then."
-        )
+        notes.append(f"{path}: {empty} cells for an image's name are empty; such images were left out.")
     entries.sort(key=lambda entry: _natural(entry[1].path))
     images = _of_plate(entries, plate, f"{path}, column Metadata_Plate", notes)
     images, duplicates = _without_duplicates(images)
@@ -286,8 +279,8 @@ def nuclei_channel(scan_or_images, requested="auto"):
     ----------
     scan_or_images : Scan or iterable of Image
     requested : str
-        A channel, in any case; or ``auto``: the first that is named like a DNA stain (DAPI, Hoechst, DNA, nuclei;
-        but no brightfield), else the first, in natural order.
+        A channel, in any case; or ``auto``: the first in natural order that is named like a DNA stain (DAPI,
+        Hoechst, DNA, nuclei; but no brightfield), else the first.
 
     Raises
     ------
@@ -332,9 +325,7 @@ def _path_of_url(url, where):
     if not scheme:
         return url
     if scheme[0].lower() != "file:":
-        raise InputError(
-            f"{where}: found the URL {url!r}, expected a file: URL or a path. Download it first."
-        )
+        raise InputError(f"{where}: found {url!r}, expected a file: URL or a path. Download it first.")
     return unquote(re.sub(r"^file:(?://(?:localhost)?(?=/))?", "", url, flags=re.IGNORECASE))
 
 
@@ -381,16 +372,11 @@ def _image_paths(folder, regexes):
             path = below + entry.name
             is_link = entry.is_symlink()
             is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()
-            if (
-                entry.name.startswith(".") or entry.name == "@eaDir"
-            ):  # a Synology's previews, named like the images
+            is_image = entry.name.lower().endswith(SUFFIXES)
+            if entry.name.startswith(".") or entry.name == "@eaDir":  # Synology's previews, named like images
                 others["hidden"] += 1
-            elif entry.name.lower().endswith(SUFFIXES) and not (
-                is_folder and not any(regex.search(path) for regex in regexes)
-            ):
-                paths.append(
-                    path
-                )  # a folder too, if it is named like an image of a plate: it fails as an image
+            elif is_image and not (is_folder and not any(regex.search(path) for regex in regexes)):
+                paths.append(path)  # also a folder that is named like a plate's image: it fails as an image
             elif is_folder and is_link:
                 pending.appendleft(f"{path}/")  # links last: what is reached twice is known by its own path
             elif is_folder:
@@ -448,10 +434,9 @@ def _without_duplicates(images):
     channels = {image.channel: _natural(image.channel) for image in images}
 
     def order(image):
-        frame = [
-            -1 if number is None else number for number in (image.timepoint, image.z)
-        ]  # None comes first
-        return len(image.well), image.well, image.site, frame, channels[image.channel]
+        # B02 < AA01; None < 0
+        time_and_z = [-1 if number is None else number for number in image[4:]]
+        return len(image.well), image.well, image.site, time_and_z, channels[image.channel]
 
     return sorted(first.values(), key=order), duplicates
 
@@ -470,12 +455,8 @@ def _rows(path):
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}. Expected an image list that can be read.") from None
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: found bytes that are not UTF-8 ({error}). Save the list as UTF-8."
-        ) from None
+        raise InputError(f"{path}: found text that is not UTF-8 ({error}). Save it as UTF-8.") from None
     except csv.Error as error:
-        raise InputError(
-            f"{path}, line {lines.line_num}: found no table ({error}). Expected CSV or TSV."
-        ) from None
+        raise InputError(f"{path}, line {lines.line_num}: {error}. Expected CSV or TSV.") from None
     if not found:
         raise InputError(f"{path}: found nothing in it. Expected an image list with a header line.")

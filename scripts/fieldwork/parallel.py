@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import wait
 
 from tqdm import tqdm
@@ -108,10 +109,8 @@ class _Worker:
 
     def give(self, index, task):
         self.index = index
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died while idle; the next look finds out
             self.pipe.send(task)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it died while idle; the next look at its pipe finds out
 
     def stop(self):
         self.pipe.close()
@@ -183,7 +182,7 @@ def _pool(function, frames, context, mode, workers, on_crash):
 
 
 def _after_death(worker, frame, on_crash):
-    """Tell a crash on this frame, which is the frame's result, from a worker killed from outside, which ends the job."""
+    """Tell a crash, which is the frame's result, from a worker killed from outside, which ends the job."""
     worker.process.join()
     code = worker.process.exitcode
     reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"

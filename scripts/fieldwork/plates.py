@@ -52,7 +52,7 @@ def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
     InputError
         Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel.
     """
-    place, name, source = row[None], row["plate"], row["images"]
+    place, name, source = row[None], row["plate"], os.path.normpath(row["images"])
     sheets.existing(source, place=place, what=f"plate '{name}' takes its images from")
     if platemap := row.get("platemap"):
         sheets.existing(platemap, place=place, what=f"plate '{name}' has the platemap")
@@ -69,6 +69,10 @@ def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
     units = {} if scan.images or fan_out != "plate" else {"all": []}  # an empty plate still has its tables
     for image in scan.images:
         if image.channel == channel:
+            if set("{}<>") & set(image.path):
+                raise InputError(
+                    f"{place}: plate '{name}': '{image.path}' has one of {{ }} < >, which Snakemake cannot read; rename it"
+                )
             units.setdefault(FAN_OUT[fan_out](image), []).append(image)
             if not os.path.isdir(source) and image.path not in made:
                 sheets.existing(image.path, place=source, what=f"well {image.well}, site {image.site} names the image")

@@ -27,11 +27,11 @@ def measure(image):
     Returns
     -------
     dict of str to float
-        One figure for each of `COLUMNS`, in that order. ``PowerLogLogSlope``: least-squares slope of log(power)
-        on log(radius) of the power spectrum, lower where blurred; 0 for a constant image and where the short
-        side is under 32 px. ``PercentMaximal``: percentage of pixels that equal the maximum. Intensities are in
-        the image's own unit: CellProfiler's are these divided by the dtype's range (65535 for uint16).
-        ``StdIntensity`` is the population's.
+        One figure for each of `COLUMNS`, in that order. ``PowerLogLogSlope``: least-squares slope of
+        log(power) on log(radius) of the power spectrum, lower where blurred; 0 for a constant image and
+        where the short side is under 32 px. ``PercentMaximal``: percentage of pixels that equal the maximum.
+        Intensities are in the image's own unit: CellProfiler's are these divided by the dtype's range
+        (65535 for uint16). ``StdIntensity`` is the population's.
 
     Raises
     ------
@@ -46,13 +46,9 @@ def measure(image):
     """
     image = np.asarray(image)
     if image.ndim != 2 or image.size == 0:
-        raise ValueError(
-            f"found an image of shape {image.shape}; expected (rows, columns), at least one of each"
-        )
+        raise ValueError(f"found an image of shape {image.shape}; expected (rows, columns), not empty")
     size, lowest, highest = image.size, image.min().item(), image.max().item()
-    if (
-        np.can_cast(image.dtype, np.intp) and highest - lowest < 2**16
-    ):  # a histogram gives all the rest, exactly
+    if np.can_cast(image.dtype, np.intp) and highest - lowest < 2**16:  # a histogram gives the rest, exactly
         counts = np.bincount(image.ravel().astype(np.intp) - lowest)
         steps = np.arange(counts.size)
         total, squares = int(counts @ steps), int(counts @ steps**2)  # below 2**63 up to 2**31 pixels
@@ -71,9 +67,7 @@ def _power_slope(image):
     """Slope of log(power) on log(radius) of a (rows, columns) image that is not constant."""
     from scipy import fft  # 0.1 s to import, so only where it is used
 
-    reach = (
-        min(image.shape) // 8
-    )  # radii 2 .. reach - 1: the borders of the image rule what is beyond (centrosome)
+    reach = min(image.shape) // 8  # radii 2 .. reach - 1: beyond, the image's borders rule (centrosome)
     if reach < 4:  # fewer than two radii
         return 0.0
     # Only the corners of low frequency count: an eighth of the columns goes on, then an eighth of the rows.
@@ -82,11 +76,9 @@ def _power_slope(image):
     # Column -k of a real image's spectrum is column k, conjugate, with row -i in row i's place.
     right, left = spectrum[:, :-1], np.roll(spectrum[::-1, 1:], 1, axis=0)
     ends = np.r_[0 : reach - 1, 1 - reach : 0]
-    corners = np.concatenate((right[ends], left[ends]), axis=1)
-    corners = np.abs(corners).ravel()
-    corners /= corners.max()  # the slope has no unit; the power of 1e200 has no float
-    power = np.bincount(_radii(reach), weights=corners**2, minlength=reach)
-    power = power[2:reach]
+    corners = np.abs(np.concatenate((right[ends], left[ends]), axis=1)).ravel()
+    corners /= corners.max() or 1  # the slope has no unit; the power of 1e200 has no float
+    power = np.bincount(_radii(reach), weights=corners**2)[2:reach]
     valid = power > 0
     if np.count_nonzero(valid) < 2:
         return 0.0

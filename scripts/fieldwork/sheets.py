@@ -3,7 +3,9 @@
 import copy
 import csv
 import difflib
+import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -152,7 +154,7 @@ def _read_table(path, *, delimiter, keep_empty=False):
     for number, row in body:
         if len(row) > len(header):
             raise InputError(
-                f"{path}, line {number}: {len(row)} cells under {len(header)} columns; columns are separated by {separator}"
+                f"{path}, line {number}: found {len(row)} cells under {len(header)} columns; {separator} separate them"
             )
         cells = dict(zip(header, row + [""] * (len(header) - len(row)), strict=True))
         yield number, {name: cell for name, cell in cells.items() if cell or keep_empty}
@@ -169,6 +171,9 @@ def _with_defaults(values, schema):
             values.setdefault(key, copy.deepcopy(part["default"]))
         if isinstance(values.get(key), dict):
             _with_defaults(values[key], part)
+        if part.get("type") in ("boolean", "integer", "number") and isinstance(values[key], str):
+            with suppress(json.JSONDecodeError):  # Snakemake's --config leaves true, false and nested numbers as text
+                values[key] = json.loads(values[key])
     return values
 
 

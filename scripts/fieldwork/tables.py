@@ -46,6 +46,7 @@ FIELDS = pa.schema(
         *((column, pa.float64()) for column in QUALITY),
     ]
 )
+UNIT_FIELDS = FIELDS.append(pa.field("Image_Form", pa.string()))  # what a unit hands on to the plate
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
 
 
@@ -133,7 +134,7 @@ def fields_of(plate, fields):
     Returns
     -------
     pyarrow.Table
-        Of schema `FIELDS`: one row for each field; quality columns are null where they were not measured.
+        Of schema `UNIT_FIELDS`: one row for each field; quality columns are null where they were not measured.
     """
     rows = [
         {
@@ -150,16 +151,17 @@ def fields_of(plate, fields):
             "Image_Status": "failed" if field.error else "ok",
             "Image_Error": field.error,
             **{column: field.quality.get(name) for column, name in QUALITY.items()},
+            "Image_Form": field.form,
         }
         for field in fields
     ]
-    return pa.Table.from_pylist(rows, FIELDS)
+    return pa.Table.from_pylist(rows, UNIT_FIELDS)
 
 
-def fail_odd_shapes(rows):
-    """Fail the fields whose image is not of the shape that most images of the plate have.
+def fail_odd_forms(rows):
+    """Fail the images that are not of the form that most images of the plate have.
 
-    A camera writes one shape: another one is a thumbnail, a montage or a broken export, and its counts are not
+    A camera writes one size: another one is a thumbnail, a montage or a broken export, and its counts are not
     comparable. Only an absolute majority decides.
 
     Parameters
@@ -172,44 +174,32 @@ def fail_odd_shapes(rows):
     list of dict
         The rows; each odd file is one failed row.
     """
-
-    def place(row):
-        return row["PathName_DNA"], row["FileName_DNA"]
-
-    planes = Counter(map(place, rows))
-    shapes = {
-        place(row): (planes[place(row)], row["Image_Height"], row["Image_Width"])
-        for row in rows
-        if row["Image_Status"] == "ok"
-    }
-    if not shapes:
-        return rows
-    usual, votes = Counter(shapes.values()).most_common(1)[0]
-    if votes * 2 <= len(shapes):
+    forms = {_file(row): row["Image_Form"] for row in rows if row["Image_Status"] == "ok"}
+    usual, votes = max(Counter(forms.values()).items(), key=itemgetter(1), default=(None, 0))
+    if votes * 2 <= len(forms):
         return rows
     kept, odd_files = [], set()
     for row in rows:
-        shape = shapes.get(place(row), usual)
-        if shape == usual:
+        form = forms.get(_file(row), usual)
+        if form == usual:
             kept.append(row)
-        elif place(row) not in odd_files:
-            odd_files.add(place(row))
+        elif _file(row) not in odd_files:
+            odd_files.add(_file(row))
             kept.append(
                 {
                     **row,
-                    **(dict.fromkeys(OPTIONAL) if planes[place(row)] > 1 else {}),
+                    **(dict.fromkeys(OPTIONAL) if "planes" in form else {}),
                     **dict.fromkeys(QUALITY),
                     "Image_Count_Nuclei": None,
                     "Image_Status": "failed",
-                    "Image_Error": f"wrong shape: found {_spoken(shape)}, the plate's images are {_spoken(usual)}",
+                    "Image_Error": f"wrong shape: found {form}, the plate's images are {usual}",
                 }
             )
     return kept
 
 
-def _spoken(shape):
-    planes, height, width = shape
-    return f"{height} x {width} px" if planes == 1 else f"{planes} planes of {height} x {width} px"
+def _file(row):
+    return row["PathName_DNA"], row["FileName_DNA"]
 
 
 def merge_units(nuclei_paths, fields_paths):
@@ -230,8 +220,8 @@ def merge_units(nuclei_paths, fields_paths):
         Those of the `OPTIONAL` columns that no field has; `nuclei` is without them.
     """
     nuclei = pa.concat_tables([NUCLEI.empty_table(), *map(pq.read_table, nuclei_paths)])
-    fields = pa.concat_tables([FIELDS.empty_table(), *map(pq.read_table, fields_paths)]).to_pylist()
-    kept = fail_odd_shapes(fields)
+    fields = pa.concat_tables([UNIT_FIELDS.empty_table(), *map(pq.read_table, fields_paths)]).to_pylist()
+    kept = fail_odd_forms(fields)
     if kept != fields:
         names = [name for name, _ in METADATA]
         good = {tuple(row[name] for name in names) for row in kept if row["Image_Status"] == "ok"}

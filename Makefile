@@ -1,0 +1,39 @@
+PYTHON ?= python3
+CORES ?= all
+BIN = .venv/bin
+
+.PHONY: demo test lint lock clean
+
+# Draw the demo plate, find its nuclei, and say how many of the planted ones were found.
+demo: .venv/installed
+	$(BIN)/snakemake --cores $(CORES) --config plates=config/demo/plates.tsv results=results -- all results/demo/score.txt
+	@echo
+	@cat results/demo/score.txt
+
+# Every test, and every check of style.
+test: .venv/installed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+# The exact packages, by hash. --no-deps: the lock is complete, and cuCIM would pull in 2.6 GB of CUDA libraries.
+.venv/installed: envs/requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fieldwork needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/requirements.lock
+	@touch $@
+
+# New versions of everything (needs uv): with CUDA for GPU machines, and without.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \
+		--no-annotate --upgrade envs/requirements.in --output-file envs/gpu.lock
+	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \
+		--no-annotate --constraint envs/gpu.lock envs/requirements.in --output-file envs/requirements.lock \
+		$$(grep -oE '^(cupy|cuda|nvidia)[a-z0-9-]*' envs/gpu.lock | sed 's/^/--no-emit-package /')
+
+clean:
+	rm -rf .venv .snakemake resources results logs benchmarks

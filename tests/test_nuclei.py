@@ -1,0 +1,138 @@
+"""Detection against scikit-image's own functions, and against blobs whose place and height are known."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.feature import peak_local_max
+from skimage.filters import gaussian
+
+from fieldwork.nuclei import detect_nuclei, find_peaks
+
+REPEATS = 3  # fields of each kind and dtype: 7 x 5 x 3 = 105; 15 makes 525
+DTYPES = ["bool", "uint8", "uint16", "int16", "int32", "float32", "float64"]
+
+
+def blobs(rng, *, count, shape=(150, 210)):
+    """Gaussian blobs of height 0.4 to 1.3 at any place, overlapping too, on a noisy ground."""
+    image = np.zeros(shape)
+    image[rng.integers(shape[0], size=count), rng.integers(shape[1], size=count)] = rng.uniform(60, 200, count)
+    return ndimage.gaussian_filter(image, 5) + rng.normal(0.05, 0.01, shape)
+
+
+KINDS = {
+    "sparse": lambda rng: blobs(rng, count=15),
+    "dense": lambda rng: blobs(rng, count=600) / 3,
+    "saturated": lambda rng: np.minimum(blobs(rng, count=60), 0.5),  # nearly every nucleus is flat on top
+    "noise": lambda rng: rng.uniform(0, 1, (150, 210)),
+    "ties": lambda rng: np.tile(blobs(rng, count=3, shape=(50, 42)), (3, 5)),  # each maximum several times
+}
+
+
+def as_dtype(image, dtype):
+    scale = {"bool": 1, "uint8": 255, "uint16": 12000, "int16": 12000, "int32": 200000}.get(dtype, 5000)
+    if dtype == "bool":
+        return image > np.median(image) + image.std()
+    return (image * scale).clip(*((0, 255) if dtype == "uint8" else (None, None))).astype(dtype)
+
+
+def reference(image, *, sigma=4, min_distance=6, threshold_abs=1000):
+    smoothed = gaussian(image, sigma, preserve_range=True)
+    return peak_local_max(smoothed, min_distance=min_distance, threshold_abs=threshold_abs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_peaks_are_scikit_images_in_its_order(kind, dtype):
+    total = 0
+    for repeat in range(REPEATS):
+        rng = np.random.default_rng([list(KINDS).index(kind), DTYPES.index(dtype), repeat])
+        image = as_dtype(KINDS[kind](rng), dtype)
+        sigma, min_distance = (4, 2.5, 1, 6, 0.7)[repeat % 5], (6, 3, 1, 10)[repeat % 4]
+        threshold = float(np.quantile(image.astype(float), rng.uniform(0.1, 0.6)))
+        options = {"sigma": sigma, "min_distance": min_distance, "threshold_abs": threshold}
+        expected = reference(image, **options)
+        total += len(expected)
+        np.testing.assert_array_equal(detect_nuclei(image, **options), expected)
+    assert total >= 10 * REPEATS
+
+
+def test_defaults_are_those_of_the_contract():
+    image = as_dtype(blobs(np.random.default_rng(3), count=60) / 6, "uint16")
+    expected = reference(image, sigma=4, min_distance=6, threshold_abs=1000)
+    assert 20 < len(expected) < len(reference(image, threshold_abs=0))  # so that the threshold matters
+    np.testing.assert_array_equal(detect_nuclei(image), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (5, 7), (13, 13), (14, 13), (15, 15), (30, 12)])
+@pytest.mark.parametrize("constant", [True, False])
+def test_small_and_constant_images_give_scikit_images_answer(shape, constant):
+    image = np.full(shape, 4000, "uint16")
+    if not constant:
+        image[shape[0] // 2, shape[1] // 2] = 60000
+    expected = reference(image)
+    if min(shape) > 1:  # a peak keeps 6 px from every border: only from 13 px on there is room for one
+        assert len(expected) == (not constant and min(shape) >= 13)
+    found = detect_nuclei(image)
+    np.testing.assert_array_equal(found, expected)
+    assert found.shape == (len(expected), 2) and found.dtype.kind == "i"
+
+
+@pytest.mark.parametrize("value", [0, 5000, 65535])
+def test_a_constant_field_has_no_nuclei(value):
+    assert detect_nuclei(np.full((80, 90), value, "uint16")).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda image: image.T,
+        lambda image: image[::-1, ::-1],
+        lambda image: image[::2, 1::2],
+        lambda image: np.asfortranarray(image),
+        lambda image: image.astype(">u2"),
+        lambda image: np.stack([image, image // 2], axis=-1)[..., 0],
+    ],
+    ids=["transposed", "reversed", "strided", "fortran", "big-endian", "of-colours"],
+)
+def test_memory_layout_does_not_matter_and_the_image_is_not_touched(view):
+    image = view(as_dtype(blobs(np.random.default_rng(9), count=200, shape=(240, 300)), "uint16"))
+    before = image.copy()
+    image.setflags(write=False)
+    expected = reference(np.array(image, dtype="uint16", order="C"))
+    assert len(expected) > 10
+    np.testing.assert_array_equal(detect_nuclei(image), expected)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_planted_blobs_are_found_brightest_first_with_their_smoothed_height():
+    planted = {(30, 41): 9000, (60, 20): 15000, (75, 110): 3000}  # (row, column): height, sigma 5
+    rows, columns = np.mgrid[:100, :150]
+    image = sum(h * np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / 50) for (r, c), h in planted.items())
+    coordinates, intensities = find_peaks(image, sigma=4, min_distance=6, threshold_abs=500)
+    assert coordinates.tolist() == [[60, 20], [30, 41], [75, 110]]
+    # a Gaussian of variance 25 smoothed by one of variance 16 keeps 25 / 41 of its height
+    np.testing.assert_allclose(intensities, np.array([15000, 9000, 3000]) * 25 / 41, rtol=2e-3)
+    assert len(detect_nuclei(image, threshold_abs=3000 * 25 / 41 + 50)) == 2
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_intensities_are_the_smoothed_images_at_the_peaks(dtype):
+    image = as_dtype(blobs(np.random.default_rng(5), count=100), dtype)
+    coordinates, intensities = find_peaks(image, sigma=3, min_distance=5, threshold_abs=20)
+    smoothed = ndimage.gaussian_filter(image.astype("float64"), 3, mode="nearest")
+    assert len(coordinates) > 20 and intensities.dtype == np.float64
+    np.testing.assert_allclose(intensities, smoothed[coordinates[:, 0], coordinates[:, 1]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_one_odd_number_is_refused(odd):
+    image = np.ones((50, 50), "float32")
+    image[49, 0] = odd
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        detect_nuclei(image)
+
+
+@pytest.mark.parametrize("shape", [(), (50,), (0, 0), (0, 50), (50, 0), (50, 50, 3), (1, 50, 50)])
+def test_what_is_no_plane_of_pixels_is_refused_by_its_shape(shape):
+    with pytest.raises(ValueError, match="2-D.*found shape " + str(shape).replace("(", r"\(").replace(")", r"\)")):
+        detect_nuclei(np.ones(shape))

@@ -1,0 +1,176 @@
+"""map_frames: the same results in the same order from every engine and mode, and no hang when a worker dies."""
+
+import faulthandler
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+from conftest import REPOSITORY
+
+from fieldwork import WorkerDied, parallel
+
+WAYS = [("serial", "paths"), ("pool", "paths"), ("pool", "fork")]
+
+
+def slow_square(number):
+    time.sleep(0.02 if number % 7 == 0 else 0)  # later frames overtake earlier ones
+    return number**2
+
+
+def whole_array(image):
+    return image * 2
+
+
+def divide(number):
+    return 10 // number
+
+
+def killed_at(number, *, victim, by):
+    if number == victim:
+        faulthandler.disable()  # pytest's, inherited: it would print a stack
+        os.kill(os.getpid(), by)
+    return number
+
+
+def local_result(number):
+    return lambda: number
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_come_in_the_order_of_the_frames(engine, mode, workers):
+    numbers = list(range(100))
+    found = parallel.map_frames(slow_square, numbers, engine=engine, mode=mode, workers=workers, progress=False)
+    assert list(found) == [number**2 for number in numbers]
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_large_arrays_pass_both_ways(engine, mode):
+    images = [np.full((700, 700), number, np.uint16) for number in range(8)]
+    found = list(parallel.map_frames(whole_array, images, engine=engine, mode=mode, workers=2))
+    np.testing.assert_array_equal(found, np.array(images) * 2)
+
+
+def test_workers_work_at_the_same_time_and_in_processes_of_their_own():
+    found = set(
+        parallel.map_frames(lambda number: (time.sleep(0.05), os.getpid())[1], range(20), mode="fork", workers=3)
+    )
+    assert len(found) == 3 and os.getpid() not in found
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_no_frames_give_no_results(engine, mode):
+    assert list(parallel.map_frames(slow_square, [], engine=engine, mode=mode, workers=2)) == []
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_an_exception_of_the_function_arrives_with_the_workers_traceback(engine, mode):
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(parallel.map_frames(divide, [1, 2, 0, 3], engine=engine, mode=mode, workers=2))
+    assert engine == "serial" or "in divide" in caught.value.__notes__[0]
+
+
+def test_a_result_that_cannot_be_sent_is_an_error_that_says_so():
+    with pytest.raises(TypeError, match="cannot be sent"):
+        list(parallel.map_frames(local_result, [1, 2], workers=1))
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_killed_from_outside_ends_the_work_and_names_its_frame(mode, by):
+    function = functools.partial(killed_at, victim=13, by=by)
+    with pytest.raises(WorkerDied, match=f"{by.name} while it worked on 13"):
+        list(
+            parallel.map_frames(function, range(40), mode=mode, workers=2, on_crash=lambda *_: pytest.fail("no crash"))
+        )
+    assert not psutil.Process().children()
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+def test_a_crash_costs_its_own_frame_only(mode):
+    function = functools.partial(killed_at, victim=13, by=signal.SIGSEGV)
+    found = parallel.map_frames(
+        function, range(40), mode=mode, workers=2, on_crash=lambda number, reason: f"{number} {reason}"
+    )
+    assert list(found) == [*range(13), "13 SIGSEGV", *range(14, 40)]
+
+
+def test_a_crash_without_a_handler_ends_the_work():
+    with pytest.raises(WorkerDied, match="SIGSEGV"):
+        list(parallel.map_frames(functools.partial(killed_at, victim=0, by=signal.SIGSEGV), range(4), workers=2))
+
+
+def test_leaving_early_leaves_no_worker_behind():
+    found = parallel.map_frames(slow_square, range(1000), workers=3)
+    assert next(found) == 0
+    assert len(psutil.Process().children()) == 3
+    found.close()
+    assert not psutil.Process().children()
+
+
+def test_workers_die_with_their_parent():
+    program = (
+        "import os, time\nfrom fieldwork import parallel\n"
+        "def work(number):\n    print(os.getpid(), flush=True)\n    time.sleep(0.2)\n"
+        "list(parallel.map_frames(work, range(1000), mode='fork', workers=3))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
+        workers = [psutil.Process(int(parent.stdout.readline())) for _ in range(3)]
+        parent.kill()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+
+
+def test_after_threads_fork_is_refused_and_paths_still_works():
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, name="a-thread")
+    thread.start()
+    try:
+        with pytest.raises(RuntimeError, match="a-thread.*use mode 'paths'"):
+            parallel.map_frames(abs, [1], mode="fork")
+        assert list(parallel.map_frames(abs, [-1, -2, -3], mode="paths", workers=2)) == [1, 2, 3]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_where_fork_does_not_exist_it_is_refused(monkeypatch):
+    monkeypatch.setattr(parallel.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    with pytest.raises(RuntimeError, match="does not have; use mode 'paths'"):
+        parallel.map_frames(abs, [1], mode="fork")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": "dusk"}, "engine is 'dusk'; expected one of serial, pool"),
+        ({"mode": "spoon"}, "mode is 'spoon'; expected one of paths, fork"),
+        ({"workers": 0}, "workers is 0; expected at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_the_call(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        parallel.map_frames(abs, [1], **arguments)
+
+
+def test_progress_is_whole_lines_on_stderr(capfd):
+    assert list(parallel.map_frames(abs, [-1, -2], engine="serial", progress="P1 all")) == [1, 2]
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("P1 all:   0%") and lines[-1].startswith("P1 all: 100%") and "2/2" in lines[-1]
+    assert not any("\r" in line for line in lines)
+
+
+def test_workers_use_one_thread_each():
+    variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    (found,) = parallel.map_frames(lambda _: [os.environ[name] for name in variables], [0], mode="fork")
+    assert found == ["1", "1", "1"]

@@ -1,0 +1,264 @@
+"""The tables: columns, order, what becomes of failed and odd fields, and who can read them."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fieldwork import fields, plates, tables
+
+SHAPE = (100, 120)
+
+
+def field(well, site, count=3, *, timepoint=None, z=None, shape=SHAPE, error=None, name=None, form="{} x {} px"):
+    """A measured field with nuclei at (row, column) = (10 i + site, i), of intensity 5000 - i."""
+    path = name or f"images/{well}_s{site}_t{timepoint}_z{z}.tif"
+    if error:
+        return fields.Field(well, site, timepoint, z, path, error=error)
+    steps = np.arange(count)
+    return fields.Field(
+        *(well, site, timepoint, z, path),
+        shape=shape,
+        form=form.format(*shape),
+        coordinates=np.stack([10 * steps + site, steps], axis=1),
+        intensities=5000.0 - steps,
+        quality={"MeanIntensity": 300.5, "MaxIntensity": 9000},
+    )
+
+
+def merge(folder, measured, *, fan_out="plate"):
+    """Write a plate's units as detection does, and merge them."""
+    units, folder = {}, folder / fan_out
+    folder.mkdir()
+    for each in measured:
+        units.setdefault(plates.FAN_OUT[fan_out](each), []).append(each)
+    for unit, these in units.items():
+        tables.write_parquet(tables.nuclei_of("P1", these), folder / f"{unit}.parquet")
+        tables.write_parquet(tables.fields_of("P1", these), folder / f"{unit}.fields.parquet")
+    return tables.merge_units(
+        [folder / f"{unit}.parquet" for unit in units], [folder / f"{unit}.fields.parquet" for unit in units]
+    )
+
+
+def test_x_is_the_column_y_the_row_and_numbers_begin_anew_in_each_field():
+    found = tables.nuclei_of("007", [field("B02", 1, 2), field("B02", 2, 0), field("C11", 2, 3)]).to_pandas()
+    assert found["Nuclei_Location_Center_X"].tolist() == [0, 1, 0, 1, 2]
+    assert found["Nuclei_Location_Center_Y"].tolist() == [1, 11, 2, 12, 22]
+    assert found["Nuclei_Intensity_Peak"].tolist() == [5000, 4999, 5000, 4999, 4998]
+    assert found["ObjectNumber"].tolist() == [1, 2, 1, 2, 3]
+    assert found["Metadata_Well"].tolist() == ["B02"] * 2 + ["C11"] * 3
+    assert found["Metadata_Site"].tolist() == [1, 1, 2, 2, 2]
+    assert found["Metadata_Plate"].tolist() == ["007"] * 5
+
+
+def test_a_failed_field_has_a_reason_and_no_numbers():
+    good, bad = tables.fields_of("P1", [field("B02", 1), field("B02", 2, error="empty file")]).to_pylist()
+    assert (good["Image_Height"], good["Image_Width"], good["Image_Count_Nuclei"]) == (*SHAPE, 3)
+    assert (good["Image_Status"], good["Image_Error"]) == ("ok", None)
+    assert (good["PathName_DNA"], good["FileName_DNA"]) == ("images", "B02_s1_tNone_zNone.tif")
+    assert (good["ImageQuality_MeanIntensity_DNA"], good["ImageQuality_MaxIntensity_DNA"]) == (300.5, 9000)
+    assert (bad["Image_Status"], bad["Image_Error"], bad["FileName_DNA"]) == (
+        "failed",
+        "empty file",
+        "B02_s2_tNone_zNone.tif",
+    )
+    filled = {name for name, value in bad.items() if value is not None}
+    assert filled == {name for name in bad if name.startswith("Metadata_")} - set(tables.OPTIONAL) | {
+        "FileName_DNA",
+        "PathName_DNA",
+        "Image_Status",
+        "Image_Error",
+    }
+
+
+PLATES = {
+    "good": [field("B02", 1), field("B02", 2, 5)],
+    "no nuclei": [field("B02", 1, 0), field("B02", 2, 0)],
+    "all failed": [field("B02", 1, error="text"), field("B02", 2, error="text")],
+    "one failed": [field("B02", 1, error="text"), field("B02", 2, 1)],
+    "no fields": [],
+    "odd ones failed": [*(field("B02", site) for site in range(4)), field("C02", 1, shape=(5, 5))],
+}
+
+
+@pytest.mark.parametrize("measured", PLATES.values(), ids=PLATES)
+def test_every_plate_has_tables_of_the_same_columns_and_types(tmp_path, measured):
+    nuclei, rows, absent = merge(tmp_path, measured)
+    assert absent == ["Metadata_Timepoint", "Metadata_ZPlane"]
+    tables.write_parquet(nuclei, tmp_path / "nuclei.parquet")
+    assert pq.read_schema(tmp_path / "nuclei.parquet") == pa.schema(
+        [("Metadata_Plate", pa.string()), ("Metadata_Well", pa.string()), ("Metadata_Site", pa.int64())]
+        + [("ObjectNumber", pa.int64())]
+        + [(f"Nuclei_{name}", pa.float64()) for name in ("Location_Center_X", "Location_Center_Y", "Intensity_Peak")]
+    )
+    assert len(rows) == len(measured)
+    assert nuclei.num_rows == sum(row["Image_Count_Nuclei"] or 0 for row in rows)
+    assert tables.nuclei_of("P1", measured).schema == tables.NUCLEI
+    assert tables.fields_of("P1", measured).schema == tables.UNIT_FIELDS
+
+
+def test_70000_nuclei_in_one_field_are_70000_rows_in_order(tmp_path):
+    nuclei, (row,), _ = merge(tmp_path, [field("B02", 4, 70_000)])
+    assert row["Image_Count_Nuclei"] == nuclei.num_rows == 70_000
+    assert nuclei["ObjectNumber"].to_pylist() == list(range(1, 70_001))
+    np.testing.assert_array_equal(nuclei["Nuclei_Location_Center_Y"], 10.0 * np.arange(70_000) + 4)
+
+
+@pytest.mark.parametrize(("timepoint", "z"), [(1, None), (None, 3), (2, 3)])
+def test_time_and_z_are_columns_only_where_the_plate_has_them(tmp_path, timepoint, z):
+    measured = [field("B02", 1, 2, timepoint=timepoint, z=z), field("B02", 2, error="text")]
+    nuclei, rows, absent = merge(tmp_path, measured)
+    there = {"Metadata_Timepoint": timepoint, "Metadata_ZPlane": z}
+    assert absent == [name for name, value in there.items() if value is None]
+    for name, value in there.items():
+        assert (name in nuclei.column_names) == (value is not None)
+        if value is not None:
+            assert nuclei[name].to_pylist() == [value] * 2 and rows[0][name] == value
+            assert nuclei.schema.field(name).type == pa.int64()
+
+
+def test_merging_by_plate_well_or_field_gives_the_same_bytes(tmp_path):
+    sites = itertools.product(["B02", "B11", "C03"], [1, 2, 10])
+    measured = [field(well, site, 4 * site % 7, z=z) for well, site in sites for z in (1, 2)]
+    measured[3] = field("B02", 2, z=2, error="truncated")
+    measured[5] = field("B02", 10, 6, z=2, shape=(50, 60))
+    written = {}
+    for fan_out in plates.FAN_OUT:
+        nuclei, rows, _ = merge(tmp_path, measured, fan_out=fan_out)
+        made = [tmp_path / f"{fan_out}.{name}" for name in ("parquet", "csv", "wells.csv")]
+        tables.write_parquet(nuclei, made[0])
+        tables.write_csv(rows, tables.FIELDS.names, made[1])
+        tables.write_csv(*tables.wells_of(rows, {}), made[2])
+        written[fan_out] = [path.read_bytes() for path in made]
+    assert [row["Image_Status"] for row in rows].count("failed") == 2 and nuclei.num_rows > 40
+    assert written["plate"] == written["well"] == written["field"]
+
+
+ODD = {
+    "two of five": ([SHAPE] * 3 + [(100, 121), (121, 100)], [3, 4]),
+    "a tie": ([SHAPE] * 2 + [(50, 60)] * 2, []),
+    "most common, but only half": ([SHAPE] * 2 + [(50, 60), (60, 50)], []),
+    "just over half": ([(50, 60)] * 2 + [SHAPE] * 3, [0, 1]),
+    "alone": ([SHAPE], []),
+    "failed ones have no vote": ([SHAPE, None, None, None, (50, 60)], []),
+    "failed ones take no vote away": ([SHAPE, SHAPE, None, None, None, (50, 60)], [5]),
+}
+
+
+@pytest.mark.parametrize(("shapes", "odd"), ODD.values(), ids=ODD)
+def test_odd_shapes_fail_by_an_absolute_majority_only(tmp_path, shapes, odd):
+    measured = [
+        field("B02", site, site + 1, shape=shape, error=None if shape else "text") for site, shape in enumerate(shapes)
+    ]
+    nuclei, rows, _ = merge(tmp_path, measured)
+    assert len(rows) == len(shapes)
+    wrong = [row for row in rows if (row["Image_Error"] or "").startswith("wrong shape")]
+    assert [row["Metadata_Site"] for row in wrong] == odd
+    for row in wrong:
+        height, width = shapes[row["Metadata_Site"]]
+        assert f"found {height} x {width} px" in row["Image_Error"] and "are 100 x 120 px" in row["Image_Error"]
+        assert row["Image_Status"] == "failed" and row["Image_Count_Nuclei"] is None
+        assert {row[name] for name in tables.QUALITY} == {None}
+    good = [site for site, shape in enumerate(shapes) if shape and site not in odd]
+    assert nuclei["Metadata_Site"].to_pylist() == [site for site in good for _ in range(site + 1)]
+
+
+@pytest.mark.parametrize(("usual", "odd"), [(1, 3), (3, 1)])
+def test_a_file_of_another_number_of_planes_is_one_failed_row(tmp_path, usual, odd):
+    counts, form = [usual, usual, odd, usual], {1: "{} x {} px", 3: "3 planes of {} x {} px"}
+    measured = [
+        field("B02", site, 2, z=z if planes > 1 else None, name=f"images/s{site}.tif", form=form[planes])
+        for site, planes in enumerate(counts)
+        for z in range(1, planes + 1)
+    ]
+    nuclei, rows, _ = merge(tmp_path, measured)
+    assert len(rows) == 3 * usual + 1 and nuclei.num_rows == 2 * 3 * usual
+    (failed,) = [row for row in rows if row["Image_Status"] == "failed"]
+    assert failed["Metadata_Site"] == 2 and failed["Metadata_ZPlane"] is None
+    assert "3 planes of 100 x 120 px" in failed["Image_Error"] and failed["Image_Count_Nuclei"] is None
+    assert 2 not in nuclei["Metadata_Site"].to_pylist()
+
+
+def test_an_image_in_colours_among_grey_ones_is_odd_though_of_the_same_size(tmp_path):
+    measured = [field("B02", 1), field("B02", 2), field("B02", 3, form="{} x {} px in 3 colours")]
+    nuclei, rows, _ = merge(tmp_path, measured)
+    assert [row["Image_Status"] for row in rows] == ["ok", "ok", "failed"]
+    assert "found 100 x 120 px in 3 colours" in rows[2]["Image_Error"] and nuclei.num_rows == 6
+
+
+def test_wells_count_good_fields_and_where_none_is_good_the_count_is_unknown(tmp_path):
+    measured = [field("B02", 1, 4), field("B02", 2, 7), field("B02", 3, error="text")]
+    measured += [field("B03", 1, error="text"), field("C02", 1, 0)]
+    _, rows, _ = merge(tmp_path, measured)
+    platemap = {"C02": {"Metadata_dose": "1e5"}, "B02": {"Metadata_dose": "007"}, "H12": {"Metadata_dose": "9"}}
+    wells, columns = tables.wells_of(rows, platemap)
+    tables.write_csv(wells, columns, tmp_path / "wells.csv")
+    assert (tmp_path / "wells.csv").read_bytes().decode().split("\n") == [
+        "Metadata_Plate,Metadata_Well,Metadata_dose,Fields_Total,Fields_Failed,Count_Nuclei,Mean_Count_Nuclei",
+        "P1,B02,007,3,1,11,5.5",
+        "P1,B03,,1,1,,",
+        "P1,C02,1e5,1,0,0,0.0",
+        "",
+    ]
+
+
+def test_a_plate_without_fields_has_a_header_for_its_wells():
+    assert tables.wells_of([], {"B02": {"Metadata_dose": "1"}}) == (
+        [],
+        ["Metadata_Plate", "Metadata_Well", "Metadata_dose", *tables.WELLS],
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    (tmp_path / "t.csv").write_text("old")
+    with pytest.raises(error), tables.whole(tmp_path / "t.csv") as part:
+        part.write_text("half")
+        assert (tmp_path / "t.csv").read_text() == "old" and part.parent == tmp_path
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"] and (tmp_path / "t.csv").read_text() == "old"
+
+
+def test_a_row_that_cannot_be_written_leaves_no_file(tmp_path):
+    def rows():
+        yield {"a": 1}
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        tables.write_csv(rows(), ["a"], tmp_path / "t.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_is_cleared_away_and_other_files_are_not(tmp_path):
+    with tables.whole(tmp_path / "t.csv") as part:
+        pattern = part.name
+        part.write_text("1")
+    leftover = pattern.replace(pattern.split(".")[-2], "999999")
+    assert leftover != pattern
+    (tmp_path / leftover).write_text("half")
+    (tmp_path / leftover.replace("t.csv", "other.csv")).write_text("half")
+    (tmp_path / "t.csv.part").write_text("the user's")
+    tables.write_csv([{"a": "x,y"}, {"a": None}], ["a"], tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == 'a\n"x,y"\n""\n'
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "t.csv",
+        "t.csv.part",
+        leftover.replace("t.csv", "other.csv"),
+    }
+
+
+def test_pandas_and_pycytominer_take_the_nuclei_as_they_are(tmp_path):
+    from pycytominer import aggregate
+
+    nuclei, _, _ = merge(tmp_path, [field("B02", 1, 3), field("B02", 2, 4), field("C03", 1, 5)])
+    tables.write_parquet(nuclei, tmp_path / "nuclei.parquet")
+    found = pd.read_parquet(tmp_path / "nuclei.parquet")
+    assert pd.api.types.is_string_dtype(found["Metadata_Plate"]) and found["Metadata_Site"].dtype == "int64"
+    profiles = aggregate(found, strata=["Metadata_Plate", "Metadata_Well"])
+    assert profiles[["Metadata_Plate", "Metadata_Well"]].values.tolist() == [["P1", "B02"], ["P1", "C03"]]
+    assert profiles["Nuclei_Location_Center_X"].tolist() == [1.0, 2.0]  # medians of 0 1 2 0 1 2 3 and of 0 1 2 3 4
+    assert profiles["Nuclei_Location_Center_Y"].tolist() == [12.0, 21.0]  # of 1 11 21 2 12 22 32
+    assert profiles["Nuclei_Intensity_Peak"].tolist() == [4999.0, 4998.0]

@@ -1,0 +1,206 @@
+"""The workflow as a whole: what it plans, what it makes, when it makes it again."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from conftest import GUID, REPOSITORY
+
+WELLS = [f"{row}{column:02}" for row in "BCDEFG" for column in range(2, 12)]
+FAMILIES = ("Week1_150607_{}_s{}_w1", "{}_s{}_w1", "Week7_7__{}_s{}_w1", "Week8_4sites_{}_s{}_w1")
+
+
+def future(path):
+    """Make a file newer than everything so far."""
+    stamp = path.stat().st_mtime + 10
+    os.utime(path, (stamp, stamp))
+
+
+def test_the_default_configuration_plans_the_demo():
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "detect_nuclei" in done.stdout + done.stderr or "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("fan_out", "jobs"), [("plate", 2), ("well", 6), ("field", 12)])
+def test_fan_out_plans_one_job_a_unit(workspace, fan_out, jobs):
+    workspace.plant("P1")
+    workspace.plant("P2")
+    assert workspace.planned("--config", f"fan_out={fan_out}") == {
+        "detect_nuclei": jobs,
+        "merge_units": 2,
+        "all": 1,
+        "total": jobs + 3,
+    }
+
+
+def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace):
+    image = np.full((24, 32), 100, np.uint16)
+    for number in range(55):
+        plate = f"Week{number % 10 + 1}_{22100 + number}"
+        folder = workspace.path / "images" / plate
+        folder.mkdir(parents=True)
+        source = folder / f"{FAMILIES[number % 4].format(WELLS[0], 1)}{GUID}.tif"
+        tifffile.imwrite(source, image)
+        for well in WELLS:
+            for site in range(1, 5):
+                path = folder / f"{FAMILIES[number % 4].format(well, site)}{GUID}.tif"
+                if path != source:
+                    os.link(source, path)
+        workspace.add(plate, f"images/{plate}")
+    assert workspace.planned()["detect_nuclei"] == 55
+    output = workspace.run("--config", "quality=false")
+    assert "Plates: 55 of 55 done. Fields: 13,200, of which 0 failed. Nuclei: 0." in output
+    for folder in (workspace.path / "results" / "plates").iterdir():
+        fields = pd.read_csv(folder / "fields.csv")
+        assert sorted(fields.Metadata_Well.unique()) == WELLS
+        assert fields.groupby("Metadata_Well").Metadata_Site.apply(list).map(lambda sites: sites == [1, 2, 3, 4]).all()
+        assert len(pd.read_csv(folder / "wells.csv")) == 60
+
+
+def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(workspace):
+    files = workspace.plant(wells=("B02", "AA01", "C10"), sites=2)
+    tifffile.imwrite(files[0], np.stack([tifffile.imread(files[1])] * 2))  # a file of two planes: of another shape
+    files[3].write_bytes(b"")
+    runs = [
+        (2, "engine=pool", "mode=paths", "plate"),
+        (1, "engine=serial", "mode=paths", "plate"),
+        (2, "engine=pool", "mode=fork", "well"),
+        (1, "engine=pool", "mode=fork", "plate"),
+        (2, "engine=pool", "mode=paths", "field"),
+    ]
+    made = []
+    for number, (cores, engine, mode, fan_out) in enumerate(runs):
+        pool = "{" + engine.replace("=", ": ") + ", " + mode.replace("=", ": ") + "}"
+        workspace.run(
+            *("--config", f"pool={pool}", f"fan_out={fan_out}", f"results=run{number}", "max_failed_fields=0.5"),
+            cores=cores,
+        )
+        made.append(workspace.tables(f"run{number}"))
+    assert set(made[0]) == {f"plates/P1/{name}" for name in ("nuclei.parquet", "fields.csv", "wells.csv")}
+    assert all(tables == made[0] for tables in made)
+    fields = pd.read_csv(workspace.path / "run0/plates/P1/fields.csv")
+    assert list(fields.Metadata_Well) == ["B02", "B02", "C10", "C10", "AA01", "AA01"]
+    assert list(fields.Image_Status) == ["failed", "ok", "ok", "ok", "ok", "failed"] or (
+        fields.set_index(["Metadata_Well", "Metadata_Site"]).Image_Status.value_counts().to_dict()
+        == {"ok": 4, "failed": 2}
+    )
+
+
+def test_only_what_changed_is_made_again(workspace):
+    files = workspace.plant()
+    arguments = ("--config", "fan_out=well")
+    workspace.run(*arguments)
+    nothing = workspace.planned(*arguments)
+    assert nothing == {}
+    future(files[0])
+    assert workspace.planned(*arguments) == {"detect_nuclei": 1, "merge_units": 1, "all": 1, "total": 3}
+    workspace.run(*arguments)
+    assert workspace.planned(*arguments) == {}
+    assert workspace.planned(*arguments, "nuclei={sigma: 3}")["detect_nuclei"] == 3
+    assert workspace.planned(*arguments, "pool={engine: serial}") == {}
+    files[1].unlink()
+    assert workspace.planned(*arguments)["detect_nuclei"] == 1
+
+
+def test_a_byte_in_the_library_makes_tables_again_and_a_touch_or_a_clone_does_not(workspace):
+    workspace.plant()
+    clone = workspace.path / "clone"
+    ignore = shutil.ignore_patterns(".git", ".venv", "results", "resources", "logs", "benchmarks", ".snakemake")
+    shutil.copytree(REPOSITORY, clone, ignore=ignore)
+
+    def planned():
+        command = [clone / "Snakefile" if str(part).endswith("Snakefile") else part for part in workspace.command("-n")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    workspace.run()
+    assert "Nothing to be done" in planned()
+    for path in clone.rglob("*.py"):
+        future(path)
+    with open(clone / "scripts/fieldwork/synthetic.py", "a") as stream:
+        stream.write("# a comment\n")
+    assert "Nothing to be done" in planned()
+    with open(clone / "scripts/fieldwork/nuclei.py", "a") as stream:
+        stream.write("# a comment\n")
+    assert "detect_nuclei" in planned()
+
+
+def test_a_plate_without_images_or_nuclei_has_tables_with_the_same_columns(workspace):
+    workspace.plant("full")
+    workspace.plant("dark", count=0)
+    (workspace.path / "images/empty").mkdir()
+    workspace.add("empty", "images/empty")
+    workspace.run()
+    results = workspace.path / "results/plates"
+    full, dark, empty = (pd.read_parquet(results / plate / "nuclei.parquet") for plate in ("full", "dark", "empty"))
+    assert len(full) and not len(dark) and not len(empty)
+    assert full.dtypes.to_dict() == dark.dtypes.to_dict() == empty.dtypes.to_dict()
+    headers = {
+        (results / plate / name).read_text().split("\n")[0]
+        for plate in ("full", "dark", "empty")
+        for name in ("fields.csv", "wells.csv")
+    }
+    assert len(headers) == 2
+    assert list(pd.read_csv(workspace.path / "results/plates/dark/wells.csv").Count_Nuclei) == [0, 0, 0]
+
+
+def test_a_platemap_is_joined_to_the_wells(workspace):
+    workspace.plant()
+    (workspace.path / "map.csv").write_text("well,compound\nb2,DMSO\nB3,taxol\nH12,nothing here\n")
+    sheet = workspace.path / "config/plates.tsv"
+    sheet.write_text("plate\timages\tplatemap\nP1\timages/P1\tmap.csv\n")
+    workspace.run()
+    wells = pd.read_csv(workspace.path / "results/plates/P1/wells.csv", keep_default_na=False)
+    assert dict(zip(wells.Metadata_Well, wells.Metadata_compound, strict=True)) == {
+        "B02": "DMSO",
+        "B03": "taxol",
+        "C02": "",
+    }
+    log = (workspace.path / "logs/plates/P1/images.log").read_text()
+    assert "in the platemap, without images: H12" in log and "with images, not in the platemap: C02" in log
+
+
+@pytest.mark.parametrize(
+    ("sheet", "configuration", "message"),
+    [
+        ("plate\timages\nP1\timages/Pl\n", [], "line 2: plate 'P1' takes its images from 'images/Pl'"),
+        ("plate\timages\nP1\timages/P1\nP1\timages/P1\n", [], "line 3: plate 'P1' stands in line 2 already"),
+        ("plate\timages\nP1\timages/P1\n", ["fan_outt=well"], "unknown key 'fan_outt'. Did you mean 'fan_out'?"),
+        ("plate\timages\nP1\timages/P1\n", ["nuclei={sigma: wide}"], "'nuclei.sigma' is 'wide'"),
+        ("plate\timages\tlayout\nP1\timages/P1\tbbbc21\n", [], "bbbc021"),
+        ("plate\timages\tnuclei_channel\nP1\timages/P1\tw7\n", [], "w7"),
+    ],
+)
+def test_bad_input_is_one_message_before_any_job(workspace, sheet, configuration, message):
+    workspace.plant()
+    (workspace.path / "config/plates.tsv").write_text(sheet)
+    output = workspace.run(*(["--config", *configuration] if configuration else []), status=1)
+    assert message in output
+    assert "Select jobs" not in output and not (workspace.path / "results").exists()
+
+
+def test_odd_names_of_plates_and_folders_work(workspace):
+    folder = workspace.path / "my images (ä) [b]"
+    folder.mkdir()
+    for source in workspace.plant("Plate 7 (repeat) #2"):
+        shutil.copy(source, folder / source.name)
+    workspace.add("Zürich+1", folder.name)
+    workspace.run()
+    one, two = (
+        pd.read_parquet(workspace.path / "results/plates" / plate / "nuclei.parquet").drop(columns="Metadata_Plate")
+        for plate in ("Plate 7 (repeat) #2", "Zürich+1")
+    )
+    assert len(one)
+    pd.testing.assert_frame_equal(one, two)
