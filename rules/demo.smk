@@ -25,7 +25,7 @@ rule score_demo:
         planted="resources/demo/planted.csv",
         nuclei="<results>/plates/demo/nuclei.parquet",
     output:
-        score="<results>/demo/score.csv",
+        score="<results>/demo/score.txt",
     log:
         "<logs>/demo/score_demo.log",
     benchmark:

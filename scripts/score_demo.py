@@ -1,6 +1,6 @@
 """Count how many of the demo's planted nuclei were found, and how many that were found had been planted.
 
-Inputs: the planted nuclei, the plate's nuclei. Outputs: a table of one row with counts, precision and recall.
+Inputs: the planted nuclei, the plate's nuclei. Outputs: one line with counts, precision and recall.
 """
 
 import pandas as pd
@@ -19,13 +19,12 @@ def main(*, planted, nuclei, score):
         for key, group in pd.read_parquet(nuclei).groupby(fields)
     }
     matched = sum(synthetic.match(found[key], planted[key], within=WITHIN) for key in found.keys() & planted.keys())
-    counts = {"Planted": sum(map(len, planted.values())), "Found": sum(map(len, found.values())), "Matched": matched}
-    row = {
-        **counts,
-        "Precision": round(matched / counts["Found"], 4),
-        "Recall": round(matched / counts["Planted"], 4),
-    }
-    tables.write_csv([row], list(row), score)
+    count_planted, count_found = sum(map(len, planted.values())), sum(map(len, found.values()))
+    with tables.whole(score) as part:
+        part.write_text(
+            f"Demo plate: {count_planted:,} nuclei planted, {count_found:,} found, {matched:,} of them planted ones: "
+            f"precision {matched / count_found:.1%}, recall {matched / count_planted:.1%}.\n"
+        )
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def noise(shape=(75, 62), dtype="uint16", seed=0):
 def one(path, **options):
     planes = frames.read(path, **options)
     assert len(planes) == 1
-    timepoint, z, image = planes[0]
-    assert (timepoint, z) == (None, None)
+    timepoint, z, image, colours = planes[0]
+    assert (timepoint, z) == (None, None) and colours >= 1
     assert image.ndim == 2
     assert image.flags.c_contiguous
     assert image.dtype.isnative

@@ -96,7 +96,7 @@ def test_every_plate_has_tables_of_the_same_columns_and_types(tmp_path, measured
     )
     assert len(rows) == len(measured)
     assert nuclei.num_rows == sum(row["Image_Count_Nuclei"] or 0 for row in rows)
-    assert tables.nuclei_of("P1", measured).schema == tables.NUCLEI
+    assert tables.nuclei_of("P1", measured).schema == tables.UNIT_NUCLEI
     assert tables.fields_of("P1", measured).schema == tables.UNIT_FIELDS
 
 

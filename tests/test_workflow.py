@@ -15,12 +15,6 @@ WELLS = [f"{row}{column:02}" for row in "BCDEFG" for column in range(2, 12)]
 FAMILIES = ("Week1_150607_{}_s{}_w1", "{}_s{}_w1", "Week7_7__{}_s{}_w1", "Week8_4sites_{}_s{}_w1")
 
 
-def future(path):
-    """Make a file newer than everything so far."""
-    stamp = path.stat().st_mtime + 10
-    os.utime(path, (stamp, stamp))
-
-
 def test_the_default_configuration_plans_the_demo():
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"],
@@ -91,10 +85,7 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
     assert all(tables == made[0] for tables in made)
     fields = pd.read_csv(workspace.path / "run0/plates/P1/fields.csv")
     assert list(fields.Metadata_Well) == ["B02", "B02", "C10", "C10", "AA01", "AA01"]
-    assert list(fields.Image_Status) == ["failed", "ok", "ok", "ok", "ok", "failed"] or (
-        fields.set_index(["Metadata_Well", "Metadata_Site"]).Image_Status.value_counts().to_dict()
-        == {"ok": 4, "failed": 2}
-    )
+    assert list(fields.Image_Status) == ["failed", "ok", "ok", "ok", "ok", "failed"]
 
 
 def test_only_what_changed_is_made_again(workspace):
@@ -103,7 +94,7 @@ def test_only_what_changed_is_made_again(workspace):
     workspace.run(*arguments)
     nothing = workspace.planned(*arguments)
     assert nothing == {}
-    future(files[0])
+    files[0].touch()
     assert workspace.planned(*arguments) == {"detect_nuclei": 1, "merge_units": 1, "all": 1, "total": 3}
     workspace.run(*arguments)
     assert workspace.planned(*arguments) == {}
@@ -128,7 +119,7 @@ def test_a_byte_in_the_library_makes_tables_again_and_a_touch_or_a_clone_does_no
     workspace.run()
     assert "Nothing to be done" in planned()
     for path in clone.rglob("*.py"):
-        future(path)
+        path.touch()
     with open(clone / "scripts/fieldwork/synthetic.py", "a") as stream:
         stream.write("# a comment\n")
     assert "Nothing to be done" in planned()

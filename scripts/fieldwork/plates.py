@@ -66,12 +66,13 @@ def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
             channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel))
     except InputError as error:
         raise InputError(f"{place}: plate '{name}': {error}") from None
-    units = {} if scan.images or fan_out != "plate" else {"all": []}  # an empty plate still has its tables
+    units = {}
     for image in scan.images:
         if image.channel == channel:
             if set("{}<>") & set(image.path):
                 raise InputError(
-                    f"{place}: plate '{name}': '{image.path}' has one of {{ }} < >, which Snakemake cannot read; rename it"
+                    f"{place}: plate '{name}': '{image.path}' has one of {{ }} < > in it, which Snakemake takes for "
+                    "wildcards; rename it"
                 )
             units.setdefault(FAN_OUT[fan_out](image), []).append(image)
             if not os.path.isdir(source) and image.path not in made:
@@ -94,15 +95,17 @@ def account(plate):
         Lines for the log: notes, then each list of files.
     """
     images, scan = plate.images, plate.scan
-    sites = {(image.well, image.site) for image in images}
-    holes = sorted({(image.well, image.site) for image in scan.images} - sites)
+    wells = {image.well for image in images}
+    places = {(image.well, image.site, image.timepoint, image.z) for image in images}
+    others = {(image.well, image.site, image.timepoint, image.z): image.path for image in scan.images}
+    holes = [path for place, path in others.items() if place not in places]
     counts = {
-        f"image(s) of channel {plate.channel} in {len({well for well, _ in sites})} well(s)": len(images),
+        f"image(s) of channel {plate.channel} in {len(wells)} well(s)": len(images),
         "of other channels": len(scan.images) - len(images),
         "thumbnail(s)": len(scan.thumbnails),
         "match(es) no layout": len(scan.unmatched),
         "duplicate(s)": len(scan.duplicates),
-        "site(s) without that channel": len(holes),
+        "frame(s) without that channel": len(holes),
     }
     headline = f"plate {plate.name}, layout {scan.layout}: " + ", ".join(
         f"{count} {what}" for number, (what, count) in enumerate(counts.items()) if count or not number
@@ -111,11 +114,11 @@ def account(plate):
         "matches no layout, skipped": scan.unmatched,
         "duplicate, skipped": scan.duplicates,
         "thumbnail, skipped": scan.thumbnails,
-        f"no image of channel {plate.channel}": [f"well {well}, site {site}" for well, site in holes],
+        f"no image of channel {plate.channel} beside": holes,
     }
     details = [*scan.notes, *(f"{what}: {item}" for what, items in lists.items() for item in items)]
     if plate.platemap:
-        described, imaged = set(sheets.read_platemap(plate.platemap)), {well for well, _ in sites}
-        details += [f"in the platemap, without images: {well}" for well in sorted(described - imaged)]
-        details += [f"with images, not in the platemap: {well}" for well in sorted(imaged - described)]
+        described = set(sheets.read_platemap(plate.platemap))
+        details += [f"in the platemap, without images: {well}" for well in sorted(described - wells)]
+        details += [f"with images, not in the platemap: {well}" for well in sorted(wells - described)]
     return headline, details

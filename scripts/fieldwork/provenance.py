@@ -22,7 +22,7 @@ def digest(script):
         Hexadecimal. Modification times, and modules that the script does not use, don't matter.
     """
     total = hashlib.sha256()
-    for path in sorted(_closure(Path(script))):
+    for path in sorted(_closure(Path(script)), key=lambda path: path.name):
         total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()[:16]
 

@@ -4,12 +4,14 @@ import copy
 import csv
 import difflib
 import json
+import math
 import os
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 
 from fieldwork import InputError, layouts
 
@@ -62,13 +64,19 @@ def read_sheet(kind, path):
         Names the file, the line and the column.
     """
     schema = _schema(kind)
-    columns = schema["properties"]
+    known, required = list(schema["properties"]), schema["required"]
+    header, lines = _read_table(path, delimiter="\t")
+    if header and not set(required) <= set(header) <= set(known):
+        raise InputError(
+            f"{path}, line 1: found the column(s) {', '.join(map(repr, header))}; expected {', '.join(required)} "
+            f"and, optional, {', '.join(name for name in known if name not in required)}, separated by tabs"
+        )
     rows, seen = [], {}
-    for line, row in _read_table(path, delimiter="\t"):
-        place = f"{path}, line {line}"
+    for line, cells in lines:
+        place, row = f"{path}, line {line}", {name: cell for name, cell in cells.items() if cell}
         for error in _errors(row, schema):
             raise InputError(f"{place}: {_complaint(error)}")
-        name = row[next(iter(columns))]
+        name = row[known[0]]
         # Names become folders, and some file systems don't tell upper from lower case.
         if name.casefold() in seen:
             raise InputError(f"{place}: {kind[:-1]} '{name}' stands in line {seen[name.casefold()]} already")
@@ -94,19 +102,22 @@ def read_platemap(path):
     InputError
         Names the file and the line.
     """
+    header, lines = _read_table(path, delimiter=",")
+    columns = {name: f"Metadata_{name.removeprefix('Metadata_')}" for name in header if name != "well"}
+    if "well" not in header:
+        raise InputError(f"{path}, line 1: no column 'well'; found {', '.join(map(repr, header))}")
+    made = ["Metadata_Plate", "Metadata_Well", *columns.values()]
+    if twice := {name for name in made if made.count(name) > 1}:
+        raise InputError(f"{path}, line 1: wells.csv would have two columns {min(twice)}; rename that of the platemap")
     wells = {}
-    for line, row in _read_table(path, delimiter=",", keep_empty=True):
-        if "well" not in row:
-            raise InputError(f"{path}: no column 'well'; found {', '.join(row)}")
+    for line, cells in lines:
         try:
-            well = layouts.normal_well(row.pop("well"))
+            well = layouts.normal_well(cells["well"])
         except ValueError as error:
             raise InputError(f"{path}, line {line}: {error}") from None
         if well in wells:
             raise InputError(f"{path}, line {line}: well {well} stands there twice")
-        wells[well] = {f"Metadata_{name.removeprefix('Metadata_')}": value for name, value in row.items()}
-        if taken := wells[well].keys() & {"Metadata_Plate", "Metadata_Well"}:
-            raise InputError(f"{path}: a column would become {taken.pop()}, which wells.csv has already; rename it")
+        wells[well] = {column: cells[name] for name, column in columns.items()}
     return wells
 
 
@@ -128,7 +139,10 @@ def existing(path, *, place, what):
     if os.path.exists(path):
         return
     folder = Path(path).parent
-    near = difflib.get_close_matches(Path(path).name, os.listdir(folder) if folder.is_dir() else [], n=1)
+    names = []
+    with suppress(OSError):
+        names = os.listdir(folder)
+    near = difflib.get_close_matches(Path(path).name, names, n=1)
     nearest = f" Nearest name there: '{folder / near[0]}'." if near else ""
     raise InputError(
         f"{place}: {what} '{path}' does not exist.\n"
@@ -136,28 +150,28 @@ def existing(path, *, place, what):
     )
 
 
-def _read_table(path, *, delimiter, keep_empty=False):
-    """Give line number and row of each filled line of a delimited text file with a header."""
+def _read_table(path, *, delimiter):
+    """Give the header, and line number and {column: cell} of each filled line, of a delimited text file."""
+    lines = []
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            for row in reader:
+                lines.append((reader.line_num, [cell.strip() for cell in row]))
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: cannot be read: {error}") from None
     lines = [(number, row) for number, row in lines if any(row)]
     if not lines:
-        return
+        return [], []
     (_, header), *body = lines
     if twice := {name for name in header if header.count(name) > 1 or not name}:
-        raise InputError(f"{path}, line 1: column '{twice.pop()}' stands there twice, or has no name")
-    separator = {"\t": "tabs", ",": "commas"}[delimiter]
+        raise InputError(f"{path}, line 1: column {min(twice)!r} stands there twice, or has no name")
     for number, row in body:
         if len(row) > len(header):
-            raise InputError(
-                f"{path}, line {number}: found {len(row)} cells under {len(header)} columns; {separator} separate them"
-            )
-        cells = dict(zip(header, row + [""] * (len(header) - len(row)), strict=True))
-        yield number, {name: cell for name, cell in cells.items() if cell or keep_empty}
+            raise InputError(f"{path}, line {number}: found {len(row)} cells under {len(header)} columns")
+    return header, [(number, dict(zip_longest(header, row, fillvalue=""))) for number, row in body]
 
 
 def _schema(name):
@@ -168,7 +182,7 @@ def _with_defaults(values, schema):
     """Fill in what the schema has a default for, in nested objects too."""
     for key, part in schema.get("properties", {}).items():
         if "default" in part:
-            values.setdefault(key, copy.deepcopy(part["default"]))
+            values.setdefault(key, part["default"])
         if isinstance(values.get(key), dict):
             _with_defaults(values[key], part)
         if part.get("type") in ("boolean", "integer", "number") and isinstance(values[key], str):
@@ -177,8 +191,24 @@ def _with_defaults(values, schema):
     return values
 
 
+def _is_number(_, value):
+    """JSON Schema's number, without the NaN and infinity that YAML can say and no range refuses."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_integer(_, value):
+    """JSON Schema's integer, without 6.0."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer}),
+)
+
+
 def _errors(values, schema):
-    return sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: list(map(str, error.path)))
+    return sorted(_Validator(schema).iter_errors(values), key=lambda error: list(map(str, error.path)))
 
 
 def _complaint(error):

@@ -46,7 +46,9 @@ FIELDS = pa.schema(
         *((column, pa.float64()) for column in QUALITY),
     ]
 )
-UNIT_FIELDS = FIELDS.append(pa.field("Image_Form", pa.string()))  # what a unit hands on to the plate
+# What a unit hands on to its plate: each image's form, and the number of a nucleus's row among the unit's fields.
+UNIT_FIELDS = FIELDS.append(pa.field("Image_Form", pa.string()))
+UNIT_NUCLEI = NUCLEI.append(pa.field("Field", pa.int64()))
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
 
 
@@ -100,13 +102,15 @@ def nuclei_of(plate, fields):
     Returns
     -------
     pyarrow.Table
-        Of schema `NUCLEI`: one row for each nucleus, numbered from 1 in each field.
+        Of schema `UNIT_NUCLEI`: one row for each nucleus, numbered from 1 in each field.
     """
     counts = [len(field.coordinates) for field in fields]
     total = sum(counts)
 
+    number = np.repeat(np.arange(len(fields)), counts)
+
     def repeated(values, kind):
-        return pa.array(values, kind).take(pa.array(np.repeat(np.arange(len(fields)), counts)))
+        return pa.array(values, kind).take(pa.array(number))
 
     coordinates = np.concatenate([np.empty((0, 2)), *(field.coordinates for field in fields)])
     columns = [
@@ -119,8 +123,9 @@ def nuclei_of(plate, fields):
         coordinates[:, 1],
         coordinates[:, 0],
         np.concatenate([np.empty(0), *(field.intensities for field in fields)]),
+        number,
     ]
-    return pa.table(columns, schema=NUCLEI)
+    return pa.table(columns, schema=UNIT_NUCLEI)
 
 
 def fields_of(plate, fields):
@@ -219,16 +224,15 @@ def merge_units(nuclei_paths, fields_paths):
     absent : list of str
         Those of the `OPTIONAL` columns that no field has; `nuclei` is without them.
     """
-    nuclei = pa.concat_tables([NUCLEI.empty_table(), *map(pq.read_table, nuclei_paths)])
-    fields = pa.concat_tables([UNIT_FIELDS.empty_table(), *map(pq.read_table, fields_paths)]).to_pylist()
-    kept = fail_odd_forms(fields)
-    if kept != fields:
-        names = [name for name, _ in METADATA]
-        good = {tuple(row[name] for name in names) for row in kept if row["Image_Status"] == "ok"}
-        keys = zip(*(nuclei[name].to_pylist() for name in names), strict=True)
-        nuclei = nuclei.filter(pa.array([key in good for key in keys], pa.bool_()))
+    nuclei, numbers, fields = [UNIT_NUCLEI.empty_table()], [], []
+    for unit_nuclei, unit_fields in zip(nuclei_paths, fields_paths, strict=True):
+        nuclei.append(pq.read_table(unit_nuclei))
+        numbers.extend(nuclei[-1]["Field"].to_numpy() + len(fields))
+        fields += pq.read_table(unit_fields).to_pylist()
+    kept = fail_odd_forms([{**row, "Field": number} for number, row in enumerate(fields)])
+    good = [row["Field"] for row in kept if row["Image_Status"] == "ok"]
     absent = [name for name in OPTIONAL if all(row[name] is None for row in kept)]
-    return nuclei.drop_columns(absent).combine_chunks(), kept, absent
+    return pa.concat_tables(nuclei).filter(np.isin(numbers, good)).drop_columns([*absent, "Field"]), kept, absent
 
 
 def wells_of(fields, platemap):
