@@ -3,6 +3,7 @@
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +41,11 @@ def wait_for(condition, process, seconds=60):
 
 def workers_of(process):
     """Find the worker processes of a run's detection job."""
-    return [
-        child
-        for job in psutil.Process(process.pid).children(recursive=True)
-        if any("detect_nuclei.py" in part for part in job.cmdline())
-        for child in job.children()
-    ]
+    for job in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it may end while it is looked at
+            if "detect_nuclei.py" in " ".join(job.cmdline()) and (workers := job.children()):
+                return workers
+    return []
 
 
 def test_five_bad_images_of_240_are_five_failed_rows(workspace):

@@ -1,14 +1,16 @@
 """Detection against scikit-image's own functions, and against blobs whose place and height are known."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
-from fieldwork.nuclei import detect_nuclei, find_peaks
+from fieldwork import nuclei
+from fieldwork.nuclei import detect_nuclei, intensities_at
 
-REPEATS = 3  # fields of each kind and dtype: 7 x 5 x 3 = 105; 15 makes 525
+REPEATS = 4  # fields of each kind and dtype: 7 x 7 x 4 = 196; 41 makes 2,009
 DTYPES = ["bool", "uint8", "uint16", "int16", "int32", "float32", "float64"]
 
 
@@ -24,6 +26,10 @@ KINDS = {
     "dense": lambda rng: blobs(rng, count=600) / 3,
     "saturated": lambda rng: np.minimum(blobs(rng, count=60), 0.5),  # nearly every nucleus is flat on top
     "noise": lambda rng: rng.uniform(0, 1, (150, 210)),
+    "alike": lambda rng: ndimage.gaussian_filter(
+        (rng.random((150, 210)) > 0.997) * 150.0, 5
+    ),  # no noise: equal heights
+    "below zero": lambda rng: blobs(rng, count=60) - 0.3,
     "ties": lambda rng: np.tile(blobs(rng, count=3, shape=(50, 42)), (3, 5)),  # each maximum several times
 }
 
@@ -32,7 +38,8 @@ def as_dtype(image, dtype):
     scale = {"bool": 1, "uint8": 255, "uint16": 12000, "int16": 12000, "int32": 200000}.get(dtype, 5000)
     if dtype == "bool":
         return image > np.median(image) + image.std()
-    return (image * scale).clip(*((0, 255) if dtype == "uint8" else (None, None))).astype(dtype)
+    limits = {"uint8": (0, 255), "uint16": (0, 65535)}.get(dtype, (None, None))
+    return (image * scale).clip(*limits).astype(dtype)
 
 
 def reference(image, *, sigma=4, min_distance=6, threshold_abs=1000):
@@ -54,6 +61,65 @@ def test_peaks_are_scikit_images_in_its_order(kind, dtype):
         total += len(expected)
         np.testing.assert_array_equal(detect_nuclei(image, **options), expected)
     assert total >= 10 * REPEATS
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize("kind", ["sparse", "dense", "noise", "alike", "below zero"])
+def test_common_fields_are_done_without_scikit_image(kind, dtype, monkeypatch):
+    image = as_dtype(KINDS[kind](np.random.default_rng(8)), dtype)
+    threshold = float(np.quantile(image.astype(float), 0.3))
+    expected = reference(image, threshold_abs=threshold)
+    monkeypatch.setattr(nuclei, "_by_scikit_image", None)
+    np.testing.assert_array_equal(detect_nuclei(image, threshold_abs=threshold), expected)
+    assert len(expected) > 5
+
+
+@pytest.mark.parametrize("sigma", [0.7, 4, 25])
+@pytest.mark.parametrize("kind", ["sparse", "saturated", "noise", "below zero"])
+def test_opencv_keeps_to_the_error_bound(kind, sigma):
+    image = as_dtype(KINDS[kind](np.random.default_rng(2)), "float32")
+    kernel = nuclei._kernel(sigma)
+    found = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+    exact = ndimage.gaussian_filter(image.astype(float), sigma, mode="nearest")
+    bound = (2 * len(kernel) + 10) * 2.0**-24
+    off = np.abs(found - exact)
+    assert off.max() > 0
+    assert (off <= bound * np.abs(image).max()).all()
+    assert image.min() < 0 or (off <= bound * exact).all()
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1e-30, np.inf, -np.inf, None])
+@pytest.mark.parametrize("dtype", ["uint16", "float32", "float64"])
+def test_odd_thresholds_and_black_grounds(threshold, dtype):
+    image = as_dtype(np.maximum(blobs(np.random.default_rng(4), count=30) - 0.1, 0), dtype)
+    image[:60] = 0
+    np.testing.assert_array_equal(
+        detect_nuclei(image, threshold_abs=threshold), reference(image, threshold_abs=threshold)
+    )
+
+
+@pytest.mark.parametrize("height", [1e-44, 1e-30, 1e-12, 1e12, 1e31, 1e300])
+def test_very_small_and_very_large_numbers(height):
+    image = blobs(np.random.default_rng(6), count=60).clip(0) * height
+    expected = reference(image, threshold_abs=0.1 * height)
+    assert len(expected) > 10
+    np.testing.assert_array_equal(detect_nuclei(image, threshold_abs=0.1 * height), expected)
+
+
+@pytest.mark.parametrize("options", [{"sigma": (4, 2)}, {"sigma": 0}, {"min_distance": 0}, {"sigma": np.float32(3)}])
+def test_other_arguments_that_scikit_image_takes(options):
+    image = as_dtype(blobs(np.random.default_rng(7), count=60), "uint16")
+    np.testing.assert_array_equal(detect_nuclei(image, **options), reference(image, **options))
+
+
+def test_a_threshold_and_a_height_that_only_float64_tells_apart():
+    image = as_dtype(blobs(np.random.default_rng(1), count=60), "uint16")
+    smoothed = gaussian(image, 4, preserve_range=True)
+    for row, column in reference(image):
+        height = smoothed[row, column]
+        for threshold in (np.nextafter(height, 0), height, np.nextafter(height, np.inf)):
+            expected = reference(image, threshold_abs=threshold)
+            np.testing.assert_array_equal(detect_nuclei(image, threshold_abs=threshold), expected)
 
 
 def test_defaults_are_those_of_the_contract():
@@ -108,7 +174,8 @@ def test_planted_blobs_are_found_brightest_first_with_their_smoothed_height():
     planted = {(30, 41): 9000, (60, 20): 15000, (75, 110): 3000}  # (row, column): height, sigma 5
     rows, columns = np.mgrid[:100, :150]
     image = sum(h * np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / 50) for (r, c), h in planted.items())
-    coordinates, intensities = find_peaks(image, sigma=4, min_distance=6, threshold_abs=500)
+    coordinates = detect_nuclei(image, threshold_abs=500)
+    intensities = intensities_at(coordinates, image, sigma=4)
     assert coordinates.tolist() == [[60, 20], [30, 41], [75, 110]]
     # a Gaussian of variance 25 smoothed by one of variance 16 keeps 25 / 41 of its height
     np.testing.assert_allclose(intensities, np.array([15000, 9000, 3000]) * 25 / 41, rtol=2e-3)
@@ -118,10 +185,11 @@ def test_planted_blobs_are_found_brightest_first_with_their_smoothed_height():
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_intensities_are_the_smoothed_images_at_the_peaks(dtype):
     image = as_dtype(blobs(np.random.default_rng(5), count=100), dtype)
-    coordinates, intensities = find_peaks(image, sigma=3, min_distance=5, threshold_abs=20)
+    coordinates = detect_nuclei(image, sigma=3, min_distance=5, threshold_abs=20)
+    intensities = intensities_at(coordinates, image, sigma=3)
     smoothed = ndimage.gaussian_filter(image.astype("float64"), 3, mode="nearest")
     assert len(coordinates) > 20 and intensities.dtype == np.float64
-    np.testing.assert_allclose(intensities, smoothed[coordinates[:, 0], coordinates[:, 1]], rtol=1e-5)
+    np.testing.assert_allclose(intensities, smoothed[coordinates[:, 0], coordinates[:, 1]], rtol=1e-12)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])

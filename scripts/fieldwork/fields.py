@@ -81,7 +81,7 @@ def measure(image, *, channel, detection, with_quality):
     channel : str
         As for `frames.read`.
     detection : dict
-        Keyword arguments of `nuclei.find_peaks`.
+        Keyword arguments of `nuclei.detect_nuclei`.
     with_quality : bool
         Measure `quality.COLUMNS` too.
 
@@ -106,7 +106,7 @@ def measure(image, *, channel, detection, with_quality):
 
 
 def _measure_plane(image, plane, form, detection, with_quality):
-    coordinates, intensities = nuclei.find_peaks(plane.image, **detection)
+    coordinates = nuclei.detect_nuclei(plane.image, **detection)
     return Field(
         well=image.well,
         site=image.site,
@@ -116,6 +116,6 @@ def _measure_plane(image, plane, form, detection, with_quality):
         shape=plane.image.shape,
         form=form,
         coordinates=coordinates,
-        intensities=intensities,
+        intensities=nuclei.intensities_at(coordinates, plane.image, sigma=detection["sigma"]),
         quality=quality.measure(plane.image) if with_quality else {},
     )

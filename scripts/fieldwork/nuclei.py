@@ -1,8 +1,14 @@
-"""Nuclei: bright blobs found as local maxima of the smoothed image."""
+"""Nuclei: bright blobs found as local maxima of the smoothed image, exactly as scikit-image finds them, but faster."""
 
+import cv2
 import numpy as np
-from skimage.feature import peak_local_max
-from skimage.filters import gaussian
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy import ndimage
+
+cv2.setNumThreads(1)  # parallelism is processes
+
+UNIT = 2.0**-24  # unit roundoff of float32
+TRUNCATE = 4.0  # standard deviations, scikit-image's default
 
 
 def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000):
@@ -22,42 +28,153 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000):
     Returns
     -------
     (n, 2) int array
-        Row and column of every peak, brightest first; the array that scikit-image's
-        ``peak_local_max(gaussian(image, sigma, preserve_range=True), ...)`` gives.
+        Row and column of every peak, brightest first: element for element the array that scikit-image's
+        ``peak_local_max(gaussian(image, sigma, preserve_range=True), min_distance=min_distance,
+        threshold_abs=threshold_abs)`` gives.
 
     Raises
     ------
     ValueError
         The image is not 2-D, is empty, or holds NaN or infinity.
-    """
-    return find_peaks(image, sigma=sigma, min_distance=min_distance, threshold_abs=threshold_abs)[0]
 
-
-def find_peaks(image, *, sigma, min_distance, threshold_abs):
-    """Find nuclei and the smoothed intensity at each of them.
-
-    Parameters
-    ----------
-    image, sigma, min_distance, threshold_abs
-        As for `detect_nuclei`.
-
-    Returns
-    -------
-    coordinates : (n, 2) int array
-        As from `detect_nuclei`.
-    intensities : (n,) float64 array
-        Smoothed intensity of each peak, in the image's unit.
-
-    Raises
-    ------
-    ValueError
-        As for `detect_nuclei`.
+    Notes
+    -----
+    OpenCV smooths in float32. A sum of n products, in any order, is off by at most n u / (1 - n u) of the sum of
+    their absolute values, with u = 2**-24 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+    With rounded pixels and weights, two passes of n = 2 r + 1 taps each, and scikit-image's own rounding for float32
+    images, the smoothed intensity S of an image without negative pixels is known to ``(2 n + 10) u S``; with negative
+    pixels, to ``(2 n + 10) u max|image|``. What the bound leaves open (is it the highest, is it above the threshold,
+    which of two is brighter) is computed again on that spot with SciPy, as scikit-image does. Where peaks share a
+    plateau, which scikit-image thins out by a rule of its own, it does the whole image.
     """
     image = np.asarray(image)
     if image.ndim != 2 or image.size == 0:
         raise ValueError(f"expected a 2-D image with at least one pixel, found shape {image.shape}")
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
+    low, high = (0, 1) if image.dtype.kind in "bu" else (float(image.min()), float(image.max()))
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("the image holds NaN or infinity")
+    coordinates = None
+    if (
+        np.isscalar(sigma)
+        and np.isscalar(threshold_abs)
+        and TRUNCATE * sigma >= 0.5
+        and min_distance >= 1
+        and min(image.shape) > 2 * min_distance
+        and max(-low, high) < 1e30  # float32 does not overflow
+    ):
+        # Where float32 could underflow, a bound that is relative to the smoothed intensity would not hold.
+        relative = low >= 0 and (image.dtype.kind in "biu" or threshold_abs > 1e-20)
+        magnitude = None if relative else max(-low, high, 1e-20)
+        coordinates = _by_opencv(image, sigma, min_distance, threshold_abs, magnitude)
+    if coordinates is None:
+        coordinates = _by_scikit_image(image, sigma, min_distance, threshold_abs)
+    return coordinates
+
+
+def intensities_at(coordinates, image, *, sigma):
+    """Compute the smoothed intensity at some pixels only.
+
+    Parameters
+    ----------
+    coordinates : (n, 2) int array
+        Rows and columns.
+    image : (rows, columns) array
+    sigma : float
+        As for `detect_nuclei`.
+
+    Returns
+    -------
+    (n,) float64 array
+        Equal to scikit-image's smoothed image there but for the rounding of float64.
+    """
+    kernel = _kernel(sigma)
+    return _patches(image, coordinates, len(kernel) // 2).astype(np.float64) @ kernel @ kernel
+
+
+def _by_scikit_image(image, sigma, min_distance, threshold_abs):
+    from skimage.feature import peak_local_max  # 0.3 s to import, and few images need it
+    from skimage.filters import gaussian
+
     smoothed = gaussian(image, sigma, preserve_range=True)
-    coordinates = peak_local_max(smoothed, min_distance=min_distance, threshold_abs=threshold_abs)
-    return coordinates, smoothed[tuple(coordinates.T)].astype(np.float64)
+    return peak_local_max(smoothed, min_distance=min_distance, threshold_abs=threshold_abs)
+
+
+def _by_opencv(image, sigma, min_distance, threshold_abs, magnitude):
+    """Do as `detect_nuclei` says; None where peaks share a plateau. `magnitude`: bound errors by it, not by S."""
+    kernel = _kernel(sigma)
+    error = (2 * len(kernel) + 10) * UNIT
+    pixels = image.astype(np.float32, order="C")
+    smoothed = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+
+    def lowered(values, out=None):
+        """The least that an intensity may seem to be and yet be as high as these; and a little less."""
+        if magnitude is None:
+            return np.multiply(values, np.float32(1 - 2.1 * error), out=out)
+        return np.subtract(values, np.float32(2.1 * error * magnitude), out=out)
+
+    square = np.ones((2 * min_distance + 1,) * 2, np.uint8)
+    lowest = cv2.dilate(smoothed, square, dst=pixels)
+    lowered(lowest, out=lowest)
+    candidates = np.flatnonzero(smoothed >= lowest)
+    threshold = np.float32(threshold_abs)
+    candidates = candidates[smoothed.ravel()[candidates] > lowered(threshold)]
+    coordinates = np.stack(np.divmod(candidates, image.shape[1]), axis=1)
+    inside = (coordinates >= min_distance) & (coordinates < np.array(image.shape) - min_distance)
+    coordinates = coordinates[inside.all(axis=1)]  # as scikit-image's exclude_border
+    if len(coordinates) > image.size / (min_distance + 1) ** 2:  # more than there is room for peaks: a plateau
+        return None
+
+    heights = smoothed[tuple(coordinates.T)]
+    lows = lowered(heights)
+    squares = sliding_window_view(smoothed, square.shape)[tuple(coordinates.T - min_distance)]
+    rivals = np.count_nonzero(squares >= lows[:, None, None], axis=(1, 2))
+    doubtful = np.flatnonzero((rivals > 1) | (lows <= threshold))
+    if len(doubtful) * (len(kernel) + 2 * min_distance) ** 2 > 4 * image.size:  # more work than all of the image
+        return None
+    if len(doubtful):
+        exact = _exact(image, coordinates[doubtful], sigma, min_distance)
+        centres = exact[:, min_distance, min_distance]
+        good = (centres == exact.max(axis=(1, 2))) & (centres > threshold_abs)
+        peaks = coordinates[doubtful[good]]
+        apart = np.abs(peaks[:, None] - peaks).max(axis=2)
+        if np.count_nonzero(apart < min_distance) > len(peaks):  # more than each to itself
+            return None
+        coordinates = np.delete(coordinates, doubtful[~good], axis=0)
+        heights = np.delete(heights, doubtful[~good])
+
+    order = np.argsort(-heights, kind="stable")
+    close = heights[order][1:] >= lowered(heights[order][:-1])
+    unsure = np.zeros(len(order), bool)
+    unsure[1:] |= close
+    unsure[:-1] |= close
+    unsure = order[unsure]
+    if len(unsure) * len(kernel) ** 2 > 4 * image.size:
+        return None
+    heights = heights.astype(np.float64)
+    heights[unsure] = _exact(image, coordinates[unsure], sigma, 0)[:, 0, 0]
+    return coordinates[np.argsort(-heights, kind="stable")]
+
+
+def _exact(image, coordinates, sigma, reach):
+    """Smooth as scikit-image does, to the bit: (n, 2 reach + 1, 2 reach + 1) around n pixels."""
+    radius = len(_kernel(sigma)) // 2
+    patches = _patches(image, coordinates, radius + reach)
+    if patches.dtype.kind != "f" or patches.dtype.itemsize < 4:
+        patches = patches.astype(np.float32 if patches.dtype.kind == "f" else np.float64)
+    middle = slice(radius, radius + 2 * reach + 1)
+    patches = ndimage.gaussian_filter1d(patches, sigma, axis=1, mode="nearest", truncate=TRUNCATE)[:, middle]
+    return ndimage.gaussian_filter1d(patches, sigma, axis=2, mode="nearest", truncate=TRUNCATE)[:, :, middle]
+
+
+def _patches(image, coordinates, reach):
+    """Cut (n, 2 reach + 1, 2 reach + 1) squares around n pixels; beyond the border its pixels are repeated."""
+    steps = np.arange(-reach, reach + 1)
+    rows, columns = (np.clip(coordinates[:, axis, None] + steps, 0, image.shape[axis] - 1) for axis in (0, 1))
+    return image[rows[:, :, None], columns[:, None, :]]
+
+
+def _kernel(sigma):
+    """Weights of the Gaussian, as SciPy computes them."""
+    radius = int(TRUNCATE * sigma + 0.5)
+    kernel = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
+    return kernel / kernel.sum()
