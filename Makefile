@@ -6,7 +6,7 @@ BIN = .venv/bin
 
 # Draw the demo plate, find its nuclei, and say how many of the planted ones were found.
 demo: .venv/installed
-	$(BIN)/snakemake --cores $(CORES) --config plates=config/demo/plates.tsv results=results -- all results/demo/score.txt
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml -- all results/demo/score.txt
 	@echo
 	@cat results/demo/score.txt
 

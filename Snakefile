@@ -7,11 +7,6 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-if Path("config/config.yaml").exists():  # with --directory elsewhere, the schema's defaults and --configfile do
-
-    configfile: "config/config.yaml"
-
-
 include: "rules/common.smk"
 
 
@@ -45,4 +40,4 @@ onsuccess:
 
 
 onerror:
-    print(runs.summary(PLATES, config["results"]))
+    print("The run failed, see above. What it finished is kept, and the same command goes on from there.")

@@ -1,8 +1,10 @@
 """Sheets to dicts, targets, and what the rules ask for: glue only, the work is in scripts/fieldwork."""
 
+import os
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
@@ -16,7 +18,15 @@ DEMO_IMAGES = [
 ]
 
 try:
-    config = sheets.check_config(config, source=", ".join(workflow.configfiles) or "configuration")
+    # Read here and not by `configfile:`: with --directory there may be none, and its errors name file and line.
+    files = [path for path in ["config/config.yaml"] if Path(path).exists()]
+    given = sheets.read_config(files[0]) if files else {}
+    update_config(given, config)  # --configfile and --config come first
+    files += map(str, workflow.overwrite_configfiles)
+    config = sheets.check_config(given, source=", ".join(files) or "configuration")
+    config["results"] = os.path.normpath(config["results"])
+    if Path(config["results"]).is_file():
+        raise InputError(f"results: '{config['results']}' is a file; expected a folder, which may be there or not")
     PLATES = {
         row["plate"]: plates.open_plate(
             row,
@@ -27,6 +37,12 @@ try:
         )
         for row in sheets.read_sheet("plates", config["plates"])
     }
+    for plate in PLATES.values():
+        if not plate.scan.images and Path(config["results"], "plates", plate.name, "nuclei.parquet").exists():
+            raise InputError(
+                f"plate '{plate.name}' has no image, but it has tables of images: is a drive not mounted? "
+                "If the images are gone for good, delete the tables"
+            )
     for kind in ("slides", "stacks"):
         if Path(config[kind]).exists() and sheets.read_sheet(kind, config[kind]):
             raise InputError(f"{config[kind]}: this version reads plates only; empty the sheet of {kind}")
@@ -39,13 +55,14 @@ DETECTION = {
     "threshold_abs": config["nuclei"]["threshold"],
 }
 
-# Fields of each unit that has no table yet; all units where none is missing, as after a change of the configuration.
-TO_DO = {
-    (plate.name, unit): len(images)
-    for plate in PLATES.values()
-    for unit, images in plate.units.items()
-    if not Path(config["results"], "plates", plate.name, "units", f"{unit}.parquet").exists()
-} or {(plate.name, unit): len(images) for plate in PLATES.values() for unit, images in plate.units.items()}
+UNITS = {(plate.name, unit): images for plate in PLATES.values() for unit, images in plate.units.items()}
+# Units without a table yet; all units where none is missing, as after a change of the configuration.
+TO_DO = [
+    (plate, unit)
+    for plate, unit in UNITS
+    if not Path(config["results"], "plates", plate, "units", f"{unit}.parquet").exists()
+] or list(UNITS)
+FIELDS_TO_DO = sum(len(UNITS[unit]) for unit in TO_DO)
 
 
 wildcard_constraints:
@@ -58,25 +75,35 @@ def made_by(script):
     return provenance.digest(Path(workflow.basedir) / "scripts" / f"{script}.py")
 
 
+def stamps(paths):
+    """Size and modification time of files: one that is replaced by an older one has changed too."""
+    return [(status.st_size, status.st_mtime_ns) for status in map(os.stat, paths)]
+
+
 def unit_images(wildcards):
     """The images of one unit. A broken link is left to fail as a bad image."""
-    images = PLATES[wildcards.plate].units[wildcards.unit]
+    images = UNITS[wildcards.plate, wildcards.unit]
     return [image.path for image in images if not Path(image.path).is_symlink() or Path(image.path).exists()]
 
 
 def unit_rows(wildcards):
     """Where each image of a unit was taken: well, site, time point, z plane, path."""
-    images = PLATES[wildcards.plate].units[wildcards.unit]
+    images = UNITS[wildcards.plate, wildcards.unit]
     return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images]
+
+
+def unit_stamps(wildcards):
+    """The state of each image of a unit; that of images which a rule makes is Snakemake's business."""
+    return stamps(path for path in unit_images(wildcards) if path not in DEMO_IMAGES)
 
 
 def unit_threads(wildcards):
     """As many workers as let all units that are still to do end soonest."""
-    return runs.threads_per_unit(len(TO_DO), fields=sum(TO_DO.values()), cores=workflow.cores or 8)
+    return runs.threads_per_unit(len(TO_DO), fields=FIELDS_TO_DO, cores=workflow.cores or 8)
 
 
 def unit_memory(wildcards, input, threads):
-    """A worker holds an interpreter, a field and its float64 copies; mode fork, all the unit's images as well."""
+    """A worker holds an interpreter and some copies of a field of up to 9 megapixels; mode fork, all images as well."""
     held = 3 * input.size_mb if config["pool"]["mode"] == "fork" else 0  # 3: compressed images
     return int(threads * 350 + 300 + held)
 
@@ -97,15 +124,15 @@ def plate_tables():
 
 
 def start_run():
-    """Keep other runs out, and say what was found of every plate; the details go to its log."""
-    global running
+    """Keep other runs out, and clear up after those that were killed."""
+    global locks
     try:
-        running = runs.hold_folder(".snakemake/fieldwork.lock")
+        locks = [runs.hold_folder(Path(folder, "fieldwork.lock")) for folder in (".snakemake", config["results"])]
     except InputError as error:
         raise WorkflowError(str(error)) from None
+    runs.clear_leftovers(config["results"])
+
+
+if workflow.is_main_process:
     for plate in PLATES.values():
-        headline, details = plates.account(plate)
-        log = Path("logs/plates", plate.name, "images.log")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("\n".join([headline, *details, ""]), encoding="utf-8")
-        print(headline, f"({log})" if details else "", file=sys.stderr)
+        plates.report(plate, None if workflow.dryrun else Path("logs/plates", plate.name, "images.log"))

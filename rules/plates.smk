@@ -19,7 +19,7 @@ rule detect_nuclei:
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         detection=DETECTION,
         quality=config["quality"],
-        on_bad_image=config["on_bad_image"],
+        stamps=unit_stamps,
         made_by=made_by("detect_nuclei"),
     script:
         "../scripts/detect_nuclei.py"
@@ -47,6 +47,7 @@ rule merge_units:
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],
         max_failed_fields=config["max_failed_fields"],
+        stamps=lambda wildcards: stamps(plate_platemap(wildcards).values()),
         made_by=made_by("merge_units"),
     script:
         "../scripts/merge_units.py"

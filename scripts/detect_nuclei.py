@@ -6,7 +6,7 @@ Inputs: the unit's images of the nuclei channel. Outputs: one row per nucleus, o
 import functools
 import logging
 
-from fieldwork import InputError, fields, parallel, tables
+from fieldwork import InputError, fields, parallel
 from fieldwork.journal import job_log
 
 log = logging.getLogger(__name__)
@@ -17,17 +17,15 @@ def main(
 ):
     images = [fields.FieldImage(*image) for image in images]
     if pool["mode"] == "fork" and pool["engine"] == "pool":
-        images = [fields.load(image, channel=channel) for image in images]
+        # Read by workers too: what crashes a reader must not take the job along.
+        load = functools.partial(fields.load, channel=channel)
+        images = list(parallel.map_frames(load, images, workers=workers, on_crash=fields.unreadable))
         held = sum(plane.image.nbytes for image in images if isinstance(image.planes, list) for plane in image.planes)
         log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(images), held / 1e6, workers)
+    measure = functools.partial(fields.measure, channel=channel, detection=detection, with_quality=with_quality)
     measured = []
     for found in parallel.map_frames(
-        functools.partial(fields.measure, channel=channel, detection=detection, with_quality=with_quality),
-        images,
-        workers=workers,
-        progress=f"{plate} {unit}",
-        on_crash=lambda image, signal: fields.failed(image, f"crashed the reader ({signal})"),
-        **pool,
+        measure, images, workers=workers, progress=f"{plate} {unit}", on_crash=fields.crashed, **pool
     ):
         for field in found:
             if field.error:
@@ -38,6 +36,8 @@ def main(
                         "The run stops at a bad image because of on_bad_image: stop."
                     )
         measured += found
+    from fieldwork import tables  # here: Arrow starts a thread, and no fork may follow a thread
+
     tables.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
     tables.write_parquet(tables.fields_of(plate, measured), fields_table)
     failed = [field for field in measured if field.error]
@@ -59,7 +59,7 @@ if __name__ == "__main__":
             channel=snakemake.params.channel,
             detection=snakemake.params.detection,
             with_quality=snakemake.params.quality,
-            on_bad_image=snakemake.params.on_bad_image,
+            on_bad_image=snakemake.config["on_bad_image"],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,
         )

@@ -11,7 +11,7 @@ from fieldwork.journal import job_log
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed_fields):
+def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed_fields, threshold):
     nuclei, fields, absent = tables.merge_units(units.nuclei, units.fields)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     left_out = absent if with_quality else [*absent, *tables.QUALITY]
@@ -19,6 +19,11 @@ def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed
     tables.write_parquet(nuclei, made.nuclei)
     tables.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], made.fields)
     tables.write_csv(wells, wells_columns, made.wells)
+    if fields and not len(nuclei):
+        log.warning(
+            "plate %s: no nucleus in any of %d fields; is nuclei.threshold (%s) too high for 8-bit or float images?",
+            *(plate, len(fields), threshold),
+        )
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), len(nuclei))
 
 
@@ -52,4 +57,5 @@ if __name__ == "__main__":
             with_quality=snakemake.params.quality,
             on_bad_image=snakemake.params.on_bad_image,
             max_failed_fields=snakemake.params.max_failed_fields,
+            threshold=snakemake.config["nuclei"]["threshold"],
         )

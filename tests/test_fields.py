@@ -138,6 +138,16 @@ def test_the_form_says_planes_size_and_colours(tmp_path):
     assert len(measure(tmp_path / "blue.tif")[0].coordinates) == 5  # the channel with the signal was taken
 
 
+def test_an_image_that_crashed_the_reader_is_one_failed_field():
+    image = fields.FieldImage("C07", 3, 2, 4, "images/a.tif")
+    expected = fields.Field("C07", 3, 2, 4, "images/a.tif", error="crashed the reader (SIGSEGV)")
+    options = {"channel": "auto", "detection": DETECTION, "with_quality": True}
+    ahead = fields.measure(fields.unreadable(image, "SIGSEGV"), **options)
+    row = tables.fields_of("p", [expected])
+    for found in (ahead, fields.crashed(image, "SIGSEGV"), fields.crashed(image._replace(planes=[]), "SIGSEGV")):
+        assert tables.fields_of("p", found).equals(row) and tables.nuclei_of("p", found).num_rows == 0
+
+
 def test_what_was_loaded_ahead_needs_no_file_and_gives_the_same_rows(tmp_path):
     write_stack(tmp_path / "stack.tif", "TZ")
     bad_files(tmp_path)

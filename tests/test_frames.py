@@ -172,14 +172,49 @@ def test_images_appended_one_by_one_are_z_planes(tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"truncate": True}, {"byteorder": ">"}], ids=str)
 @pytest.mark.parametrize("kind", ["ome", "imagej", "shaped"])
-def test_time_z_and_channels(tmp_path, kind, options):
+def test_time_and_z(tmp_path, kind, options):
     if kind == "ome" and "truncate" in options:
         pytest.skip("OME-TIFF lists every page")
-    images = noise((2, 3, 2, 40, 50))
+    images = noise((2, 3, 40, 50))
     path = tmp_path / ("a.ome.tif" if kind == "ome" else "a.tif")
     options = {**options, "imagej": True} if kind == "imagej" else options
-    tifffile.imwrite(path, images, metadata={"axes": "TZCYX"}, photometric="minisblack", **options)
-    stack(path, {(t + 1, z + 1): images[t, z, 0] for t in range(2) for z in range(3)})
+    tifffile.imwrite(path, images, metadata={"axes": "TZYX"}, photometric="minisblack", **options)
+    stack(path, {(t + 1, z + 1): images[t, z] for t in range(2) for z in range(3)})
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej", "shaped"])
+def test_channels_without_names_are_refused(tmp_path, kind):
+    path = tmp_path / ("a.ome.tif" if kind == "ome" else "a.tif")
+    metadata = {"axes": "TZCYX"}
+    tifffile.imwrite(
+        path, noise((2, 3, 2, 40, 50)), metadata=metadata, photometric="minisblack", imagej=kind == "imagej"
+    )
+    for channel in ("auto", "w1"):
+        with pytest.raises(FrameError, match="^holds 2 channels .*nuclei cannot be told; export single channels$"):
+            frames.read(path, channel=channel)
+
+
+@pytest.mark.parametrize(
+    ("names", "stain"),
+    [
+        (["Actin", "Hoechst 33342", "mtDNA"], 1),
+        (["DAPI (transmitted phase)", "GFP", "nuclei"], 2),
+        (["Actin", "Tubulin", "mtDNA"], None),
+        (["DAPI", "Actin", "Hoechst"], None),
+        (["DNA", "Actin", "DNA"], None),
+    ],
+)
+def test_one_stain_among_the_channels_is_taken_and_none_or_several_are_not_guessed_at(tmp_path, names, stain):
+    images = noise((3, 40, 50))
+    metadata = {"axes": "CYX", "Channel": {"Name": names}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata=metadata, photometric="minisblack")
+    if stain is None:
+        with pytest.raises(FrameError) as caught:
+            frames.read(tmp_path / "a.ome.tif")
+        assert str(caught.value).startswith(f"holds 3 channels ({', '.join(names).lower()}): ")
+        same(one(tmp_path / "a.ome.tif", channel="Actin"), images[names.index("Actin")])
+    else:
+        same(one(tmp_path / "a.ome.tif"), images[stain])
 
 
 @pytest.mark.parametrize("order", ["CTZYX", "ZTCYX", "TCZYX"])
@@ -189,7 +224,7 @@ def test_ome_channels_are_found_by_name_in_any_order(tmp_path, order):
     metadata = {"axes": order, "Channel": {"Name": ["Actin", "DAPI", "Tubulin"]}}
     tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata=metadata, photometric="minisblack")
     ordered = np.transpose(images, [order.index(axis) for axis in "CTZYX"])
-    for channel, index in {"dapi": 1, "TUBULIN": 2, "auto": 0, "w7": 0}.items():
+    for channel, index in {"dapi": 1, "TUBULIN": 2, "auto": 1, "w7": 1}.items():
         expected = {(t + 1, z + 1): ordered[index, t, z] for t in range(2) for z in range(4)}
         stack(tmp_path / "a.ome.tif", expected, channel=channel)
 
@@ -235,10 +270,10 @@ def test_of_a_set_of_ome_tiffs_only_this_files_planes_are_read(tmp_path, others_
         paths = {name: tmp_path / f"{name}.ome.tif" for name in "abc"}
     assert one(paths["a"]).max() == 1
     actin = {(None, 2): np.full((20, 30), 111, np.uint16), (None, 3): np.full((20, 30), 121, np.uint16)}
-    stack(paths["b"], actin)
     stack(paths["b"], actin, channel="actin")
     assert one(paths["c"]).max() == 21
     assert one(paths["c"], channel="ACTIN").max() == 101
+    stack(paths["b"], actin, channel="w2")  # the only channel in this file, whatever its name
     with pytest.raises(FrameError, match="'dapi' of dapi, actin is in another file"):
         frames.read(paths["b"], channel="dapi")
 

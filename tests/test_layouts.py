@@ -199,7 +199,7 @@ def test_real_imagexpress_plate():
     assert len(scan.thumbnails) == 24 and all("_thumb" in path for path in scan.thumbnails)
     assert scan.unmatched == scan.duplicates == []
     assert {image.path for image in scan.images} | set(scan.thumbnails) == set(map(str, folder.rglob("*.tif")))
-    assert layouts.nuclei_channel(scan) == "w1"
+    assert layouts.nuclei_channel(scan.images) == "w1"
 
 
 EXPORTED = {
@@ -331,6 +331,18 @@ def test_a_match_that_is_no_well_is_unmatched(tmp_path):
     assert places(scan) == [("B02", 1, "w1", None, None)]
     assert [Path(path).name for path in scan.unmatched] == ["_1.tif", "B03_x.tif", "ZZZ_1.tif"]
     assert any("3 files match but are of no use, first '_1.tif'" in note for note in scan.notes)
+
+
+@pytest.mark.parametrize("place", ["s{}_t1_z1", "s1_t{}_z1", "s1_t1_z{}"])
+def test_a_site_time_or_z_that_no_table_can_hold_is_unmatched(tmp_path, place):
+    texts = ["0", "007", "999999999", "1000000000", "0000000001", "9" * 30, "-1", "²"]
+    for text in texts:
+        plant(tmp_path, f"{place.format(text)}_B02.tif")
+    regex = {"mine": r"s(?P<site>[^_]+)_t(?P<t>[^_]+)_z(?P<z>[^_]+)_(?P<well>B02)"}
+    scan = layouts.scan_folder(tmp_path, plate="p", layouts=regex)
+    changed = [(image.site, image.timepoint, image.z) for image in scan.images]
+    assert sorted(sum(each) - 2 for each in changed) == [0, 7, 999_999_999]
+    assert len(scan.unmatched) == 5 and any("5 files match but are of no use" in note for note in scan.notes)
 
 
 @pytest.mark.parametrize(
@@ -527,7 +539,7 @@ def test_a_load_data_list(tmp_path):
         ],
         [], [], [], [],
     )  # fmt: skip
-    assert layouts.nuclei_channel(scan) == "DNA"
+    assert layouts.nuclei_channel(scan.images) == "DNA"
 
 
 def test_bbbc021s_own_list(tmp_path, monkeypatch):
@@ -623,6 +635,10 @@ def test_duplicates_and_plates_of_a_list(tmp_path):
         (["FileName_a,Metadata_Row,Metadata_Column", "a.tif,2,x"], "line 2, .*_Column: found 'Bx'"),
         (["FileName_a,Metadata_Well,Metadata_Site", "a.tif,B02,"], "line 2, column Metadata_Site: found ''"),
         (["FileName_a,Metadata_Well,Metadata_ZPlane", "a.tif,B02,1.5"], "line 2, .*_ZPlane: found '1.5'"),
+        (["FileName_a,Metadata_Well,Metadata_ZPlane", "a.tif,B02,-1"], "line 2, .*_ZPlane: found '-1'"),
+        (["FileName_a,Metadata_Well,Metadata_Site", "a.tif,B02,1_0"], "line 2, .*_Site: found '1_0'"),
+        (["FileName_a,Metadata_Well,Metadata_Site", "a.tif,B02,1234567890"], "line 2, .*from 0 to 999999999"),
+        (["FileName_a,Metadata_Well,Metadata_Timepoint", "a.tif,B02," + "9" * 30], "line 2, .*from 0 to 999999999"),
         (["URL_a,Metadata_Well", "s3://bucket,B02"], "line 2, column URL_a: found 's3://bucket'"),
     ],
 )  # fmt: skip
@@ -694,3 +710,4 @@ def test_a_nuclei_channel_that_is_asked_for():
         layouts.nuclei_channel(images, "GFP")
     with pytest.raises(InputError, match="no images"):
         layouts.nuclei_channel([])
+    assert layouts.nuclei_channel(iter(images)) == "DAPI"

@@ -93,6 +93,31 @@ def test_a_worker_killed_from_outside_ends_the_work_and_names_its_frame(mode, by
     assert not psutil.Process().children()
 
 
+def killed_while_it_sends(number, *, taken):
+    if number == 0:
+        return number
+    while not taken.exists():
+        time.sleep(0.01)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    return np.zeros(40_000_000, np.uint8)  # more than a pipe holds, so that sending it waits for the parent
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+def test_a_worker_killed_in_the_middle_of_a_result_ends_the_work_and_names_its_frame(tmp_path, mode):
+    function = functools.partial(killed_while_it_sends, taken=tmp_path / "taken")
+    found = parallel.map_frames(function, range(2), mode=mode, workers=2)
+    assert next(found) == 0
+    (tmp_path / "taken").touch()  # from here on this process reads nothing until the worker is dead
+    deadline = time.monotonic() + 30
+    while all(child.status() != psutil.STATUS_ZOMBIE for child in psutil.Process().children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with pytest.raises(WorkerDied, match="SIGKILL while it worked on 1"):
+        next(found)
+    assert not psutil.Process().children()
+
+
 @pytest.mark.parametrize("mode", ["paths", "fork"])
 def test_a_crash_costs_its_own_frame_only(mode):
     function = functools.partial(killed_at, victim=13, by=signal.SIGSEGV)

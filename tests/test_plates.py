@@ -1,5 +1,6 @@
 """A plate of the sheet: its images dealt out to units, and an account of every file."""
 
+import os
 import re
 
 import pytest
@@ -66,7 +67,7 @@ def test_an_absent_folder_is_named_with_the_nearest_one_there(here):
         open_plate("images/Week1_22124")
     message = str(caught.value)
     assert message.startswith("config/plates.tsv, line 4: plate 'P1'")
-    assert "'images/Week1_22124' does not exist" in message and "'images/Week1_22141'" in message
+    assert "from 'images/Week1_22124', which does not exist." in message and "'images/Week1_22141'" in message
     assert str(here) in message and "images/other" not in message
 
 
@@ -99,7 +100,7 @@ def test_an_image_list_that_names_an_absent_image_is_refused_with_the_nearest_on
         open_plate("list.csv")
     message = str(caught.value)
     assert message.startswith("list.csv: well B02, site 2")
-    assert "'images/field_l.tif' does not exist" in message and "'images/field_1.tif'" in message
+    assert "'images/field_l.tif', which does not exist." in message and "'images/field_1.tif'" in message
 
 
 def test_images_that_a_rule_makes_need_not_be_there_yet_but_all_others_do(here):
@@ -114,26 +115,26 @@ def test_images_that_a_rule_makes_need_not_be_there_yet_but_all_others_do(here):
 
 def test_the_account_counts_and_lists_every_file(here):
     touch(here, *(f"images/P_B02_s{site}_w{channel}.tif" for site in (1, 2, 3) for channel in (1, 2)))
-    touch(here, "images/P_B03_s1_w1.tif")
+    touch(here, "images/P_B03_s1_w1.tif", "images/P_B10_s1_w1.tif")
     holes = ["images/P_C04_s1_w2.tif", "images/P_C04_s2_w2.tif"]
     thumbnails = ["images/P_B02_s1_w1_thumb.tif"]
     unmatched = ["images/overview.tif", "images/focus map.png", "images/montage.jpg"]
     duplicates = ["images/again/P_B02_s1_w1.tif"]
     touch(here, *holes, *thumbnails, *unmatched, *duplicates, "images/notes.txt")
-    (here / "map.csv").write_text("well,dose\nB02,1\nD05,2\n")
+    (here / "map.csv").write_text("well,dose\nD06,2\nB02,1\nD05,2\n")
     plate = open_plate("images", platemap="map.csv")
     headline, details = plates.account(plate)
-    assert headline.startswith("plate P1, layout metaxpress: 4 image(s) of channel w1 in 2 well(s)")
+    assert headline.startswith("plate P1, layout metaxpress: 5 image(s) of channel w1 in 3 well(s)")
     # w2 of three sites of B02 and two of C04; no count is without its images
-    for said in ("5 of other channels", "1 thumbnail", "3 match", "1 duplicate", "2 frame(s) without"):
+    for said in ("5 of other channels", "1 thumbnail", "3 whose names match no layout", "1 dupl", "2 frame(s) without"):
         assert f", {said}" in headline
     listed = "\n".join(details)
     skipped = thumbnails + unmatched
     assert sum(any(line.endswith(f": {path}") for line in details) for path in skipped) == len(skipped)
     assert len([line for line in details if line.startswith("duplicate, skipped: images/")]) == 1
     assert all(f"no image of channel w1 beside: {path}" in details for path in holes)
-    assert "in the platemap, without images: D05" in details
-    assert "with images, not in the platemap: B03" in details
+    assert "in the platemap, without images: D05 D06" in details
+    assert "with images, not in the platemap: B03 B10" in details
     assert ".txt" in listed  # what is no image is counted too
     images = [*(image.path for image in plate.scan.images), *skipped, *plate.scan.duplicates]
     everything = [str(path) for path in (here / "images").rglob("*.*") if path.suffix != ".txt"]
@@ -152,4 +153,68 @@ def test_a_plate_without_images_is_a_plate_and_says_so(here, fan_out):
     (here / "images").mkdir()
     plate = open_plate("images", fan_out=fan_out)  # so that its tables are made, without rows
     assert plate.images == []
-    assert ": 0 image(s)" in plates.account(plate)[0]
+    assert plates.account(plate) == ("plate P1: no image", [])
+    touch(here, "images/P_B02_s1_w1_thumb.tif", "images/notes.txt")
+    headline, details = plates.account(open_plate("images", fan_out=fan_out))
+    assert headline == "plate P1: no image" and details[-1] == "thumbnail: images/P_B02_s1_w1_thumb.tif"
+    assert "1 .txt" in "".join(details)
+
+
+LOST = {
+    "unmatched": ["images/P_B02_s1_w1.tif", "images/overview.tif"],
+    "duplicates": ["images/P_B02_s1_w1.tif", "images/again/P_B02_s1_w1.tif"],
+    "no images": ["images/notes.txt"],
+}
+
+
+@pytest.mark.parametrize("names", LOST.values(), ids=LOST)
+def test_a_report_warns_of_files_that_are_lost_and_its_log_lists_them(here, capsys, names):
+    touch(here, *names)
+    plate = open_plate("images")
+    log = here / "logs/plates/P1/images.log"
+    plates.report(plate, log)
+    headline, details = plates.account(plate)
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err == f"WARNING {headline} ({log})\n"
+    assert details and log.read_text() == "\n".join([headline, *details]) + "\n"
+
+
+def test_a_report_of_a_whole_plate_is_a_line_without_warning(here, capsys):
+    touch(here, "images/P_B02_s1_w1.tif", "images/P_B02_s1_w2.tif")
+    plate = open_plate("images", layout="metaxpress")
+    plates.report(plate, here / "images.log")
+    headline, _ = plates.account(plate)
+    assert capsys.readouterr().err.rstrip() == headline and (here / "images.log").read_text() == f"{headline}\n"
+
+
+def test_a_report_without_a_log_writes_none(here, capsys):
+    touch(here, "images/P_B02_s1_w1.tif", "images/overview.tif")
+    before = sorted(here.rglob("*"))
+    plates.report(open_plate("images"), None)
+    assert sorted(here.rglob("*")) == before
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("WARNING plate P1, layout metaxpress: 1 image(s)") and "1 whose names match no" in line
+
+
+def test_a_log_takes_names_that_are_no_text(here, capsys):
+    touch(here, "images/P_B02_s1_w1.tif", os.fsdecode(b"images/over\xffview.tif"))
+    plates.report(open_plate("images"), here / "images.log")
+    assert "over\\udcffview.tif" in (here / "images.log").read_text(encoding="utf-8")
+
+
+UNREADABLE = ["P{1}", "P}", "P<1", "P>", os.fsdecode(b"P\xff")]  # by Snakemake, as an input
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_image_or_platemap_that_snakemake_cannot_take_is_refused_by_name(here, name):
+    touch(here, f"images/{name}_B02_s1_w1.tif", f"{name}.csv", "good/P_B02_s1_w1.tif")
+    image_list(here, [f"{name}_B02_s1_w1.tif"] if name.isprintable() else ["P{1}_B02_s1_w1.tif"])
+    for images, row in {"images": {}, "list.csv": {}, "good": {"platemap": f"{name}.csv"}}.items():
+        with pytest.raises(InputError, match="^config/plates.tsv, line 4: plate 'P1': .* rename it$") as caught:
+            open_plate(images, **row)
+        str(caught.value).encode()  # it can be printed
+
+
+def test_names_of_files_that_are_not_read_do_not_matter(here):
+    touch(here, "images/P_B02_s1_w1.tif", "images/{P}_B02_s1_w2.tif", "images/<overview>.tif", "images/{}_thumb.tif")
+    assert [image.path for image in open_plate("images").images] == ["images/P_B02_s1_w1.tif"]

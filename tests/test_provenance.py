@@ -54,7 +54,7 @@ def test_detection_depends_on_what_measures_fields_and_not_on_file_names():
     assert all(path.exists() for path in closure)
 
 
-@pytest.mark.parametrize("module", ["frames", "nuclei", "quality"])  # which detect_nuclei.py itself does not name
+@pytest.mark.parametrize("module", ["frames", "names", "nuclei", "quality"])  # which detect_nuclei.py does not name
 def test_a_byte_in_an_indirectly_imported_module_changes_the_digest(copy, module):
     scripts = copy()
     before = digest(scripts)

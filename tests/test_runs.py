@@ -1,7 +1,6 @@
 """One run in a folder, cores shared out, the last lines of a run."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fieldwork import InputError, runs
+from fieldwork import InputError, runs, tables
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 HOLDER = """
@@ -20,32 +19,122 @@ job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], st
 print(job.pid, flush=True)
 time.sleep(60)
 """
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+NODE = os.uname().nodename
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has PR_SET_PDEATHSIG and /proc")
+
+
+@pytest.fixture(autouse=True)
+def unheld(monkeypatch):
+    """Undo the variable that `hold_folder` sets."""
+    monkeypatch.setenv("FIELDWORK_RUN", "")
 
 
 def test_a_folder_is_held_against_others_until_its_holder_is_killed(tmp_path):
-    lock = tmp_path / "run.lock"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, lock],
-        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    lock = tmp_path / "new" / "run.lock"  # its folder is made
+    command = [sys.executable, "-c", HOLDER, lock]
+    holder = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     job = None
     try:
         job = int(holder.stdout.readline())
         for _ in range(2):  # a refused run does not loosen the lock, nor overwrite whose it is
-            with pytest.raises(InputError, match=rf"process {holder.pid}\).*{re.escape(os.getcwd())}"):
+            with pytest.raises(InputError) as caught:
                 runs.hold_folder(lock)
+            assert f"another run (process {holder.pid}) is at work in {lock.parent};" in str(caught.value)
+            assert os.environ["FIELDWORK_RUN"] == ""
         holder.send_signal(signal.SIGKILL)
         holder.wait(timeout=30)
         with runs.hold_folder(lock):  # although a job of the killed run is still there
             os.kill(job, 0)
             assert lock.read_text().split() == [str(os.getpid())]
+            assert os.environ["FIELDWORK_RUN"] == f"{os.getpid()}@{NODE}"
     finally:
         holder.kill()
         holder.communicate()
         if job:
             os.kill(job, signal.SIGKILL)
+
+
+RUN = """
+import os, subprocess, sys
+variable, lock, job = sys.argv[1:]
+os.environ["FIELDWORK_RUN"] = variable.format(os.getpid())
+if lock:
+    from fieldwork import runs
+    held = runs.hold_folder(lock)
+subprocess.run([sys.executable, "-c", job])
+"""
+JOB = "import fieldwork; print('at work', flush=True); print(f'told to {input()}')"
+
+
+def job_of_a_killed_run(variable, lock):
+    """Kill a run whose job waits for a line, send that line, and give what the job then says."""
+    command = [sys.executable, "-c", RUN, variable, lock, JOB]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as run:
+        try:
+            assert run.stdout.readline() == "at work\n"
+        finally:
+            run.kill()
+            run.wait(timeout=30)
+        try:
+            run.stdin.write("go on\n")
+            run.stdin.close()
+        except BrokenPipeError:  # no job holds the other end
+            run.stdin = None
+        return run.stdout.read()  # up to the job's end, which closes the pipe
+
+
+@LINUX
+def test_a_job_dies_with_the_run_that_was_killed(tmp_path):
+    assert job_of_a_killed_run("", tmp_path / "run.lock") == ""
+
+
+@LINUX
+@pytest.mark.parametrize("variable", ["{}@" + NODE + ".elsewhere", "", f"{os.getpid()}@{NODE}"])
+def test_a_job_of_another_nodes_run_of_none_or_of_no_child_of_it_lives_on(variable):
+    assert job_of_a_killed_run(variable, "") == "told to go on\n"
+
+
+def start_job(variable):
+    command = [sys.executable, "-c", "import fieldwork; print('on')"]
+    environment = {**ENVIRONMENT, "FIELDWORK_RUN": variable}
+    if variable is None:
+        del environment["FIELDWORK_RUN"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+@LINUX
+def test_a_job_whose_run_is_gone_does_not_start():
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    assert start_job(f"{gone.pid}@{NODE}") == (1, "", "the run that started this job is gone\n")
+    for variable in (None, "", f"{gone.pid}@{NODE}.elsewhere", f"{gone.pid}@", str(gone.pid), f"{os.getpid()}@{NODE}"):
+        assert start_job(variable) == (0, "on\n", ""), variable
+
+
+def test_what_killed_jobs_were_writing_is_deleted_and_nothing_else(tmp_path):
+    results = tmp_path / "out"
+    runs.clear_leftovers(results)  # no results yet
+    (results / "plates/P 1/units").mkdir(parents=True)
+    with tables.whole(results / "plates/P 1/nuclei.parquet") as part:
+        part.write_text("whole")
+    parts = [results / "plates/P 1" / part.name, results / "plates/P 1/units/.all.parquet.999999.part"]
+    others = [
+        "out/.x.1.part",
+        "out/slides/.x.1.part",
+        "plates/.x.1.part",
+        "out/plates/P 1/x.part",
+        "out/plates/.hidden",
+    ]
+    others += ["out/plates/P 1/.part.csv", "out/plates/P 1/units/all.parquet"]
+    for path in [*parts, *(tmp_path / other for other in others)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    runs.clear_leftovers(results)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {*others, "out/plates/P 1/nuclei.parquet"}
 
 
 def test_a_folder_given_back_can_be_held_again(tmp_path):

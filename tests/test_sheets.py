@@ -2,6 +2,8 @@
 
 import copy
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,13 @@ def test_an_empty_configuration_gets_the_defaults_of_the_contract():
 
 
 def test_the_repositorys_configuration_is_the_defaults_written_out():
-    assert yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")) == DEFAULTS
+    # As committed: users edit the file itself.
+    if shutil.which("git") is None:
+        pytest.skip("no git")
+    shown = subprocess.run(["git", "show", "HEAD:./config/config.yaml"], cwd=ROOT, capture_output=True)
+    if shown.returncode:
+        pytest.skip(f"no checkout: {shown.stderr.decode().strip()}")
+    assert yaml.safe_load(shown.stdout) == DEFAULTS
 
 
 def test_what_is_set_stays_beside_defaults_and_the_argument_is_not_changed():
@@ -58,6 +66,14 @@ def test_numbers_and_booleans_that_snakemakes_command_line_left_as_text_are_take
     assert sheets.check_config({"nuclei": {"channel": "1"}}, source="c.yaml")["nuclei"]["channel"] == "1"
 
 
+@pytest.mark.parametrize("value", [4, 4.0, "4", "4.0"])
+def test_a_number_is_the_same_parameter_however_it_is_written(value):
+    nuclei = sheets.check_config({"nuclei": {"sigma": value, "threshold": value}}, source="c.yaml")["nuclei"]
+    assert repr(nuclei["sigma"]) == repr(nuclei["threshold"]) == "4.0"
+    assert repr(nuclei["min_distance"]) == "6"  # a whole number stays one
+    assert repr(sheets.check_config({}, source="c.yaml")["nuclei"]["threshold"]) == "1000.0"  # a default, too
+
+
 WRONG = [
     ("plates", 7, "path"),
     ("results", "", "path"),
@@ -71,8 +87,8 @@ WRONG = [
     ("nuclei.channel", 1, "name in quotes"),
     ("nuclei.sigma", "4 px", "a number above 0"),
     ("nuclei.sigma", True, "a number above 0"),
-    ("nuclei.sigma", 0, "a number above 0"),
-    ("nuclei.sigma", 1001, "up to 1000"),
+    ("nuclei.sigma", 0.0, "a number above 0"),
+    ("nuclei.sigma", 1001.0, "up to 1000"),
     ("nuclei.sigma", float("nan"), "a number above 0"),
     ("nuclei.min_distance", 2.5, "whole number from 1"),
     ("nuclei.min_distance", 0, "whole number from 1"),
@@ -85,7 +101,7 @@ WRONG = [
     ("quality", "yes", "true or false"),
     ("quality", 1, "true or false"),
     ("on_bad_image", "skip", "record or stop"),
-    ("max_failed_fields", 5, "0 to 1"),
+    ("max_failed_fields", 5.0, "0 to 1"),
     ("max_failed_fields", -0.1, "0 to 1"),
     ("max_failed_fields", True, "0 to 1"),
     ("max_failed_fields", float("nan"), "0 to 1"),  # which no share of failed fields is above
@@ -116,6 +132,49 @@ def write(folder, text, name="sheet.tsv"):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("", {}),
+        ("# nothing but a comment\n", {}),
+        ("nuclei:\n  sigma: 2\nresults: ä b\n", {"nuclei": {"sigma": 2}, "results": "ä b"}),
+        ("\ufeffresults: out\r\n", {"results": "out"}),
+    ],
+)
+def test_a_configuration_file_is_read_as_it_is(tmp_path, text, values):
+    assert sheets.read_config(write(tmp_path, text, "c.yaml")) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("results: out\nnuclei: {sigma: 4\nquality: true\n", 3, "not valid YAML"),
+        ("results: out\nplates: a: b\n", 2, "not valid YAML"),
+        ("results: out\nnuclei:\n\tsigma: 4\n", 3, "not valid YAML"),
+        ('layouts:\n  mine: "(?P<well>\\d)"\n', 2, "not valid YAML"),
+        ("results: {x}: y\n", 1, "not valid YAML"),
+        ("results: !!python/name:os.system\n", 1, "not valid YAML"),
+        ("results: out\n---\nresults: b\n", 2, "not valid YAML"),
+        (b"results: out\nplates: Pl\xe4tte.tsv\n", None, "cannot be read: 'utf-8' codec can't decode byte 0xe4"),
+        ("results: a\0b\n", None, "cannot be read"),
+        ("- results\n", None, "found ['results']; expected lines of the form 'key: value'"),
+        ("results\n", None, "found 'results'; expected"),
+        ("7\n", None, "found 7; expected"),
+    ],
+)
+def test_a_configuration_file_that_cannot_be_read_is_named_with_its_line(tmp_path, text, line, said):
+    path = write(tmp_path, text, "c.yaml")
+    with pytest.raises(InputError) as caught:
+        sheets.read_config(path)
+    assert str(caught.value).startswith(f"{path}, line {line}: {said}" if line else f"{path}: {said}")
+
+
+@pytest.mark.parametrize("name", ["absent.yaml", "."])
+def test_a_configuration_file_that_cannot_be_opened_is_named(tmp_path, name):
+    with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / name))}: cannot be read"):
+        sheets.read_config(tmp_path / name)
 
 
 HEAD = "plate\timages\tlayout\tplatemap\tnuclei_channel\n"
@@ -156,15 +215,18 @@ def test_every_sheet_of_the_repository_has_the_columns_of_its_schema(tmp_path, k
     assert sheets.read_sheet(kind, ROOT / f"config/{kind}.tsv") is not None
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "..", ".", ".hidden", "_x", "a\\b", "a*", "{plate}", "a=b", "/abs"])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "..", ".", ".hidden", "_x", "a\\b", "a*", "{plate}", "a=b", "/abs", "x" * 101]
+)
 def test_a_plate_name_that_is_no_plain_folder_name_is_refused(tmp_path, name):
     path = write(tmp_path, f"plate\timages\nok\ta\n{name}\tb\n")
     with pytest.raises(InputError) as caught:
         sheets.read_sheet("plates", path)
     assert str(caught.value).startswith(f"{path}, line 3: 'plate' is {name!r}; expected ")
+    assert "that begins with a letter or digit; up to 100" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["Week1_22123", "24277", "P 1 (b) #2", "Plätte-3.1", "ß"])
+@pytest.mark.parametrize("name", ["Week1_22123", "24277", "P 1 (b) #2", "Plätte-3.1", "ß", "x" * 100])
 def test_ordinary_plate_names_are_taken(tmp_path, name):
     assert sheets.read_sheet("plates", write(tmp_path, f"plate\timages\n{name}\ta\n"))[0]["plate"] == name
 
@@ -240,5 +302,5 @@ def test_a_file_that_is_there_passes_and_an_absent_one_is_named_with_its_neighbo
     with pytest.raises(InputError) as caught:
         sheets.existing("platemap_2.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")
     message = str(caught.value)
-    assert message.startswith("p.tsv, line 2: plate 'A' has the platemap 'platemap_2.csv' does not exist.")
+    assert message.startswith("p.tsv, line 2: plate 'A' has the platemap 'platemap_2.csv', which does not exist.")
     assert "'platemap_1.csv'" in message and str(tmp_path) in message

@@ -182,6 +182,32 @@ def test_a_file_of_another_number_of_planes_is_one_failed_row(tmp_path, usual, o
     assert 2 not in nuclei["Metadata_Site"].to_pylist()
 
 
+@pytest.mark.parametrize("along", ["z", "timepoint"])
+def test_a_failed_file_keeps_the_place_that_its_name_gives_it(tmp_path, along):
+    """A plate whose names have a place, in which one file holds planes along the other axis, and one is small."""
+    named = "timepoint" if along == "z" else "z"
+    measured = [field("B02", 1, **{named: number}) for number in (1, 2, 3, 4)]
+    form = "3 planes of {} x {} px"
+    measured += [field("B02", 1, name="images/s.tif", form=form, **{named: 5, along: plane}) for plane in (1, 2, 3)]
+    measured += [field("B02", 1, shape=(5, 5), **{named: 6})]
+    _, rows, absent = merge(tmp_path, measured)
+    columns = {"timepoint": "Metadata_Timepoint", "z": "Metadata_ZPlane"}
+    assert [row[columns[named]] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["Image_Status"] for row in rows] == ["ok"] * 4 + ["failed"] * 2
+    assert {row[columns[along]] for row in rows} == {None} and absent == [columns[along]]
+
+
+def test_rows_come_in_the_order_of_their_numbers_wherever_odd_ones_stand():
+    measured = [field("B02", 1, shape=(5, 5)), field("B02", 2), field("B02", 3, shape=(6, 6)), field("B02", 4)]
+    measured += [field("B02", 5, error="text"), field("B02", 6), field("B02", 7), field("B02", 8, shape=(5, 5))]
+    rows = tables.fields_of("P1", measured).to_pylist()
+    found = tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(rows)])
+    assert [row["Field"] for row in found] == list(range(8))
+    assert [row["Metadata_Site"] for row in found] == list(range(1, 9))
+    wrong = [(row["Image_Error"] or "").startswith("wrong shape") for row in found]
+    assert wrong == [True, False, True, False, False, False, False, True]
+
+
 def test_an_image_in_colours_among_grey_ones_is_odd_though_of_the_same_size(tmp_path):
     measured = [field("B02", 1), field("B02", 2), field("B02", 3, form="{} x {} px in 3 colours")]
     nuclei, rows, _ = merge(tmp_path, measured)
@@ -232,22 +258,17 @@ def test_a_row_that_cannot_be_written_leaves_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_run_left_is_cleared_away_and_other_files_are_not(tmp_path):
+def test_what_other_processes_write_is_left_alone(tmp_path):
     with tables.whole(tmp_path / "t.csv") as part:
         pattern = part.name
         part.write_text("1")
     leftover = pattern.replace(pattern.split(".")[-2], "999999")
     assert leftover != pattern
     (tmp_path / leftover).write_text("half")
-    (tmp_path / leftover.replace("t.csv", "other.csv")).write_text("half")
     (tmp_path / "t.csv.part").write_text("the user's")
     tables.write_csv([{"a": "x,y"}, {"a": None}], ["a"], tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == 'a\n"x,y"\n""\n'
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "t.csv",
-        "t.csv.part",
-        leftover.replace("t.csv", "other.csv"),
-    }
+    assert {path.name for path in tmp_path.iterdir()} == {"t.csv", "t.csv.part", leftover}
 
 
 def test_pandas_and_pycytominer_take_the_nuclei_as_they_are(tmp_path):

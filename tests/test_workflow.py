@@ -1,6 +1,7 @@
 """The workflow as a whole: what it plans, what it makes, when it makes it again."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,15 +16,47 @@ WELLS = [f"{row}{column:02}" for row in "BCDEFG" for column in range(2, 12)]
 FAMILIES = ("Week1_150607_{}_s{}_w1", "{}_s{}_w1", "Week7_7__{}_s{}_w1", "Week8_4sites_{}_s{}_w1")
 
 
-def test_the_default_configuration_plans_the_demo():
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "detect_nuclei" in done.stdout + done.stderr or "Nothing to be done" in done.stdout + done.stderr
+@pytest.fixture
+def clone(workspace):
+    """A copy of the project as a user gets it, without what runs left here."""
+    ignore = shutil.ignore_patterns(".git", ".venv", "results", "resources", "logs", "benchmarks", ".snakemake")
+    shutil.copytree(REPOSITORY, workspace.path / "clone", ignore=ignore)
+    return workspace.path / "clone"
+
+
+def snakemake(clone, *arguments):
+    """Run Snakemake in a clone, and give what was printed."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    done = subprocess.run(command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_in_a_fresh_clone_the_default_is_the_demo_which_finds_what_was_planted(clone):
+    assert re.search(r"^synthesize_demo +1$", snakemake(clone, "--dry-run"), re.MULTILINE)
+    assert "Plates: 1 of 1 done. Fields: 64, of which 0 failed" in snakemake(clone)
+    assert "Nothing to be done" in snakemake(clone, "--dry-run")
+    snakemake(clone, "--configfile", "config/demo/config.yaml", "--", "results/demo/score.txt")
+    score = (clone / "results/demo/score.txt").read_text()
+    precision, recall = (float(share) for share in re.findall(r"([\d.]+)%", score))
+    assert precision > 97 and recall > 97
+    wells = pd.read_csv(clone / "results/plates/demo/wells.csv")
+    response = wells.groupby("Metadata_concentration_um").Count_Nuclei.mean()
+    assert response.iloc[-1] < 0.1 * response.iloc[0]
+
+
+def test_configuration_files_and_the_command_line_are_merged(workspace):
+    workspace.plant()
+    (workspace.path / "config/config.yaml").write_text("fan_out: well\nnuclei:\n  sigma: 3\n")
+    mine = workspace.path / "mine.yaml"
+    mine.write_text("nuclei: {threshold: 500}\n")
+    assert workspace.planned("--configfile", str(mine))["detect_nuclei"] == 3
+    assert workspace.planned("--configfile", str(mine), "--config", "fan_out=field")["detect_nuclei"] == 6
+    mine.write_text("nuclei: {threshhold: 500}\n")
+    output = workspace.run("--configfile", str(mine), status=1)
+    assert "mine.yaml: unknown key 'nuclei.threshhold'. Did you mean 'threshold'?" in output
+    (workspace.path / "config/config.yaml").write_text('fan_out: well\nlayouts:\n  mine: "\\d"\n')
+    assert "config/config.yaml, line 3: not valid YAML" in workspace.run(status=1)
 
 
 @pytest.mark.parametrize(("fan_out", "jobs"), [("plate", 2), ("well", 6), ("field", 12)])
@@ -100,32 +133,28 @@ def test_only_what_changed_is_made_again(workspace):
     assert workspace.planned(*arguments) == {}
     assert workspace.planned(*arguments, "nuclei={sigma: 3}")["detect_nuclei"] == 3
     assert workspace.planned(*arguments, "pool={engine: serial}") == {}
+    os.utime(files[2], (0, 0))  # as if an older file had been copied there with its time
+    assert workspace.planned(*arguments)["detect_nuclei"] == 1
+    workspace.run(*arguments)
     files[1].unlink()
     assert workspace.planned(*arguments)["detect_nuclei"] == 1
+    assert workspace.planned(*arguments, "on_bad_image=stop")["merge_units"] == 1
 
 
-def test_a_byte_in_the_library_makes_tables_again_and_a_touch_or_a_clone_does_not(workspace):
+def test_a_byte_in_the_library_makes_tables_again_and_a_touch_or_a_clone_does_not(workspace, clone):
     workspace.plant()
-    clone = workspace.path / "clone"
-    ignore = shutil.ignore_patterns(".git", ".venv", "results", "resources", "logs", "benchmarks", ".snakemake")
-    shutil.copytree(REPOSITORY, clone, ignore=ignore)
-
-    def planned():
-        command = [clone / "Snakefile" if str(part).endswith("Snakefile") else part for part in workspace.command("-n")]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
-
+    arguments = ("--directory", str(workspace.path), "--dry-run")
     workspace.run()
-    assert "Nothing to be done" in planned()
+    assert "Nothing to be done" in snakemake(clone, *arguments)
     for path in clone.rglob("*.py"):
         path.touch()
-    with open(clone / "scripts/fieldwork/synthetic.py", "a") as stream:
-        stream.write("# a comment\n")
-    assert "Nothing to be done" in planned()
+    for module in ("synthetic", "layouts"):
+        with open(clone / f"scripts/fieldwork/{module}.py", "a") as stream:
+            stream.write("# a comment\n")
+    assert "Nothing to be done" in snakemake(clone, *arguments)
     with open(clone / "scripts/fieldwork/nuclei.py", "a") as stream:
         stream.write("# a comment\n")
-    assert "detect_nuclei" in planned()
+    assert "detect_nuclei" in snakemake(clone, *arguments)
 
 
 def test_a_plate_without_images_or_nuclei_has_tables_with_the_same_columns(workspace):
@@ -133,7 +162,7 @@ def test_a_plate_without_images_or_nuclei_has_tables_with_the_same_columns(works
     workspace.plant("dark", count=0)
     (workspace.path / "images/empty").mkdir()
     workspace.add("empty", "images/empty")
-    workspace.run()
+    output = workspace.run()
     results = workspace.path / "results/plates"
     full, dark, empty = (pd.read_parquet(results / plate / "nuclei.parquet") for plate in ("full", "dark", "empty"))
     assert len(full) and not len(dark) and not len(empty)
@@ -145,6 +174,18 @@ def test_a_plate_without_images_or_nuclei_has_tables_with_the_same_columns(works
     }
     assert len(headers) == 2
     assert list(pd.read_csv(workspace.path / "results/plates/dark/wells.csv").Count_Nuclei) == [0, 0, 0]
+    assert "WARNING plate empty: no image" in output
+    assert "plate dark: no nucleus in any of 6 fields" in output
+
+
+def test_an_image_folder_that_became_empty_does_not_replace_tables(workspace):
+    files = workspace.plant()
+    workspace.run()
+    before = workspace.tables()
+    for file in files:
+        file.unlink()
+    assert "is a drive not mounted?" in workspace.run(status=1)
+    assert workspace.tables() == before
 
 
 def test_a_platemap_is_joined_to_the_wells(workspace):

@@ -1,11 +1,38 @@
 """Fieldwork's library: from image files to tables. Imports nothing from Snakemake."""
 
+import ctypes
 import os
+import signal
+import sys
 
 # Parallelism here is processes, one thread each: a BLAS or OpenMP pool inside every worker would only fight the
 # others for the same cores. These must be set before NumPy is first imported; Snakemake sets them to the job's threads.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
     os.environ[_variable] = "1"
+
+
+def _die_with_the_run():
+    """Have Linux kill this process, a job of a run on this machine, when the run dies, even by SIGKILL.
+
+    An orphan would write its tables into the next run's, made perhaps with another configuration. This stands here
+    to come before the imports that take time; `runs.hold_folder` sets the variable.
+    """
+    pid, _, node = os.environ.get("FIELDWORK_RUN", "").partition("@")
+    if sys.platform != "linux" or node != os.uname().nodename:
+        return
+    if pid == str(os.getppid()):
+        PR_SET_PDEATHSIG = 1  # prctl(2)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            state = stream.read().rpartition(")")[2].split()[0]  # proc(5); Z is a zombie
+    except OSError:
+        state = "gone"
+    if state in ("Z", "X", "gone"):
+        sys.exit("the run that started this job is gone")
+
+
+_die_with_the_run()
 
 
 class InputError(ValueError):

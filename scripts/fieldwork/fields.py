@@ -15,7 +15,7 @@ class FieldImage(NamedTuple):
     timepoint: int | None
     z: int | None
     path: str
-    planes: list | frames.FrameError | None = None
+    planes: list[frames.Plane] | frames.FrameError | None = None
 
     def __str__(self):
         return f"{self.path} (well {self.well}, site {self.site})"
@@ -57,19 +57,14 @@ def load(image, *, channel):
         return image._replace(planes=error)
 
 
-def failed(image, reason):
-    """Give the row of an image that could not be measured.
+def unreadable(image, signal):
+    """Stand in for `load` on an image that crashed the reader; `signal` is the signal's name."""
+    return image._replace(planes=frames.FrameError(f"crashed the reader ({signal})"))
 
-    Parameters
-    ----------
-    image : FieldImage
-    reason : str
 
-    Returns
-    -------
-    list of one Field
-    """
-    return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
+def crashed(image, signal):
+    """Stand in for `measure` on an image that crashed the reader; `signal` is the signal's name."""
+    return _failed(image, f"crashed the reader ({signal})")
 
 
 def measure(image, *, channel, detection, with_quality):
@@ -93,9 +88,9 @@ def measure(image, *, channel, detection, with_quality):
     if image.planes is None:
         image = load(image, channel=channel)
     if isinstance(image.planes, frames.FrameError):
-        return failed(image, str(image.planes))
+        return _failed(image, str(image.planes))
     if any(None not in (image.timepoint, plane.timepoint) or None not in (image.z, plane.z) for plane in image.planes):
-        return failed(
+        return _failed(
             image, f"holds {len(image.planes)} planes; its name says that it is one of them, so 1 is expected"
         )
     height, width = image.planes[0].image.shape
@@ -103,6 +98,10 @@ def measure(image, *, channel, detection, with_quality):
     colours = f" in {image.planes[0].colours} colours" if image.planes[0].colours > 1 else ""
     form = f"{several}{height} x {width} px{colours}"
     return [_measure_plane(image, plane, form, detection, with_quality) for plane in image.planes]
+
+
+def _failed(image, reason):
+    return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
 
 
 def _measure_plane(image, plane, form, detection, with_quality):

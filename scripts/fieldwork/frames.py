@@ -13,6 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from fieldwork.names import is_dna
+
 MOST_VALUES = 2**28  # of one plane, twice the largest cameras; more is a damaged header
 MOST_IN_ALL = 2**30  # of all planes of a file, which are in memory together
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -46,7 +48,7 @@ def read(path, *, channel="auto"):
     path : str or path-like
         A TIFF of any kind (read by tifffile and imagecodecs), or a PNG, JPEG, BMP or GIF (imageio).
     channel : str
-        Name of a channel of an OME-TIFF, in any case. Any other name, like ``auto``: the first in the file.
+        Name of a channel of an OME-TIFF, in any case. Otherwise its only one that is named like a DNA stain.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def read(path, *, channel="auto"):
     ------
     FrameError
         Whatever else the file is: absent, empty, truncated, of another type, with NaN, infinity or complex
-        numbers, with further axes or several images, with colours that vary alike.
+        numbers, with further axes or several images, with colours that vary alike or channels that have no name.
     """
     try:
         status = os.stat(path)
@@ -208,12 +210,14 @@ def _read_planes(tif, size, channel, names):
         raise FrameError(f"found {len(pages)} page(s); {found} needs {math.prod(axes.values())}")
     _refuse_large((len(pages), *key.shape), MOST_IN_ALL)
     places = [dict(zip(axes, place, strict=True)) for place in np.ndindex(*axes.values())]
-    wanted = names.index(channel.lower()) if channel.lower() in names else None
-    if "C" in axes and wanted is None:
-        wanted = min(place["C"] for place, page in zip(places, pages, strict=True) if page)
+    wanted = None
+    if "C" in axes:
+        here = {place["C"] for place, page in zip(places, pages, strict=True) if page}
+        named = channel.lower() in names
+        wanted = here.pop() if len(here) == 1 and not named else _channel(names, channel, axes["C"])
     planes = []
     for index, (place, page) in enumerate(zip(places, pages, strict=True)):
-        if page is None or place.get("C", wanted) != wanted:  # None: in another file of the set
+        if page is None or place.get("C") != wanted:  # None: in another file of the set
             continue
         _check_page(page, size)
         other = page.keyframe
@@ -225,6 +229,19 @@ def _read_planes(tif, size, channel, names):
     if not planes:
         raise FrameError(f"channel {channel!r} of {', '.join(names)} is in another file of this OME-TIFF set")
     return sorted(planes, key=lambda plane: (plane.timepoint or 0, plane.z or 0))
+
+
+def _channel(names, channel, count):
+    """Find the channel that is asked for, or else named like a DNA stain, among the `count` of a file."""
+    stains = [name for name in names if is_dna(name)]
+    if channel.lower() in names:
+        return names.index(channel.lower())
+    if len(stains) == 1:
+        return names.index(stains[0])
+    raise FrameError(
+        f"holds {count} channels ({', '.join(names) or 'without names'}): which shows the nuclei cannot be told; "
+        "export single channels"
+    )
 
 
 def _check_page(page, size):

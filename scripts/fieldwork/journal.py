@@ -1,8 +1,6 @@
-"""What a job says: its log file, its message when it fails, its end when the run is killed."""
+"""What a job says: its log file, and its message when it fails."""
 
-import ctypes
 import logging
-import signal
 import sys
 from contextlib import contextmanager
 
@@ -27,8 +25,7 @@ def job_log(path):
     SystemExit
         With status 1, in place of any exception of the block.
     """
-    _die_with_the_run()
-    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
     to_stderr = logging.StreamHandler(sys.stderr)
     to_stderr.setLevel(logging.WARNING)
     for handler in (to_file, to_stderr):
@@ -43,10 +40,3 @@ def job_log(path):
         print(error if expected else f"{type(error).__name__}: {error} (traceback in {path})", file=sys.stderr)
         log.critical("%s", error, exc_info=True)
         sys.exit(1)
-
-
-def _die_with_the_run():
-    """Ask Linux to kill this job when Snakemake dies, even by SIGKILL: no orphan writes into the run after it."""
-    if sys.platform == "linux":
-        PR_SET_PDEATHSIG = 1  # prctl(2)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

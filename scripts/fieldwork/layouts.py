@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from fieldwork import InputError
+from fieldwork.names import is_dna, normal_well
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
@@ -52,10 +53,6 @@ _PATTERNS = {
 LAYOUTS = {name: re.compile(pattern) for name, pattern in _PATTERNS.items()}
 _GROUPS = ("well", "site", "channel", "plate", "z", "t")
 
-# CellProfiler's pipelines say OrigDNA and CorrDNA; mtDNA is another stain; brightfield may use DAPI's filter.
-_DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nuclei|nucleus)(?![a-z])")
-_TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
-
 
 class Image(NamedTuple):
     """One image file of a plate, as its name or its list describes it."""
@@ -77,25 +74,6 @@ class Scan(NamedTuple):
     unmatched: list[str]
     duplicates: list[str]
     notes: list[str]
-
-
-def normal_well(text):
-    """Write a well as ``B02``: upper case, at least two digits.
-
-    Parameters
-    ----------
-    text : str
-        ``b2``, ``B02``, ``B002``, ``B 2``, ``B - 02``, ``AA1``; up to ``AV72``, the last of 3456 wells.
-
-    Raises
-    ------
-    ValueError
-        The text is no well.
-    """
-    match = re.fullmatch(r"([A-Z]|A[A-V])[\s_-]*0*([1-9][0-9]?)", text.strip().upper())
-    if match is None or int(match[2]) > 72:
-        raise ValueError(f"{text!r} is no well such as B02")
-    return f"{match[1]}{int(match[2]):02d}"
 
 
 def scan_folder(folder, *, plate, layout="auto", layouts=None):
@@ -241,14 +219,14 @@ def read_image_list(path, *, plate):
             texts["Column"] = row_letters + texts["Column"]
             well = read("Column", normal_well, "a row such as B or 2 and a column such as 2")
         timepoint, z = (
-            read(kind, int, "a whole number, or nothing") if texts.get(kind) else None
+            read(kind, _number, "a whole number from 0 to 999999999, or nothing") if texts.get(kind) else None
             for kind in ("Timepoint", "ZPlane")
         )
         of_plate = texts.get("Plate")
         sites[of_plate, well, timepoint, z] += 1
         site = sites[of_plate, well, timepoint, z]
         if "Site" in texts:
-            site = read("Site", int, "a whole number")
+            site = read("Site", _number, "a whole number from 0 to 999999999")
         for channel in channels:
             parent, name = row.get(f"PathName_{channel}", ""), row.get(f"FileName_{channel}")
             if name is None or (f"URL_{channel}" in row and f"PathName_{channel}" not in row):
@@ -272,12 +250,12 @@ def read_image_list(path, *, plate):
     return Scan("image list", images, [], [], duplicates, notes)
 
 
-def nuclei_channel(scan_or_images, requested="auto"):
+def nuclei_channel(images, requested="auto"):
     """Name the channel in which to look for nuclei.
 
     Parameters
     ----------
-    scan_or_images : Scan or iterable of Image
+    images : iterable of Image
     requested : str
         A channel, in any case; or ``auto``: the first in natural order that is named like a DNA stain (DAPI,
         Hoechst, DNA, nuclei; but no brightfield), else the first.
@@ -287,10 +265,9 @@ def nuclei_channel(scan_or_images, requested="auto"):
     InputError
         There is no such channel.
     """
-    images = getattr(scan_or_images, "images", scan_or_images)
     channels = sorted({image.channel for image in images}, key=_natural)
     if requested == "auto":
-        stains = [name for name in channels if _DNA.search(name) and not _TRANSMITTED.search(name)]
+        stains = [name for name in channels if is_dna(name)]
         same = stains or channels
     else:
         same = [name for name in channels if name.lower() == requested.lower()]
@@ -392,6 +369,13 @@ def _image_paths(folder, regexes):
     return sorted(paths, key=_natural), notes
 
 
+def _number(text):
+    """Read a site, time point or z plane; ValueError where it is none that a table of 64-bit integers can hold."""
+    if not text.isdecimal() or len(text) > 9:
+        raise ValueError(f"{text!r} is no number from 0 to 999999999")
+    return int(text)
+
+
 def _described(match, path, columns):
     """Turn a match into (plate or None, Image); ValueError where a text is no well or no number."""
     groups = {name.rstrip("_"): text for name, text in match.groupdict().items() if text is not None}
@@ -403,8 +387,8 @@ def _described(match, path, columns):
         if not 0 <= row < columns * 2 // 3:  # 8 rows of 12, 16 rows of 24
             raise ValueError(f"no well {groups['number']} on a plate with {columns} columns")
         well = f"{_row_letters(str(row + 1))}{column + 1}"
-    timepoint, z = (int(groups[name]) if name in groups else None for name in ("t", "z"))
-    site, channel = int(groups.get("site", 1)), groups.get("channel", "w1")
+    timepoint, z = (_number(groups[name]) if name in groups else None for name in ("t", "z"))
+    site, channel = _number(groups.get("site", "1")), groups.get("channel", "w1")
     return groups.get("plate"), Image(path, normal_well(well), site, channel, timepoint, z)
 
 

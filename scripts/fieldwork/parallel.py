@@ -164,7 +164,7 @@ def _pool(function, frames, context, mode, workers, on_crash):
                 worker = pipes[pipe]
                 try:
                     good, result = pipe.recv()
-                except (EOFError, ConnectionResetError):
+                except (EOFError, OSError):  # at a frame's start, or in the middle of its result
                     result = _after_death(worker, frames[worker.index], on_crash)
                     good = True
                     crew.remove(worker)
@@ -185,7 +185,8 @@ def _after_death(worker, frame, on_crash):
     """Tell a crash, which is the frame's result, from a worker killed from outside, which ends the job."""
     worker.process.join()
     code = worker.process.exitcode
-    reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    reason = names.get(-code, f"signal {-code}") if code < 0 else f"exit status {code}"
     if on_crash is not None and -code in CRASHES:
         log.warning("A worker crashed (%s) on %s; another takes its place.", reason, frame)
         return on_crash(frame, reason)

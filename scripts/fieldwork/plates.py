@@ -1,6 +1,8 @@
 """A plate of the sheet: the images of its nuclei channel, and the units that detection jobs take them in."""
 
 import os
+import re
+import sys
 from typing import NamedTuple
 
 from fieldwork import InputError, layouts, sheets
@@ -55,6 +57,7 @@ def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
     place, name, source = row[None], row["plate"], os.path.normpath(row["images"])
     sheets.existing(source, place=place, what=f"plate '{name}' takes its images from")
     if platemap := row.get("platemap"):
+        _check_path(platemap, f"{place}: plate '{name}'")
         sheets.existing(platemap, place=place, what=f"plate '{name}' has the platemap")
         sheets.read_platemap(platemap)
     try:
@@ -69,15 +72,37 @@ def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
     units = {}
     for image in scan.images:
         if image.channel == channel:
-            if set("{}<>") & set(image.path):
-                raise InputError(
-                    f"{place}: plate '{name}': '{image.path}' has one of {{ }} < > in it, which Snakemake takes for "
-                    "wildcards; rename it"
-                )
+            _check_path(image.path, f"{place}: plate '{name}'")
             units.setdefault(FAN_OUT[fan_out](image), []).append(image)
             if not os.path.isdir(source) and image.path not in made:
                 sheets.existing(image.path, place=source, what=f"well {image.well}, site {image.site} names the image")
     return Plate(name, scan, channel, units, platemap)
+
+
+def _check_path(path, place):
+    """Refuse a path that Snakemake cannot take as an input."""
+    if re.search("[{}<>\udc80-\udcff]", path):  # the last are how Python writes bytes that are no UTF-8
+        raise InputError(
+            f"{place}: {path!r} has one of {{ }} < > or bytes that are no UTF-8 text in it, which Snakemake cannot "
+            "read; rename it"
+        )
+
+
+def report(plate, path):
+    """Print what was found of a plate, and write what became of every file to a log.
+
+    Parameters
+    ----------
+    plate : Plate
+    path : path-like or None
+        The log; None writes none.
+    """
+    headline, details = account(plate)
+    lost = plate.scan.unmatched or plate.scan.duplicates or not plate.images
+    print(f"{'WARNING ' if lost else ''}{headline}", f"({path})" if path and details else "", file=sys.stderr)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join([headline, *details, ""]), encoding="utf-8", errors="backslashreplace")
 
 
 def account(plate):
@@ -95,6 +120,8 @@ def account(plate):
         Lines for the log: notes, then each list of files.
     """
     images, scan = plate.images, plate.scan
+    if not scan.images:
+        return f"plate {plate.name}: no image", [*scan.notes, *(f"thumbnail: {path}" for path in scan.thumbnails)]
     wells = {image.well for image in images}
     places = {(image.well, image.site, image.timepoint, image.z) for image in images}
     others = {(image.well, image.site, image.timepoint, image.z): image.path for image in scan.images}
@@ -103,7 +130,7 @@ def account(plate):
         f"image(s) of channel {plate.channel} in {len(wells)} well(s)": len(images),
         "of other channels": len(scan.images) - len(images),
         "thumbnail(s)": len(scan.thumbnails),
-        "match(es) no layout": len(scan.unmatched),
+        "whose names match no layout": len(scan.unmatched),
         "duplicate(s)": len(scan.duplicates),
         "frame(s) without that channel": len(holes),
     }
@@ -119,6 +146,8 @@ def account(plate):
     details = [*scan.notes, *(f"{what}: {item}" for what, items in lists.items() for item in items)]
     if plate.platemap:
         described = set(sheets.read_platemap(plate.platemap))
-        details += [f"in the platemap, without images: {well}" for well in sorted(described - wells)]
-        details += [f"with images, not in the platemap: {well}" for well in sorted(wells - described)]
+        details += [f"in the platemap, without images: {' '.join(sorted(described - wells))}"] * bool(described - wells)
+        details += [f"with images, not in the platemap: {' '.join(sorted(wells - described))}"] * bool(
+            wells - described
+        )
     return headline, details

@@ -2,8 +2,10 @@
 
 import csv
 import fcntl
+import functools
 import math
 import os
+import sys
 from pathlib import Path
 
 from fieldwork import InputError
@@ -13,14 +15,14 @@ FIELD_TIME = 0.15  # s of one core for a field of 1024 x 1280 px
 
 
 def hold_folder(path):
-    """Keep a second run out of this working directory for as long as this process lives.
+    """Keep a second run out of a folder for as long as this process lives, and have its jobs die with it.
 
     Snakemake's own lock outlasts a killed run and must then be lifted by hand; the kernel lifts this one.
 
     Parameters
     ----------
     path : path-like
-        The lock file.
+        The lock file; its folder is made.
 
     Returns
     -------
@@ -32,21 +34,33 @@ def hold_folder(path):
     InputError
         Another run holds the folder.
     """
-    stream = open(path, "a+")  # noqa: SIM115 - it stays open on purpose
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    stream = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - it stays open on purpose
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.seek(0)
+        holder = stream.read().strip() or "unknown"
         raise InputError(
-            f"another run (process {stream.read().strip() or 'unknown'}) is at work in {os.getcwd()}; "
+            f"another run (process {holder}) is at work in {Path(path).absolute().parent}; "
             "wait for it to end, or stop it"
         ) from None
+    except OSError as error:
+        print(f"{path}: no lock on this file system ({error}): see to it that no second run starts", file=sys.stderr)
+    os.environ["FIELDWORK_RUN"] = f"{os.getpid()}@{os.uname().nodename}"  # fieldwork/__init__.py
     stream.truncate(0)
     stream.write(f"{os.getpid()}\n")
     stream.flush()
     return stream
 
 
+def clear_leftovers(results):
+    """Delete what jobs of a killed run were writing; to be called while `results` is held."""
+    for part in Path(results).glob("plates/**/.*.part"):
+        part.unlink(missing_ok=True)
+
+
+@functools.cache
 def threads_per_unit(units, *, fields, cores):
     """Choose the workers of each detection job so that all jobs together end soonest.
 

@@ -11,11 +11,43 @@ from itertools import zip_longest
 from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator, validators
 
-from fieldwork import InputError, layouts
+from fieldwork import InputError
+from fieldwork.names import normal_well
 
 SCHEMAS = Path(__file__).parents[2] / "config" / "schemas"
+
+
+def read_config(path):
+    """Read a configuration file.
+
+    Parameters
+    ----------
+    path : path-like
+        YAML.
+
+    Returns
+    -------
+    dict
+        What it says, unchecked; empty for an empty file.
+
+    Raises
+    ------
+    InputError
+        Names the file and the line.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise InputError(f"{path}, line {mark.line + 1}: not valid YAML: {error.problem}") from None
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:  # YAML's dates and booleans raise what they like
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: found {values!r}; expected lines of the form 'key: value'")
+    return values
 
 
 def check_config(config, *, source):
@@ -112,7 +144,7 @@ def read_platemap(path):
     wells = {}
     for line, cells in lines:
         try:
-            well = layouts.normal_well(cells["well"])
+            well = normal_well(cells["well"])
         except ValueError as error:
             raise InputError(f"{path}, line {line}: {error}") from None
         if well in wells:
@@ -145,7 +177,7 @@ def existing(path, *, place, what):
     near = difflib.get_close_matches(Path(path).name, names, n=1)
     nearest = f" Nearest name there: '{folder / near[0]}'." if near else ""
     raise InputError(
-        f"{place}: {what} '{path}' does not exist.\n"
+        f"{place}: {what} '{path}', which does not exist.\n"
         f"  Relative paths are taken from the working directory ({os.getcwd()}).{nearest}"
     )
 
@@ -158,8 +190,10 @@ def _read_table(path, *, delimiter):
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             for row in reader:
                 lines.append((reader.line_num, [cell.strip() for cell in row]))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror} (in {os.getcwd()})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot be read: {error}; save it as UTF-8 text") from None
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: cannot be read: {error}") from None
     lines = [(number, row) for number, row in lines if any(row)]
@@ -188,6 +222,8 @@ def _with_defaults(values, schema):
         if part.get("type") in ("boolean", "integer", "number") and isinstance(values[key], str):
             with suppress(json.JSONDecodeError):  # Snakemake's --config leaves true, false and nested numbers as text
                 values[key] = json.loads(values[key])
+        if part.get("type") == "number" and _is_number(None, values[key]):
+            values[key] = float(values[key])  # 4 and 4.0 are the same parameter of a rule
     return values
 
 
@@ -201,14 +237,12 @@ def _is_integer(_, value):
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_Validator = validators.extend(
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer}),
-)
-
-
 def _errors(values, schema):
-    return sorted(_Validator(schema).iter_errors(values), key=lambda error: list(map(str, error.path)))
+    from jsonschema import Draft202012Validator, validators  # 0.1 s, and jobs that read platemaps don't need it
+
+    strict = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
+    validator = validators.extend(Draft202012Validator, type_checker=strict)(schema)
+    return sorted(validator.iter_errors(values), key=lambda error: list(map(str, error.path)))
 
 
 def _complaint(error):

@@ -68,8 +68,6 @@ def whole(path):
     """
     path = Path(path)
     sibling = path.with_name(f".{path.name}.{os.getpid()}.part")
-    for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a run that was killed while it wrote
-        leftover.unlink(missing_ok=True)
     try:
         yield sibling
         os.replace(sibling, path)
@@ -172,39 +170,36 @@ def fail_odd_forms(rows):
     Parameters
     ----------
     rows : list of dict
-        Rows of the fields table; several rows with one file are its planes.
+        Rows of the fields table, numbered by a key `Field`; neighbours with one file are its planes.
 
     Returns
     -------
     list of dict
         The rows; each odd file is one failed row.
     """
-    forms = {_file(row): row["Image_Form"] for row in rows if row["Image_Status"] == "ok"}
+    forms = {_image(row): row["Image_Form"] for row in rows if row["Image_Status"] == "ok"}
     usual, votes = max(Counter(forms.values()).items(), key=itemgetter(1), default=(None, 0))
     if votes * 2 <= len(forms):
         return rows
-    kept, odd_files = [], set()
-    for row in rows:
-        form = forms.get(_file(row), usual)
-        if form == usual:
-            kept.append(row)
-        elif _file(row) not in odd_files:
-            odd_files.add(_file(row))
-            kept.append(
-                {
-                    **row,
-                    **(dict.fromkeys(OPTIONAL) if "planes" in form else {}),
-                    **dict.fromkeys(QUALITY),
-                    "Image_Count_Nuclei": None,
-                    "Image_Status": "failed",
-                    "Image_Error": f"wrong shape: found {form}, the plate's images are {usual}",
-                }
-            )
-    return kept
+    odd = {image for image, form in forms.items() if form != usual}
+    kept = [row for row in rows if _image(row) not in odd]
+    for image, planes in groupby((row for row in rows if _image(row) in odd), key=_image):
+        first, *others = planes
+        kept.append(
+            {
+                **first,
+                **{name: None for name in OPTIONAL if any(other[name] != first[name] for other in others)},
+                **dict.fromkeys(QUALITY),
+                "Image_Count_Nuclei": None,
+                "Image_Status": "failed",
+                "Image_Error": f"wrong shape: found {forms[image]}, the plate's images are {usual}",
+            }
+        )
+    return sorted(kept, key=itemgetter("Field"))
 
 
-def _file(row):
-    return row["PathName_DNA"], row["FileName_DNA"]
+def _image(row):
+    return tuple(row[name] for name in ("PathName_DNA", "FileName_DNA", "Metadata_Well", "Metadata_Site"))
 
 
 def merge_units(nuclei_paths, fields_paths):
@@ -224,15 +219,16 @@ def merge_units(nuclei_paths, fields_paths):
     absent : list of str
         Those of the `OPTIONAL` columns that no field has; `nuclei` is without them.
     """
-    nuclei, numbers, fields = [UNIT_NUCLEI.empty_table()], [], []
+    nuclei, numbers, fields = [UNIT_NUCLEI.empty_table()], [np.empty(0, np.int64)], []
     for unit_nuclei, unit_fields in zip(nuclei_paths, fields_paths, strict=True):
         nuclei.append(pq.read_table(unit_nuclei))
-        numbers.extend(nuclei[-1]["Field"].to_numpy() + len(fields))
+        numbers.append(nuclei[-1]["Field"].to_numpy() + len(fields))
         fields += pq.read_table(unit_fields).to_pylist()
     kept = fail_odd_forms([{**row, "Field": number} for number, row in enumerate(fields)])
     good = [row["Field"] for row in kept if row["Image_Status"] == "ok"]
     absent = [name for name in OPTIONAL if all(row[name] is None for row in kept)]
-    return pa.concat_tables(nuclei).filter(np.isin(numbers, good)).drop_columns([*absent, "Field"]), kept, absent
+    good = np.isin(np.concatenate(numbers), good)
+    return pa.concat_tables(nuclei).filter(good).drop_columns([*absent, "Field"]), kept, absent
 
 
 def wells_of(fields, platemap):

@@ -1,0 +1,31 @@
+"""How wells are written, and stains called."""
+
+import re
+
+# CellProfiler's pipelines say OrigDNA and CorrDNA; mtDNA is another stain; brightfield may use DAPI's filter.
+_DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nuclei|nucleus)(?![a-z])")
+_TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
+
+
+def normal_well(text):
+    """Write a well as ``B02``: upper case, at least two digits.
+
+    Parameters
+    ----------
+    text : str
+        ``b2``, ``B02``, ``B002``, ``B 2``, ``B - 02``, ``AA1``; up to ``AV72``, the last of 3456 wells.
+
+    Raises
+    ------
+    ValueError
+        The text is no well.
+    """
+    match = re.fullmatch(r"([A-Z]|A[A-V])[\s_-]*0*([1-9][0-9]?)", text.strip().upper())
+    if match is None or int(match[2]) > 72:
+        raise ValueError(f"{text!r} is no well such as B02")
+    return f"{match[1]}{int(match[2]):02d}"
+
+
+def is_dna(channel):
+    """Tell whether a channel is named like a DNA stain (DAPI, Hoechst, DNA, nuclei), and not in transmitted light."""
+    return bool(_DNA.search(channel)) and not _TRANSMITTED.search(channel)
