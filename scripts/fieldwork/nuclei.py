@@ -168,9 +168,17 @@ def _exact(image, coordinates, sigma, reach):
 
 def _patches(image, coordinates, reach):
     """Cut (n, 2 reach + 1, 2 reach + 1) squares around n pixels; beyond the border its pixels are repeated."""
-    steps = np.arange(-reach, reach + 1)
-    rows, columns = (np.clip(coordinates[:, axis, None] + steps, 0, image.shape[axis] - 1) for axis in (0, 1))
-    return image[rows[:, :, None], columns[:, None, :]]
+    size = 2 * reach + 1
+    patches = np.empty((len(coordinates), size, size), image.dtype)
+    for patch, (row, column) in zip(patches, coordinates - reach, strict=True):
+        rows, columns = slice(max(row, 0), row + size), slice(max(column, 0), column + size)
+        inside = image[rows, columns]
+        if inside.shape != patch.shape:
+            below, right = row + size - image.shape[0], column + size - image.shape[1]
+            beyond = [(max(-row, 0), max(below, 0)), (max(-column, 0), max(right, 0))]
+            inside = np.pad(inside, beyond, mode="edge")
+        patch[:] = inside
+    return patches
 
 
 def _kernel(sigma):

@@ -105,10 +105,8 @@ def nuclei_of(plate, fields):
     counts = [len(field.coordinates) for field in fields]
     total = sum(counts)
 
-    number = np.repeat(np.arange(len(fields)), counts)
-
-    def repeated(values, kind):
-        return pa.array(values, kind).take(pa.array(number))
+    def repeated(values, kind):  # in Python: Arrow's own way costs 0.2 s to import
+        return pa.array([value for value, count in zip(values, counts, strict=True) for _ in range(count)], kind)
 
     coordinates = np.concatenate([np.empty((0, 2)), *(field.coordinates for field in fields)])
     columns = [
@@ -121,7 +119,7 @@ def nuclei_of(plate, fields):
         coordinates[:, 1],
         coordinates[:, 0],
         np.concatenate([np.empty(0), *(field.intensities for field in fields)]),
-        number,
+        np.repeat(np.arange(len(fields)), counts),
     ]
     return pa.table(columns, schema=UNIT_NUCLEI)
 
