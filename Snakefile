@@ -16,6 +16,7 @@ pathvars:
 
 include: "rules/demo.smk"
 include: "rules/plates.smk"
+include: "rules/benchmarks.smk"
 
 
 rule all:
@@ -23,6 +24,7 @@ rule all:
     default_target: True
     input:
         plate_tables(),
+        expand("<results>/plates/{plate}/densities.png", plate=PLATES),
 
 
 rule tables:

@@ -123,6 +123,17 @@ def plate_tables():
     return expand("<results>/plates/{plate}/{table}", plate=PLATES, table=("nuclei.parquet", "fields.csv", "wells.csv"))
 
 
+def benchmark_images(wildcards):
+    """The first plate's images, at most 240 of them: a plate of BBBC021."""
+    return [image.path for plate in list(PLATES.values())[:1] for image in plate.images][:240]
+
+
+def benchmark_fields(wildcards):
+    """A few wells of them, for runs of the whole workflow."""
+    images = [image for plate in list(PLATES.values())[:1] for image in plate.images][:16]
+    return [(image.well, image.site, image.path) for image in images]
+
+
 def start_run():
     """Keep other runs out, and clear up after those that were killed."""
     global locks

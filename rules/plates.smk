@@ -51,3 +51,25 @@ rule merge_units:
         made_by=made_by("merge_units"),
     script:
         "../scripts/merge_units.py"
+
+
+rule plot_densities:
+    """Draw random fields of a plate, sorted by their number of nuclei."""
+    input:
+        nuclei="<results>/plates/{plate}/nuclei.parquet",
+        fields="<results>/plates/{plate}/fields.csv",
+    output:
+        "<results>/plates/{plate}/densities.png",
+    log:
+        "<logs>/plates/{plate}/plot_densities.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/plot_densities.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        made_by=made_by("plot_densities"),
+    script:
+        "../scripts/plot_densities.py"

@@ -154,11 +154,11 @@ def test_one_unit_gets_all_cores_and_many_units_get_one_each(cores):
 @pytest.mark.parametrize(
     ("units", "fields", "cores", "threads"),
     [
-        (55, 55 * 240, 2, 1),  # 28 rounds x 38 s; with 2 threads 55 x 20 s
-        (2, 2 * 240, 2, 1),  # 38 s; 2 x 20 s
-        (3, 3 * 240, 2, 2),  # 2 x 38 s; 3 x 20 s
-        (4, 4 * 240, 16, 4),  # 11 s; with 8 threads 2 x 6.5 s, with 2 20 s
-        (55, 55 * 240, 16, 2),  # 7 rounds x 20 s; with 1 thread 4 x 38 s, with 3 11 x 14 s
+        (55, 55 * 240, 2, 1),  # 28 rounds x 7 s; with 2 threads 55 x 4 s
+        (2, 2 * 240, 2, 1),  # 7 s; 2 x 4 s
+        (3, 3 * 240, 2, 2),  # 2 x 7 s; 3 x 4 s
+        (4, 4 * 240, 16, 4),  # 2.5 s; with 8 threads 2 x 1.75 s, with 2 4 s
+        (24, 24 * 240, 16, 2),  # 3 rounds x 4 s; with 1 thread 2 x 7 s, with 3 5 x 3 s
     ],
 )
 def test_cores_are_shared_so_that_the_run_ends_soonest(units, fields, cores, threads):

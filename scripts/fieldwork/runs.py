@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fieldwork import InputError
 
-JOB_START = 2.0  # s a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
-FIELD_TIME = 0.15  # s of one core for a field of 1024 x 1280 px
+JOB_START = 1.0  # s a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
+FIELD_TIME = 0.025  # s of one core for a field of 1024 x 1280 px, quality included
 
 
 def hold_folder(path):

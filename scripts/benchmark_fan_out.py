@@ -1,0 +1,69 @@
+"""Run the workflow on a few fields with each fan-out, and measure what a field costs.
+
+Inputs: images of the nuclei channel. Outputs: a table with a row for each fan-out.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from fieldwork import tables
+from fieldwork.journal import job_log
+
+log = logging.getLogger(__name__)
+
+
+def main(*, images, snakefile, cores, table):
+    """Run each fan-out once in a folder of its own; `images`: (well, site, path)."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        listed = [
+            {
+                "FileName_DNA": os.path.basename(path),
+                "PathName_DNA": os.path.dirname(os.path.abspath(path)),
+                "Metadata_Well": well,
+                "Metadata_Site": site,
+            }
+            for well, site, path in images
+        ]
+        tables.write_csv(listed, list(listed[0]), Path(folder, "images.csv"))
+        Path(folder, "plates.tsv").write_text("plate\timages\nbenchmark\timages.csv\n")
+        for fan_out in ("plate", "well", "field"):
+            command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
+            settings = ["plates=plates.tsv", f"fan_out={fan_out}", f"results={fan_out}"]
+            start = time.perf_counter()
+            done = subprocess.run(
+                [*command, "--cores", str(cores), "--config", *settings, "--", "tables"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            seconds = time.perf_counter() - start
+            log.info("%s", done.stdout)
+            done.check_returncode()
+            jobs = len(list(Path(folder, fan_out, "plates/benchmark/units").glob("*.fields.parquet")))
+            rows.append(
+                {
+                    "Fan_Out": fan_out,
+                    "Jobs": jobs,
+                    "Fields": len(images),
+                    "Cores": cores,
+                    "Seconds": round(seconds, 2),
+                    "Seconds_per_Field": round(seconds / len(images), 4),
+                }
+            )
+    tables.write_csv(rows, list(rows[0]), table)
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            images=snakemake.params.images,
+            snakefile=snakemake.params.snakefile,
+            cores=snakemake.threads,
+            table=snakemake.output.fan_out,
+        )
