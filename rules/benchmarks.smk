@@ -24,6 +24,8 @@ rule benchmark_methods:
     resources:
         mem_mb=lambda wildcards, input, threads: int(threads * 350 + 300 + 9 * input.size_mb),
     params:
+        channel=first_channel,
+        detection=DETECTION,
         made_by=made_by("benchmark_methods"),
     script:
         "../scripts/benchmark_methods.py"
@@ -48,6 +50,7 @@ rule benchmark_fan_out:
         mem_mb=lambda wildcards, threads: threads * 700,
     params:
         images=benchmark_fields,
+        channel=first_channel,
         snakefile=workflow.main_snakefile,
         made_by=made_by("benchmark_fan_out"),
     script:

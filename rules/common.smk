@@ -131,7 +131,11 @@ def benchmark_images(wildcards):
 def benchmark_fields(wildcards):
     """A few wells of them, for runs of the whole workflow."""
     images = [image for plate in list(PLATES.values())[:1] for image in plate.images][:16]
-    return [(image.well, image.site, image.path) for image in images]
+    return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images]
+
+
+def first_channel(wildcards):
+    return next((plate.channel for plate in PLATES.values()), "auto")
 
 
 def start_run():

@@ -17,21 +17,25 @@ from fieldwork.journal import job_log
 log = logging.getLogger(__name__)
 
 
-def main(*, images, snakefile, cores, table):
-    """Run each fan-out once in a folder of its own; `images`: (well, site, path)."""
+def main(*, images, channel, snakefile, cores, table):
+    """Run each fan-out once in a folder of its own; `images`: (well, site, time point, z plane, path)."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         listed = [
             {
-                "FileName_DNA": os.path.basename(path),
-                "PathName_DNA": os.path.dirname(os.path.abspath(path)),
+                f"FileName_{channel}": os.path.basename(path),
+                f"PathName_{channel}": os.path.dirname(os.path.abspath(path)),
                 "Metadata_Well": well,
                 "Metadata_Site": site,
+                "Metadata_Timepoint": timepoint,
+                "Metadata_ZPlane": z,
             }
-            for well, site, path in images
+            for well, site, timepoint, z, path in images
         ]
         tables.write_csv(listed, list(listed[0]), Path(folder, "images.csv"))
-        Path(folder, "plates.tsv").write_text("plate\timages\nbenchmark\timages.csv\n")
+        Path(folder, "plates.tsv").write_text(
+            f"plate\timages\tnuclei_channel\nbenchmark\timages.csv\t{channel}\n", encoding="utf-8"
+        )
         for fan_out in ("plate", "well", "field"):
             command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
             settings = ["plates=plates.tsv", f"fan_out={fan_out}", f"results={fan_out}"]
@@ -63,6 +67,7 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         main(
             images=snakemake.params.images,
+            channel=snakemake.params.channel,
             snakefile=snakemake.params.snakefile,
             cores=snakemake.threads,
             table=snakemake.output.fan_out,

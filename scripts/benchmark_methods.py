@@ -3,23 +3,33 @@
 Inputs: images of the nuclei channel. Outputs: a table of methods, one of numbers of workers, and one of the machine.
 """
 
-from fieldwork import benchmarks, tables
+import logging
+
+from fieldwork import benchmarks, frames, tables
 from fieldwork.journal import job_log
 
 REPEATS = 3
 
+log = logging.getLogger(__name__)
 
-def main(*, images, workers, methods_table, scaling_table, machine_table):
+
+def main(*, images, channel, detection, workers, methods_table, scaling_table, machine_table):
+    sources = [(path, channel) for path in images]
+    for source in list(sources):  # also so that no case finds the files cold
+        try:
+            benchmarks.read(source)
+        except frames.FrameError as error:
+            log.warning("left out: %s: %s", source[0], error)
+            sources.remove(source)
     cases = [
-        (method, detector, workers if "Pool" in method or "s, p" in method or "fork" in method else 1)
-        for method in benchmarks.METHODS
+        (method, detector, workers if uses_workers else 1)
+        for method, (_, uses_workers) in benchmarks.METHODS.items()
         for detector in benchmarks.DETECTORS
     ]
-    methods = benchmarks.compare(cases, images, repeats=REPEATS)
+    methods = benchmarks.compare(cases, sources, detection=detection, repeats=REPEATS)
     counts = sorted({2**power for power in range(workers.bit_length())} | {workers})
-    scaling = benchmarks.compare(
-        [("map_frames, paths", "Fieldwork", count) for count in counts], images, repeats=REPEATS
-    )
+    cases = [("map_frames, paths", "Fieldwork", count) for count in counts]
+    scaling = benchmarks.compare(cases, sources, detection=detection, repeats=REPEATS)
     machine = benchmarks.machine()
     tables.write_csv(methods, list(methods[0]), methods_table)
     tables.write_csv(scaling, list(scaling[0]), scaling_table)
@@ -30,6 +40,8 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         main(
             images=list(snakemake.input),
+            channel=snakemake.params.channel,
+            detection=snakemake.params.detection,
             workers=snakemake.threads,
             methods_table=snakemake.output.methods,
             scaling_table=snakemake.output.scaling,

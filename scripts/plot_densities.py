@@ -3,17 +3,22 @@
 Inputs: the plate's nuclei and fields. Outputs: one picture.
 """
 
+import os
+
 import pandas as pd
 
 from fieldwork import frames, plots, tables
 from fieldwork.journal import job_log
 
 SHOWN = 16
+NUMBERS = ["Image_Count_Nuclei", "Metadata_Timepoint", "Metadata_ZPlane"]
 PLACE = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]
 
 
 def main(*, nuclei_table, fields_table, picture, channel):
-    fields, nuclei = pd.read_csv(fields_table), pd.read_parquet(nuclei_table)
+    texts = dict.fromkeys(["Metadata_Well", "FileName_DNA", "PathName_DNA"], str)  # a folder may be called 007 or NA
+    fields = pd.read_csv(fields_table, dtype=texts, keep_default_na=False, na_values={name: "" for name in NUMBERS})
+    nuclei = pd.read_parquet(nuclei_table)
     place = [name for name in PLACE if name in fields]
     good = fields[fields.Image_Status == "ok"]
     chosen = good.sample(min(SHOWN, len(good)), random_state=0).sort_values("Image_Count_Nuclei", kind="stable")
@@ -22,7 +27,12 @@ def main(*, nuclei_table, fields_table, picture, channel):
         here = nuclei
         for name in place:
             here = here[here[name].isna() if pd.isna(row[name]) else here[name] == row[name]]
-        title = f"{row['Metadata_Well']} site {row['Metadata_Site']}: {len(here)}"
+        moment = "".join(
+            f" {short}{row[name]:.0f}"
+            for short, name in (("t", "Metadata_Timepoint"), ("z", "Metadata_ZPlane"))
+            if pd.notna(row.get(name))
+        )
+        title = f"{row['Metadata_Well']} site {row['Metadata_Site']}{moment}: {len(here)}"
         coordinates = here[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]].to_numpy()
         drawn.append((title, image_of(row, channel), coordinates))
     with tables.whole(picture) as part:
@@ -31,7 +41,7 @@ def main(*, nuclei_table, fields_table, picture, channel):
 
 def image_of(row, channel):
     """Read the plane of a file that a row of the fields table is about."""
-    planes = frames.read(f"{row['PathName_DNA']}/{row['FileName_DNA']}", channel=channel)
+    planes = frames.read(os.path.join(row["PathName_DNA"], row["FileName_DNA"]), channel=channel)
     if len(planes) == 1:
         return planes[0].image
     return next(

@@ -68,7 +68,7 @@ class Workspace(NamedTuple):
 
     def tables(self, results="results"):
         """Give the bytes of every plate's tables."""
-        paths = sorted((self.path / results / "plates").glob("*/*.*"))
+        paths = [path for ending in ("parquet", "csv") for path in (self.path / results).glob(f"plates/*/*.{ending}")]
         return {path.relative_to(self.path / results).as_posix(): path.read_bytes() for path in paths}
 
 

@@ -1,45 +1,77 @@
 """The benchmarks measure the same work in every case, and their charts show what was measured."""
 
+import os
+import signal
+
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import tifffile
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
 from fieldwork import benchmarks, plots, synthetic
+from fieldwork.nuclei import detect_nuclei as by
+
+DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 
 
 @pytest.fixture
 def images(tmp_path):
     """Six planted fields in files, and how many nuclei scikit-image finds in them."""
-    paths, found = [], 0
+    sources, found = [], 0
     for number in range(6):
         image, _ = synthetic.plant_field(np.random.default_rng(number), shape=(120, 160), count=5)
-        paths.append(str(tmp_path / f"{number}.tif"))
-        tifffile.imwrite(paths[-1], image)
+        sources.append((str(tmp_path / f"{number}.tif"), "auto"))
+        tifffile.imwrite(sources[-1][0], image)
         found += len(peak_local_max(gaussian(image, 4, preserve_range=True), min_distance=6, threshold_abs=1000))
-    return paths, found
+    return sources, found
 
 
 def test_every_method_and_detector_finds_the_same_nuclei(images):
-    paths, found = images
+    sources, found = images
     cases = [(method, detector, 2) for method in benchmarks.METHODS for detector in benchmarks.DETECTORS]
-    rows = benchmarks.compare(cases, paths, repeats=2)
+    rows = benchmarks.compare(cases, sources, detection=DETECTION, repeats=2)
     assert [(row["Method"], row["Detector"]) for row in rows] == [case[:2] for case in cases]
     assert {row["Nuclei"] for row in rows} == {found} and found > 20
     for row in rows:
         assert 0 < row["Seconds_Min"] <= row["Seconds"] <= row["Seconds_Max"]
-        assert row["Images"] == 6 and row["Peak_Memory_MB"] > 10
+        assert row["Images"] == 6 and row["Peak_Memory_MB"] > 30
         assert row["Images_per_Second"] == pytest.approx(6 / row["Seconds"], rel=0.1)
 
 
-def test_a_detector_that_finds_other_nuclei_is_found_out(images, monkeypatch):
-    monkeypatch.setitem(benchmarks.DETECTORS, "blind", lambda image: [])
-    with pytest.raises(RuntimeError, match="different numbers of nuclei"):
-        benchmarks.compare(
-            [("list comprehension, reading", name, 1) for name in ("Fieldwork", "blind")], images[0], repeats=1
-        )
+@pytest.mark.parametrize("detector", [lambda image, **_: [], lambda image, **options: by(image, **options)[::-1]])
+def test_a_detector_that_finds_other_nuclei_or_another_order_is_found_out(images, monkeypatch, detector):
+    monkeypatch.setitem(benchmarks.DETECTORS, "other", detector)
+    cases = [("list comprehension, reading", name, 1) for name in ("Fieldwork", "other")]
+    with pytest.raises(RuntimeError, match="did not find the same nuclei"):
+        benchmarks.compare(cases, images[0], detection=DETECTION, repeats=1)
+
+
+def killed(image, **_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def broken(image, **_):
+    raise KeyError("broken")
+
+
+@pytest.mark.parametrize(
+    ("detector", "method", "message"),
+    [
+        (killed, "list comprehension, reading", "ended with status -9"),
+        (killed, "Pool, reading", "not done after 2 s"),
+        (killed, "map_frames, paths", "WorkerDied"),
+        (broken, "Pool, reading", "KeyError: 'broken'"),
+    ],
+)
+def test_a_case_that_fails_or_hangs_ends_the_benchmark_and_is_named(images, monkeypatch, detector, method, message):
+    monkeypatch.setitem(benchmarks.DETECTORS, "bad", detector)
+    monkeypatch.setattr(benchmarks, "DEADLINE", 2)
+    with pytest.raises(RuntimeError, match=f"{method}.*{message}"):
+        benchmarks.compare([(method, "bad", 2)], images[0], detection=DETECTION, repeats=1)
+    assert not psutil.Process().children()
 
 
 def row(method, detector, rate):

@@ -10,8 +10,8 @@ from skimage.filters import gaussian
 from fieldwork import nuclei
 from fieldwork.nuclei import detect_nuclei, intensities_at
 
-REPEATS = 4  # fields of each kind and dtype: 7 x 7 x 4 = 196; 41 makes 2,009
-DTYPES = ["bool", "uint8", "uint16", "int16", "int32", "float32", "float64"]
+REPEATS = 5  # fields of each kind and dtype: 7 x 10 x 5 = 350; 29 makes 2,030
+DTYPES = ["bool", "uint8", "uint16", "int16", "uint32", "int64", "float16", "float32", "float64", "longdouble"]
 
 
 def blobs(rng, *, count, shape=(150, 210)):
@@ -35,10 +35,12 @@ KINDS = {
 
 
 def as_dtype(image, dtype):
-    scale = {"bool": 1, "uint8": 255, "uint16": 12000, "int16": 12000, "int32": 200000}.get(dtype, 5000)
+    scale = {"bool": 1, "uint8": 255, "uint16": 12000, "int16": 12000, "uint32": 200000, "int64": 2**40}.get(
+        dtype, 5000
+    )
     if dtype == "bool":
         return image > np.median(image) + image.std()
-    limits = {"uint8": (0, 255), "uint16": (0, 65535)}.get(dtype, (None, None))
+    limits = {"uint8": (0, 255), "uint16": (0, 65535), "uint32": (0, None)}.get(dtype, (None, None))
     return (image * scale).clip(*limits).astype(dtype)
 
 
@@ -112,6 +114,15 @@ def test_other_arguments_that_scikit_image_takes(options):
     np.testing.assert_array_equal(detect_nuclei(image, **options), reference(image, **options))
 
 
+def test_many_small_plateaus_neither_fill_the_memory_nor_differ():
+    image = np.zeros((400, 500), "uint8")
+    image[::8, ::8] = image[::8, 1::8] = 200
+    options = {"sigma": 0.5, "min_distance": 1, "threshold_abs": 10}
+    expected = reference(image, **options)
+    assert len(expected) > 2000
+    np.testing.assert_array_equal(detect_nuclei(image, **options), expected)
+
+
 def test_a_threshold_and_a_height_that_only_float64_tells_apart():
     image = as_dtype(blobs(np.random.default_rng(1), count=60), "uint16")
     smoothed = gaussian(image, 4, preserve_range=True)
@@ -130,15 +141,16 @@ def test_defaults_are_those_of_the_contract():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (5, 7), (13, 13), (14, 13), (15, 15), (30, 12)])
+@pytest.mark.parametrize("sigma", [0.2, 1, 4])
 @pytest.mark.parametrize("constant", [True, False])
-def test_small_and_constant_images_give_scikit_images_answer(shape, constant):
+def test_small_and_constant_images_give_scikit_images_answer(shape, constant, sigma):
     image = np.full(shape, 4000, "uint16")
     if not constant:
         image[shape[0] // 2, shape[1] // 2] = 60000
-    expected = reference(image)
+    expected = reference(image, sigma=sigma)
     if min(shape) > 1:  # a peak keeps 6 px from every border: only from 13 px on there is room for one
         assert len(expected) == (not constant and min(shape) >= 13)
-    found = detect_nuclei(image)
+    found = detect_nuclei(image, sigma=sigma)
     np.testing.assert_array_equal(found, expected)
     assert found.shape == (len(expected), 2) and found.dtype.kind == "i"
 

@@ -63,12 +63,10 @@ def test_configuration_files_and_the_command_line_are_merged(workspace):
 def test_fan_out_plans_one_job_a_unit(workspace, fan_out, jobs):
     workspace.plant("P1")
     workspace.plant("P2")
-    assert workspace.planned("--config", f"fan_out={fan_out}") == {
-        "detect_nuclei": jobs,
-        "merge_units": 2,
-        "all": 1,
-        "total": jobs + 3,
-    }
+    planned = {"detect_nuclei": jobs, "merge_units": 2}
+    arguments = ("--config", f"fan_out={fan_out}")
+    assert workspace.planned("tables", *arguments) == {**planned, "tables": 1, "total": jobs + 3}
+    assert workspace.planned(*arguments) == {**planned, "plot_densities": 2, "all": 1, "total": jobs + 5}
 
 
 def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace):
@@ -86,7 +84,7 @@ def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace)
                     os.link(source, path)
         workspace.add(plate, f"images/{plate}")
     assert workspace.planned()["detect_nuclei"] == 55
-    output = workspace.run("--config", "quality=false")
+    output = workspace.run("tables", "--config", "quality=false")
     assert "Plates: 55 of 55 done. Fields: 13,200, of which 0 failed. Nuclei: 0." in output
     for folder in (workspace.path / "results" / "plates").iterdir():
         fields = pd.read_csv(folder / "fields.csv")
@@ -128,7 +126,10 @@ def test_only_what_changed_is_made_again(workspace):
     nothing = workspace.planned(*arguments)
     assert nothing == {}
     files[0].touch()
-    assert workspace.planned(*arguments) == {"detect_nuclei": 1, "merge_units": 1, "all": 1, "total": 3}
+    assert workspace.planned(*arguments) == {
+        **{"detect_nuclei": 1, "merge_units": 1, "plot_densities": 1, "all": 1},
+        "total": 4,
+    }
     workspace.run(*arguments)
     assert workspace.planned(*arguments) == {}
     assert workspace.planned(*arguments, "nuclei={sigma: 3}")["detect_nuclei"] == 3

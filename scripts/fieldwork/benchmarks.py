@@ -1,39 +1,40 @@
 """Ways to find the nuclei in many images, measured side by side on the machine at hand."""
 
+import functools
+import hashlib
 import multiprocessing
 import os
 import platform
 import time
+from contextlib import suppress
 from importlib.metadata import version
+from multiprocessing.connection import wait
 from statistics import median
 
+import numpy as np
 import psutil
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
 from fieldwork import frames, nuclei, parallel
 
-SIGMA, MIN_DISTANCE, THRESHOLD = 4, 6, 1000
+DEADLINE = 900  # s for one run: a Pool waits for ever where a worker is killed (python/cpython#96062)
 _images = []  # what the forked workers of `pool_sharing_memory` find in their memory
 
 
-def by_scikit_image(image):
+def by_scikit_image(image, *, sigma, min_distance, threshold_abs):
     """Find nuclei as the tutorial does."""
-    smoothed = gaussian(image, SIGMA, preserve_range=True)
-    return peak_local_max(smoothed, min_distance=MIN_DISTANCE, threshold_abs=THRESHOLD)
+    smoothed = gaussian(image, sigma, preserve_range=True)
+    return peak_local_max(smoothed, min_distance=min_distance, threshold_abs=threshold_abs)
 
 
-def by_fieldwork(image):
-    """Find nuclei as Fieldwork does."""
-    return nuclei.detect_nuclei(image, sigma=SIGMA, min_distance=MIN_DISTANCE, threshold_abs=THRESHOLD)
+DETECTORS = {"scikit-image": by_scikit_image, "Fieldwork": nuclei.detect_nuclei}
 
 
-DETECTORS = {"scikit-image": by_scikit_image, "Fieldwork": by_fieldwork}
-
-
-def read(path):
-    """Read the first plane of an image file."""
-    return frames.read(path)[0].image
+def read(source):
+    """Read the first plane of one channel of an image file; `source`: (path, channel)."""
+    path, channel = source
+    return frames.read(path, channel=channel)[0].image
 
 
 class ReadAndDetect:
@@ -42,30 +43,30 @@ class ReadAndDetect:
     def __init__(self, detect):
         self.detect = detect
 
-    def __call__(self, path):
-        return self.detect(read(path))
+    def __call__(self, source):
+        return self.detect(read(source))
 
 
-def comprehension_reading(detect, paths, workers):
+def comprehension_reading(detect, sources, workers):
     """List comprehension over files."""
-    return [detect(read(path)) for path in paths]
+    return [detect(read(source)) for source in sources]
 
 
-def pool_reading(detect, paths, workers):
+def pool_reading(detect, sources, workers):
     """Pool over files: workers read."""
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        return pool.map(ReadAndDetect(detect), paths)
+        return pool.map(ReadAndDetect(detect), sources)
 
 
-def comprehension_in_memory(detect, paths, workers):
+def comprehension_in_memory(detect, sources, workers):
     """Read all images, then a list comprehension over them."""
-    images = [read(path) for path in paths]
+    images = [read(source) for source in sources]
     return [detect(image) for image in images]
 
 
-def pool_pickling(detect, paths, workers):
+def pool_pickling(detect, sources, workers):
     """Read all images, then a Pool to which each is sent."""
-    images = [read(path) for path in paths]
+    images = [read(source) for source in sources]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         return pool.map(detect, images)
 
@@ -80,122 +81,153 @@ class DetectShared:
         return self.detect(_images[index])
 
 
-def pool_sharing_memory(detect, paths, workers):
+def pool_sharing_memory(detect, sources, workers):
     """Read all images, then fork a Pool that shares them by copy-on-write."""
-    _images.extend(read(path) for path in paths)
+    _images.extend(read(source) for source in sources)
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        return pool.map(DetectShared(detect), range(len(paths)))
+        return pool.map(DetectShared(detect), range(len(sources)))
 
 
-def map_frames_serial(detect, paths, workers):
+def map_frames_serial(detect, sources, workers):
     """Fieldwork's map_frames, engine serial."""
-    return list(parallel.map_frames(ReadAndDetect(detect), paths, engine="serial"))
+    return list(parallel.map_frames(ReadAndDetect(detect), sources, engine="serial"))
 
 
-def map_frames_paths(detect, paths, workers):
+def map_frames_paths(detect, sources, workers):
     """Fieldwork's map_frames, engine pool, mode paths."""
-    return list(parallel.map_frames(ReadAndDetect(detect), paths, mode="paths", workers=workers))
+    return list(parallel.map_frames(ReadAndDetect(detect), sources, mode="paths", workers=workers))
 
 
-def map_frames_fork(detect, paths, workers):
+def map_frames_fork(detect, sources, workers):
     """Fieldwork's map_frames, engine pool, mode fork."""
-    images = list(parallel.map_frames(read, paths, mode="paths", workers=workers))
-    return list(parallel.map_frames(detect, images, mode="fork", workers=workers))
+    _images.extend(parallel.map_frames(read, sources, mode="paths", workers=workers))
+    return list(parallel.map_frames(DetectShared(detect), range(len(sources)), mode="fork", workers=workers))
 
 
-METHODS = {
-    "list comprehension, reading": comprehension_reading,
-    "Pool, reading": pool_reading,
-    "list comprehension, from memory": comprehension_in_memory,
-    "Pool, from memory, pickling": pool_pickling,
-    "Pool, from memory, copy-on-write": pool_sharing_memory,
-    "map_frames, serial": map_frames_serial,
-    "map_frames, paths": map_frames_paths,
-    "map_frames, fork": map_frames_fork,
+METHODS = {  # name -> function, whether it uses workers
+    "list comprehension, reading": (comprehension_reading, False),
+    "Pool, reading": (pool_reading, True),
+    "list comprehension, from memory": (comprehension_in_memory, False),
+    "Pool, from memory, pickling": (pool_pickling, True),
+    "Pool, from memory, copy-on-write": (pool_sharing_memory, True),
+    "map_frames, serial": (map_frames_serial, False),
+    "map_frames, paths": (map_frames_paths, True),
+    "map_frames, fork": (map_frames_fork, True),
 }
 
 
-def compare(cases, paths, *, repeats):
+def compare(cases, sources, *, detection, repeats):
     """Measure ways of finding nuclei, interleaved, so that what disturbs the machine disturbs all of them.
 
     Parameters
     ----------
     cases : list of (str, str, int)
         Method (of `METHODS`), detector (of `DETECTORS`), workers.
-    paths : list of str
-        Image files.
+    sources : list of (str, str)
+        Image files, and the channel to read of each.
+    detection : dict
+        Keyword arguments of the detectors.
     repeats : int
 
     Returns
     -------
     list of dict
-        One row a case: median, least and most seconds, reading included; images per second; peak memory in MB
-        (of all its processes, shared pages counted once).
+        One row a case: median, least and most seconds, reading included; images per second; peak memory in MB.
 
     Raises
     ------
     RuntimeError
-        Two cases did not find the same nuclei.
+        Two cases did not find the same nuclei in the same order, or one failed or took too long.
     """
-    measured = {case: [] for case in cases}
+    seconds = {case: [] for case in cases}
+    rows, found = [], {}
     for _ in range(repeats):
         for case in cases:
-            measured[case].append(_measure(case, paths))
-    if len({count for runs in measured.values() for _, count, _ in runs}) > 1:
-        raise RuntimeError(f"the methods found different numbers of nuclei: {measured}")
-    rows = []
-    for (method, detector, workers), runs in measured.items():
-        seconds = [run[0] for run in runs]
+            taken, found[case] = _run_apart(case, sources, detection)
+            seconds[case].append(taken)
+    if len(set(found.values())) > 1:
+        raise RuntimeError(f"these did not find the same nuclei (number, digest): {found}")
+    for case, runs in seconds.items():
+        method, detector, workers = case
+        peak = []  # of a run that is not timed: looking takes time
+        _run_apart(case, sources, detection, look=lambda pid, peak=peak: peak.append(_memory(pid)))
         rows.append(
             {
                 "Method": method,
                 "Detector": detector,
                 "Workers": workers,
-                "Images": len(paths),
-                "Seconds": round(median(seconds), 3),
-                "Seconds_Min": round(min(seconds), 3),
-                "Seconds_Max": round(max(seconds), 3),
-                "Images_per_Second": round(len(paths) / median(seconds), 2),
-                "Peak_Memory_MB": round(max(run[2] for run in runs)),
-                "Nuclei": runs[0][1],
+                "Images": len(sources),
+                "Seconds": round(median(runs), 3),
+                "Seconds_Min": round(min(runs), 3),
+                "Seconds_Max": round(max(runs), 3),
+                "Images_per_Second": round(len(sources) / median(runs), 2),
+                "Peak_Memory_MB": round(max(peak) / 1e6),
+                "Nuclei": found[case][0],
             }
         )
     return rows
 
 
-def _measure(case, paths):
-    """Run one case in a process of its own; give its seconds, its number of nuclei and its peak memory in MB."""
+def _run_apart(case, sources, detection, look=None):
+    """Run one case in a process of its own; give its seconds, and the number and digest of its nuclei."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, case, paths))
+    process = context.Process(target=_run, args=(theirs, case, sources, detection))
     process.start()
     theirs.close()
-    peak = 0
-    while not ours.poll(0.2):
-        peak = max(peak, _memory(process.pid))
-    seconds, count, memory = ours.recv()
-    process.join()
-    return seconds, count, max(peak, memory) / 1e6
+    start = time.monotonic()
+    try:
+        while True:
+            if look:
+                look(process.pid)
+            if wait([ours], timeout=0.02 if look else 1):
+                break
+            if time.monotonic() - start > DEADLINE:
+                raise RuntimeError(f"{case}: not done after {DEADLINE} s")
+        good, answer = ours.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"{case}: its process ended with status {process.exitcode}") from None
+    finally:
+        _end(process)
+    if not good:
+        raise RuntimeError(f"{case}: {answer}")
+    return answer
 
 
-def _run(pipe, case, paths):
+def _run(pipe, case, sources, detection):
     method, detector, workers = case
-    start = time.perf_counter()
-    found = METHODS[method](DETECTORS[detector], paths, workers)
-    seconds = time.perf_counter() - start
-    pipe.send((seconds, sum(map(len, found)), _memory(os.getpid())))
+    try:
+        detect = functools.partial(DETECTORS[detector], **detection)
+        start = time.perf_counter()
+        found = METHODS[method][0](detect, sources, workers)
+        seconds = time.perf_counter() - start
+        digest = hashlib.sha256(b"".join(np.ascontiguousarray(each, np.int64).tobytes() for each in found))
+        pipe.send((True, (seconds, (sum(map(len, found)), digest.hexdigest()[:8]))))
+    except Exception as error:
+        pipe.send((False, f"{type(error).__name__}: {error}"))
+    pipe.close()
+
+
+def _end(process):
+    """End a process and its children, if they are still there."""
+    if process.is_alive():
+        process.join(timeout=5)
+    with suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+    process.kill()
+    process.join()
 
 
 def _memory(pid):
-    """Memory of a process and its children in bytes; pages that several share count once."""
+    """Memory of a process, and what its children have for themselves, in bytes: shared pages count once."""
     total = 0
-    try:
+    with suppress(psutil.Error):  # one may end while it is looked at: the next look counts
         root = psutil.Process(pid)
-        for process in [root, *root.children(recursive=True)]:
-            memory = process.memory_full_info()
-            total += getattr(memory, "pss", memory.uss)
-    except psutil.Error:
-        pass  # one ended while it was looked at: the next look counts
+        total += root.memory_info().rss
+        for child in root.children(recursive=True):
+            total += child.memory_full_info().uss
     return total
 
 

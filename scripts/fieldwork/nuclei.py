@@ -50,6 +50,8 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000):
     image = np.asarray(image)
     if image.ndim != 2 or image.size == 0:
         raise ValueError(f"expected a 2-D image with at least one pixel, found shape {image.shape}")
+    if image.dtype.kind == "f" and image.dtype.itemsize > 8:
+        image = image.astype(np.float64)  # as scikit-image does
     low, high = (0, 1) if image.dtype.kind in "bu" else (float(image.min()), float(image.max()))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("the image holds NaN or infinity")
@@ -58,8 +60,10 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000):
         np.isscalar(sigma)
         and np.isscalar(threshold_abs)
         and TRUNCATE * sigma >= 0.5
+        and isinstance(min_distance, int)  # NumPy's unsigned integers wrap around in scikit-image
         and min_distance >= 1
         and min(image.shape) > 2 * min_distance
+        and image.size > (2 * min_distance + 1) ** 2  # there, scikit-image has a rule for constant images
         and max(-low, high) < 1e30  # float32 does not overflow
     ):
         # Where float32 could underflow, a bound that is relative to the smoothed intensity would not hold.
@@ -107,7 +111,10 @@ def _by_opencv(image, sigma, min_distance, threshold_abs, magnitude):
     smoothed = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
 
     def lowered(values, out=None):
-        """The least that an intensity may seem to be and yet be as high as these; and a little less."""
+        """The least that an intensity may seem to be and yet be as high as these; and a little less.
+
+        Each of the two is off by at most `error`; 0.1 of the least error, 16 u, is more than this rounds by.
+        """
         if magnitude is None:
             return np.multiply(values, np.float32(1 - 2.1 * error), out=out)
         return np.subtract(values, np.float32(2.1 * error * magnitude), out=out)
@@ -136,6 +143,8 @@ def _by_opencv(image, sigma, min_distance, threshold_abs, magnitude):
         centres = exact[:, min_distance, min_distance]
         good = (centres == exact.max(axis=(1, 2))) & (centres > threshold_abs)
         peaks = coordinates[doubtful[good]]
+        if len(peaks) ** 2 > image.size:
+            return None
         apart = np.abs(peaks[:, None] - peaks).max(axis=2)
         if np.count_nonzero(apart < min_distance) > len(peaks):  # more than each to itself
             return None
