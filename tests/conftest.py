@@ -1,6 +1,5 @@
 """Planted plates in folders of their own, and Snakemake run on them as a user would."""
 
-import os
 import re
 import subprocess
 import sys
@@ -77,12 +76,3 @@ def workspace(tmp_path, monkeypatch):
     """An empty working directory; its runs keep their compiled modules, as a user's do."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     return Workspace(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    """The folder of real images, or a skip."""
-    folder = Path(os.environ.get("FIELDWORK_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real images at {folder}")
-    return folder
