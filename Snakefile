@@ -38,8 +38,10 @@ onstart:
 
 
 onsuccess:
+    runs.end_timers()
     print(runs.summary(PLATES, config["results"]))
 
 
 onerror:
+    runs.end_timers()
     print("The run failed, see above. What it finished is kept, and the same command goes on from there.")

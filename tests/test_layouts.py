@@ -622,7 +622,7 @@ def test_duplicates_and_plates_of_a_list(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "list.csv: found nothing in it"),
+        ([], "list.csv, line 1: found columns none"),
         (["Metadata_Well", "B02"], "line 1: found columns 'Metadata_Well'. Expected FileName_<Channel>"),
         (["FileName_a;Metadata_Well", "a.tif;B02"], "line 1: .*'FileName_a;Metadata_Well'.*commas"),
         (["FileName_a,Metadata_Row", "a.tif,B"], "line 1: .*Metadata_Row with Metadata_Column"),
@@ -648,13 +648,13 @@ def test_a_wrong_list_names_its_line(tmp_path, lines, message):
 
 
 def test_a_list_that_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match="nowhere.csv: No such file"):
+    with pytest.raises(InputError, match="nowhere.csv: cannot be read: No such file"):
         layouts.read_image_list(tmp_path / "nowhere.csv", plate="P")
     (tmp_path / "list.csv").write_bytes("FileName_a,Metadata_Well\nä.tif,B02\n".encode("latin-1"))
-    with pytest.raises(InputError, match="list.csv: found text that is not UTF-8"):
+    with pytest.raises(InputError, match="list.csv: cannot be read: .utf-8. codec.*save it as UTF-8"):
         layouts.read_image_list(tmp_path / "list.csv", plate="P")
     written(tmp_path / "list.csv", "FileName_a,Metadata_Well", "x" * 200_000 + ",B02")
-    with pytest.raises(InputError, match="line 2: field larger than"):
+    with pytest.raises(InputError, match="line 2: cannot be read: field larger than"):
         layouts.read_image_list(tmp_path / "list.csv", plate="P")
 
 

@@ -133,6 +133,19 @@ def test_a_threshold_and_a_height_that_only_float64_tells_apart():
             np.testing.assert_array_equal(detect_nuclei(image, threshold_abs=threshold), expected)
 
 
+@pytest.mark.parametrize("difference", [1e-16, 1e-15, 1e-14, 1e-13, 1e-12, 1e-9])
+@pytest.mark.parametrize("apart", [4, 25, 70])
+def test_two_nuclei_that_are_nearly_as_bright(apart, difference):
+    blob = 5000 * np.exp(-((np.arange(-30, 31) / 3) ** 2)[:, None] - (np.arange(-30, 31) / 3) ** 2)
+    image = np.full((100, 200), 300.0)
+    image[20:81, 30:91] += blob
+    image[20:81, 30 + apart : 91 + apart] += blob * (1 + difference)
+    for turned in (image, image[:, ::-1]):
+        expected = reference(turned, sigma=1.5)
+        assert 1 <= len(expected) <= 2
+        np.testing.assert_array_equal(detect_nuclei(turned, sigma=1.5), expected)
+
+
 def test_defaults_are_those_of_the_contract():
     image = as_dtype(blobs(np.random.default_rng(3), count=60) / 6, "uint16")
     expected = reference(image, sigma=4, min_distance=6, threshold_abs=1000)

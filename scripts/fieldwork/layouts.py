@@ -4,7 +4,6 @@ This is the one place that knows about file names. It opens no image, and import
 the Snakefile imports it at every start.
 """
 
-import csv
 import difflib
 import functools
 import os
@@ -15,6 +14,7 @@ from urllib.parse import unquote
 
 from fieldwork import InputError
 from fieldwork.names import is_dna, normal_well
+from fieldwork.sheets import read_rows
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
@@ -180,8 +180,8 @@ def read_image_list(path, *, plate):
         Names the file, the line and the column.
     """
     path = os.fspath(path)
-    rows = _rows(path)
-    _, names = next(rows)
+    rows = read_rows(path, delimiter="\t" if path.lower().endswith((".tsv", ".txt")) else ",")
+    _, names = next(rows, (1, []))
     header = [name.removeprefix("Image_") for name in names]
     channels = [name.partition("_")[2] for name in header if name.startswith(("FileName_", "URL_"))]
     channels = list(dict.fromkeys(channels))
@@ -192,7 +192,7 @@ def read_image_list(path, *, plate):
                 columns.setdefault(kind, header.index(name))
     if not channels or ("Well" not in columns and not {"Row", "Column"} <= columns.keys()):
         raise InputError(
-            f"{path}, line 1: found columns {', '.join(map(repr, names))}. Expected FileName_<Channel> "
+            f"{path}, line 1: found columns {', '.join(map(repr, names)) or 'none'}. Expected FileName_<Channel> "
             "with PathName_<Channel>, or URL_<Channel>, for each channel; and Metadata_Well, or Metadata_Row "
             "with Metadata_Column. Tabs stand between them in .tsv and .txt files, commas in all others."
         )
@@ -423,24 +423,3 @@ def _without_duplicates(images):
         return len(image.well), image.well, image.site, time_and_z, channels[image.channel]
 
     return sorted(first.values(), key=order), duplicates
-
-
-def _rows(path):
-    """Yield (line number, cells) of an image list, header first, without blank lines."""
-    delimiter = "\t" if path.lower().endswith((".tsv", ".txt")) else ","
-    found = False
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, delimiter=delimiter)
-            for cells in lines:
-                if any(cells):
-                    found = True
-                    yield lines.line_num, [cell.strip() for cell in cells]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}. Expected an image list that can be read.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: found text that is not UTF-8 ({error}). Save it as UTF-8.") from None
-    except csv.Error as error:
-        raise InputError(f"{path}, line {lines.line_num}: {error}. Expected CSV or TSV.") from None
-    if not found:
-        raise InputError(f"{path}: found nothing in it. Expected an image list with a header line.")

@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import sys
+import threading
 from pathlib import Path
 
 from fieldwork import InputError
@@ -83,6 +84,17 @@ def threads_per_unit(units, *, fields, cores):
         return math.ceil(units / (cores // threads)) * (JOB_START + work / threads)
 
     return min(range(1, cores + 1), key=lambda threads: (seconds(threads), threads))
+
+
+def end_timers():
+    """Let Snakemake exit at once; to be called when all jobs are done.
+
+    The timer of its ``--max-jobs-per-timespan`` looks for jobs to start a second after the last one was started, and
+    is waited for even if the run is over. (A shorter time span is not to be had: 300ms is taken for 300 minutes.)
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
 
 
 def summary(plates, results):
