@@ -4,11 +4,12 @@ BIN = .venv/bin
 
 .PHONY: demo test lint lock clean
 
-# Draw the demo plate, find its nuclei, and say how many of the planted ones were found.
+# Draw the demo's plate and slide, find their nuclei, and say how many of the planted ones were found.
+SCORES = results/demo/score.txt results/demo/slide_score.txt
 demo: .venv/installed
-	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml -- all results/demo/score.txt
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml -- all $(SCORES)
 	@echo
-	@cat results/demo/score.txt
+	@cat $(SCORES)
 
 # Every test, and every check of style.
 test: .venv/installed lint

@@ -16,6 +16,7 @@ pathvars:
 
 include: "rules/demo.smk"
 include: "rules/plates.smk"
+include: "rules/slides.smk"
 include: "rules/benchmarks.smk"
 
 
@@ -24,6 +25,7 @@ rule all:
     default_target: True
     input:
         plate_tables(),
+        slide_tables(),
         expand("<results>/plates/{plate}/densities.png", plate=PLATES),
 
 
@@ -31,6 +33,7 @@ rule tables:
     """The tables alone."""
     input:
         plate_tables(),
+        slide_tables(),
 
 
 onstart:
@@ -39,7 +42,7 @@ onstart:
 
 onsuccess:
     runs.end_timers()
-    print(runs.summary(PLATES, config["results"]))
+    print(runs.summary(PLATES, SLIDES, config["results"]))
 
 
 onerror:

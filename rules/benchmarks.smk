@@ -1,9 +1,9 @@
 rule benchmarks:
     """Which way is the fastest on this machine, and why."""
     input:
-        "<results>/benchmarks/methods.png",
-        "<results>/benchmarks/scaling.png",
-        "<results>/benchmarks/fan_out.png",
+        # Where the sheets name nothing, the benchmark of methods says what is missing.
+        [f"<results>/benchmarks/{chart}.png" for chart in ("methods", "scaling", "fan_out") if PLATES or not SLIDES],
+        "<results>/benchmarks/slides.png" if SLIDES else [],
 
 
 rule benchmark_methods:
@@ -24,6 +24,7 @@ rule benchmark_methods:
     resources:
         mem_mb=lambda wildcards, input, threads: int(threads * 350 + 300 + 9 * input.size_mb),
     params:
+        plate=next(iter(PLATES), None),
         channel=first_channel,
         detection=DETECTION,
         made_by=made_by("benchmark_methods"),
@@ -49,8 +50,10 @@ rule benchmark_fan_out:
     resources:
         mem_mb=lambda wildcards, threads: threads * 700,
     params:
+        plate=next(iter(PLATES), None),
         images=benchmark_fields,
         channel=first_channel,
+        settings={key: config[key] for key in config if key not in ("plates", "slides", "stacks", "results", "fan_out")},
         snakefile=workflow.main_snakefile,
         made_by=made_by("benchmark_fan_out"),
     script:
@@ -72,6 +75,50 @@ rule plot_benchmarks:
         "<logs>/benchmarks/plot_benchmarks.log",
     benchmark:
         "<benchmarks>/benchmarks/plot_benchmarks.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        made_by=made_by("plot_benchmarks"),
+    script:
+        "../scripts/plot_benchmarks.py"
+
+
+rule benchmark_slides:
+    """Measure ways of loading a slide, the first that can be read."""
+    input:
+        [row["path"] for row in SLIDES.values()],
+    output:
+        slides="<results>/benchmarks/slides.csv",
+        machine="<results>/benchmarks/slides_machine.csv",
+    log:
+        "<logs>/benchmarks/benchmark_slides.log",
+    benchmark:
+        "<benchmarks>/benchmarks/benchmark_slides.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: workflow.cores or 8  # as above
+    resources:
+        # A region of 4096 x 4096 px, several times over; a worker holds strips or blocks, and the reader's caches.
+        mem_mb=lambda wildcards, threads: 1000 + 250 * threads,
+    params:
+        made_by=made_by("benchmark_slides"),
+    script:
+        "../scripts/benchmark_slides.py"
+
+
+rule plot_slide_benchmark:
+    """Draw the benchmark of loading."""
+    input:
+        slides="<results>/benchmarks/slides.csv",
+        machine="<results>/benchmarks/slides_machine.csv",
+    output:
+        slides="<results>/benchmarks/slides.png",
+    log:
+        "<logs>/benchmarks/plot_slide_benchmark.log",
+    benchmark:
+        "<benchmarks>/benchmarks/plot_slide_benchmark.tsv"
     conda:
         "../envs/fieldwork.yaml"
     resources:

@@ -17,6 +17,14 @@ DEMO_IMAGES = [
     for site in (1, 2)
 ]
 
+DEMO_SLIDE = "resources/demo/slide.tif"
+
+
+def read_sheet_if_any(kind):
+    """The rows of a sheet; none where the configuration names a file that is not there."""
+    return sheets.read_sheet(kind, config[kind]) if Path(config[kind]).exists() else []
+
+
 try:
     # Read here and not by `configfile:`: with --directory there may be none, and its errors name file and line.
     files = [path for path in ["config/config.yaml"] if Path(path).exists()]
@@ -38,14 +46,15 @@ try:
         for row in sheets.read_sheet("plates", config["plates"])
     }
     for plate in PLATES.values():
-        if not plate.scan.images and Path(config["results"], "plates", plate.name, "nuclei.parquet").exists():
+        if not plate.scan.images and runs.fields_in(config["results"], plate.name):
             raise InputError(
                 f"plate '{plate.name}' has no image, but it has tables of images: is a drive not mounted? "
                 "If the images are gone for good, delete the tables"
             )
-    for kind in ("slides", "stacks"):
-        if Path(config[kind]).exists() and sheets.read_sheet(kind, config[kind]):
-            raise InputError(f"{config[kind]}: this version reads plates only; empty the sheet of {kind}")
+    SLIDES = {row["slide"]: sheets.check_slide(row, made={DEMO_SLIDE}) for row in read_sheet_if_any("slides")}
+    if read_sheet_if_any("stacks"):
+        raise InputError(f"{config['stacks']}: this version reads plates and slides only; empty the sheet of stacks")
+    runs.forget_without_store(config["results"], SLIDES)
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault
 
@@ -53,6 +62,11 @@ DETECTION = {
     "sigma": config["nuclei"]["sigma"],
     "min_distance": config["nuclei"]["min_distance"],
     "threshold_abs": config["nuclei"]["threshold"],
+}
+
+BATCHES = {
+    plate: [name for name, row in SLIDES.items() if row["plate"] == plate]
+    for plate in dict.fromkeys(row["plate"] for row in SLIDES.values())
 }
 
 UNITS = {(plate.name, unit): images for plate in PLATES.values() for unit, images in plate.units.items()}
@@ -67,6 +81,7 @@ FIELDS_TO_DO = sum(len(UNITS[unit]) for unit in TO_DO)
 
 wildcard_constraints:
     plate="[^/]+",
+    slide="[^/]+",
     unit=r"all|[A-Z]+\d+(_s\d+)?",
 
 
@@ -121,6 +136,37 @@ def plate_platemap(wildcards):
 def plate_tables():
     """The tables of every plate in the sheet."""
     return expand("<results>/plates/{plate}/{table}", plate=PLATES, table=("nuclei.parquet", "fields.csv", "wells.csv"))
+
+
+def slide_store(wildcards):
+    return f"{config['results']}/slides/{wildcards.slide}/{wildcards.slide}.ome.zarr"
+
+
+def slide_settings(wildcards):
+    """How a slide is converted; its own reader comes before the configured one."""
+    keys = {"ome_zarr": "version", "chunk": "chunk", "shard": "shard", "codec": "codec", "level": "level"}
+    settings = {argument: config["slide"][key] for key, argument in keys.items()}
+    return settings | {"reader": SLIDES[wildcards.slide].get("reader", config["slide"]["reader"])}
+
+
+def slide_stamps(wildcards):
+    """The state of a slide's file; that of the demo's is Snakemake's business."""
+    return stamps(path for path in [SLIDES[wildcards.slide]["path"]] if path != DEMO_SLIDE)
+
+
+def batch_tables(path):
+    """One file of every slide of a batch."""
+    return lambda wildcards: expand(path, slide=BATCHES[wildcards.plate])
+
+
+def slide_tables():
+    """The tables of every slide and batch in the sheet."""
+    return [
+        *expand(
+            "<results>/slides/{slide}/{table}", slide=SLIDES, table=("slide.json", "nuclei.parquet", "tiles.parquet")
+        ),
+        *expand("<results>/plates/{plate}/slides.csv", plate=BATCHES),
+    ]
 
 
 def benchmark_images(wildcards):

@@ -1,3 +1,7 @@
+# The rectangle of the demo slide where nuclei are planted and counted, in px; elsewhere its tissue is a real picture.
+DEMO_PLANTED = {"row": 640, "column": 2048, "height": 1792, "width": 1792}
+
+
 rule synthesize_demo:
     """Draw the demo plate: known nuclei, fewer where the platemap has more of the compound."""
     input:
@@ -38,3 +42,45 @@ rule score_demo:
         made_by=made_by("score_demo"),
     script:
         "../scripts/score_demo.py"
+
+
+rule synthesize_demo_slide:
+    """Draw the demo slide: a piece of real tissue, and a piece with known nuclei."""
+    output:
+        slide=DEMO_SLIDE,
+        planted="resources/demo/slide_planted.csv",
+    log:
+        "<logs>/demo/synthesize_demo_slide.log",
+    benchmark:
+        "<benchmarks>/demo/synthesize_demo_slide.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        region=DEMO_PLANTED,
+        made_by=made_by("synthesize_demo_slide"),
+    script:
+        "../scripts/synthesize_demo_slide.py"
+
+
+rule score_demo_slide:
+    """Count how many of the demo slide's planted nuclei were found; below 99 % it fails."""
+    input:
+        planted="resources/demo/slide_planted.csv",
+        nuclei="<results>/slides/demo/nuclei.parquet",
+    output:
+        score="<results>/demo/slide_score.txt",
+    log:
+        "<logs>/demo/score_demo_slide.log",
+    benchmark:
+        "<benchmarks>/demo/score_demo_slide.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        region=DEMO_PLANTED,
+        made_by=made_by("score_demo_slide"),
+    script:
+        "../scripts/score_demo_slide.py"

@@ -3,6 +3,7 @@
 Inputs: images of the nuclei channel. Outputs: a table with a row for each fan-out.
 """
 
+import json
 import logging
 import os
 import subprocess
@@ -17,8 +18,11 @@ from fieldwork.journal import job_log
 log = logging.getLogger(__name__)
 
 
-def main(*, images, channel, snakefile, cores, table):
-    """Run each fan-out once in a folder of its own; `images`: (well, site, time point, z plane, path)."""
+def main(*, plate, images, channel, settings, snakefile, cores, table):
+    """Run each fan-out once in a folder of its own.
+
+    `images`: (well, site, time point, z plane, path); `settings`: the configuration, without its sheets and folders.
+    """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         listed = [
@@ -36,12 +40,15 @@ def main(*, images, channel, snakefile, cores, table):
         Path(folder, "plates.tsv").write_text(
             f"plate\timages\tnuclei_channel\nbenchmark\timages.csv\t{channel}\n", encoding="utf-8"
         )
+        # A bad image is no reason to stop: it costs its time as any other.
+        settings = {**settings, "plates": "plates.tsv", "on_bad_image": "record", "max_failed_fields": 1}
+        Path(folder, "config.json").write_text(json.dumps(settings), encoding="utf-8")
         for fan_out in ("plate", "well", "field"):
             command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
-            settings = ["plates=plates.tsv", f"fan_out={fan_out}", f"results={fan_out}"]
+            command += ["--configfile", str(Path(folder, "config.json")), "--cores", str(cores)]
             start = time.perf_counter()
             done = subprocess.run(
-                [*command, "--cores", str(cores), "--config", *settings, "--", "tables"],
+                [*command, "--config", f"fan_out={fan_out}", f"results={fan_out}", "--", "tables"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -52,6 +59,7 @@ def main(*, images, channel, snakefile, cores, table):
             jobs = len(list(Path(folder, fan_out, "plates/benchmark/units").glob("*.fields.parquet")))
             rows.append(
                 {
+                    "Metadata_Plate": plate,
                     "Fan_Out": fan_out,
                     "Jobs": jobs,
                     "Fields": len(images),
@@ -66,8 +74,10 @@ def main(*, images, channel, snakefile, cores, table):
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         main(
+            plate=snakemake.params.plate,
             images=snakemake.params.images,
             channel=snakemake.params.channel,
+            settings=snakemake.params.settings,
             snakefile=snakemake.params.snakefile,
             cores=snakemake.threads,
             table=snakemake.output.fan_out,

@@ -5,7 +5,7 @@ Inputs: images of the nuclei channel. Outputs: a table of methods, one of number
 
 import logging
 
-from fieldwork import benchmarks, frames, tables
+from fieldwork import InputError, benchmarks, frames, tables
 from fieldwork.journal import job_log
 
 REPEATS = 3
@@ -13,14 +13,17 @@ REPEATS = 3
 log = logging.getLogger(__name__)
 
 
-def main(*, images, channel, detection, workers, methods_table, scaling_table, machine_table):
+def main(*, plate, images, channel, detection, workers, methods_table, scaling_table, machine_table):
     sources = [(path, channel) for path in images]
+    sizes = set()
     for source in list(sources):  # also so that no case finds the files cold
         try:
-            benchmarks.read(source)
+            sizes.add(benchmarks.read(source).shape)
         except frames.FrameError as error:
             log.warning("left out: %s: %s", source[0], error)
             sources.remove(source)
+    if not sources:
+        raise InputError(f"of the first plate's {len(images)} images none can be read: there is nothing to measure")
     cases = [
         (method, detector, workers if uses_workers else 1)
         for method, (_, uses_workers) in benchmarks.METHODS.items()
@@ -31,6 +34,9 @@ def main(*, images, channel, detection, workers, methods_table, scaling_table, m
     cases = [("map_frames, paths", "Fieldwork", count) for count in counts]
     scaling = benchmarks.compare(cases, sources, detection=detection, repeats=REPEATS)
     machine = benchmarks.machine()
+    height, width = sizes.pop() if len(sizes) == 1 else (None, None)
+    measured = {"Metadata_Plate": plate, "Image_Width": width, "Image_Height": height}  # no size: there are several
+    methods, scaling = ([{**measured, **row} for row in rows] for rows in (methods, scaling))
     tables.write_csv(methods, list(methods[0]), methods_table)
     tables.write_csv(scaling, list(scaling[0]), scaling_table)
     tables.write_csv([machine], list(machine), machine_table)
@@ -39,6 +45,7 @@ def main(*, images, channel, detection, workers, methods_table, scaling_table, m
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         main(
+            plate=snakemake.params.plate,
             images=list(snakemake.input),
             channel=snakemake.params.channel,
             detection=snakemake.params.detection,

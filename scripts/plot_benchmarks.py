@@ -1,6 +1,6 @@
 """Draw the benchmarks' tables.
 
-Inputs: the tables of methods, workers and fan-out, and of the machine. Outputs: a chart of each.
+Inputs: tables of methods, workers and fan-out, or of loading slides, and of the machine. Outputs: a chart of each.
 """
 
 import pandas as pd
@@ -10,20 +10,40 @@ from fieldwork.journal import job_log
 
 
 def main(*, measured, charts):
-    machine = pd.read_csv(measured.machine).iloc[0]
-    methods = pd.read_csv(measured.methods).to_dict("records")
+    machine = pd.read_csv(measured["machine"]).iloc[0]
     on = f"{machine.CPU}, {machine.Cores} cores, {machine.Memory_GB} GB, Python {machine.Python}"
-    caption = f"{methods[0]['Images']} images. {on}"
-    drawn = {
-        charts.methods: plots.methods(methods, caption=caption),
-        charts.scaling: plots.scaling(pd.read_csv(measured.scaling).to_dict("records"), caption=caption),
-        charts.fan_out: plots.fan_out(pd.read_csv(measured.fan_out).to_dict("records"), caption=on),
-    }
-    for path, figure in drawn.items():
+    rows = {}
+    for name in charts:
+        # A plate may be called 007 or NA.
+        table = pd.read_csv(measured[name], dtype={"Metadata_Plate": str}, keep_default_na=False, na_values=[""])
+        table = table.astype(object)
+        rows[name] = table.where(table.notna(), None).to_dict("records")
+    captions = {}
+    if "methods" in rows:
+        captions = captions_of_plate(rows, on)
+    if "slides" in rows:
+        captions["slides"] = f"{rows['slides'][0]['Slide']}. {on}"
+    draw = {"methods": plots.methods, "scaling": plots.scaling, "fan_out": plots.fan_out, "slides": plots.loading}
+    for name, path in charts.items():
+        figure = draw[name](rows[name], caption=captions.get(name, on))
         with tables.whole(path) as part:
             plots.save(figure, part)
 
 
+def captions_of_plate(rows, on):
+    """Say what was measured: on which images, and in the chart of fan-outs on how few."""
+    first, few = rows["methods"][0], rows["fan_out"][0]
+    sizes = f"{first['Image_Width']:.0f} x {first['Image_Height']:.0f} px" if first["Image_Width"] else "several sizes"
+    plate = f"plate {first['Metadata_Plate']}"
+    images = f"{plate}: {first['Images']} images of {sizes}"
+    workflow = f"{plate}: whole runs on {few['Fields']} fields (16 at most) of {sizes}, {few['Cores']} cores"
+    return {
+        "methods": f"{images}\n{on}",
+        "scaling": f"{rows['scaling'][0]['Method']}, {rows['scaling'][0]['Detector']}'s detection\n{images}\n{on}",
+        "fan_out": f"{workflow}\nwith so few, most of a field's seconds are the jobs' start-up\n{on}",
+    }
+
+
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        main(measured=snakemake.input, charts=snakemake.output)
+        main(measured=dict(snakemake.input.items()), charts=dict(snakemake.output.items()))

@@ -15,7 +15,7 @@ NUMBERS = ["Image_Count_Nuclei", "Metadata_Timepoint", "Metadata_ZPlane"]
 PLACE = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]
 
 
-def main(*, nuclei_table, fields_table, picture, channel):
+def main(*, nuclei_table, fields_table, picture, channel, plate, sigma):
     texts = dict.fromkeys(["Metadata_Well", "FileName_DNA", "PathName_DNA"], str)  # a folder may be called 007 or NA
     fields = pd.read_csv(fields_table, dtype=texts, keep_default_na=False, na_values={name: "" for name in NUMBERS})
     nuclei = pd.read_parquet(nuclei_table)
@@ -32,11 +32,12 @@ def main(*, nuclei_table, fields_table, picture, channel):
             for short, name in (("t", "Metadata_Timepoint"), ("z", "Metadata_ZPlane"))
             if pd.notna(row.get(name))
         )
-        title = f"{row['Metadata_Well']} site {row['Metadata_Site']}{moment}: {len(here)}"
+        count = "1 nucleus" if len(here) == 1 else f"{len(here)} nuclei"
+        title = f"{row['Metadata_Well']} site {row['Metadata_Site']}{moment}: {count}"
         coordinates = here[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]].to_numpy()
         drawn.append((title, image_of(row, channel), coordinates))
     with tables.whole(picture) as part:
-        plots.save(plots.densities(drawn), part)
+        plots.save(plots.densities(drawn, plate=f"plate {plate}", radius=1.5 * sigma), part)
 
 
 def image_of(row, channel):
@@ -58,4 +59,6 @@ if __name__ == "__main__":
             fields_table=snakemake.input.fields,
             picture=snakemake.output[0],
             channel=snakemake.params.channel,
+            plate=snakemake.wildcards.plate,
+            sigma=snakemake.config["nuclei"]["sigma"],
         )

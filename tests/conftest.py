@@ -71,6 +71,14 @@ class Workspace(NamedTuple):
         return {path.relative_to(self.path / results).as_posix(): path.read_bytes() for path in paths}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def without_zarrs_threads():
+    """End the threads that zarr started for a module's tests: after a thread, the next module's cannot fork."""
+    yield
+    if "zarr" in sys.modules:
+        sys.modules["zarr"].core.sync.cleanup_resources()
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     """An empty working directory; its runs keep their compiled modules, as a user's do."""

@@ -1,7 +1,11 @@
 """The benchmarks measure the same work in every case, and their charts show what was measured."""
 
+import functools
+import json
 import os
+import re
 import signal
+import time
 
 import numpy as np
 import pandas as pd
@@ -11,7 +15,10 @@ import tifffile
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
-from fieldwork import benchmarks, plots, synthetic
+import benchmark_methods
+import plot_benchmarks
+import plot_densities
+from fieldwork import InputError, benchmarks, plots, synthetic
 from fieldwork.nuclei import detect_nuclei as by
 
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
@@ -49,6 +56,51 @@ def test_a_detector_that_finds_other_nuclei_or_another_order_is_found_out(images
         benchmarks.compare(cases, images[0], detection=DETECTION, repeats=1)
 
 
+def other_in_one_run(image, *, folder, run, **options):
+    """Find nothing in one run; each is a process of its own, whose images are counted in a file of its own."""
+    (folder / f"run {os.getpid()}").touch()
+    found = by(image, **options)
+    return found[:0] if len(list(folder.glob("run *"))) == run else found
+
+
+@pytest.mark.parametrize("run", [1, 2, 3])  # 3: that in which the memory is measured
+def test_a_detector_that_finds_other_nuclei_in_one_run_only_is_found_out(images, monkeypatch, tmp_path, run):
+    detector = functools.partial(other_in_one_run, folder=tmp_path, run=run)
+    monkeypatch.setitem(benchmarks.DETECTORS, "other", detector)
+    cases = [("list comprehension, reading", name, 1) for name in ("Fieldwork", "other")]
+    with pytest.raises(RuntimeError, match="did not find the same nuclei"):
+        benchmarks.compare(cases, images[0], detection=DETECTION, repeats=2)
+    assert len(list(tmp_path.glob("run *"))) == 3
+
+
+def test_a_method_that_gives_nuclei_to_another_image_is_found_out(images, monkeypatch):
+    def shifted(detect, sources, workers):
+        found = benchmarks.comprehension_reading(detect, sources, workers)
+        return [np.concatenate(found[:2]), found[0][:0], *found[2:]]
+
+    monkeypatch.setitem(benchmarks.METHODS, "shifted", (shifted, False))
+    cases = [(method, "Fieldwork", 1) for method in ("list comprehension, reading", "shifted")]
+    with pytest.raises(RuntimeError, match="did not find the same nuclei"):
+        benchmarks.compare(cases, images[0], detection=DETECTION, repeats=1)
+
+
+def test_a_method_that_takes_less_than_a_millisecond_can_be_drawn(images, monkeypatch):
+    monkeypatch.setitem(benchmarks.METHODS, "nothing", (lambda detect, sources, workers: [], False))
+    rows = benchmarks.compare([("nothing", "Fieldwork", 1)], images[0], detection=DETECTION, repeats=1)
+    assert 0 < rows[0]["Seconds_Min"] < 0.0005
+    plots.save(plots.methods(rows, caption=""), os.devnull)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_images_of_which_none_can_be_read_are_refused(tmp_path, count):
+    images = [tmp_path / f"{number}.tif" for number in range(count)]
+    for path in images:
+        path.touch()
+    tables = dict.fromkeys(["methods_table", "scaling_table", "machine_table"], tmp_path / "table.csv")
+    with pytest.raises(InputError, match=f"of the first plate's {count} images none can be read"):
+        benchmark_methods.main(plate="plate", images=images, channel="auto", detection=DETECTION, workers=2, **tables)
+
+
 def killed(image, **_):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -74,6 +126,33 @@ def test_a_case_that_fails_or_hangs_ends_the_benchmark_and_is_named(images, monk
     assert not psutil.Process().children()
 
 
+def kills_the_case(image, *, folder, **_):
+    (folder / f"worker {os.getpid()}").touch()
+    if len(list(folder.glob("worker *"))) == 2:
+        os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(30)
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_case_that_is_killed_is_noticed_at_once_and_leaves_no_worker(images, monkeypatch, tmp_path):
+    monkeypatch.setitem(benchmarks.DETECTORS, "bad", functools.partial(kills_the_case, folder=tmp_path))
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match="ended with status -9"):
+        benchmarks.compare([("Pool, reading", "bad", 2)], images[0], detection=DETECTION, repeats=1)
+    assert time.monotonic() - start < 10
+    workers = [int(path.name.split()[1]) for path in tmp_path.glob("worker *")]
+    assert len(workers) == 2
+    while any(map(is_running, workers)):  # a signal takes a moment
+        assert time.monotonic() - start < 10
+        time.sleep(0.05)
+
+
 def row(method, detector, rate):
     return {
         "Method": method,
@@ -97,32 +176,143 @@ def test_the_chart_of_methods_has_a_bar_a_row_and_names_them():
     axes = plots.methods(rows, caption="a machine").axes[0]
     assert [bar.get_width() for bars in axes.containers[1::2] for bar in bars] == [10, 10, 70, 70]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
-    assert "70/s, 80 MB, 2 worker(s)" in {text.get_text() for text in axes.texts}
+    assert "70/s, 80 MB, 2 workers" in {text.get_text() for text in axes.texts}
     assert axes.get_title() == "a machine"
 
 
+def test_labels_of_methods_stay_inside_the_frame():
+    rows = [row(method, detector, 12345) for method in benchmarks.METHODS for detector in plots.COLOURS]
+    figure = plots.methods([{**each, "Peak_Memory_MB": 123456, "Workers": 128} for each in rows], caption="")
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    assert max(text.get_window_extent().x1 for text in axes.texts) < axes.bbox.x1
+
+
+def test_the_chart_of_workers_has_the_slowest_and_the_fastest_run():
+    rows = [{**row("a", "Fieldwork", 10 * workers), "Workers": workers} for workers in (1, 2)]
+    _, _, (bars,) = plots.scaling(rows, caption="").axes[0].containers[0]
+    ends = [list(segment[:, 1]) for segment in bars.get_segments()]
+    np.testing.assert_allclose(ends, [[100 / 11, 100 / 9], [200 / 11, 200 / 9]])
+
+
+@pytest.mark.parametrize(("width", "sizes"), [(640, "640 x 512 px"), (None, "several sizes")])
+def test_charts_say_what_was_measured(tmp_path, monkeypatch, width, sizes):
+    plate = {"Metadata_Plate": "007"}
+    tables = {
+        "methods": {**plate, "Image_Width": width, "Image_Height": width and 512, **row("a", "Fieldwork", 10)},
+        "scaling": {**plate, **row("map_frames, paths", "Fieldwork", 10)},
+        "fan_out": {**plate, "Fan_Out": "plate", "Jobs": 1, "Fields": 5, "Cores": 2, "Seconds_per_Field": 1},
+        "machine": {"CPU": "a CPU", "Cores": 4, "Memory_GB": 8, "Python": "3.11"},
+    }
+    measured = {name: tmp_path / f"{name}.csv" for name in tables}
+    for name, path in measured.items():
+        pd.DataFrame([tables[name]]).to_csv(path, index=False)
+    titles, save = {}, plots.save
+    monkeypatch.setattr(
+        plots, "save", lambda figure, path: titles.update({path: figure.axes[0].get_title()}) or save(figure, path)
+    )
+    charts = {name: tmp_path / f"{name}.png" for name in ("methods", "scaling", "fan_out")}
+    plot_benchmarks.main(measured=measured, charts=charts)
+    methods, scaling, fan_out = titles.values()
+    assert methods.startswith(f"plate 007: 100 images of {sizes}\n")
+    assert scaling.startswith(f"map_frames, paths, Fieldwork's detection\nplate 007: 100 images of {sizes}\n")
+    assert fan_out.startswith(f"plate 007: whole runs on 5 fields (16 at most) of {sizes}, 2 cores\n")
+    assert all(path.exists() for path in charts.values())
+
+
 def test_densities_are_drawn_in_order_with_their_nuclei():
-    fields = [(f"B{n:02} site 1: {n}", np.full((40, 50), n), np.full((n, 2), 7)) for n in range(5)]
-    figure = plots.densities(fields)
+    fields = [
+        (f"B{n:02} site 1: {n}", np.full((40, 50), n), np.array([(3 + k, 20 + 5 * k) for k in range(n)]).reshape(n, 2))
+        for n in range(5)
+    ]
+    figure = plots.densities(fields, plate="plate 1", radius=6)
+    assert figure.get_suptitle() == "plate 1"
     drawn = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title() for axes in drawn] == [title for title, _, _ in fields]
-    assert [len(axes.lines[0].get_xdata()) for axes in drawn] == [0, 1, 2, 3, 4]
+    for axes, (_, image, coordinates) in zip(drawn, fields, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), image)
+        assert [*zip(axes.lines[0].get_ydata(), axes.lines[0].get_xdata(), strict=True)] == [*map(tuple, coordinates)]
     assert len({axes.images[0].get_clim() for axes in drawn}) == 1
 
 
+def test_the_fields_of_a_plate_are_drawn_from_few_to_many_nuclei_each_with_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "007").mkdir()
+    counts = {  # well, site, time point, z -> nuclei; B02 is a stack, of C02 one field could not be read
+        ("B02", 1, 1, 1): 5,
+        ("B02", 1, 1, 2): 0,
+        ("B02", 1, 2, 1): 3,
+        ("B02", 1, 2, 2): 1,
+        ("C02", 1, None, None): 4,
+        ("C02", 2, None, None): 2,
+    }
+    images = {place: np.full((30, 40), number, np.uint16) for number, place in enumerate(counts)}
+    stack = np.array([images["B02", 1, t, z] for t in (1, 2) for z in (1, 2)]).reshape(2, 2, 30, 40)
+    tifffile.imwrite("007/B02_1.tif", stack, imagej=True, metadata={"axes": "TZYX"})
+    for site in (1, 2):
+        tifffile.imwrite(f"007/C02_{site}.tif", images["C02", site, None, None])
+    names = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]
+    files = ["PathName_DNA", "FileName_DNA", "Image_Count_Nuclei", "Image_Status"]
+    rows = [(*place, "007", f"{place[0]}_{place[1]}.tif", count, "ok") for place, count in counts.items()]
+    rows.append(("C02", 3, None, None, "007", "C02_3.tif", None, "failed"))
+    pd.DataFrame(rows, columns=[*names, *files]).astype(dict.fromkeys(names[2:], "Int64")).to_csv("fields.csv")
+    expected = {
+        place: [(number + k, 10 + 3 * number + k) for k in range(count)]
+        for number, (place, count) in enumerate(counts.items())
+    }
+    nuclei = [(*place, *centre) for place, centres in expected.items() for centre in centres]
+    columns = [*names, "Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]
+    pd.DataFrame(nuclei, columns=columns).sample(frac=1, random_state=0).to_parquet("nuclei.parquet")
+
+    drawn, draw = [], plots.densities
+    monkeypatch.setattr(plots, "densities", lambda fields, **options: drawn.extend(fields) or draw(fields, **options))
+    plot_densities.main(
+        nuclei_table="nuclei.parquet",
+        fields_table="fields.csv",
+        picture=tmp_path / "densities.png",
+        channel="auto",
+        plate="plate 1",
+        sigma=4,
+    )
+    assert (tmp_path / "densities.png").exists()
+    assert [title for title, _, _ in drawn] == [
+        "B02 site 1 t1 z2: 0 nuclei",
+        "B02 site 1 t2 z2: 1 nucleus",
+        "C02 site 2: 2 nuclei",
+        "B02 site 1 t2 z1: 3 nuclei",
+        "C02 site 1: 4 nuclei",
+        "B02 site 1 t1 z1: 5 nuclei",
+    ]
+    for (_, image, coordinates), place in zip(drawn, sorted(counts, key=counts.get), strict=True):
+        np.testing.assert_array_equal(image, images[place])
+        assert sorted(map(tuple, coordinates)) == expected[place]
+
+
 def test_a_plate_without_fields_has_a_picture_too(tmp_path):
-    plots.save(plots.densities([]), tmp_path / "empty.png")
+    plots.save(plots.densities([], plate="plate 1", radius=6), tmp_path / "empty.png")
     assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_target_benchmarks_makes_tables_and_charts(workspace):
-    workspace.plant(wells=("B02", "B03"), sites=2)
+def test_the_target_benchmarks_makes_tables_and_charts_as_configured_without_bad_images(workspace):
+    files = workspace.plant(wells=("B02", "B03"), sites=2)
+    files[0].write_bytes(b"")
+    settings = {"nuclei": {"sigma": 3, "threshold": 4000}, "on_bad_image": "stop", "max_failed_fields": 0}
+    (workspace.path / "config/config.yaml").write_text(json.dumps(settings))
+    images = [tifffile.imread(path) for path in files[1:]]
+    found, by_default = (
+        sum(len(by(image, sigma=sigma, min_distance=6, threshold_abs=threshold)) for image in images)
+        for sigma, threshold in ((3, 4000), (4, 1000))
+    )
+    assert 0 < found < by_default
     workspace.run("benchmarks")
     folder = workspace.path / "results/benchmarks"
     methods = pd.read_csv(folder / "methods.csv")
-    assert len(methods) == 16 and methods.Nuclei.nunique() == 1
+    assert len(methods) == 16 and set(methods.Nuclei) == {found} and set(methods.Images) == {3}
+    log = (workspace.path / "logs/benchmarks/benchmark_fan_out.log").read_text()
+    assert re.findall(r"Fields: 4, of which 1 failed. Nuclei: (\d+)", log) == [str(found)] * 3
     assert list(pd.read_csv(folder / "scaling.csv").Workers) == [1, 2]
     fan_out = pd.read_csv(folder / "fan_out.csv")
+    assert set(methods.Metadata_Plate) == set(fan_out.Metadata_Plate) and len(set(methods.Metadata_Plate)) == 1
     assert dict(zip(fan_out.Fan_Out, fan_out.Jobs, strict=True)) == {"plate": 1, "well": 2, "field": 4}
     assert {"CPU", "Cores", "Memory_GB", "Python", "scikit-image"} <= set(pd.read_csv(folder / "machine.csv"))
     assert {path.name for path in folder.glob("*.png")} == {"methods.png", "scaling.png", "fan_out.png"}

@@ -90,7 +90,7 @@ def test_opencv_keeps_to_the_error_bound(kind, sigma):
     assert image.min() < 0 or (off <= bound * exact).all()
 
 
-@pytest.mark.parametrize("threshold", [0, -1, 1e-30, np.inf, -np.inf, None])
+@pytest.mark.parametrize("threshold", [0, -1, 1e-30, -1e-50, np.inf, -np.inf, None])
 @pytest.mark.parametrize("dtype", ["uint16", "float32", "float64"])
 def test_odd_thresholds_and_black_grounds(threshold, dtype):
     image = as_dtype(np.maximum(blobs(np.random.default_rng(4), count=30) - 0.1, 0), dtype)
@@ -131,6 +131,19 @@ def test_a_threshold_and_a_height_that_only_float64_tells_apart():
         for threshold in (np.nextafter(height, 0), height, np.nextafter(height, np.inf)):
             expected = reference(image, threshold_abs=threshold)
             np.testing.assert_array_equal(detect_nuclei(image, threshold_abs=threshold), expected)
+
+
+@pytest.mark.parametrize("apart", [5, 30])
+def test_what_float64_tells_apart_is_done_without_scipy(apart, monkeypatch):
+    image = np.zeros((100, 200), "uint32")  # two peaks in one square (one loses), or two to be put in order
+    image[50, 80], image[50, 80 + apart] = 10**9, 10**9 + 1
+    expected = reference(image, sigma=1.5)
+    in_float64, calls = nuclei._in_float64, []
+    monkeypatch.setattr(nuclei, "_in_float64", lambda *args: calls.append(args) or in_float64(*args))
+    monkeypatch.setattr(nuclei, "_by_scipy", None)
+    np.testing.assert_array_equal(detect_nuclei(image, sigma=1.5), expected)
+    assert len(expected) == 1 + (apart > 6)
+    assert calls
 
 
 @pytest.mark.parametrize("difference", [1e-16, 1e-15, 1e-14, 1e-13, 1e-12, 1e-9])

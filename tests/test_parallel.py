@@ -143,14 +143,16 @@ def test_leaving_early_leaves_no_worker_behind():
 def test_workers_die_with_their_parent():
     program = (
         "import os, time\nfrom fieldwork import parallel\n"
-        "def work(number):\n    print(os.getpid(), flush=True)\n    time.sleep(0.2)\n"
+        "def work(number):\n    os.write(1, b'%d\\n' % os.getpid())\n    time.sleep(0.2)\n"
         "list(parallel.map_frames(work, range(1000), mode='fork', workers=3))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")}
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
     ) as parent:
-        workers = [psutil.Process(int(parent.stdout.readline())) for _ in range(3)]
+        workers = set()
+        while len(workers) < 3:
+            workers.add(psutil.Process(int(parent.stdout.readline())))
         parent.kill()
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive

@@ -24,7 +24,23 @@ DEFAULTS = {
     "quality": True,
     "on_bad_image": "record",
     "max_failed_fields": 0.05,
-    "slide": {"reader": "auto", "ome_zarr": "0.5", "chunk": 512, "codec": "zstd"},
+    "slide": {
+        "reader": "auto",
+        "ome_zarr": "0.5",
+        "chunk": 512,
+        "shard": 2048,
+        "codec": "zstd",
+        "level": 1,
+        "tile": 1024,
+        "nuclei": {
+            "sigma_um": 1.5,
+            "min_distance_um": 2.5,
+            "sigma": 3,
+            "min_distance": 5,
+            "haematoxylin": 0.05,
+            "fluorescence": 30,
+        },
+    },
 }  # DESIGN.md, section 4
 
 

@@ -176,6 +176,7 @@ def test_a_plate_without_images_or_nuclei_has_tables_with_the_same_columns(works
     assert len(headers) == 2
     assert list(pd.read_csv(workspace.path / "results/plates/dark/wells.csv").Count_Nuclei) == [0, 0, 0]
     assert "WARNING plate empty: no image" in output
+    assert "Nothing to be done" in workspace.run()
     assert "plate dark: no nucleus in any of 6 fields" in output
 
 
@@ -237,3 +238,114 @@ def test_odd_names_of_plates_and_folders_work(workspace):
     )
     assert len(one)
     pd.testing.assert_frame_equal(one, two)
+
+
+def write_slide(path, *, size=600, seed=0):
+    """Write a slide of violet blobs on pink tissue on glass, with a pixel size."""
+    rng = np.random.default_rng(seed)
+    image = np.full((size, size, 3), 244, np.uint8)
+    image[100:500, 100:500] = 225, 170, 200
+    rows, columns = np.indices((9, 9)) - 4
+    for row, column in rng.integers(120, 470, (60, 2)):
+        image[row : row + 9, column : column + 9][rows**2 + columns**2 <= 16] = 90, 60, 140
+    path.parent.mkdir(exist_ok=True)
+    tifffile.imwrite(
+        path,
+        image,
+        tile=(64, 64),
+        photometric="rgb",
+        compression="deflate",
+        resolution=(20000, 20000),
+        resolutionunit=3,
+    )
+
+
+def slide_sheet(workspace, *rows):
+    sheet = workspace.path / "config/slides.tsv"
+    sheet.parent.mkdir(exist_ok=True)
+    sheet.write_text("slide\tpath\tplate\n" + "".join("\t".join(row) + "\n" for row in rows))
+    (workspace.path / "config/plates.tsv").write_text("plate\timages\n")
+
+
+def test_slides_become_stores_and_tables_and_a_broken_one_is_a_failed_row(workspace):
+    slides = workspace.path / "slides"
+    write_slide(slides / "a b (1) [2] 😐.tif")
+    write_slide(slides / "other.tif", seed=1)
+    (slides / "broken.svs").write_bytes(b"broken" * 100)
+    slide_sheet(
+        workspace,
+        ("first", "slides/a b (1) [2] 😐.tif", "batch"),
+        ("broken", "slides/broken.svs", "batch"),
+        ("alone", "slides/other.tif", ""),
+    )
+    output = workspace.run("tables")
+    assert "WARNING plate batch: 1 of 2 slides failed, first broken: no reader can read it" in output
+    assert "Slides: 2 of 3 converted" in output
+    results = workspace.path / "results"
+    batch = pd.read_csv(results / "plates/batch/slides.csv", index_col="Metadata_Slide")
+    assert list(batch.index) == ["first", "broken"]
+    assert list(batch.Slide_Status) == ["ok", "failed"]
+    first = batch.loc["first"]
+    nuclei = pd.read_parquet(results / "slides/first/nuclei.parquet")
+    tiles = pd.read_parquet(results / "slides/first/tiles.parquet")
+    assert first.Count_Nuclei == len(nuclei) == tiles.Tile_Count_Nuclei.sum() > 40
+    assert first.Slide_TissueArea_mm2 == pytest.approx(400 * 400 * 0.25e-6, rel=0.05)
+    assert first.Nuclei_Per_mm2 == pytest.approx(len(nuclei) / first.Slide_TissueArea_mm2)
+    assert (nuclei.Nuclei_Location_Center_X_um == nuclei.Nuclei_Location_Center_X * 0.5).all()
+    assert pd.isna(batch.loc["broken"].Count_Nuclei)
+    assert not (results / "slides/broken/broken.ome.zarr").exists()
+    assert not list(results.rglob(".*"))  # neither Snakemake's timestamp nor leftovers
+    assert len(pd.read_csv(results / "plates/slides/slides.csv")) == 1
+    assert "Nothing to be done" in workspace.run("tables")
+    assert workspace.planned("tables", "--config", "slide={nuclei: {sigma_um: 2}}") == {
+        "detect_slide_nuclei": 3,
+        "merge_slides": 2,
+        "tables": 1,
+        "total": 6,
+    }
+    assert workspace.planned("tables", "--config", "slide={codec: lz4}")["convert_slide"] == 3
+    shutil.rmtree(results / "slides/first/first.ome.zarr")
+    assert workspace.planned("tables")["convert_slide"] == 1
+    write_slide(slides / "other.tif", seed=2)
+    assert workspace.planned("tables")["convert_slide"] == 2
+    output = workspace.run("tables", "--config", "on_bad_image=stop", status=1)
+    assert "plate batch: 1 of 2 slides failed or have failed tiles, first broken: no reader can read it" in output
+
+
+def test_nuclei_of_slides_do_not_depend_on_tiles_and_workers(workspace):
+    write_slide(workspace.path / "slides/a.tif")
+    slide_sheet(workspace, ("a", "slides/a.tif", "batch"))
+    found = set()
+    for tile, cores in [(64, 2), (256, 1), (512, 2), (2048, 1)]:
+        workspace.run("tables", "--config", f"slide={{tile: {tile}}}", cores=cores)
+        found.add((workspace.path / "results/slides/a/nuclei.parquet").read_bytes())
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "config", "message"),
+    [
+        (
+            ("a", "slides/nowhere.svs", ""),
+            "",
+            "line 2: slide 'a' has the path 'slides/nowhere.svs', which does not exist",
+        ),
+        (("a/b", "slides/a.tif", ""), "", "line 2: 'slide' is 'a/b'"),
+        (("a", "slides/a.tif", "b/c"), "", "line 2: 'plate' is 'b/c'"),
+        (
+            ("a", "slides/a.tif", ""),
+            "slide: {shard: 1000}",
+            "'slide.shard' is 1000; expected 1, 2, 4, 8 ... times slide.chunk",
+        ),
+        (
+            ("a", "slides/a.tif", ""),
+            "slide: {codec: jpeg}",
+            "'slide.codec' is 'jpeg'; expected zstd, lz4, none or keep",
+        ),
+    ],
+)
+def test_wrong_slides_and_settings_are_refused_before_any_job(workspace, row, config, message):
+    write_slide(workspace.path / "slides/a.tif")
+    slide_sheet(workspace, row)
+    (workspace.path / "config/config.yaml").write_text(config)
+    assert message in workspace.run("--dry-run", status=1)

@@ -5,11 +5,14 @@ import hashlib
 import multiprocessing
 import os
 import platform
+import resource
+import signal
+import sys
 import time
 from contextlib import suppress
 from importlib.metadata import version
-from multiprocessing.connection import wait
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -137,42 +140,129 @@ def compare(cases, sources, *, detection, repeats):
     Raises
     ------
     RuntimeError
-        Two cases did not find the same nuclei in the same order, or one failed or took too long.
+        Not every run found the same nuclei in the same order, or one failed or took too long.
     """
-    seconds = {case: [] for case in cases}
-    rows, found = [], {}
-    for _ in range(repeats):
+    run = functools.partial(_find, sources=sources, detection=detection)
+    measured = measure(cases, run, repeats=repeats)
+    found = {case: each.answers for case, each in measured.items()}
+    if len({answer for answers in found.values() for answer in answers}) > 1:
+        raise RuntimeError(f"these did not find the same nuclei (number, digest) in every run: {found}")
+    return [
+        {
+            "Method": method,
+            "Detector": detector,
+            "Workers": workers,
+            "Images": len(sources),
+            **each.spread(),
+            "Images_per_Second": round(len(sources) / median(each.seconds), 2),
+            "Peak_Memory_MB": round(each.peak_memory / 1e6),
+            "Nuclei": each.answers[0][0],
+        }
+        for (method, detector, workers), each in measured.items()
+    ]
+
+
+def _find(case, sources, detection):
+    """Run one case of `compare`; give its seconds, and the number and digest of its nuclei."""
+    method, detector, workers = case
+    detect = functools.partial(DETECTORS[detector], **detection)
+    start = time.perf_counter()
+    found = METHODS[method][0](detect, sources, workers)
+    seconds = time.perf_counter() - start
+    digest = hashlib.sha256()
+    for each in found:
+        digest.update(len(each).to_bytes(8) + np.ascontiguousarray(each, np.int64).tobytes())
+    return seconds, (sum(map(len, found)), digest.hexdigest()[:8])
+
+
+class Measured(NamedTuple):
+    """What was measured of one case."""
+
+    seconds: list  # of each timed run
+    peak_memory: int  # bytes
+    answers: list  # of each timed run, and of the one whose memory was looked at
+
+    def spread(self):
+        """Give the columns of median, least and most seconds."""
+        columns = {"Seconds": median, "Seconds_Min": min, "Seconds_Max": max}
+        return {column: round(of(self.seconds), 6) for column, of in columns.items()}
+
+
+def measure(cases, run, *, repeats, untimed=None, failures=None):
+    """Run cases in processes of their own, interleaved, so that what disturbs the machine disturbs all of them.
+
+    Parameters
+    ----------
+    cases : list of tuple
+    run : callable
+        Takes a case; gives the seconds that its work took, and an answer that can be compared.
+    repeats : int
+    untimed : callable, optional
+        What to call instead of `run` in the last run, that in which the memory is looked at.
+    failures : dict, optional
+        Gets the cases that fail, and why; the others are measured.
+
+    Returns
+    -------
+    dict of tuple to Measured
+
+    Raises
+    ------
+    RuntimeError
+        A run failed or took too long, and there is no `failures`.
+    """
+    seconds, memory, answers = ({case: [] for case in cases} for _ in range(3))
+    failed = {} if failures is None else failures
+    for number in range(repeats + 1):
         for case in cases:
-            taken, found[case] = _run_apart(case, sources, detection)
-            seconds[case].append(taken)
-    if len(set(found.values())) > 1:
-        raise RuntimeError(f"these did not find the same nuclei (number, digest): {found}")
-    for case, runs in seconds.items():
-        method, detector, workers = case
-        peak = []  # of a run that is not timed: looking takes time
-        _run_apart(case, sources, detection, look=lambda pid, peak=peak: peak.append(_memory(pid)))
-        rows.append(
-            {
-                "Method": method,
-                "Detector": detector,
-                "Workers": workers,
-                "Images": len(sources),
-                "Seconds": round(median(runs), 3),
-                "Seconds_Min": round(min(runs), 3),
-                "Seconds_Max": round(max(runs), 3),
-                "Images_per_Second": round(len(sources) / median(runs), 2),
-                "Peak_Memory_MB": round(max(peak) / 1e6),
-                "Nuclei": found[case][0],
-            }
-        )
-    return rows
+            if case in failed:
+                continue
+            try:
+                if number < repeats:
+                    taken, answer = run_apart(run, case)
+                    seconds[case].append(taken)
+                else:  # not timed: looking takes time
+                    look = functools.partial(_look, memory[case])
+                    (_, answer), peak = run_apart(functools.partial(_with_peak, untimed or run), case, look)
+                    memory[case].append(peak)  # a run may end before it is looked at
+                answers[case].append(answer)
+            except RuntimeError as error:
+                if failures is None:
+                    raise
+                failures[case] = str(error)
+    return {case: Measured(seconds[case], max(memory[case]), answers[case]) for case in cases if case not in failed}
 
 
-def _run_apart(case, sources, detection, look=None):
-    """Run one case in a process of its own; give its seconds, and the number and digest of its nuclei."""
+def _look(seen, pid):
+    seen.append(_memory(pid))
+
+
+def _with_peak(run, case):
+    """Give what a run gives, and the most memory that this process has had, without its workers, in bytes."""
+    result = run(case)
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
+    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def run_apart(run, case, look=None):
+    """Give what a function gives for a case, called in a process of its own.
+
+    Parameters
+    ----------
+    run : callable
+        Takes the case; may start processes, which end with it.
+    case : tuple
+    look : callable, optional
+        Takes the process's id; called every 20 ms while it runs.
+
+    Raises
+    ------
+    RuntimeError
+        It raised, was killed or took longer than `DEADLINE`; names the case.
+    """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, case, sources, detection))
+    process = context.Process(target=_run, args=(theirs, run, case))
     process.start()
     theirs.close()
     start = time.monotonic()
@@ -180,11 +270,15 @@ def _run_apart(case, sources, detection, look=None):
         while True:
             if look:
                 look(process.pid)
-            if wait([ours], timeout=0.02 if look else 1):
+            if ours.poll(0.02 if look else 0.2):
                 break
+            # Its workers inherit its end of the pipe, and of its sentinel: neither closes while one of them lives.
+            if not process.is_alive() and not ours.poll():
+                raise EOFError
             if time.monotonic() - start > DEADLINE:
                 raise RuntimeError(f"{case}: not done after {DEADLINE} s")
         good, answer = ours.recv()
+        process.join(timeout=5)  # it has nothing left to do
     except EOFError:
         process.join()
         raise RuntimeError(f"{case}: its process ended with status {process.exitcode}") from None
@@ -195,27 +289,19 @@ def _run_apart(case, sources, detection, look=None):
     return answer
 
 
-def _run(pipe, case, sources, detection):
-    method, detector, workers = case
+def _run(pipe, run, case):
+    os.setpgid(0, 0)  # with its workers, for `_end`
     try:
-        detect = functools.partial(DETECTORS[detector], **detection)
-        start = time.perf_counter()
-        found = METHODS[method][0](detect, sources, workers)
-        seconds = time.perf_counter() - start
-        digest = hashlib.sha256(b"".join(np.ascontiguousarray(each, np.int64).tobytes() for each in found))
-        pipe.send((True, (seconds, (sum(map(len, found)), digest.hexdigest()[:8]))))
+        pipe.send((True, run(case)))
     except Exception as error:
         pipe.send((False, f"{type(error).__name__}: {error}"))
     pipe.close()
 
 
 def _end(process):
-    """End a process and its children, if they are still there."""
-    if process.is_alive():
-        process.join(timeout=5)
-    with suppress(psutil.Error):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
+    """End a process and its workers, if they are still there; they outlive it where it was killed."""
+    with suppress(OSError):  # no such group: all have ended, or it was not there yet
+        os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.join()
 

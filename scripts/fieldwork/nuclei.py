@@ -65,6 +65,7 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000):
         and min(image.shape) > 2 * min_distance
         and image.size > (2 * min_distance + 1) ** 2  # there, scikit-image has a rule for constant images
         and max(-low, high) < 1e30  # float32 does not overflow
+        and not -1e-20 < threshold_abs < 0  # nor does the threshold become 0
     ):
         # Where float32 could underflow, a bound that is relative to the smoothed intensity would not hold.
         relative = low >= 0 and (image.dtype.kind in "biu" or threshold_abs > 1e-20)
@@ -141,7 +142,7 @@ def _by_opencv(image, sigma, min_distance, threshold_abs, magnitude):
     if len(doubtful):
         squares, rounding = _in_float64(image, coordinates[doubtful], sigma, min_distance)
         centres = squares[:, min_distance, min_distance]
-        rivals = np.count_nonzero(squares >= centres[:, None, None] - rounding, axis=(1, 2))
+        rivals = np.count_nonzero(np.abs(squares - centres[:, None, None]) <= rounding, axis=(1, 2))
         if np.any(rivals > 1) or np.any(np.abs(centres - threshold_abs) <= rounding):
             squares = _by_scipy(image, coordinates[doubtful], sigma, min_distance)
             centres = squares[:, min_distance, min_distance]

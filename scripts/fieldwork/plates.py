@@ -1,7 +1,6 @@
 """A plate of the sheet: the images of its nuclei channel, and the units that detection jobs take them in."""
 
 import os
-import re
 import sys
 from typing import NamedTuple
 
@@ -57,7 +56,7 @@ def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
     place, name, source = row[None], row["plate"], os.path.normpath(row["images"])
     sheets.existing(source, place=place, what=f"plate '{name}' takes its images from")
     if platemap := row.get("platemap"):
-        _check_path(platemap, f"{place}: plate '{name}'")
+        sheets.check_path(platemap, f"{place}: plate '{name}'")
         sheets.existing(platemap, place=place, what=f"plate '{name}' has the platemap")
         sheets.read_platemap(platemap)
     try:
@@ -72,20 +71,11 @@ def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
     units = {}
     for image in scan.images:
         if image.channel == channel:
-            _check_path(image.path, f"{place}: plate '{name}'")
+            sheets.check_path(image.path, f"{place}: plate '{name}'")
             units.setdefault(FAN_OUT[fan_out](image), []).append(image)
             if not os.path.isdir(source) and image.path not in made:
                 sheets.existing(image.path, place=source, what=f"well {image.well}, site {image.site} names the image")
     return Plate(name, scan, channel, units, platemap)
-
-
-def _check_path(path, place):
-    """Refuse a path that Snakemake cannot take as an input."""
-    if re.search("[{}<>\udc80-\udcff]", path):  # the last are how Python writes bytes that are no UTF-8
-        raise InputError(
-            f"{place}: {path!r} has one of {{ }} < > or bytes that are no UTF-8 text in it, which Snakemake cannot "
-            "read; rename it"
-        )
 
 
 def report(plate, path):

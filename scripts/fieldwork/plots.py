@@ -8,6 +8,21 @@ import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
 COLOURS = {"scikit-image": "#e69f00", "Fieldwork": "#0072b2"}  # Okabe and Ito: safe for colour-blind readers
+READERS = {"tifffile": "#0072b2", "cucim": "#e69f00", "openslide": "#009e73"}
+RING = "#ff00ff"  # on grey, also for colour-blind readers
+PANEL = 3.5  # inches, width of a field
+CUTS = {"rows": "o-", "columns": "s--", "blocks": "D-", "whole": "o-"}
+WAYS = {  # of loading: task, kind of workers, shapes; from left to right and from top to bottom
+    "strips in threads, dropped": ("strips", "thread", ("rows", "columns")),
+    "strips in processes, dropped": ("strips", "process", ("rows", "columns")),
+    "whole, the reader's own threads": ("num_workers", "num_workers", ("whole",)),
+    "into one array, threads": ("assemble", "thread", ("rows", "columns")),
+    "into one array, processes, sent back": ("assemble", "process", ("rows", "columns")),
+    "into one array, processes, shared memory": ("assemble", "process_shared", ("rows", "columns")),
+    "into Zarr, threads": ("zarr", "thread", ("rows", "columns")),
+    "into Zarr, processes": ("zarr", "process", ("rows", "columns")),
+    "into Zarr, processes, whole shards": ("zarr", "process", ("blocks",)),
+}
 
 
 def methods(rows, *, caption):
@@ -25,7 +40,7 @@ def methods(rows, *, caption):
     matplotlib.figure.Figure
     """
     names = list(dict.fromkeys(row["Method"] for row in rows))
-    figure, axes = plt.subplots(figsize=(9, 1.5 + 0.55 * len(names)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 1.5 + 0.55 * len(names)), layout="constrained")
     for offset, (detector, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
         ours = [row for row in rows if row["Detector"] == detector]
         rates = [row["Images_per_Second"] for row in ours]
@@ -35,18 +50,22 @@ def methods(rows, *, caption):
         ]
         places = [names.index(row["Method"]) + offset for row in ours]
         labels = [
-            f"{rate:.0f}/s, {row['Peak_Memory_MB']:.0f} MB, {row['Workers']} worker(s)"
+            f"{rate:.0f}/s, {row['Peak_Memory_MB']:.0f} MB, {_count(row['Workers'], 'worker')}"
             for rate, row in zip(rates, ours, strict=True)
         ]
         bars = axes.barh(places, rates, 0.38, xerr=np.clip(spread, 0, None), color=colour, label=detector)
         axes.bar_label(bars, labels, padding=6, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.margins(x=0.3)
+    axes.set_xlim(0, 1.4 * max(row["Images"] / row["Seconds_Min"] for row in rows))  # room for the labels
     axes.set_xlabel("images per second, reading included (median; bars: least and most)")
     axes.legend(title="detection by", loc="lower right")
     axes.set_title(caption, fontsize=9)
     return figure
+
+
+def _count(number, noun):
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def scaling(rows, *, caption):
@@ -64,10 +83,13 @@ def scaling(rows, *, caption):
     """
     workers = [row["Workers"] for row in rows]
     rates = [row["Images_per_Second"] for row in rows]
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    axes.plot(workers, rates, "o-", color=COLOURS["Fieldwork"], label="measured")
+    ends = [[row["Images"] / row[column] for row in rows] for column in ("Seconds_Max", "Seconds_Min")]
+    spread = np.clip([np.subtract(rates, ends[0]), np.subtract(ends[1], rates)], 0, None)
+    label = f"{rows[0]['Method']} (median; bars: least and most)"
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    axes.errorbar(workers, rates, yerr=spread, fmt="o-", color=COLOURS["Fieldwork"], capsize=3, label=label)
     axes.plot(workers, [rates[0] * count / workers[0] for count in workers], ":", color="grey", label="ideal")
-    axes.set(xlabel="workers", ylabel="images per second", xticks=workers, ylim=(0, None))
+    axes.set(xlabel="workers", ylabel="images per second, reading included", xticks=workers, ylim=(0, None))
     axes.set_title(caption, fontsize=9)
     axes.legend()
     return figure
@@ -86,22 +108,105 @@ def fan_out(rows, *, caption):
     -------
     matplotlib.figure.Figure
     """
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    names = [f"{row['Fan_Out']}\n{row['Jobs']} job(s)" for row in rows]
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    names = [f"{row['Fan_Out']}\n{_count(row['Jobs'], 'job')}" for row in rows]
     bars = axes.bar(names, [row["Seconds_per_Field"] for row in rows], color=COLOURS["Fieldwork"])
-    axes.bar_label(bars, fmt="%.2f s")
+    axes.bar_label(bars, fmt="%.2f s", padding=2)
     axes.set_ylabel("seconds of the whole run, per field")
     axes.set_title(caption, fontsize=9)
     return figure
 
 
-def densities(fields):
+def loading(rows, *, caption):
+    """Draw the speed of ways to load a slide: bars for its levels, lines against workers for all else.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From `loading.measure`.
+        ``Seconds`` is None where a way failed.
+    caption : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    failed = sum(row["Seconds"] is None for row in rows)
+    missing = f"; {failed} of {len(rows)} ways failed, see the table" if failed else ""
+    rows = [row for row in rows if row["Seconds"] is not None]
+    readers = [reader for reader in READERS if any(row["Reader"] == reader for row in rows)]
+    workers = sorted({row["Workers"] for row in rows})
+    figure = plt.figure(figsize=(12, 14), layout="constrained")
+    grid = figure.add_gridspec(4, 3)
+    _levels(figure.add_subplot(grid[0, :]), [row for row in rows if row["Task"] == "load level"], readers)
+    axes = None
+    for number, (title, (task, kind, shapes)) in enumerate(WAYS.items()):
+        # One scale for a row of the picture: its three ways can be compared.
+        axes = figure.add_subplot(grid[1 + number // 3, number % 3], sharey=axes if number % 3 else None)
+        ours = [row for row in rows if (row["Task"], row["Workers_Kind"]) == (task, kind) and row["Shape"] in shapes]
+        for reader in readers:
+            for shape in shapes:
+                _against_workers(axes, [row for row in ours if (row["Reader"], row["Shape"]) == (reader, shape)])
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel="workers", ylabel="megapixels per second")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(workers, workers)
+        axes.minorticks_off()
+        axes.margins(x=0.1)
+    for axes in figure.axes:
+        axes.set_ylim(0)  # now that all is drawn on its scale
+    keys = [plt.Line2D([], [], color=READERS[reader], lw=4, label=reader) for reader in readers]
+    for label, shape in {"rows, or whole": "rows", "columns": "columns", "blocks": "blocks"}.items():
+        keys += plt.plot([], [], CUTS[shape], color="grey", label=label)
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    figure.suptitle(f"{caption}\nmedian; thin bars: slowest and fastest run{missing}", fontsize=9)
+    return figure
+
+
+def _levels(axes, rows, readers):
+    """Draw a group of bars for each level, one for each reader, with its seconds."""
+    levels = sorted({row["Level"] for row in rows})
+    for offset, reader in enumerate(readers):
+        ours = [row for row in rows if row["Reader"] == reader]
+        places = [row["Level"] + (offset - (len(readers) - 1) / 2) * 0.27 for row in ours]
+        rates = [row["Megapixels_Per_Second"] for row in ours]
+        bars = axes.bar(places, rates, 0.25, yerr=_spread(ours), color=READERS[reader])
+        texts = [f"{row['Seconds']:.2g} s" for row in ours]
+        axes.bar_label(bars, texts, padding=2, fontsize=8, rotation=90 if len(levels) > 6 else 0)
+    sizes = {row["Level"]: f"level {row['Level']}\n{row['Width']} x {row['Height']} px" for row in rows}
+    axes.set_xticks(levels, [sizes[level] for level in levels], fontsize=8)
+    axes.set_xlim(-0.6, len(levels) - 0.4)
+    axes.margins(y=0.3)
+    axes.set_ylabel("megapixels per second")
+    axes.set_title("one region of a level, in one call", fontsize=10)
+
+
+def _against_workers(axes, rows):
+    if not rows:
+        return
+    workers, rates = ([row[column] for row in rows] for column in ("Workers", "Megapixels_Per_Second"))
+    style, colour = CUTS[rows[0]["Shape"]], READERS[rows[0]["Reader"]]
+    axes.errorbar(workers, rates, yerr=_spread(rows), fmt=style, color=colour, capsize=2, elinewidth=0.7)
+
+
+def _spread(rows):
+    """Give how far the slowest and the fastest run were from the median, in megapixels per second: (2, n)."""
+    rates = [row["Megapixels_Per_Second"] for row in rows]
+    ends = [[row["Megapixels"] / row[column] for row in rows] for column in ("Seconds_Max", "Seconds_Min")]
+    return np.clip([np.subtract(rates, ends[0]), np.subtract(ends[1], rates)], 0, None)
+
+
+def densities(fields, *, plate, radius):
     """Draw fields in a grid, with their nuclei marked.
 
     Parameters
     ----------
     fields : list of (str, (rows, columns) array, (n, 2) array)
         Title, image, and row and column of its nuclei; in the order in which they are drawn.
+    plate : str
+        The picture's title.
+    radius : float
+        Of the ring around a nucleus, in px of the image; drawn larger where it would be too small to see.
 
     Returns
     -------
@@ -109,7 +214,11 @@ def densities(fields):
     """
     width = max(1, int(np.ceil(np.sqrt(len(fields)))))
     height = max(1, int(np.ceil(len(fields) / width)))
-    figure, grid = plt.subplots(height, width, figsize=(3 * width, 3 * height), squeeze=False, layout="constrained")
+    # As high as the fields are with their titles, so that there are no gaps between them.
+    aspect = np.median([image.shape[0] / image.shape[1] for _, image, _ in fields] or [1])
+    size = (PANEL * width, (PANEL * min(aspect, 2) + 0.3) * height + 0.4)
+    figure, grid = plt.subplots(height, width, figsize=size, squeeze=False, layout="constrained")
+    figure.suptitle(plate)
     for axes in grid.flat:
         axes.axis("off")
     # One contrast for all, so that brightness can be compared; every 16th pixel is enough to find it.
@@ -117,7 +226,8 @@ def densities(fields):
     low, high = np.percentile(sample, [1, 99.8])
     for axes, (title, image, coordinates) in zip(grid.flat, fields, strict=False):
         axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-9))
-        axes.plot(coordinates[:, 1], coordinates[:, 0], "o", mfc="none", mec="#e69f00", ms=4, mew=0.7)
+        across = 2 * radius * 72 * PANEL / image.shape[1]  # points
+        axes.plot(coordinates[:, 1], coordinates[:, 0], "o", mfc="none", mec=RING, ms=max(across, 5), mew=1.3)
         axes.set_title(title, fontsize=9)
     return figure
 
@@ -130,5 +240,5 @@ def save(figure, path):
     figure : matplotlib.figure.Figure
     path : path-like
     """
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    figure.savefig(path, dpi=110, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
     plt.close(figure)

@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import functools
+import json
 import math
 import os
 import sys
@@ -86,6 +87,28 @@ def threads_per_unit(units, *, fields, cores):
     return min(range(1, cores + 1), key=lambda threads: (seconds(threads), threads))
 
 
+def forget_without_store(results, slides):
+    """Have slides converted again whose store was deleted, which Snakemake does not know of.
+
+    Parameters
+    ----------
+    results : path-like
+    slides : iterable of str
+    """
+    for slide in slides:
+        folder = Path(results) / "slides" / slide
+        facts = folder / "slide.json"
+        if not facts.exists() or (folder / f"{slide}.ome.zarr").exists():
+            continue
+        if json.loads(facts.read_text(encoding="utf-8"))["status"] == "ok":
+            facts.unlink()
+
+
+def fields_in(results, plate):
+    """Count the fields in a plate's tables; 0 where there are none yet."""
+    return len(_rows(Path(results) / "plates" / plate / "fields.csv") or [])
+
+
 def end_timers():
     """Let Snakemake exit at once; to be called when all jobs are done.
 
@@ -97,32 +120,44 @@ def end_timers():
             thread.cancel()
 
 
-def summary(plates, results):
-    """Say in a few lines what there is now: plates, fields, failed fields, nuclei, where.
+def summary(plates, slides, results):
+    """Say in a few lines what there is now: plates, fields, slides, what failed, nuclei, where.
 
     Parameters
     ----------
-    plates : iterable of str
-        The plates of the sheet.
+    plates, slides : iterable of str
+        Those of the sheets.
     results : path-like
 
     Returns
     -------
     str
     """
-    fields = failed = nuclei = done = 0
-    plates = list(plates)
-    for plate in plates:
-        try:
-            with open(Path(results) / "plates" / plate / "wells.csv", encoding="utf-8", newline="") as stream:
-                rows = list(csv.DictReader(stream))
-        except FileNotFoundError:
-            continue
-        done += 1
-        fields += sum(int(row["Fields_Total"]) for row in rows)
-        failed += sum(int(row["Fields_Failed"]) for row in rows)
-        nuclei += sum(int(row["Count_Nuclei"] or 0) for row in rows)
-    return (
-        f"Plates: {done} of {len(plates)} done. Fields: {fields:,}, of which {failed:,} failed. Nuclei: {nuclei:,}.\n"
-        f"Tables: {Path(results) / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: logs/plates/."
-    )
+    lines, results = [], Path(results)
+    if plates := list(plates):
+        tables = [rows for plate in plates if (rows := _rows(results / "plates" / plate / "wells.csv")) is not None]
+        fields, failed, nuclei = (
+            sum(int(row[column] or 0) for rows in tables for row in rows)
+            for column in ("Fields_Total", "Fields_Failed", "Count_Nuclei")
+        )
+        lines += [
+            f"Plates: {len(tables)} of {len(plates)} done. Fields: {fields:,}, of which {failed:,} failed. "
+            f"Nuclei: {nuclei:,}.",
+            f"Tables: {results / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: logs/plates/.",
+        ]
+    if slides := list(slides):
+        done = sum((results / "slides" / slide / f"{slide}.ome.zarr").exists() for slide in slides)
+        lines += [
+            f"Slides: {done} of {len(slides)} converted.",
+            f"Stores and tables: {results / 'slides'}/*, {results / 'plates'}/*/slides.csv. Logs: logs/slides/.",
+        ]
+    return "\n".join(lines)
+
+
+def _rows(path):
+    """The rows of a CSV; None where there is none."""
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except FileNotFoundError:
+        return None

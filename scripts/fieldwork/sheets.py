@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 import os
+import re
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -74,6 +75,9 @@ def check_config(config, *, source):
     filled = _with_defaults(copy.deepcopy(config), schema)
     for error in _errors(filled, schema):
         raise InputError(f"{source}: {_complaint(error)}")
+    chunk, shard = filled["slide"]["chunk"], filled["slide"]["shard"]
+    if shard not in {chunk * 2**power for power in range(16)}:
+        raise InputError(f"{source}: 'slide.shard' is {shard}; expected 1, 2, 4, 8 ... times slide.chunk ({chunk})")
     return filled
 
 
@@ -151,6 +155,42 @@ def read_platemap(path):
             raise InputError(f"{path}, line {line}: well {well} stands there twice")
         wells[well] = {column: cells[name] for name, column in columns.items()}
     return wells
+
+
+def check_path(path, place):
+    """Refuse a path that Snakemake cannot take as an input; `place` says where it is named, for the message."""
+    if re.search("[{}<>\udc80-\udcff]", path):  # the last are how Python writes bytes that are no UTF-8
+        raise InputError(
+            f"{place}: {path!r} has one of {{ }} < > or bytes that are no UTF-8 text in it, which Snakemake cannot "
+            "read; rename it"
+        )
+
+
+def check_slide(row, *, made=frozenset()):
+    """Check a row of the sheet of slides and fill it in.
+
+    Parameters
+    ----------
+    row : dict
+        From `read_sheet`.
+    made : set of str
+        Slides that a rule makes, so that they need not be there yet.
+
+    Returns
+    -------
+    dict
+        With a normal `path` and a `plate`.
+
+    Raises
+    ------
+    InputError
+        Names the sheet's line and what is wrong.
+    """
+    place, path = row[None], os.path.normpath(row["path"])
+    check_path(path, f"{place}: slide '{row['slide']}'")
+    if path not in made:
+        existing(path, place=place, what=f"slide '{row['slide']}' has the path")
+    return {"plate": "slides", **row, "path": path}
 
 
 def existing(path, *, place, what):

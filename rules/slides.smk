@@ -1,0 +1,72 @@
+rule convert_slide:
+    """Convert a slide to OME-Zarr, with its pyramid, its pictures and a label of the tissue."""
+    input:
+        lambda wildcards: SLIDES[wildcards.slide]["path"],
+    output:
+        # The store beside it is not declared: Snakemake would put a file of its own into it, and a slide that cannot
+        # be opened has none.
+        "<results>/slides/{slide}/slide.json",
+    log:
+        "<logs>/slides/{slide}/convert_slide.log",
+    benchmark:
+        "<benchmarks>/slides/{slide}/convert_slide.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: workflow.cores or 8
+    resources:
+        # A worker holds a block of 2048 px with its levels, as pixels and compressed, and the reader's caches.
+        mem_mb=lambda wildcards, threads: 300 + 250 * threads,
+    params:
+        store=slide_store,
+        settings=slide_settings,
+        stamps=slide_stamps,
+        made_by=made_by("convert_slide"),
+    script:
+        "../scripts/convert_slide.py"
+
+
+rule detect_slide_nuclei:
+    """Find the nuclei of a slide where there is tissue."""
+    input:
+        "<results>/slides/{slide}/slide.json",
+    output:
+        nuclei="<results>/slides/{slide}/nuclei.parquet",
+        tiles="<results>/slides/{slide}/tiles.parquet",
+    log:
+        "<logs>/slides/{slide}/detect_slide_nuclei.log",
+    benchmark:
+        "<benchmarks>/slides/{slide}/detect_slide_nuclei.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: workflow.cores or 8
+    resources:
+        mem_mb=lambda wildcards, threads: 500 + 350 * threads,
+    params:
+        store=slide_store,
+        tile=config["slide"]["tile"],
+        detection=config["slide"]["nuclei"],
+        made_by=made_by("detect_slide_nuclei"),
+    script:
+        "../scripts/detect_slide_nuclei.py"
+
+
+rule merge_slides:
+    """Join the slides of one batch into a table of one row each."""
+    input:
+        slides=batch_tables("<results>/slides/{slide}/slide.json"),
+        tiles=batch_tables("<results>/slides/{slide}/tiles.parquet"),
+    output:
+        "<results>/plates/{plate}/slides.csv",
+    log:
+        "<logs>/plates/{plate}/merge_slides.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/merge_slides.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        on_bad_image=config["on_bad_image"],
+        made_by=made_by("merge_slides"),
+    script:
+        "../scripts/merge_slides.py"

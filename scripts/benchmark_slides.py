@@ -1,0 +1,58 @@
+"""Measure ways of loading a slide, the first that can be read.
+
+Inputs: slides. Outputs: a table of ways, and one of the machine.
+"""
+
+import logging
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fieldwork import InputError, benchmarks, loading, tables
+from fieldwork.journal import job_log
+
+REPEATS = 3
+
+log = logging.getLogger(__name__)
+
+
+def main(*, paths, workers, ways_table, machine_table, repeats=REPEATS):
+    beside = Path(ways_table).parent  # on the disk that conversions write to
+    for leftover in beside.glob(".slides.*"):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".slides.", dir=beside) as folder:
+        for path in paths:
+            source, readers = loading.open_source(path, workers=workers, folder=folder)
+            if readers:
+                break
+        else:
+            raise InputError(f"of {len(paths)} slides none can be read: there is nothing to measure")
+        cases = loading.list_cases(readers, levels=len(source.regions), workers=workers)
+        log.info("%s: %s, %d cases", path, " ".join(readers), len(cases))
+        ways = loading.measure(cases, source, repeats=repeats)
+    if all(row["Error"] for row in ways):
+        raise InputError(f"{path}: every way of loading failed; first: {ways[0]['Error']}")
+    machine = benchmarks.machine() | versions(["zarr", "zarrs", *(loading.PACKAGES[reader] for reader in readers)])
+    tables.write_csv(ways, list(ways[0]), ways_table)
+    tables.write_csv([machine], list(machine), machine_table)
+
+
+def versions(packages):
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a cuCIM for another CUDA, or a system's OpenSlide
+            found[package] = "unknown"
+    return found
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            paths=list(snakemake.input),
+            workers=snakemake.threads,
+            ways_table=snakemake.output.slides,
+            machine_table=snakemake.output.machine,
+        )

@@ -1,0 +1,57 @@
+"""Convert a slide to OME-Zarr.
+
+Input: the slide. Outputs: slide.json, what is known of it; beside it the store, unless the slide is a failed one.
+"""
+
+import json
+import logging
+import shutil
+import time
+
+from fieldwork import InputError, conversion
+from fieldwork.journal import job_log
+from fieldwork.slides import SlideError
+
+log = logging.getLogger(__name__)
+
+
+def main(*, slide, path, store, made, on_bad_image, **settings):
+    begin = time.monotonic()
+    facts = {"slide": slide, "path": path, "status": "ok", "error": ""}
+    try:
+        facts |= conversion.convert(path, store, on_bad_image=on_bad_image, progress=slide, **settings)
+    except SlideError as error:
+        if on_bad_image == "stop":
+            raise InputError(
+                f"slide {slide}: {path}: {error}. The run stops at a bad slide because of on_bad_image: stop."
+            ) from None
+        log.warning("slide %s failed: %s: %s", slide, path, error)
+        shutil.rmtree(store, ignore_errors=True)  # of another file, or another time
+        facts |= {"status": "failed", "error": str(error)}
+    failed = facts.get("failed_tiles", [])
+    for y, x, height, width, reason in failed:
+        log.info("failed: %d x %d px at row %d, column %d: %s", height, width, y, x, reason)
+    if failed:
+        log.warning(
+            "slide %s: %d tiles could not be decoded and are white, first at row %d, column %d of level 0: %s",
+            *(slide, len(failed), failed[0][0], failed[0][1], failed[0][4]),
+        )
+    facts["seconds"] = round(time.monotonic() - begin, 1)
+    from fieldwork import tables  # here: Arrow starts a thread, and no fork may follow a thread
+
+    with tables.whole(made) as part:
+        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            slide=snakemake.wildcards.slide,
+            path=snakemake.input[0],
+            store=snakemake.params.store,
+            made=snakemake.output[0],
+            on_bad_image=snakemake.config["on_bad_image"],
+            workers=snakemake.threads,
+            made_by=snakemake.params.made_by,
+            **snakemake.params.settings,
+        )

@@ -1,0 +1,73 @@
+"""Find the nuclei of a slide, tile by tile, where there is tissue.
+
+Input: slide.json and the store beside it. Outputs: one row per nucleus, one row per tile.
+"""
+
+import functools
+import json
+import logging
+from pathlib import Path
+
+from fieldwork import omezarr, parallel, tiles
+from fieldwork.journal import job_log
+
+log = logging.getLogger(__name__)
+
+
+def main(*, slide, facts, store, made, tile, settings, pool, workers):
+    facts = json.loads(Path(facts).read_text(encoding="utf-8"))
+    measured = []
+    if facts["status"] == "ok":
+        measured = measure(slide, facts, store, tile=tile, settings=settings, pool=pool, workers=workers)
+    from fieldwork import slide_tables, tables  # here: Arrow starts a thread, and no fork may follow a thread
+
+    tables.write_parquet(slide_tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), made.nuclei)
+    tables.write_parquet(slide_tables.tiles_table(slide, measured), made.tiles)
+    log.info("slide %s: %d tiles, %d nuclei", slide, len(measured), sum(len(each.coordinates) for each in measured))
+
+
+def measure(slide, facts, store, *, tile, settings, pool, workers):
+    shape = facts["height"], facts["width"]
+    stain = "fluorescence" if facts["fluorescence"] else "haematoxylin"
+    detection = tiles.detection_px({**settings, "threshold": settings[stain]}, facts["mpp"])
+    log.info("slide %s: detection with %s", slide, detection)
+    # In a process of its own: zarr starts threads, and no fork may follow a thread.
+    [mask] = parallel.map_frames(functools.partial(omezarr.read_label, name="tissue"), [store])
+    function = functools.partial(
+        tiles.measure,
+        read=functools.partial(omezarr.read_level_0, store),
+        shape=shape,
+        mask=mask > 0,
+        factor=facts["tissue_factor"],
+        fluorescence=facts["fluorescence"],
+        detection=detection,
+        halo=tiles.halo_of(detection),
+    )
+    measured = list(
+        parallel.map_frames(
+            function,
+            tiles.tiles_of(shape, tile=tile),
+            engine=pool["engine"],
+            workers=workers,
+            progress=slide,
+            on_crash=tiles.crashed,
+        )
+    )
+    for each in measured:
+        if each.error:
+            log.warning("slide %s: %s failed: %s", slide, each.tile, each.error)
+    return measured
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            slide=snakemake.wildcards.slide,
+            facts=snakemake.input[0],
+            store=snakemake.params.store,
+            made=snakemake.output,
+            tile=snakemake.params.tile,
+            settings=snakemake.params.detection,
+            pool=snakemake.config["pool"],
+            workers=snakemake.threads,
+        )

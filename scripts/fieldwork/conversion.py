@@ -1,0 +1,354 @@
+"""A slide into an OME-Zarr store: block by block in worker processes, the whole pyramid, gone on with when killed."""
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from fieldwork import InputError, omezarr, parallel, slides, tissue
+from fieldwork.slides import SlideError
+
+TISSUE_SIZE = 2048  # px: tissue is looked for on the first level whose sides are no longer
+CRASHED = "its decoder crashed"
+
+log = logging.getLogger(__name__)
+
+
+class Block(NamedTuple):
+    """A square of one level that a worker reads once, to write it and the levels that follow from it."""
+
+    level: int
+    y: int
+    x: int
+
+
+class Plan(NamedTuple):
+    """What every worker needs to know."""
+
+    path: str
+    reader: str
+    store: str  # under its temporary name
+    size: int  # px: the side of a block
+    depth: int  # how many levels follow from a block in whole chunks
+    chunk: int  # px
+    keep: bool
+
+
+class Ledger:
+    """The blocks that are done, in a file beside the store, for a run that is killed and started again.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        One line for what is being made, and one for every block.
+    identity : list
+        Source, settings and code: what another one began is not gone on with.
+    """
+
+    def __init__(self, path, identity):
+        self.path = path
+        self.identity = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        self.begun = lines[:1] == [f"{self.identity}\n"]
+        done = [json.loads(line) for line in lines[1:] if line.endswith("\n")] if self.begun else []
+        self.done = {Block(*block): failed for block, failed in done}
+
+    def start(self):
+        self.path.write_text(f"{self.identity}\n", encoding="utf-8")
+
+    def enter(self, block, failed):
+        """Take down a block, and the tiles in it that could not be decoded."""
+        self.done[block] = failed
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps([block, failed]) + "\n")
+
+
+def convert(
+    path, store, *, reader, version, chunk, shard, codec, level, on_bad_image, workers, made_by, progress=False
+):
+    """Convert a slide to OME-Zarr.
+
+    Parameters
+    ----------
+    path : path-like
+        The slide's file.
+    store : path-like
+        It appears when it is complete. Until then it grows beside it under a hidden name, where a second call with
+        the same arguments goes on after the first was killed.
+    reader : str
+        One of `slides.READERS`, or ``auto``.
+    version, chunk, shard, codec, level
+        As for `omezarr.create`; ``keep`` becomes ``zstd`` where the slide or the version does not allow it.
+    on_bad_image : {'record', 'stop'}
+        A tile that cannot be decoded is filled with white and listed, or ends the conversion.
+    workers : int
+        Processes, each with its own handle on the slide.
+    made_by : str
+        Digest of the code.
+    progress : bool or str
+        As for `parallel.map_frames`.
+
+    Returns
+    -------
+    dict
+        What ``slide.json`` says of the slide: sizes, levels, mpp, reader and codec and why, tissue, failed tiles.
+
+    Raises
+    ------
+    fieldwork.slides.SlideError
+        The slide cannot be opened.
+    InputError
+        ``stop``, and a tile cannot be decoded; names its place.
+    """
+    path, store = os.fspath(path), Path(store)
+    reader, reason = slides.choose_reader(path, reader)
+    log.info("%s: reader %s: %s", path, reader, reason)
+    facts, associated = _apart(_facts, path, reader)
+    facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
+    tile = None
+    if codec == "keep":
+        tile, reason = _kept_tile(path, version)
+        facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
+        log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
+    ratio = max(shard // chunk, 2)  # a block of a single chunk would give no whole chunk on the next level
+    chunk = tile or chunk
+    plan = Plan(
+        path=path,
+        reader=reader,
+        store=os.fspath(store.with_name(f".{store.name}.part")),
+        size=ratio * chunk,
+        depth=ratio.bit_length() - 1,
+        chunk=chunk,
+        keep=bool(tile),
+    )
+    shape = facts["height"], facts["width"]
+    status = os.stat(path)
+    settings = [version, shard, facts["codec"], level, made_by]
+    ledger = Ledger(
+        store.with_name(f".{store.name}.blocks"), [plan, settings, status.st_size, status.st_mtime_ns, facts]
+    )
+    if ledger.begun and Path(plan.store).exists():
+        log.info("%s: goes on after %d blocks that were done before", path, len(ledger.done))
+    else:
+        ledger.done.clear()
+        _apart(_lay_out, plan, facts, version, level)
+        ledger.start()
+    levels = omezarr.level_shapes(*shape, chunk=chunk)
+    for source in range(0, max(len(levels) - 1, 1), plan.depth):
+        blocks = [
+            Block(source, y, x)
+            for y in range(0, levels[source][0], plan.size)
+            for x in range(0, levels[source][1], plan.size)
+        ]
+        _convert_blocks(
+            [block for block in blocks if block not in ledger.done],
+            plan,
+            ledger,
+            on_bad_image=on_bad_image,
+            workers=workers,
+            progress=progress and f"{progress} level {source}",
+        )
+    facts["levels"] = levels
+    facts["failed_tiles"] = sorted(tile for failed in ledger.done.values() for tile in failed)
+    facts |= _finish(plan, facts, associated)
+    shutil.rmtree(store, ignore_errors=True)
+    os.rename(plan.store, store)
+    ledger.path.unlink()
+    return facts
+
+
+def halved(pixels):
+    """Average squares of 2 x 2 pixels; beyond an odd side its last row or column counts twice.
+
+    Parameters
+    ----------
+    pixels : (height, width, 3) uint8 array
+
+    Returns
+    -------
+    (ceil(height / 2), ceil(width / 2), 3) uint8 array
+        Means, rounded half up.
+    """
+    height, width = pixels.shape[:2]
+    if height % 2 or width % 2:
+        pixels = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return cv2.resize(pixels, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+
+
+def _apart(function, *arguments):
+    """Call a function in a process of its own: decoders crash, they and zarr start threads, and a fork is to follow."""
+    [result] = parallel.map_frames(_call, [(function, arguments)], on_crash=_crashed)
+    return result
+
+
+def _call(call):
+    function, arguments = call
+    return function(*arguments)
+
+
+def _crashed(call, reason):
+    raise SlideError(f"cannot be opened: its reader crashed ({reason})")
+
+
+def _lay_out(plan, facts, version, level):
+    """Begin an empty store."""
+    shutil.rmtree(plan.store, ignore_errors=True)
+    omezarr.create(
+        plan.store,
+        shape=(facts["height"], facts["width"]),
+        version=version,
+        chunk=plan.chunk,
+        shard=plan.size,
+        codec=facts["codec"],
+        level=level,
+        mpp=facts["mpp"],
+        name=Path(plan.path).name,
+        attributes={"path": plan.path, "properties": facts["properties"]},
+    )
+
+
+def _facts(path, reader):
+    """Open the slide and give what it says of itself, and its associated images."""
+    slide = slides.open_slide(path, reader)
+    height, width = slide.shapes[0]
+    facts = {
+        "height": height,
+        "width": width,
+        "mpp": slide.mpp and [float(size) for size in slide.mpp],
+        "objective_power": slide.objective_power,
+        "fluorescence": bool(slide.fluorescence),
+        "properties": dict(slide.properties),
+    }
+    return facts, slide.associated()
+
+
+def _kept_tile(path, version):
+    """Give the side of the slide's JPEG tiles if they can be kept as they are, and a sentence on it."""
+    if version != "0.4":
+        return None, 'JPEG tiles can be kept with ome_zarr: "0.4" only, as there is no registered JPEG codec for Zarr 3'
+    tiles = slides.jpeg_tiles(path)
+    if tiles is None:
+        return None, "level 0 is not made of square baseline JPEG tiles of three colours"
+    return tiles.tile, f"its JPEG tiles of {tiles.tile} px are stored as they are"
+
+
+def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
+    convert_block = functools.partial(_convert_block, plan=plan)
+    crashed = []
+    for block, failed in zip(
+        blocks,
+        parallel.map_frames(convert_block, blocks, workers=workers, progress=progress, on_crash=lambda *_: None),
+        strict=True,
+    ):
+        if failed is None:
+            crashed.append(block)
+            continue
+        if failed and on_bad_image == "stop":
+            y, x, height, width, reason = failed[0]
+            raise InputError(
+                f"{plan.path}: {height} x {width} px at row {y}, column {x} of level 0 cannot be decoded: {reason}. "
+                "The run stops at a bad image because of on_bad_image: stop."
+            )
+        ledger.enter(block, failed)
+    if crashed and plan.reader:
+        # Once more without the slide: white, and listed.
+        plan = plan._replace(reader="")
+        _convert_blocks(crashed, plan, ledger, on_bad_image=on_bad_image, workers=workers, progress=False)
+
+
+@functools.cache
+def _slide(path, reader):
+    return slides.open_slide(path, reader)
+
+
+@functools.cache
+def _tiles(path):
+    return slides.jpeg_tiles(path)
+
+
+@functools.cache
+def _levels(store):
+    return omezarr.open_levels(store)
+
+
+def _convert_block(block, *, plan):
+    """Write one block and what follows from it; give [y, x, height, width, reason] of what could not be decoded."""
+    levels = _levels(plan.store)
+    array, y, x = levels[block.level], block.y, block.x
+    height, width = min(plan.size, array.shape[1] - y), min(plan.size, array.shape[2] - x)
+    failed = []
+    if block.level:
+        pixels = omezarr.read(array, y, x, height, width)
+    else:
+        pixels, failed = _read(plan, y, x, height, width)
+        if plan.keep:
+            failed += _keep(plan, y, x, height, width)
+        else:
+            omezarr.write(array, pixels, y, x)
+    for level in range(block.level + 1, min(block.level + 1 + plan.depth, len(levels))):
+        pixels, y, x = halved(pixels), y // 2, x // 2
+        if plan.keep:
+            omezarr.write_jpegs(plan.store, level, pixels, y, x, tile=plan.chunk)
+        else:
+            omezarr.write(levels[level], pixels, y, x)
+    return failed
+
+
+def _read(plan, y, x, height, width):
+    """Read a part of level 0; if that fails, chunk by chunk, with white for those that fail."""
+    if not plan.reader:
+        return np.full((height, width, 3), 255, np.uint8), [[y, x, height, width, CRASHED]]
+    slide = _slide(plan.path, plan.reader)
+    try:
+        return slide.read(0, y, x, height, width), []
+    except SlideError:
+        pixels, failed = np.full((height, width, 3), 255, np.uint8), []
+    for top in range(0, height, plan.chunk):
+        for left in range(0, width, plan.chunk):
+            h, w = min(plan.chunk, height - top), min(plan.chunk, width - left)
+            try:
+                pixels[top : top + h, left : left + w] = slide.read(0, y + top, x + left, h, w)
+            except SlideError as error:
+                failed.append([y + top, x + left, h, w, str(error)])
+    return pixels, failed
+
+
+def _keep(plan, y, x, height, width):
+    """Store the JPEG tiles of a part of level 0 as they are; white ones for those that are not there."""
+    tiles, failed = _tiles(plan.path), []
+    for row in range(y // plan.chunk, -(-(y + height) // plan.chunk)):
+        for column in range(x // plan.chunk, -(-(x + width) // plan.chunk)):
+            try:
+                omezarr.put_tile(plan.store, 0, row, column, tiles.read(row, column))
+            except SlideError as error:
+                white = np.full((plan.chunk, plan.chunk, 3), 255, np.uint8)
+                omezarr.write_jpegs(plan.store, 0, white, row * plan.chunk, column * plan.chunk, tile=plan.chunk)
+                failed.append([row * plan.chunk, column * plan.chunk, plan.chunk, plan.chunk, str(error)])
+    return failed
+
+
+def _finish(plan, facts, associated):
+    """Add the associated images and the label of tissue; give the tissue's area."""
+    for added in ("associated", "labels"):  # by a run that was killed here
+        shutil.rmtree(Path(plan.store, added), ignore_errors=True)
+    for name, image in associated.items():
+        omezarr.add_associated(plan.store, name, image)
+    levels = omezarr.open_levels(plan.store)
+    number = next(number for number, array in enumerate(levels) if max(array.shape) <= TISSUE_SIZE)
+    pixels = omezarr.read(levels[number], 0, 0, *levels[number].shape[1:])
+    mask = tissue.tissue_mask(pixels, fluorescence=facts["fluorescence"])
+    factor, mpp = 2**number, facts["mpp"]
+    omezarr.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=factor, mpp=mpp)
+    area = int(mask.sum()) * factor**2
+    return {
+        "tissue_factor": factor,
+        "tissue_area_px": area,
+        "tissue_area_mm2": area * mpp[0] * mpp[1] / 1e6 if mpp else None,
+    }

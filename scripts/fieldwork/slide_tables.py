@@ -1,0 +1,147 @@
+"""The tables of slides: their columns and rows."""
+
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TILES = pa.schema(
+    [
+        ("Metadata_Slide", pa.string()),
+        ("Tile_Row", pa.int64()),
+        ("Tile_Column", pa.int64()),
+        ("Tile_Height", pa.int64()),
+        ("Tile_Width", pa.int64()),
+        ("Tile_TissueFraction", pa.float64()),
+        ("Tile_Count_Nuclei", pa.int64()),
+        ("Tile_Focus", pa.float64()),
+        ("Tile_Mean_R", pa.float64()),
+        ("Tile_Mean_G", pa.float64()),
+        ("Tile_Mean_B", pa.float64()),
+        ("Tile_Error", pa.string()),
+    ]
+)
+SLIDES = [
+    "Metadata_Plate",
+    "Metadata_Slide",
+    "FileName_Slide",
+    "PathName_Slide",
+    "Slide_Status",
+    "Slide_Error",
+    "Slide_Width",
+    "Slide_Height",
+    "Slide_MPP_X",
+    "Slide_MPP_Y",
+    "Slide_ObjectivePower",
+    "Slide_TissueArea_px",
+    "Slide_TissueArea_mm2",
+    "Count_Nuclei",
+    "Nuclei_Per_mm2",
+    "Tiles_Failed",
+    "Slide_Reader",
+    "Slide_Codec",
+    "Slide_Seconds",
+]
+
+
+def nuclei_table(slide, measured, *, mpp):
+    """Put the nuclei of a slide into a table.
+
+    Parameters
+    ----------
+    slide : str
+    measured : iterable of Measured
+        The slide's tiles, in any order.
+    mpp : (float, float) or None
+        Micrometres per pixel, vertically and horizontally.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row for each nucleus, numbered from 1 in order of rows, then columns. Locations are in level-0 pixels;
+        those in µm, only where `mpp` is known, are of the same origin: the centre of the top-left pixel.
+    """
+    measured = list(measured)
+    coordinates = np.concatenate([np.empty((0, 2), int), *(one.coordinates for one in measured)])
+    peaks = np.concatenate([np.empty(0), *(one.peaks for one in measured)])
+    order = np.lexsort(coordinates.T[::-1])
+    rows, columns = coordinates[order].T.astype(np.float64)
+    table = {
+        "Metadata_Slide": pa.repeat(pa.scalar(slide, pa.string()), len(order)),
+        "ObjectNumber": np.arange(1, len(order) + 1),
+        "Nuclei_Location_Center_X": columns,
+        "Nuclei_Location_Center_Y": rows,
+    }
+    if mpp:
+        table |= {"Nuclei_Location_Center_X_um": columns * mpp[1], "Nuclei_Location_Center_Y_um": rows * mpp[0]}
+    return pa.table({**table, "Nuclei_Intensity_Peak": peaks[order]})
+
+
+def tiles_table(slide, measured):
+    """Put the tiles of a slide into a table.
+
+    Parameters
+    ----------
+    slide : str
+    measured : iterable of Measured
+        In any order.
+
+    Returns
+    -------
+    pyarrow.Table
+        Of schema `TILES`: one row for each tile, row by row. The count is null where the tile could not be measured,
+        focus and colour also where it was not read, the error where there is none.
+    """
+    rows = [
+        (slide, *one.tile, one.tissue, None if one.error else len(one.coordinates), one.focus, *one.colour)
+        + (one.error or None,)
+        for one in sorted(measured, key=lambda one: one.tile)
+    ]
+    return pa.Table.from_pylist([dict(zip(TILES.names, row, strict=True)) for row in rows], TILES)
+
+
+def slide_row(plate, facts, tiles):
+    """Put what is known of a slide into a row of its batch's table.
+
+    Parameters
+    ----------
+    plate : str
+    facts : dict
+        Of ``slide.json``.
+    tiles : path-like
+        The slide's ``tiles.parquet``.
+
+    Returns
+    -------
+    dict
+        Column of `SLIDES` -> value; None where a failed slide, or one without a pixel size, has none.
+    """
+    row = {
+        "Metadata_Plate": plate,
+        "Metadata_Slide": facts["slide"],
+        "FileName_Slide": os.path.basename(facts["path"]),
+        "PathName_Slide": os.path.dirname(facts["path"]),
+        "Slide_Status": facts["status"],
+        "Slide_Error": facts["error"],
+        "Slide_Seconds": facts["seconds"],
+    }
+    if facts["status"] != "ok":
+        return {name: row.get(name) for name in SLIDES}
+    table = pq.read_table(tiles, columns=["Tile_Count_Nuclei", "Tile_Error"]).to_pydict()
+    nuclei = sum(count or 0 for count in table["Tile_Count_Nuclei"])
+    area, mpp = facts["tissue_area_mm2"], facts["mpp"] or [None, None]
+    return row | {
+        "Slide_Width": facts["width"],
+        "Slide_Height": facts["height"],
+        "Slide_MPP_X": mpp[1],
+        "Slide_MPP_Y": mpp[0],
+        "Slide_ObjectivePower": facts["objective_power"],
+        "Slide_TissueArea_px": facts["tissue_area_px"],
+        "Slide_TissueArea_mm2": area,
+        "Count_Nuclei": nuclei,
+        "Nuclei_Per_mm2": nuclei / area if area else None,
+        "Tiles_Failed": len(facts["failed_tiles"]) + sum(error is not None for error in table["Tile_Error"]),
+        "Slide_Reader": facts["reader"],
+        "Slide_Codec": facts["codec"],
+    }

@@ -1,0 +1,48 @@
+"""Join what is known of a batch's slides into one row each.
+
+Inputs: slide.json and the tables of every slide. Output: slides.csv.
+"""
+
+import json
+import logging
+from pathlib import Path
+
+from fieldwork import InputError, slide_tables, tables
+from fieldwork.journal import job_log
+
+log = logging.getLogger(__name__)
+
+
+def main(*, plate, slides, tiles, made, on_bad_image):
+    rows = [
+        slide_tables.slide_row(plate, json.loads(Path(facts).read_text(encoding="utf-8")), tile_table)
+        for facts, tile_table in zip(slides, tiles, strict=True)
+    ]
+    bad = [row for row in rows if row["Slide_Status"] == "failed" or row["Tiles_Failed"]]
+    if bad and on_bad_image == "stop":
+        raise InputError(
+            f"plate {plate}: {len(bad)} of {len(rows)} slides failed or have failed tiles, "
+            f"first {bad[0]['Metadata_Slide']}: {bad[0]['Slide_Error'] or 'see its slide.json and tiles.parquet'}. "
+            "The run stops at a bad slide because of on_bad_image: stop."
+        )
+    tables.write_csv(rows, slide_tables.SLIDES, made)
+    failed = [row for row in rows if row["Slide_Status"] == "failed"]
+    for row in failed:
+        log.info("failed: %s: %s", row["Metadata_Slide"], row["Slide_Error"])
+    if failed:
+        log.warning(
+            "plate %s: %d of %d slides failed, first %s: %s",
+            *(plate, len(failed), len(rows), failed[0]["Metadata_Slide"], failed[0]["Slide_Error"]),
+        )
+    log.info("plate %s: %d slides, %d nuclei", plate, len(rows), sum(row["Count_Nuclei"] or 0 for row in rows))
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            plate=snakemake.wildcards.plate,
+            slides=snakemake.input.slides,
+            tiles=snakemake.input.tiles,
+            made=snakemake.output[0],
+            on_bad_image=snakemake.params.on_bad_image,
+        )

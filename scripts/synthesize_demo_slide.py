@@ -1,0 +1,68 @@
+"""Draw the demo slide: a piece of real tissue, and a piece with known nuclei, where they are counted.
+
+Outputs: the slide, a pyramidal TIFF of JPEG tiles; where every nucleus was planted.
+"""
+
+import cv2
+import numpy as np
+import tifffile
+from skimage.data import immunohistochemistry
+
+from fieldwork import synthetic, tables
+from fieldwork.journal import job_log
+
+SHAPE = (3072, 4096)
+MPP = 0.5  # micrometres per pixel: a 20x objective
+LEVELS = 4  # each of half the size; the last is 384 x 512 px
+REAL = np.s_[512:2560, 128:1792]  # the rectangle of the piece of real tissue
+PLANTED = 1200  # nuclei
+
+
+def main(*, slide, planted_table, region):
+    rng = np.random.default_rng(5)
+    image = np.full((*SHAPE, 3), synthetic.GLASS, np.uint8)
+    picture = immunohistochemistry()  # comes with scikit-image, nothing is downloaded
+    depth = synthetic.piece_of_tissue(rng, shape=image[REAL].shape[:2])
+    image[REAL] = synthetic.lay_on_glass(repeated(picture, depth.shape), depth)
+    counted = image[region["row"] :, region["column"] :][: region["height"], : region["width"]]
+    depth = synthetic.piece_of_tissue(rng, shape=counted.shape[:2])
+    tissue, centres = synthetic.plant_tissue(rng, depth=depth, count=PLANTED)
+    counted[:] = synthetic.lay_on_glass(tissue, depth)
+    write_pyramid(slide, image)
+    rows = [{"Row": row + region["row"], "Column": column + region["column"]} for row, column in centres]
+    tables.write_csv(rows, ["Row", "Column"], planted_table)
+
+
+def repeated(picture, shape):
+    """Fill a larger shape with a picture, every other one mirrored, so that there are no seams."""
+    more = [(0, size - side) for size, side in zip(shape, picture.shape, strict=False)]
+    return np.pad(picture, [*more, (0, 0)], mode="symmetric")
+
+
+def write_pyramid(path, image):
+    """Write all levels as pages of one TIFF; each is the mean of 2 x 2 pixels of the one before."""
+    with tables.whole(path) as part, tifffile.TiffWriter(part) as tif:
+        for level in range(LEVELS):
+            if level:
+                image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            tif.write(
+                image,
+                photometric="rgb",  # tifffile makes it YCbCr with 2 x 2 subsampled chroma
+                compression="jpeg",
+                compressionargs={"level": 90},
+                tile=(256, 256),
+                subfiletype=1 if level else 0,  # 1: a page of lower resolution
+                resolution=(1e4 / MPP / 2**level,) * 2,
+                resolutionunit="CENTIMETER",
+                maxworkers=1,
+                metadata=None,
+            )
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            slide=snakemake.output.slide,
+            planted_table=snakemake.output.planted,
+            region=snakemake.params.region,
+        )
