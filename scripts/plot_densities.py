@@ -37,7 +37,7 @@ def main(*, nuclei_table, fields_table, picture, channel, plate, sigma):
         coordinates = here[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]].to_numpy()
         drawn.append((title, image_of(row, channel), coordinates))
     with tables.whole(picture) as part:
-        plots.save(plots.densities(drawn, plate=f"plate {plate}", radius=1.5 * sigma), part)
+        plots.save(plots.densities(drawn, plate=f"plate {plate}", radius=2 * sigma), part)
 
 
 def image_of(row, channel):

@@ -40,7 +40,7 @@ def methods(rows, *, caption):
     matplotlib.figure.Figure
     """
     names = list(dict.fromkeys(row["Method"] for row in rows))
-    figure, axes = plt.subplots(figsize=(10, 1.5 + 0.55 * len(names)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 2 + 0.55 * len(names)), layout="constrained")
     for offset, (detector, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
         ours = [row for row in rows if row["Detector"] == detector]
         rates = [row["Images_per_Second"] for row in ours]
@@ -59,7 +59,7 @@ def methods(rows, *, caption):
     axes.invert_yaxis()
     axes.set_xlim(0, 1.4 * max(row["Images"] / row["Seconds_Min"] for row in rows))  # room for the labels
     axes.set_xlabel("images per second, reading included (median; bars: least and most)")
-    axes.legend(title="detection by", loc="lower right")
+    figure.legend(title="detection by", loc="outside lower center", ncols=2)
     axes.set_title(caption, fontsize=9)
     return figure
 
@@ -112,6 +112,7 @@ def fan_out(rows, *, caption):
     names = [f"{row['Fan_Out']}\n{_count(row['Jobs'], 'job')}" for row in rows]
     bars = axes.bar(names, [row["Seconds_per_Field"] for row in rows], color=COLOURS["Fieldwork"])
     axes.bar_label(bars, fmt="%.2f s", padding=2)
+    axes.margins(y=0.1)
     axes.set_ylabel("seconds of the whole run, per field")
     axes.set_title(caption, fontsize=9)
     return figure
