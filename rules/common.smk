@@ -54,7 +54,8 @@ try:
     SLIDES = {row["slide"]: sheets.check_slide(row, made={DEMO_SLIDE}) for row in read_sheet_if_any("slides")}
     if read_sheet_if_any("stacks"):
         raise InputError(f"{config['stacks']}: this version reads plates and slides only; empty the sheet of stacks")
-    runs.forget_without_store(config["results"], SLIDES)
+    if workflow.is_main_process:
+        runs.forget_without_store(config["results"], SLIDES)
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault
 
@@ -152,6 +153,12 @@ def slide_settings(wildcards):
 def slide_stamps(wildcards):
     """The state of a slide's file; that of the demo's is Snakemake's business."""
     return stamps(path for path in [SLIDES[wildcards.slide]["path"]] if path != DEMO_SLIDE)
+
+
+def slide_memory(wildcards, threads):
+    """A worker holds an interpreter and some copies of a block, with its levels and compressed; so does its reader."""
+    side = max(config["slide"]["shard"], 2 * config["slide"]["chunk"])
+    return int(300 + threads * (150 + 5 * 3 * side**2 / 1e6))
 
 
 def batch_tables(path):

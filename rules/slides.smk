@@ -14,8 +14,7 @@ rule convert_slide:
         "../envs/fieldwork.yaml"
     threads: workflow.cores or 8
     resources:
-        # A worker holds a block of 2048 px with its levels, as pixels and compressed, and the reader's caches.
-        mem_mb=lambda wildcards, threads: 300 + 250 * threads,
+        mem_mb=slide_memory,
     params:
         store=slide_store,
         settings=slide_settings,

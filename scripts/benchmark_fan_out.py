@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fieldwork import tables
+from fieldwork import outputs
 from fieldwork.journal import job_log
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def main(*, plate, images, channel, settings, snakefile, cores, table):
             }
             for well, site, timepoint, z, path in images
         ]
-        tables.write_csv(listed, list(listed[0]), Path(folder, "images.csv"))
+        outputs.write_csv(listed, list(listed[0]), Path(folder, "images.csv"))
         Path(folder, "plates.tsv").write_text(
             f"plate\timages\tnuclei_channel\nbenchmark\timages.csv\t{channel}\n", encoding="utf-8"
         )
@@ -68,7 +68,7 @@ def main(*, plate, images, channel, settings, snakefile, cores, table):
                     "Seconds_per_Field": round(seconds / len(images), 4),
                 }
             )
-    tables.write_csv(rows, list(rows[0]), table)
+    outputs.write_csv(rows, list(rows[0]), table)
 
 
 if __name__ == "__main__":

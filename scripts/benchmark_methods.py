@@ -5,7 +5,7 @@ Inputs: images of the nuclei channel. Outputs: a table of methods, one of number
 
 import logging
 
-from fieldwork import InputError, benchmarks, frames, tables
+from fieldwork import InputError, benchmarks, frames, outputs
 from fieldwork.journal import job_log
 
 REPEATS = 3
@@ -37,9 +37,9 @@ def main(*, plate, images, channel, detection, workers, methods_table, scaling_t
     height, width = sizes.pop() if len(sizes) == 1 else (None, None)
     measured = {"Metadata_Plate": plate, "Image_Width": width, "Image_Height": height}  # no size: there are several
     methods, scaling = ([{**measured, **row} for row in rows] for rows in (methods, scaling))
-    tables.write_csv(methods, list(methods[0]), methods_table)
-    tables.write_csv(scaling, list(scaling[0]), scaling_table)
-    tables.write_csv([machine], list(machine), machine_table)
+    outputs.write_csv(methods, list(methods[0]), methods_table)
+    outputs.write_csv(scaling, list(scaling[0]), scaling_table)
+    outputs.write_csv([machine], list(machine), machine_table)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fieldwork import InputError, benchmarks, loading, tables
+from fieldwork import InputError, benchmarks, loading, outputs
 from fieldwork.journal import job_log
 
 REPEATS = 3
@@ -34,8 +34,8 @@ def main(*, paths, workers, ways_table, machine_table, repeats=REPEATS):
     if all(row["Error"] for row in ways):
         raise InputError(f"{path}: every way of loading failed; first: {ways[0]['Error']}")
     machine = benchmarks.machine() | versions(["zarr", "zarrs", *(loading.PACKAGES[reader] for reader in readers)])
-    tables.write_csv(ways, list(ways[0]), ways_table)
-    tables.write_csv([machine], list(machine), machine_table)
+    outputs.write_csv(ways, list(ways[0]), ways_table)
+    outputs.write_csv([machine], list(machine), machine_table)
 
 
 def versions(packages):

@@ -5,10 +5,9 @@ Input: the slide. Outputs: slide.json, what is known of it; beside it the store,
 
 import json
 import logging
-import shutil
 import time
 
-from fieldwork import InputError, conversion
+from fieldwork import InputError, WorkerDied, conversion, outputs
 from fieldwork.journal import job_log
 from fieldwork.slides import SlideError
 
@@ -26,8 +25,10 @@ def main(*, slide, path, store, made, on_bad_image, **settings):
                 f"slide {slide}: {path}: {error}. The run stops at a bad slide because of on_bad_image: stop."
             ) from None
         log.warning("slide %s failed: %s: %s", slide, path, error)
-        shutil.rmtree(store, ignore_errors=True)  # of another file, or another time
+        conversion.discard(store)  # of another file, or another time
         facts |= {"status": "failed", "error": str(error)}
+    except WorkerDied as error:
+        raise WorkerDied(f"slide {slide}: {error}. The same command goes on from there") from None
     failed = facts.get("failed_tiles", [])
     for y, x, height, width, reason in failed:
         log.info("failed: %d x %d px at row %d, column %d: %s", height, width, y, x, reason)
@@ -37,9 +38,7 @@ def main(*, slide, path, store, made, on_bad_image, **settings):
             *(slide, len(failed), failed[0][0], failed[0][1], failed[0][4]),
         )
     facts["seconds"] = round(time.monotonic() - begin, 1)
-    from fieldwork import tables  # here: Arrow starts a thread, and no fork may follow a thread
-
-    with tables.whole(made) as part:
+    with outputs.whole(made) as part:
         part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

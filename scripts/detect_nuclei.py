@@ -36,10 +36,10 @@ def main(
                         "The run stops at a bad image because of on_bad_image: stop."
                     )
         measured += found
-    from fieldwork import tables  # here: Arrow starts a thread, and no fork may follow a thread
+    from fieldwork import outputs, tables  # here: Arrow starts a thread, and no fork may follow a thread
 
-    tables.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
-    tables.write_parquet(tables.fields_of(plate, measured), fields_table)
+    outputs.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
+    outputs.write_parquet(tables.fields_of(plate, measured), fields_table)
     failed = [field for field in measured if field.error]
     count = sum(len(field.coordinates) for field in measured)
     log.info("%s %s: %d fields, %d failed, %d nuclei", plate, unit, len(measured), len(failed), count)

@@ -19,10 +19,10 @@ def main(*, slide, facts, store, made, tile, settings, pool, workers):
     measured = []
     if facts["status"] == "ok":
         measured = measure(slide, facts, store, tile=tile, settings=settings, pool=pool, workers=workers)
-    from fieldwork import slide_tables, tables  # here: Arrow starts a thread, and no fork may follow a thread
+    from fieldwork import outputs, slide_tables  # here: Arrow starts a thread, and no fork may follow a thread
 
-    tables.write_parquet(slide_tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), made.nuclei)
-    tables.write_parquet(slide_tables.tiles_table(slide, measured), made.tiles)
+    outputs.write_parquet(slide_tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), made.nuclei)
+    outputs.write_parquet(slide_tables.tiles_table(slide, measured), made.tiles)
     log.info("slide %s: %d tiles, %d nuclei", slide, len(measured), sum(len(each.coordinates) for each in measured))
 
 

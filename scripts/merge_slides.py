@@ -7,7 +7,7 @@ import json
 import logging
 from pathlib import Path
 
-from fieldwork import InputError, slide_tables, tables
+from fieldwork import InputError, outputs, slide_tables
 from fieldwork.journal import job_log
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def main(*, plate, slides, tiles, made, on_bad_image):
             f"first {bad[0]['Metadata_Slide']}: {bad[0]['Slide_Error'] or 'see its slide.json and tiles.parquet'}. "
             "The run stops at a bad slide because of on_bad_image: stop."
         )
-    tables.write_csv(rows, slide_tables.SLIDES, made)
+    outputs.write_csv(rows, slide_tables.SLIDES, made)
     failed = [row for row in rows if row["Slide_Status"] == "failed"]
     for row in failed:
         log.info("failed: %s: %s", row["Metadata_Slide"], row["Slide_Error"])

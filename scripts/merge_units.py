@@ -5,7 +5,7 @@ Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuc
 
 import logging
 
-from fieldwork import InputError, sheets, tables
+from fieldwork import InputError, outputs, sheets, tables
 from fieldwork.journal import job_log
 
 log = logging.getLogger(__name__)
@@ -16,9 +16,9 @@ def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     left_out = absent if with_quality else [*absent, *tables.QUALITY]
     wells, wells_columns = tables.wells_of(fields, sheets.read_platemap(platemap) if platemap else {})
-    tables.write_parquet(nuclei, made.nuclei)
-    tables.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], made.fields)
-    tables.write_csv(wells, wells_columns, made.wells)
+    outputs.write_parquet(nuclei, made.nuclei)
+    outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], made.fields)
+    outputs.write_csv(wells, wells_columns, made.wells)
     if fields and not len(nuclei):
         log.warning(
             "plate %s: no nucleus in any of %d fields; is nuclei.threshold (%s) too high for 8-bit or float images?",

@@ -5,7 +5,7 @@ Inputs: tables of methods, workers and fan-out, or of loading slides, and of the
 
 import pandas as pd
 
-from fieldwork import plots, tables
+from fieldwork import outputs, plots
 from fieldwork.journal import job_log
 
 
@@ -26,7 +26,7 @@ def main(*, measured, charts):
     draw = {"methods": plots.methods, "scaling": plots.scaling, "fan_out": plots.fan_out, "slides": plots.loading}
     for name, path in charts.items():
         figure = draw[name](rows[name], caption=captions.get(name, on))
-        with tables.whole(path) as part:
+        with outputs.whole(path) as part:
             plots.save(figure, part)
 
 

@@ -7,7 +7,7 @@ import os
 
 import pandas as pd
 
-from fieldwork import frames, plots, tables
+from fieldwork import frames, outputs, plots
 from fieldwork.journal import job_log
 
 SHOWN = 16
@@ -36,7 +36,7 @@ def main(*, nuclei_table, fields_table, picture, channel, plate, sigma):
         title = f"{row['Metadata_Well']} site {row['Metadata_Site']}{moment}: {count}"
         coordinates = here[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]].to_numpy()
         drawn.append((title, image_of(row, channel), coordinates))
-    with tables.whole(picture) as part:
+    with outputs.whole(picture) as part:
         plots.save(plots.densities(drawn, plate=f"plate {plate}", radius=2 * sigma), part)
 
 

@@ -5,7 +5,7 @@ Inputs: the planted nuclei, the plate's nuclei. Outputs: one line with counts, p
 
 import pandas as pd
 
-from fieldwork import synthetic, tables
+from fieldwork import outputs, synthetic
 from fieldwork.journal import job_log
 
 WITHIN = 4  # px from a planted centre: less than a nucleus's sigma of 5
@@ -20,7 +20,7 @@ def main(*, planted, nuclei, score):
     }
     matched = sum(synthetic.match(found[key], planted[key], within=WITHIN) for key in found.keys() & planted.keys())
     count_planted, count_found = sum(map(len, planted.values())), sum(map(len, found.values()))
-    with tables.whole(score) as part:
+    with outputs.whole(score) as part:
         part.write_text(
             f"Demo plate: {count_planted:,} nuclei planted, {count_found:,} found, {matched:,} of them planted ones: "
             f"precision {matched / count_found:.1%}, recall {matched / count_planted:.1%}.\n"

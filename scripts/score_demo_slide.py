@@ -5,7 +5,7 @@ Inputs: the planted nuclei, the slide's nuclei. Outputs: one line with counts, p
 
 import pandas as pd
 
-from fieldwork import synthetic, tables
+from fieldwork import outputs, synthetic
 from fieldwork.journal import job_log
 
 WITHIN = 3  # px from a planted centre, half a nucleus's radius
@@ -26,7 +26,7 @@ def main(*, planted, nuclei, score, region):
     )
     if min(precision, recall) < LEAST:
         raise RuntimeError(f"{result} At least {LEAST:.0%} was expected of both")
-    with tables.whole(score) as part:
+    with outputs.whole(score) as part:
         part.write_text(f"{result}\n")
 
 

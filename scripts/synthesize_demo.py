@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from fieldwork import sheets, synthetic, tables
+from fieldwork import outputs, sheets, synthetic
 from fieldwork.journal import job_log
 
 SHAPE = (512, 640)
@@ -26,12 +26,12 @@ def main(*, platemap, images, planted_table):
         rng = np.random.default_rng([*well.encode(), site])
         expected = synthetic.nuclei_at(concentration, most=MOST, half=HALF)
         image, centres = synthetic.plant_field(rng, shape=SHAPE, count=rng.poisson(expected))
-        with tables.whole(path) as part:
+        with outputs.whole(path) as part:
             tifffile.imwrite(part, image, compression="zlib", predictor=True)
         planted += [
             {"Metadata_Well": well, "Metadata_Site": site, "Row": row, "Column": column} for row, column in centres
         ]
-    tables.write_csv(planted, ["Metadata_Well", "Metadata_Site", "Row", "Column"], planted_table)
+    outputs.write_csv(planted, ["Metadata_Well", "Metadata_Site", "Row", "Column"], planted_table)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 from skimage.data import immunohistochemistry
 
-from fieldwork import synthetic, tables
+from fieldwork import outputs, synthetic
 from fieldwork.journal import job_log
 
 SHAPE = (3072, 4096)
@@ -30,7 +30,7 @@ def main(*, slide, planted_table, region):
     counted[:] = synthetic.lay_on_glass(tissue, depth)
     write_pyramid(slide, image)
     rows = [{"Row": row + region["row"], "Column": column + region["column"]} for row, column in centres]
-    tables.write_csv(rows, ["Row", "Column"], planted_table)
+    outputs.write_csv(rows, ["Row", "Column"], planted_table)
 
 
 def repeated(picture, shape):
@@ -41,7 +41,7 @@ def repeated(picture, shape):
 
 def write_pyramid(path, image):
     """Write all levels as pages of one TIFF; each is the mean of 2 x 2 pixels of the one before."""
-    with tables.whole(path) as part, tifffile.TiffWriter(part) as tif:
+    with outputs.whole(path) as part, tifffile.TiffWriter(part) as tif:
         for level in range(LEVELS):
             if level:
                 image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)

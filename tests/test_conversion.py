@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -16,8 +15,7 @@ import tifffile
 import zarr
 from conftest import REPOSITORY
 
-from fieldwork import InputError, conversion, omezarr
-from fieldwork.slides import SlideError
+from fieldwork import conversion, omezarr
 
 SETTINGS = {
     "reader": "auto",
@@ -202,8 +200,8 @@ def test_a_damaged_tile_is_white_and_listed_and_no_other_is_touched(tmp_path):
 
 def test_a_damaged_tile_can_stop_the_conversion(tmp_path):
     damaged_slide(tmp_path / "slide.tif")
-    with pytest.raises(InputError, match="slide.tif: 64 x 64 px at row 320, column 448 of level 0 cannot be decoded"):
-        conversion.convert(tmp_path / "slide.tif", tmp_path / "s.ome.zarr", **SETTINGS | {"on_bad_image": "stop"})
+    _, log = start(tmp_path / "slide.tif", tmp_path / "s.ome.zarr", on_bad_image="stop").communicate()
+    assert "slide.tif: 64 x 64 px at row 320, column 448 of level 0 cannot be decoded" in log
     assert not (tmp_path / "s.ome.zarr").exists()
 
 
@@ -230,8 +228,8 @@ def test_blocks_on_which_the_reader_crashes_are_white_and_listed(tmp_path):
 
 def test_what_is_no_slide_is_refused_with_every_readers_reason(tmp_path):
     (tmp_path / "slide.tif").write_bytes(b"no slide" * 100)
-    with pytest.raises(SlideError, match="openslide"):
-        conversion.convert(tmp_path / "slide.tif", tmp_path / "s.ome.zarr", **SETTINGS)
+    _, log = start(tmp_path / "slide.tif", tmp_path / "s.ome.zarr").communicate()
+    assert "SlideError: no reader can read it: cucim: " in log and "tifffile: " in log and "openslide: " in log
     assert os.listdir(tmp_path) == ["slide.tif"]
 
 
@@ -262,17 +260,103 @@ def test_killed_at_ten_random_moments_it_goes_on_to_the_same_store(tmp_path):
     assert digest(store.parent) == digest(tmp_path / "whole")
 
 
+KILL = """
+import os, signal
+def end(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+conversion.{function} = end
+"""
+
+
+def begin(slide, store, **changes):
+    """Begin a conversion that is killed when all blocks are done."""
+    start(slide, store, prelude=KILL.format(function="_finish"), **changes).communicate()
+    assert not store.exists()
+    return store.with_name(f".{store.name}.part"), store.with_name(f".{store.name}.blocks")
+
+
 @pytest.mark.parametrize("changed", ["slide", "settings", "code"])
-def test_what_another_configuration_or_code_began_is_not_gone_on_with(tmp_path, changed):
+def test_what_another_slide_configuration_or_code_began_is_not_gone_on_with(tmp_path, changed):
     slide, store = write_slide(tmp_path / "slide.tif", picture(600, 800)), tmp_path / "s.ome.zarr"
-    convert(slide, tmp_path / "other" / "s.ome.zarr")
-    part, ledger = tmp_path / ".s.ome.zarr.part", tmp_path / ".s.ome.zarr.blocks"
-    shutil.copytree(tmp_path / "other" / "s.ome.zarr", part)
-    for file in (part / "0").rglob("c/0/*/*"):
-        file.write_bytes(b"not from here")
-    ledger.write_text("0" * 64 + "\n[[0, 0, 0], []]\n")
+    begin(slide, store)
     changes = {"settings": {"level": 3}, "code": {"made_by": "other"}}.get(changed, {})
     if changed == "slide":
         write_slide(slide, picture(600, 800, seed=1))
-    convert(slide, store, **changes)
+    _, log = start(slide, store, **changes).communicate()
+    assert "goes on after" not in log
     np.testing.assert_array_equal(pixels_of(store)[0], tifffile.imread(slide))
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize("left", [0, 0.3, 0.9])
+def test_half_written_files_are_written_again(tmp_path, version, left):
+    slide, store = write_slide(tmp_path / "slide.tif", picture(300, 420)), tmp_path / "cut" / "s.ome.zarr"
+    convert(slide, tmp_path / "whole" / "s.ome.zarr", version=version)
+    store.parent.mkdir()
+    part, ledger = begin(slide, store, version=version)
+    for file in part.rglob("*"):
+        if file.is_file() and not file.name.startswith((".z", "zarr.json")):
+            os.truncate(file, int(left * file.stat().st_size))
+    with ledger.open("r+") as stream:  # as if none were done, and the killed writer had begun a line
+        stream.readline()
+        stream.seek(stream.tell())
+        stream.truncate()
+        stream.write("[[0, 0, 0], ")
+    convert(slide, store, version=version)
+    assert digest(store.parent) == digest(tmp_path / "whole")
+
+
+def test_a_ledger_does_not_outlive_its_store(tmp_path):
+    image = picture(300, 420)
+    slide, store = write_slide(tmp_path / "slide.tif", image), tmp_path / "s.ome.zarr"
+    begin(slide, store)
+    start(slide, store, prelude=KILL.format(function="_lay_out"), level=3).communicate()
+    convert(slide, store)
+    np.testing.assert_array_equal(pixels_of(store)[0], image)
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_a_worker_that_crashes_for_another_reason_ends_the_conversion(tmp_path, level):
+    slide = write_slide(tmp_path / "slide.tif", picture(600, 800))
+    crash = KILL.replace("SIGKILL", "SIGSEGV").format(function="omezarr.read" if level else "omezarr.write")
+    process = start(slide, tmp_path / "s.ome.zarr", prelude=crash)
+    _, log = process.communicate()
+    assert process.returncode == 1
+    assert "WorkerDied: a worker crashed on the block at row 0, column 0 of level" in log
+    assert not (tmp_path / "s.ome.zarr").exists()
+
+
+def test_a_damaged_tile_that_would_be_kept_is_white_and_listed_once(tmp_path):
+    slide = write_slide(tmp_path / "slide.tif", picture(300, 420), compression="jpeg")
+    expected = tifffile.imread(slide)
+    with tifffile.TiffFile(slide) as tif:
+        offset, length = tif.pages[0].dataoffsets[16], tif.pages[0].databytecounts[16]
+    content = bytearray(slide.read_bytes())
+    scan = content.index(b"\xff\xda", offset, offset + length)
+    content[scan + 5] = 7  # there is no such component
+    slide.write_bytes(content)
+    facts = convert(slide, tmp_path / "s.ome.zarr", codec="keep", version="0.4")
+    assert facts["codec"] == "keep"
+    assert [tile[:4] for tile in facts["failed_tiles"]] == [[128, 128, 64, 64]]
+    expected[128:192, 128:192] = 255
+    np.testing.assert_allclose(pixels_of(tmp_path / "s.ome.zarr")[0].astype(int), expected, atol=1)
+
+
+def test_tiles_that_overlap_are_not_kept(tmp_path, monkeypatch):
+    slide = write_slide(tmp_path / "slide.tif", picture(300, 420), compression="jpeg")
+    assert conversion._kept_tile(slide, "0.4", shape=(300, 420))[0] == 64
+    tile, reason = conversion._kept_tile(slide, "0.4", shape=(280, 400))
+    assert tile is None and "side by side" in reason
+
+
+def test_kept_tiles_of_another_size_than_the_chunk_do_not_make_huge_blocks(tmp_path):
+    slide = write_slide(tmp_path / "slide.tif", picture(600, 800), compression="jpeg", tile=(240, 240))
+    convert(slide, tmp_path / "s.ome.zarr", codec="keep", version="0.4", chunk=16, shard=512)
+    np.testing.assert_allclose(pixels_of(tmp_path / "s.ome.zarr")[0].astype(int), tifffile.imread(slide), atol=1)
+
+
+def test_a_chunk_may_be_larger_than_the_picture_in_which_tissue_is_sought(tmp_path):
+    image = picture(2100, 60)
+    facts = convert(write_slide(tmp_path / "slide.tif", image), tmp_path / "s.ome.zarr", chunk=4096, shard=4096)
+    np.testing.assert_array_equal(pixels_of(tmp_path / "s.ome.zarr")[0], image)
+    assert facts["tissue_factor"] == 1

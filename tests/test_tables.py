@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fieldwork import fields, plates, tables
+from fieldwork import fields, outputs, plates, tables
 
 SHAPE = (100, 120)
 
@@ -36,8 +36,8 @@ def merge(folder, measured, *, fan_out="plate"):
     for each in measured:
         units.setdefault(plates.FAN_OUT[fan_out](each), []).append(each)
     for unit, these in units.items():
-        tables.write_parquet(tables.nuclei_of("P1", these), folder / f"{unit}.parquet")
-        tables.write_parquet(tables.fields_of("P1", these), folder / f"{unit}.fields.parquet")
+        outputs.write_parquet(tables.nuclei_of("P1", these), folder / f"{unit}.parquet")
+        outputs.write_parquet(tables.fields_of("P1", these), folder / f"{unit}.fields.parquet")
     return tables.merge_units(
         [folder / f"{unit}.parquet" for unit in units], [folder / f"{unit}.fields.parquet" for unit in units]
     )
@@ -88,7 +88,7 @@ PLATES = {
 def test_every_plate_has_tables_of_the_same_columns_and_types(tmp_path, measured):
     nuclei, rows, absent = merge(tmp_path, measured)
     assert absent == ["Metadata_Timepoint", "Metadata_ZPlane"]
-    tables.write_parquet(nuclei, tmp_path / "nuclei.parquet")
+    outputs.write_parquet(nuclei, tmp_path / "nuclei.parquet")
     assert pq.read_schema(tmp_path / "nuclei.parquet") == pa.schema(
         [("Metadata_Plate", pa.string()), ("Metadata_Well", pa.string()), ("Metadata_Site", pa.int64())]
         + [("ObjectNumber", pa.int64())]
@@ -129,9 +129,9 @@ def test_merging_by_plate_well_or_field_gives_the_same_bytes(tmp_path):
     for fan_out in plates.FAN_OUT:
         nuclei, rows, _ = merge(tmp_path, measured, fan_out=fan_out)
         made = [tmp_path / f"{fan_out}.{name}" for name in ("parquet", "csv", "wells.csv")]
-        tables.write_parquet(nuclei, made[0])
-        tables.write_csv(rows, tables.FIELDS.names, made[1])
-        tables.write_csv(*tables.wells_of(rows, {}), made[2])
+        outputs.write_parquet(nuclei, made[0])
+        outputs.write_csv(rows, tables.FIELDS.names, made[1])
+        outputs.write_csv(*tables.wells_of(rows, {}), made[2])
         written[fan_out] = [path.read_bytes() for path in made]
     assert [row["Image_Status"] for row in rows].count("failed") == 2 and nuclei.num_rows > 40
     assert written["plate"] == written["well"] == written["field"]
@@ -221,7 +221,7 @@ def test_wells_count_good_fields_and_where_none_is_good_the_count_is_unknown(tmp
     _, rows, _ = merge(tmp_path, measured)
     platemap = {"C02": {"Metadata_dose": "1e5"}, "B02": {"Metadata_dose": "007"}, "H12": {"Metadata_dose": "9"}}
     wells, columns = tables.wells_of(rows, platemap)
-    tables.write_csv(wells, columns, tmp_path / "wells.csv")
+    outputs.write_csv(wells, columns, tmp_path / "wells.csv")
     assert (tmp_path / "wells.csv").read_bytes().decode().split("\n") == [
         "Metadata_Plate,Metadata_Well,Metadata_dose,Fields_Total,Fields_Failed,Count_Nuclei,Mean_Count_Nuclei",
         "P1,B02,007,3,1,11,5.5",
@@ -241,7 +241,7 @@ def test_a_plate_without_fields_has_a_header_for_its_wells():
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     (tmp_path / "t.csv").write_text("old")
-    with pytest.raises(error), tables.whole(tmp_path / "t.csv") as part:
+    with pytest.raises(error), outputs.whole(tmp_path / "t.csv") as part:
         part.write_text("half")
         assert (tmp_path / "t.csv").read_text() == "old" and part.parent == tmp_path
         raise error
@@ -254,19 +254,19 @@ def test_a_row_that_cannot_be_written_leaves_no_file(tmp_path):
         raise ValueError("no more")
 
     with pytest.raises(ValueError, match="no more"):
-        tables.write_csv(rows(), ["a"], tmp_path / "t.csv")
+        outputs.write_csv(rows(), ["a"], tmp_path / "t.csv")
     assert not list(tmp_path.iterdir())
 
 
 def test_what_other_processes_write_is_left_alone(tmp_path):
-    with tables.whole(tmp_path / "t.csv") as part:
+    with outputs.whole(tmp_path / "t.csv") as part:
         pattern = part.name
         part.write_text("1")
     leftover = pattern.replace(pattern.split(".")[-2], "999999")
     assert leftover != pattern
     (tmp_path / leftover).write_text("half")
     (tmp_path / "t.csv.part").write_text("the user's")
-    tables.write_csv([{"a": "x,y"}, {"a": None}], ["a"], tmp_path / "t.csv")
+    outputs.write_csv([{"a": "x,y"}, {"a": None}], ["a"], tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == 'a\n"x,y"\n""\n'
     assert {path.name for path in tmp_path.iterdir()} == {"t.csv", "t.csv.part", leftover}
 
@@ -275,7 +275,7 @@ def test_pandas_and_pycytominer_take_the_nuclei_as_they_are(tmp_path):
     from pycytominer import aggregate
 
     nuclei, _, _ = merge(tmp_path, [field("B02", 1, 3), field("B02", 2, 4), field("C03", 1, 5)])
-    tables.write_parquet(nuclei, tmp_path / "nuclei.parquet")
+    outputs.write_parquet(nuclei, tmp_path / "nuclei.parquet")
     found = pd.read_parquet(tmp_path / "nuclei.parquet")
     assert pd.api.types.is_string_dtype(found["Metadata_Plate"]) and found["Metadata_Site"].dtype == "int64"
     profiles = aggregate(found, strata=["Metadata_Plate", "Metadata_Well"])

@@ -11,6 +11,13 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
     os.environ[_variable] = "1"
 
 
+def die_with_parent():
+    """Have Linux kill this process when its parent dies, even by SIGKILL."""
+    PR_SET_PDEATHSIG = 1  # prctl(2)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _die_with_the_run():
     """Have Linux kill this process, a job of a run on this machine, when the run dies, even by SIGKILL.
 
@@ -21,8 +28,7 @@ def _die_with_the_run():
     if sys.platform != "linux" or node != os.uname().nodename:
         return
     if pid == str(os.getppid()):
-        PR_SET_PDEATHSIG = 1  # prctl(2)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
     try:
         with open(f"/proc/{pid}/stat") as stream:
             state = stream.read().rpartition(")")[2].split()[0]  # proc(5); Z is a zombie

@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from fieldwork import InputError, omezarr, parallel, slides, tissue
+from fieldwork import InputError, WorkerDied, omezarr, outputs, parallel, slides, tissue
 from fieldwork.slides import SlideError
 
 TISSUE_SIZE = 2048  # px: tissue is looked for on the first level whose sides are no longer
@@ -28,6 +29,9 @@ class Block(NamedTuple):
     y: int
     x: int
 
+    def __str__(self):
+        return f"the block at row {self.y}, column {self.x} of level {self.level}"
+
 
 class Plan(NamedTuple):
     """What every worker needs to know."""
@@ -38,6 +42,7 @@ class Plan(NamedTuple):
     size: int  # px: the side of a block
     depth: int  # how many levels follow from a block in whole chunks
     chunk: int  # px
+    shard: int  # px
     keep: bool
 
 
@@ -57,11 +62,14 @@ class Ledger:
         self.identity = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         self.begun = lines[:1] == [f"{self.identity}\n"]
-        done = [json.loads(line) for line in lines[1:] if line.endswith("\n")] if self.begun else []
-        self.done = {Block(*block): failed for block, failed in done}
+        whole = [line for line in lines[1:] if line.endswith("\n")]  # the last may be half of a killed writer's
+        self.done = {Block(*block): failed for block, failed in map(json.loads, whole)} if self.begun else {}
 
     def start(self):
-        self.path.write_text(f"{self.identity}\n", encoding="utf-8")
+        """Write the lines that are known: the first one, and those of the blocks that are done."""
+        with outputs.whole(self.path) as part:
+            entries = [json.dumps(entry) + "\n" for entry in self.done.items()]
+            part.write_text("".join([f"{self.identity}\n", *entries]), encoding="utf-8")
 
     def enter(self, block, failed):
         """Take down a block, and the tiles in it that could not be decoded."""
@@ -110,36 +118,37 @@ def convert(
     path, store = os.fspath(path), Path(store)
     reader, reason = slides.choose_reader(path, reader)
     log.info("%s: reader %s: %s", path, reader, reason)
-    facts, associated = _apart(_facts, path, reader)
+    facts, associated = _apart(path, _facts, path, reader, on_crash=_unopened)
     facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
     tile = None
     if codec == "keep":
-        tile, reason = _kept_tile(path, version)
+        tile, reason = _kept_tile(path, version, shape=(facts["height"], facts["width"]))
         facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
         log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
-    ratio = max(shard // chunk, 2)  # a block of a single chunk would give no whole chunk on the next level
     chunk = tile or chunk
+    ratio = 2 ** max(shard // chunk, 1).bit_length() // 2  # as configured, but for tiles of another size that are kept
+    block = max(ratio, 2)  # in chunks: a single one would give no whole chunk on the next level
     plan = Plan(
         path=path,
         reader=reader,
         store=os.fspath(store.with_name(f".{store.name}.part")),
-        size=ratio * chunk,
-        depth=ratio.bit_length() - 1,
+        size=block * chunk,
+        depth=block.bit_length() - 1,
         chunk=chunk,
+        shard=ratio * chunk,
         keep=bool(tile),
     )
     shape = facts["height"], facts["width"]
     status = os.stat(path)
-    settings = [version, shard, facts["codec"], level, made_by]
-    ledger = Ledger(
-        store.with_name(f".{store.name}.blocks"), [plan, settings, status.st_size, status.st_mtime_ns, facts]
-    )
+    identity = [plan, version, facts["codec"], level, made_by, shape, status.st_size, status.st_mtime_ns]
+    ledger = Ledger(store.with_name(f".{store.name}.blocks"), identity)
     if ledger.begun and Path(plan.store).exists():
         log.info("%s: goes on after %d blocks that were done before", path, len(ledger.done))
     else:
         ledger.done.clear()
-        _apart(_lay_out, plan, facts, version, level)
-        ledger.start()
+        ledger.path.unlink(missing_ok=True)  # first: it may be of another store than the one that is laid out now
+        _apart(path, _lay_out, plan, facts, version, level)
+    ledger.start()
     levels = omezarr.level_shapes(*shape, chunk=chunk)
     for source in range(0, max(len(levels) - 1, 1), plan.depth):
         blocks = [
@@ -164,6 +173,14 @@ def convert(
     return facts
 
 
+def discard(store):
+    """Delete a store, and what has been done for it so far."""
+    store = Path(store)
+    for folder in (store, store.with_name(f".{store.name}.part")):
+        shutil.rmtree(folder, ignore_errors=True)
+    store.with_name(f".{store.name}.blocks").unlink(missing_ok=True)
+
+
 def halved(pixels):
     """Average squares of 2 x 2 pixels; beyond an odd side its last row or column counts twice.
 
@@ -182,18 +199,28 @@ def halved(pixels):
     return cv2.resize(pixels, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
 
 
-def _apart(function, *arguments):
+class Call(NamedTuple):
+    """A call that is made in a process of its own."""
+
+    path: str
+    function: Callable
+    arguments: tuple
+
+    def __str__(self):
+        return self.path
+
+
+def _apart(path, function, *arguments, on_crash=None):
     """Call a function in a process of its own: decoders crash, they and zarr start threads, and a fork is to follow."""
-    [result] = parallel.map_frames(_call, [(function, arguments)], on_crash=_crashed)
+    [result] = parallel.map_frames(_call, [Call(path, function, arguments)], on_crash=on_crash)
     return result
 
 
 def _call(call):
-    function, arguments = call
-    return function(*arguments)
+    return call.function(*call.arguments)
 
 
-def _crashed(call, reason):
+def _unopened(call, reason):
     raise SlideError(f"cannot be opened: its reader crashed ({reason})")
 
 
@@ -205,7 +232,7 @@ def _lay_out(plan, facts, version, level):
         shape=(facts["height"], facts["width"]),
         version=version,
         chunk=plan.chunk,
-        shard=plan.size,
+        shard=plan.shard,
         codec=facts["codec"],
         level=level,
         mpp=facts["mpp"],
@@ -229,13 +256,15 @@ def _facts(path, reader):
     return facts, slide.associated()
 
 
-def _kept_tile(path, version):
+def _kept_tile(path, version, *, shape):
     """Give the side of the slide's JPEG tiles if they can be kept as they are, and a sentence on it."""
     if version != "0.4":
         return None, 'JPEG tiles can be kept with ome_zarr: "0.4" only, as there is no registered JPEG codec for Zarr 3'
     tiles = slides.jpeg_tiles(path)
     if tiles is None:
         return None, "level 0 is not made of square baseline JPEG tiles of three colours"
+    if tuple(tiles.shape) != shape:
+        return None, "its tiles do not lie side by side"
     return tiles.tile, f"its JPEG tiles of {tiles.tile} px are stored as they are"
 
 
@@ -257,7 +286,9 @@ def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
                 "The run stops at a bad image because of on_bad_image: stop."
             )
         ledger.enter(block, failed)
-    if crashed and plan.reader:
+    if crashed and (crashed[0].level or not plan.reader):
+        raise WorkerDied(f"a worker crashed on {crashed[0]} while it wrote the store")
+    if crashed:
         # Once more without the slide: white, and listed.
         plan = plan._replace(reader="")
         _convert_blocks(crashed, plan, ledger, on_bad_image=on_bad_image, workers=workers, progress=False)
@@ -289,7 +320,7 @@ def _convert_block(block, *, plan):
     else:
         pixels, failed = _read(plan, y, x, height, width)
         if plan.keep:
-            failed += _keep(plan, y, x, height, width)
+            failed += _keep(plan, y, x, height, width, failed)
         else:
             omezarr.write(array, pixels, y, x)
     for level in range(block.level + 1, min(block.level + 1 + plan.depth, len(levels))):
@@ -320,18 +351,22 @@ def _read(plan, y, x, height, width):
     return pixels, failed
 
 
-def _keep(plan, y, x, height, width):
-    """Store the JPEG tiles of a part of level 0 as they are; white ones for those that are not there."""
-    tiles, failed = _tiles(plan.path), []
-    for row in range(y // plan.chunk, -(-(y + height) // plan.chunk)):
-        for column in range(x // plan.chunk, -(-(x + width) // plan.chunk)):
+def _keep(plan, y, x, height, width, failed):
+    """Store the JPEG tiles of a part of level 0 as they are, white ones in place of failed ones; give further ones."""
+    tiles, size, further = _tiles(plan.path), plan.chunk, []
+    white = np.full((size, size, 3), 255, np.uint8)
+    for row in range(y // size, -(-(y + height) // size)):
+        for column in range(x // size, -(-(x + width) // size)):
+            top, left = row * size, column * size
             try:
-                omezarr.put_tile(plan.store, 0, row, column, tiles.read(row, column))
+                if any(fy <= top < fy + fh and fx <= left < fx + fw for fy, fx, fh, fw, _ in failed):
+                    omezarr.write_jpegs(plan.store, 0, white, top, left, tile=size)
+                else:
+                    omezarr.put_tile(plan.store, 0, row, column, tiles.read(row, column))
             except SlideError as error:
-                white = np.full((plan.chunk, plan.chunk, 3), 255, np.uint8)
-                omezarr.write_jpegs(plan.store, 0, white, row * plan.chunk, column * plan.chunk, tile=plan.chunk)
-                failed.append([row * plan.chunk, column * plan.chunk, plan.chunk, plan.chunk, str(error)])
-    return failed
+                omezarr.write_jpegs(plan.store, 0, white, top, left, tile=size)
+                further.append([top, left, min(size, y + height - top), min(size, x + width - left), str(error)])
+    return further
 
 
 def _finish(plan, facts, associated):
@@ -341,7 +376,8 @@ def _finish(plan, facts, associated):
     for name, image in associated.items():
         omezarr.add_associated(plan.store, name, image)
     levels = omezarr.open_levels(plan.store)
-    number = next(number for number, array in enumerate(levels) if max(array.shape) <= TISSUE_SIZE)
+    small = [number for number, array in enumerate(levels) if max(array.shape) <= TISSUE_SIZE]
+    number = min(small, default=len(levels) - 1)
     pixels = omezarr.read(levels[number], 0, 0, *levels[number].shape[1:])
     mask = tissue.tissue_mask(pixels, fluorescence=facts["fluorescence"])
     factor, mpp = 2**number, facts["mpp"]

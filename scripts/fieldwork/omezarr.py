@@ -227,6 +227,12 @@ def write(array, pixels, y, x):
     height, width = pixels.shape[:2]
     planes = np.empty((3, height, width), np.uint8)
     cv2.split(pixels, list(planes))
+    side = (array.shards or array.chunks)[-1]
+    for row in range(y // side, -(-(y + height) // side)):
+        for column in range(x // side, -(-(x + width) // side)):
+            # Files at the image's border are read before they are written, and one may be half of a killed writer's.
+            name = array.metadata.encode_chunk_key((0, row, column))
+            Path(array.store.root, array.path, name).unlink(missing_ok=True)
     array[:, y : y + height, x : x + width] = planes
 
 
@@ -277,7 +283,7 @@ def put_tile(path, level, row, column, stream):
         Adobe marker if its colours are RGB.
     """
     folder = f"{os.fspath(path)}/{level}/0/{row}"
-    part = f"{folder}/.{column}.{os.getpid()}.part"
+    part = f"{folder}/.{column}.part"  # no two processes write one tile, and a killed one's is written again
     os.makedirs(folder, exist_ok=True)
     with open(part, "wb") as file:
         file.write(stream)

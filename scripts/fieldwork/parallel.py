@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 
 from tqdm import tqdm
 
-from fieldwork import WorkerDied
+from fieldwork import WorkerDied, die_with_parent
 
 ENGINES = ("serial", "pool")
 MODES = ("paths", "fork")
@@ -122,6 +122,7 @@ class _Worker:
 
 def _work(pipe, function, frames, inherited):
     """Serve one pipe until its other end closes: take a frame (or its index in `frames`), send its result back."""
+    die_with_parent()  # at once, and not when the frame in hand is done: it may be writing
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it stops the workers
     for other in inherited:
         other.close()

@@ -3,7 +3,6 @@
 import csv
 import fcntl
 import functools
-import json
 import math
 import os
 import sys
@@ -58,8 +57,10 @@ def hold_folder(path):
 
 def clear_leftovers(results):
     """Delete what jobs of a killed run were writing; to be called while `results` is held."""
-    for part in Path(results).glob("plates/**/.*.part"):
-        part.unlink(missing_ok=True)
+    for folder in ("plates/**", "slides/*"):
+        for part in Path(results).glob(f"{folder}/.*.part"):
+            if not part.is_dir():  # that is a slide's store, which is gone on with
+                part.unlink(missing_ok=True)
 
 
 @functools.cache
@@ -90,6 +91,8 @@ def threads_per_unit(units, *, fields, cores):
 def forget_without_store(results, slides):
     """Have slides converted again whose store was deleted, which Snakemake does not know of.
 
+    Their ``slide.json`` is put aside, and put back where the store is there again.
+
     Parameters
     ----------
     results : path-like
@@ -97,11 +100,13 @@ def forget_without_store(results, slides):
     """
     for slide in slides:
         folder = Path(results) / "slides" / slide
-        facts = folder / "slide.json"
-        if not facts.exists() or (folder / f"{slide}.ome.zarr").exists():
-            continue
-        if json.loads(facts.read_text(encoding="utf-8"))["status"] == "ok":
-            facts.unlink()
+        facts, aside = folder / "slide.json", folder / ".slide.json.aside"
+        if (folder / f"{slide}.ome.zarr").exists():
+            if aside.exists() and not facts.exists():
+                os.replace(aside, facts)
+            aside.unlink(missing_ok=True)
+        elif facts.exists() and '"status": "failed"' not in facts.read_text(encoding="utf-8", errors="replace"):
+            os.replace(facts, aside)
 
 
 def fields_in(results, plate):

@@ -1,12 +1,9 @@
-"""The tables: their columns, how they are put together, how they are written."""
+"""The tables of plates: their columns, and how they are put together."""
 
-import csv
 import os
 from collections import Counter
-from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -50,43 +47,6 @@ FIELDS = pa.schema(
 UNIT_FIELDS = FIELDS.append(pa.field("Image_Form", pa.string()))
 UNIT_NUCLEI = NUCLEI.append(pa.field("Field", pa.int64()))
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
-
-
-@contextmanager
-def whole(path):
-    """Give a sibling of a path to write to, and move it there when the block ends well: all of it or nothing.
-
-    Parameters
-    ----------
-    path : path-like
-        Where the file is to appear.
-
-    Yields
-    ------
-    pathlib.Path
-        Where to write; gone when the block raises.
-    """
-    path = Path(path)
-    sibling = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield sibling
-        os.replace(sibling, path)
-    finally:
-        sibling.unlink(missing_ok=True)
-
-
-def write_parquet(table, path):
-    """Write an Arrow table as Parquet, whole or not at all."""
-    with whole(path) as part:
-        pq.write_table(table, part, compression="zstd")
-
-
-def write_csv(rows, columns, path):
-    """Write rows (dicts; None is an empty cell) as CSV, whole or not at all."""
-    with whole(path) as part, open(part, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def nuclei_of(plate, fields):
