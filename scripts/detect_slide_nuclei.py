@@ -56,7 +56,7 @@ def measure(slide, facts, store, *, tile, settings, pool, workers):
     for each in measured:
         if each.error:
             log.warning("slide %s: %s failed: %s", slide, each.tile, each.error)
-    return measured
+    return [tiles.with_failed(each, facts["failed_tiles"]) for each in measured]
 
 
 if __name__ == "__main__":

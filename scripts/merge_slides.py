@@ -13,9 +13,11 @@ from fieldwork.journal import job_log
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, slides, tiles, made, on_bad_image):
+def main(*, plate, slides, tiles, made, on_bad_image, max_failed):
     rows = [
-        slide_tables.slide_row(plate, json.loads(Path(facts).read_text(encoding="utf-8")), tile_table)
+        slide_tables.slide_row(
+            plate, json.loads(Path(facts).read_text(encoding="utf-8")), tile_table, max_failed=max_failed
+        )
         for facts, tile_table in zip(slides, tiles, strict=True)
     ]
     bad = [row for row in rows if row["Slide_Status"] == "failed" or row["Tiles_Failed"]]
@@ -45,4 +47,5 @@ if __name__ == "__main__":
             tiles=snakemake.input.tiles,
             made=snakemake.output[0],
             on_bad_image=snakemake.params.on_bad_image,
+            max_failed=snakemake.params.max_failed,
         )

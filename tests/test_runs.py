@@ -185,3 +185,22 @@ def test_the_summary_adds_up_the_plates_that_are_done(tmp_path):
     said = runs.summary(iter(["a", "b", "c, empty", "to come"]), [], tmp_path / "out")
     assert "Plates: 3 of 4 done. Fields: 1,008, of which 5 failed. Nuclei: 1,234." in said
     assert str(tmp_path / "out" / "plates") in said and len(said.splitlines()) <= 4
+
+
+def test_a_slide_whose_store_is_gone_is_forgotten_until_it_is_back(tmp_path):
+    folder = tmp_path / "slides/S"
+    store, facts = folder / "S.ome.zarr", folder / "slide.json"
+    store.mkdir(parents=True)
+    facts.write_text('{"status": "ok"}')
+    runs.forget_without_store(tmp_path, ["S", "T"])
+    assert facts.exists()
+    store.rename(folder / "elsewhere")
+    runs.forget_without_store(tmp_path, ["S"])
+    assert not facts.exists()
+    (folder / "elsewhere").rename(store)
+    runs.forget_without_store(tmp_path, ["S"])
+    assert facts.read_text() == '{"status": "ok"}' and len(list(folder.iterdir())) == 2
+    store.rmdir()
+    facts.write_text('{"status": "failed"}')
+    runs.forget_without_store(tmp_path, ["S"])
+    assert facts.exists()

@@ -8,7 +8,7 @@ from skimage import data
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
-from fieldwork import nuclei, slide_tables, tiles, tissue
+from fieldwork import nuclei, outputs, slide_tables, tiles, tissue
 from fieldwork.tiles import Tile
 
 SHAPE = (330, 420)
@@ -356,3 +356,43 @@ def test_the_whole_slide_reference_is_scikit_images():
     assert [list(place[:2]) for place in places] == sorted(peaks.tolist())
     heights = [smoothed[int(row), int(column)] for row, column, _ in places]
     np.testing.assert_allclose([place[2] for place in places], heights, rtol=3e-7)  # float32's rounding
+
+
+def test_a_tile_says_how_much_of_it_could_not_be_decoded():
+    measured = tiles.Measured(Tile(100, 200, 50, 100), tissue=0.5, focus=1.0, colour=(1.0, 2.0, 3.0))
+    failed = [[90, 190, 20, 30, "reason"], [140, 290, 64, 64, "reason"], [0, 0, 64, 64, "reason"]]
+    noted = tiles.with_failed(measured, failed)
+    assert noted.error == f"{(10 * 20 + 10 * 10) / 5000:.1%} of it could not be decoded and is white"
+    assert tiles.with_failed(measured, failed[2:]) == measured
+    assert slide_tables.tiles_table("S", [noted])["Tile_Count_Nuclei"].to_pylist() == [0]
+
+
+@pytest.mark.parametrize(("lost", "status"), [(64, "ok"), (640, "failed")])
+def test_a_slide_that_lost_too_much_has_failed(tmp_path, lost, status):
+    facts = {
+        **{
+            "slide": "S",
+            "path": "a/S.svs",
+            "status": "ok",
+            "error": "",
+            "height": 1000,
+            "width": 640,
+            "mpp": [0.5, 0.5],
+        },
+        **{
+            "objective_power": None,
+            "tissue_area_px": 400,
+            "tissue_area_mm2": 1e-4,
+            "reader": "tifffile",
+            "codec": "zstd",
+        },
+        **{"failed_tiles": [[0, 0, 100, lost, "reason"]], "seconds": 1.0},
+    }
+    measured = tiles.Measured(Tile(0, 0, 1000, 640), np.array([[1, 2]]), np.array([5.0]), tissue=1.0, focus=1.0)
+    outputs.write_parquet(slide_tables.tiles_table("S", [measured]), tmp_path / "tiles.parquet")
+    row = slide_tables.slide_row("P", facts, tmp_path / "tiles.parquet", max_failed=0.05)
+    assert list(row.keys() - set(slide_tables.SLIDES)) == []
+    assert (row["Slide_Status"], row["Count_Nuclei"], row["Tiles_Failed"]) == (status, 1, 1)
+    assert row["Slide_FailedShare"] == lost * 100 / 640_000
+    assert row["Nuclei_Per_mm2"] == 1e4
+    assert ("10.0% of its pixels cannot be decoded" in row["Slide_Error"]) == (status == "failed")

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -333,7 +334,7 @@ def _convert_block(block, *, plan):
 
 
 def _read(plan, y, x, height, width):
-    """Read a part of level 0; if that fails, chunk by chunk, with white for those that fail."""
+    """Read a part of level 0; if that fails, in the file's own tiles, with white for those that fail."""
     if not plan.reader:
         return np.full((height, width, 3), 255, np.uint8), [[y, x, height, width, CRASHED]]
     slide = _slide(plan.path, plan.reader)
@@ -341,14 +342,21 @@ def _read(plan, y, x, height, width):
         return slide.read(0, y, x, height, width), []
     except SlideError:
         pixels, failed = np.full((height, width, 3), 255, np.uint8), []
-    for top in range(0, height, plan.chunk):
-        for left in range(0, width, plan.chunk):
-            h, w = min(plan.chunk, height - top), min(plan.chunk, width - left)
+    for top, bottom in _cuts(y, height, slide.tile[0]):
+        for left, right in _cuts(x, width, slide.tile[1]):
             try:
-                pixels[top : top + h, left : left + w] = slide.read(0, y + top, x + left, h, w)
+                pixels[top - y : bottom - y, left - x : right - x] = slide.read(
+                    0, top, left, bottom - top, right - left
+                )
             except SlideError as error:
-                failed.append([y + top, x + left, h, w, str(error)])
+                failed.append([top, left, bottom - top, right - left, str(error)])
     return pixels, failed
+
+
+def _cuts(start, length, step):
+    """Cut a range at the multiples of a step: (begin, end) of each piece."""
+    edges = [start, *range(start - start % step + step, start + length, step), start + length]
+    return itertools.pairwise(edges)
 
 
 def _keep(plan, y, x, height, width, failed):

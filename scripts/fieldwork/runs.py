@@ -153,7 +153,7 @@ def summary(plates, slides, results):
     if slides := list(slides):
         done = sum((results / "slides" / slide / f"{slide}.ome.zarr").exists() for slide in slides)
         lines += [
-            f"Slides: {done} of {len(slides)} converted.",
+            f"Slides: {done} of {len(slides)} converted" + (", the others failed." if done < len(slides) else "."),
             f"Stores and tables: {results / 'slides'}/*, {results / 'plates'}/*/slides.csv. Logs: logs/slides/.",
         ]
     return "\n".join(lines)

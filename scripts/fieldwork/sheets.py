@@ -188,6 +188,8 @@ def check_slide(row, *, made=frozenset()):
     """
     place, path = row[None], os.path.normpath(row["path"])
     check_path(path, f"{place}: slide '{row['slide']}'")
+    if os.path.isdir(path):
+        raise InputError(f"{place}: slide '{row['slide']}' has the path '{path}', a folder; expected the slide's file")
     if path not in made:
         existing(path, place=place, what=f"slide '{row['slide']}' has the path")
     return {"plate": "slides", **row, "path": path}

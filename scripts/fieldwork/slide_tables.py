@@ -39,6 +39,7 @@ SLIDES = [
     "Count_Nuclei",
     "Nuclei_Per_mm2",
     "Tiles_Failed",
+    "Slide_FailedShare",
     "Slide_Reader",
     "Slide_Codec",
     "Slide_Seconds",
@@ -94,14 +95,21 @@ def tiles_table(slide, measured):
         focus and colour also where it was not read, the error where there is none.
     """
     rows = [
-        (slide, *one.tile, one.tissue, None if one.error else len(one.coordinates), one.focus, *one.colour)
+        (
+            slide,
+            *one.tile,
+            one.tissue,
+            None if one.tissue is None or (one.error and one.focus is None) else len(one.coordinates),
+            one.focus,
+            *one.colour,
+        )
         + (one.error or None,)
         for one in sorted(measured, key=lambda one: one.tile)
     ]
     return pa.Table.from_pylist([dict(zip(TILES.names, row, strict=True)) for row in rows], TILES)
 
 
-def slide_row(plate, facts, tiles):
+def slide_row(plate, facts, tiles, *, max_failed):
     """Put what is known of a slide into a row of its batch's table.
 
     Parameters
@@ -111,6 +119,8 @@ def slide_row(plate, facts, tiles):
         Of ``slide.json``.
     tiles : path-like
         The slide's ``tiles.parquet``.
+    max_failed : float
+        Share of the slide's pixels; a slide of which more cannot be decoded has failed.
 
     Returns
     -------
@@ -128,8 +138,14 @@ def slide_row(plate, facts, tiles):
     }
     if facts["status"] != "ok":
         return {name: row.get(name) for name in SLIDES}
-    table = pq.read_table(tiles, columns=["Tile_Count_Nuclei", "Tile_Error"]).to_pydict()
-    nuclei = sum(count or 0 for count in table["Tile_Count_Nuclei"])
+    row["Slide_FailedShare"] = (
+        sum(tile[2] * tile[3] for tile in facts["failed_tiles"]) / facts["height"] / facts["width"]
+    )
+    if row["Slide_FailedShare"] > max_failed:
+        error = f"{row['Slide_FailedShare']:.1%} of its pixels cannot be decoded, more than max_failed_fields allows"
+        row |= {"Slide_Status": "failed", "Slide_Error": error}
+    counts = pq.read_table(tiles, columns=["Tile_Count_Nuclei"]).to_pydict()["Tile_Count_Nuclei"]
+    nuclei = sum(count or 0 for count in counts)
     area, mpp = facts["tissue_area_mm2"], facts["mpp"] or [None, None]
     return row | {
         "Slide_Width": facts["width"],
@@ -141,7 +157,7 @@ def slide_row(plate, facts, tiles):
         "Slide_TissueArea_mm2": area,
         "Count_Nuclei": nuclei,
         "Nuclei_Per_mm2": nuclei / area if area else None,
-        "Tiles_Failed": len(facts["failed_tiles"]) + sum(error is not None for error in table["Tile_Error"]),
+        "Tiles_Failed": len(facts["failed_tiles"]) + sum(count is None for count in counts),
         "Slide_Reader": facts["reader"],
         "Slide_Codec": facts["codec"],
     }

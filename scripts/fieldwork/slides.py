@@ -88,9 +88,12 @@ class Slide:
         Nominal magnification.
     properties : dict of str to str
         The vendor's metadata.
+    tile : (height, width)
+        Pieces of level 0, counted from its first pixel, of which no part can be decoded without the whole.
     """
 
     reader = shapes = mpp = objective_power = properties = None
+    tile = (64, 64)  # where the file does not tell
 
     def read(self, level, y, x, height, width, workers=1):
         """Read a region.
@@ -183,6 +186,8 @@ class _Tiff(Slide):
             levels = self._tif.series[0].levels
             self._pages = [_only_page(each, self._tif) for each in levels]
             self._turn = TURNS[int(self._pages[0].tags.valueof(274, 1))]
+            if self._turn == TURNS[1]:
+                self.tile = _segment_shape(self._pages[0])
             turned = slice(None, None, -1 if self._turn[0] else 1)
             self.shapes = tuple((page.imagelength, page.imagewidth)[turned] for page in self._pages)
             self.properties, self.mpp, self.objective_power = _metadata(self._tif)
@@ -379,6 +384,9 @@ class _OpenSlide(Slide):
         self._slide = self._open()
         self.shapes = tuple(size[::-1] for size in self._slide.level_dimensions)
         self.properties = dict(self._slide.properties)
+        self.tile = tuple(
+            int(self.properties.get(f"openslide.level[0].tile-{side}", 64)) for side in ("height", "width")
+        )
         mpp = [self.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
         self.mpp = _likely_mpp(mpp if all(mpp) else None)
         self.objective_power = _number(self.properties.get("openslide.objective-power"))
@@ -637,17 +645,22 @@ class JpegTiles:
         self._slide.close()
 
     def _shows_the_same(self):
-        """Whether a tile's stream by itself is baseline JPEG and shows what the slide does."""
+        """Whether a good tile's stream by itself is baseline JPEG and shows what the slide does."""
         import imagecodecs
 
-        row, column = (count // 2 for count in self.grid)
-        y, x = row * self.tile, column * self.tile
-        try:
-            shown = imagecodecs.jpeg8_decode(self.read(row, column))
-            expected = self._slide.read(0, y, x, min(self.tile, self.shape[0] - y), min(self.tile, self.shape[1] - x))
-        except (SlideError, imagecodecs.Jpeg8Error):
-            return False
-        return np.array_equal(shown[: expected.shape[0], : expected.shape[1]], expected)
+        rows, columns = self.grid
+        for share in (0.5, 0.25, 0.75, 0.1, 0.9):
+            row, column = int(share * rows), int(share * columns)
+            y, x = row * self.tile, column * self.tile
+            try:
+                shown = imagecodecs.jpeg8_decode(self.read(row, column))
+                expected = self._slide.read(
+                    0, y, x, min(self.tile, self.shape[0] - y), min(self.tile, self.shape[1] - x)
+                )
+            except (SlideError, imagecodecs.Jpeg8Error):  # damaged, perhaps
+                continue
+            return np.array_equal(shown[: expected.shape[0], : expected.shape[1]], expected)
+        return False
 
 
 def _markers(stream, place):

@@ -171,6 +171,29 @@ def crashed(tile, signal):
     return Measured(tile, error=f"crashed the reader ({signal})")
 
 
+def with_failed(measured, failed):
+    """Note in a tile's error how much of it could not be decoded when the slide was converted.
+
+    Parameters
+    ----------
+    measured : Measured
+    failed : list of [row, column, height, width, reason]
+        What of level 0 could not be decoded.
+
+    Returns
+    -------
+    Measured
+    """
+    row, column, height, width = measured.tile
+    pixels = sum(
+        max(0, min(row + height, y + h) - max(row, y)) * max(0, min(column + width, x + w) - max(column, x))
+        for y, x, h, w, _ in failed
+    )
+    if not pixels or measured.error:
+        return measured
+    return measured._replace(error=f"{pixels / (height * width):.1%} of it could not be decoded and is white")
+
+
 def _in_mask(pixels, factor, size):
     """Give the mask's row (column) of level-0 rows (columns)."""
     return np.minimum(pixels // factor, size - 1).astype(int)
