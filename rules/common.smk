@@ -145,9 +145,12 @@ def slide_store(wildcards):
 
 def slide_settings(wildcards):
     """How a slide is converted; its own reader comes before the configured one."""
-    keys = {"ome_zarr": "version", "chunk": "chunk", "shard": "shard", "codec": "codec", "level": "level"}
-    settings = {argument: config["slide"][key] for key, argument in keys.items()}
-    return settings | {"reader": SLIDES[wildcards.slide].get("reader", config["slide"]["reader"])}
+    slide = config["slide"]
+    return {
+        "reader": SLIDES[wildcards.slide].get("reader", slide["reader"]),
+        "version": slide["ome_zarr"],
+        **{key: slide[key] for key in ("chunk", "shard", "codec", "level")},
+    }
 
 
 def slide_stamps(wildcards):

@@ -41,10 +41,14 @@ class Plan(NamedTuple):
     reader: str
     store: str  # under its temporary name
     size: int  # px: the side of a block
-    depth: int  # how many levels follow from a block in whole chunks
     chunk: int  # px
     shard: int  # px
     keep: bool
+
+    @property
+    def depth(self):
+        """How many levels follow from a block in whole chunks."""
+        return (self.size // self.chunk).bit_length() - 1
 
 
 class Ledger:
@@ -123,18 +127,17 @@ def convert(
     facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
     tile = None
     if codec == "keep":
-        tile, reason = _kept_tile(path, version, shape=(facts["height"], facts["width"]))
+        tile, reason = _apart(path, _kept_tile, path, version, (facts["height"], facts["width"]), on_crash=_unopened)
         facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
         log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
     chunk = tile or chunk
-    ratio = 2 ** max(shard // chunk, 1).bit_length() // 2  # as configured, but for tiles of another size that are kept
+    ratio = 2 ** (max(shard // chunk, 1).bit_length() - 1)  # as configured, but for tiles of another size that are kept
     block = max(ratio, 2)  # in chunks: a single one would give no whole chunk on the next level
     plan = Plan(
         path=path,
         reader=reader,
         store=os.fspath(store.with_name(f".{store.name}.part")),
         size=block * chunk,
-        depth=block.bit_length() - 1,
         chunk=chunk,
         shard=ratio * chunk,
         keep=bool(tile),
@@ -257,7 +260,7 @@ def _facts(path, reader):
     return facts, slide.associated()
 
 
-def _kept_tile(path, version, *, shape):
+def _kept_tile(path, version, shape):
     """Give the side of the slide's JPEG tiles if they can be kept as they are, and a sentence on it."""
     if version != "0.4":
         return None, 'JPEG tiles can be kept with ome_zarr: "0.4" only, as there is no registered JPEG codec for Zarr 3'
@@ -305,14 +308,9 @@ def _tiles(path):
     return slides.jpeg_tiles(path)
 
 
-@functools.cache
-def _levels(store):
-    return omezarr.open_levels(store)
-
-
 def _convert_block(block, *, plan):
     """Write one block and what follows from it; give [y, x, height, width, reason] of what could not be decoded."""
-    levels = _levels(plan.store)
+    levels = omezarr.kept_open(plan.store)
     array, y, x = levels[block.level], block.y, block.x
     height, width = min(plan.size, array.shape[1] - y), min(plan.size, array.shape[2] - x)
     failed = []

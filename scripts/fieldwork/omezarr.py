@@ -187,6 +187,12 @@ def _ome(group):
     return group.attrs.get("ome", group.attrs)
 
 
+@functools.cache
+def kept_open(path):
+    """Open a store's levels as `open_levels` does, once in this process: workers come back to them for every block."""
+    return open_levels(path)
+
+
 def open_levels(path):
     """Open a store's levels for reading and writing, and set zarr to one thread in this process.
 
@@ -254,14 +260,9 @@ def read(array, y, x, height, width):
     return cv2.merge(list(array[:, y : y + height, x : x + width]))
 
 
-@functools.cache
-def _level_0(path):
-    return open_levels(path)[0]
-
-
 def read_level_0(path, y, x, height, width):
     """Read a block of pixels of a store's level 0, as `read`; the store stays open in this process."""
-    return read(_level_0(path), y, x, height, width)
+    return read(kept_open(path)[0], y, x, height, width)
 
 
 def read_label(path, name):

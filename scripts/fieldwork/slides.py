@@ -273,10 +273,15 @@ def _segment_shape(page):
     return (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
 
 
+def _segment_grid(page):
+    """Count the rows and columns of tiles or strips of a page."""
+    length, width = _segment_shape(page)
+    return math.ceil(page.imagelength / length), math.ceil(page.imagewidth / width)
+
+
 def _segments(page, y, x, height, width):
     """Number the tiles or strips of a page that show a box, row by row, sample plane by sample plane."""
-    length, breadth = _segment_shape(page)
-    down, across = math.ceil(page.imagelength / length), math.ceil(page.imagewidth / breadth)
+    (length, breadth), (down, across) = _segment_shape(page), _segment_grid(page)
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     rows, columns = (
         range(y // length, (y + height - 1) // length + 1),
@@ -286,8 +291,7 @@ def _segments(page, y, x, height, width):
 
 
 def _place(page, number):
-    length, width = _segment_shape(page)
-    down, across = math.ceil(page.imagelength / length), math.ceil(page.imagewidth / width)
+    down, across = _segment_grid(page)
     kind = "tile" if page.is_tiled else "strip"
     return f"{kind} {number} (row {number // across % down}, column {number % across})"
 
@@ -616,7 +620,7 @@ class JpegTiles:
         self._slide, self._page = slide, page
         self.tile, self.shape = page.tilelength, slide.shapes[0]
         self._ycbcr = page.photometric == 6 or page.is_jfif  # as tifffile sees it: Bio-Formats says RGB of JFIF's YCbCr
-        self.grid = tuple(math.ceil(length / self.tile) for length in self.shape)
+        self.grid = _segment_grid(page)
 
     def read(self, row, column):
         """Give one tile as a self-contained JPEG stream (bytes), its compressed pixels as they are.
