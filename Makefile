@@ -4,8 +4,8 @@ BIN = .venv/bin
 
 .PHONY: demo test lint lock clean
 
-# Draw the demo's plate and slide, find their nuclei, and say how many of the planted ones were found.
-SCORES = results/demo/score.txt results/demo/slide_score.txt
+# Draw the demo's plate, slide and stack, find their nuclei, and say how many of the planted ones were found.
+SCORES = results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
 demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml -- all $(SCORES)
 	@echo

@@ -16,7 +16,9 @@ pathvars:
 
 include: "rules/demo.smk"
 include: "rules/plates.smk"
+include: "rules/filters.smk"
 include: "rules/slides.smk"
+include: "rules/stacks.smk"
 include: "rules/benchmarks.smk"
 
 
@@ -26,6 +28,7 @@ rule all:
     input:
         plate_tables(),
         slide_tables(),
+        stack_tables(),
         expand("<results>/plates/{plate}/densities.png", plate=PLATES),
 
 
@@ -34,6 +37,7 @@ rule tables:
     input:
         plate_tables(),
         slide_tables(),
+        stack_tables(),
 
 
 onstart:
@@ -42,7 +46,7 @@ onstart:
 
 onsuccess:
     runs.end_timers()
-    print(runs.summary(PLATES, SLIDES, config["results"]))
+    print(runs.summary(PLATES, SLIDES, STACKS, config["results"]))
 
 
 onerror:

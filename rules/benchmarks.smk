@@ -1,9 +1,10 @@
 rule benchmarks:
     """Which way is the fastest on this machine, and why."""
     input:
-        # Where the sheets name nothing, the benchmark of methods says what is missing.
-        [f"<results>/benchmarks/{chart}.png" for chart in ("methods", "scaling", "fan_out") if PLATES or not SLIDES],
+        [f"<results>/benchmarks/{chart}.png" for chart in ("methods", "scaling", "fan_out") if PLATES],
         "<results>/benchmarks/slides.png" if SLIDES else [],
+        "<results>/benchmarks/filters.png",
+        "<results>/benchmarks/stack.png",
 
 
 rule benchmark_methods:
@@ -119,6 +120,51 @@ rule plot_slide_benchmark:
         "<logs>/benchmarks/plot_slide_benchmark.log",
     benchmark:
         "<benchmarks>/benchmarks/plot_slide_benchmark.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        made_by=made_by("plot_benchmarks"),
+    script:
+        "../scripts/plot_benchmarks.py"
+
+
+rule benchmark_frames:
+    """Measure ways to work through many images: batches to filter, and a stack. They are generated."""
+    output:
+        filters="<results>/benchmarks/filters.csv",
+        stack="<results>/benchmarks/stack.csv",
+        machine="<results>/benchmarks/frames_machine.csv",
+    log:
+        "<logs>/benchmarks/benchmark_frames.log",
+    benchmark:
+        "<benchmarks>/benchmarks/benchmark_frames.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: workflow.cores or 8  # as above
+    resources:
+        # A stack of 210 MB, several times over; a worker holds an image of 2048 x 2048 px, also as real numbers.
+        mem_mb=lambda wildcards, threads: 1000 + 350 * threads,
+    params:
+        made_by=made_by("benchmark_frames"),
+    script:
+        "../scripts/benchmark_frames.py"
+
+
+rule plot_frame_benchmarks:
+    """Draw the benchmarks of many images."""
+    input:
+        filters="<results>/benchmarks/filters.csv",
+        stack="<results>/benchmarks/stack.csv",
+        machine="<results>/benchmarks/frames_machine.csv",
+    output:
+        filters="<results>/benchmarks/filters.png",
+        stack="<results>/benchmarks/stack.png",
+    log:
+        "<logs>/benchmarks/plot_frame_benchmarks.log",
+    benchmark:
+        "<benchmarks>/benchmarks/plot_frame_benchmarks.tsv"
     conda:
         "../envs/fieldwork.yaml"
     resources:

@@ -8,7 +8,7 @@ from snakemake.utils import update_config
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from fieldwork import InputError, plates, provenance, runs, sheets
+from fieldwork import InputError, functions, plates, provenance, runs, sheets, stacks
 
 DEMO_IMAGES = [
     f"resources/demo/images/demo_{row}{column:02}_s{site}_w1.tif"
@@ -18,11 +18,30 @@ DEMO_IMAGES = [
 ]
 
 DEMO_SLIDE = "resources/demo/slide.tif"
+DEMO_STACK = "resources/demo/stack.tif"
 
 
 def read_sheet_if_any(kind):
     """The rows of a sheet; none where the configuration names a file that is not there."""
     return sheets.read_sheet(kind, config[kind]) if Path(config[kind]).exists() else []
+
+
+def check_functions():
+    """Refuse, before any job, functions that are not there or do not take their arguments."""
+    stack, filters = config["stack"], config["filters"]
+    calls, metrics = [], []
+    if STACKS and stack["function"] != "nuclei":
+        calls.append(("stack.function", stack["function"], stack["arguments"]))
+    if FILTERED:
+        calls += [
+            (f"filters.chain.{number}", each["function"], each.get("arguments", {}))
+            for number, each in enumerate(filters["chain"])
+        ]
+        metrics = [("filters.metrics", name) for name in filters["metrics"]]
+    try:
+        functions.check_calls(calls, metrics=metrics, folders=CONFIG_FOLDERS)
+    except InputError as error:
+        raise InputError(f"{', '.join(files) or 'configuration'}: {error}") from None
 
 
 try:
@@ -52,18 +71,42 @@ try:
                 "If the images are gone for good, delete the tables"
             )
     SLIDES = {row["slide"]: sheets.check_slide(row, made={DEMO_SLIDE}) for row in read_sheet_if_any("slides")}
-    if read_sheet_if_any("stacks"):
-        raise InputError(f"{config['stacks']}: this version reads plates and slides only; empty the sheet of stacks")
+    STACKS = {row["stack"]: sheets.check_stack(row, made={DEMO_STACK}) for row in read_sheet_if_any("stacks")}
     if workflow.is_main_process:
+        for name, row in STACKS.items():
+            for path in stacks.files_of(row["path"]):
+                sheets.check_path(path, f"{row[None]}: stack '{name}'")
+    # Beside them are the user's own modules.
+    CONFIG_FOLDERS = list(dict.fromkeys(os.path.dirname(path) or "." for path in files))
+    FILTERED = list(PLATES) if config["filters"]["chain"] else []
+    if workflow.is_main_process:
+        check_functions()
         runs.forget_without_store(config["results"], SLIDES)
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault
 
-DETECTION = {
-    "sigma": config["nuclei"]["sigma"],
-    "min_distance": config["nuclei"]["min_distance"],
-    "threshold_abs": config["nuclei"]["threshold"],
+
+def detection_of(settings):
+    """The keyword arguments of detect_nuclei."""
+    return {
+        "sigma": settings["sigma"],
+        "min_distance": settings["min_distance"],
+        "threshold_abs": settings["threshold"],
+    }
+
+
+DETECTION = detection_of(config["nuclei"])
+
+FRAME_FUNCTION = config["stack"]["function"]
+# What is done with each frame of a stack.
+FRAME_WORK = {
+    "function": FRAME_FUNCTION,
+    "arguments": config["stack"]["arguments"],
+    "folders": CONFIG_FOLDERS,
+    "with_quality": config["quality"],
 }
+if FRAME_FUNCTION == "nuclei":
+    FRAME_WORK["arguments"] = detection_of(config["nuclei"] | config["stack"]["arguments"])
 
 BATCHES = {
     plate: [name for name, row in SLIDES.items() if row["plate"] == plate]
@@ -83,6 +126,7 @@ FIELDS_TO_DO = sum(len(UNITS[unit]) for unit in TO_DO)
 wildcard_constraints:
     plate="[^/]+",
     slide="[^/]+",
+    stack="[^/]+",
     unit=r"all|[A-Z]+\d+(_s\d+)?",
 
 
@@ -96,21 +140,29 @@ def stamps(paths):
     return [(status.st_size, status.st_mtime_ns) for status in map(os.stat, paths)]
 
 
-def unit_images(wildcards):
-    """The images of one unit. A broken link is left to fail as a bad image."""
-    images = UNITS[wildcards.plate, wildcards.unit]
+def present(images):
+    """Their paths. A broken link is left to fail as a bad image."""
     return [image.path for image in images if not Path(image.path).is_symlink() or Path(image.path).exists()]
 
 
-def unit_rows(wildcards):
-    """Where each image of a unit was taken: well, site, time point, z plane, path."""
-    images = UNITS[wildcards.plate, wildcards.unit]
-    return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images]
+def images_of(wildcards):
+    """The images of one unit, or of the whole plate."""
+    unit = wildcards.get("unit")
+    return UNITS[wildcards.plate, unit] if unit else PLATES[wildcards.plate].images
 
 
-def unit_stamps(wildcards):
-    """The state of each image of a unit; that of images which a rule makes is Snakemake's business."""
-    return stamps(path for path in unit_images(wildcards) if path not in DEMO_IMAGES)
+def image_paths(wildcards):
+    return present(images_of(wildcards))
+
+
+def image_rows(wildcards):
+    """Where each image was taken: well, site, time point, z plane, path."""
+    return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images_of(wildcards)]
+
+
+def image_stamps(wildcards):
+    """The state of each image; that of images which a rule makes is Snakemake's business."""
+    return stamps(path for path in image_paths(wildcards) if path not in DEMO_IMAGES)
 
 
 def unit_threads(wildcards):
@@ -118,8 +170,8 @@ def unit_threads(wildcards):
     return runs.threads_per_unit(len(TO_DO), fields=FIELDS_TO_DO, cores=workflow.cores or 8)
 
 
-def unit_memory(wildcards, input, threads):
-    """A worker holds an interpreter and some copies of a field of up to 9 megapixels; mode fork, all images as well."""
+def pool_memory(wildcards, input, threads):
+    """A worker holds an interpreter and some copies of a frame of up to 9 megapixels; mode fork, all frames as well."""
     held = 3 * input.size_mb if config["pool"]["mode"] == "fork" else 0  # 3: compressed images
     return int(threads * 350 + 300 + held)
 
@@ -136,7 +188,33 @@ def plate_platemap(wildcards):
 
 def plate_tables():
     """The tables of every plate in the sheet."""
-    return expand("<results>/plates/{plate}/{table}", plate=PLATES, table=("nuclei.parquet", "fields.csv", "wells.csv"))
+    return [
+        *expand("<results>/plates/{plate}/{table}", plate=PLATES, table=("nuclei.parquet", "fields.csv", "wells.csv")),
+        *expand("<results>/plates/{plate}/filtered/filtered.csv", plate=FILTERED),
+    ]
+
+
+def own_modules(names):
+    """Digest the modules beside the configuration that these functions are from."""
+    return provenance.digest_of(functions.module_files(names, folders=CONFIG_FOLDERS))
+
+
+def stack_files(wildcards):
+    """What a stack is made of: its file, the images of its folder, or the folder of a Zarr store."""
+    path = STACKS[wildcards.stack]["path"]
+    return path if stacks.is_zarr(path) else stacks.files_of(path)
+
+
+def stack_stamps(wildcards):
+    """The state of a stack's files; that of the demo's is Snakemake's business."""
+    path = STACKS[wildcards.stack]["path"]
+    return [] if path == DEMO_STACK else stamps(stacks.files_of(path))
+
+
+def stack_tables():
+    """The tables of every stack in the sheet."""
+    names = ["frames.csv", "nuclei.parquet"] if FRAME_FUNCTION == "nuclei" else ["frames.csv"]
+    return expand("<results>/stacks/{stack}/{table}", stack=STACKS, table=names)
 
 
 def slide_store(wildcards):
@@ -181,7 +259,7 @@ def slide_tables():
 
 def benchmark_images(wildcards):
     """The first plate's images, at most 240 of them: a plate of BBBC021."""
-    return [image.path for plate in list(PLATES.values())[:1] for image in plate.images][:240]
+    return present(image for plate in list(PLATES.values())[:1] for image in plate.images)[:240]
 
 
 def benchmark_fields(wildcards):

@@ -39,6 +39,7 @@ rule score_demo:
     resources:
         mem_mb=500,
     params:
+        of={"name": "plate", "frame": ["Metadata_Well", "Metadata_Site"]},
         made_by=made_by("score_demo"),
     script:
         "../scripts/score_demo.py"
@@ -84,3 +85,44 @@ rule score_demo_slide:
         made_by=made_by("score_demo_slide"),
     script:
         "../scripts/score_demo_slide.py"
+
+
+rule synthesize_demo_stack:
+    """Draw the demo stack: a film of known nuclei that grow in number."""
+    output:
+        stack=DEMO_STACK,
+        planted="resources/demo/stack_planted.csv",
+    log:
+        "<logs>/demo/synthesize_demo_stack.log",
+    benchmark:
+        "<benchmarks>/demo/synthesize_demo_stack.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        made_by=made_by("synthesize_demo_stack"),
+    script:
+        "../scripts/synthesize_demo_stack.py"
+
+
+rule score_demo_stack:
+    """Count how many of the demo stack's planted nuclei were found."""
+    input:
+        planted="resources/demo/stack_planted.csv",
+        nuclei="<results>/stacks/demo/nuclei.parquet",
+    output:
+        score="<results>/demo/stack_score.txt",
+    log:
+        "<logs>/demo/score_demo_stack.log",
+    benchmark:
+        "<benchmarks>/demo/score_demo_stack.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        of={"name": "stack", "frame": ["Metadata_Frame"]},
+        made_by=made_by("score_demo"),
+    script:
+        "../scripts/score_demo.py"

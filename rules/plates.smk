@@ -1,7 +1,7 @@
 rule detect_nuclei:
     """Find the nuclei in every field of one unit: a plate, a well or a field."""
     input:
-        unit_images,
+        image_paths,
     output:
         nuclei="<results>/plates/{plate}/units/{unit}.parquet",
         fields="<results>/plates/{plate}/units/{unit}.fields.parquet",
@@ -13,13 +13,13 @@ rule detect_nuclei:
         "../envs/fieldwork.yaml"
     threads: unit_threads
     resources:
-        mem_mb=unit_memory,
+        mem_mb=pool_memory,
     params:
-        images=unit_rows,
+        images=image_rows,
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         detection=DETECTION,
         quality=config["quality"],
-        stamps=unit_stamps,
+        stamps=image_stamps,
         made_by=made_by("detect_nuclei"),
     script:
         "../scripts/detect_nuclei.py"

@@ -6,8 +6,8 @@ Inputs: the unit's images of the nuclei channel. Outputs: one row per nucleus, o
 import functools
 import logging
 
-from fieldwork import InputError, fields, parallel
-from fieldwork.journal import job_log
+from fieldwork import fields, parallel
+from fieldwork.journal import job_log, note_failure
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ def main(
     *, images, nuclei_table, fields_table, plate, unit, channel, detection, with_quality, on_bad_image, pool, workers
 ):
     images = [fields.FieldImage(*image) for image in images]
-    if pool["mode"] == "fork" and pool["engine"] == "pool":
+    if parallel.shares(**pool):
         # Read by workers too: what crashes a reader must not take the job along.
         load = functools.partial(fields.load, channel=channel)
         images = list(parallel.map_frames(load, images, workers=workers, on_crash=fields.unreadable))
@@ -29,12 +29,8 @@ def main(
     ):
         for field in found:
             if field.error:
-                log.info("failed: %s (well %s, site %d): %s", field.path, field.well, field.site, field.error)
-                if on_bad_image == "stop":
-                    raise InputError(
-                        f"plate {plate}: {field.path} (well {field.well}, site {field.site}) failed: {field.error}. "
-                        "The run stops at a bad image because of on_bad_image: stop."
-                    )
+                place = f"plate {plate}: {field.path} (well {field.well}, site {field.site})"
+                note_failure(place, field.error, on_bad_image=on_bad_image)
         measured += found
     from fieldwork import outputs, tables  # here: Arrow starts a thread, and no fork may follow a thread
 

@@ -48,6 +48,7 @@ def measure(slide, facts, store, *, tile, settings, pool, workers):
             function,
             tiles.tiles_of(shape, tile=tile),
             engine=pool["engine"],
+            dask=pool["dask"],
             workers=workers,
             progress=slide,
             on_crash=tiles.crashed,

@@ -1,12 +1,15 @@
 """Draw the benchmarks' tables.
 
-Inputs: tables of methods, workers and fan-out, or of loading slides, and of the machine. Outputs: a chart of each.
+Inputs: tables of methods, workers and fan-out, of loading slides, or of engines, and of the machine. Outputs: charts.
 """
 
 import pandas as pd
 
 from fieldwork import outputs, plots
 from fieldwork.journal import job_log
+
+FILTERED = "each image read, filtered (gaussian), variance and mean before and after, saved"
+DETECTED = "nuclei and image quality of every frame of one stack, reading included"
 
 
 def main(*, measured, charts):
@@ -23,7 +26,17 @@ def main(*, measured, charts):
         captions = captions_of_plate(rows, on)
     if "slides" in rows:
         captions["slides"] = f"{rows['slides'][0]['Slide']}. {on}"
-    draw = {"methods": plots.methods, "scaling": plots.scaling, "fan_out": plots.fan_out, "slides": plots.loading}
+    if "filters" in rows:
+        captions["filters"] = caption_of_frames(FILTERED, rows["filters"], on)
+        captions["stack"] = caption_of_frames(DETECTED, rows["stack"], on)
+    draw = {
+        "methods": plots.methods,
+        "scaling": plots.scaling,
+        "fan_out": plots.fan_out,
+        "slides": plots.loading,
+        "filters": plots.speed_ups,
+        "stack": plots.speed_ups,
+    }
     for name, path in charts.items():
         figure = draw[name](rows[name], caption=captions.get(name, on))
         with outputs.whole(path) as part:
@@ -42,6 +55,13 @@ def captions_of_plate(rows, on):
         "scaling": f"{rows['scaling'][0]['Method']}, {rows['scaling'][0]['Detector']}'s detection\n{images}\n{on}",
         "fan_out": f"{workflow}\nwith so few, most of a field's seconds are the jobs' start-up\n{on}",
     }
+
+
+def caption_of_frames(work, rows, on):
+    """Say what was done with images or frames, and whether they were fewer than elsewhere."""
+    if any(row["Scaled_By"] != 1 for row in rows):
+        work += "\nscaled down, but for the start of workers, which takes as long as for all"
+    return f"{work}\n{on}"
 
 
 if __name__ == "__main__":

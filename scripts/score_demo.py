@@ -1,6 +1,6 @@
 """Count how many of the demo's planted nuclei were found, and how many that were found had been planted.
 
-Inputs: the planted nuclei, the plate's nuclei. Outputs: one line with counts, precision and recall.
+Inputs: the planted nuclei, the nuclei of the plate or the stack. Outputs: one line with counts, precision and recall.
 """
 
 import pandas as pd
@@ -11,22 +11,26 @@ from fieldwork.journal import job_log
 WITHIN = 4  # px from a planted centre: less than a nucleus's sigma of 5
 
 
-def main(*, planted, nuclei, score):
-    fields = ["Metadata_Well", "Metadata_Site"]
-    planted = {key: group[["Row", "Column"]] for key, group in pd.read_csv(planted).groupby(fields)}
+def main(*, planted, nuclei, score, name, frame):
+    planted = {key: group[["Row", "Column"]] for key, group in pd.read_csv(planted).groupby(frame)}
     found = {
         key: group[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]]
-        for key, group in pd.read_parquet(nuclei).groupby(fields)
+        for key, group in pd.read_parquet(nuclei).groupby(frame)
     }
     matched = sum(synthetic.match(found[key], planted[key], within=WITHIN) for key in found.keys() & planted.keys())
     count_planted, count_found = sum(map(len, planted.values())), sum(map(len, found.values()))
     with outputs.whole(score) as part:
         part.write_text(
-            f"Demo plate: {count_planted:,} nuclei planted, {count_found:,} found, {matched:,} of them planted ones: "
+            f"Demo {name}: {count_planted:,} nuclei planted, {count_found:,} found, {matched:,} of them planted ones: "
             f"precision {matched / count_found:.1%}, recall {matched / count_planted:.1%}.\n"
         )
 
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        main(planted=snakemake.input.planted, nuclei=snakemake.input.nuclei, score=snakemake.output.score)
+        main(
+            planted=snakemake.input.planted,
+            nuclei=snakemake.input.nuclei,
+            score=snakemake.output.score,
+            **snakemake.params.of,
+        )

@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 
 from fieldwork import WorkerDied, parallel
 
-WAYS = [("serial", "paths"), ("pool", "paths"), ("pool", "fork")]
+WAYS = [("serial", "paths"), ("pool", "paths"), ("pool", "fork"), ("auto", "paths"), ("auto", "fork")]
 
 
 def slow_square(number):
@@ -77,6 +77,14 @@ def test_an_exception_of_the_function_arrives_with_the_workers_traceback(engine,
     assert engine == "serial" or "in divide" in caught.value.__notes__[0]
 
 
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_an_exception_comes_in_its_frames_place(engine, mode):
+    found = parallel.map_frames(divide, [5, 2, 10, 1, 0, 3, 0], engine=engine, mode=mode, workers=2)
+    assert [next(found) for _ in range(4)] == [2, 5, 1, 10]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
 def test_a_result_that_cannot_be_sent_is_an_error_that_says_so():
     with pytest.raises(TypeError, match="cannot be sent"):
         list(parallel.map_frames(local_result, [1, 2], workers=1))
@@ -118,13 +126,66 @@ def test_a_worker_killed_in_the_middle_of_a_result_ends_the_work_and_names_its_f
     assert not psutil.Process().children()
 
 
-@pytest.mark.parametrize("mode", ["paths", "fork"])
-def test_a_crash_costs_its_own_frame_only(mode):
-    function = functools.partial(killed_at, victim=13, by=signal.SIGSEGV)
+@pytest.mark.parametrize(("engine", "mode"), WAYS[1:])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_crash_costs_its_own_frame_only(engine, mode, workers):
+    function = functools.partial(killed_at, victim=613, by=signal.SIGSEGV)  # far enough on to be one of a batch
     found = parallel.map_frames(
-        function, range(40), mode=mode, workers=2, on_crash=lambda number, reason: f"{number} {reason}"
+        function,
+        range(2000),
+        engine=engine,
+        mode=mode,
+        workers=workers,
+        on_crash=lambda number, reason: f"{number} {reason}",
     )
-    assert list(found) == [*range(13), "13 SIGSEGV", *range(14, 40)]
+    assert list(found) == [*range(613), "613 SIGSEGV", *range(614, 2000)]
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+def test_a_killed_worker_names_its_frame_out_of_a_batch(mode):
+    function = functools.partial(killed_at, victim=613, by=signal.SIGKILL)
+    with pytest.raises(WorkerDied, match="SIGKILL while it worked on 613;"):
+        list(parallel.map_frames(function, range(2000), mode=mode, workers=2))
+
+
+def slow_and_quick(number):
+    time.sleep(0.1 if number % 50 == 49 else 0)
+    return number, os.getpid()
+
+
+def test_a_batch_is_cut_short_at_a_slow_frame():
+    found = list(parallel.map_frames(slow_and_quick, range(400), workers=4))
+    assert [number for number, _ in found] == list(range(400))
+    assert len({pid for number, pid in found if number % 50 == 49}) == 4  # not left to those who had them at hand
+    assert not any(found[number][1] == found[number + 50][1] == found[number + 100][1] for number in range(49, 250, 50))
+
+
+def process_after(pause, number):
+    time.sleep(pause)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+@pytest.mark.parametrize(
+    ("pause", "count", "workers", "choice"),
+    [(0, 6, 2, "1 worker"), (0.1, 6, 2, "2 workers"), (0.1, 20, 4, "4 workers"), (0.1, 6, 1, "1 worker")],
+)
+def test_auto_takes_on_the_workers_that_pay_and_says_why(mode, pause, count, workers, choice, caplog):
+    caplog.set_level("INFO", "fieldwork.parallel")
+    function = functools.partial(process_after, pause)
+    options = {"engine": "auto", "mode": mode, "workers": workers, "on_crash": lambda *_: None}
+    pids = set(parallel.map_frames(function, range(count), **options))
+    assert os.getpid() not in pids and len(pids) == int(choice.split()[0])
+    last = caplog.messages[-1]
+    assert last.startswith("auto: ") and "a worker takes" in last and last.endswith(f": {choice}")
+
+
+def test_auto_needs_no_worker_for_one_core_unless_a_frame_may_crash():
+    options = {"engine": "auto", "workers": 1}
+    assert set(parallel.map_frames(functools.partial(process_after, 0), range(3), **options)) == {os.getpid()}
+    assert os.getpid() not in parallel.map_frames(
+        functools.partial(process_after, 0), range(3), on_crash=lambda *_: None, **options
+    )
 
 
 def test_a_crash_without_a_handler_ends_the_work():
@@ -171,6 +232,21 @@ def test_after_threads_fork_is_refused_and_paths_still_works():
         thread.join()
 
 
+def test_auto_begins_in_this_process_where_workers_start_slowly(monkeypatch):
+    monkeypatch.setattr(parallel, "SPAWNING", 0.2)
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)  # rules out a fork
+    thread.start()
+    try:
+        few = list(parallel.map_frames(functools.partial(process_after, 0), range(20), engine="auto", workers=2))
+        many = list(parallel.map_frames(functools.partial(process_after, 0.1), range(20), engine="auto", workers=2))
+    finally:
+        stop.set()
+        thread.join()
+    assert set(few) == {os.getpid()}
+    assert many[0] == os.getpid() and os.getpid() not in many[1:]
+
+
 def test_where_fork_does_not_exist_it_is_refused(monkeypatch):
     monkeypatch.setattr(parallel.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     with pytest.raises(RuntimeError, match="does not have; use mode 'paths'"):
@@ -180,7 +256,7 @@ def test_where_fork_does_not_exist_it_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"engine": "dusk"}, "engine is 'dusk'; expected one of serial, pool"),
+        ({"engine": "dusk"}, "engine is 'dusk'; expected one of auto, serial, pool, dask"),
         ({"mode": "spoon"}, "mode is 'spoon'; expected one of paths, fork"),
         ({"workers": 0}, "workers is 0; expected at least 1"),
     ],
@@ -188,6 +264,22 @@ def test_where_fork_does_not_exist_it_is_refused(monkeypatch):
 def test_wrong_arguments_are_refused_at_the_call(arguments, message):
     with pytest.raises(ValueError, match=message):
         parallel.map_frames(abs, [1], **arguments)
+
+
+def test_a_call_apart_is_made_in_another_process_and_named_if_that_dies():
+    assert parallel.apart("a.tif", divmod, 7, 2) == (3, 1)
+    assert parallel.apart("a.tif", os.getpid) != os.getpid()
+    function = functools.partial(killed_at, victim=1, by=signal.SIGSEGV)
+    assert parallel.apart("a.tif", function, 1, on_crash="{} {}".format) == "a.tif SIGSEGV"
+    with pytest.raises(WorkerDied, match="SIGSEGV while it worked on a.tif"):
+        parallel.apart("a.tif", function, 1)
+
+
+def test_only_forked_workers_share_frames():
+    ways = [(engine, mode) for engine in parallel.ENGINES for mode in parallel.MODES]
+    shared = [way for way in ways if parallel.shares(engine=way[0], mode=way[1], dask="processes")]
+    assert shared == [("auto", "fork"), ("pool", "fork")]
+    assert not parallel.shares(engine="auto", mode="fork", dask="tcp://node1:8786")  # might send them all
 
 
 def test_progress_is_whole_lines_on_stderr(capfd):

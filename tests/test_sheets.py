@@ -20,10 +20,12 @@ DEFAULTS = {
     "fan_out": "plate",
     "layouts": {},
     "nuclei": {"channel": "auto", "sigma": 4, "min_distance": 6, "threshold": 1000},
-    "pool": {"engine": "pool", "mode": "paths"},
+    "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},
     "quality": True,
     "on_bad_image": "record",
     "max_failed_fields": 0.05,
+    "stack": {"function": "nuclei", "arguments": {}, "channel": 0, "z": 0, "images": "zarr"},
+    "filters": {"chain": [], "metrics": ["var", "mean"], "save": "tiff"},
     "slide": {
         "reader": "auto",
         "ome_zarr": "0.5",
@@ -112,7 +114,8 @@ WRONG = [
     ("nuclei.min_distance", 6.0, "whole number from 1"),  # range(6.0) fails in every job
     ("nuclei.threshold", "otsu", "a number"),
     ("nuclei.threshold", float("nan"), "a number"),  # which no pixel is above
-    ("pool.engine", "dask", "serial or pool"),
+    ("pool.engine", "threads", "auto, serial, pool or dask"),
+    ("pool.dask", "node1:8786", "a scheduler's address such as tcp://node1:8786"),
     ("pool.mode", "spawn", "paths or fork"),
     ("quality", "yes", "true or false"),
     ("quality", 1, "true or false"),

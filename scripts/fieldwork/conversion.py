@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,11 +122,13 @@ def convert(
     path, store = os.fspath(path), Path(store)
     reader, reason = slides.choose_reader(path, reader)
     log.info("%s: reader %s: %s", path, reader, reason)
-    facts, associated = _apart(path, _facts, path, reader, on_crash=_unopened)
+    facts, associated = parallel.apart(path, _facts, path, reader, on_crash=_unopened)
     facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
     tile = None
     if codec == "keep":
-        tile, reason = _apart(path, _kept_tile, path, version, (facts["height"], facts["width"]), on_crash=_unopened)
+        tile, reason = parallel.apart(
+            path, _kept_tile, path, version, (facts["height"], facts["width"]), on_crash=_unopened
+        )
         facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
         log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
     chunk = tile or chunk
@@ -151,7 +152,7 @@ def convert(
     else:
         ledger.done.clear()
         ledger.path.unlink(missing_ok=True)  # first: it may be of another store than the one that is laid out now
-        _apart(path, _lay_out, plan, facts, version, level)
+        parallel.apart(path, _lay_out, plan, facts, version, level)
     ledger.start()
     levels = omezarr.level_shapes(*shape, chunk=chunk)
     for source in range(0, max(len(levels) - 1, 1), plan.depth):
@@ -201,27 +202,6 @@ def halved(pixels):
     if height % 2 or width % 2:
         pixels = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
     return cv2.resize(pixels, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-
-
-class Call(NamedTuple):
-    """A call that is made in a process of its own."""
-
-    path: str
-    function: Callable
-    arguments: tuple
-
-    def __str__(self):
-        return self.path
-
-
-def _apart(path, function, *arguments, on_crash=None):
-    """Call a function in a process of its own: decoders crash, they and zarr start threads, and a fork is to follow."""
-    [result] = parallel.map_frames(_call, [Call(path, function, arguments)], on_crash=on_crash)
-    return result
-
-
-def _call(call):
-    return call.function(*call.arguments)
 
 
 def _unopened(call, reason):

@@ -7,6 +7,7 @@ import stat
 import struct
 import threading
 import warnings
+from contextlib import contextmanager
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -65,34 +66,44 @@ def read(path, *, channel="auto"):
         Whatever else the file is: absent, empty, truncated, of another type, with NaN, infinity or complex
         numbers, with further axes or several images, with colours that vary alike or channels that have no name.
     """
+    with open_file(path) as file, decoding():
+        head = file.read(32)
+        kind = next((name for start, name in OTHERS.items() if head.startswith(start)), None)
+        if head.startswith(TIFF):
+            planes = _read_tiff(file, channel)
+            return planes if len(planes) > 1 else [planes[0]._replace(timepoint=None, z=None)]
+        found = f"begins with {head[:8]!r}" + (f" like a {kind} file" if kind else "")
+        if os.fspath(path).lower().endswith((".tif", ".tiff")):
+            raise FrameError(f"not a TIFF file: {found}")
+        if kind is None:
+            raise FrameError(f"not an image file: {found}; expected a TIFF, PNG, JPEG, BMP or GIF file")
+        return [_read_other(file, head)]
+
+
+def open_file(path):
+    """Open a file to read bytes; FrameError, at once, where it is absent, empty, or no file."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise FrameError("a folder, not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file")
-        file = open(path, "rb")  # noqa: SIM115
+        if not status.st_size:
+            raise FrameError("empty file (0 bytes)")
+        return open(path, "rb")
     except OSError as error:
         if isinstance(error, FileNotFoundError) and os.path.islink(path):
             raise FrameError(f"broken link to {os.readlink(path)}") from None
         raise FrameError(f"cannot be opened: {error.strerror}") from None
+
+
+@contextmanager
+def decoding():
+    """Make what damaged bytes have decoders raise a FrameError, and keep what tifffile says of them out of the log."""
     _reading.now = True
     try:
-        with file:
-            head = file.read(32)
-            kind = next((name for start, name in OTHERS.items() if head.startswith(start)), None)
-            if not head:
-                raise FrameError("empty file (0 bytes)")
-            if head.startswith(TIFF):
-                planes = _read_tiff(file, status.st_size, channel)
-                return planes if len(planes) > 1 else [planes[0]._replace(timepoint=None, z=None)]
-            found = f"begins with {head[:8]!r}" + (f" like a {kind} file" if kind else "")
-            if os.fspath(path).lower().endswith((".tif", ".tiff")):
-                raise FrameError(f"not a TIFF file: {found}")
-            if kind is None:
-                raise FrameError(f"not an image file: {found}; expected a TIFF, PNG, JPEG, BMP or GIF file")
-            return [_read_other(file, head)]
+        yield
     except FrameError:
         raise
-    except Exception as error:  # damaged bytes make decoders raise anything: struct.error, MemoryError, ..
+    except Exception as error:  # anything: struct.error, MemoryError, ..
         reason = " ".join(str(error).split())[:200]
         raise FrameError(f"cannot be decoded: {type(error).__name__}: {reason}") from error
     finally:
@@ -109,7 +120,7 @@ def _read_other(file, head):
         count = properties.n_images
         if count > 1 or mode in ("CMYK", "YCbCr", "LAB", "HSV"):
             raise FrameError(f"found {count} image(s) of mode {mode}; expected one, grey or RGB")
-        _refuse_large(properties.shape)  # what Pillow warns of, hence "ignore"
+        refuse_large(properties.shape)  # what Pillow warns of, hence "ignore"
         image = reader.read(index=0)
         if head.startswith(b"\x89PNG") and head[24] == 16 and image.ndim == 3:
             import imagecodecs  # Pillow cuts 16-bit colours to 8 bits
@@ -117,32 +128,51 @@ def _read_other(file, head):
             file.seek(0)
             image = imagecodecs.png_decode(file.read())
     image = np.atleast_3d(image).transpose(2, 0, 1)
-    return _plane(None, None, image[: {2: 1, 4: 3}.get(len(image))])  # without alpha
+    return plane_of(None, None, image[: {2: 1, 4: 3}.get(len(image))])  # without alpha
 
 
-def _read_tiff(file, size, channel):
-    """Read the planes of a TIFF file of ``size`` bytes."""
-    _check_directories(file, size)
+def _read_tiff(file, channel):
+    """Read the planes of a TIFF file."""
+    size = os.fstat(file.fileno()).st_size
+    _, _, fault = page_offsets(file)
+    if fault:
+        raise FrameError(fault)
     with tifffile.TiffFile(file.name) as tif:
         if not tif.is_ome:
             return _read_planes(tif, size, channel, [])
-        xml, names = _own_ome(tif.ome_metadata, os.path.basename(file.name))
+        xml, names = own_ome(tif.ome_metadata, os.path.basename(file.name))
     with tifffile.TiffFile(file.name, omexml=xml) as tif:
         return _read_planes(tif, size, channel, names)
 
 
-def _check_directories(file, size):
-    """Follow the chain of pages: tifffile drops those after a break without a word, and can go in circles."""
+def page_offsets(file):
+    """Follow the chain of a TIFF file's pages: tifffile drops those after a break without a word.
+
+    Parameters
+    ----------
+    file : binary file
+
+    Returns
+    -------
+    (list of int, int, str or None)
+        Where the directories of the pages that are whole begin; where that of a page behind them should (0 if there
+        is none); what is wrong with that one.
+
+    Raises
+    ------
+    FrameError
+        The chain is a circle, in which tifffile would go round for ever.
+    """
+    size = os.fstat(file.fileno()).st_size
     file.seek(0)
     head = file.read(16)
     formats = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
     word, counter, entry = (struct.Struct("<>"[head.startswith(b"MM")] + each) for each in formats)
     (offset,) = word.unpack_from(head, word.size)
-    seen = set()
+    seen = {}
     while offset:
         if offset in seen:
             raise FrameError(f"damaged: the list of its {len(seen)} pages goes in a circle")
-        seen.add(offset)
         file.seek(offset)
         (tags,) = counter.unpack(file.read(counter.size).ljust(counter.size, b"\xff"))
         ends = [offset + counter.size + tags * entry.size + word.size]
@@ -152,11 +182,13 @@ def _check_directories(file, size):
             if code < 2**15 and length > word.size:  # private tags may mean anything
                 ends.append(value + length)
         if max(ends) > size:
-            raise FrameError(f"truncated: page {len(seen)} goes on to byte {max(ends)} of {size}")
+            return list(seen), offset, f"truncated: page {len(seen) + 1} goes on to byte {max(ends)} of {size}"
+        seen[offset] = True
         (offset,) = word.unpack(table[-word.size :])
+    return list(seen), 0, None
 
 
-def _own_ome(xml, name):
+def own_ome(xml, name):
     """Keep of OME metadata what is about this file, called ``name``; give the channels' names too."""
     try:
         root = ElementTree.fromstring(xml)
@@ -200,7 +232,7 @@ def _read_planes(tif, size, channel, names):
         axes = {"Z": len(series)}
     elif len(series) > 1 or not set("TZC").issuperset(axes):
         raise FrameError(f"found {found}; expected one image with the axes Y, X and at most T, Z and C")
-    _check_page(key, size)
+    check_page(key, size)
     if first.is_truncated:  # one page stands for the stack after it (ImageJ, MetaMorph)
         if first.dataoffset is None or first.dataoffset + first.nbytes > size:
             raise FrameError(f"truncated: {found} takes more than the {size} bytes of the file")
@@ -208,7 +240,7 @@ def _read_planes(tif, size, channel, names):
         pages = [key] * len(images)
     if len(pages) != math.prod(axes.values()):
         raise FrameError(f"found {len(pages)} page(s); {found} needs {math.prod(axes.values())}")
-    _refuse_large((len(pages), *key.shape), MOST_IN_ALL)
+    refuse_large((len(pages), *key.shape), MOST_IN_ALL)
     places = [dict(zip(axes, place, strict=True)) for place in np.ndindex(*axes.values())]
     wanted = None
     if "C" in axes:
@@ -219,13 +251,13 @@ def _read_planes(tif, size, channel, names):
     for index, (place, page) in enumerate(zip(places, pages, strict=True)):
         if page is None or place.get("C") != wanted:  # None: in another file of the set
             continue
-        _check_page(page, size)
+        check_page(page, size)
         other = page.keyframe
         if (other.shape, other.dtype) != (key.shape, key.dtype):
             raise FrameError(f"found {found}, but page {index + 1} is {other.dtype} {other.shape}")
         image = images[index] if first.is_truncated else page.asarray(maxworkers=1)  # each core has its job
         timepoint, z = (place[axis] + 1 if axis in place else None for axis in "TZ")
-        planes.append(_plane(timepoint, z, _colours(image, other)))
+        planes.append(plane_of(timepoint, z, colours_of(image, other)))
     if not planes:
         raise FrameError(f"channel {channel!r} of {', '.join(names)} is in another file of this OME-TIFF set")
     return sorted(planes, key=lambda plane: (plane.timepoint or 0, plane.z or 0))
@@ -244,15 +276,15 @@ def _channel(names, channel, count):
     )
 
 
-def _check_page(page, size):
+def check_page(page, size):
     """Refuse, before anything is allocated, a page that is not whole in a file of ``size`` bytes."""
     key = page.keyframe
     if key.dtype is None or key.dtype.kind == "c" or key.axes not in ("YX", "YXS", "SYX"):
         kind = f"axes {key.axes}, {key.bitspersample} bits, sample format {key.sampleformat!r}"
         raise FrameError(f"pixels of {kind}; expected real numbers in rows and columns")
-    _refuse_large(key.shaped)
+    refuse_large(key.shaped)
     if key.is_tiled:
-        _refuse_large((key.tilelength, key.tilewidth))
+        refuse_large((key.tilelength, key.tilewidth))
     offsets, counts, segments = page.dataoffsets, page.databytecounts, math.prod(key.chunked)
     ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
     if not all(offsets) or not all(counts) or len(ends) < (1 if key.is_contiguous else segments):
@@ -265,12 +297,12 @@ def _check_page(page, size):
         raise FrameError(f"truncated: its pixels go on to byte {max(ends)}, the file has {size}")
 
 
-def _refuse_large(shape, most=MOST_VALUES):
+def refuse_large(shape, most=MOST_VALUES):
     if not 0 < math.prod(shape) <= most:
         raise FrameError(f"shape {tuple(shape)}; expected at least one value and at most {most}")
 
 
-def _colours(image, key):
+def colours_of(image, key):
     """Bring a page's pixels to (colours, rows, columns), without alpha."""
     if key.axes == "YX":
         return image[np.newaxis]
@@ -284,7 +316,7 @@ def _colours(image, key):
     return image[: len(image) - alpha]
 
 
-def _plane(timepoint, z, colours):
+def plane_of(timepoint, z, colours):
     """Make a plane of that of (colours, rows, columns) which holds the signal; refuse what is not finite."""
     if colours.dtype.kind == "f" and not (finite := np.isfinite(colours)).all():
         raise FrameError(f"{np.count_nonzero(~finite)} of {colours.size} pixels are NaN or infinite")

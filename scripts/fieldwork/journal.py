@@ -14,11 +14,18 @@ class _WithoutPandas:
 
     def find_spec(self, name, path=None, target=None):
         if name == "pandas":
-            raise ImportError("a job that needs pandas imports it before job_log")
+            raise ImportError("a job that needs pandas imports it before job_log, or says so")
+
+
+def note_failure(what, reason, *, on_bad_image):
+    """Log a frame that failed; raise InputError where the run is to stop at a bad image."""
+    log.info("failed: %s: %s", what, reason)
+    if on_bad_image == "stop":
+        raise InputError(f"{what} failed: {reason}. The run stops at a bad image because of on_bad_image: stop.")
 
 
 @contextmanager
-def job_log(path):
+def job_log(path, *, with_pandas=False):
     """Write everything that a job logs, and the traceback of what ends it, to its log file.
 
     Warnings, and the message of an error, also go to stderr: what a user sees is one line, the log has the rest.
@@ -27,13 +34,15 @@ def job_log(path):
     ----------
     path : path-like
         The rule's log file.
+    with_pandas : bool
+        Functions of the user's are called, which may import pandas.
 
     Raises
     ------
     SystemExit
         With status 1, in place of any exception of the block.
     """
-    if "pandas" not in sys.modules:
+    if not with_pandas and "pandas" not in sys.modules:
         sys.meta_path.insert(0, _WithoutPandas())
     to_file = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
     to_stderr = logging.StreamHandler(sys.stderr)

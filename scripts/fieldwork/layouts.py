@@ -244,7 +244,7 @@ def read_image_list(path, *, plate):
         raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
     if empty:
         notes.append(f"{path}: {empty} cells for an image's name are empty; such images were left out.")
-    entries.sort(key=lambda entry: _natural(entry[1].path))
+    entries.sort(key=lambda entry: natural(entry[1].path))
     images = _of_plate(entries, plate, f"{path}, column Metadata_Plate", notes)
     images, duplicates = _without_duplicates(images)
     return Scan("image list", images, [], [], duplicates, notes)
@@ -265,7 +265,7 @@ def nuclei_channel(images, requested="auto"):
     InputError
         There is no such channel.
     """
-    channels = sorted({image.channel for image in images}, key=_natural)
+    channels = sorted({image.channel for image in images}, key=natural)
     if requested == "auto":
         stains = [name for name in channels if is_dna(name)]
         same = stains or channels
@@ -279,7 +279,7 @@ def nuclei_channel(images, requested="auto"):
     return requested if requested in same else same[0]
 
 
-def _natural(text):
+def natural(text):
     """Sort key by which w2 comes before w10, whatever the case."""
     parts = re.split(r"(\d+)", text.lower())
     parts[1::2] = map(int, parts[1::2])
@@ -366,7 +366,7 @@ def _image_paths(folder, regexes):
         notes.append(f"{others.total()} files that are no images were not looked at: {kinds}.")
     if again:
         notes.append(f"{len(again)} links lead to folders that were read already, first {again[0]!r}.")
-    return sorted(paths, key=_natural), notes
+    return sorted(paths, key=natural), notes
 
 
 def _number(text):
@@ -402,7 +402,7 @@ def _of_plate(entries, plate, source, notes):
         return [image for there, image in entries if there == plate]
     if len(plates) > 1:
         raise InputError(
-            f"{source}: found the plates {', '.join(map(repr, sorted(plates, key=_natural)))}, expected "
+            f"{source}: found the plates {', '.join(map(repr, sorted(plates, key=natural)))}, expected "
             f"{plate!r} among them. Name the plate in the sheet as it is named there."
         )
     notes += [f"{source}: found {there!r}; the sheet's name {plate!r} is used." for there in plates]
@@ -415,7 +415,7 @@ def _without_duplicates(images):
     for image in images:
         if first.setdefault(image[1:], image) is not image:
             duplicates.append(image.path)
-    channels = {image.channel: _natural(image.channel) for image in images}
+    channels = {image.channel: natural(image.channel) for image in images}
 
     def order(image):
         # B02 < AA01; None < 0

@@ -1,20 +1,30 @@
 """One function over a list of frames, with a pool of workers: the only place that knows about processes."""
 
+import heapq
 import logging
 import multiprocessing
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import wait
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from fieldwork import WorkerDied, die_with_parent
+from fieldwork import InputError, WorkerDied, die_with_parent
 
-ENGINES = ("serial", "pool")
+ENGINES = ("auto", "serial", "pool", "dask")
 MODES = ("paths", "fork")
+
+BATCH = 0.02  # s of work that a worker of the pool is handed at once; a message there and back costs it 0.2 ms
+PATIENCE = 0.03  # s after which `auto` looks whether the frame in hand is worth more workers
+LOOKING = 2  # s after which `auto` looks whether a cluster would be faster
+JOINING = 5  # s until a cluster's workers have imported everything
+SPAWNING = 1  # s until a worker that is not forked has imported everything (docs/performance.md)
 
 # What a process is killed by when its own code (a decoder, say) went wrong, as opposed to SIGKILL and SIGTERM,
 # which come from outside: the kernel short of memory, a scheduler, a person.
@@ -25,29 +35,38 @@ CRASHES = frozenset(
 log = logging.getLogger(__name__)
 
 
-def map_frames(function, frames, *, engine="pool", mode="paths", workers=1, progress=False, on_crash=None):
+def map_frames(
+    function, frames, *, engine="pool", mode="paths", workers=1, progress=False, on_crash=None, dask="processes"
+):
     """Apply a function to every frame and give the results in the order of the frames.
 
     Parameters
     ----------
     function : callable
-        Takes one frame, returns a picklable result. An exception that it raises is raised here.
+        Takes one frame, returns a picklable result. An exception that it raises is raised here, in place of the
+        frame's result.
     frames : sequence
         What the function takes, one item a frame: paths, records, or arrays.
-    engine : {'serial', 'pool'}
-        ``serial`` works in this process; ``pool`` in worker processes.
+    engine : {'auto', 'serial', 'pool', 'dask'}
+        ``serial`` works in this process; ``pool`` in worker processes; ``dask`` in Dask workers. ``auto`` begins as
+        a pool of one worker and takes more on (or Dask, at a scheduler's address) as soon as the frames so far say
+        that it pays; the log says why.
     mode : {'paths', 'fork'}
-        ``paths``: a worker is sent its frames one by one, so they should be small (a path that the function
-        reads). ``fork``: workers are forked and find `frames` in the memory that they share with this process
-        by copy-on-write; only indices are sent. Ignored by ``serial``.
+        ``paths``: a worker is sent its frames, so they should be small (a path that the function reads). ``fork``:
+        workers are forked and find `frames` in the memory that they share with this process by copy-on-write; only
+        indices are sent. Ignored by ``serial`` and ``dask``.
     workers : int
-        Number of worker processes; never more than frames.
+        Number of workers; never more than frames. Ignored at a scheduler's address, where all are used.
     progress : bool or str
         Show a progress bar on stderr, with this label.
     on_crash : callable, optional
         Takes a frame and a reason, returns the result for a frame on which a worker crashed (killed by SIGSEGV and
         the like: a decoder fell over hostile bytes); another worker takes its place. Without it a crash is a
-        `WorkerDied`, as a worker killed from outside always is.
+        `WorkerDied`, as a worker killed from outside always is (but in Dask, where another one takes over).
+    dask : str
+        Where Dask's workers are: ``processes`` or ``threads`` of this job, or a running scheduler's address, such
+        as ``tcp://node1:8786``. They must see the same files under the same paths. A crash in ``threads`` is the
+        job's own end.
 
     Yields
     ------
@@ -61,7 +80,9 @@ def map_frames(function, frames, *, engine="pool", mode="paths", workers=1, prog
     RuntimeError
         ``fork`` is asked for where it does not exist or is not safe.
     WorkerDied
-        A worker was killed; the message names the frame that it was working on.
+        A worker was killed, and the message names the frame that it was working on; or Dask's are all gone.
+    InputError
+        There is no scheduler at the address, or it has no workers that can do the work.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
@@ -71,10 +92,88 @@ def map_frames(function, frames, *, engine="pool", mode="paths", workers=1, prog
         raise ValueError(f"workers is {workers}; expected at least 1")
     if engine == "serial" or not len(frames):
         results = map(function, frames)
-    else:
+    elif engine == "dask":
+        results = _dask(function, frames, dask, workers, on_crash)
+    elif engine == "pool":
         context = multiprocessing.get_context(_start_method(mode))
-        results = _pool(function, frames, context, mode, min(workers, len(frames)), on_crash)
+        results = _pool(function, frames, context, mode, workers, on_crash)
+    else:
+        results = _auto(function, frames, mode, workers, on_crash)
+        if "://" in dask:
+            results = _or_dask(results, function, frames, dask, workers, on_crash)
     return _shown(results, len(frames), progress) if progress else iter(results)
+
+
+def _dask(function, frames, where, workers, on_crash):
+    from fieldwork import cluster  # here: nobody else pays 0.5 s for Dask
+
+    def in_the_pool(function, frames):
+        return map_frames(function, frames, on_crash=on_crash)
+
+    return cluster.map_frames(function, frames, where=where, workers=min(workers, len(frames)), in_the_pool=in_the_pool)
+
+
+def _auto(function, frames, mode, workers, on_crash):
+    """Choose between this process and a pool that grows as it pays."""
+    start_method = _start_method(mode)
+    workers = min(workers, len(frames))
+    if on_crash is None and (workers == 1 or start_method == "spawn"):
+        return _serial_first(function, frames, workers)
+    return _pool(function, frames, multiprocessing.get_context(start_method), mode, workers, on_crash, grows=True)
+
+
+def _serial_first(function, frames, workers):
+    """Work in this process, until the frames so far say that workers pay, slow as they start."""
+    seconds = 0
+    for index, frame in enumerate(frames):
+        begun = time.perf_counter()
+        result = function(frame)
+        seconds += time.perf_counter() - begun
+        yield result
+        each, left = seconds / (index + 1), len(frames) - index - 1
+        if each * left * (1 - 1 / workers) > 2 * SPAWNING:
+            _say_choice(each, left, SPAWNING, f"{workers} workers")
+            context = multiprocessing.get_context("spawn")
+            yield from _pool(function, frames[index + 1 :], context, "paths", workers, None)
+            return
+    _say_choice(seconds / len(frames), 0, SPAWNING, "serial")
+
+
+def _or_dask(results, function, frames, address, workers, on_crash):
+    """Pass results of the pool on; once it is seen to take long, leave the rest to Dask if that is faster."""
+    begun = time.perf_counter()
+    asked = False
+    for done, result in enumerate(results, start=1):
+        yield result
+        elapsed = time.perf_counter() - begun
+        left = len(frames) - done
+        here = elapsed / done * left
+        if asked or elapsed < LOOKING or here < 2 * JOINING:
+            continue
+        asked = True
+        if threads := _threads_at(address):
+            there = here * workers / threads + JOINING
+            choice = f"Dask, with {threads} threads" if there < here else f"the pool, with {workers} workers"
+            log.info("auto: %d frames left, %.0f s here, %.0f s at %s: %s", left, here, there, address, choice)
+            if there < here:
+                results.close()
+                yield from _dask(function, frames[done:], address, workers, on_crash)
+                return
+
+
+def _threads_at(address):
+    """Count a cluster's threads, in a process of its own, as Dask starts threads that no fork may follow."""
+    try:
+        return apart(address, _ask, address)
+    except InputError as error:
+        log.warning("auto: without Dask, as %s", error)
+        return 0
+
+
+def _ask(address):
+    from fieldwork import cluster
+
+    return cluster.threads_at(address)
 
 
 def _start_method(mode):
@@ -92,91 +191,269 @@ def _start_method(mode):
     return "fork"
 
 
+def shares(*, engine, mode, dask="processes"):
+    """Tell whether workers find `frames` in memory that they share: worth reading them ahead."""
+    return mode == "fork" and (engine == "pool" or engine == "auto" and "://" not in dask)
+
+
+class _Call(NamedTuple):
+    """A call that is made in a process of its own."""
+
+    path: str
+    function: Callable
+    arguments: tuple
+
+    def __str__(self):
+        return self.path
+
+
+def apart(path, function, *arguments, on_crash=None):
+    """Call a function in a process of its own: decoders crash, they and zarr start threads, and a fork is to follow.
+
+    Parameters
+    ----------
+    path : str
+        What messages name, should the process die.
+    function : callable
+        Takes `arguments`, returns a picklable result.
+    on_crash : callable, optional
+        As for `map_frames`.
+    """
+    [result] = map_frames(_call, [_Call(path, function, arguments)], on_crash=on_crash)
+    return result
+
+
+def _call(call):
+    return call.function(*call.arguments)
+
+
+class Raised(NamedTuple):
+    """The exception that stands in the place of a frame's result."""
+
+    error: Exception
+
+
+class Batches:
+    """The frames of a job by their index: those that nobody has in hand, and results that wait for their turn."""
+
+    def __init__(self, count):
+        self.count = count
+        self.ahead = list(range(count))  # a heap: what comes back undone goes first
+        self.finished = {}
+        self.following = 0  # the frame whose result is due
+
+    def take(self, size, reach):
+        """Take up to `size` frames, none of them `reach` or more beyond the one that is due.
+
+        A slow frame must not let the others run ahead without bound: their results wait in memory.
+        """
+        batch = []
+        while self.ahead and len(batch) < size and self.ahead[0] < self.following + reach:
+            batch.append(heapq.heappop(self.ahead))
+        return batch
+
+    def put(self, batch, results):
+        """Keep the results of a batch's first frames, and put the others back."""
+        self.finished.update(zip(batch, results, strict=False))
+        for index in batch[len(results) :]:
+            heapq.heappush(self.ahead, index)
+
+    def due(self):
+        """Yield the results whose turn it is."""
+        while self.following in self.finished:
+            result = self.finished.pop(self.following)
+            if isinstance(result, Raised):
+                raise result.error
+            yield result
+            self.following += 1
+
+
+def work_through(function, frames, in_hand, *, seconds):
+    """Apply a function to frames until the time is up or it raises.
+
+    Parameters
+    ----------
+    function : callable
+    frames : iterable
+    in_hand : object
+        Its attribute `value` is set to the number of the frame that is being worked on.
+    seconds : float
+        No frame is begun after this time.
+
+    Returns
+    -------
+    list
+        The results of the first frames; an exception is a `Raised`, with its traceback as a note.
+    """
+    results = []
+    end = time.perf_counter() + seconds
+    for in_hand.value, frame in enumerate(frames):
+        try:
+            results.append(function(frame))
+        except Exception as error:
+            error.add_note("".join(traceback.format_exception(error)).rstrip())  # the worker's own traceback
+            results.append(Raised(error))
+            break
+        if time.perf_counter() > end:
+            break
+    return results
+
+
+def unsendable(error):
+    """Stand in for results of which pickle says `error`."""
+    return [Raised(TypeError(f"a result or an error cannot be sent to the parent process: {error}"))]
+
+
 class _Worker:
-    """One worker process, its end of the pipe, and the index of the frame that it has in hand."""
+    """One worker process, its end of the pipe, and the batch of frames that it has in hand (None: it is idle)."""
 
     def __init__(self, context, function, frames, others):
         self.pipe, child_end = context.Pipe()
         # A forked child holds copies of the other workers' pipes; it closes them, so that each worker sees the end
         # of file when this process dies.
         inherited = [self.pipe, *(other.pipe for other in others)] if context.get_start_method() == "fork" else []
+        self.in_hand = context.RawValue("l", 0)  # in shared memory: it outlives the worker
         self.process = context.Process(
-            target=_work, args=(child_end, function, frames, inherited), daemon=True, name="fieldwork-worker"
+            target=_work,
+            args=(child_end, function, frames, inherited, self.in_hand),
+            daemon=True,
+            name="fieldwork-worker",
         )
+        self.since = time.perf_counter()  # when it was started, or began with its batch
         self.process.start()
         child_end.close()  # the worker's own copy is now the only one: its death is this pipe's end of file
-        self.index = None
+        self.started = False  # its first message says so
+        self.batch = None
+        self.size = 1  # of its next batch
 
-    def give(self, index, task):
-        self.index = index
+    def give(self, batch, frames):
+        self.batch = batch
+        self.in_hand.value = 0
+        if self.started:
+            self.since = time.perf_counter()
         with suppress(BrokenPipeError, ConnectionResetError):  # it died while idle; the next look finds out
-            self.pipe.send(task)
+            self.pipe.send(frames)
+
+    def answered(self, results):
+        """Note that it has started, or that it is done with its batch; after a short one the next is twice as long."""
+        if not self.started:
+            self.started = True
+            self.since = time.perf_counter()
+            return
+        if len(results) < len(self.batch):
+            self.size = len(results)
+        elif time.perf_counter() - self.since < BATCH / 2:
+            self.size = min(2 * self.size, 256)
+        self.batch = None
 
     def stop(self):
         self.pipe.close()
-        self.process.join(timeout=0 if self.index is not None else 1)
+        self.process.join(timeout=1 if self.batch is None else 0)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
 
 
-def _work(pipe, function, frames, inherited):
-    """Serve one pipe until its other end closes: take a frame (or its index in `frames`), send its result back."""
+def _work(pipe, function, frames, inherited, in_hand):
+    """Serve one pipe until its other end closes: take frames (or their indices in `frames`), send results back."""
     die_with_parent()  # at once, and not when the frame in hand is done: it may be writing
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it stops the workers
     for other in inherited:
         other.close()
+    results = []  # of no frames: it has started
     while True:
         try:
-            task = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer = True, function(task if frames is None else frames[task])
-        except Exception as error:
-            error.add_note("".join(traceback.format_exception(error)).rstrip())  # the worker's own traceback
-            answer = False, error
-        try:
-            pipe.send(answer)
+            pipe.send(results)
         except OSError:
             return
         except Exception as error:  # whatever pickle says of a result that cannot be sent
-            pipe.send((False, TypeError(f"a result or an error cannot be sent to the parent process: {error}")))
+            pipe.send(unsendable(error))
+        try:
+            batch = pipe.recv()
+        except (EOFError, OSError):
+            return
+        results = work_through(
+            function, batch if frames is None else (frames[index] for index in batch), in_hand, seconds=BATCH
+        )
 
 
-def _pool(function, frames, context, mode, workers, on_crash):
-    """Keep every worker busy with one frame at a time; hold results back until their turn."""
+class _Evidence:
+    """What a growing pool has seen so far: how long a worker takes to start, and how long a frame takes."""
+
+    def __init__(self):
+        self.start = None
+        self.seconds = 0
+        self.frames = 0
+        self.hired = 1
+
+    def add(self, worker, results):
+        """Take a worker's answer into account."""
+        elapsed = time.perf_counter() - worker.since
+        if worker.started:
+            self.seconds += elapsed
+            self.frames += len(results)
+        elif self.start is None:
+            self.start = elapsed
+
+    def workers_that_pay(self, crew, left, most):
+        """Count the workers that are worth their start for the frames that are left; log it if they are more now."""
+        if self.start is None:
+            return 1
+        in_hand = [time.perf_counter() - worker.since for worker in crew if worker.started and worker.batch]
+        slow = [elapsed for elapsed in in_hand if elapsed > PATIENCE]
+        each = (self.seconds + sum(slow)) / max(1, self.frames + len(slow))
+        wanted = max(1, len(crew))
+        while wanted < most and each * left * (1 / wanted - 1 / (wanted + 1)) > 2 * self.start:
+            wanted += 1
+        if wanted > self.hired:
+            self.hired = wanted
+            _say_choice(each, left, self.start, f"{wanted} workers")
+        return wanted
+
+    def say_if_alone(self):
+        """Log that one worker did it all."""
+        if self.hired == 1:
+            _say_choice(self.seconds / max(1, self.frames), 0, self.start, "1 worker")
+
+
+def _say_choice(each, left, start, choice):
+    log.info("auto: %.3g s a frame, %d frames left, a worker takes %.3g s to start: %s", each, left, start, choice)
+
+
+def _pool(function, frames, context, mode, workers, on_crash, grows=False):
+    """Keep every worker busy with a batch of frames; hold results back until their turn."""
     shared = frames if mode == "fork" else None
-    finished = {}
-    following = 0  # the frame whose result is due
-    upcoming = 0  # the frame that the next idle worker gets
+    batches = Batches(len(frames))
+    evidence = _Evidence()
     crew = []
     try:
-        for _ in range(workers):
-            crew.append(_Worker(context, function, shared, crew))
-        while following < len(frames):
+        while batches.following < len(frames):
+            most = min(workers, len(crew) + len(batches.ahead))
+            wanted = evidence.workers_that_pay(crew, len(batches.ahead), most) if grows else most
+            while len(crew) < wanted:
+                crew.append(_Worker(context, function, shared, crew))
             for worker in crew:
-                # A slow frame must not let the others run ahead without bound: their results wait in memory.
-                if worker.index is None and upcoming < min(len(frames), following + 16 * workers):
-                    worker.give(upcoming, upcoming if mode == "fork" else frames[upcoming])
-                    upcoming += 1
-            pipes = {worker.pipe: worker for worker in crew if worker.index is not None}
-            for pipe in wait(pipes):
+                if worker.batch is None and (batch := batches.take(worker.size, max(16, 4 * worker.size) * workers)):
+                    worker.give(batch, batch if mode == "fork" else [frames[index] for index in batch])
+            pipes = {worker.pipe: worker for worker in crew if worker.batch is not None}
+            for pipe in wait(pipes, timeout=PATIENCE if grows and wanted < most else None):
                 worker = pipes[pipe]
+                batch = worker.batch
                 try:
-                    good, result = pipe.recv()
+                    results = pipe.recv()
                 except (EOFError, OSError):  # at a frame's start, or in the middle of its result
-                    result = _after_death(worker, frames[worker.index], on_crash)
-                    good = True
+                    guilty = batch.pop(worker.in_hand.value)
+                    batches.put([guilty], [_after_death(worker, frames[guilty], on_crash)])
+                    batches.put(batch, [])  # those before it are done again: their results died too
                     crew.remove(worker)
-                    crew.append(_Worker(context, function, shared, crew))
-                if not good:
-                    raise result
-                finished[worker.index] = result
-                worker.index = None
-            while following in finished:
-                yield finished.pop(following)
-                following += 1
+                    continue
+                evidence.add(worker, results)
+                if worker.started:
+                    batches.put(batch, results)
+                worker.answered(results)
+            yield from batches.due()
+        if grows:
+            evidence.say_if_alone()
     finally:
         for worker in crew:
             worker.stop()

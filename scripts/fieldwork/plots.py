@@ -6,8 +6,20 @@ matplotlib.use("Agg")
 
 import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import LogLocator, NullLocator  # noqa: E402
 
 COLOURS = {"scikit-image": "#e69f00", "Fieldwork": "#0072b2"}  # Okabe and Ito: safe for colour-blind readers
+ENGINES = {
+    "serial": "#999999",
+    "pool": "#0072b2",
+    "pool, paths": "#0072b2",
+    "pool, fork": "#009e73",
+    "Pool.map, pickling": "#cc79a7",
+    "Dask, processes": "#e69f00",
+    "Dask, threads": "#56b4e9",
+    "auto": "#d55e00",
+    "naive dask.delayed": "#cc79a7",
+}
 READERS = {"tifffile": "#0072b2", "cucim": "#e69f00", "openslide": "#009e73"}
 RING = "#ff00ff"  # on grey, also for colour-blind readers
 PANEL = 3.5  # inches, width of a field
@@ -195,6 +207,59 @@ def _spread(rows):
     rates = [row["Megapixels_Per_Second"] for row in rows]
     ends = [[row["Megapixels"] / row[column] for row in rows] for column in ("Seconds_Max", "Seconds_Min")]
     return np.clip([np.subtract(rates, ends[0]), np.subtract(ends[1], rates)], 0, None)
+
+
+def speed_ups(rows, *, caption):
+    """Draw how many times as fast as a loop each engine is, as bars up or down from 1, in a group for each batch.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From `engines.measure_filters` or `engines.measure_stack`.
+    caption : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    engines = list(dict.fromkeys(row["Engine"] for row in rows))
+    batches = list(dict.fromkeys(map(_batch, rows)))
+    figure, axes = plt.subplots(figsize=(3 + 1.6 * len(batches), 5.5), layout="constrained")
+    width = 0.9 / len(engines)
+    for number, engine in enumerate(engines):
+        ours = [row for row in rows if row["Engine"] == engine]
+        places = [batches.index(_batch(row)) + (number - (len(engines) - 1) / 2) * width for row in ours]
+        speeds = np.array([row["Speedup"] for row in ours])
+        # Of the slowest and the fastest run, against the same loop.
+        ends = [
+            [row["Speedup"] * row["Seconds"] / row[column] for row in ours] for column in ("Seconds_Max", "Seconds_Min")
+        ]
+        spread = np.clip([speeds - ends[0], ends[1] - speeds], 0, None)
+        thin = {"elinewidth": 0.7}
+        bars = axes.bar(
+            places, speeds - 1, 0.9 * width, bottom=1, yerr=spread, color=ENGINES[engine], label=engine, error_kw=thin
+        )
+        axes.bar_label(bars, [f"{speed:.2g}" for speed in speeds], padding=2, fontsize=7)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_yscale("log")
+    axes.margins(y=0.15)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.4), max(high, 2.5))  # at least three ticks
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(range(len(batches)), batches, fontsize=8)
+    axes.set_ylabel("times as fast as the loop\n(median; thin bars: slowest and fastest run)")
+    axes.set_title(caption, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=len(engines))
+    return figure
+
+
+def _batch(row):
+    """Say how many images or frames a row is of, and which part of the full batch they are."""
+    what = "Images" if "Images" in row else "Frames"
+    full = f" of {row[what] * row['Scaled_By']:,.0f}" if row["Scaled_By"] != 1 else ""
+    return f"{row[what]:,}{full} {what.lower()}\n{row['Height']} x {row['Width']} px"
 
 
 def densities(fields, *, plate, radius):

@@ -21,8 +21,23 @@ def digest(script):
     str
         Hexadecimal. Modification times, and modules that the script does not use, don't matter.
     """
+    return digest_of(sorted(_closure(Path(script)), key=lambda path: path.name))
+
+
+def digest_of(paths):
+    """Digest the names and bytes of files.
+
+    Parameters
+    ----------
+    paths : iterable of pathlib.Path
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+    """
     total = hashlib.sha256()
-    for path in sorted(_closure(Path(script)), key=lambda path: path.name):
+    for path in paths:
         total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()[:16]
 

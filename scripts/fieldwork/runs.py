@@ -57,9 +57,9 @@ def hold_folder(path):
 
 def clear_leftovers(results):
     """Delete what jobs of a killed run were writing; to be called while `results` is held."""
-    for folder in ("plates/**", "slides/*"):
+    for folder in ("plates/**", "slides/*", "stacks/*"):
         for part in Path(results).glob(f"{folder}/.*.part"):
-            if not part.is_dir():  # that is a slide's store, which is gone on with
+            if not part.is_dir():  # a slide's store is gone on with; jobs clear up after stores of their own
                 part.unlink(missing_ok=True)
 
 
@@ -125,12 +125,12 @@ def end_timers():
             thread.cancel()
 
 
-def summary(plates, slides, results):
-    """Say in a few lines what there is now: plates, fields, slides, what failed, nuclei, where.
+def summary(plates, slides, stacks, results):
+    """Say in a few lines what there is now: plates, fields, slides, stacks, what failed, nuclei, where.
 
     Parameters
     ----------
-    plates, slides : iterable of str
+    plates, slides, stacks : iterable of str
         Those of the sheets.
     results : path-like
 
@@ -155,6 +155,14 @@ def summary(plates, slides, results):
         lines += [
             f"Slides: {done} of {len(slides)} converted" + (", the others failed." if done < len(slides) else "."),
             f"Stores and tables: {results / 'slides'}/*, {results / 'plates'}/*/slides.csv. Logs: logs/slides/.",
+        ]
+    if stacks := list(stacks):
+        tables = [rows for stack in stacks if (rows := _rows(results / "stacks" / stack / "frames.csv")) is not None]
+        status = [row["Image_Status"] for rows in tables for row in rows]
+        lines += [
+            f"Stacks: {len(tables)} of {len(stacks)} done. Frames: {len(status):,}, of which "
+            f"{status.count('failed'):,} failed.",
+            f"Tables: {results / 'stacks'}/*/frames.csv. Logs: logs/stacks/.",
         ]
     return "\n".join(lines)
 

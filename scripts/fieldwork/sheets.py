@@ -78,6 +78,11 @@ def check_config(config, *, source):
     chunk, shard = filled["slide"]["chunk"], filled["slide"]["shard"]
     if shard not in {chunk * 2**power for power in range(16)}:
         raise InputError(f"{source}: 'slide.shard' is {shard}; expected 1, 2, 4, 8 ... times slide.chunk ({chunk})")
+    if filled["stack"]["function"] == "nuclei":
+        nuclei = schema["properties"]["nuclei"]
+        detection = {key: part for key, part in nuclei["properties"].items() if key != "channel"}
+        for error in _errors(filled["stack"]["arguments"], nuclei | {"properties": detection}):
+            raise InputError(f"{source}: stack.arguments: {_complaint(error)}")
     return filled
 
 
@@ -193,6 +198,33 @@ def check_slide(row, *, made=frozenset()):
     if path not in made:
         existing(path, place=place, what=f"slide '{row['slide']}' has the path")
     return {"plate": "slides", **row, "path": path}
+
+
+def check_stack(row, *, made=frozenset()):
+    """Check a row of the sheet of stacks and fill it in.
+
+    Parameters
+    ----------
+    row : dict
+        From `read_sheet`.
+    made : set of str
+        Stacks that a rule makes, so that they need not be there yet.
+
+    Returns
+    -------
+    dict
+        With a normal `path`.
+
+    Raises
+    ------
+    InputError
+        Names the sheet's line and what is wrong.
+    """
+    place, path = row[None], os.path.normpath(row["path"])
+    check_path(path, f"{place}: stack '{row['stack']}'")
+    if path not in made:
+        existing(path, place=place, what=f"stack '{row['stack']}' has the path")
+    return {**row, "path": path}
 
 
 def existing(path, *, place, what):

@@ -1,0 +1,26 @@
+rule filter_images:
+    """Filter the images of one plate, and measure them before and after."""
+    input:
+        image_paths,
+    output:
+        # The filtered images lie beside it.
+        "<results>/plates/{plate}/filtered/filtered.csv",
+    log:
+        "<logs>/plates/{plate}/filter_images.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/filter_images.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: max(1, (workflow.cores or 8) // max(1, len(PLATES)))
+    resources:
+        mem_mb=pool_memory,
+    params:
+        images=image_rows,
+        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        filters=config["filters"],
+        folders=CONFIG_FOLDERS,
+        own_modules=own_modules(each["function"] for each in config["filters"]["chain"]),
+        stamps=image_stamps,
+        made_by=made_by("filter_images"),
+    script:
+        "../scripts/filter_images.py"

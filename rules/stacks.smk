@@ -1,0 +1,28 @@
+rule measure_frames:
+    """Apply a function to every frame of a stack, in order."""
+    input:
+        stack_files,
+    output:
+        **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
+        # Images that the function gives lie beside it. They are not declared: whether there are any shows only when
+        # the function has been called, and Snakemake would put a file of its own into a Zarr store.
+        frames="<results>/stacks/{stack}/frames.csv",
+    log:
+        "<logs>/stacks/{stack}/measure_frames.log",
+    benchmark:
+        "<benchmarks>/stacks/{stack}/measure_frames.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: max(1, (workflow.cores or 8) // max(1, len(STACKS)))
+    resources:
+        mem_mb=pool_memory,
+    params:
+        path=lambda wildcards: STACKS[wildcards.stack]["path"],
+        place={"channel": config["stack"]["channel"], "z": config["stack"]["z"]},
+        work=FRAME_WORK,
+        images=config["stack"]["images"],
+        own_modules=own_modules([FRAME_FUNCTION]),
+        stamps=stack_stamps,
+        made_by=made_by("measure_frames"),
+    script:
+        "../scripts/measure_frames.py"

@@ -1,0 +1,48 @@
+"""Measure ways to work through many frames: batches of images to filter, and a stack in which to find nuclei.
+
+Inputs: none, as images are generated. Outputs: a table of batches, one of the stack, and one of the machine.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from fieldwork import benchmarks, engines, outputs
+from fieldwork.journal import job_log
+
+REPEATS = 3
+
+log = logging.getLogger(__name__)
+
+
+def main(*, batches, stack, workers, filters_table, stack_table, machine_table, repeats=REPEATS):
+    beside = Path(filters_table).parent  # on the disk that filtered images are written to
+    for leftover in beside.glob(".frames.*"):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    filtered = []
+    with tempfile.TemporaryDirectory(prefix=".frames.", dir=beside) as folder:
+        for batch in batches:
+            log.info("%d images of %d x %d", *batch[:3])
+            filtered += engines.measure_filters(batch, workers=workers, folder=folder, repeats=repeats)
+        log.info("a stack of %d frames of %d x %d", *stack[:3])
+        measured = engines.measure_stack(stack, workers=workers, folder=folder, repeats=repeats)
+    machine = benchmarks.machine() | {package: version(package) for package in ("dask", "distributed")}
+    outputs.write_csv(filtered, list(filtered[0]), filters_table)
+    outputs.write_csv(measured, list(measured[0]), stack_table)
+    outputs.write_csv([machine], list(machine), machine_table)
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        batches, stack = engines.choose_batches(os.cpu_count())
+        main(
+            batches=batches,
+            stack=stack,
+            workers=snakemake.threads,
+            filters_table=snakemake.output.filters,
+            stack_table=snakemake.output.stack,
+            machine_table=snakemake.output.machine,
+        )

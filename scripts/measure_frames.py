@@ -1,0 +1,95 @@
+"""Apply a function to every frame of a stack, in order: find its nuclei, or whatever the configuration names.
+
+Input: the stack. Outputs: frames.csv, one row per frame; nuclei.parquet, where nuclei are found; beside them, where the
+function gives images, frames.zarr or frames.tif.
+"""
+
+import functools
+import logging
+from pathlib import Path
+
+from fieldwork import InputError, outputs, parallel, stack_frames, stack_images, stacks
+from fieldwork.frames import FrameError
+from fieldwork.journal import job_log, note_failure
+
+log = logging.getLogger(__name__)
+
+
+def main(*, stack, path, place, work, images, made, nuclei_table, on_bad_image, pool, workers):
+    series = None
+    folder = Path(made).parent
+    stack_images.clear(folder)
+    Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
+    frames = open_frames(stack, path, place)
+    if parallel.shares(**pool):
+        # Read by workers too: what crashes a reader must not take the job along.
+        frames = list(parallel.map_frames(stack_frames.load, frames, workers=workers, on_crash=stack_frames.unreadable))
+    measure = functools.partial(stack_frames.measure, **work)
+    if work["function"] != stack_frames.NUCLEI and (form := form_of_images(measure, frames)):
+        lay_out = functools.partial(stack_images.lay_out, kind=images, n_frames=len(frames), form=form)
+        series = parallel.apart(stack, lay_out, folder)
+        measure = functools.partial(measure, series=series)
+    measured = []
+    for each in parallel.map_frames(
+        measure, frames, workers=workers, progress=stack, on_crash=stack_frames.crashed, **pool
+    ):
+        if each.error:
+            note_failure(f"stack {stack}: {frames[each.index]}", each.error, on_bad_image=on_bad_image)
+        measured.append(each)
+    report(stack, frames, measured)
+    if series:
+        stack_images.finish(folder, kind=images)
+    if nuclei_table:
+        outputs.write_parquet(stack_frames.nuclei_table(stack, measured), nuclei_table)
+    outputs.write_csv(*stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table)), made)
+
+
+def open_frames(stack, path, place):
+    """List the frames of the stack, and log what was left out."""
+    try:
+        opened = parallel.apart(stack, functools.partial(stacks.open_stack, **place), path, on_crash=unopened)
+    except FrameError as error:
+        raise InputError(f"stack {stack}: {path}: {error}") from None
+    for note in opened.notes:
+        log.warning("stack %s: %s", stack, note)
+    return [stack_frames.Frame(frame) for frame in opened.frames]
+
+
+def unopened(path, signal):
+    raise FrameError(f"crashed the reader ({signal})")
+
+
+def form_of_images(measure, frames):
+    """Give shape and dtype of the images that the function gives for frames; None where it gives numbers.
+
+    The first good frame tells.
+    """
+    tried = parallel.map_frames(measure, frames, on_crash=stack_frames.crashed)
+    return next((each.form for each in tried if not each.error), None)
+
+
+def report(stack, frames, measured):
+    """Log how many frames failed; refuse a stack that failed as a whole."""
+    failed = [each for each in measured if each.error]
+    log.info("stack %s: %d frames, %d failed", stack, len(measured), len(failed))
+    if failed:
+        first = f"first {frames[failed[0].index]}: {failed[0].error}"
+        if len(failed) == len(measured):
+            raise InputError(f"stack {stack}: all of its {len(measured)} frames failed, {first}")
+        log.warning("stack %s: %d of %d frames failed, %s", stack, len(failed), len(measured), first)
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0], with_pandas=True):
+        main(
+            stack=snakemake.wildcards.stack,
+            path=snakemake.params.path,
+            place=snakemake.params.place,
+            work=snakemake.params.work,
+            images=snakemake.params.images,
+            made=snakemake.output.frames,
+            nuclei_table=snakemake.output.get("nuclei"),
+            on_bad_image=snakemake.config["on_bad_image"],
+            pool=snakemake.config["pool"],
+            workers=snakemake.threads,
+        )
