@@ -37,6 +37,11 @@ def main(*, stack, path, place, work, images, made, nuclei_table, on_bad_image, 
             note_failure(f"stack {stack}: {frames[each.index]}", each.error, on_bad_image=on_bad_image)
         measured.append(each)
     report(stack, frames, measured)
+    if nuclei_table and not any(len(each.coordinates) for each in measured):
+        log.warning(
+            "stack %s: no nucleus in any of %d frames; is the threshold (%s) too high for 8-bit or float images?",
+            *(stack, len(measured), work["arguments"]["threshold_abs"]),
+        )
     if series:
         stack_images.finish(folder, kind=images)
     if nuclei_table:

@@ -71,6 +71,11 @@ class Workspace(NamedTuple):
         return {path.relative_to(self.path / results).as_posix(): path.read_bytes() for path in paths}
 
 
+def pytest_collection_modifyitems(items):
+    """Run the tests of Dask last: it leaves threads, after which no other test could fork."""
+    items.sort(key=lambda item: item.path.name == "test_dask.py")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def without_zarrs_threads():
     """End the threads that zarr started for a module's tests: after a thread, the next module's cannot fork."""
