@@ -18,6 +18,7 @@ def main(*, images, made, plate, channel, chain, metrics, save, folders, on_bad_
     folder = Path(made).parent
     shutil.rmtree(folder, ignore_errors=True)  # images of another chain, or of a killed job
     folder.mkdir(parents=True)
+    filters.prepare(chain, save=save, folders=folders)
     images = [fields.FieldImage(*image) for image in images]
     targets = filters.targets(images)
     if parallel.shares(**pool):

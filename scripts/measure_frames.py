@@ -25,6 +25,7 @@ def main(*, stack, path, place, work, images, made, nuclei_table, on_bad_image, 
         # Read by workers too: what crashes a reader must not take the job along.
         frames = list(parallel.map_frames(stack_frames.load, frames, workers=workers, on_crash=stack_frames.unreadable))
     measure = functools.partial(stack_frames.measure, **work)
+    stack_frames.prepare(work["function"], folders=work["folders"], frames=frames)
     if work["function"] != stack_frames.NUCLEI and (form := form_of_images(measure, frames)):
         lay_out = functools.partial(stack_images.lay_out, kind=images, n_frames=len(frames), form=form)
         series = parallel.apart(stack, lay_out, folder)

@@ -60,7 +60,7 @@ def captions_of_plate(rows, on):
 def caption_of_frames(work, rows, on):
     """Say what was done with images or frames, and whether they were fewer than elsewhere."""
     if any(row["Scaled_By"] != 1 for row in rows):
-        work += "\nscaled down, but for the start of workers, which takes as long as for all"
+        work += "\nscaled down: the start of workers weighs more than in full batches"
     return f"{work}\n{on}"
 
 

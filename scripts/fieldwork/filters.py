@@ -88,6 +88,25 @@ def targets(images):
     return chosen
 
 
+def prepare(chain, *, save, folders):
+    """Import what `measure` needs, so that forked workers have it already: 0.2 to 1 s in each of them.
+
+    Parameters
+    ----------
+    chain, save, folders
+        As for `measure`.
+
+    Raises
+    ------
+    InputError
+        A filter can not be found.
+    """
+    if save == "zarr":
+        import zarr  # noqa: F401 - starts threads when it is used, not here
+    for step in chain:
+        find(step["function"], folders=tuple(folders))
+
+
 def crashed(original, signal):
     """Stand in for `measure` on an image that crashed the reader or a filter; `signal` is the signal's name."""
     return _failed(original.image, f"crashed the reader or a filter ({signal})")

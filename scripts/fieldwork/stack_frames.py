@@ -56,6 +56,26 @@ def unreadable(frame, signal):
     return frame._replace(image=frames.FrameError(f"crashed the reader ({signal})"))
 
 
+def prepare(function, *, folders, frames):
+    """Import what `measure` needs, so that forked workers have it already: 0.2 to 1 s in each of them.
+
+    Parameters
+    ----------
+    function, folders
+        As for `measure`.
+    frames : list of Frame
+
+    Raises
+    ------
+    InputError
+        The function can not be found.
+    """
+    if function != NUCLEI:
+        functions.find(function, folders=folders)
+    if any(frame.source.kind == "zarr" for frame in frames):
+        import zarr  # noqa: F401 - starts threads when it is used, not here
+
+
 def crashed(frame, signal):
     """Stand in for `measure` on a frame that crashed the reader or the function; `signal` is the signal's name."""
     return Measured(frame.source.index, error=f"crashed the reader or the function ({signal})")
