@@ -54,7 +54,7 @@ rule benchmark_fan_out:
         plate=next(iter(PLATES), None),
         images=benchmark_fields,
         channel=first_channel,
-        settings={key: config[key] for key in config if key not in ("plates", "slides", "stacks", "results", "fan_out")},
+        settings={key: config[key] for key in ("nuclei", "pool", "quality", "on_bad_image", "max_failed_fields")},
         snakefile=workflow.main_snakefile,
         made_by=made_by("benchmark_fan_out"),
     script:

@@ -22,8 +22,9 @@ DEMO_STACK = "resources/demo/stack.tif"
 
 
 def read_sheet_if_any(kind):
-    """The rows of a sheet; none where the configuration names a file that is not there."""
-    return sheets.read_sheet(kind, config[kind]) if Path(config[kind]).exists() else []
+    """The rows of a sheet; none where there is no such file, but one of another kind."""
+    others = [other for other in ("plates", "slides", "stacks") if other != kind and Path(config[other]).exists()]
+    return [] if others and not Path(config[kind]).exists() else sheets.read_sheet(kind, config[kind])
 
 
 def check_functions():
@@ -39,7 +40,7 @@ def check_functions():
         ]
         metrics = [("filters.metrics", name) for name in filters["metrics"]]
     try:
-        functions.check_calls(calls, metrics=metrics, folders=CONFIG_FOLDERS)
+        functions.check_calls(calls, metrics=metrics, folders=config["module_folders"])
     except InputError as error:
         raise InputError(f"{', '.join(files) or 'configuration'}: {error}") from None
 
@@ -60,9 +61,10 @@ try:
             channel=config["nuclei"]["channel"],
             regexes=config["layouts"],
             fan_out=config["fan_out"],
+            results=config["results"],
             made=set(DEMO_IMAGES),
         )
-        for row in sheets.read_sheet("plates", config["plates"])
+        for row in read_sheet_if_any("plates")
     }
     for plate in PLATES.values():
         if not plate.scan.images and runs.fields_in(config["results"], plate.name):
@@ -71,13 +73,18 @@ try:
                 "If the images are gone for good, delete the tables"
             )
     SLIDES = {row["slide"]: sheets.check_slide(row, made={DEMO_SLIDE}) for row in read_sheet_if_any("slides")}
-    STACKS = {row["stack"]: sheets.check_stack(row, made={DEMO_STACK}) for row in read_sheet_if_any("stacks")}
+    STACKS = {
+        row["stack"]: sheets.check_stack(row, results=config["results"], made={DEMO_STACK})
+        for row in read_sheet_if_any("stacks")
+    }
     if workflow.is_main_process:
         for name, row in STACKS.items():
             for path in stacks.files_of(row["path"]):
                 sheets.check_path(path, f"{row[None]}: stack '{name}'")
     # Beside them are the user's own modules.
-    CONFIG_FOLDERS = list(dict.fromkeys(os.path.dirname(path) or "." for path in files))
+    folders = [os.path.dirname(path) or "." for path in [*reversed(files), "config/config.yaml"]]
+    # For scripts, and not as a parameter: what is made does not depend on where the modules lie.
+    config["module_folders"] = list(dict.fromkeys(folders))
     FILTERED = list(PLATES) if config["filters"]["chain"] else []
     if workflow.is_main_process:
         check_functions()
@@ -99,14 +106,10 @@ DETECTION = detection_of(config["nuclei"])
 
 FRAME_FUNCTION = config["stack"]["function"]
 # What is done with each frame of a stack.
-FRAME_WORK = {
-    "function": FRAME_FUNCTION,
-    "arguments": config["stack"]["arguments"],
-    "folders": CONFIG_FOLDERS,
-    "with_quality": config["quality"],
-}
+FRAME_WORK = {"function": FRAME_FUNCTION, "arguments": config["stack"]["arguments"]}
 if FRAME_FUNCTION == "nuclei":
     FRAME_WORK["arguments"] = detection_of(config["nuclei"] | config["stack"]["arguments"])
+    FRAME_WORK["with_quality"] = config["quality"]
 
 BATCHES = {
     plate: [name for name, row in SLIDES.items() if row["plate"] == plate]
@@ -137,7 +140,8 @@ def made_by(script):
 
 def stamps(paths):
     """Size and modification time of files: one that is replaced by an older one has changed too."""
-    return [(status.st_size, status.st_mtime_ns) for status in map(os.stat, paths)]
+    found = [os.stat(path) if os.path.exists(path) else None for path in paths]
+    return [status and (status.st_size, status.st_mtime_ns) for status in found]
 
 
 def present(images):
@@ -196,7 +200,7 @@ def plate_tables():
 
 def own_modules(names):
     """Digest the modules beside the configuration that these functions are from."""
-    return provenance.digest_of(functions.module_files(names, folders=CONFIG_FOLDERS))
+    return provenance.digest_of(functions.module_files(names, folders=config["module_folders"]))
 
 
 def stack_files(wildcards):

@@ -18,7 +18,6 @@ rule filter_images:
         images=image_rows,
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         filters=config["filters"],
-        folders=CONFIG_FOLDERS,
         own_modules=own_modules(each["function"] for each in config["filters"]["chain"]),
         stamps=image_stamps,
         made_by=made_by("filter_images"),

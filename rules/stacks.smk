@@ -20,7 +20,7 @@ rule measure_frames:
         path=lambda wildcards: STACKS[wildcards.stack]["path"],
         place={"channel": config["stack"]["channel"], "z": config["stack"]["z"]},
         work=FRAME_WORK,
-        images=config["stack"]["images"],
+        images=None if FRAME_FUNCTION == "nuclei" else config["stack"]["images"],
         own_modules=own_modules([FRAME_FUNCTION]),
         stamps=stack_stamps,
         made_by=made_by("measure_frames"),

@@ -4,45 +4,36 @@ Inputs: the plate's images of the nuclei channel. Outputs: filtered.csv, one row
 """
 
 import functools
-import logging
-import shutil
 from pathlib import Path
 
 from fieldwork import fields, filters, outputs, parallel
-from fieldwork.journal import job_log, note_failure
-
-log = logging.getLogger(__name__)
+from fieldwork.journal import job_log, note_failure, report
 
 
 def main(*, images, made, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):
-    folder = Path(made).parent
-    shutil.rmtree(folder, ignore_errors=True)  # images of another chain, or of a killed job
-    folder.mkdir(parents=True)
     filters.prepare(chain, save=save, folders=folders)
     images = [fields.FieldImage(*image) for image in images]
     targets = filters.targets(images)
     if parallel.shares(**pool):
         load = functools.partial(fields.load, channel=channel)
         images = list(parallel.map_frames(load, images, workers=workers, on_crash=fields.unreadable))
-    measure = functools.partial(
-        filters.measure, channel=channel, chain=chain, metrics=metrics, save=save, folder=folder, folders=folders
-    )
     originals = [filters.Original(image, targets[image.path]) for image in images]
     filtered = []
-    for found in parallel.map_frames(
-        measure, originals, workers=workers, progress=f"{plate} filters", on_crash=filters.crashed, **pool
-    ):
-        for each in found:
-            if each.error:
-                place = f"plate {plate}: {each.path} (well {each.well}, site {each.site})"
-                note_failure(place, each.error, on_bad_image=on_bad_image)
-        filtered += found
-    outputs.write_csv(*filters.rows_of(plate, filtered, metrics=metrics, save=save), made)
-    failed = [each for each in filtered if each.error]
-    log.info("plate %s: %d images filtered, %d failed", plate, len(filtered), len(failed))
-    if failed:
-        first = failed[0]
-        log.warning("plate %s: %d images failed, first %s: %s", plate, len(failed), first.path, first.error)
+    with outputs.whole_folder(Path(made).parent) as folder:
+        measure = functools.partial(
+            filters.measure, channel=channel, chain=chain, metrics=metrics, save=save, folder=folder, folders=folders
+        )
+        for found in parallel.map_frames(
+            measure, originals, workers=workers, progress=f"{plate} filters", on_crash=filters.crashed, **pool
+        ):
+            for each in found:
+                if each.error:
+                    place = f"plate {plate}: {each.path} (well {each.well}, site {each.site})"
+                    note_failure(place, each.error, on_bad_image=on_bad_image)
+            filtered += found
+        failed = [f"{each.path}: {each.error}" for each in filtered if each.error]
+        report(f"plate {plate}", "images filtered", failed, of=len(filtered))
+        outputs.write_csv(*filters.rows_of(plate, filtered, metrics=metrics, save=save), folder / Path(made).name)
 
 
 if __name__ == "__main__":
@@ -52,7 +43,7 @@ if __name__ == "__main__":
             made=snakemake.output[0],
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,
-            folders=snakemake.params.folders,
+            folders=snakemake.config["module_folders"],
             on_bad_image=snakemake.config["on_bad_image"],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,

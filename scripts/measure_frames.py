@@ -5,46 +5,57 @@ function gives images, frames.zarr or frames.tif.
 """
 
 import functools
+import itertools
 import logging
 from pathlib import Path
 
 from fieldwork import InputError, outputs, parallel, stack_frames, stack_images, stacks
 from fieldwork.frames import FrameError
-from fieldwork.journal import job_log, note_failure
+from fieldwork.journal import job_log, note_failure, report
 
 log = logging.getLogger(__name__)
 
 
 def main(*, stack, path, place, work, images, made, nuclei_table, on_bad_image, pool, workers):
-    series = None
     folder = Path(made).parent
     stack_images.clear(folder)
     Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
     frames = open_frames(stack, path, place)
+    stack_frames.prepare(work["function"], folders=work["folders"], frames=frames)
     if parallel.shares(**pool):
         # Read by workers too: what crashes a reader must not take the job along.
         frames = list(parallel.map_frames(stack_frames.load, frames, workers=workers, on_crash=stack_frames.unreadable))
+    apply = functools.partial(
+        parallel.map_frames, frames=frames, workers=workers, progress=stack, on_crash=stack_frames.crashed, **pool
+    )
     measure = functools.partial(stack_frames.measure, **work)
-    stack_frames.prepare(work["function"], folders=work["folders"], frames=frames)
-    if work["function"] != stack_frames.NUCLEI and (form := form_of_images(measure, frames)):
-        lay_out = functools.partial(stack_images.lay_out, kind=images, n_frames=len(frames), form=form)
+    results = apply(measure)
+    leading, series = [], None
+    for each in results if work["function"] != stack_frames.NUCLEI else ():
+        leading.append(each)
+        if not each.error:  # it tells what the function gives
+            break
+    if leading and leading[-1].form:
+        results.close()
+        lay_out = functools.partial(stack_images.lay_out, kind=images, n_frames=len(frames), form=leading[-1].form)
         series = parallel.apart(stack, lay_out, folder)
-        measure = functools.partial(measure, series=series)
+        leading, results = [], apply(functools.partial(measure, series=series))
     measured = []
-    for each in parallel.map_frames(
-        measure, frames, workers=workers, progress=stack, on_crash=stack_frames.crashed, **pool
-    ):
+    for each in itertools.chain(leading, results):
+        if each.form and not series:
+            each = each._replace(error=f"{work['function']} gave an image; it gave numbers for the first good frame")
         if each.error:
             note_failure(f"stack {stack}: {frames[each.index]}", each.error, on_bad_image=on_bad_image)
         measured.append(each)
-    report(stack, frames, measured)
+    failed = [f"{frames[each.index]}: {each.error}" for each in measured if each.error]
+    report(f"stack {stack}", "frames", failed, of=len(measured))
     if nuclei_table and not any(len(each.coordinates) for each in measured):
         log.warning(
             "stack %s: no nucleus in any of %d frames; is the threshold (%s) too high for 8-bit or float images?",
             *(stack, len(measured), work["arguments"]["threshold_abs"]),
         )
     if series:
-        stack_images.finish(folder, kind=images)
+        stack_images.finish(series)
     if nuclei_table:
         outputs.write_parquet(stack_frames.nuclei_table(stack, measured), nuclei_table)
     outputs.write_csv(*stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table)), made)
@@ -58,31 +69,14 @@ def open_frames(stack, path, place):
         raise InputError(f"stack {stack}: {path}: {error}") from None
     for note in opened.notes:
         log.warning("stack %s: %s", stack, note)
+    for frame in opened.frames:
+        if frame.kind == "image":
+            log.info("%s", frame)
     return [stack_frames.Frame(frame) for frame in opened.frames]
 
 
 def unopened(path, signal):
     raise FrameError(f"crashed the reader ({signal})")
-
-
-def form_of_images(measure, frames):
-    """Give shape and dtype of the images that the function gives for frames; None where it gives numbers.
-
-    The first good frame tells.
-    """
-    tried = parallel.map_frames(measure, frames, on_crash=stack_frames.crashed)
-    return next((each.form for each in tried if not each.error), None)
-
-
-def report(stack, frames, measured):
-    """Log how many frames failed; refuse a stack that failed as a whole."""
-    failed = [each for each in measured if each.error]
-    log.info("stack %s: %d frames, %d failed", stack, len(measured), len(failed))
-    if failed:
-        first = f"first {frames[failed[0].index]}: {failed[0].error}"
-        if len(failed) == len(measured):
-            raise InputError(f"stack {stack}: all of its {len(measured)} frames failed, {first}")
-        log.warning("stack %s: %d of %d frames failed, %s", stack, len(failed), len(measured), first)
 
 
 if __name__ == "__main__":
@@ -91,7 +85,7 @@ if __name__ == "__main__":
             stack=snakemake.wildcards.stack,
             path=snakemake.params.path,
             place=snakemake.params.place,
-            work=snakemake.params.work,
+            work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
             images=snakemake.params.images,
             made=snakemake.output.frames,
             nuclei_table=snakemake.output.get("nuclei"),

@@ -95,3 +95,22 @@ def test_a_wrong_chain_is_one_message_before_any_job(workspace, filters, message
     [line] = [line for line in printed.splitlines() if line.startswith("Error: ")]
     assert re.search(message, line)
     assert not (workspace.path / "results" / "plates").exists()
+
+
+def test_a_plate_of_which_no_image_can_be_filtered_fails(workspace):
+    workspace.plant()
+    configure(workspace, filters={"chain": [{"function": "threshold_otsu"}]})
+    printed = workspace.run("tables", status=1)
+    assert "plate P1: not one good frame of 6" in printed and "gave a value" in printed
+    assert not (folder_of(workspace) / "filtered.csv").exists()
+
+
+def test_filtered_images_are_not_taken_for_the_plates(workspace):
+    files = workspace.plant()
+    (workspace.path / "images").rename(workspace.path / "zz")
+    (workspace.path / "config" / "plates.tsv").write_text("plate\timages\nP1\t.\n")
+    configure(workspace, filters={"chain": CHAIN})
+    printed = workspace.run("tables")
+    assert f"Filtered images: {len(files)}, of which 0 failed." in printed
+    assert workspace.planned("tables") == {}
+    assert len(list((workspace.path / "zz").rglob("*.tif"))) == len(files)

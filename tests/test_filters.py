@@ -350,28 +350,6 @@ def test_targets_are_never_shared():
         assert dict(targets(*[f"images/p/{name}" for name in order])) == found
 
 
-@pytest.mark.parametrize("save", ["tiff", "png", "zarr"])
-def test_an_interrupted_save_leaves_the_older_file_or_none(tmp_path, monkeypatch, save):
-    tifffile.imwrite(tmp_path / "a.tif", pixels(1))
-    tifffile.imwrite(tmp_path / "b.tif", pixels(2))
-    filtered(tmp_path / "a.tif", [], save=save)
-    folder = tmp_path / "filtered"
-    before = {name: (folder / name).read_bytes() for name in files_below(folder)}
-
-    def interrupted(source, target, move=os.rename):
-        if os.path.dirname(target) == str(folder):  # and not zarr's own, inside of the store that it writes
-            raise KeyboardInterrupt
-        move(source, target)
-
-    monkeypatch.setattr(os, "rename", interrupted)
-    monkeypatch.setattr(os, "replace", interrupted)
-    for target in ("a", "new"):
-        with pytest.raises(KeyboardInterrupt):
-            filtered(tmp_path / "b.tif", [], save=save, target=target)
-    assert {name: (folder / name).read_bytes() for name in files_below(folder)} == before
-    assert all(name.startswith("a.") for name in os.listdir(folder))
-
-
 def test_rows_say_what_was_filtered_and_what_failed(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", pixels())
     (tmp_path / "b.tif").touch()

@@ -1,6 +1,10 @@
 """Stacks through the whole workflow: any kind of file, any engine, any function."""
 
+import json
 import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -80,7 +84,7 @@ def test_nuclei_of_every_frame_are_scikit_images_whatever_the_file(workspace, fi
     for kind in ("tif", "npy", "zarr", "folder"):
         write(workspace, film, kind)
         printed = workspace.run()
-        assert f"Stacks: 1 of 1 done. Frames: {N_FRAMES}, of which 0 failed." in printed
+        assert f"Stacks: 1 of 1 done. Frames: {N_FRAMES}, of which 0 failed. Nuclei: " in printed
         made.append(outputs(workspace))
     assert set(made[0]) == {"frames.csv", "nuclei.parquet"}
     assert all(each == made[0] for each in made)
@@ -122,7 +126,7 @@ def test_a_function_beside_the_configuration_gives_columns_and_a_failed_row(work
     (workspace.path / "config" / "own.py").write_text(OWN)
     (workspace.path / "config" / "beside.py").write_text("FACTOR = 1\n")
     printed = workspace.run()
-    assert "1 of 7 frames failed" in printed
+    assert "stack film: 1 of 7 failed, first film.npy (frame 3): own.measure failed" in printed
     frames = frames_of(workspace)
     assert frames["Image_Status"].tolist() == ["ok"] * 3 + ["failed"] + ["ok"] * 3
     assert frames["Image_Error"][3] == "own.measure failed: ValueError: unlucky frame"
@@ -197,3 +201,137 @@ def test_only_what_changed_is_measured_again(workspace, film):
     assert workspace.planned()["measure_frames"] == 1
     workspace.run()
     assert len(frames_of(workspace)) == N_FRAMES + 1
+
+
+MIXED = """
+def often_an_image(image):
+    return float(image[0, 0]) if image[0, 0] == 13 else image
+
+
+def often_gone(image):
+    if image[0, 0] == 13:
+        raise SystemExit("enough")
+    return 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "odd", "reason"),
+    [
+        ("often_an_image", 0, "gave an image; it gave numbers for the first good frame"),
+        ("often_an_image", 4, "gave numbers; it gave an image for the first good frame"),
+        ("often_gone", 4, "failed: SystemExit: enough"),
+    ],
+)
+def test_what_a_function_gives_for_the_first_good_frame_it_must_give_for_all(workspace, film, function, odd, reason):
+    film[odd, 0, 0] = 13
+    write(workspace, film, "npy")
+    configure(workspace, stack={"function": f"mixed.{function}"})
+    (workspace.path / "config" / "mixed.py").write_text(MIXED)
+    workspace.run()
+    frames = frames_of(workspace)
+    failed = [odd] if odd else list(range(1, N_FRAMES))
+    assert frames.index[frames["Image_Status"] == "failed"].tolist() == failed
+    assert frames["Image_Error"][failed].str.contains(reason, regex=False).all()
+    folder = workspace.path / "results" / "stacks" / "film"
+    if function == "often_an_image" and odd:
+        film[odd] = 0
+        np.testing.assert_array_equal(zarr.open_array(folder / "frames.zarr")[:], film)
+    else:
+        assert not (folder / "frames.zarr").exists()
+
+
+def test_tables_do_not_depend_on_how_the_configuration_is_named_and_what_is_not_used(workspace, film):
+    write(workspace, film, "tif")
+    configure(workspace, stack={"function": "numpy.mean"})
+    workspace.run()
+    again = workspace.path / "elsewhere" / "config.yaml"
+    again.parent.mkdir()
+    again.write_bytes((workspace.path / "config" / "config.yaml").read_bytes())
+    assert workspace.planned("--configfile", str(again)) == {}
+    assert workspace.planned("--config", "quality=false") == {}
+    assert workspace.planned("--config", "stack={images: tiff}")["measure_frames"] == 1
+
+
+def test_a_stack_in_the_results_is_refused(workspace, film):
+    write(workspace, film, "tif")
+    (workspace.path / "results").mkdir()
+    (workspace.path / "config" / "stacks.tsv").write_text("stack\tpath\nfilm\tresults/film.tif\n")
+    (workspace.path / "film.tif").rename(workspace.path / "results" / "film.tif")
+    assert "line 2: stack 'film' has the path" in workspace.run(status=1)
+
+
+def test_numbers_in_arguments_can_be_given_on_the_command_line(workspace, film):
+    write(workspace, film, "tif")
+    workspace.run("--config", "stack={function: numpy.quantile, arguments: {q: 0.5, keepdims: false}}")
+    np.testing.assert_allclose(frames_of(workspace)["quantile"], np.median(film, axis=(1, 2)))
+
+
+@pytest.fixture
+def cluster(tmp_path_factory, monkeypatch):
+    """A scheduler and two workers as a user starts them; gives its address and them."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    folder = tmp_path_factory.mktemp("cluster")
+    start = [sys.executable, "-m", "distributed.cli"]
+    options = ["--scheduler-file", "scheduler.json"]
+    outside = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    local = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+    commands = [["dask_scheduler", *local], *[["dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]] * 2]
+    processes = []
+    try:
+        for name, *more in commands:
+            command = [start[0], "-m", f"{start[2]}.{name}", *more, *options]
+            processes.append(subprocess.Popen(command, **outside))
+            while not (folder / "scheduler.json").exists():
+                assert processes[0].poll() is None
+                time.sleep(0.1)
+        yield json.loads((folder / "scheduler.json").read_text())["address"], processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_workers_of_a_scheduler_take_up_changed_modules_and_other_projects(workspace, film, cluster):
+    write(workspace, film, "tif")
+    address, processes = cluster
+    pool = {"engine": "dask", "dask": address}
+    found = []
+    for factor in (1, 1000):
+        configure(workspace, stack={"function": "own.measure"}, pool=pool)
+        (workspace.path / "config" / "own.py").write_text(f"def measure(image):\n    return {factor} * int(image.max())\n")
+        workspace.run()
+        found.append(frames_of(workspace)["measure"].tolist())
+    highest = film.max(axis=(1, 2)).astype(int)
+    assert found == [(factor * highest).tolist() for factor in (1, 1000)]
+    # The same store as float64, as uint16, and while a worker is killed.
+    for function in ("skimage.filters.sobel", "own.negative"):
+        configure(workspace, stack={"function": function}, pool=pool)
+        (workspace.path / "config" / "own.py").write_text(NEGATIVE)
+        run = workspace.start()
+        if function == "own.negative":
+            while not (workspace.path / "begun").exists():
+                assert run.poll() is None, run.stdout.read()
+                time.sleep(0.02)
+            processes[1].kill()
+        printed, _ = run.communicate(timeout=300)
+        assert run.returncode == 0, printed
+        stored = zarr.open_array(workspace.path / "results" / "stacks" / "film" / "frames.zarr")[:]
+        expected = np.stack([sobel(frame) for frame in film]) if function != "own.negative" else 65535 - film
+        np.testing.assert_array_equal(stored, expected)
+    assert {path.name for path in (workspace.path / "results" / "stacks" / "film").iterdir()} == {
+        "frames.csv",
+        "frames.zarr",
+    }
+
+
+NEGATIVE = """
+import pathlib
+import time
+
+
+def negative(image):
+    pathlib.Path("begun").touch()
+    time.sleep(0.3)
+    return 65535 - image
+"""

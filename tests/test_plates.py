@@ -26,7 +26,7 @@ def touch(folder, *names):
 
 def open_plate(images, *, fan_out="plate", regexes=None, made=frozenset(), **row):
     row = {None: "config/plates.tsv, line 4", "plate": "P1", "images": images, **row}
-    return plates.open_plate(row, channel="auto", regexes=regexes or {}, fan_out=fan_out, made=made)
+    return plates.open_plate(row, channel="auto", regexes=regexes or {}, fan_out=fan_out, results="results", made=made)
 
 
 WELLS = ["B02", "B11", "H12"]

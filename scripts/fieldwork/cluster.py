@@ -6,8 +6,8 @@ import pickle
 import socket
 import sys
 import tempfile
-import threading
 import time
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,47 +184,61 @@ def _is_ours(path):
 def _task(function):
     """Make the function that Dask's workers call, in other folders and without our code on their path."""
     pickled = cloudpickle.dumps(function)
-    here = os.getcwd()
+    job = uuid.uuid4().hex
     home = socket.gethostname(), os.getpid()
+    here = os.getcwd()
     folders = [folder for folder in map(os.path.abspath, sys.path) if _is_ours(folder)]
-    versions = _versions()
 
-    def work(batch):  # a function within a function is sent by value
+    def work(batch):  # a function within a function is sent by value: nothing of ours need be there
+        import importlib
+        import os
         import socket
         import sys
+        import threading
+        from contextlib import contextmanager, nullcontext
+        from types import SimpleNamespace
 
         from distributed import get_worker
 
-        if (socket.gethostname(), os.getpid()) != home:
-            sys.path[:] = [*folders, *(folder for folder in sys.path if folder not in folders)]
-            # A worker outlives jobs: what it imported for another one may be of another version, or another checkout.
-            known = vars(get_worker()).setdefault("fieldwork_versions", {})
-            if any(known.get(package, version) != version for package, version in versions.items()):
-                for name in [name for name in sys.modules if name.partition(".")[0] in known]:
-                    del sys.modules[name]
-                known.clear()
-            known.update(versions)
-        from fieldwork import cluster
+        def is_below(module, roots):
+            """Tell whether a module's file, or the folder of a package without one, lies in one of these folders."""
+            places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", [])]
+            return any(str(place).startswith(tuple(os.path.join(root, "") for root in roots)) for place in places)
 
-        return cluster.work_on(pickled, batch, here)
+        @contextmanager
+        def settled():
+            """Make this worker our job's: its folder, its code. A worker's threads in another job end theirs first."""
+            new = SimpleNamespace(change=threading.Condition(), job=None, inside=0, path=list(sys.path), folders=set())
+            state = vars(get_worker()).setdefault("fieldwork", new)
+            with state.change:
+                state.change.wait_for(lambda: state.job == job or not state.inside)
+                if state.job != job:
+                    # A worker outlives jobs: what it imported for another one may be of another version or project.
+                    state.folders.update(folders)
+                    for name in [name for name, module in sys.modules.items() if is_below(module, state.folders)]:
+                        del sys.modules[name]
+                    importlib.invalidate_caches()
+                    sys.path[:] = [*folders, *(folder for folder in state.path if folder not in folders)]
+                    os.chdir(here)
+                    state.job = job
+                state.inside += 1
+            try:
+                yield
+            finally:
+                with state.change:
+                    state.inside -= 1
+                    state.change.notify_all()
+
+        is_here = (socket.gethostname(), os.getpid()) == home  # in a thread of the job
+        with nullcontext() if is_here else settled():
+            from fieldwork import cluster
+
+            return cluster.work_on(pickled, batch)
 
     return work
 
 
-def _versions():
-    """Give the files, times and sizes of every package and module of ours that is imported."""
-    versions = {}
-    for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None)
-        if "." in name or name == "__main__" or path is None or not _is_ours(path):
-            continue
-        path = Path(path)
-        files = path.parent.glob("*.py") if path.name == "__init__.py" else [path]
-        versions[name] = sorted((str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
-    return versions
-
-
-def work_on(pickled, batch, folder):
+def work_on(pickled, batch):
     """Apply a pickled function to pickled frames, in a worker.
 
     Returns
@@ -232,33 +246,11 @@ def work_on(pickled, batch, folder):
     bytes
         Pickled: the seconds that it took, and what `parallel.work_through` gave.
     """
-    with _inside(folder):
-        function, frames = pickle.loads(pickled), pickle.loads(batch)
-        begun = time.perf_counter()
-        results = parallel.work_through(function, frames, SimpleNamespace(), seconds=2 * BATCH)
-        seconds = time.perf_counter() - begun
+    function, frames = pickle.loads(pickled), pickle.loads(batch)
+    begun = time.perf_counter()
+    results = parallel.work_through(function, frames, SimpleNamespace(), seconds=2 * BATCH)
+    seconds = time.perf_counter() - begun
     try:
         return pickle.dumps((seconds, results))
     except Exception as error:  # whatever pickle says of a result that cannot be sent
         return pickle.dumps((seconds, parallel.unsendable(error)))
-
-
-_change = threading.Condition()
-_threads_inside = 0
-
-
-@contextmanager
-def _inside(folder):
-    """Work in a folder, to which relative paths belong; threads of jobs in other folders wait meanwhile."""
-    global _threads_inside
-    with _change:
-        _change.wait_for(lambda: not _threads_inside or os.getcwd() == folder)
-        if os.getcwd() != folder:
-            os.chdir(folder)
-        _threads_inside += 1
-    try:
-        yield
-    finally:
-        with _change:
-            _threads_inside -= 1
-            _change.notify_all()

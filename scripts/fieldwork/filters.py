@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from fieldwork import fields, frames, functions, outputs
+from fieldwork import fields, frames, functions
 
 SUFFIXES = {"tiff": ".tif", "png": ".png", "zarr": ".zarr"}
 CHUNK = 1024  # px, of a Zarr array: a field of a plate is one to four files
@@ -128,7 +128,7 @@ def measure(original, *, channel, chain, metrics, save, folder, folders):
         'png' has 8 bits, linear from the filtered image's minimum (0) to its maximum (255); 'tiff' and 'zarr' keep the
         image as it is.
     folder : path-like
-        Of the filtered images.
+        Of the filtered images; what a worker that is killed leaves there is overwritten when its image is done again.
     folders : sequence of path-like
         As for `functions.find`.
 
@@ -197,7 +197,7 @@ def _metrics_of(image, names):
 def _attempt(what, convert, function, image, /, **arguments):
     try:
         return convert(function(image, **arguments))
-    except Exception as error:  # the user's functions may raise anything
+    except (Exception, SystemExit) as error:  # the user's functions may raise anything
         raise FilterError(functions.reason(what, error)) from error
 
 
@@ -212,34 +212,22 @@ def _eight_bits(image):
 
 
 def _save(pixels, path, save):
-    """Save an image, whole or not at all; its bytes are the same every time."""
+    """Save an image; its bytes are the same every time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if save == "zarr":
-        return _save_zarr(pixels, path)
-    with outputs.whole(path) as part:
-        if save == "png":
-            part.write_bytes(cv2.imencode(".png", pixels)[1])
-        else:
-            tifffile.imwrite(part, pixels, photometric="minisblack", metadata=None)
+    if save == "png":
+        path.write_bytes(cv2.imencode(".png", pixels)[1])
+    elif save == "tiff":
+        tifffile.imwrite(path, pixels, photometric="minisblack", metadata=None)
+    else:
+        import zarr  # here: it takes 0.5 s and starts threads
 
+        from fieldwork.omezarr import ONE_THREAD, ZARRS
 
-def _save_zarr(pixels, path):
-    import zarr  # here: it takes 0.5 s and starts threads
-
-    from fieldwork.omezarr import ONE_THREAD, ZARRS
-
-    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old.part"))
-    try:
+        shutil.rmtree(path, ignore_errors=True)  # half a store, of a worker that was killed
         with zarr.config.set(ONE_THREAD | ZARRS):
             chunks = tuple(min(CHUNK, side) for side in pixels.shape)
             codec = zarr.codecs.ZstdCodec(level=1)
-            zarr.create_array(part, data=pixels, chunks=chunks, compressors=codec, dimension_names=["y", "x"])
-        if path.exists():  # no folder can be moved onto another
-            os.rename(path, old)
-        os.rename(part, path)
-    finally:
-        for folder in (part, old):
-            shutil.rmtree(folder, ignore_errors=True)
+            zarr.create_array(path, data=pixels, chunks=chunks, compressors=codec, dimension_names=["y", "x"])
 
 
 def rows_of(plate, filtered, *, metrics, save):

@@ -303,7 +303,8 @@ def image_of(value, *, expected="an image (2-D array of real numbers)"):
     """
     import numpy as np
 
-    if not isinstance(value, np.ndarray) or value.ndim != 2 or not value.size or value.dtype.kind not in "biuf":
+    is_array = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+    if not is_array or value.ndim != 2 or not value.size or value.dtype.kind not in "biuf":
         raise ValueError(f"gave {_described(value)}; expected {expected}")
     others = {"?": np.uint8, "e": np.float32, "g": np.float64}
     return np.ascontiguousarray(value, others.get(value.dtype.char, value.dtype.newbyteorder("=")))
@@ -313,8 +314,10 @@ def _number(value):
     """The int or float that a value is; None where it is no real number."""
     import numpy as np
 
-    if isinstance(value, int | float):
-        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, int):
+        return int(value) if abs(value) < 2**63 else float(value)  # no column of integers holds more
+    if isinstance(value, float):
+        return float(value)
     kind = value.dtype.kind if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else None
     return float(value) if kind == "f" else int(value) if kind in ("b", "i", "u") else None
 

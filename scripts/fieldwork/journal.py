@@ -24,6 +24,30 @@ def note_failure(what, reason, *, on_bad_image):
         raise InputError(f"{what} failed: {reason}. The run stops at a bad image because of on_bad_image: stop.")
 
 
+def report(what, done, failed, *, of):
+    """Log how much of a job failed, and refuse one of which nothing is good.
+
+    Parameters
+    ----------
+    what, done : str
+        As in "plate P1" and "images filtered".
+    failed : list of str
+        Places and reasons.
+    of : int
+        Frames, failed ones too.
+
+    Raises
+    ------
+    InputError
+        All of them failed.
+    """
+    log.info("%s: %d %s, %d failed", what, of, done, len(failed))
+    if failed and len(failed) == of:
+        raise InputError(f"{what}: not one good frame of {of}; first {failed[0]}")
+    if failed:
+        log.warning("%s: %d of %d failed, first %s", what, len(failed), of, failed[0])
+
+
 @contextmanager
 def job_log(path, *, with_pandas=False):
     """Write everything that a job logs, and the traceback of what ends it, to its log file.

@@ -76,7 +76,7 @@ class Scan(NamedTuple):
     notes: list[str]
 
 
-def scan_folder(folder, *, plate, layout="auto", layouts=None):
+def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None):
     """Find a plate's images in a folder and the folders below it, by their names.
 
     Parameters
@@ -91,6 +91,8 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None):
         The config's ``layouts``: name -> regex with the named group well, and with site, channel, plate, z
         and t where names have them, searched in the path below the folder, with ``/`` between folders. On a
         tie, ``auto`` prefers these to the built-in ones.
+    results : path, optional
+        The folder of the results, which is left out: filtered images are called like the images that they are made of.
 
     Returns
     -------
@@ -108,7 +110,7 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None):
         hint = f"Did you mean {near[0]!r}?" if near else "Put others under the config key 'layouts'."
         raise InputError(f"layout {layout!r} is unknown. Expected auto, {', '.join(known)}. {hint}")
     candidates = known if layout == "auto" else {layout: known[layout]}
-    found, notes = _image_paths(folder, candidates.values())
+    found, notes = _image_paths(folder, candidates.values(), results)
     thumbnails = list(filter(_THUMBNAIL.search, found))
     paths = [path for path in found if not _THUMBNAIL.search(path)] if thumbnails else found
     matches = {name: [regex.search(path) for path in paths] for name, regex in candidates.items()}
@@ -328,13 +330,16 @@ def _config_layouts(layouts):
     return compiled
 
 
-def _image_paths(folder, regexes):
+def _image_paths(folder, regexes, results):
     """List the image files below a folder, as paths in it, in natural order; note what else is there."""
     paths, others, again, seen = [], Counter(), [], set()
+    left_out = os.path.realpath(results) if results else None
     pending = deque([""])
     while pending:
         below = pending.pop()
         here = os.path.join(folder, below)
+        if left_out and os.path.realpath(here) == left_out:
+            continue
         try:
             status = os.stat(here)
             if (status.st_dev, status.st_ino) in seen:  # links can make loops, and n! ways through n folders
@@ -366,7 +371,7 @@ def _image_paths(folder, regexes):
         notes.append(f"{others.total()} files that are no images were not looked at: {kinds}.")
     if again:
         notes.append(f"{len(again)} links lead to folders that were read already, first {again[0]!r}.")
-    return sorted(paths, key=natural), notes
+    return sorted(paths, key=lambda path: (natural(path), path)), notes
 
 
 def _number(text):

@@ -2,6 +2,8 @@
 
 import csv
 import os
+import shutil
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +29,49 @@ def whole(path):
         os.replace(sibling, path)
     finally:
         sibling.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path):
+    """Give a sibling of a folder to fill, and move it there when the block ends well, in place of an older one.
+
+    Its name is a new one every time: what a worker of a killed job still writes, on another machine perhaps, goes
+    nowhere.
+
+    Parameters
+    ----------
+    path : path-like
+        Where the folder is to appear.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty folder; gone when the block raises.
+    """
+    path = Path(path)
+    clear_parts(path)
+    sibling = path.with_name(part_name(path))
+    sibling.mkdir(parents=True)
+    try:
+        yield sibling
+        shutil.rmtree(path, ignore_errors=True)
+        os.rename(sibling, path)
+    finally:
+        shutil.rmtree(sibling, ignore_errors=True)
+
+
+def part_name(path):
+    """Name a sibling of a path for this job alone."""
+    return f".{Path(path).name}.{uuid.uuid4().hex}.part"
+
+
+def clear_parts(path):
+    """Delete what killed jobs had in the siblings that `part_name` names."""
+    for part in Path(path).parent.glob(f".{Path(path).name}.*.part"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def write_parquet(table, path):

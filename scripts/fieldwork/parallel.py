@@ -417,7 +417,7 @@ class _Evidence:
 
 
 def _say_choice(each, left, start, choice):
-    log.info("auto: %.3g s a frame, %d frames left, a worker takes %.3g s to start: %s", each, left, start, choice)
+    log.info("auto: %.2g s a frame or more, %d left, a worker takes %.2g s to start: %s", each, left, start, choice)
 
 
 def _pool(function, frames, context, mode, workers, on_crash, grows=False):

@@ -28,7 +28,7 @@ class Plate(NamedTuple):
         return [image for unit in self.units.values() for image in unit]
 
 
-def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
+def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset()):
     """Find the images of one row of the sheet and deal them out to units.
 
     Parameters
@@ -41,6 +41,8 @@ def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
         The configuration's own layouts.
     fan_out : {'plate', 'well', 'field'}
         What a unit is.
+    results : path-like
+        The folder of the results, where no image is taken from.
     made : set of str
         Listed images that a rule makes, so that they need not be there yet.
 
@@ -55,13 +57,16 @@ def open_plate(row, *, channel, regexes, fan_out, made=frozenset()):
     """
     place, name, source = row[None], row["plate"], os.path.normpath(row["images"])
     sheets.existing(source, place=place, what=f"plate '{name}' takes its images from")
+    sheets.refuse_results(source, results, place=f"{place}: plate '{name}'")
     if platemap := row.get("platemap"):
         sheets.check_path(platemap, f"{place}: plate '{name}'")
         sheets.existing(platemap, place=place, what=f"plate '{name}' has the platemap")
         sheets.read_platemap(platemap)
     try:
         if os.path.isdir(source):
-            scan = layouts.scan_folder(source, plate=name, layout=row.get("layout", "auto"), layouts=regexes)
+            scan = layouts.scan_folder(
+                source, plate=name, layout=row.get("layout", "auto"), layouts=regexes, results=results
+            )
         else:
             scan = layouts.read_image_list(source, plate=name)
         if scan.images:

@@ -126,7 +126,7 @@ def end_timers():
 
 
 def summary(plates, slides, stacks, results):
-    """Say in a few lines what there is now: plates, fields, slides, stacks, what failed, nuclei, where.
+    """Say in a few lines what there is now: plates, slides, stacks, what failed, nuclei, where.
 
     Parameters
     ----------
@@ -150,6 +150,9 @@ def summary(plates, slides, stacks, results):
             f"Nuclei: {nuclei:,}.",
             f"Tables: {results / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: logs/plates/.",
         ]
+        filtered = [_rows(results / "plates" / plate / "filtered" / "filtered.csv") or [] for plate in plates]
+        if any(filtered):
+            lines += [f"Filtered images: {_count(filtered)}. Files: {results / 'plates'}/*/filtered/."]
     if slides := list(slides):
         done = sum((results / "slides" / slide / f"{slide}.ome.zarr").exists() for slide in slides)
         lines += [
@@ -158,13 +161,18 @@ def summary(plates, slides, stacks, results):
         ]
     if stacks := list(stacks):
         tables = [rows for stack in stacks if (rows := _rows(results / "stacks" / stack / "frames.csv")) is not None]
-        status = [row["Image_Status"] for rows in tables for row in rows]
+        nuclei = sum(int(row.get("Image_Count_Nuclei") or 0) for rows in tables for row in rows)
         lines += [
-            f"Stacks: {len(tables)} of {len(stacks)} done. Frames: {len(status):,}, of which "
-            f"{status.count('failed'):,} failed.",
-            f"Tables: {results / 'stacks'}/*/frames.csv. Logs: logs/stacks/.",
+            f"Stacks: {len(tables)} of {len(stacks)} done. Frames: {_count(tables)}. Nuclei: {nuclei:,}.",
+            f"Tables and images: {results / 'stacks'}/*/. Logs: logs/stacks/.",
         ]
     return "\n".join(lines)
+
+
+def _count(tables):
+    """Say how many rows tables of images or frames have, and how many failed."""
+    status = [row["Image_Status"] for rows in tables for row in rows]
+    return f"{len(status):,}, of which {status.count('failed'):,} failed"
 
 
 def _rows(path):

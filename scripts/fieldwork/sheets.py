@@ -78,6 +78,8 @@ def check_config(config, *, source):
     chunk, shard = filled["slide"]["chunk"], filled["slide"]["shard"]
     if shard not in {chunk * 2**power for power in range(16)}:
         raise InputError(f"{source}: 'slide.shard' is {shard}; expected 1, 2, 4, 8 ... times slide.chunk ({chunk})")
+    for each in (filled["stack"], *filled["filters"]["chain"]):
+        each["arguments"] = _typed(each.get("arguments", {}))
     if filled["stack"]["function"] == "nuclei":
         nuclei = schema["properties"]["nuclei"]
         detection = {key: part for key, part in nuclei["properties"].items() if key != "channel"}
@@ -108,9 +110,11 @@ def read_sheet(kind, path):
     known, required = list(schema["properties"]), schema["required"]
     header, lines = _read_table(path, delimiter="\t")
     if header and not set(required) <= set(header) <= set(known):
+        optional = [name for name in known if name not in required]
         raise InputError(
             f"{path}, line 1: found the column(s) {', '.join(map(repr, header))}; expected {', '.join(required)} "
-            f"and, optional, {', '.join(name for name in known if name not in required)}, separated by tabs"
+            + f"and, optional, {', '.join(optional)}, " * bool(optional)
+            + "separated by tabs"
         )
     rows, seen = [], {}
     for line, cells in lines:
@@ -200,13 +204,15 @@ def check_slide(row, *, made=frozenset()):
     return {"plate": "slides", **row, "path": path}
 
 
-def check_stack(row, *, made=frozenset()):
+def check_stack(row, *, results, made=frozenset()):
     """Check a row of the sheet of stacks and fill it in.
 
     Parameters
     ----------
     row : dict
         From `read_sheet`.
+    results : path-like
+        The folder of the results, where no stack may lie.
     made : set of str
         Stacks that a rule makes, so that they need not be there yet.
 
@@ -224,7 +230,18 @@ def check_stack(row, *, made=frozenset()):
     check_path(path, f"{place}: stack '{row['stack']}'")
     if path not in made:
         existing(path, place=place, what=f"stack '{row['stack']}' has the path")
+    refuse_results(path, results, place=f"{place}: stack '{row['stack']}'")
     return {**row, "path": path}
+
+
+def refuse_results(path, results, *, place):
+    """Refuse a path in the folder of the results: a job would delete what it is to read; `place` is for the message."""
+    path, results = os.path.realpath(path), os.path.realpath(results)
+    if os.path.commonpath([path, results]) == results:
+        raise InputError(
+            f"{place} has the path '{path}', in the folder of the results ({results}), which jobs delete and write; "
+            "copy it elsewhere"
+        )
 
 
 def existing(path, *, place, what):
@@ -318,6 +335,18 @@ def _with_defaults(values, schema):
         if part.get("type") == "number" and _is_number(None, values[key]):
             values[key] = float(values[key])  # 4 and 4.0 are the same parameter of a rule
     return values
+
+
+def _typed(value):
+    """Make numbers and truth values of text: Snakemake's --config leaves nested ones as text."""
+    if isinstance(value, dict):
+        return {key: _typed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_typed(each) for each in value]
+    with suppress(TypeError, json.JSONDecodeError):
+        typed = json.loads(value)
+        return typed if isinstance(typed, int | float) else value
+    return value
 
 
 def _is_number(_, value):

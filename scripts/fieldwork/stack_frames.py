@@ -1,5 +1,6 @@
 """What is measured in one frame of a stack, by nuclei detection or by a function of the user's; and its tables."""
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -81,7 +82,7 @@ def crashed(frame, signal):
     return Measured(frame.source.index, error=f"crashed the reader or the function ({signal})")
 
 
-def measure(frame, *, function, arguments, folders, with_quality, series=None):
+def measure(frame, *, function, arguments, folders, with_quality=False, series=None):
     """Apply a function to one frame.
 
     Parameters
@@ -107,7 +108,8 @@ def measure(frame, *, function, arguments, folders, with_quality, series=None):
         frame = load(frame)
     index, image = frame.source.index, frame.image
     if isinstance(image, frames.FrameError):
-        return Measured(index, error=str(image))
+        file = f"{os.path.basename(frame.source.path)}: " if frame.source.kind == "image" else ""
+        return Measured(index, error=f"{file}{image}")
     if function == NUCLEI:
         coordinates = nuclei.detect_nuclei(image, **arguments)
         measured = quality.measure(image) if with_quality else {}
@@ -120,15 +122,16 @@ def measure(frame, *, function, arguments, folders, with_quality, series=None):
         )
     try:
         given = functions.result_of(functions.find(function, folders=folders)(image, **arguments), function)
-    except Exception as error:  # the function is the user's: it may raise anything
+    except (Exception, SystemExit) as error:  # the function is the user's: it may raise anything
         return Measured(index, error=functions.reason(function, error), shape=image.shape)
     if isinstance(given, dict):
-        return Measured(index, shape=image.shape, numbers=given)
+        error = f"{function} gave numbers; it gave an image for the first good frame" if series else None
+        return Measured(index, error=error, shape=image.shape, numbers={} if series else given)
     form = given.shape, given.dtype.str
     if series:
         if form != series.form:
             (found, kind), (expected, usual) = form, series.form
-            error = f"{function} gave an image of {found} {kind}; that of the first frame is {expected} {usual}"
+            error = f"{function} gave an image of {found} {kind}; that of the first good frame is {expected} {usual}"
             return Measured(index, error=error, shape=image.shape)
         stack_images.write(series, index, given)
     return Measured(index, shape=image.shape, form=form)

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fieldwork import outputs
+
 NAMES = {"zarr": "frames.zarr", "tiff": "frames.tif"}
 
 
 class Series(NamedTuple):
     """A series of images that has been laid out: where and how its frames are written."""
 
-    path: str  # under its temporary name
+    path: str  # under its temporary name, another one for every job: workers keep it open
     kind: str
     shape: tuple[int, int, int]
     dtype: str
@@ -32,7 +34,7 @@ def lay_out(folder, *, kind, n_frames, form):
     Parameters
     ----------
     folder : path-like
-        Where it is to appear, as `NAMES` says, when `finish` is called.
+        Where it is to appear, under a name of `NAMES`, when `finish` is called.
     kind : {'zarr', 'tiff'}
         A Zarr 3 array (t, y, x) with a chunk for every frame, or an uncompressed TIFF with a page for every frame.
     n_frames : int
@@ -44,14 +46,19 @@ def lay_out(folder, *, kind, n_frames, form):
     Series
     """
     clear(folder)
-    path = Path(folder, f".{NAMES[kind]}.part")
+    path = Path(folder, outputs.part_name(NAMES[kind]))
     series = Series(os.fspath(path), kind, (n_frames, *form[0]), form[1])
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "tiff":
         import tifffile
 
         offset, _ = tifffile.imwrite(
-            path, shape=series.shape, dtype=series.dtype, metadata={"axes": "TYX"}, returnoffset=True
+            path,
+            shape=series.shape,
+            dtype=series.dtype,
+            photometric="minisblack",  # three frames are no colours
+            metadata={"axes": "TYX"},
+            returnoffset=True,
         )
         return series._replace(offset=offset)
     import zarr  # here and below: it starts threads, so that this is for processes that fork no more
@@ -80,18 +87,22 @@ def write(series, index, image):
             left = left[file.write(left) :]
 
 
-def finish(folder, *, kind):
+def finish(series):
     """Move a series to where it is to appear."""
-    os.replace(Path(folder, f".{NAMES[kind]}.part"), Path(folder, NAMES[kind]))
+    if series.kind == "zarr":
+        for part in Path(series.path).rglob("*.partial"):  # zarr's, of a worker that was killed
+            part.unlink()
+    os.replace(series.path, Path(series.path).with_name(NAMES[series.kind]))
 
 
 def clear(folder):
     """Delete the series that a folder holds, and what a killed job began."""
     for name in NAMES.values():
-        for path in (Path(folder, name), Path(folder, f".{name}.part")):
-            if path.is_dir():
-                shutil.rmtree(path)
-            path.unlink(missing_ok=True)
+        path = Path(folder, name)
+        outputs.clear_parts(path)
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
 
 
 @functools.cache

@@ -378,7 +378,7 @@ def _list_folder(path):
                 images.append(entry.path)
             else:
                 others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1
-    return sorted(images, key=layouts.natural), others
+    return sorted(images, key=lambda image: (layouts.natural(image), image)), others
 
 
 # NumPy
@@ -500,7 +500,7 @@ def _files_below(path):
 
     return [
         os.path.join(folder, name)
-        for folder, _, names in sorted(os.walk(path, onerror=refuse))
+        for folder, _, names in sorted(os.walk(path, onerror=refuse, followlinks=True))
         for name in sorted(names)
     ]
 
