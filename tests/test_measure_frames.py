@@ -299,7 +299,7 @@ def test_workers_of_a_scheduler_take_up_changed_modules_and_other_projects(works
     found = []
     for factor in (1, 1000):
         configure(workspace, stack={"function": "own.measure"}, pool=pool)
-        (workspace.path / "config" / "own.py").write_text(f"def measure(image):\n    return {factor} * int(image.max())\n")
+        (workspace.path / "config" / "own.py").write_text(OWN_FACTOR.format(factor))
         workspace.run()
         found.append(frames_of(workspace)["measure"].tolist())
     highest = film.max(axis=(1, 2)).astype(int)
@@ -325,6 +325,10 @@ def test_workers_of_a_scheduler_take_up_changed_modules_and_other_projects(works
     }
 
 
+OWN_FACTOR = """
+def measure(image):
+    return {} * int(image.max())
+"""
 NEGATIVE = """
 import pathlib
 import time
