@@ -2,7 +2,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN = .venv/bin
 
-.PHONY: demo test lint lock clean
+.PHONY: demo report test lint lock clean
 
 # Draw the demo's plate, slide and stack, find their nuclei, and say how many of the planted ones were found.
 SCORES = results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
@@ -10,6 +10,11 @@ demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml -- all $(SCORES)
 	@echo
 	@cat $(SCORES)
+
+# One page with all pictures and run times, of the demo: results/report.html. CONFIG=config/config.yaml for your own plates.
+CONFIG ?= config/demo/config.yaml
+report: .venv/installed
+	$(BIN)/snakemake --cores 1 --configfile $(CONFIG) --report results/report.html
 
 # Every test, and every check of style.
 test: .venv/installed lint

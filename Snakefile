@@ -29,7 +29,9 @@ rule all:
         plate_tables(),
         slide_tables(),
         stack_tables(),
-        expand("<results>/plates/{plate}/densities.png", plate=PLATES),
+        plate_pictures,
+        expand("<results>/slides/{slide}/overview.png", slide=SLIDES),
+        expand("<results>/stacks/{stack}/frames.png", stack=STACKS),
 
 
 rule tables:

@@ -69,9 +69,24 @@ rule plot_benchmarks:
         fan_out="<results>/benchmarks/fan_out.csv",
         machine="<results>/benchmarks/machine.csv",
     output:
-        methods="<results>/benchmarks/methods.png",
-        scaling="<results>/benchmarks/scaling.png",
-        fan_out="<results>/benchmarks/fan_out.png",
+        methods=report(
+            "<results>/benchmarks/methods.png",
+            caption="report/benchmark.rst",
+            category="Benchmarks",
+            labels={"benchmark": "methods"},
+        ),
+        scaling=report(
+            "<results>/benchmarks/scaling.png",
+            caption="report/benchmark.rst",
+            category="Benchmarks",
+            labels={"benchmark": "number of workers"},
+        ),
+        fan_out=report(
+            "<results>/benchmarks/fan_out.png",
+            caption="report/benchmark.rst",
+            category="Benchmarks",
+            labels={"benchmark": "fan-out"},
+        ),
     log:
         "<logs>/benchmarks/plot_benchmarks.log",
     benchmark:
@@ -115,7 +130,12 @@ rule plot_slide_benchmark:
         slides="<results>/benchmarks/slides.csv",
         machine="<results>/benchmarks/slides_machine.csv",
     output:
-        slides="<results>/benchmarks/slides.png",
+        slides=report(
+            "<results>/benchmarks/slides.png",
+            caption="report/benchmark.rst",
+            category="Benchmarks",
+            labels={"benchmark": "loading of a slide"},
+        ),
     log:
         "<logs>/benchmarks/plot_slide_benchmark.log",
     benchmark:
@@ -159,8 +179,18 @@ rule plot_frame_benchmarks:
         stack="<results>/benchmarks/stack.csv",
         machine="<results>/benchmarks/frames_machine.csv",
     output:
-        filters="<results>/benchmarks/filters.png",
-        stack="<results>/benchmarks/stack.png",
+        filters=report(
+            "<results>/benchmarks/filters.png",
+            caption="report/benchmark.rst",
+            category="Benchmarks",
+            labels={"benchmark": "filter batches"},
+        ),
+        stack=report(
+            "<results>/benchmarks/stack.png",
+            caption="report/benchmark.rst",
+            category="Benchmarks",
+            labels={"benchmark": "frames of a stack"},
+        ),
     log:
         "<logs>/benchmarks/plot_frame_benchmarks.log",
     benchmark:

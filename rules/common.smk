@@ -8,7 +8,7 @@ from snakemake.utils import update_config
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from fieldwork import InputError, functions, plates, provenance, runs, sheets, stacks
+from fieldwork import InputError, functions, platemaps, plates, provenance, runs, sheets, stacks
 
 DEMO_IMAGES = [
     f"resources/demo/images/demo_{row}{column:02}_s{site}_w1.tif"
@@ -196,6 +196,16 @@ def plate_tables():
         *expand("<results>/plates/{plate}/{table}", plate=PLATES, table=("nuclei.parquet", "fields.csv", "wells.csv")),
         *expand("<results>/plates/{plate}/filtered/filtered.csv", plate=FILTERED),
     ]
+
+
+def plate_pictures(wildcards):
+    """The pictures of every plate; some go by its platemap. A function: read when `all` is planned, not by each job."""
+    pictures = expand("<results>/plates/{plate}/densities.png", plate=PLATES)
+    for name, plate in PLATES.items():
+        described = sheets.read_platemap(plate.platemap) if plate.platemap else {}
+        shown = platemaps.pictures(next(iter(described.values()), {}), with_quality=config["quality"])
+        pictures += expand("<results>/plates/{plate}/plots/{picture}.png", plate=name, picture=shown)
+    return pictures
 
 
 def own_modules(names):

@@ -53,23 +53,147 @@ rule merge_units:
         "../scripts/merge_units.py"
 
 
-rule plot_densities:
-    """Draw random fields of a plate, sorted by their number of nuclei."""
+# What a plate has pictures of goes by its platemap and by `quality`, and a rule's outputs cannot: hence four rules, and
+# one script. plate_pictures (common.smk) says which a plate needs.
+rule plot_plate:
+    """Draw the nuclei of a plate: by well, by treatment, at the rim and inside, and in random fields."""
     input:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
+        wells="<results>/plates/{plate}/wells.csv",
     output:
-        "<results>/plates/{plate}/densities.png",
+        nuclei=report(
+            "<results>/plates/{plate}/plots/nuclei.png",
+            caption="report/plate_nuclei.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "nuclei per well"},
+        ),
+        fields=report(
+            "<results>/plates/{plate}/plots/fields.png",
+            caption="report/plate_fields.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "nuclei per field by treatment"},
+        ),
+        edge=report(
+            "<results>/plates/{plate}/plots/edge.png",
+            caption="report/plate_edge.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "edge effect"},
+        ),
+        densities=report(
+            "<results>/plates/{plate}/densities.png",
+            caption="report/plate_densities.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "random fields"},
+        ),
     log:
-        "<logs>/plates/{plate}/plot_densities.log",
+        "<logs>/plates/{plate}/plot_plate.log",
     benchmark:
-        "<benchmarks>/plates/{plate}/plot_densities.tsv"
+        "<benchmarks>/plates/{plate}/plot_plate.tsv"
     conda:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=1000,
     params:
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
-        made_by=made_by("plot_densities"),
+        made_by=made_by("plot_plate"),
     script:
-        "../scripts/plot_densities.py"
+        "../scripts/plot_plate.py"
+
+
+rule plot_quality:
+    """Draw the image quality of a plate: by well, and its sharpest and most blurred fields."""
+    input:
+        nuclei="<results>/plates/{plate}/nuclei.parquet",
+        fields="<results>/plates/{plate}/fields.csv",
+        wells="<results>/plates/{plate}/wells.csv",
+    output:
+        quality=report(
+            "<results>/plates/{plate}/plots/quality.png",
+            caption="report/plate_quality.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "image quality per well"},
+        ),
+        focus=report(
+            "<results>/plates/{plate}/plots/focus.png",
+            caption="report/plate_focus.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "best, median and worst focus"},
+        ),
+    log:
+        "<logs>/plates/{plate}/plot_quality.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/plot_quality.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        made_by=made_by("plot_plate"),
+    script:
+        "../scripts/plot_plate.py"
+
+
+rule plot_doses:
+    """Draw nuclei against the doses of a plate whose platemap has some."""
+    input:
+        nuclei="<results>/plates/{plate}/nuclei.parquet",
+        fields="<results>/plates/{plate}/fields.csv",
+        wells="<results>/plates/{plate}/wells.csv",
+    output:
+        doses=report(
+            "<results>/plates/{plate}/plots/doses.png",
+            caption="report/plate_doses.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "dose-response"},
+        ),
+    log:
+        "<logs>/plates/{plate}/plot_doses.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/plot_doses.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        made_by=made_by("plot_plate"),
+    script:
+        "../scripts/plot_plate.py"
+
+
+rule plot_controls:
+    """Draw how a plate's wells differ from the negative controls of its platemap."""
+    input:
+        nuclei="<results>/plates/{plate}/nuclei.parquet",
+        fields="<results>/plates/{plate}/fields.csv",
+        wells="<results>/plates/{plate}/wells.csv",
+    output:
+        controls=report(
+            "<results>/plates/{plate}/plots/controls.png",
+            caption="report/plate_controls.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "robust z and Z'"},
+        ),
+    log:
+        "<logs>/plates/{plate}/plot_controls.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/plot_controls.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        made_by=made_by("plot_plate"),
+    script:
+        "../scripts/plot_plate.py"

@@ -70,3 +70,30 @@ rule merge_slides:
         made_by=made_by("merge_slides"),
     script:
         "../scripts/merge_slides.py"
+
+
+rule plot_slide:
+    """Draw a slide: its tissue, and how dense the nuclei are in it."""
+    input:
+        facts="<results>/slides/{slide}/slide.json",
+        nuclei="<results>/slides/{slide}/nuclei.parquet",
+    output:
+        report(
+            "<results>/slides/{slide}/overview.png",
+            caption="report/slide.rst",
+            category="Slides",
+            labels={"slide": "{slide}", "picture": "tissue and density of nuclei"},
+        ),
+    log:
+        "<logs>/slides/{slide}/plot_slide.log",
+    benchmark:
+        "<benchmarks>/slides/{slide}/plot_slide.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        store=slide_store,
+        made_by=made_by("plot_slide"),
+    script:
+        "../scripts/plot_slide.py"

@@ -26,3 +26,32 @@ rule measure_frames:
         made_by=made_by("measure_frames"),
     script:
         "../scripts/measure_frames.py"
+
+
+rule plot_stack:
+    """Draw a stack: what was measured, frame by frame, and a few of its frames."""
+    input:
+        stack_files,
+        **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
+        frames="<results>/stacks/{stack}/frames.csv",
+    output:
+        report(
+            "<results>/stacks/{stack}/frames.png",
+            caption="report/stack.rst",
+            category="Stacks",
+            labels={"stack": "{stack}", "picture": "frame by frame"},
+        ),
+    log:
+        "<logs>/stacks/{stack}/plot_stack.log",
+    benchmark:
+        "<benchmarks>/stacks/{stack}/plot_stack.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        path=lambda wildcards: STACKS[wildcards.stack]["path"],
+        place={"channel": config["stack"]["channel"], "z": config["stack"]["z"]},
+        made_by=made_by("plot_stack"),
+    script:
+        "../scripts/plot_stack.py"

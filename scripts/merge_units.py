@@ -4,8 +4,9 @@ Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuc
 """
 
 import logging
+from collections import Counter
 
-from fieldwork import InputError, outputs, sheets, tables
+from fieldwork import InputError, outputs, platemaps, sheets, tables
 from fieldwork.journal import job_log
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,14 @@ def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed
             *(plate, len(fields), threshold),
         )
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), len(nuclei))
+    if control := platemaps.control_column(wells_columns):
+        roles = Counter(platemaps.control_of(row.get(control)) for row in wells)
+        z_prime = wells[0]["ZPrime_Count_Nuclei"] if wells else None
+        log.info(
+            "plate %s: Z' %s of %d positive and %d negative control wells; %d others",
+            *(plate, "undefined" if z_prime is None else f"{z_prime:.2f}"),
+            *(roles[role] for role in (*platemaps.CONTROLS, "sample")),
+        )
 
 
 def check_failures(plate, fields, *, on_bad_image, max_failed_fields):

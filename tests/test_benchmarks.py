@@ -17,7 +17,6 @@ from skimage.filters import gaussian
 
 import benchmark_methods
 import plot_benchmarks
-import plot_densities
 from fieldwork import InputError, benchmarks, plots, synthetic
 from fieldwork.nuclei import detect_nuclei as by
 
@@ -218,79 +217,6 @@ def test_charts_say_what_was_measured(tmp_path, monkeypatch, width, sizes):
     assert scaling.startswith(f"map_frames, paths, Fieldwork's detection\nplate 007: 100 images of {sizes}\n")
     assert fan_out.startswith(f"plate 007: whole runs on 5 fields (16 at most) of {sizes}, 2 cores\n")
     assert all(path.exists() for path in charts.values())
-
-
-def test_densities_are_drawn_in_order_with_their_nuclei():
-    fields = [
-        (f"B{n:02} site 1: {n}", np.full((40, 50), n), np.array([(3 + k, 20 + 5 * k) for k in range(n)]).reshape(n, 2))
-        for n in range(5)
-    ]
-    figure = plots.densities(fields, plate="plate 1", radius=6)
-    assert figure.get_suptitle() == "plate 1"
-    drawn = [axes for axes in figure.axes if axes.images]
-    assert [axes.get_title() for axes in drawn] == [title for title, _, _ in fields]
-    for axes, (_, image, coordinates) in zip(drawn, fields, strict=True):
-        np.testing.assert_array_equal(axes.images[0].get_array(), image)
-        assert [*zip(axes.lines[0].get_ydata(), axes.lines[0].get_xdata(), strict=True)] == [*map(tuple, coordinates)]
-    assert len({axes.images[0].get_clim() for axes in drawn}) == 1
-
-
-def test_the_fields_of_a_plate_are_drawn_from_few_to_many_nuclei_each_with_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "007").mkdir()
-    counts = {  # well, site, time point, z -> nuclei; B02 is a stack, of C02 one field could not be read
-        ("B02", 1, 1, 1): 5,
-        ("B02", 1, 1, 2): 0,
-        ("B02", 1, 2, 1): 3,
-        ("B02", 1, 2, 2): 1,
-        ("C02", 1, None, None): 4,
-        ("C02", 2, None, None): 2,
-    }
-    images = {place: np.full((30, 40), number, np.uint16) for number, place in enumerate(counts)}
-    stack = np.array([images["B02", 1, t, z] for t in (1, 2) for z in (1, 2)]).reshape(2, 2, 30, 40)
-    tifffile.imwrite("007/B02_1.tif", stack, imagej=True, metadata={"axes": "TZYX"})
-    for site in (1, 2):
-        tifffile.imwrite(f"007/C02_{site}.tif", images["C02", site, None, None])
-    names = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]
-    files = ["PathName_DNA", "FileName_DNA", "Image_Count_Nuclei", "Image_Status"]
-    rows = [(*place, "007", f"{place[0]}_{place[1]}.tif", count, "ok") for place, count in counts.items()]
-    rows.append(("C02", 3, None, None, "007", "C02_3.tif", None, "failed"))
-    pd.DataFrame(rows, columns=[*names, *files]).astype(dict.fromkeys(names[2:], "Int64")).to_csv("fields.csv")
-    expected = {
-        place: [(number + k, 10 + 3 * number + k) for k in range(count)]
-        for number, (place, count) in enumerate(counts.items())
-    }
-    nuclei = [(*place, *centre) for place, centres in expected.items() for centre in centres]
-    columns = [*names, "Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]
-    pd.DataFrame(nuclei, columns=columns).sample(frac=1, random_state=0).to_parquet("nuclei.parquet")
-
-    drawn, draw = [], plots.densities
-    monkeypatch.setattr(plots, "densities", lambda fields, **options: drawn.extend(fields) or draw(fields, **options))
-    plot_densities.main(
-        nuclei_table="nuclei.parquet",
-        fields_table="fields.csv",
-        picture=tmp_path / "densities.png",
-        channel="auto",
-        plate="plate 1",
-        sigma=4,
-    )
-    assert (tmp_path / "densities.png").exists()
-    assert [title for title, _, _ in drawn] == [
-        "B02 site 1 t1 z2: 0 nuclei",
-        "B02 site 1 t2 z2: 1 nucleus",
-        "C02 site 2: 2 nuclei",
-        "B02 site 1 t2 z1: 3 nuclei",
-        "C02 site 1: 4 nuclei",
-        "B02 site 1 t1 z1: 5 nuclei",
-    ]
-    for (_, image, coordinates), place in zip(drawn, sorted(counts, key=counts.get), strict=True):
-        np.testing.assert_array_equal(image, images[place])
-        assert sorted(map(tuple, coordinates)) == expected[place]
-
-
-def test_a_plate_without_fields_has_a_picture_too(tmp_path):
-    plots.save(plots.densities([], plate="plate 1", radius=6), tmp_path / "empty.png")
-    assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_target_benchmarks_makes_tables_and_charts_as_configured_without_bad_images(workspace):

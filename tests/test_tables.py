@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import median_abs_deviation
 
 from fieldwork import fields, outputs, plates, tables
 
@@ -236,6 +237,65 @@ def test_a_plate_without_fields_has_a_header_for_its_wells():
         [],
         ["Metadata_Plate", "Metadata_Well", "Metadata_dose", *tables.WELLS],
     )
+
+
+def controlled(means, *, column="Metadata_control"):
+    """Wells of (role, mean count or None for a failed well): the rows of wells.csv, and their columns."""
+    rows, platemap = [], {}
+    for number, (role, mean) in enumerate(means):
+        well = f"B{number + 1:02}"
+        platemap[well] = {column: role}
+        status = "failed" if mean is None else "ok"
+        rows += [
+            {"Metadata_Plate": "P1", "Metadata_Well": well, "Image_Count_Nuclei": count, "Image_Status": status}
+            for count in ([None] if mean is None else [mean - 1, mean + 1])
+        ]
+    return tables.wells_of(rows, platemap)
+
+
+def test_robust_z_and_z_prime_are_as_worked_out_by_hand_and_by_scipy():
+    negative, positive, sample = [100, 104, 96, 130, 98], [10, 14, 12], [50, 101]
+    means = [("Negative", mean) for mean in negative] + [("POSITIVE ", mean) for mean in positive]
+    wells, columns = controlled([*means, ("", sample[0]), ("poscon", sample[1]), ("negative", None)])
+    assert columns[-2:] == tables.SCORES
+    # Median 100; distances 0, 4, 4, 30, 2: MAD 4.
+    assert median_abs_deviation(negative) == 4
+    found = [row["RobustZ_Count_Nuclei"] for row in wells]
+    assert found[:-1] == pytest.approx([(mean - 100) / (1.4826 * 4) for mean in (*negative, *positive, *sample)])
+    by_scipy = (np.array(negative) - np.median(negative)) / median_abs_deviation(negative, scale="normal")
+    assert found[:5] == pytest.approx(by_scipy, rel=1e-5)
+    assert found[-1] is None
+    # Means 12 and 105.6; sample variances 8 / 2 and (5.6^2 + 1.6^2 + 9.6^2 + 24.4^2 + 7.6^2) / 4 = 194.8.
+    z_prime = 1 - 3 * (2 + 194.8**0.5) / 93.6
+    assert [row["ZPrime_Count_Nuclei"] for row in wells] == pytest.approx([z_prime] * len(wells))
+
+
+@pytest.mark.parametrize(
+    ("means", "z", "z_prime"),
+    [
+        ([("negative", 9), ("negative", 9), ("negative", 5), ("positive", 3), ("positive", 3)], None, -0.48),  # MAD 0
+        ([("negative", 9), ("positive", 3), ("positive", 3)], None, None),
+        ([("negative", 9), ("negative", None), ("positive", 3), ("positive", 3)], None, None),
+        ([("negative", 9), ("negative", 7), ("positive", 3), ("positive", None)], 1 / 1.4826, None),
+        ([("negative", 9), ("negative", 7), ("positive", 8), ("positive", 8)], 1 / 1.4826, None),  # equal means
+        ([("sample", 9), ("positive", 3), ("positive", 4)], None, None),
+    ],
+)
+def test_what_controls_do_not_define_is_empty(means, z, z_prime):
+    wells, _ = controlled(means)
+    assert wells[0]["RobustZ_Count_Nuclei"] == (pytest.approx(z) if z else None)
+    assert {row["ZPrime_Count_Nuclei"] for row in wells} == {wells[0]["ZPrime_Count_Nuclei"]}
+    assert wells[0]["ZPrime_Count_Nuclei"] == (pytest.approx(z_prime, abs=0.01) if z_prime else None)
+
+
+def test_only_a_column_control_makes_scores(tmp_path):
+    means = [("negative", 9), ("negative", 7), ("positive", 3), ("positive", 5)]
+    wells, columns = controlled(means, column="Metadata_controls")
+    assert columns[-1] == "Mean_Count_Nuclei" and not set(tables.SCORES) & set(wells[0])
+    wells, columns = controlled(means, column="Metadata_Control")
+    outputs.write_csv(wells, columns, tmp_path / "wells.csv")
+    assert list(pd.read_csv(tmp_path / "wells.csv").ZPrime_Count_Nuclei) == pytest.approx([1 - 3 * 2 * 2**0.5 / 4] * 4)
+    assert tables.wells_of([], {"B02": {"Metadata_control": ""}})[1][-2:] == tables.SCORES
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -1,4 +1,7 @@
-"""Pictures of the tables."""
+"""Charts of the benchmarks, and how a picture is written."""
+
+import io
+from pathlib import Path
 
 import matplotlib
 
@@ -7,6 +10,7 @@ matplotlib.use("Agg")
 import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.ticker import LogLocator, NullLocator  # noqa: E402
+from PIL import Image  # noqa: E402
 
 COLOURS = {"scikit-image": "#e69f00", "Fieldwork": "#0072b2"}  # Okabe and Ito: safe for colour-blind readers
 ENGINES = {
@@ -21,8 +25,6 @@ ENGINES = {
     "naive dask.delayed": "#cc79a7",
 }
 READERS = {"tifffile": "#0072b2", "cucim": "#e69f00", "openslide": "#009e73"}
-RING = "#ff00ff"  # on grey, also for colour-blind readers
-PANEL = 3.5  # inches, width of a field
 CUTS = {"rows": "o-", "columns": "s--", "blocks": "D-", "whole": "o-"}
 WAYS = {  # of loading: task, kind of workers, shapes; from left to right and from top to bottom
     "strips in threads, dropped": ("strips", "thread", ("rows", "columns")),
@@ -62,7 +64,7 @@ def methods(rows, *, caption):
         ]
         places = [names.index(row["Method"]) + offset for row in ours]
         labels = [
-            f"{rate:.0f}/s, {row['Peak_Memory_MB']:.0f} MB, {_count(row['Workers'], 'worker')}"
+            f"{rate:.0f}/s, {row['Peak_Memory_MB']:.0f} MB, {counted(row['Workers'], 'worker')}"
             for rate, row in zip(rates, ours, strict=True)
         ]
         bars = axes.barh(places, rates, 0.38, xerr=np.clip(spread, 0, None), color=colour, label=detector)
@@ -76,7 +78,8 @@ def methods(rows, *, caption):
     return figure
 
 
-def _count(number, noun):
+def counted(number, noun):
+    """Say how many there are: ``1 well``, ``2 wells``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -121,7 +124,7 @@ def fan_out(rows, *, caption):
     matplotlib.figure.Figure
     """
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    names = [f"{row['Fan_Out']}\n{_count(row['Jobs'], 'job')}" for row in rows]
+    names = [f"{row['Fan_Out']}\n{counted(row['Jobs'], 'job')}" for row in rows]
     bars = axes.bar(names, [row["Seconds_per_Field"] for row in rows], color=COLOURS["Fieldwork"])
     axes.bar_label(bars, fmt="%.2f s", padding=2)
     axes.margins(y=0.1)
@@ -262,49 +265,21 @@ def _batch(row):
     return f"{row[what]:,}{full} {what.lower()}\n{row['Height']} x {row['Width']} px"
 
 
-def densities(fields, *, plate, radius):
-    """Draw fields in a grid, with their nuclei marked.
-
-    Parameters
-    ----------
-    fields : list of (str, (rows, columns) array, (n, 2) array)
-        Title, image, and row and column of its nuclei; in the order in which they are drawn.
-    plate : str
-        The picture's title.
-    radius : float
-        Of the ring around a nucleus, in px of the image; drawn larger where it would be too small to see.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    width = max(1, int(np.ceil(np.sqrt(len(fields)))))
-    height = max(1, int(np.ceil(len(fields) / width)))
-    # As high as the fields are with their titles, so that there are no gaps between them.
-    aspect = np.median([image.shape[0] / image.shape[1] for _, image, _ in fields] or [1])
-    size = (PANEL * width, (PANEL * min(aspect, 2) + 0.3) * height + 0.4)
-    figure, grid = plt.subplots(height, width, figsize=size, squeeze=False, layout="constrained")
-    figure.suptitle(plate)
-    for axes in grid.flat:
-        axes.axis("off")
-    # One contrast for all, so that brightness can be compared; every 16th pixel is enough to find it.
-    sample = np.concatenate([image[::4, ::4].ravel() for _, image, _ in fields] or [np.zeros(1)])
-    low, high = np.percentile(sample, [1, 99.8])
-    for axes, (title, image, coordinates) in zip(grid.flat, fields, strict=False):
-        axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-9))
-        across = 2 * radius * 72 * PANEL / image.shape[1]  # points
-        axes.plot(coordinates[:, 1], coordinates[:, 0], "o", mfc="none", mec=RING, ms=max(across, 5), mew=1.3)
-        axes.set_title(title, fontsize=9)
-    return figure
-
-
-def save(figure, path):
+def save(figure, path, *, colours=None):
     """Write a figure as PNG and forget it.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     path : path-like
+    colours : int, optional
+        At most so many, up to 256, and every fourth level of brightness: microscope images, which are mostly noise,
+        then take a quarter of the bytes.
     """
-    figure.savefig(path, dpi=110, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
     plt.close(figure)
+    if colours:
+        coarse = Image.open(drawn).convert("RGB").point([min(4 * round(level / 4), 255) for level in range(256)] * 3)
+        coarse.quantize(colours, dither=Image.Dither.NONE).save(drawn := io.BytesIO(), "png", optimize=True)
+    Path(path).write_bytes(drawn.getvalue())

@@ -1,6 +1,7 @@
 """The tables of plates: their columns, and how they are put together."""
 
 import os
+import statistics
 from collections import Counter
 from itertools import groupby
 from operator import itemgetter
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fieldwork import quality
+from fieldwork import platemaps, quality
 
 METADATA = [
     ("Metadata_Plate", pa.string()),
@@ -47,6 +48,7 @@ FIELDS = pa.schema(
 UNIT_FIELDS = FIELDS.append(pa.field("Image_Form", pa.string()))
 UNIT_NUCLEI = NUCLEI.append(pa.field("Field", pa.int64()))
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
+SCORES = ["RobustZ_Count_Nuclei", "ZPrime_Count_Nuclei"]  # of plates whose platemap names controls
 
 
 def nuclei_of(plate, fields):
@@ -197,7 +199,8 @@ def wells_of(fields, platemap):
     fields : list of dict
         Rows of the fields table, sorted by well.
     platemap : dict
-        Well -> {column: value}, joined to the wells that have images.
+        Well -> {column: value}, joined to the wells that have images. With a column `control`, the wells are
+        compared with those that it calls positive and negative.
 
     Returns
     -------
@@ -221,4 +224,33 @@ def wells_of(fields, platemap):
                 "Mean_Count_Nuclei": sum(counts) / len(counts) if counts else None,
             }
         )
-    return rows, ["Metadata_Plate", "Metadata_Well", *described, *WELLS]
+    control = platemaps.control_column(described)
+    if control:
+        _score(rows, control)
+    return rows, ["Metadata_Plate", "Metadata_Well", *described, *WELLS, *(SCORES if control else [])]
+
+
+def _score(rows, control):
+    """Compare the mean counts of wells with those of the controls, in place.
+
+    The robust z is (count - median) / (1.4826 MAD), median and MAD (median absolute deviation) of the negative
+    controls; 1.4826 makes of the MAD the standard deviation of a normal distribution (Birmingham et al., Nat. Methods
+    6:569, 2009, who take all samples). Z' is 1 - 3 (SD_p + SD_n) / |mean_p - mean_n|, with sample standard deviations,
+    and one for the whole plate (Zhang, Chung & Oldenburg, J. Biomol. Screen. 4:67, 1999). Each is None where it is not
+    defined: fewer than two good wells of a control, or a divisor of 0.
+    """
+    means = {role: [] for role in (*platemaps.CONTROLS, "sample")}
+    for row in rows:
+        if row["Mean_Count_Nuclei"] is not None:
+            means[platemaps.control_of(row.get(control))].append(row["Mean_Count_Nuclei"])
+    positive, negative = means["positive"], means["negative"]
+    median = deviation = z_prime = None
+    if len(negative) > 1:
+        median = statistics.median(negative)
+        deviation = 1.4826 * statistics.median(abs(mean - median) for mean in negative)
+        if len(positive) > 1 and (between := abs(statistics.fmean(positive) - statistics.fmean(negative))):
+            z_prime = 1 - 3 * (statistics.stdev(positive) + statistics.stdev(negative)) / between
+    for row in rows:
+        mean = row["Mean_Count_Nuclei"]
+        row["RobustZ_Count_Nuclei"] = (mean - median) / deviation if deviation and mean is not None else None
+        row["ZPrime_Count_Nuclei"] = z_prime

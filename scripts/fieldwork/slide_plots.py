@@ -1,0 +1,67 @@
+"""The picture of a slide: its tissue, and how dense the nuclei are in it."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
+
+OUTLINE = "#d55e00"  # Okabe and Ito: safe for colour-blind readers
+BINS = 60  # along the longer side
+BARS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)  # mm
+
+
+def overview(thumbnail, tissue, nuclei, *, shape, mpp, title):
+    """Draw a slide beside the map of its nuclei.
+
+    Parameters
+    ----------
+    thumbnail : (rows, columns, 3) uint8 array
+        The whole slide, in few pixels.
+    tissue : (rows, columns) bool array
+        The whole slide, in any number of pixels.
+    nuclei : (n, 2) array
+        Row and column of each nucleus, in pixels of level 0.
+    shape : (int, int)
+        Height and width of level 0, in pixels.
+    mpp : (float, float) or None
+        Micrometres per pixel, vertically and horizontally; None: axes are in pixels, and density is per megapixel.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    scale, unit = ((mpp[0] / 1000, mpp[1] / 1000), "mm") if mpp else ((1, 1), "px")
+    height, width = shape[0] * scale[0], shape[1] * scale[1]
+    extent = (0, width, height, 0)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 1.2 + 5 * min(height / width, 1.6)), layout="constrained")
+    figure.suptitle(title)
+    left.imshow(thumbnail, extent=extent)
+    if tissue.any() and not tissue.all():
+        rows, columns = (np.linspace(0, side, count) for side, count in zip((height, width), tissue.shape, strict=True))
+        left.contour(columns, rows, tissue, levels=[0.5], colors=OUTLINE, linewidths=1)
+    left.set_title("tissue outlined")
+    if mpp:
+        bar = max([each for each in BARS if each <= width / 4], default=BARS[0])
+        left.plot([width * 0.04, width * 0.04 + bar], [height * 0.95] * 2, color="black", lw=4, solid_capstyle="butt")
+        words = f"{bar:g} mm" if bar >= 1 else f"{1000 * bar:g} µm"
+        left.text(width * 0.04 + bar / 2, height * 0.93, words, ha="center", va="bottom")
+    left.axis("off")
+    side = max(height, width) / BINS
+    edges = [np.arange(0, length + side, side) for length in (height, width)]
+    counts = np.histogram2d(*(nuclei * scale).T, bins=edges)[0]
+    density = np.ma.masked_equal(counts / side**2 * (1 if mpp else 1e6), 0)
+    image = right.imshow(density, extent=(0, edges[1][-1], edges[0][-1], 0), cmap="viridis", vmin=0)
+    right.set(xlim=(0, width), ylim=(height, 0), xlabel=unit, ylabel=unit, title=f"{len(nuclei):,} nuclei")
+    figure.colorbar(image, ax=right, label="nuclei per mm²" if mpp else "nuclei per megapixel")
+    return figure
+
+
+def failed(title, reason):
+    """Draw nothing but why there is no picture of a slide."""
+    figure = plt.figure(figsize=(6, 2))
+    figure.suptitle(title)
+    figure.text(0.5, 0.4, reason, ha="center", va="center", wrap=True)
+    return figure

@@ -1,0 +1,53 @@
+"""The picture of a stack: what was measured, frame by frame, and a few of the frames."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
+
+LINE, FAILED, RING = "#0072b2", "#d55e00", "#e69f00"  # Okabe and Ito: safe for colour-blind readers
+
+
+def over_time(frames, columns, shown, *, title):
+    """Draw what was measured against the frames' numbers, above a few of the frames.
+
+    Parameters
+    ----------
+    frames : pandas.DataFrame
+        The stack's table of frames.
+    columns : dict of str to str
+        What is drawn, a chart for each: column -> its label.
+    shown : list of (int, (rows, columns) array, (n, 2) array)
+        Number of a frame, its pixels, and row and column of its nuclei.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    height = 2.4 * len(columns) + 2.6 * bool(shown) + 0.5
+    figure = plt.figure(figsize=(11, height), layout="constrained")
+    figure.suptitle(title)
+    above, below = figure.subfigures(2, 1, height_ratios=[max(len(columns), 0.1), 1 if shown else 0.01])
+    failed = frames.Metadata_Frame[frames.Image_Status == "failed"]
+    charts = above.subplots(len(columns), 1, squeeze=False, sharex=True)[:, 0] if columns else []
+    for axes, (column, label) in zip(charts, columns.items(), strict=True):
+        axes.plot(frames.Metadata_Frame, frames[column], ".-", color=LINE)  # a gap where a frame failed
+        for number in failed:
+            axes.axvline(number, color=FAILED, lw=1)
+        axes.set(ylabel=label, title=f"{len(failed)} of {len(frames)} frames failed" if len(failed) else None)
+        if (frames[column].dropna() >= 0).all():
+            axes.set_ylim(bottom=0)
+    if len(charts):
+        charts[-1].set_xlabel("frame")
+    if shown:
+        sample = np.concatenate([image[::4, ::4].ravel() for _, image, _ in shown])
+        low, high = np.percentile(sample, [1, 99.8])  # one contrast for all
+        for axes, (number, image, nuclei) in zip(below.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+            axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-9))
+            axes.plot(nuclei[:, 1], nuclei[:, 0], "o", mfc="none", mec=RING, ms=5, mew=1)
+            axes.set_title(f"frame {number}", fontsize=9)
+            axes.axis("off")
+    return figure

@@ -1,0 +1,144 @@
+"""Draw pictures of a plate.
+
+Inputs: the plate's nuclei, fields and wells. Outputs: pictures, each by the name that the rule gives it.
+"""
+
+import os
+
+import pandas as pd
+
+from fieldwork import frames, outputs, plate_plots, plots
+from fieldwork.journal import job_log
+
+SHOWN = 16  # random fields
+FOCUS = "ImageQuality_PowerLogLogSlope_DNA"
+COLOURS = {"densities": 64, "focus": 64, "nuclei": 256, "quality": 256}  # else 300 to 800 KB
+PLACE = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]
+FILE = ["FileName_DNA", "PathName_DNA"]
+
+
+def main(*, nuclei_table, fields_table, wells_table, pictures, plate, channel, sigma):
+    fields, wells = read_table(fields_table), read_table(wells_table)
+
+    def gallery(chosen, titles, title):
+        drawn = [
+            (words, image_of(row, channel), centres)
+            for words, row, centres in zip(
+                titles, chosen.to_dict("records"), centres_of(nuclei_table, chosen), strict=True
+            )
+        ]
+        return plate_plots.gallery(drawn, title=f"plate {plate}: {title}", radius=2 * sigma)
+
+    def densities():
+        chosen = random_fields(fields)
+        titles = [f"{place_of(row)}: {count_of(row)}" for row in chosen.to_dict("records")]
+        return gallery(chosen, titles, "random fields, from few to many nuclei")
+
+    def focus():
+        ranks, chosen, of = by_focus(fields)
+        titles = [
+            f"{rank} of {of}: {place_of(row)}\nslope {row[FOCUS]:.2f}, {count_of(row)}"
+            for rank, row in zip(ranks, chosen.to_dict("records"), strict=True)
+        ]
+        return gallery(chosen, titles, f"best, median and worst focus of {of} fields with structure")
+
+    draw = {
+        "nuclei": lambda: plate_plots.nuclei(wells, plate=plate),
+        "fields": lambda: plate_plots.fields_by_treatment(wells, fields, plate=plate),
+        "edge": lambda: plate_plots.edge(wells, plate=plate),
+        "quality": lambda: plate_plots.quality(wells, fields, plate=plate),
+        "doses": lambda: plate_plots.doses(wells, plate=plate),
+        "controls": lambda: plate_plots.controls(wells, plate=plate),
+        "densities": densities,
+        "focus": focus,
+    }
+    for picture, path in pictures.items():
+        with outputs.whole(path) as part:
+            plots.save(draw[picture](), part, colours=COLOURS.get(picture))
+
+
+def read_table(path):
+    """Read fields.csv or wells.csv; a folder, a well's compound or its control may be called 007 or NA."""
+    columns = pd.read_csv(path, nrows=0).columns
+    numbers = [name for name in columns if not name.startswith("Metadata_") and name not in (*FILE, "Image_Status")]
+    numbers += [name for name in PLACE[1:] if name in columns]
+    texts = {name: str for name in columns if name not in numbers}
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
+
+
+def random_fields(fields):
+    """Take up to `SHOWN` good fields, sorted by their number of nuclei."""
+    good = fields[fields.Image_Status == "ok"]
+    return good.sample(min(SHOWN, len(good)), random_state=0).sort_values("Image_Count_Nuclei", kind="stable")
+
+
+def by_focus(fields):
+    """Take the three sharpest fields, the three in the middle and the three most blurred.
+
+    Returns
+    -------
+    ranks : list of int
+        From 1, the sharpest.
+    chosen : pandas.DataFrame
+    of : int
+        How many were ranked: good fields but those that are nothing but noise, whose spectrum rises (white noise
+        has a slope of 1), or flat (0): there is nothing in them to be sharp.
+    """
+    ranked = fields[(fields.Image_Status == "ok") & (fields[FOCUS] < 0)]
+    ranked = ranked.sort_values(FOCUS, ascending=False, kind="stable")
+    middle = max(0, len(ranked) // 2 - 1)
+    ranks = sorted({*range(3), *range(middle, middle + 3), *range(len(ranked) - 3, len(ranked))})
+    ranks = [rank for rank in ranks if 0 <= rank < len(ranked)]
+    return [rank + 1 for rank in ranks], ranked.iloc[ranks], len(ranked)
+
+
+def place_of(row):
+    """Say where a field is: ``B02 site 1 t2 z3``."""
+    numbers = {"t": row.get("Metadata_Timepoint"), "z": row.get("Metadata_ZPlane")}
+    moment = "".join(f" {short}{number:.0f}" for short, number in numbers.items() if pd.notna(number))
+    return f"{row['Metadata_Well']} site {row['Metadata_Site']:.0f}{moment}"
+
+
+def count_of(row):
+    count = int(row["Image_Count_Nuclei"])
+    return "1 nucleus" if count == 1 else f"{count} nuclei"
+
+
+def centres_of(nuclei_table, fields):
+    """Give rows and columns of the nuclei of each field: a list of (n, 2) arrays."""
+    if fields.empty:
+        return []
+    # Of a large plate only the wells that are shown.
+    nuclei = pd.read_parquet(nuclei_table, filters=[("Metadata_Well", "in", sorted(set(fields.Metadata_Well)))])
+    found = []
+    for row in fields.to_dict("records"):
+        here = nuclei
+        for name in (name for name in PLACE if name in fields):
+            here = here[here[name].isna() if pd.isna(row[name]) else here[name] == row[name]]
+        found.append(here[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]].to_numpy())
+    return found
+
+
+def image_of(row, channel):
+    """Read the plane of a file that a row of the fields table is about."""
+    planes = frames.read(os.path.join(row["PathName_DNA"], row["FileName_DNA"]), channel=channel)
+    if len(planes) == 1:
+        return planes[0].image
+    return next(
+        plane.image
+        for plane in planes
+        if plane.timepoint in (None, row.get("Metadata_Timepoint")) and plane.z in (None, row.get("Metadata_ZPlane"))
+    )
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            nuclei_table=snakemake.input.nuclei,
+            fields_table=snakemake.input.fields,
+            wells_table=snakemake.input.wells,
+            pictures=dict(snakemake.output.items()),
+            plate=snakemake.wildcards.plate,
+            channel=snakemake.params.channel,
+            sigma=snakemake.config["nuclei"]["sigma"],
+        )

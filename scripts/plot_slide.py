@@ -1,0 +1,46 @@
+"""Draw a slide: its tissue, and how dense the nuclei are in it.
+
+Inputs: slide.json and nuclei.parquet; the store beside them. Output: a picture.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from fieldwork import omezarr, outputs, plots, slide_plots
+from fieldwork.journal import job_log
+
+SIDE = 1500  # px: the picture's longer side at most
+
+
+def main(*, slide, facts, nuclei_table, store, picture):
+    facts = json.loads(Path(facts).read_text(encoding="utf-8"))
+    title = f"slide {slide}"
+    if facts["status"] == "ok":
+        nuclei = pd.read_parquet(nuclei_table, columns=["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"])
+        levels = omezarr.open_levels(store)
+        small = next((level for level in levels if max(level.shape) <= SIDE), levels[-1])
+        figure = slide_plots.overview(
+            omezarr.read(small, 0, 0, *small.shape[1:]),
+            omezarr.read_label(store, "tissue") > 0,
+            nuclei.to_numpy(),
+            shape=(facts["height"], facts["width"]),
+            mpp=facts["mpp"],
+            title=title,
+        )
+    else:
+        figure = slide_plots.failed(title, facts["error"])
+    with outputs.whole(picture) as part:
+        plots.save(figure, part, colours=256)
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            slide=snakemake.wildcards.slide,
+            facts=snakemake.input.facts,
+            nuclei_table=snakemake.input.nuclei,
+            store=snakemake.params.store,
+            picture=snakemake.output[0],
+        )

@@ -1,0 +1,82 @@
+"""Pictures of slides and stacks: what is drawn, not how it looks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from fieldwork import slide_plots, stack_plots
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def overview(mpp=(0.5, 0.25), nuclei=((100, 200), (100, 210), (900, 3000))):
+    """Draw a slide of 1000 x 4000 px whose left half is tissue."""
+    tissue = np.zeros((10, 40), bool)
+    tissue[:, :20] = True
+    nuclei = np.array(nuclei, float).reshape(-1, 2)
+    thumbnail = np.full((100, 400, 3), 200, np.uint8)
+    return slide_plots.overview(thumbnail, tissue, nuclei, shape=(1000, 4000), mpp=mpp, title="slide S")
+
+
+def test_a_slide_is_drawn_in_millimetres_with_its_nuclei_per_square_millimetre():
+    figure = overview()
+    left, right = figure.axes[:2]
+    assert left.images[0].get_extent() == [0, 1, 0.5, 0]  # 4000 px of 0.25 um, 1000 px of 0.5 um
+    assert (right.get_xlabel(), right.get_ylabel()) == ("mm", "mm")
+    assert right.get_title() == "3 nuclei"
+    density = right.images[0].get_array()
+    area = (1 / slide_plots.BINS) ** 2
+    assert density.sum() * area == pytest.approx(3)
+    assert density.max() * area == pytest.approx(2)
+    row, column = np.argwhere(density.filled(0) * area > 1.5)[0]
+    assert (row, column) == (int(0.05 * slide_plots.BINS), int(0.0525 * slide_plots.BINS))
+    assert density.mask.sum() == density.size - 2  # without nuclei nothing is drawn
+    assert [text.get_text() for text in left.texts] == ["200 µm"]
+    [bar] = left.lines
+    assert np.ptp(bar.get_xdata()) == pytest.approx(0.2)
+
+
+def test_the_outline_of_tissue_is_where_the_mask_ends():
+    [outline] = overview().axes[0].collections
+    [path] = [path for path in outline.get_paths() if len(path.vertices)]
+    np.testing.assert_allclose(path.vertices[:, 0], 0.5, atol=0.02)
+
+
+def test_a_slide_without_pixel_size_is_drawn_in_pixels_and_one_without_nuclei_too():
+    figure = overview(mpp=None)
+    assert figure.axes[1].get_xlabel() == "px"
+    assert not figure.axes[0].texts
+    assert figure.axes[-1].get_ylabel() == "nuclei per megapixel"
+    assert overview(nuclei=()).axes[1].get_title() == "0 nuclei"
+
+
+def test_a_failed_slide_says_why():
+    figure = slide_plots.failed("slide S", "no reader can read it")
+    assert [text.get_text() for text in figure.texts] == ["slide S", "no reader can read it"]
+
+
+def frames(counts):
+    status = ["ok" if count is not None else "failed" for count in counts]
+    return pd.DataFrame({"Metadata_Frame": range(len(counts)), "Image_Status": status, "n": counts})
+
+
+def test_a_stack_shows_every_count_a_gap_for_a_failed_frame_and_the_nuclei_of_the_frames():
+    image = np.zeros((8, 9))
+    shown = [(0, image, np.array([[1, 2], [3, 4]])), (3, image, np.empty((0, 2)))]
+    figure = stack_plots.over_time(frames([5, None, 7, 9]), {"n": "nuclei"}, shown, title="stack T")
+    charts = [axes for part in figure.subfigs for axes in part.axes]
+    assert [axes.get_title() for axes in charts] == ["1 of 4 frames failed", "frame 0", "frame 3"]
+    np.testing.assert_array_equal(charts[0].lines[0].get_ydata(), [5, np.nan, 7, 9])
+    assert charts[0].lines[1].get_xdata() == [1, 1]
+    assert charts[1].lines[0].get_xydata().tolist() == [[2, 1], [4, 3]]
+    assert len(charts[2].lines[0].get_xydata()) == 0
+
+
+def test_a_stack_of_which_only_images_were_made_shows_its_frames():
+    figure = stack_plots.over_time(frames([1, 2]), {}, [(0, np.eye(4), np.empty((0, 2)))], title="stack T")
+    assert [axes.get_title() for part in figure.subfigs for axes in part.axes] == ["frame 0"]
