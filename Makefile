@@ -2,7 +2,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN = .venv/bin
 
-.PHONY: demo report test lint lock clean
+.PHONY: demo report view test lint lock clean
 
 # Draw the demo's plate, slide and stack, find their nuclei, and say how many of the planted ones were found.
 SCORES = results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
@@ -15,6 +15,10 @@ demo: .venv/installed
 CONFIG ?= config/demo/config.yaml
 report: .venv/installed
 	$(BIN)/snakemake --cores 1 --configfile $(CONFIG) --report results/report.html
+
+# Show results/ in the browser, from this machine to this machine only; Ctrl-C ends it.
+view: .venv/installed
+	$(BIN)/python scripts/view.py
 
 # Every test, and every check of style.
 test: .venv/installed lint

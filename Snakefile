@@ -17,6 +17,7 @@ pathvars:
 include: "rules/demo.smk"
 include: "rules/plates.smk"
 include: "rules/filters.smk"
+include: "rules/plate_stores.smk"
 include: "rules/slides.smk"
 include: "rules/stacks.smk"
 include: "rules/benchmarks.smk"
@@ -29,6 +30,7 @@ rule all:
         plate_tables(),
         slide_tables(),
         stack_tables(),
+        expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=STORED),
         plate_pictures,
         expand("<results>/slides/{slide}/overview.png", slide=SLIDES),
         expand("<results>/stacks/{stack}/frames.png", stack=STACKS),

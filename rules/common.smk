@@ -86,9 +86,10 @@ try:
     # For scripts, and not as a parameter: what is made does not depend on where the modules lie.
     config["module_folders"] = list(dict.fromkeys(folders))
     FILTERED = list(PLATES) if config["filters"]["chain"] else []
+    STORED = [name for name, plate in PLATES.items() if plate.scan.images and config["ome_zarr_plate"]]
     if workflow.is_main_process:
         check_functions()
-        runs.forget_without_store(config["results"], SLIDES)
+        runs.forget_without_store(config["results"], SLIDES, STORED)
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault
 
@@ -211,6 +212,32 @@ def plate_pictures(wildcards):
 def own_modules(names):
     """Digest the modules beside the configuration that these functions are from."""
     return provenance.digest_of(functions.module_files(names, folders=config["module_folders"]))
+
+
+def all_image_paths(wildcards):
+    """The images of all channels that are there, or that a rule makes: others fail, as bad ones do."""
+    paths = dict.fromkeys(image.path for image in PLATES[wildcards.plate].scan.images)
+    return [path for path in paths if path in DEMO_IMAGES or Path(path).exists()]
+
+
+def all_image_stamps(wildcards):
+    return stamps(path for path in all_image_paths(wildcards) if path not in DEMO_IMAGES)
+
+
+def plate_store(wildcards):
+    return f"{config['results']}/plates/{wildcards.plate}/{wildcards.plate}.ome.zarr"
+
+
+def plate_store_settings():
+    slide = config["slide"]
+    return {"version": slide["ome_zarr"], **{key: slide[key] for key in ("chunk", "codec", "level")}}
+
+
+def plate_store_memory(wildcards, input, threads):
+    """A worker holds an interpreter, and a field's images (compressed ones, unpacked) with levels and label."""
+    images = PLATES[wildcards.plate].scan.images
+    field = 3 * input.size_mb / len({(image.well, image.site) for image in images})
+    return int(300 + threads * (200 + 4 * field))
 
 
 def stack_files(wildcards):

@@ -204,3 +204,14 @@ def test_a_slide_whose_store_is_gone_is_forgotten_until_it_is_back(tmp_path):
     facts.write_text('{"status": "failed"}')
     runs.forget_without_store(tmp_path, ["S"])
     assert facts.exists()
+
+
+def test_a_plate_whose_store_is_gone_is_forgotten(tmp_path):
+    store, facts = tmp_path / "plates/P/P.ome.zarr", tmp_path / "plates/P/P.ome.zarr.json"
+    store.mkdir(parents=True)
+    facts.write_text("{}")
+    runs.forget_without_store(tmp_path, [], ["P", "Q"])
+    assert facts.exists()
+    store.rmdir()
+    runs.forget_without_store(tmp_path, [], ["P", "Q"])
+    assert not facts.exists()

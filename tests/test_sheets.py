@@ -21,6 +21,7 @@ DEFAULTS = {
     "layouts": {},
     "nuclei": {"channel": "auto", "sigma": 4, "min_distance": 6, "threshold": 1000},
     "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},
+    "ome_zarr_plate": False,
     "quality": True,
     "on_bad_image": "record",
     "max_failed_fields": 0.05,

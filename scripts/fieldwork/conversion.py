@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from fieldwork import InputError, WorkerDied, omezarr, outputs, parallel, slides, tissue
@@ -186,24 +185,6 @@ def discard(store):
     store.with_name(f".{store.name}.blocks").unlink(missing_ok=True)
 
 
-def halved(pixels):
-    """Average squares of 2 x 2 pixels; beyond an odd side its last row or column counts twice.
-
-    Parameters
-    ----------
-    pixels : (height, width, 3) uint8 array
-
-    Returns
-    -------
-    (ceil(height / 2), ceil(width / 2), 3) uint8 array
-        Means, rounded half up.
-    """
-    height, width = pixels.shape[:2]
-    if height % 2 or width % 2:
-        pixels = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    return cv2.resize(pixels, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-
-
 def _unopened(call, reason):
     raise SlideError(f"cannot be opened: its reader crashed ({reason})")
 
@@ -303,7 +284,7 @@ def _convert_block(block, *, plan):
         else:
             omezarr.write(array, pixels, y, x)
     for level in range(block.level + 1, min(block.level + 1 + plan.depth, len(levels))):
-        pixels, y, x = halved(pixels), y // 2, x // 2
+        pixels, y, x = omezarr.halved(pixels), y // 2, x // 2
         if plan.keep:
             omezarr.write_jpegs(plan.store, level, pixels, y, x, tile=plan.chunk)
         else:

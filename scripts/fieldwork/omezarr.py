@@ -1,16 +1,20 @@
-"""Write and read multiscale images as OME-Zarr: 0.5 (Zarr 3, sharded) or 0.4 (Zarr 2), RGB in planes c, y, x.
+"""Write and read multiscale images as OME-Zarr: 0.5 (Zarr 3, sharded) or 0.4 (Zarr 2); slides, and plates of fields.
 
-A store is laid out once with `create`. Then any number of processes open it with `open_levels` and write blocks:
-whole shards (0.5) or chunks (0.4) each, so that no two of them touch one file; its bytes are the same for any number of
-processes and any order. Parallelism is processes; in each one thread compresses. They may be forked from a process
-that has used this module.
+A slide's store is laid out once with `create`: RGB in planes c, y, x. Then any number of processes open it with
+`open_levels` and write blocks: whole shards (0.5) or chunks (0.4) each, so that no two of them touch one file. A plate
+is laid out with `create_plate`; processes write its fields, (t, c, z, y, x), with `write_field`. The bytes are the same
+for any number of processes and any order. Parallelism is processes; in each one thread compresses. They may be forked
+from a process that has used this module.
 """
 
 import functools
 import json
 import os
+import string
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numcodecs
@@ -27,10 +31,23 @@ ZARRS = {
     "codec_pipeline.chunk_concurrent_minimum": 1,
     "codec_pipeline.chunk_concurrent_maximum": 1,
 }
+# Several threads would also put a shard's chunks in any order.
 ONE_THREAD = {"threading.max_workers": 1, "async.concurrency": 1}
+ZARR_FORMATS = {"0.4": 2, "0.5": 3}
 JPEG = "imagecodecs_jpeg"
 JPEG_QUALITY = 90
 SMALL = 1024  # px, chunk edge of associated images, which are shown whole
+AXES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+PLATES = ((8, 12), (16, 24), (32, 48), (48, 72))  # rows, columns: 96 to 3456 wells
+ROWS = [*string.ascii_uppercase, *(f"A{letter}" for letter in string.ascii_uppercase)]
+
+
+class Channel(NamedTuple):
+    """How viewers show a channel: colour as RRGGBB; window: what there can be (min, max), what is seen (start, end)."""
+
+    label: str
+    color: str
+    window: dict[str, float]
 
 
 def level_shapes(height, width, *, chunk):
@@ -95,27 +112,23 @@ def create(path, *, shape, version, chunk, shard, codec, level, mpp, name, attri
         raise ValueError(f"shard {shard}: expected chunk ({chunk}) times a power of two, as levels halve it")
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; expected a new folder")
-    root = zarr.create_group(path, zarr_format=2 if version == "0.4" else 3)
-    shapes = level_shapes(*shape, chunk=chunk)
-    layouts = [{"chunks": (chunk, chunk), **_compression(version, codec, level)} for _ in shapes]
+    root = zarr.create_group(path, zarr_format=ZARR_FORMATS[version])
+    colours = len(CHANNELS)
+    shapes = [(colours, *sides) for sides in level_shapes(*shape, chunk=chunk)]
+    layouts = [{"chunks": (colours, chunk, chunk), **_compression(version, codec, level)} for _ in shapes]
     if version == "0.5":
         for n, layout in enumerate(layouts):
-            layout["shards"] = (max(chunk, shard >> n),) * 2
+            layout["shards"] = (colours, *(max(chunk, shard >> n),) * 2)
     if codec == "keep":
         import imagecodecs.numcodecs
 
         # A JPEG decodes to interleaved colours: to Shuffle, three values of chunk ** 2 bytes each, which it turns.
         planar = numcodecs.Shuffle(elementsize=chunk**2)
-        jpeg = {"chunks": (chunk, chunk), "compressors": imagecodecs.numcodecs.Jpeg(), "filters": [planar]}
+        jpeg = {"chunks": (colours, chunk, chunk), "compressors": imagecodecs.numcodecs.Jpeg(), "filters": [planar]}
         layouts = [jpeg for _ in shapes]
     window = {"min": 0, "max": 255, "start": 0, "end": 255}
-    channels = [
-        {"label": label, "color": color, "window": window, "active": True, "coefficient": 1, "family": "linear"}
-        for label, color in CHANNELS.items()
-    ]
-    omero = {"channels": channels, "rdefs": {"model": "color", "defaultT": 0, "defaultZ": 0}}
-    places = [(2**n, (2**n - 1) / 2) for n in range(len(shapes))]  # levels are means of 2 x 2 pixels
-    _add_image(root, shapes, layouts, places, mpp, name, channels=len(CHANNELS), extra={"omero": omero})
+    extra = _omero([Channel(label, color, window) for label, color in CHANNELS.items()])
+    _add_image(root, "cyx", shapes, layouts, sizes=_sizes(mpp), name=name, fill_value=255, extra=extra)
     if attributes is not None:
         root.attrs["fieldwork"] = attributes
     if codec == "keep":  # zarr writes all the codec's options, unset ones too; readers need none
@@ -124,62 +137,197 @@ def create(path, *, shape, version, chunk, shard, codec, level, mpp, name, attri
             metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "compressor": {"id": JPEG}}, indent=2))
 
 
-def _compression(version, codec, level=1):
+def create_plate(path, *, wells, version, name):
+    """Lay out a store of a plate: its metadata, and a group for each well, for fields that `write_field` adds.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder to make, or an empty one.
+    wells : dict of str to int
+        The wells with images (``B02``) and how many fields each has: its groups are to be ``B/2/0``, ``B/2/1``, ..
+        The plate is said to be the smallest of `PLATES` that has these wells, as OME-Zarr demands all its rows and
+        columns.
+    version : {'0.5', '0.4'}
+        Of OME-Zarr.
+    name : str
+        Of the plate.
+    """
+    places = [_place(well) for well in wells]
+    rows, columns = next(size for size in PLATES if all(row < size[0] and column < size[1] for row, column in places))
+    plate = {
+        "columns": [{"name": str(column + 1)} for column in range(columns)],
+        "rows": [{"name": row} for row in ROWS[:rows]],
+        "wells": [
+            {"path": well_path(well), "rowIndex": row, "columnIndex": column}
+            for well, (row, column) in zip(wells, places, strict=True)
+        ],
+        "field_count": max(wells.values()),
+        "name": name,
+        "version": version,
+    }
+    root = zarr.create_group(path, zarr_format=ZARR_FORMATS[version])
+    _set_ome(root, version, {"plate": plate})
+    for row in dict.fromkeys(row for row, _ in places):
+        root.create_group(ROWS[row])
+    for well, fields in wells.items():
+        images = [{"path": str(field)} for field in range(fields)]
+        _set_ome(root.create_group(well_path(well)), version, {"well": {"images": images, "version": version}})
+
+
+def well_path(well):
+    """Give the path of a well's group in a plate's store: ``B/2`` for ``B02``."""
+    row, column = _place(well)
+    return f"{ROWS[row]}/{column + 1}"
+
+
+def _place(well):
+    """Give a well's row and column, from 0."""
+    letters = well.rstrip(string.digits)
+    return ROWS.index(letters), int(well[len(letters) :]) - 1
+
+
+def write_field(path, pixels, *, labels, version, chunk, codec, level, sizes, name, channels, attributes):
+    """Write one field of a plate, with its pyramid: means of 2 x 2 pixels, of the same dtype.
+
+    Parameters
+    ----------
+    path : path-like
+        Of its group, which is made, in the store of `create_plate`.
+    pixels : (t, c, z, y, x) array
+        0 where there is no image.
+    labels : dict of str to (t, z, y, x) array of integers
+        Label images, 0 is background; each of their levels takes every second pixel of the one before.
+    version, codec, level
+        As for `create`, without 'keep'.
+    chunk : int
+        Longest edge of a chunk, in pixels; a chunk is of one plane. In 0.5 a level is one file for each time point.
+    sizes : dict of str to float
+        The axes z, y and x whose pixel size is known, and that, in micrometers.
+    name : str
+    channels : list of Channel
+    attributes : dict
+        Kept under the attribute 'fieldwork'; must be JSON.
+    """
+    levels = [pixels]
+    for shape in level_shapes(*pixels.shape[-2:], chunk=chunk)[1:]:
+        planes = levels[-1].reshape(-1, *levels[-1].shape[-2:])
+        levels.append(np.stack([halved(plane) for plane in planes]).reshape(*pixels.shape[:3], *shape))
+    group = zarr.create_group(path, zarr_format=ZARR_FORMATS[version])
+    compression = _compression(version, codec, level, typesize=pixels.dtype.itemsize)
+    _write_levels(group, "tczyx", levels, chunk, compression, sizes=sizes, name=name, extra=_omero(channels))
+    for label, mask in labels.items():
+        masks = [mask[..., :: 2**n, :: 2**n] for n in range(len(levels))]
+        with _label(group, label) as (label_group, extra):
+            places = [(2**n, 0) for n in range(len(levels))]
+            options = {"places": places, "sizes": sizes, "name": label, "extra": extra}
+            _write_levels(label_group, "tzyx", masks, chunk, _compression(version, "zstd"), **options)
+    group.attrs["fieldwork"] = attributes
+
+
+def halved(pixels):
+    """Average squares of 2 x 2 pixels; beyond an odd side its last row or column counts twice.
+
+    Parameters
+    ----------
+    pixels : (height, width) or (height, width, 3) array of any real dtype
+
+    Returns
+    -------
+    (ceil(height / 2), ceil(width / 2)) or (ceil(height / 2), ceil(width / 2), 3) array
+        Means of the same dtype; those of integers are rounded half up.
+    """
+    height, width = pixels.shape[:2]
+    if pixels.dtype.name not in ("uint8", "uint16", "int16", "float32", "float64"):  # OpenCV has no others
+        means = halved(pixels.astype(np.float64))
+        return (means if pixels.dtype.kind == "f" else np.floor(means + 0.5)).astype(pixels.dtype)
+    if height % 2 or width % 2:
+        pixels = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return cv2.resize(pixels, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+
+
+def _write_levels(group, axes, levels, chunk, compression, **options):
+    """Make an image whose levels are at hand; in 0.5 each of them is one shard for each time point."""
+    layouts = []
+    for pixels in levels:
+        plane = [min(chunk, side) for side in pixels.shape[-2:]]
+        layout = {"chunks": (1,) * (pixels.ndim - 2) + tuple(plane), **compression}
+        if _version(group) == "0.5":
+            whole = [-(-side // edge) * edge for side, edge in zip(pixels.shape[-2:], plane, strict=True)]
+            layout["shards"] = (1, *pixels.shape[1:-2], *whole)
+        layouts.append(layout)
+    zarr.config.set(ONE_THREAD)
+    with _by_zarrs():
+        arrays = _add_image(
+            group, axes, [pixels.shape for pixels in levels], layouts, dtype=levels[0].dtype, fill_value=0, **options
+        )
+    for array, pixels in zip(arrays, levels, strict=True):
+        array[:] = pixels
+
+
+def _compression(version, codec, level=1, *, typesize=1):
     """Give the compressor of a codec as `zarr.create_array` takes it."""
     if codec == "none":
         return {"compressors": None}
     if codec == "lz4":
         level = min(level, 9)
         # Blosc's: Zarr 3 has no bare LZ4, and of Zarr 2 few readers know it
-        zarr_3 = BloscCodec(typesize=1, cname="lz4", clevel=level, shuffle="noshuffle")
-        zarr_2 = numcodecs.Blosc("lz4", level, numcodecs.Blosc.NOSHUFFLE)
+        shuffle = "noshuffle" if typesize == 1 else "shuffle"
+        zarr_3 = BloscCodec(typesize=typesize, cname="lz4", clevel=level, shuffle=shuffle)
+        zarr_2 = numcodecs.Blosc("lz4", level, getattr(numcodecs.Blosc, shuffle.upper()))
     else:
         zarr_3, zarr_2 = ZstdCodec(level=level), numcodecs.Zstd(level)
     return {"compressors": zarr_3 if version == "0.5" else zarr_2}
 
 
-def _add_image(group, shapes, layouts, places, mpp, name, *, channels=None, dtype="uint8", fill_value=255, extra):
-    """Make the levels and the OME metadata of one image in a group.
+def _omero(channels):
+    """Give the metadata by which viewers show channels."""
+    channels = [{**channel._asdict(), "active": True, "coefficient": 1, "family": "linear"} for channel in channels]
+    return {"omero": {"channels": channels, "rdefs": {"model": "color", "defaultT": 0, "defaultZ": 0}}}
 
-    ``shapes``, ``layouts`` and ``places`` are by level: (y, x); options of `zarr.create_array` for the axes y and x;
-    (scale, translation) in pixels of level 0. Without ``channels`` there is no axis c.
+
+def _sizes(mpp):
+    """Give the pixel size of the axes y and x, if it is known."""
+    return {} if mpp is None else dict(zip("yx", mpp, strict=True))
+
+
+def _add_image(group, axes, shapes, layouts, *, places=None, sizes, name, dtype="uint8", fill_value, extra):
+    """Make the levels and the OME metadata of one image in a group; give the levels.
+
+    ``axes`` are letters of `AXES`; ``shapes`` and ``layouts`` (options of `zarr.create_array`) are by level, and so are
+    ``places``: (scale, translation) of y and x in pixels of level 0, by default of levels that are means of 2 x 2.
     """
     version = _version(group)
-    lead, letters = ((), "yx") if channels is None else ((channels,), "cyx")
-    for n, (shape, layout) in enumerate(zip(shapes, layouts, strict=True)):
-        grid = {key: lead + layout[key] for key in ("chunks", "shards") if key in layout}
-        if version == "0.5":
-            grid["dimension_names"] = list(letters)
-        else:
-            grid["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
-        group.create_array(str(n), shape=lead + tuple(shape), dtype=dtype, fill_value=fill_value, **(layout | grid))
-    unit = {} if mpp is None else {"unit": "micrometer"}
-    spaces = [{"name": axis, "type": "space", **unit} for axis in "yx"]
-    size = np.array(mpp or (1, 1), float)
-    ones, zeros = [1.0] * len(lead), [0.0] * len(lead)
-    image = {
-        "name": name,
-        "axes": [{"name": "c", "type": "channel"}] * len(lead) + spaces,
-        "datasets": [
-            {
-                "path": str(n),
-                "coordinateTransformations": [
-                    {"type": "scale", "scale": ones + (scale * size).tolist()},
-                    {"type": "translation", "translation": zeros + (translation * size).tolist()},
-                ],
-            }
-            for n, (scale, translation) in enumerate(places)
-        ],
-    }
+    named = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
     if version == "0.5":
-        group.attrs["ome"] = {"version": version, "multiscales": [image], **extra}
-    else:
-        group.attrs.update({"multiscales": [{"version": version, **image}], **extra})
+        named = {"dimension_names": list(axes)}
+    arrays = [
+        group.create_array(str(n), shape=tuple(shape), dtype=dtype, fill_value=fill_value, **layout, **named)
+        for n, (shape, layout) in enumerate(zip(shapes, layouts, strict=True))
+    ]
+    datasets = []
+    for n, (scale, translation) in enumerate(places or [(2**n, (2**n - 1) / 2) for n in range(len(shapes))]):
+        steps = [float(sizes.get(axis, 1) * (scale if axis in "yx" else 1)) for axis in axes]
+        starts = [float(sizes.get(axis, 1) * (translation if axis in "yx" else 0)) for axis in axes]
+        transformations = [{"type": "scale", "scale": steps}, {"type": "translation", "translation": starts}]
+        datasets.append({"path": str(n), "coordinateTransformations": transformations})
+    units = {axis: {"unit": "micrometer"} for axis in sizes}
+    described = [{"name": axis, "type": AXES[axis], **units.get(axis, {})} for axis in axes]
+    image = {"name": name, "axes": described, "datasets": datasets}
+    if version == "0.4":
+        image = {"version": version, **image}
+    _set_ome(group, version, {"multiscales": [image], **extra})
+    return arrays
+
+
+def _set_ome(group, version, metadata):
+    """Set a group's OME metadata."""
+    group.attrs.update({"ome": {"version": version, **metadata}} if version == "0.5" else metadata)
 
 
 def _version(group):
     """Give the version of OME-Zarr that a group is of."""
-    return {2: "0.4", 3: "0.5"}[group.metadata.zarr_format]
+    return "0.4" if group.metadata.zarr_format == 2 else "0.5"
 
 
 def _ome(group):
@@ -213,9 +361,16 @@ def open_levels(path):
         import imagecodecs.numcodecs
 
         numcodecs.registry.register_codec(imagecodecs.numcodecs.Jpeg)
+    with _by_zarrs():
+        return [root[each] for each in paths]
+
+
+@contextmanager
+def _by_zarrs():
+    """Have arrays that are opened or made read and written by zarrs where it can."""
     with warnings.catch_warnings(), zarr.config.set(ZARRS):
         warnings.filterwarnings("ignore", "Array is unsupported by ZarrsCodecPipeline")
-        return [root[each] for each in paths]
+        yield
 
 
 def write(array, pixels, y, x):
@@ -345,28 +500,31 @@ def add_label(path, name, mask, *, factor, mpp):
     root = zarr.open_group(path, mode="r+")
     levels = len(_ome(root)["multiscales"][0]["datasets"])
     chunk = root["0"].chunks[-1]
-    version = _version(root)
-    labels = root.require_group("labels")
-    names = [*_ome(labels).get("labels", []), name]
-    group = labels.create_group(name)
     masks = [mask[:: 2**n, :: 2**n] for n in range(levels)]
-    _add_image(
-        group,
-        [each.shape for each in masks],
-        [{"chunks": (chunk, chunk), **_compression(version, "zstd")}] * levels,
-        [(factor * 2**n, (factor - 1) / 2) for n in range(levels)],
-        mpp,
-        name,
-        dtype=mask.dtype,
-        fill_value=0,
-        extra={"image-label": {"version": version, "source": {"image": "../../"}}},
-    )
-    for n, each in enumerate(masks):
-        group[str(n)][:] = each
-    if version == "0.5":  # last: until here a reader does not see it
-        labels.attrs["ome"] = {"version": version, "labels": names}
-    else:
-        labels.attrs["labels"] = names
+    with _label(root, name) as (group, extra):
+        arrays = _add_image(
+            group,
+            "yx",
+            [each.shape for each in masks],
+            [{"chunks": (chunk, chunk), **_compression(_version(root), "zstd")}] * levels,
+            places=[(factor * 2**n, (factor - 1) / 2) for n in range(levels)],
+            sizes=_sizes(mpp),
+            name=name,
+            dtype=mask.dtype,
+            fill_value=0,
+            extra=extra,
+        )
+        for array, each in zip(arrays, masks, strict=True):
+            array[:] = each
+
+
+@contextmanager
+def _label(image, name):
+    """Give a group for a label image, and what its metadata say of that; list it when it is written, for readers."""
+    version = _version(image)
+    labels = image.require_group("labels")
+    yield labels.create_group(name), {"image-label": {"version": version, "source": {"image": "../../"}}}
+    _set_ome(labels, version, {"labels": [*_ome(labels).get("labels", []), name]})
 
 
 def add_associated(path, name, image):
@@ -383,6 +541,7 @@ def add_associated(path, name, image):
     root = zarr.open_group(path, mode="r+")
     version = _version(root)
     group = root.require_group("associated").create_group(name)
-    layout = {"chunks": (SMALL, SMALL), **_compression(version, "zstd")}
-    _add_image(group, [image.shape[:2]], [layout], [(1, 0)], None, name, channels=len(CHANNELS), extra={})
-    group["0"][:] = np.ascontiguousarray(image.transpose(2, 0, 1))
+    layout = {"chunks": (len(CHANNELS), SMALL, SMALL), **_compression(version, "zstd")}
+    shape = len(CHANNELS), *image.shape[:2]
+    (array,) = _add_image(group, "cyx", [shape], [layout], sizes={}, name=name, fill_value=255, extra={})
+    array[:] = np.ascontiguousarray(image.transpose(2, 0, 1))

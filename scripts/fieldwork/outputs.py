@@ -4,7 +4,7 @@ import csv
 import os
 import shutil
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -54,8 +54,11 @@ def whole_folder(path):
     sibling.mkdir(parents=True)
     try:
         yield sibling
-        shutil.rmtree(path, ignore_errors=True)
+        old = path.with_name(part_name(path))
+        with suppress(FileNotFoundError):
+            os.rename(path, old)
         os.rename(sibling, path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(sibling, ignore_errors=True)
 

@@ -57,7 +57,7 @@ def hold_folder(path):
 
 def clear_leftovers(results):
     """Delete what jobs of a killed run were writing; to be called while `results` is held."""
-    for folder in ("plates/**", "slides/*", "stacks/*"):
+    for folder in ("plates/*", "plates/*/units", "plates/*/plots", "slides/*", "stacks/*"):
         for part in Path(results).glob(f"{folder}/.*.part"):
             if not part.is_dir():  # a slide's store is gone on with; jobs clear up after stores of their own
                 part.unlink(missing_ok=True)
@@ -88,20 +88,21 @@ def threads_per_unit(units, *, fields, cores):
     return min(range(1, cores + 1), key=lambda threads: (seconds(threads), threads))
 
 
-def forget_without_store(results, slides):
-    """Have slides converted again whose store was deleted, which Snakemake does not know of.
+def forget_without_store(results, slides, plates=()):
+    """Have slides and plates made into stores again whose store was deleted, which Snakemake does not know of.
 
-    Their ``slide.json`` is put aside, and put back where the store is there again.
+    The JSON file beside it is put aside, and put back where the store is there again.
 
     Parameters
     ----------
     results : path-like
-    slides : iterable of str
+    slides, plates : iterable of str
     """
-    for slide in slides:
-        folder = Path(results) / "slides" / slide
-        facts, aside = folder / "slide.json", folder / ".slide.json.aside"
-        if (folder / f"{slide}.ome.zarr").exists():
+    stores = [(Path(results, "slides", name, f"{name}.ome.zarr"), "slide.json") for name in slides]
+    stores += [(Path(results, "plates", name, f"{name}.ome.zarr"), f"{name}.ome.zarr.json") for name in plates]
+    for store, name in stores:
+        facts, aside = store.with_name(name), store.with_name(f".{name}.aside")
+        if store.exists():
             if aside.exists() and not facts.exists():
                 os.replace(aside, facts)
             aside.unlink(missing_ok=True)

@@ -1,0 +1,28 @@
+rule write_plate_store:
+    """Write a plate as one OME-Zarr, with all its channels, and its nuclei as a label."""
+    input:
+        all_image_paths,
+        nuclei="<results>/plates/{plate}/nuclei.parquet",
+        fields="<results>/plates/{plate}/fields.csv",
+    output:
+        # The store beside it is not declared: Snakemake would put a file of its own into it.
+        "<results>/plates/{plate}/{plate}.ome.zarr.json",
+    log:
+        "<logs>/plates/{plate}/write_plate_store.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/write_plate_store.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: max(1, (workflow.cores or 8) // max(1, len(PLATES)))
+    resources:
+        mem_mb=plate_store_memory,
+    params:
+        store=plate_store,
+        images=lambda wildcards: [tuple(image) for image in PLATES[wildcards.plate].scan.images],
+        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        sigma=config["nuclei"]["sigma"],
+        settings=plate_store_settings(),
+        stamps=all_image_stamps,
+        made_by=made_by("write_plate_store"),
+    script:
+        "../scripts/write_plate_store.py"

@@ -1,0 +1,178 @@
+"""A server of one folder of results, for browsers on this machine alone."""
+
+import json
+import logging
+import math
+import shutil
+import socketserver
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import parse_qs, unquote
+
+from fieldwork.viewer import shown
+
+log = logging.getLogger(__name__)
+
+PAGE = Path(__file__).parent / "page"
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".txt": "text/plain"}
+RESULTS = {".csv": "text/csv", ".json": "application/json", ".png": "image/png", ".parquet": "application/octet-stream"}
+HEADERS = {
+    # Nothing from elsewhere, and nothing of this for pages from elsewhere. OpenSeadragon sets styles inline.
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",  # a run may replace everything at any time
+}
+HOSTS = ("127.0.0.1", "localhost")
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Listens on 127.0.0.1. Not http.server's: that one asks for the machine's name, which may take seconds.
+
+    Parameters
+    ----------
+    results : shown.Results
+    port : int
+        0 for any that is free.
+
+    Raises
+    ------
+    OSError
+        The port is taken.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, results, port):
+        self.results = results
+        super().__init__(("127.0.0.1", port), Handler)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+    def handle_error(self, request, client_address):
+        log.debug("connection lost", exc_info=True)  # the browser does not wait for tiles that have left the screen
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET requests: `answer` says with what."""
+
+    protocol_version = "HTTP/1.1"  # one connection for many tiles
+    timeout = 60  # s, of an idle connection
+    server_version, sys_version = "Fieldwork", ""
+
+    def do_GET(self):
+        # Another site's name that resolves to 127.0.0.1 would let its scripts read the results (DNS rebinding). The
+        # port may be another one than ours: that of an SSH tunnel.
+        if self.headers.get("Host", "").partition(":")[0].lower() not in HOSTS:
+            self.fail(HTTPStatus.FORBIDDEN, "only http://127.0.0.1 and http://localhost are served")
+            return
+        try:
+            kind, content = answer(self.server.results, self.path)
+        except shown.NotFound as error:
+            self.fail(HTTPStatus.NOT_FOUND, str(error))
+        except FileNotFoundError:  # between looking and reading
+            self.fail(HTTPStatus.NOT_FOUND, "this is not there any more")
+        except Exception:  # whatever a broken table makes pyarrow or zarr raise: the server goes on
+            log.exception("%r", self.path)
+            self.fail(HTTPStatus.INTERNAL_SERVER_ERROR, "this cannot be shown; the terminal says why")
+        else:
+            self.reply(HTTPStatus.OK, kind, content)
+
+    def refuse(self):
+        self.close_connection = True  # its body was not read
+        self.fail(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is served", Allow="GET")
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = refuse
+
+    def fail(self, status, message, **headers):
+        self.reply(status, "application/json", json.dumps({"error": message}).encode(), **headers)
+
+    def reply(self, status, kind, content, **headers):
+        """Send bytes, or an open file."""
+        file = None if isinstance(content, bytes) else content
+        length = len(content) if file is None else file.seek(0, 2)
+        self.send_response(status)
+        utf_8 = "; charset=utf-8" if kind.startswith("text/") else ""
+        for name, value in {**HEADERS, **headers, "Content-Type": kind + utf_8, "Content-Length": length}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if file is None:
+            self.wfile.write(content)
+        else:
+            with file:
+                file.seek(0)
+                shutil.copyfileobj(file, self.wfile)
+
+    def log_message(self, *_):
+        """Say nothing of single requests: thousands of tiles."""
+
+
+def answer(results, target):
+    """Find what a GET request is for.
+
+    Parameters
+    ----------
+    results : shown.Results
+    target : str
+        The request's path and query.
+
+    Returns
+    -------
+    (str, bytes or open binary file)
+        The type and the content.
+
+    Raises
+    ------
+    shown.NotFound
+        There is no such thing, or it is not to be served.
+    """
+    path, _, query = target.partition("?")
+    # Split before %2F becomes "/": a name is never a path.
+    match [unquote(part) for part in path.split("/")[1:]]:
+        case [""]:
+            return KINDS[".html"], (PAGE / "index.html").read_bytes()
+        case ["page", name] if name in {file.name for file in PAGE.iterdir()}:
+            return KINDS[Path(name).suffix], (PAGE / name).read_bytes()
+        case ["api", "contents"]:
+            return as_json(shown.contents(results))
+        case ["api", "plates", plate]:
+            return as_json(shown.plate(results, plate))
+        case ["api", "plates", plate, "wells", well]:
+            return as_json(shown.well(results, plate, well))
+        case ["api", "plates", plate, "fields", number, "image.png"]:
+            return "image/png", shown.field_image(results, plate, number)
+        case ["api", "plates", plate, "fields", number, "nuclei"]:
+            return as_json(shown.field_nuclei(results, plate, number))
+        case ["api", "slides", slide]:
+            return as_json(shown.slide(results, slide))
+        case ["api", "slides", slide, "tiles", level, column, row]:
+            return "image/png", shown.slide_tile(results, slide, level, column, row)
+        case ["api", "slides", slide, "nuclei"]:
+            return as_json(shown.slide_nuclei(results, slide, *rectangle(query)))
+        case ["api", "stacks", stack]:
+            return as_json(shown.stack(results, stack))
+        case ["results", *names] if names and Path(names[-1]).suffix in RESULTS:
+            return RESULTS[Path(names[-1]).suffix], shown.file(results, *names)
+    raise shown.NotFound("no such page")
+
+
+def as_json(value):
+    return "application/json", json.dumps(value, allow_nan=False).encode()
+
+
+def rectangle(query):
+    """Read left, top, right and bottom from a request's query."""
+    try:
+        sides = [float(parse_qs(query)[name][0]) for name in ("left", "top", "right", "bottom")]
+    except (KeyError, ValueError):
+        sides = [math.nan]
+    if not all(map(math.isfinite, sides)):
+        raise shown.NotFound("expected left, top, right and bottom in px")
+    return sides

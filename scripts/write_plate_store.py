@@ -1,0 +1,44 @@
+"""Write a plate as OME-Zarr.
+
+Inputs: the plate's images of all channels, its tables. Output: a summary of the store, which appears beside it.
+"""
+
+import json
+import logging
+
+from fieldwork import layouts, outputs, plate_store
+from fieldwork.journal import job_log
+
+log = logging.getLogger(__name__)
+
+
+def main(*, images, store, summary, plate, **arguments):
+    images = [layouts.Image(*image) for image in images]
+    facts = plate_store.write(images, store, plate=plate, progress=plate, **arguments)
+    for entry in facts["failed"]:
+        log.info("failed: %s (well %s, site %d): %s", entry["path"], entry["well"], entry["site"], entry["error"])
+    for entry in facts["missing"]:
+        log.info("missing: %s", ", ".join(f"{key} {value}" for key, value in entry.items() if value is not None))
+    for what in ("failed", "missing"):
+        if facts[what]:
+            log.warning("plate %s: %d images are 0 in the store as they are %s", plate, len(facts[what]), what)
+    log.info("plate %s: %d fields, %d channels", plate, len(facts["fields"]), len(facts["channels"]))
+    with outputs.whole(summary) as part:
+        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(
+            images=snakemake.params.images,
+            store=snakemake.params.store,
+            summary=snakemake.output[0],
+            plate=snakemake.wildcards.plate,
+            channel=snakemake.params.channel,
+            nuclei=snakemake.input.nuclei,
+            fields=snakemake.input.fields,
+            sigma=snakemake.params.sigma,
+            settings=snakemake.params.settings,
+            on_bad_image=snakemake.config["on_bad_image"],
+            workers=snakemake.threads,
+        )
