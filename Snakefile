@@ -31,6 +31,7 @@ rule all:
         slide_tables(),
         stack_tables(),
         expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=STORED),
+        "<results>/jobs.png" if plate_tables() or slide_tables() or stack_tables() else [],
         plate_pictures,
         expand("<results>/slides/{slide}/overview.png", slide=SLIDES),
         expand("<results>/stacks/{stack}/frames.png", stack=STACKS),

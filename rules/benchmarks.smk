@@ -203,3 +203,29 @@ rule plot_frame_benchmarks:
         made_by=made_by("plot_benchmarks"),
     script:
         "../scripts/plot_benchmarks.py"
+
+
+rule plot_jobs:
+    """Draw the time and the memory of all jobs, by rule."""
+    input:
+        plate_tables(),
+        slide_tables(),
+        stack_tables(),
+    output:
+        report(
+            "<results>/jobs.png",
+            caption="report/jobs.rst",
+            category="Run",
+            labels={"picture": "time and memory of every job"},
+        ),
+    log:
+        "<logs>/plot_jobs.log",
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        benchmarks="benchmarks",
+        made_by=made_by("plot_jobs"),
+    script:
+        "../scripts/plot_jobs.py"

@@ -66,7 +66,14 @@ def test_fan_out_plans_one_job_a_unit(workspace, fan_out, jobs):
     planned = {"detect_nuclei": jobs, "merge_units": 2}
     arguments = ("--config", f"fan_out={fan_out}")
     assert workspace.planned("tables", *arguments) == {**planned, "tables": 1, "total": jobs + 3}
-    assert workspace.planned(*arguments) == {**planned, "plot_plate": 2, "plot_quality": 2, "all": 1, "total": jobs + 7}
+    assert workspace.planned(*arguments) == {
+        **planned,
+        "plot_plate": 2,
+        "plot_quality": 2,
+        "plot_jobs": 1,
+        "all": 1,
+        "total": jobs + 8,
+    }
 
 
 def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace):
@@ -127,8 +134,8 @@ def test_only_what_changed_is_made_again(workspace):
     assert nothing == {}
     files[0].touch()
     assert workspace.planned(*arguments) == {
-        **{"detect_nuclei": 1, "merge_units": 1, "plot_plate": 1, "plot_quality": 1, "all": 1},
-        "total": 5,
+        **{"detect_nuclei": 1, "merge_units": 1, "plot_plate": 1, "plot_quality": 1, "plot_jobs": 1, "all": 1},
+        "total": 6,
     }
     workspace.run(*arguments)
     assert workspace.planned(*arguments) == {}

@@ -1,11 +1,11 @@
-"""Pictures of slides and stacks: what is drawn, not how it looks."""
+"""Pictures of slides, stacks and jobs: what is drawn, not how it looks."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from fieldwork import slide_plots, stack_plots
+from fieldwork import plots, slide_plots, stack_plots
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +80,11 @@ def test_a_stack_shows_every_count_a_gap_for_a_failed_frame_and_the_nuclei_of_th
 def test_a_stack_of_which_only_images_were_made_shows_its_frames():
     figure = stack_plots.over_time(frames([1, 2]), {}, [(0, np.eye(4), np.empty((0, 2)))], title="stack T")
     assert [axes.get_title() for part in figure.subfigs for axes in part.axes] == ["frame 0"]
+
+
+def test_every_job_is_a_point_in_the_row_of_its_rule():
+    rows = [{"Rule": rule, "Seconds": s, "Memory_MB": 100 * s} for rule, s in [("b", 1), ("a", 2), ("b", 4), ("b", 5)]]
+    seconds, memory = plots.jobs(rows).axes
+    assert [label.get_text() for label in seconds.get_yticklabels()] == ["b (3)", "a (1)"]
+    points = [line.get_xydata().tolist() for line in memory.lines]
+    assert points == [[[100, 0], [400, 0], [500, 0]], [[400, 0]], [[200, 1]], [[200, 1]]]

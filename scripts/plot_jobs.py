@@ -1,0 +1,30 @@
+"""Draw the time and the memory of all jobs, by rule.
+
+Inputs: the tables, so that it comes after them; Snakemake's benchmarks. Output: a picture.
+"""
+
+import csv
+from pathlib import Path
+
+from fieldwork import outputs, plots
+from fieldwork.journal import job_log
+
+
+def main(*, benchmarks, picture):
+    rows = [row for path in sorted(Path(benchmarks).rglob("*.tsv")) for row in jobs_in(path)]
+    with outputs.whole(picture) as part:
+        plots.save(plots.jobs(rows), part)
+
+
+def jobs_in(path):
+    """Read what Snakemake measured of one job; of one that took no time, or is at work, nothing may be there."""
+    rule = "detect_nuclei" if path.parent.name == "units" else path.stem
+    with open(path, encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream, delimiter="\t"):
+            if "NA" not in (row["s"], row["max_rss"]):
+                yield {"Rule": rule, "Seconds": float(row["s"]), "Memory_MB": float(row["max_rss"])}
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(benchmarks=snakemake.params.benchmarks, picture=snakemake.output[0])
