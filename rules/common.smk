@@ -215,7 +215,7 @@ def own_modules(names):
 
 
 def all_image_paths(wildcards):
-    """The images of all channels that are there, or that a rule makes: others fail, as bad ones do."""
+    """The images of all channels. Those that are not there, and that no rule makes, fail as bad ones do."""
     paths = dict.fromkeys(image.path for image in PLATES[wildcards.plate].scan.images)
     return [path for path in paths if path in DEMO_IMAGES or Path(path).exists()]
 
