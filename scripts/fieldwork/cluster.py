@@ -200,10 +200,17 @@ def _task(function):
 
         from distributed import get_worker
 
-        def is_below(module, roots):
-            """Tell whether a module's file, or the folder of a package without one, lies in one of these folders."""
-            places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", [])]
-            return any(str(place).startswith(tuple(os.path.join(root, "") for root in roots)) for place in places)
+        def is_of_a_job(module, folders):
+            """Tell whether a module, or a package without a file, is from these folders, and not an installed one."""
+            places = [str(place) for place in (getattr(module, "__file__", None), *getattr(module, "__path__", []))]
+            ours, installed = (
+                tuple(os.path.join(root, "") for root in roots) for roots in (folders, {sys.prefix, sys.base_prefix})
+            )
+            # An environment may lie in one of our folders.
+            return any(
+                place.startswith(ours) and not place.startswith(installed) and "-packages" + os.sep not in place
+                for place in places
+            )
 
         @contextmanager
         def settled():
@@ -215,7 +222,7 @@ def _task(function):
                 if state.job != job:
                     # A worker outlives jobs: what it imported for another one may be of another version or project.
                     state.folders.update(folders)
-                    for name in [name for name, module in sys.modules.items() if is_below(module, state.folders)]:
+                    for name in [name for name, module in sys.modules.items() if is_of_a_job(module, state.folders)]:
                         del sys.modules[name]
                     importlib.invalidate_caches()
                     sys.path[:] = [*folders, *(folder for folder in state.path if folder not in folders)]
@@ -230,10 +237,13 @@ def _task(function):
                     state.change.notify_all()
 
         is_here = (socket.gethostname(), os.getpid()) == home  # in a thread of the job
-        with nullcontext() if is_here else settled():
-            from fieldwork import cluster
+        try:
+            with nullcontext() if is_here else settled():
+                from fieldwork import cluster
 
-            return cluster.work_on(pickled, batch)
+                return cluster.work_on(pickled, batch)
+        except SystemExit as error:  # Dask would never answer
+            raise RuntimeError(f"it was ended by SystemExit: {error}") from error
 
     return work
 
