@@ -22,6 +22,7 @@ rule write_plate_store:
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         sigma=config["nuclei"]["sigma"],
         settings=plate_store_settings(),
+        on_bad_image=config["on_bad_image"],
         stamps=all_image_stamps,
         made_by=made_by("write_plate_store"),
     script:

@@ -4,6 +4,7 @@ Inputs: the tables, so that it comes after them; Snakemake's benchmarks. Output:
 """
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 
 from fieldwork import outputs, plots
@@ -21,7 +22,7 @@ def jobs_in(path):
     rule = "detect_nuclei" if path.parent.name == "units" else path.stem
     with open(path, encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream, delimiter="\t"):
-            if "NA" not in (row["s"], row["max_rss"]):
+            with suppress(TypeError, ValueError):
                 yield {"Rule": rule, "Seconds": float(row["s"]), "Memory_MB": float(row["max_rss"])}
 
 

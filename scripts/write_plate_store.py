@@ -39,6 +39,6 @@ if __name__ == "__main__":
             fields=snakemake.input.fields,
             sigma=snakemake.params.sigma,
             settings=snakemake.params.settings,
-            on_bad_image=snakemake.config["on_bad_image"],
+            on_bad_image=snakemake.params.on_bad_image,
             workers=snakemake.threads,
         )

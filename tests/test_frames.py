@@ -739,3 +739,14 @@ def test_every_annotated_field_is_read():
     assert len(paths) > 200
     for path in paths:
         same(one(path), np.asarray(Image.open(path)))
+
+
+def test_a_channel_that_must_be_there_is_not_replaced_by_that_of_the_nuclei(tmp_path):
+    planes = np.stack([np.full((8, 9), 1, np.uint8), np.full((8, 9), 2, np.uint8)])
+    planes[:, 0, 0] = 0
+    names = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", planes, metadata=names)
+    assert frames.read(tmp_path / "a.ome.tif", channel="OrigGFP")[0].image.max() == 1
+    assert frames.read(tmp_path / "a.ome.tif", channel="gfp", exact=True)[0].image.max() == 2
+    with pytest.raises(frames.FrameError, match=r"holds 2 channels \(dapi, gfp\), none of them 'OrigGFP'"):
+        frames.read(tmp_path / "a.ome.tif", channel="OrigGFP", exact=True)

@@ -41,7 +41,7 @@ class Plane(NamedTuple):
     colours: int
 
 
-def read(path, *, channel="auto"):
+def read(path, *, channel="auto", exact=False):
     """Read all planes of one channel of an image file.
 
     Parameters
@@ -50,6 +50,8 @@ def read(path, *, channel="auto"):
         A TIFF of any kind (read by tifffile and imagecodecs), or a PNG, JPEG, BMP or GIF (imageio).
     channel : str
         Name of a channel of an OME-TIFF, in any case. Otherwise its only one that is named like a DNA stain.
+    exact : bool
+        Refuse a file of several channels none of which has that name.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def read(path, *, channel="auto"):
         head = file.read(32)
         kind = next((name for start, name in OTHERS.items() if head.startswith(start)), None)
         if head.startswith(TIFF):
-            planes = _read_tiff(file, channel)
+            planes = _read_tiff(file, channel, exact)
             return planes if len(planes) > 1 else [planes[0]._replace(timepoint=None, z=None)]
         found = f"begins with {head[:8]!r}" + (f" like a {kind} file" if kind else "")
         if os.fspath(path).lower().endswith((".tif", ".tiff")):
@@ -131,7 +133,7 @@ def _read_other(file, head):
     return plane_of(None, None, image[: {2: 1, 4: 3}.get(len(image))])  # without alpha
 
 
-def _read_tiff(file, channel):
+def _read_tiff(file, channel, exact):
     """Read the planes of a TIFF file."""
     size = os.fstat(file.fileno()).st_size
     _, _, fault = page_offsets(file)
@@ -139,10 +141,10 @@ def _read_tiff(file, channel):
         raise FrameError(fault)
     with tifffile.TiffFile(file.name) as tif:
         if not tif.is_ome:
-            return _read_planes(tif, size, channel, [])
+            return _read_planes(tif, size, channel, exact, [])
         xml, names = own_ome(tif.ome_metadata, os.path.basename(file.name))
     with tifffile.TiffFile(file.name, omexml=xml) as tif:
-        return _read_planes(tif, size, channel, names)
+        return _read_planes(tif, size, channel, exact, names)
 
 
 def page_offsets(file):
@@ -214,7 +216,7 @@ def own_ome(xml, name):
     return ElementTree.tostring(root, encoding="unicode"), names
 
 
-def _read_planes(tif, size, channel, names):
+def _read_planes(tif, size, channel, exact, names):
     """Read the planes of the channel from a TIFF file whose OME channels have these names."""
     series = [each for each in tif.series if not each.keyframe.is_reduced] or tif.series  # without thumbnails
     if not series:
@@ -246,7 +248,7 @@ def _read_planes(tif, size, channel, names):
     if "C" in axes:
         here = {place["C"] for place, page in zip(places, pages, strict=True) if page}
         named = channel.lower() in names
-        wanted = here.pop() if len(here) == 1 and not named else _channel(names, channel, axes["C"])
+        wanted = here.pop() if len(here) == 1 and not named else _channel(names, channel, exact, axes["C"])
     planes = []
     for index, (place, page) in enumerate(zip(places, pages, strict=True)):
         if page is None or place.get("C") != wanted:  # None: in another file of the set
@@ -263,11 +265,13 @@ def _read_planes(tif, size, channel, names):
     return sorted(planes, key=lambda plane: (plane.timepoint or 0, plane.z or 0))
 
 
-def _channel(names, channel, count):
-    """Find the channel that is asked for, or else named like a DNA stain, among the `count` of a file."""
+def _channel(names, channel, exact, count):
+    """Find the channel that is asked for, or else (not `exact`) named like a DNA stain, among the `count` of a file."""
     stains = [name for name in names if is_dna(name)]
     if channel.lower() in names:
         return names.index(channel.lower())
+    if exact:
+        raise FrameError(f"holds {count} channels ({', '.join(names) or 'without names'}), none of them {channel!r}")
     if len(stains) == 1:
         return names.index(stains[0])
     raise FrameError(

@@ -55,6 +55,7 @@ class Plan(NamedTuple):
 
     store: str  # under its temporary name
     channels: list[omezarr.Channel]
+    nuclei: str  # the name of their channel
     timepoints: set[int | None]  # of the whole plate, for axes that are the same in all fields
     z_planes: set[int | None]
     dtype: str
@@ -116,6 +117,7 @@ def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_
         plan = Plan(
             store=os.fspath(part),
             channels=channels,
+            nuclei=channel,
             timepoints={image.timepoint for image in images} | _numbers(rows, "Metadata_Timepoint"),
             z_planes={image.z for image in images} | _numbers(rows, "Metadata_ZPlane"),
             dtype=dtype,
@@ -206,7 +208,8 @@ def _channels(images, nuclei, failed, workers):
     for name in names:
         good = [image for image in by_channel[name] if image not in left_out]
         chosen += good[:: math.ceil(len(good) / SAMPLED) or 1]
-    samples = list(parallel.map_frames(_sample, chosen, workers=workers, on_crash=lambda *_: None))
+    sample = functools.partial(_sample, nuclei=nuclei)
+    samples = list(parallel.map_frames(sample, chosen, workers=workers, on_crash=lambda *_: None))
     dtype = np.result_type(*[sample.dtype for sample in samples if sample is not None] or ["uint16"])
     colours = colours_of(names, nuclei)
     channels = []
@@ -218,10 +221,10 @@ def _channels(images, nuclei, failed, workers):
     return channels, dtype.name
 
 
-def _sample(image):
+def _sample(image, nuclei):
     """Read some pixels of an image, evenly spread; None of a bad one."""
     try:
-        pixels = frames.read(image.path, channel=image.channel)[0].image
+        pixels = _planes_in(image, nuclei)[0].image
     except FrameError:
         return None
     step = math.isqrt(pixels.size // SAMPLED_PIXELS) or 1
@@ -280,7 +283,8 @@ def _write_fields(fields, plan, workers, progress):
     for number, field in enumerate(fields):
         if states[number] is None:
             # Which image did it? Each is read in a process of its own; then the field is written without those.
-            crashes = parallel.map_frames(_whether_readable, field.images, on_crash=_crashed)
+            try_to_read = functools.partial(_whether_readable, nuclei=plan.nuclei)
+            crashes = parallel.map_frames(try_to_read, field.images, on_crash=_crashed)
             failed = {image: reason for image, reason in zip(field.images, crashes, strict=True) if reason}
             field = field._replace(failed=failed | field.failed)
             [states[number]] = parallel.map_frames(write_field, [field])
@@ -291,15 +295,20 @@ def _crashed(image, reason):
     return f"crashed the reader ({reason})"
 
 
-def _whether_readable(image):
+def _whether_readable(image, nuclei):
     """Read an image, or crash; whether it is a good one does not matter here."""
     with suppress(FrameError):
-        _planes_of(image)
+        _planes_of(image, nuclei)
 
 
-def _planes_of(image):
+def _planes_in(image, nuclei):
+    """Read an image's planes. A file that calls no channel by the image's can be asked for that of the nuclei only."""
+    return frames.read(image.path, channel=image.channel, exact=image.channel != nuclei)
+
+
+def _planes_of(image, nuclei):
     """Read an image's planes: time point, z plane, pixels, with the former two from its name where that has them."""
-    planes = frames.read(image.path, channel=image.channel)
+    planes = _planes_in(image, nuclei)
     if any(None not in (image.timepoint, plane.timepoint) or None not in (image.z, plane.z) for plane in planes):
         raise FrameError(f"holds {len(planes)} planes; its name says that it is one of them, so 1 is expected")
     return [
@@ -312,13 +321,13 @@ def _planes_of(image):
     ]
 
 
-def _read(field):
+def _read(field, nuclei):
     """Read a field: its planes (image, time point, z plane, pixels), reasons of failed images, rows and columns."""
     read, failed = [], dict(field.failed)
     for image in field.images:
         if image not in failed:
             try:
-                read += [(image, *plane) for plane in _planes_of(image)]
+                read += [(image, *plane) for plane in _planes_of(image, nuclei)]
             except FrameError as error:
                 failed[image] = str(error)
     shapes = Counter(pixels.shape for *_, pixels in read)
@@ -332,7 +341,7 @@ def _read(field):
 
 def _write_field(field, *, plan):
     """Write one field; give which of its images failed and are missing."""
-    read, failed, shape = _read(field)
+    read, failed, shape = _read(field, plan.nuclei)
     timepoints = _axis(plan.timepoints.union(timepoint for _, timepoint, _, _ in read))
     z_planes = _axis(plan.z_planes.union(z for _, _, z, _ in read))
     axes = timepoints, [channel.label for channel in plan.channels], z_planes

@@ -6,6 +6,7 @@ Names come from the browser: `inside` alone turns them into paths.
 
 import csv
 import json
+import logging
 import os
 import re
 import stat
@@ -20,6 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fieldwork import frames, omezarr
+
+log = logging.getLogger(__name__)
 
 TILE = 512  # px, a slide's usual chunk: 2 ms to read and 10 ms to pack
 MOST_NUCLEI = 4000  # drawn at once; a browser still moves them smoothly
@@ -158,6 +161,14 @@ def _names(results, kind, table):
 
 
 def _plate_in_short(results, plate):
+    try:
+        return _counts_of(results, plate)
+    except Exception:  # one table that cannot be read must not take the whole list away
+        log.exception("plate %s", plate)
+        return {"name": plate, "wells": 0, "nuclei": 0, "fields": 0, "failed": 0}
+
+
+def _counts_of(results, plate):
     wells = _csv(inside(results, "plates", plate, "wells.csv"))
     total = {name: sum(int(row[name] or 0) for row in wells) for name in ("Count_Nuclei", "Fields_Total")}
     failed = sum(int(row["Fields_Failed"]) for row in wells)
