@@ -70,9 +70,10 @@ def configure(workspace, **config):
 
 
 def outputs(workspace):
-    """Give the bytes of all that the run made of the stack."""
+    """Give the bytes of all that the run made of the stack, but for its picture."""
     folder = workspace.path / "results" / "stacks" / "film"
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "frames.png"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def frames_of(workspace):
@@ -321,6 +322,7 @@ def test_workers_of_a_scheduler_take_up_changed_modules_and_other_projects(works
         np.testing.assert_array_equal(stored, expected)
     assert {path.name for path in (workspace.path / "results" / "stacks" / "film").iterdir()} == {
         "frames.csv",
+        "frames.png",
         "frames.zarr",
     }
 
