@@ -35,7 +35,7 @@ def check_functions():
         calls.append(("stack.function", stack["function"], stack["arguments"]))
     if FILTERED:
         calls += [
-            (f"filters.chain.{number}", each["function"], each.get("arguments", {}))
+            (f"filters.chain.{number}", each["function"], each["arguments"])
             for number, each in enumerate(filters["chain"])
         ]
         metrics = [("filters.metrics", name) for name in filters["metrics"]]
@@ -141,8 +141,16 @@ def made_by(script):
 
 def stamps(paths):
     """Size and modification time of files: one that is replaced by an older one has changed too."""
-    found = [os.stat(path) if os.path.exists(path) else None for path in paths]
-    return [status and (status.st_size, status.st_mtime_ns) for status in found]
+    return [stamp(path) for path in paths]
+
+
+def stamp(path):
+    """None of a file that is not there: its job says so."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def present(images):

@@ -5,7 +5,7 @@ Inputs: tables of methods, workers and fan-out, of loading slides, or of engines
 
 import pandas as pd
 
-from fieldwork import outputs, plots
+from fieldwork import figures, outputs, plots
 from fieldwork.journal import job_log
 
 FILTERED = "each image read, filtered (gaussian), variance and mean before and after, saved"
@@ -40,7 +40,7 @@ def main(*, measured, charts):
     for name, path in charts.items():
         figure = draw[name](rows[name], caption=captions.get(name, on))
         with outputs.whole(path) as part:
-            plots.save(figure, part)
+            figures.save(figure, part)
 
 
 def captions_of_plate(rows, on):

@@ -7,14 +7,14 @@ import csv
 from contextlib import suppress
 from pathlib import Path
 
-from fieldwork import outputs, plots
+from fieldwork import figures, outputs, plots
 from fieldwork.journal import job_log
 
 
 def main(*, benchmarks, picture):
     rows = [row for path in sorted(Path(benchmarks).rglob("*.tsv")) for row in jobs_in(path)]
     with outputs.whole(picture) as part:
-        plots.save(plots.jobs(rows), part)
+        figures.save(plots.jobs(rows), part)
 
 
 def jobs_in(path):

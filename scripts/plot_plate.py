@@ -7,7 +7,7 @@ import os
 
 import pandas as pd
 
-from fieldwork import frames, outputs, plate_plots, plots
+from fieldwork import figures, frames, outputs, plate_plots
 from fieldwork.journal import job_log
 
 SHOWN = 16  # random fields
@@ -54,7 +54,7 @@ def main(*, nuclei_table, fields_table, wells_table, pictures, plate, channel, s
     }
     for picture, path in pictures.items():
         with outputs.whole(path) as part:
-            plots.save(draw[picture](), part, colours=COLOURS.get(picture))
+            figures.save(draw[picture](), part, colours=COLOURS.get(picture))
 
 
 def read_table(path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fieldwork import omezarr, outputs, plots, slide_plots
+from fieldwork import figures, omezarr, outputs, slide_plots
 from fieldwork.journal import job_log
 
 SIDE = 1500  # px: the picture's longer side at most
@@ -32,7 +32,7 @@ def main(*, slide, facts, nuclei_table, store, picture):
     else:
         figure = slide_plots.failed(title, facts["error"])
     with outputs.whole(picture) as part:
-        plots.save(figure, part, colours=256)
+        figures.save(figure, part, colours=256)
 
 
 if __name__ == "__main__":

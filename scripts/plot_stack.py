@@ -6,7 +6,7 @@ Inputs: frames.csv, and nuclei.parquet where nuclei were found; the stack. Outpu
 import numpy as np
 import pandas as pd
 
-from fieldwork import outputs, plots, stack_plots, stacks
+from fieldwork import figures, outputs, stack_plots, stacks
 from fieldwork.journal import job_log
 
 SHOWN = 5  # frames, evenly spaced
@@ -26,7 +26,7 @@ def main(*, stack, path, place, frames_table, nuclei_table, picture):
     shown = [(number, stacks.read(records[number]), centres_of(nuclei, number)) for number in chosen]
     figure = stack_plots.over_time(frames, columns, shown, title=f"stack {stack}")
     with outputs.whole(picture) as part:
-        plots.save(figure, part, colours=64)
+        figures.save(figure, part, colours=64)
 
 
 def centres_of(nuclei, frame):

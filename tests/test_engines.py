@@ -12,7 +12,7 @@ from skimage.filters import gaussian
 
 import benchmark_frames
 import plot_benchmarks
-from fieldwork import benchmarks, engines, nuclei, plots
+from fieldwork import benchmarks, engines, figures, nuclei, plots
 from fieldwork.engines import Batch, Case
 
 COLUMNS = "Height Width Scaled_By Engine Workers Seconds Seconds_Min Seconds_Max Speedup Peak_Memory_MB Auto_Chose"
@@ -187,9 +187,9 @@ def test_labels_of_speed_ups_stay_inside_the_frame():
 
 
 def test_charts_of_engines_are_drawn_from_the_tables_and_say_what_was_scaled(measured, monkeypatch):
-    titles, save = [], plots.save
+    titles, save = [], figures.save
     monkeypatch.setattr(
-        plots, "save", lambda figure, path: titles.append(figure.axes[0].get_title()) or save(figure, path)
+        figures, "save", lambda figure, path: titles.append(figure.axes[0].get_title()) or save(figure, path)
     )
     tables = {name: measured / f"{name}.csv" for name in ("filters", "stack", "machine")}
     charts = {name: measured / f"{name}.png" for name in ("filters", "stack")}

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 import plot_plate
-from fieldwork import outputs, plate_plots, platemaps, plots, tables
+from fieldwork import figures, names, outputs, plate_plots, platemaps, tables
 
 REPOSITORY = Path(__file__).parents[1]
 LETTERS = [chr(65 + number) for number in range(26)] + ["A" + chr(65 + number) for number in range(22)]
@@ -91,11 +91,11 @@ def boxes(axes):
 def without_figures():
     """Close what a test draws and does not save."""
     yield
-    plots.plt.close("all")
+    figures.plt.close("all")
 
 
 def test_wells_have_their_places():
-    assert [plate_plots.place(well) for well in ("A01", "B02", "H12", "P24", "Z01", "AA01", "AF48", "AV72")] == [
+    assert [names.place_of(well) for well in ("A01", "B02", "H12", "P24", "Z01", "AA01", "AF48", "AV72")] == [
         *((0, 0), (1, 1), (7, 11), (15, 23)),
         *((25, 0), (26, 0), (31, 47), (47, 71)),
     ]
@@ -258,7 +258,7 @@ def test_the_rim_is_compared_with_the_inside(tmp_path):
     }
     title = axes.get_title()
     assert "median of the rim: \N{MINUS SIGN}20.0% against inside\n" in title and "of the plate" in title
-    left_empty = wells[[plate_plots.place(well) in inner for well in wells.Metadata_Well]]
+    left_empty = wells[[names.place_of(well) in inner for well in wells.Metadata_Well]]
     axes = plate_plots.edge(left_empty, plate="P1").axes[0]
     assert [len(values) for values in boxes(axes).values()] == [28, 32, 1]
     assert "+0.0%" in axes.get_title() and "block of wells with images" in axes.get_title()
@@ -327,7 +327,7 @@ def test_robust_z_and_z_prime_are_drawn_with_the_controls(tmp_path):
     wells, _ = read(tmp_path, rows, {well: {"Metadata_control": role} for well, role in roles.items()})
     figure = plate_plots.controls(wells, plate="P1")
     assert shown(figure.axes[0]) == {
-        plate_plots.place(well): pytest.approx((count - 102) / (1.4826 * 2)) for well, count in counts.items() if count
+        names.place_of(well): pytest.approx((count - 102) / (1.4826 * 2)) for well, count in counts.items() if count
     }
     assert f"Z' = {1 - 3 * (2**0.5 + 8**0.5) / 91:.2f} (2 positive and 2 negative" in figure.get_suptitle()
     low, high = figure.axes[0].images[0].get_clim()
@@ -390,7 +390,7 @@ def test_odd_plates_have_every_picture(tmp_path, rows, controlled):
     for picture in ALL if controlled else ("nuclei", "fields", "doses", "controls"):
         figure = draw(picture, wells, fields)
         assert "P1" in figure.get_suptitle() + figure.axes[0].get_title()
-        plots.save(figure, tmp_path / "picture.png")
+        figures.save(figure, tmp_path / "picture.png")
         width, height = Image.open(tmp_path / "picture.png").size
         assert 300 < width < 2100 and 100 < height < 2100
     if len(rows) > 3:
@@ -478,7 +478,7 @@ def test_the_fields_of_a_plate_are_drawn_from_few_to_many_nuclei_each_with_its_o
 
 
 def test_a_plate_without_fields_has_a_picture_too(tmp_path):
-    plots.save(plate_plots.gallery([], title="plate 1", radius=6), tmp_path / "empty.png", colours=64)
+    figures.save(plate_plots.gallery([], title="plate 1", radius=6), tmp_path / "empty.png", colours=64)
     assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -523,7 +523,7 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
         plot_plate.main(**tables_of, nuclei_table=None, pictures=pictures, plate="P1", channel="auto", sigma=4)
         written.append([path.read_bytes() for path in pictures.values()])
     assert written[0] == written[1] and all(len(picture) < 300_000 for picture in written[0])
-    assert plots.plt.get_fignums() == []
+    assert figures.plt.get_fignums() == []
 
 
 def test_every_picture_has_a_rule_and_a_caption():

@@ -89,15 +89,15 @@ def measure(image, *, channel, detection, with_quality):
         image = load(image, channel=channel)
     if isinstance(image.planes, frames.FrameError):
         return _failed(image, str(image.planes))
-    if any(None not in (image.timepoint, plane.timepoint) or None not in (image.z, plane.z) for plane in image.planes):
-        return _failed(
-            image, f"holds {len(image.planes)} planes; its name says that it is one of them, so 1 is expected"
-        )
-    height, width = image.planes[0].image.shape
-    several = f"{len(image.planes)} planes of " if len(image.planes) > 1 else ""
-    colours = f" in {image.planes[0].colours} colours" if image.planes[0].colours > 1 else ""
+    try:
+        planes = frames.placed(image.planes, timepoint=image.timepoint, z=image.z)
+    except frames.FrameError as error:
+        return _failed(image, str(error))
+    height, width = planes[0].image.shape
+    several = f"{len(planes)} planes of " if len(planes) > 1 else ""
+    colours = f" in {planes[0].colours} colours" if planes[0].colours > 1 else ""
     form = f"{several}{height} x {width} px{colours}"
-    return [_measure_plane(image, plane, form, detection, with_quality) for plane in image.planes]
+    return [_measure_plane(image, plane, form, detection, with_quality) for plane in planes]
 
 
 def _failed(image, reason):
@@ -109,8 +109,8 @@ def _measure_plane(image, plane, form, detection, with_quality):
     return Field(
         well=image.well,
         site=image.site,
-        timepoint=plane.timepoint if image.timepoint is None else image.timepoint,
-        z=plane.z if image.z is None else image.z,
+        timepoint=plane.timepoint,
+        z=plane.z,
         path=image.path,
         shape=plane.image.shape,
         form=form,

@@ -148,24 +148,24 @@ def measure(original, *, channel, chain, metrics, save, folder, folders):
         image = fields.load(image, channel=channel)
     if isinstance(image.planes, frames.FrameError):
         return _failed(image, str(image.planes))
-    places = [(plane.timepoint, plane.z) for plane in image.planes]
-    if any(None not in (image.timepoint, t) or None not in (image.z, z) for t, z in places):
-        return _failed(image, f"holds {len(places)} planes; its name says that it is one of them, so 1 is expected")
+    try:
+        planes = frames.placed(image.planes, timepoint=image.timepoint, z=image.z)
+    except frames.FrameError as error:
+        return _failed(image, str(error))
     done = []
     try:
-        for plane, (t, z) in zip(image.planes, places, strict=True):
+        for plane in planes:
             before = _metrics_of(plane.image, metrics)
             pixels = _through(plane.image.copy(), chain, tuple(folders))  # copy: a filter may work in place
             after = _metrics_of(pixels, metrics)
             pixels, low, high = _eight_bits(pixels) if save == "png" else (pixels, None, None)
-            place = t if image.timepoint is None else image.timepoint, z if image.z is None else image.z
             figures = {"shape": plane.image.shape, "before": before, "after": after, "low": low, "high": high}
-            done.append((pixels, Filtered(image.well, image.site, *place, image.path, **figures)))
+            done.append((pixels, Filtered(image.well, image.site, plane.timepoint, plane.z, image.path, **figures)))
     except FilterError as error:
         return _failed(image, str(error), plane.image.shape)
     if save == "none":
         return [result for _, result in done]
-    many_times, many_planes = (len(set(numbers)) > 1 for numbers in zip(*places, strict=True))
+    many_times, many_planes = (len({getattr(plane, axis) for plane in planes}) > 1 for axis in ("timepoint", "z"))
     results = []
     for pixels, result in done:  # and not above: nothing of a failed image is saved
         place = f"_t{result.timepoint}" * many_times + f"_z{result.z}" * many_planes

@@ -112,6 +112,32 @@ def decoding():
         _reading.now = False
 
 
+def placed(planes, *, timepoint, z):
+    """Give the planes of a file the time point and the z plane that its name says, where it does.
+
+    Parameters
+    ----------
+    planes : list of Plane
+    timepoint, z : int or None
+        Of the name.
+
+    Returns
+    -------
+    list of Plane
+
+    Raises
+    ------
+    FrameError
+        The file has several where its name says that it is one of them.
+    """
+    if any(None not in (timepoint, plane.timepoint) or None not in (z, plane.z) for plane in planes):
+        raise FrameError(f"holds {len(planes)} planes; its name says that it is one of them, so 1 is expected")
+    return [
+        plane._replace(timepoint=plane.timepoint if timepoint is None else timepoint, z=plane.z if z is None else z)
+        for plane in planes
+    ]
+
+
 def _read_other(file, head):
     """Read a PNG, JPEG, BMP or GIF file that begins with ``head``."""
     import imageio.v3 as iio  # 0.1 s, and few plates need it

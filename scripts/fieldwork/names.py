@@ -1,7 +1,10 @@
 """How wells are written, and stains called."""
 
 import re
+import string
 
+# Letters of a plate's rows, up to 3456 wells.
+ROWS = (*string.ascii_uppercase, *(f"A{letter}" for letter in string.ascii_uppercase))
 # CellProfiler's pipelines say OrigDNA and CorrDNA; mtDNA is another stain; brightfield may use DAPI's filter.
 _DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nuclei|nucleus)(?![a-z])")
 _TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
@@ -24,6 +27,12 @@ def normal_well(text):
     if match is None or int(match[2]) > 72:
         raise ValueError(f"{text!r} is no well such as B02")
     return f"{match[1]}{int(match[2]):02d}"
+
+
+def place_of(well):
+    """Give row and column of a normal well, from 0: ``B02`` is (1, 1), ``AA01`` is (26, 0)."""
+    letters = well.rstrip(string.digits)
+    return ROWS.index(letters), int(well[len(letters) :]) - 1
 
 
 def is_dna(channel):

@@ -10,7 +10,6 @@ from a process that has used this module.
 import functools
 import json
 import os
-import string
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,8 @@ import numcodecs
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, ZstdCodec
+
+from fieldwork.names import ROWS, place_of
 
 CODECS = {"0.4": ("zstd", "lz4", "none", "keep"), "0.5": ("zstd", "lz4", "none")}
 CHANNELS = {"Red": "FF0000", "Green": "00FF00", "Blue": "0000FF"}
@@ -39,7 +40,6 @@ JPEG_QUALITY = 90
 SMALL = 1024  # px, chunk edge of associated images, which are shown whole
 AXES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 PLATES = ((8, 12), (16, 24), (32, 48), (48, 72))  # rows, columns: 96 to 3456 wells
-ROWS = [*string.ascii_uppercase, *(f"A{letter}" for letter in string.ascii_uppercase)]
 
 
 class Channel(NamedTuple):
@@ -153,7 +153,7 @@ def create_plate(path, *, wells, version, name):
     name : str
         Of the plate.
     """
-    places = [_place(well) for well in wells]
+    places = [place_of(well) for well in wells]
     rows, columns = next(size for size in PLATES if all(row < size[0] and column < size[1] for row, column in places))
     plate = {
         "columns": [{"name": str(column + 1)} for column in range(columns)],
@@ -177,14 +177,8 @@ def create_plate(path, *, wells, version, name):
 
 def well_path(well):
     """Give the path of a well's group in a plate's store: ``B/2`` for ``B02``."""
-    row, column = _place(well)
+    row, column = place_of(well)
     return f"{ROWS[row]}/{column + 1}"
-
-
-def _place(well):
-    """Give a well's row and column, from 0."""
-    letters = well.rstrip(string.digits)
-    return ROWS.index(letters), int(well[len(letters) :]) - 1
 
 
 def write_field(path, pixels, *, labels, version, chunk, codec, level, sizes, name, channels, attributes):

@@ -7,7 +7,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullLocator
 
 from fieldwork import platemaps, tables
-from fieldwork.plots import counted, plt
+from fieldwork.figures import counted, plt
+from fieldwork.names import ROWS, place_of
 
 # Rows and columns of plates of 6 to 3456 wells (ANSI/SLAS 4-2004, and as makers sell the others).
 FORMATS = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48), (48, 72))
@@ -30,15 +31,9 @@ MOST_GROUPS = 40  # of treatments in one chart; a library of compounds has hundr
 MOST_COMPOUNDS = 24  # with a dose-response each
 
 
-def place(well):
-    """Give row and column of a well, from 0: ``B02`` is (1, 1), ``AA01`` is (26, 0)."""
-    letters, number = well.rstrip("0123456789"), int(well.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-    return (0 if len(letters) == 1 else 26) + ord(letters[-1]) - ord("A"), number - 1
-
-
 def plate_format(wells):
     """Give rows and columns of the smallest plate that has all of these wells."""
-    places = [place(well) for well in wells]
+    places = [place_of(well) for well in wells]
     return next(size for size in FORMATS if all(row < size[0] and column < size[1] for row, column in places))
 
 
@@ -156,7 +151,7 @@ def _grouping(wells):
     rows = {well: well.rstrip("0123456789") for well in wells.Metadata_Well}
     if len(set(rows.values())) > 1:
         return "row", rows
-    return "column", {well: str(place(well)[1] + 1) for well in wells.Metadata_Well}
+    return "column", {well: str(place_of(well)[1] + 1) for well in wells.Metadata_Well}
 
 
 def edge(wells, *, plate):
@@ -211,7 +206,7 @@ def rim_of(wells):
     where : str
     rim : (n,) bool array
     """
-    places = [place(well) for well in wells]
+    places = [place_of(well) for well in wells]
     height, width = plate_format(wells)
     ends = [{0, height - 1}, {0, width - 1}]
     where = "the outermost rows and columns of the plate"
@@ -364,7 +359,7 @@ def _heatmap(axes, wells, values, *, size, cell, unit, diverging):
     """Colour the wells by value, with letters and numbers as on the plate."""
     shown = np.full(size, np.nan)
     for well, value in zip(wells, values, strict=True):
-        shown[place(well)] = value
+        shown[place_of(well)] = value
     known = shown[np.isfinite(shown)]
     limits = (known.min(), known.max()) if known.size else (0, 1)
     if diverging:
@@ -372,11 +367,10 @@ def _heatmap(axes, wells, values, *, size, cell, unit, diverging):
     image = axes.imshow(np.ma.masked_invalid(shown), cmap="PuOr_r" if diverging else "viridis")
     image.set_clim(*limits)
     axes.set_facecolor("#e8e8e8")
-    letters = [chr(ord("A") + row) if row < 26 else "A" + chr(ord("A") + row - 26) for row in range(size[0])]
     step = int(np.ceil(0.15 / cell))  # inches for a number of two digits
     font = min(9, max(6, 0.5 * cell * 72))
     axes.set_xticks(range(0, size[1], step), range(1, size[1] + 1, step), fontsize=font)
-    axes.set_yticks(range(0, size[0], step), letters[::step], fontsize=font)
+    axes.set_yticks(range(0, size[0], step), ROWS[: size[0] : step], fontsize=font)
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     axes.set_xticks(np.arange(size[1] + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(size[0] + 1) - 0.5, minor=True)
@@ -423,7 +417,7 @@ def well_marks(wells, size):
     dict
         What is wrong -> list of (row, column).
     """
-    places = dict(zip(wells.Metadata_Well.map(place), wells.index, strict=True))
+    places = dict(zip(wells.Metadata_Well.map(place_of), wells.index, strict=True))
     failed = wells.Fields_Failed
     return {
         "no image": [there for there in np.ndindex(size) if there not in places],
@@ -453,7 +447,7 @@ def outlined(wells):
         groups = {name: wells.Metadata_Well[wells[treatment] == name] for name in sorted(set(wells[treatment])) if name}
     else:
         groups = {}
-    return {label: [place(well) for well in ours] for label, ours in groups.items() if len(ours)}
+    return {label: [place_of(well) for well in ours] for label, ours in groups.items() if len(ours)}
 
 
 def _mark(axes, marks, outlines, *, cell):

@@ -308,17 +308,8 @@ def _planes_in(image, nuclei):
 
 def _planes_of(image, nuclei):
     """Read an image's planes: time point, z plane, pixels, with the former two from its name where that has them."""
-    planes = _planes_in(image, nuclei)
-    if any(None not in (image.timepoint, plane.timepoint) or None not in (image.z, plane.z) for plane in planes):
-        raise FrameError(f"holds {len(planes)} planes; its name says that it is one of them, so 1 is expected")
-    return [
-        (
-            plane.timepoint if image.timepoint is None else image.timepoint,
-            plane.z if image.z is None else image.z,
-            plane.image,
-        )
-        for plane in planes
-    ]
+    planes = frames.placed(_planes_in(image, nuclei), timepoint=image.timepoint, z=image.z)
+    return [(plane.timepoint, plane.z, plane.image) for plane in planes]
 
 
 def _read(field, nuclei):

@@ -1,16 +1,9 @@
-"""Charts of the benchmarks, and how a picture is written."""
+"""Charts of the benchmarks and the jobs."""
 
-import io
-from pathlib import Path
+import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import numpy as np  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.ticker import LogLocator, NullLocator  # noqa: E402
-from PIL import Image  # noqa: E402
+from fieldwork.figures import counted, plt
 
 COLOURS = {"scikit-image": "#e69f00", "Fieldwork": "#0072b2"}  # Okabe and Ito: safe for colour-blind readers
 ENGINES = {
@@ -76,11 +69,6 @@ def methods(rows, *, caption):
     figure.legend(title="detection by", loc="outside lower center", ncols=2)
     axes.set_title(caption, fontsize=9)
     return figure
-
-
-def counted(number, noun):
-    """Say how many there are: ``1 well``, ``2 wells``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def scaling(rows, *, caption):
@@ -290,23 +278,3 @@ def _batch(row):
     what = "Images" if "Images" in row else "Frames"
     full = f" of {row[what] * row['Scaled_By']:,.0f}" if row["Scaled_By"] != 1 else ""
     return f"{row[what]:,}{full} {what.lower()}\n{row['Height']} x {row['Width']} px"
-
-
-def save(figure, path, *, colours=None):
-    """Write a figure as PNG and forget it.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    path : path-like
-    colours : int, optional
-        At most so many, up to 256, and every fourth level of brightness: microscope images, which are mostly noise,
-        then take a quarter of the bytes.
-    """
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
-    plt.close(figure)
-    if colours:
-        coarse = Image.open(drawn).convert("RGB").point([min(4 * round(level / 4), 255) for level in range(256)] * 3)
-        coarse.quantize(colours, dither=Image.Dither.NONE).save(drawn := io.BytesIO(), "png", optimize=True)
-    Path(path).write_bytes(drawn.getvalue())

@@ -1,11 +1,8 @@
 """The picture of a slide: its tissue, and how dense the nuclei are in it."""
 
-import matplotlib
+import numpy as np
 
-matplotlib.use("Agg")
-
-import numpy as np  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
+from fieldwork.figures import plt
 
 OUTLINE = "#d55e00"  # Okabe and Ito: safe for colour-blind readers
 BINS = 60  # along the longer side

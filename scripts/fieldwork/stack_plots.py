@@ -1,11 +1,8 @@
 """The picture of a stack: what was measured, frame by frame, and a few of the frames."""
 
-import matplotlib
+import numpy as np
 
-matplotlib.use("Agg")
-
-import numpy as np  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
+from fieldwork.figures import plt
 
 LINE, FAILED, RING = "#0072b2", "#d55e00", "#e69f00"  # Okabe and Ito: safe for colour-blind readers
 

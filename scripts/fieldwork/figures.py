@@ -1,0 +1,36 @@
+"""How pictures are drawn without a screen, and written."""
+
+import io
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+from PIL import Image  # noqa: E402
+
+
+def counted(number, noun):
+    """Say how many there are: ``1 well``, ``2 wells``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def save(figure, path, *, colours=None):
+    """Write a figure as PNG and forget it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : path-like
+    colours : int, optional
+        At most so many, up to 256, and every fourth level of brightness: microscope images, which are mostly noise,
+        then take a quarter of the bytes.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
+    plt.close(figure)
+    if colours:
+        coarse = Image.open(drawn).convert("RGB").point([min(4 * round(level / 4), 255) for level in range(256)] * 3)
+        coarse.quantize(colours, dither=Image.Dither.NONE).save(drawn := io.BytesIO(), "png", optimize=True)
+    Path(path).write_bytes(drawn.getvalue())
