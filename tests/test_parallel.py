@@ -168,7 +168,13 @@ def process_after(pause, number):
 @pytest.mark.parametrize("mode", ["paths", "fork"])
 @pytest.mark.parametrize(
     ("pause", "count", "workers", "choice"),
-    [(0, 6, 2, "1 worker"), (0.1, 6, 2, "2 workers"), (0.1, 20, 4, "4 workers"), (0.1, 6, 1, "1 worker")],
+    [
+        (0, 6, 2, "1 worker"),
+        (0, 17, 2, "2 workers"),
+        (0.1, 6, 2, "2 workers"),
+        (0.1, 20, 4, "4 workers"),
+        (0.1, 6, 1, "1 worker"),
+    ],
 )
 def test_auto_takes_on_the_workers_that_pay_and_says_why(mode, pause, count, workers, choice, caplog):
     caplog.set_level("INFO", "fieldwork.parallel")

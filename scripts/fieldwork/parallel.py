@@ -21,6 +21,7 @@ ENGINES = ("auto", "serial", "pool", "dask")
 MODES = ("paths", "fork")
 
 BATCH = 0.02  # s of work that a worker of the pool is handed at once; a message there and back costs it 0.2 ms
+MANY = 16  # frames that are worth two workers whatever they take: a start costs as much as some frames
 PATIENCE = 0.03  # s after which `auto` looks whether the frame in hand is worth more workers
 LOOKING = 2  # s after which `auto` looks whether a cluster would be faster
 JOINING = 5  # s until a cluster's workers have imported everything
@@ -380,11 +381,12 @@ def _work(pipe, function, frames, inherited, in_hand):
 class _Evidence:
     """What a growing pool has seen so far: how long a worker takes to start, and how long a frame takes."""
 
-    def __init__(self):
+    def __init__(self, hired):
         self.start = None
         self.seconds = 0
         self.frames = 0
-        self.hired = 1
+        self.hired = hired
+        self.said = False
 
     def add(self, worker, results):
         """Take a worker's answer into account."""
@@ -398,7 +400,7 @@ class _Evidence:
     def workers_that_pay(self, crew, left, most):
         """Count the workers that are worth their start for the frames that are left; log it if they are more now."""
         if self.start is None:
-            return 1
+            return self.hired
         in_hand = [time.perf_counter() - worker.since for worker in crew if worker.started and worker.batch]
         slow = [elapsed for elapsed in in_hand if elapsed > PATIENCE]
         each = (self.seconds + sum(slow)) / max(1, self.frames + len(slow))
@@ -407,13 +409,15 @@ class _Evidence:
             wanted += 1
         if wanted > self.hired:
             self.hired = wanted
+            self.said = True
             _say_choice(each, left, self.start, f"{wanted} workers")
         return wanted
 
-    def say_if_alone(self):
-        """Log that one worker did it all."""
-        if self.hired == 1:
-            _say_choice(self.seconds / max(1, self.frames), 0, self.start, "1 worker")
+    def say_if_enough(self):
+        """Log that the first ones did it all."""
+        if not self.said:
+            choice = "1 worker" if self.hired == 1 else f"{self.hired} workers"
+            _say_choice(self.seconds / max(1, self.frames), 0, self.start, choice)
 
 
 def _say_choice(each, left, start, choice):
@@ -424,7 +428,7 @@ def _pool(function, frames, context, mode, workers, on_crash, grows=False):
     """Keep every worker busy with a batch of frames; hold results back until their turn."""
     shared = frames if mode == "fork" else None
     batches = Batches(len(frames))
-    evidence = _Evidence()
+    evidence = _Evidence(min(workers, 2 if len(frames) > MANY else 1))
     crew = []
     try:
         while batches.following < len(frames):
@@ -453,7 +457,7 @@ def _pool(function, frames, context, mode, workers, on_crash, grows=False):
                 worker.answered(results)
             yield from batches.due()
         if grows:
-            evidence.say_if_alone()
+            evidence.say_if_enough()
     finally:
         for worker in crew:
             worker.stop()
