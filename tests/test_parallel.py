@@ -169,8 +169,8 @@ def process_after(pause, number):
 @pytest.mark.parametrize(
     ("pause", "count", "workers", "choice"),
     [
-        (0, 6, 2, "1 worker"),
-        (0, 17, 2, "2 workers"),
+        (0, 4, 2, "1 worker"),
+        (0, 5, 2, "2 workers"),
         (0.1, 6, 2, "2 workers"),
         (0.1, 20, 4, "4 workers"),
         (0.1, 6, 1, "1 worker"),

@@ -21,7 +21,7 @@ ENGINES = ("auto", "serial", "pool", "dask")
 MODES = ("paths", "fork")
 
 BATCH = 0.02  # s of work that a worker of the pool is handed at once; a message there and back costs it 0.2 ms
-MANY = 16  # frames that are worth two workers whatever they take: a start costs as much as some frames
+MANY = 4  # frames that are worth two workers whatever they take: a start costs no more than some small frames
 PATIENCE = 0.03  # s after which `auto` looks whether the frame in hand is worth more workers
 LOOKING = 2  # s after which `auto` looks whether a cluster would be faster
 JOINING = 5  # s until a cluster's workers have imported everything
