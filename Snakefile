@@ -27,12 +27,12 @@ rule all:
     """Everything that the sheets name."""
     default_target: True
     input:
-        plate_tables(),
+        plate_pictures,
+        filtered_tables(),
         slide_tables(),
         stack_tables(),
-        expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=STORED),
-        "<results>/jobs.png" if plate_tables() or slide_tables() or stack_tables() else [],
-        plate_pictures,
+        lambda wildcards: expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=stored()),
+        "<results>/jobs.png" if PLATES or SLIDES or STACKS else [],
         expand("<results>/slides/{slide}/overview.png", slide=SLIDES),
         expand("<results>/stacks/{stack}/frames.png", stack=STACKS),
 
@@ -41,6 +41,7 @@ rule tables:
     """The tables alone."""
     input:
         plate_tables(),
+        filtered_tables(),
         slide_tables(),
         stack_tables(),
 

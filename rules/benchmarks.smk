@@ -21,7 +21,7 @@ rule benchmark_methods:
         "<benchmarks>/benchmarks/benchmark_methods.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: workflow.cores or 8  # alone on the machine: anything else at work would be measured too
+    threads: CORES  # alone on the machine: anything else at work would be measured too
     resources:
         mem_mb=lambda wildcards, input, threads: int(threads * 350 + 300 + 9 * input.size_mb),
     params:
@@ -47,7 +47,7 @@ rule benchmark_fan_out:
         "<benchmarks>/benchmarks/benchmark_fan_out.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: workflow.cores or 8
+    threads: CORES
     resources:
         mem_mb=lambda wildcards, threads: threads * 700,
     params:
@@ -94,7 +94,7 @@ rule plot_benchmarks:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=small_memory,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -114,7 +114,7 @@ rule benchmark_slides:
         "<benchmarks>/benchmarks/benchmark_slides.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: workflow.cores or 8  # as above
+    threads: CORES  # as above
     resources:
         # A region of 4096 x 4096 px, several times over; a worker holds strips or blocks, and the reader's caches.
         mem_mb=lambda wildcards, threads: 1000 + 250 * threads,
@@ -143,7 +143,7 @@ rule plot_slide_benchmark:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=small_memory,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -162,7 +162,7 @@ rule benchmark_frames:
         "<benchmarks>/benchmarks/benchmark_frames.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: workflow.cores or 8  # as above
+    threads: CORES  # as above
     resources:
         # A stack of 210 MB, several times over; a worker holds an image of 2048 x 2048 px, also as real numbers.
         mem_mb=lambda wildcards, threads: 1000 + 350 * threads,
@@ -198,7 +198,7 @@ rule plot_frame_benchmarks:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=small_memory,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -208,7 +208,7 @@ rule plot_frame_benchmarks:
 rule plot_jobs:
     """Draw the time and the memory of all jobs, by rule."""
     input:
-        plate_tables(),
+        expand("<results>/plates/{plate}/wells.csv", plate=PLATES),
         slide_tables(),
         stack_tables(),
     output:
@@ -223,7 +223,7 @@ rule plot_jobs:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=small_memory,
     params:
         benchmarks="benchmarks",
         made_by=made_by("plot_jobs"),

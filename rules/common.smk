@@ -1,5 +1,6 @@
 """Sheets to dicts, targets, and what the rules ask for: glue only, the work is in scripts/fieldwork."""
 
+import functools
 import os
 import sys
 
@@ -7,8 +8,14 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# A cluster's job has it from the run that submitted it, whose process is not to be seen from here.
+os.environ.pop("FIELDWORK_RUN", None)
 
-from fieldwork import InputError, functions, platemaps, plates, provenance, runs, sheets, stacks
+from fieldwork import InputError, demands, functions, platemaps, plates, provenance, runs, sheets, stacks
+
+CORES = workflow.resource_settings.cores or 8
+# Within the jobs of a cluster, and where such jobs are planned: then there is a number of them, `jobs`, in the profile.
+ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
 
 DEMO_IMAGES = [
     f"resources/demo/images/demo_{row}{column:02}_s{site}_w1.tif"
@@ -19,12 +26,18 @@ DEMO_IMAGES = [
 
 DEMO_SLIDE = "resources/demo/slide.tif"
 DEMO_STACK = "resources/demo/stack.tif"
+MADE = {*DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK}
 
 
 def read_sheet_if_any(kind):
     """The rows of a sheet; none where there is no such file, but one of another kind."""
     others = [other for other in ("plates", "slides", "stacks") if other != kind and Path(config[other]).exists()]
     return [] if others and not Path(config[kind]).exists() else sheets.read_sheet(kind, config[kind])
+
+
+def stored():
+    """The plates that are to become OME-Zarr stores."""
+    return [name for name, plate in PLATES.items() if config["ome_zarr_plate"] and plate.scan.images]
 
 
 def check_functions():
@@ -55,29 +68,26 @@ try:
     config["results"] = os.path.normpath(config["results"])
     if Path(config["results"]).is_file():
         raise InputError(f"results: '{config['results']}' is a file; expected a folder, which may be there or not")
-    PLATES = {
-        row["plate"]: plates.open_plate(
-            row,
-            channel=config["nuclei"]["channel"],
-            regexes=config["layouts"],
-            fan_out=config["fan_out"],
-            results=config["results"],
-            made=set(DEMO_IMAGES),
-        )
-        for row in read_sheet_if_any("plates")
-    }
-    for plate in PLATES.values():
-        if not plate.scan.images and runs.fields_in(config["results"], plate.name):
-            raise InputError(
-                f"plate '{plate.name}' has no image, but it has tables of images: is a drive not mounted? "
-                "If the images are gone for good, delete the tables"
-            )
-    SLIDES = {row["slide"]: sheets.check_slide(row, made={DEMO_SLIDE}) for row in read_sheet_if_any("slides")}
+    PLATES = plates.Plates(
+        read_sheet_if_any("plates"),
+        channel=config["nuclei"]["channel"],
+        regexes=config["layouts"],
+        fan_out=config["fan_out"],
+        results=config["results"],
+        made=MADE,
+    )
+    SLIDES = {row["slide"]: sheets.check_slide(row, made=MADE) for row in read_sheet_if_any("slides")}
     STACKS = {
-        row["stack"]: sheets.check_stack(row, results=config["results"], made={DEMO_STACK})
+        row["stack"]: sheets.check_stack(row, results=config["results"], made=MADE)
         for row in read_sheet_if_any("stacks")
     }
     if workflow.is_main_process:
+        for plate in PLATES.values():
+            if not plate.scan.images and runs.fields_in(config["results"], plate.name):
+                raise InputError(
+                    f"plate '{plate.name}' has no image, but it has tables of images: is a drive not mounted? "
+                    "If the images are gone for good, delete the tables"
+                )
         for name, row in STACKS.items():
             for path in stacks.files_of(row["path"]):
                 sheets.check_path(path, f"{row[None]}: stack '{name}'")
@@ -86,10 +96,9 @@ try:
     # For scripts, and not as a parameter: what is made does not depend on where the modules lie.
     config["module_folders"] = list(dict.fromkeys(folders))
     FILTERED = list(PLATES) if config["filters"]["chain"] else []
-    STORED = [name for name, plate in PLATES.items() if plate.scan.images and config["ome_zarr_plate"]]
     if workflow.is_main_process:
         check_functions()
-        runs.forget_without_store(config["results"], SLIDES, STORED)
+        runs.forget_without_store(config["results"], SLIDES, stored())
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault
 
@@ -117,15 +126,6 @@ BATCHES = {
     for plate in dict.fromkeys(row["plate"] for row in SLIDES.values())
 }
 
-UNITS = {(plate.name, unit): images for plate in PLATES.values() for unit, images in plate.units.items()}
-# Units without a table yet; all units where none is missing, as after a change of the configuration.
-TO_DO = [
-    (plate, unit)
-    for plate, unit in UNITS
-    if not Path(config["results"], "plates", plate, "units", f"{unit}.parquet").exists()
-] or list(UNITS)
-FIELDS_TO_DO = sum(len(UNITS[unit]) for unit in TO_DO)
-
 
 wildcard_constraints:
     plate="[^/]+",
@@ -139,13 +139,9 @@ def made_by(script):
     return provenance.digest(Path(workflow.basedir) / "scripts" / f"{script}.py")
 
 
-def stamps(paths):
-    """Size and modification time of files: one that is replaced by an older one has changed too."""
-    return [stamp(path) for path in paths]
-
-
+@functools.cache
 def stamp(path):
-    """None of a file that is not there: its job says so."""
+    """Size and modification time: a file that is replaced by an older one has changed too. None where there is no file."""
     try:
         status = os.stat(path)
     except OSError:
@@ -153,19 +149,37 @@ def stamp(path):
     return status.st_size, status.st_mtime_ns
 
 
-def present(images):
-    """Their paths. A broken link is left to fail as a bad image."""
-    return [image.path for image in images if not Path(image.path).is_symlink() or Path(image.path).exists()]
+def sources(paths):
+    """What Snakemake is told of images: those that a rule makes, and the newest of the others.
+
+    An image that is newer than a table has it made again; what else becomes of them, their stamps say. All of them
+    would make planning several times as long, and the command lines of a cluster's jobs longer than Linux allows.
+    """
+    newest = max((path for path in paths if stamp(path)), key=lambda path: stamp(path)[1], default=None)
+    return [path for path in paths if path in MADE or path == newest]
+
+
+def stamps_of(paths):
+    """The state of each image; that of images which a rule makes is Snakemake's business."""
+    return [stamp(path) for path in paths if path not in MADE]
+
+
+def megabytes(paths):
+    return sum(found[0] for path in paths if (found := stamp(path))) / 1e6
 
 
 def images_of(wildcards):
     """The images of one unit, or of the whole plate."""
-    unit = wildcards.get("unit")
-    return UNITS[wildcards.plate, unit] if unit else PLATES[wildcards.plate].images
+    plate, unit = PLATES[wildcards.plate], wildcards.get("unit")
+    return plate.units[unit] if unit else plate.images
 
 
 def image_paths(wildcards):
-    return present(images_of(wildcards))
+    return [image.path for image in images_of(wildcards)]
+
+
+def image_sources(wildcards):
+    return sources(image_paths(wildcards))
 
 
 def image_rows(wildcards):
@@ -174,19 +188,60 @@ def image_rows(wildcards):
 
 
 def image_stamps(wildcards):
-    """The state of each image; that of images which a rule makes is Snakemake's business."""
-    return stamps(path for path in image_paths(wildcards) if path not in DEMO_IMAGES)
+    return stamps_of(image_paths(wildcards))
+
+
+def work(wildcards):
+    """Seconds of one core that a unit, a plate, a slide or a stack takes."""
+    if "slide" in wildcards.keys():
+        return demands.SLIDE_SECONDS_PER_MB * megabytes([SLIDES[wildcards.slide]["path"]])
+    if "stack" in wildcards.keys():
+        return demands.SECONDS_PER_MB * megabytes(stacks.files_of(STACKS[wildcards.stack]["path"]))
+    return demands.SECONDS_PER_MB * megabytes(image_paths(wildcards))
+
+
+def threads_among(jobs):
+    """So many jobs of a kind share this machine's cores; a cluster's job asks for as many as it has work for."""
+
+    def threads(wildcards):
+        return demands.threads_on_cluster(work(wildcards)) if ON_CLUSTER else max(1, CORES // max(1, jobs))
+
+    return threads
 
 
 def unit_threads(wildcards):
-    """As many workers as let all units that are still to do end soonest."""
-    return runs.threads_per_unit(len(TO_DO), fields=FIELDS_TO_DO, cores=workflow.cores or 8)
+    """Here, as many workers as let all units that are still to do end soonest."""
+    if ON_CLUSTER:
+        return demands.threads_on_cluster(work(wildcards))
+    units, fields = units_to_do()
+    return demands.threads_per_unit(units, fields=fields, cores=CORES)
 
 
-def pool_memory(wildcards, input, threads):
-    """A worker holds an interpreter and some copies of a frame of up to 9 megapixels; mode fork, all frames as well."""
-    held = 3 * input.size_mb if config["pool"]["mode"] == "fork" else 0  # 3: compressed images
-    return int(threads * 350 + 300 + held)
+def minutes(wildcards, threads, attempt):
+    return attempt * demands.minutes(work(wildcards), threads=threads)
+
+
+def small_memory(wildcards, attempt):
+    """1 million nuclei, as tables and as their Parquet file, take about 300 MB."""
+    return attempt * 1000
+
+
+@functools.cache
+def units_to_do():
+    """Numbers of units without a table yet, and of their fields; of all where none is missing: the configuration changed."""
+    units = {(plate.name, unit): len(images) for plate in PLATES.values() for unit, images in plate.units.items()}
+    missing = {
+        (plate, unit): fields
+        for (plate, unit), fields in units.items()
+        if not Path(config["results"], "plates", plate, "units", f"{unit}.parquet").exists()
+    }
+    return len(missing or units), sum((missing or units).values())
+
+
+def pool_memory(wildcards, threads, attempt):
+    """In mode fork the job holds all frames, which may be compressed."""
+    seconds = work(wildcards) if config["pool"]["mode"] == "fork" else 0
+    return attempt * demands.memory(threads, held=3 * seconds / demands.SECONDS_PER_MB)
 
 
 def unit_tables(path):
@@ -201,14 +256,15 @@ def plate_platemap(wildcards):
 
 def plate_tables():
     """The tables of every plate in the sheet."""
-    return [
-        *expand("<results>/plates/{plate}/{table}", plate=PLATES, table=("nuclei.parquet", "fields.csv", "wells.csv")),
-        *expand("<results>/plates/{plate}/filtered/filtered.csv", plate=FILTERED),
-    ]
+    return expand("<results>/plates/{plate}/{table}", plate=PLATES, table=("nuclei.parquet", "fields.csv", "wells.csv"))
+
+
+def filtered_tables():
+    return expand("<results>/plates/{plate}/filtered/filtered.csv", plate=FILTERED)
 
 
 def plate_pictures(wildcards):
-    """The pictures of every plate; some go by its platemap. A function: read when `all` is planned, not by each job."""
+    """The pictures of every plate, from its tables; some go by its platemap. A function: not for each job to read."""
     pictures = expand("<results>/plates/{plate}/densities.png", plate=PLATES)
     for name, plate in PLATES.items():
         described = sheets.read_platemap(plate.platemap) if plate.platemap else {}
@@ -223,13 +279,16 @@ def own_modules(names):
 
 
 def all_image_paths(wildcards):
-    """The images of all channels. Those that are not there, and that no rule makes, fail as bad ones do."""
-    paths = dict.fromkeys(image.path for image in PLATES[wildcards.plate].scan.images)
-    return [path for path in paths if path in DEMO_IMAGES or Path(path).exists()]
+    """Of all channels; a file may have several."""
+    return list(dict.fromkeys(image.path for image in PLATES[wildcards.plate].scan.images))
+
+
+def all_image_sources(wildcards):
+    return sources(all_image_paths(wildcards))
 
 
 def all_image_stamps(wildcards):
-    return stamps(path for path in all_image_paths(wildcards) if path not in DEMO_IMAGES)
+    return stamps_of(all_image_paths(wildcards))
 
 
 def plate_store(wildcards):
@@ -241,23 +300,21 @@ def plate_store_settings():
     return {"version": slide["ome_zarr"], **{key: slide[key] for key in ("chunk", "codec", "level")}}
 
 
-def plate_store_memory(wildcards, input, threads):
-    """A worker holds an interpreter, and a field's images (compressed ones, unpacked) with levels and label."""
+def plate_store_memory(wildcards, threads, attempt):
+    """A worker holds a field's images (compressed ones, unpacked) with levels and label."""
     images = PLATES[wildcards.plate].scan.images
-    field = 3 * input.size_mb / len({(image.well, image.site) for image in images})
-    return int(300 + threads * (200 + 4 * field))
+    field = 3 * megabytes(image.path for image in images) / len({(image.well, image.site) for image in images})
+    return attempt * demands.memory(threads, worker=200 + 4 * field)
 
 
-def stack_files(wildcards):
-    """What a stack is made of: its file, the images of its folder, or the folder of a Zarr store."""
+def stack_sources(wildcards):
+    """Its file, the newest image of its folder, or the folder of a Zarr store."""
     path = STACKS[wildcards.stack]["path"]
-    return path if stacks.is_zarr(path) else stacks.files_of(path)
+    return path if stacks.is_zarr(path) else sources(stacks.files_of(path))
 
 
 def stack_stamps(wildcards):
-    """The state of a stack's files; that of the demo's is Snakemake's business."""
-    path = STACKS[wildcards.stack]["path"]
-    return [] if path == DEMO_STACK else stamps(stacks.files_of(path))
+    return stamps_of(stacks.files_of(STACKS[wildcards.stack]["path"]))
 
 
 def stack_tables():
@@ -281,14 +338,13 @@ def slide_settings(wildcards):
 
 
 def slide_stamps(wildcards):
-    """The state of a slide's file; that of the demo's is Snakemake's business."""
-    return stamps(path for path in [SLIDES[wildcards.slide]["path"]] if path != DEMO_SLIDE)
+    return stamps_of([SLIDES[wildcards.slide]["path"]])
 
 
-def slide_memory(wildcards, threads):
-    """A worker holds an interpreter and some copies of a block, with its levels and compressed; so does its reader."""
+def slide_memory(wildcards, threads, attempt):
+    """A worker holds some copies of a block, with its levels and compressed; so does its reader."""
     side = max(config["slide"]["shard"], 2 * config["slide"]["chunk"])
-    return int(300 + threads * (150 + 5 * 3 * side**2 / 1e6))
+    return attempt * demands.memory(threads, worker=150 + 5 * 3 * side**2 / 1e6)
 
 
 def batch_tables(path):
@@ -306,19 +362,26 @@ def slide_tables():
     ]
 
 
+def first_plate_images():
+    return next((plate.images for plate in PLATES.values()), [])
+
+
 def benchmark_images(wildcards):
     """The first plate's images, at most 240 of them: a plate of BBBC021."""
-    return present(image for plate in list(PLATES.values())[:1] for image in plate.images)[:240]
+    return [path for path in (image.path for image in first_plate_images()) if path in MADE or stamp(path)][:240]
 
 
 def benchmark_fields(wildcards):
     """A few wells of them, for runs of the whole workflow."""
-    images = [image for plate in list(PLATES.values())[:1] for image in plate.images][:16]
-    return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images]
+    return [(image.well, image.site, image.timepoint, image.z, image.path) for image in first_plate_images()[:16]]
 
 
 def first_channel(wildcards):
     return next((plate.channel for plate in PLATES.values()), "auto")
+
+
+def images_log(plate):
+    return Path("logs/plates", plate.name, "images.log")
 
 
 def start_run():
@@ -329,8 +392,11 @@ def start_run():
     except InputError as error:
         raise WorkflowError(str(error)) from None
     runs.clear_leftovers(config["results"])
+    for plate in PLATES.values():
+        plates.write_log(plate, images_log(plate))
 
 
+runs.own_jobs()
 if workflow.is_main_process:
     for plate in PLATES.values():
-        plates.report(plate, None if workflow.dryrun else Path("logs/plates", plate.name, "images.log"))
+        plates.report(plate, images_log(plate))

@@ -16,7 +16,7 @@ rule synthesize_demo:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=small_memory,
     params:
         made_by=made_by("synthesize_demo"),
     script:
@@ -37,7 +37,7 @@ rule score_demo:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=small_memory,
     params:
         of={"name": "plate", "frame": ["Metadata_Well", "Metadata_Site"]},
         made_by=made_by("score_demo"),
@@ -57,7 +57,7 @@ rule synthesize_demo_slide:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=small_memory,
     params:
         region=DEMO_PLANTED,
         made_by=made_by("synthesize_demo_slide"),
@@ -79,7 +79,7 @@ rule score_demo_slide:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=small_memory,
     params:
         region=DEMO_PLANTED,
         made_by=made_by("score_demo_slide"),
@@ -99,7 +99,7 @@ rule synthesize_demo_stack:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=small_memory,
     params:
         made_by=made_by("synthesize_demo_stack"),
     script:
@@ -120,7 +120,7 @@ rule score_demo_stack:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=small_memory,
     params:
         of={"name": "stack", "frame": ["Metadata_Frame"]},
         made_by=made_by("score_demo"),

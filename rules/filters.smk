@@ -1,7 +1,7 @@
 rule filter_images:
     """Filter the images of one plate, and measure them before and after."""
     input:
-        image_paths,
+        image_sources,
     output:
         # The filtered images lie beside it.
         "<results>/plates/{plate}/filtered/filtered.csv",
@@ -11,9 +11,10 @@ rule filter_images:
         "<benchmarks>/plates/{plate}/filter_images.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: max(1, (workflow.cores or 8) // max(1, len(PLATES)))
+    threads: threads_among(len(PLATES))
     resources:
         mem_mb=pool_memory,
+        runtime=minutes,
     params:
         images=image_rows,
         channel=lambda wildcards: PLATES[wildcards.plate].channel,

@@ -1,7 +1,7 @@
 rule write_plate_store:
     """Write a plate as one OME-Zarr, with all its channels, and its nuclei as a label."""
     input:
-        all_image_paths,
+        all_image_sources,
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
     output:
@@ -13,9 +13,10 @@ rule write_plate_store:
         "<benchmarks>/plates/{plate}/write_plate_store.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: max(1, (workflow.cores or 8) // max(1, len(PLATES)))
+    threads: threads_among(len(PLATES))
     resources:
         mem_mb=plate_store_memory,
+        runtime=minutes,
     params:
         store=plate_store,
         images=lambda wildcards: [tuple(image) for image in PLATES[wildcards.plate].scan.images],

@@ -1,7 +1,7 @@
 rule detect_nuclei:
     """Find the nuclei in every field of one unit: a plate, a well or a field."""
     input:
-        image_paths,
+        image_sources,
     output:
         nuclei="<results>/plates/{plate}/units/{unit}.parquet",
         fields="<results>/plates/{plate}/units/{unit}.fields.parquet",
@@ -14,6 +14,7 @@ rule detect_nuclei:
     threads: unit_threads
     resources:
         mem_mb=pool_memory,
+        runtime=minutes,
     params:
         images=image_rows,
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
@@ -42,26 +43,46 @@ rule merge_units:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=1000,  # 1 million nuclei, as tables and as their Parquet file, take about 300 MB
+        mem_mb=small_memory,
     params:
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],
         max_failed_fields=config["max_failed_fields"],
-        stamps=lambda wildcards: stamps(plate_platemap(wildcards).values()),
+        stamps=lambda wildcards: stamps_of(plate_platemap(wildcards).values()),
         made_by=made_by("merge_units"),
     script:
         "../scripts/merge_units.py"
 
 
-# What a plate has pictures of goes by its platemap and by `quality`, and a rule's outputs cannot: hence four rules, and
-# one script. plate_pictures (common.smk) says which a plate needs.
+# What a plate has pictures of goes by its platemap too, and a rule's outputs cannot: hence three rules, and one script.
+# plate_pictures (common.smk) says which a plate needs.
 rule plot_plate:
-    """Draw the nuclei of a plate: by well, by treatment, at the rim and inside, and in random fields."""
+    """Draw the nuclei of a plate by well, by treatment, at the rim, in random fields; and its image quality."""
     input:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
         wells="<results>/plates/{plate}/wells.csv",
     output:
+        **(
+            {
+                "quality": report(
+                    "<results>/plates/{plate}/plots/quality.png",
+                    caption="report/plate_quality.rst",
+                    category="Plates",
+                    subcategory="{plate}",
+                    labels={"plate": "{plate}", "picture": "image quality per well"},
+                ),
+                "focus": report(
+                    "<results>/plates/{plate}/plots/focus.png",
+                    caption="report/plate_focus.rst",
+                    category="Plates",
+                    subcategory="{plate}",
+                    labels={"plate": "{plate}", "picture": "best, median and worst focus"},
+                ),
+            }
+            if config["quality"]
+            else {}
+        ),
         nuclei=report(
             "<results>/plates/{plate}/plots/nuclei.png",
             caption="report/plate_nuclei.rst",
@@ -97,43 +118,7 @@ rule plot_plate:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=1000,
-    params:
-        channel=lambda wildcards: PLATES[wildcards.plate].channel,
-        made_by=made_by("plot_plate"),
-    script:
-        "../scripts/plot_plate.py"
-
-
-rule plot_quality:
-    """Draw the image quality of a plate: by well, and its sharpest and most blurred fields."""
-    input:
-        nuclei="<results>/plates/{plate}/nuclei.parquet",
-        fields="<results>/plates/{plate}/fields.csv",
-        wells="<results>/plates/{plate}/wells.csv",
-    output:
-        quality=report(
-            "<results>/plates/{plate}/plots/quality.png",
-            caption="report/plate_quality.rst",
-            category="Plates",
-            subcategory="{plate}",
-            labels={"plate": "{plate}", "picture": "image quality per well"},
-        ),
-        focus=report(
-            "<results>/plates/{plate}/plots/focus.png",
-            caption="report/plate_focus.rst",
-            category="Plates",
-            subcategory="{plate}",
-            labels={"plate": "{plate}", "picture": "best, median and worst focus"},
-        ),
-    log:
-        "<logs>/plates/{plate}/plot_quality.log",
-    benchmark:
-        "<benchmarks>/plates/{plate}/plot_quality.tsv"
-    conda:
-        "../envs/fieldwork.yaml"
-    resources:
-        mem_mb=1000,
+        mem_mb=small_memory,
     params:
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         made_by=made_by("plot_plate"),
@@ -162,7 +147,7 @@ rule plot_doses:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=small_memory,
     params:
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         made_by=made_by("plot_plate"),
@@ -191,7 +176,7 @@ rule plot_controls:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=small_memory,
     params:
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         made_by=made_by("plot_plate"),

@@ -12,9 +12,10 @@ rule convert_slide:
         "<benchmarks>/slides/{slide}/convert_slide.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: workflow.cores or 8
+    threads: threads_among(1)
     resources:
         mem_mb=slide_memory,
+        runtime=minutes,
     params:
         store=slide_store,
         settings=slide_settings,
@@ -37,9 +38,10 @@ rule detect_slide_nuclei:
         "<benchmarks>/slides/{slide}/detect_slide_nuclei.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: workflow.cores or 8
+    threads: threads_among(1)
     resources:
-        mem_mb=lambda wildcards, threads: 500 + 350 * threads,
+        mem_mb=lambda wildcards, threads, attempt: attempt * demands.memory(threads),
+        runtime=minutes,
     params:
         store=slide_store,
         tile=config["slide"]["tile"],
@@ -63,7 +65,7 @@ rule merge_slides:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=small_memory,
     params:
         on_bad_image=config["on_bad_image"],
         max_failed=config["max_failed_fields"],
@@ -91,7 +93,7 @@ rule plot_slide:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=small_memory,
     params:
         store=slide_store,
         made_by=made_by("plot_slide"),

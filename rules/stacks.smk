@@ -1,7 +1,7 @@
 rule measure_frames:
     """Apply a function to every frame of a stack, in order."""
     input:
-        stack_files,
+        stack_sources,
     output:
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
         # Images that the function gives lie beside it. They are not declared: whether there are any shows only when
@@ -13,9 +13,10 @@ rule measure_frames:
         "<benchmarks>/stacks/{stack}/measure_frames.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: max(1, (workflow.cores or 8) // max(1, len(STACKS)))
+    threads: threads_among(len(STACKS))
     resources:
         mem_mb=pool_memory,
+        runtime=minutes,
     params:
         path=lambda wildcards: STACKS[wildcards.stack]["path"],
         place={"channel": config["stack"]["channel"], "z": config["stack"]["z"]},
@@ -31,7 +32,7 @@ rule measure_frames:
 rule plot_stack:
     """Draw a stack: what was measured, frame by frame, and a few of its frames."""
     input:
-        stack_files,
+        stack_sources,
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
         frames="<results>/stacks/{stack}/frames.csv",
     output:
@@ -48,7 +49,7 @@ rule plot_stack:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=small_memory,
     params:
         path=lambda wildcards: STACKS[wildcards.stack]["path"],
         place={"channel": config["stack"]["channel"], "z": config["stack"]["z"]},

@@ -1,4 +1,4 @@
-"""One run in a folder, cores shared out, the last lines of a run."""
+"""One run in a folder, jobs that die with it, the last lines of a run."""
 
 import os
 import signal
@@ -14,6 +14,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 HOLDER = """
 import subprocess, sys, time
 from fieldwork import runs
+runs.own_jobs()
 held = runs.hold_folder(sys.argv[1])
 job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=subprocess.DEVNULL)
 print(job.pid, flush=True)
@@ -26,7 +27,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has PR_SE
 
 @pytest.fixture(autouse=True)
 def unheld(monkeypatch):
-    """Undo the variable that `hold_folder` sets."""
+    """Undo the variable that `own_jobs` sets."""
     monkeypatch.setenv("FIELDWORK_RUN", "")
 
 
@@ -41,13 +42,11 @@ def test_a_folder_is_held_against_others_until_its_holder_is_killed(tmp_path):
             with pytest.raises(InputError) as caught:
                 runs.hold_folder(lock)
             assert f"another run (process {holder.pid}) is at work in {lock.parent};" in str(caught.value)
-            assert os.environ["FIELDWORK_RUN"] == ""
         holder.send_signal(signal.SIGKILL)
         holder.wait(timeout=30)
         with runs.hold_folder(lock):  # although a job of the killed run is still there
             os.kill(job, 0)
             assert lock.read_text().split() == [str(os.getpid())]
-            assert os.environ["FIELDWORK_RUN"] == f"{os.getpid()}@{NODE}"
     finally:
         holder.kill()
         holder.communicate()
@@ -62,6 +61,7 @@ os.environ["FIELDWORK_RUN"] = variable.format(os.getpid())
 if lock:
     from fieldwork import runs
     held = runs.hold_folder(lock)
+    runs.own_jobs()
 subprocess.run([sys.executable, "-c", job])
 """
 JOB = "import fieldwork; print('at work', flush=True); print(f'told to {input()}')"
@@ -141,35 +141,6 @@ def test_a_folder_given_back_can_be_held_again(tmp_path):
     for _ in range(2):
         with runs.hold_folder(tmp_path / "run.lock"), pytest.raises(InputError):
             runs.hold_folder(tmp_path / "run.lock")
-
-
-@pytest.mark.parametrize("cores", [1, 2, 7, 16, 96])
-def test_one_unit_gets_all_cores_and_many_units_get_one_each(cores):
-    assert runs.threads_per_unit(1, fields=240, cores=cores) == cores
-    assert runs.threads_per_unit(1, fields=1, cores=cores) == cores
-    assert runs.threads_per_unit(0, fields=0, cores=cores) == 1
-    assert runs.threads_per_unit(13_200, fields=13_200, cores=cores) == 1
-
-
-@pytest.mark.parametrize(
-    ("units", "fields", "cores", "threads"),
-    [
-        (55, 55 * 240, 2, 1),  # 28 rounds x 7 s; with 2 threads 55 x 4 s
-        (2, 2 * 240, 2, 1),  # 7 s; 2 x 4 s
-        (3, 3 * 240, 2, 2),  # 2 x 7 s; 3 x 4 s
-        (4, 4 * 240, 16, 4),  # 2.5 s; with 8 threads 2 x 1.75 s, with 2 4 s
-        (24, 24 * 240, 16, 2),  # 3 rounds x 4 s; with 1 thread 2 x 7 s, with 3 5 x 3 s
-    ],
-)
-def test_cores_are_shared_so_that_the_run_ends_soonest(units, fields, cores, threads):
-    assert runs.threads_per_unit(units, fields=fields, cores=cores) == threads
-
-
-def test_threads_are_never_none_and_never_more_than_there_are_cores():
-    for cores in range(1, 20):
-        for units in (0, 1, 2, 3, 5, 8, 60, 500):
-            for fields in (0, units, 10 * units, 1000):
-                assert 1 <= runs.threads_per_unit(units, fields=fields, cores=cores) <= cores
 
 
 def test_the_summary_adds_up_the_plates_that_are_done(tmp_path):

@@ -69,10 +69,9 @@ def test_fan_out_plans_one_job_a_unit(workspace, fan_out, jobs):
     assert workspace.planned(*arguments) == {
         **planned,
         "plot_plate": 2,
-        "plot_quality": 2,
         "plot_jobs": 1,
         "all": 1,
-        "total": jobs + 8,
+        "total": jobs + 6,
     }
 
 
@@ -134,8 +133,8 @@ def test_only_what_changed_is_made_again(workspace):
     assert nothing == {}
     files[0].touch()
     assert workspace.planned(*arguments) == {
-        **{"detect_nuclei": 1, "merge_units": 1, "plot_plate": 1, "plot_quality": 1, "plot_jobs": 1, "all": 1},
-        "total": 6,
+        **{"detect_nuclei": 1, "merge_units": 1, "plot_plate": 1, "plot_jobs": 1, "all": 1},
+        "total": 5,
     }
     workspace.run(*arguments)
     assert workspace.planned(*arguments) == {}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from fieldwork import InputError, layouts, sheets
@@ -26,6 +27,34 @@ class Plate(NamedTuple):
     def images(self):
         """Images of the nuclei channel, in the order of the tables' rows."""
         return [image for unit in self.units.values() for image in unit]
+
+
+class Plates(Mapping):
+    """The plates of a sheet by name, opened when first asked for: a cluster's job then looks for its own images only.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        From `sheets.read_sheet`.
+    **options
+        Of `open_plate`.
+    """
+
+    def __init__(self, rows, **options):
+        self._rows = {row["plate"]: row for row in rows}
+        self._options = options
+        self._opened = {}
+
+    def __getitem__(self, name):
+        if name not in self._opened:
+            self._opened[name] = open_plate(self._rows[name], **self._options)
+        return self._opened[name]
+
+    def __iter__(self):
+        return iter(self._rows)
+
+    def __len__(self):
+        return len(self._rows)
 
 
 def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset()):
@@ -83,21 +112,32 @@ def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset()):
     return Plate(name, scan, channel, units, platemap)
 
 
-def report(plate, path):
-    """Print what was found of a plate, and write what became of every file to a log.
+def report(plate, log):
+    """Print what was found of a plate.
 
     Parameters
     ----------
     plate : Plate
-    path : path-like or None
-        The log; None writes none.
+    log : path-like
+        Where `write_log` says what became of each file.
     """
     headline, details = account(plate)
     lost = plate.scan.unmatched or plate.scan.duplicates or not plate.images
-    print(f"{'WARNING ' if lost else ''}{headline}", f"({path})" if path and details else "", file=sys.stderr)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([headline, *details, ""]), encoding="utf-8", errors="backslashreplace")
+    print(f"{'WARNING ' if lost else ''}{headline}", f"({log})" if details else "", file=sys.stderr)
+
+
+def write_log(plate, log):
+    """Write what became of every file of a plate.
+
+    Parameters
+    ----------
+    plate : Plate
+    log : pathlib.Path
+        Its folder is made.
+    """
+    headline, details = account(plate)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("\n".join([headline, *details, ""]), encoding="utf-8", errors="backslashreplace")
 
 
 def account(plate):

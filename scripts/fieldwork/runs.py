@@ -1,9 +1,7 @@
-"""A whole run: one at a time in a folder, how its cores are shared out, what it did in the end."""
+"""A whole run: one at a time in a folder, what its jobs die with, what it did in the end."""
 
 import csv
 import fcntl
-import functools
-import math
 import os
 import sys
 import threading
@@ -11,12 +9,17 @@ from pathlib import Path
 
 from fieldwork import InputError
 
-JOB_START = 1.0  # s a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
-FIELD_TIME = 0.025  # s of one core for a field of 1024 x 1280 px, quality included
+
+def own_jobs():
+    """Have the jobs that this process starts die with it (fieldwork/__init__.py).
+
+    In a cluster's job it is the Snakemake of that job: the run itself may be on another machine, or not to be seen.
+    """
+    os.environ["FIELDWORK_RUN"] = f"{os.getpid()}@{os.uname().nodename}"
 
 
 def hold_folder(path):
-    """Keep a second run out of a folder for as long as this process lives, and have its jobs die with it.
+    """Keep a second run out of a folder for as long as this process lives.
 
     Snakemake's own lock outlasts a killed run and must then be lifted by hand; the kernel lifts this one.
 
@@ -48,7 +51,6 @@ def hold_folder(path):
         ) from None
     except OSError as error:
         print(f"{path}: no lock on this file system ({error}): see to it that no second run starts", file=sys.stderr)
-    os.environ["FIELDWORK_RUN"] = f"{os.getpid()}@{os.uname().nodename}"  # fieldwork/__init__.py
     stream.truncate(0)
     stream.write(f"{os.getpid()}\n")
     stream.flush()
@@ -61,31 +63,6 @@ def clear_leftovers(results):
         for part in Path(results).glob(f"{folder}/.*.part"):
             if not part.is_dir():  # a slide's store is gone on with; jobs clear up after stores of their own
                 part.unlink(missing_ok=True)
-
-
-@functools.cache
-def threads_per_unit(units, *, fields, cores):
-    """Choose the workers of each detection job so that all jobs together end soonest.
-
-    Few units: all cores to each in turn. Many: one core each, as a job's start-up keeps one core busy only.
-
-    Parameters
-    ----------
-    units, fields : int
-        Detection jobs still to do, and the fields in them.
-    cores : int
-
-    Returns
-    -------
-    int
-        From 1 to `cores`.
-    """
-    work = FIELD_TIME * fields / max(units, 1)
-
-    def seconds(threads):
-        return math.ceil(units / (cores // threads)) * (JOB_START + work / threads)
-
-    return min(range(1, cores + 1), key=lambda threads: (seconds(threads), threads))
 
 
 def forget_without_store(results, slides, plates=()):
