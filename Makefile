@@ -2,7 +2,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN = .venv/bin
 
-.PHONY: demo report view test lint lock clean
+.PHONY: demo report view test test-slurm lint lock clean
 
 # Draw the demo's plate, slide and stack, find their nuclei, and say how many of the planted ones were found.
 SCORES = results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
@@ -23,6 +23,10 @@ view: .venv/installed
 # Every test, and every check of style.
 test: .venv/installed lint
 	$(BIN)/python -m pytest
+
+# The workflow on the Slurm of this machine; `sudo .venv/bin/python tests/slurm/lab.py start` starts one on Debian.
+test-slurm: .venv/installed
+	$(BIN)/python -m pytest tests/slurm --basetemp .slurm-tests
 
 lint: .venv/installed
 	$(BIN)/ruff check .

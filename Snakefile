@@ -23,6 +23,15 @@ include: "rules/stacks.smk"
 include: "rules/benchmarks.smk"
 
 
+# Too small to be jobs of a cluster, each of which costs seconds.
+localrules:
+    all,
+    tables,
+    merge_units,
+    merge_slides,
+    plot_jobs,
+
+
 rule all:
     """Everything that the sheets name."""
     default_target: True

@@ -1,0 +1,151 @@
+"""The workflow on a real Slurm: the same tables as here, also when nodes, jobs and the controller die.
+
+`make test-slurm` runs it on the Slurm that it finds; what kills nodes or the controller runs on that of lab.py only.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import lab
+import numpy as np
+import pytest
+import tifffile
+
+from fieldwork import synthetic
+
+REPOSITORY = Path(__file__).parents[2]
+OURS = pytest.mark.skipif(not lab.is_ours(), reason="this Slurm is not for killing")
+
+
+class Folder:
+    """A working directory with the demo and a plate of 240 fields, and the workflow run in it."""
+
+    def __init__(self, path):
+        self.path = path
+        shutil.copytree(REPOSITORY / "config", path / "config")
+        images = path / "images"
+        images.mkdir()
+        rng = np.random.default_rng(7)
+        for number in range(240):
+            name = f"P_{'BCDEF'[number // 48]}{number // 4 % 12 + 1:02}_s{number % 4 + 1}_w1.tif"
+            tifffile.imwrite(images / name, synthetic.plant_field(rng, shape=(256, 320), count=20)[0])
+        with open(path / "config/demo/plates.tsv") as sheet:
+            columns = sheet.readline().rstrip("\n").split("\t")
+        row = dict.fromkeys(columns, "") | {"plate": "P240", "images": "images"}
+        with open(path / "config/demo/plates.tsv", "a") as sheet:
+            sheet.write("\t".join(row.values()) + "\n")
+
+    def start(self, *arguments):
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+        command += ["--directory", str(self.path), "--configfile", str(self.path / "config/demo/config.yaml")]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return subprocess.Popen(
+            [*command, *arguments, "--", "tables"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+
+    def submit(self, *arguments):
+        """Start a run that sends its jobs to Slurm."""
+        return self.start("--profile", str(REPOSITORY / "profiles/slurm"), *arguments)
+
+    def tables(self):
+        found = [path for kind in ("csv", "parquet") for path in (self.path / "results").rglob(f"*.{kind}")]
+        tables = {path.relative_to(self.path).as_posix(): path.read_bytes() for path in found}
+        batch = "results/plates/demo/slides.csv"  # its last column says how long a conversion took
+        return tables | {batch: b"".join(line.rpartition(b",")[0] for line in tables[batch].splitlines())}
+
+
+def end_of(process, timeout=900):
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    return output
+
+
+def jobs_at_work():
+    """Number and node of each running job."""
+    lines = lab.run("squeue", "-h", "-t", "RUNNING", "-o", "%i %N").splitlines()
+    return dict(line.split() for line in lines if len(line.split()) == 2)
+
+
+def wait_for_job(node=None):
+    """Wait until a job runs (on that node), and give its number."""
+    for _ in range(300):
+        for job, place in jobs_at_work().items():
+            if node in (None, place):
+                return job
+        time.sleep(0.2)
+    raise AssertionError("no job was started")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """The tables of a run without Slurm."""
+    folder = Folder(tmp_path_factory.mktemp("here"))
+    end_of(folder.start("--cores", "2"))
+    tables = folder.tables()
+    assert len(tables) > 10
+    return tables
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+def test_jobs_of_a_cluster_make_the_same_tables(folder, here):
+    output = end_of(folder.submit("--slurm-keep-successful-logs"))
+    assert folder.tables() == here
+    numbers = re.findall(r"has been submitted with SLURM jobid (\d+)", output)
+    assert len(numbers) == 9 and "Trying to restart" not in output  # merges and targets stay at home
+    nodes = {re.search(r" NodeList=(\S+)", lab.run("scontrol", "show", "job", "-o", number))[1] for number in numbers}
+    assert nodes <= set(lab.run("sinfo", "-h", "-N", "-o", "%N").split())
+    if lab.is_ours():
+        assert nodes == set(lab.NODES)
+
+
+def test_a_cancelled_job_is_sent_again(folder, here):
+    run = folder.submit()
+    lab.run("scancel", wait_for_job())
+    assert "Trying to restart" in end_of(run)
+    assert folder.tables() == here
+
+
+@OURS
+def test_the_jobs_of_a_dead_node_are_sent_again(folder, here):
+    run = folder.submit("--config", "fan_out=well")
+    try:
+        wait_for_job("n1")
+        lab.kill("n1")
+        assert "Trying to restart" in end_of(run)
+    finally:
+        lab.start()
+    made = folder.tables()
+    assert {name: made[name] for name in here if "/units/" not in name} == {
+        name: table for name, table in here.items() if "/units/" not in name
+    }
+
+
+@OURS
+def test_a_controller_that_is_away_is_waited_for(folder, here):
+    run = folder.submit()
+    try:
+        wait_for_job()
+        os.kill(lab.process("slurmctld", "slurmctld"), signal.SIGTERM)
+        time.sleep(45)
+        lab.start_controller()
+        end_of(run)
+    finally:
+        lab.start()
+    assert folder.tables() == here
