@@ -10,19 +10,6 @@ min_version("9.27")
 include: "rules/common.smk"
 
 
-pathvars:
-    results=config["results"],
-
-
-include: "rules/demo.smk"
-include: "rules/plates.smk"
-include: "rules/filters.smk"
-include: "rules/plate_stores.smk"
-include: "rules/slides.smk"
-include: "rules/stacks.smk"
-include: "rules/benchmarks.smk"
-
-
 # Too small to be jobs of a cluster, each of which costs seconds.
 localrules:
     all,
@@ -32,15 +19,15 @@ localrules:
     plot_jobs,
 
 
+# First, and so the default, also of a workflow that begins with this one as a module.
 rule all:
     """Everything that the sheets name."""
-    default_target: True
     input:
-        plate_pictures,
+        plate_pictures() if workflow.is_main_process else [],  # jobs open no plate but their own
         filtered_tables(),
         slide_tables(),
         stack_tables(),
-        lambda wildcards: expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=stored()),
+        expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=stored() if workflow.is_main_process else []),
         "<results>/jobs.png" if PLATES or SLIDES or STACKS else [],
         expand("<results>/slides/{slide}/overview.png", slide=SLIDES),
         expand("<results>/stacks/{stack}/frames.png", stack=STACKS),
@@ -55,13 +42,22 @@ rule tables:
         stack_tables(),
 
 
+include: "rules/demo.smk"
+include: "rules/plates.smk"
+include: "rules/filters.smk"
+include: "rules/plate_stores.smk"
+include: "rules/slides.smk"
+include: "rules/stacks.smk"
+include: "rules/benchmarks.smk"
+
+
 onstart:
     start_run()
 
 
 onsuccess:
     runs.end_timers()
-    print(runs.summary(PLATES, SLIDES, STACKS, config["results"]))
+    print(runs.summary(PLATES, SLIDES, STACKS, config["results"], LOGS))
 
 
 onerror:

@@ -10,7 +10,7 @@ rule benchmarks:
 rule benchmark_methods:
     """Measure ways of finding nuclei on the images of the first plate."""
     input:
-        benchmark_images,
+        local(benchmark_images),
     output:
         methods="<results>/benchmarks/methods.csv",
         scaling="<results>/benchmarks/scaling.csv",
@@ -36,7 +36,7 @@ rule benchmark_methods:
 rule benchmark_fan_out:
     """Measure what a field costs when a job takes a plate, a well or a field."""
     input:
-        benchmark_images,
+        local(benchmark_images),
         # Not needed, but measured first: the two must not run at the same time.
         "<results>/benchmarks/methods.csv",
     output:
@@ -55,7 +55,7 @@ rule benchmark_fan_out:
         images=benchmark_fields,
         channel=first_channel,
         settings={key: config[key] for key in ("nuclei", "pool", "quality", "on_bad_image", "max_failed_fields")},
-        snakefile=workflow.main_snakefile,
+        snakefile=str(CLONE / "Snakefile"),
         made_by=made_by("benchmark_fan_out"),
     script:
         "../scripts/benchmark_fan_out.py"
@@ -104,7 +104,7 @@ rule plot_benchmarks:
 rule benchmark_slides:
     """Measure ways of loading a slide, the first that can be read."""
     input:
-        [row["path"] for row in SLIDES.values()],
+        [local(row["path"]) for row in SLIDES.values()],
     output:
         slides="<results>/benchmarks/slides.csv",
         machine="<results>/benchmarks/slides_machine.csv",
@@ -225,7 +225,7 @@ rule plot_jobs:
     resources:
         mem_mb=small_memory,
     params:
-        benchmarks="benchmarks",
+        benchmarks=BENCHMARKS,
         made_by=made_by("plot_jobs"),
     script:
         "../scripts/plot_jobs.py"

@@ -7,7 +7,14 @@ import sys
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# Not `workflow.basedir`: in a module, that is the folder of the workflow that uses it.
+CLONE = Path(str(workflow.current_basedir)).parent
+if not CLONE.is_dir():
+    sys.exit(f"Error: Fieldwork runs from a clone, not from '{workflow.current_basedir}'; name a clone's Snakefile")
+# What another workflow calls the module that this one is to it; None where this one runs as it is.
+MODULE = None if workflow.modifier.is_main_snakefile() else workflow.modifier.namespace
+
+sys.path.insert(0, str(CLONE / "scripts"))
 # A cluster's job has it from the run that submitted it, whose process is not to be seen from here.
 os.environ.pop("FIELDWORK_RUN", None)
 
@@ -40,6 +47,18 @@ def stored():
     return [name for name, plate in PLATES.items() if config["ome_zarr_plate"] and plate.scan.images]
 
 
+def placed(path):
+    """Where a path of the rules lies: a module may have a prefix, and pathvars of its own."""
+    prefixed, filled = workflow.modifier.path_modifier.replace_prefix, workflow.pathvars.apply
+    place = filled(prefixed(f"{path}/"))
+    if place != prefixed(filled(f"{path}/")):  # as Snakemake does with paths that functions give
+        raise InputError(
+            f"{source}: the folder '{filled(path)}' cannot stand behind the module's prefix; "
+            "expected a relative path that does not begin with .., or no prefix (and never replace_prefix)"
+        )
+    return os.path.normpath(place)
+
+
 def check_functions():
     """Refuse, before any job, functions that are not there or do not take their arguments."""
     stack, filters = config["stack"], config["filters"]
@@ -55,17 +74,31 @@ def check_functions():
     try:
         functions.check_calls(calls, metrics=metrics, folders=config["module_folders"])
     except InputError as error:
-        raise InputError(f"{', '.join(files) or 'configuration'}: {error}") from None
+        raise InputError(f"{source}: {error}") from None
 
 
 try:
     # Read here and not by `configfile:`: with --directory there may be none, and its errors name file and line.
-    files = [path for path in ["config/config.yaml"] if Path(path).exists()]
+    # None of them in a module: they are the other workflow's, which gives what is ours in `config:`.
+    files = [path for path in ["config/config.yaml"] if Path(path).exists() and not MODULE]
     given = sheets.read_config(files[0]) if files else {}
+    files += [] if MODULE else map(str, workflow.overwrite_configfiles)
+    source = f"config of module {MODULE}" if MODULE else ", ".join(files) or "configuration"
+    if not isinstance(config, dict):
+        raise InputError(f"{source}: found {config!r}; expected keys and values")
     update_config(given, config)  # --configfile and --config come first
-    files += map(str, workflow.overwrite_configfiles)
-    config = sheets.check_config(given, source=", ".join(files) or "configuration")
+    config = sheets.check_config(given, source=source)
     config["results"] = os.path.normpath(config["results"])
+except InputError as error:
+    sys.exit(f"Error: {error}")
+
+
+pathvars:
+    results=config["results"],
+
+
+try:
+    config["results"], LOGS, BENCHMARKS = map(placed, ("<results>", "<logs>", "<benchmarks>"))
     if Path(config["results"]).is_file():
         raise InputError(f"results: '{config['results']}' is a file; expected a folder, which may be there or not")
     PLATES = plates.Plates(
@@ -136,7 +169,7 @@ wildcard_constraints:
 
 def made_by(script):
     """Tie a rule's outputs to the bytes of its script and of every library module behind it."""
-    return provenance.digest(Path(workflow.basedir) / "scripts" / f"{script}.py")
+    return provenance.digest(CLONE / "scripts" / f"{script}.py")
 
 
 @functools.cache
@@ -251,7 +284,7 @@ def unit_tables(path):
 
 def plate_platemap(wildcards):
     platemap = PLATES[wildcards.plate].platemap
-    return {"platemap": platemap} if platemap else {}
+    return {"platemap": local(platemap)} if platemap else {}
 
 
 def plate_tables():
@@ -263,8 +296,8 @@ def filtered_tables():
     return expand("<results>/plates/{plate}/filtered/filtered.csv", plate=FILTERED)
 
 
-def plate_pictures(wildcards):
-    """The pictures of every plate, from its tables; some go by its platemap. A function: not for each job to read."""
+def plate_pictures():
+    """The pictures of every plate, from its tables; some go by its platemap."""
     pictures = expand("<results>/plates/{plate}/densities.png", plate=PLATES)
     for name, plate in PLATES.items():
         described = sheets.read_platemap(plate.platemap) if plate.platemap else {}
@@ -381,14 +414,15 @@ def first_channel(wildcards):
 
 
 def images_log(plate):
-    return Path("logs/plates", plate.name, "images.log")
+    return Path(LOGS, "plates", plate.name, "images.log")
 
 
 def start_run():
     """Keep other runs out, and clear up after those that were killed."""
     global locks
+    folders = [config["results"]] if MODULE else [".snakemake", config["results"]]  # another module holds the first
     try:
-        locks = [runs.hold_folder(Path(folder, "fieldwork.lock")) for folder in (".snakemake", config["results"])]
+        locks = [runs.hold_folder(Path(folder, "fieldwork.lock")) for folder in folders]
     except InputError as error:
         raise WorkflowError(str(error)) from None
     runs.clear_leftovers(config["results"])

@@ -1,7 +1,7 @@
 rule filter_images:
     """Filter the images of one plate, and measure them before and after."""
     input:
-        image_sources,
+        local(image_sources),
     output:
         # The filtered images lie beside it.
         "<results>/plates/{plate}/filtered/filtered.csv",

@@ -1,7 +1,7 @@
 rule write_plate_store:
     """Write a plate as one OME-Zarr, with all its channels, and its nuclei as a label."""
     input:
-        all_image_sources,
+        local(all_image_sources),
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
     output:

@@ -1,7 +1,8 @@
 rule detect_nuclei:
     """Find the nuclei in every field of one unit: a plate, a well or a field."""
     input:
-        image_sources,
+        # Here and elsewhere, local: no module's prefix stands before a path of the sheets.
+        local(image_sources),
     output:
         nuclei="<results>/plates/{plate}/units/{unit}.parquet",
         fields="<results>/plates/{plate}/units/{unit}.fields.parquet",

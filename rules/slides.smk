@@ -1,7 +1,7 @@
 rule convert_slide:
     """Convert a slide to OME-Zarr, with its pyramid, its pictures and a label of the tissue."""
     input:
-        lambda wildcards: SLIDES[wildcards.slide]["path"],
+        local(lambda wildcards: SLIDES[wildcards.slide]["path"]),
     output:
         # The store beside it is not declared: Snakemake would put a file of its own into it, and a slide that cannot
         # be opened has none.

@@ -1,7 +1,7 @@
 rule measure_frames:
     """Apply a function to every frame of a stack, in order."""
     input:
-        stack_sources,
+        local(stack_sources),
     output:
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
         # Images that the function gives lie beside it. They are not declared: whether there are any shows only when
@@ -32,7 +32,7 @@ rule measure_frames:
 rule plot_stack:
     """Draw a stack: what was measured, frame by frame, and a few of its frames."""
     input:
-        stack_sources,
+        local(stack_sources),
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
         frames="<results>/stacks/{stack}/frames.csv",
     output:

@@ -153,7 +153,7 @@ def test_the_summary_adds_up_the_plates_that_are_done(tmp_path):
     }.items():
         (tmp_path / "out" / "plates" / plate).mkdir(parents=True)
         (tmp_path / "out" / "plates" / plate / "wells.csv").write_text(header + body)
-    said = runs.summary(iter(["a", "b", "c, empty", "to come"]), [], [], tmp_path / "out")
+    said = runs.summary(iter(["a", "b", "c, empty", "to come"]), [], [], tmp_path / "out", "logs")
     assert "Plates: 3 of 4 done. Fields: 1,008, of which 5 failed. Nuclei: 1,234." in said
     assert str(tmp_path / "out" / "plates") in said and len(said.splitlines()) <= 4
 

@@ -103,14 +103,14 @@ def end_timers():
             thread.cancel()
 
 
-def summary(plates, slides, stacks, results):
+def summary(plates, slides, stacks, results, logs):
     """Say in a few lines what there is now: plates, slides, stacks, what failed, nuclei, where.
 
     Parameters
     ----------
     plates, slides, stacks : iterable of str
         Those of the sheets.
-    results : path-like
+    results, logs : path-like
 
     Returns
     -------
@@ -126,7 +126,7 @@ def summary(plates, slides, stacks, results):
         lines += [
             f"Plates: {len(tables)} of {len(plates)} done. Fields: {fields:,}, of which {failed:,} failed. "
             f"Nuclei: {nuclei:,}.",
-            f"Tables: {results / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: logs/plates/.",
+            f"Tables: {results / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: {logs}/plates/.",
         ]
         filtered = [_rows(results / "plates" / plate / "filtered" / "filtered.csv") or [] for plate in plates]
         if any(filtered):
@@ -135,14 +135,14 @@ def summary(plates, slides, stacks, results):
         done = sum((results / "slides" / slide / f"{slide}.ome.zarr").exists() for slide in slides)
         lines += [
             f"Slides: {done} of {len(slides)} converted" + (", the others failed." if done < len(slides) else "."),
-            f"Stores and tables: {results / 'slides'}/*, {results / 'plates'}/*/slides.csv. Logs: logs/slides/.",
+            f"Stores and tables: {results / 'slides'}/*, {results / 'plates'}/*/slides.csv. Logs: {logs}/slides/.",
         ]
     if stacks := list(stacks):
         tables = [rows for stack in stacks if (rows := _rows(results / "stacks" / stack / "frames.csv")) is not None]
         nuclei = sum(int(row.get("Image_Count_Nuclei") or 0) for rows in tables for row in rows)
         lines += [
             f"Stacks: {len(tables)} of {len(stacks)} done. Frames: {_count(tables)}. Nuclei: {nuclei:,}.",
-            f"Tables and images: {results / 'stacks'}/*/. Logs: logs/stacks/.",
+            f"Tables and images: {results / 'stacks'}/*/. Logs: {logs}/stacks/.",
         ]
     return "\n".join(lines)
 
