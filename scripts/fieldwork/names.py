@@ -1,5 +1,6 @@
 """How wells are written, and stains called."""
 
+import functools
 import re
 import string
 
@@ -10,6 +11,7 @@ _DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nucle
 _TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
 
 
+@functools.lru_cache(maxsize=4096)  # plates have the same ones, and thousands of plates are planned
 def normal_well(text):
     """Write a well as ``B02``: upper case, at least two digits.
 

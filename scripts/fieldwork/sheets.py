@@ -73,7 +73,7 @@ def check_config(config, *, source):
     """
     schema = _schema("config")
     filled = _with_defaults(copy.deepcopy(config), schema)
-    for error in _errors(filled, schema):
+    for error in _checker(schema)(filled):
         raise InputError(f"{source}: {_complaint(error)}")
     chunk, shard = filled["slide"]["chunk"], filled["slide"]["shard"]
     if shard not in {chunk * 2**power for power in range(16)}:
@@ -83,7 +83,7 @@ def check_config(config, *, source):
     if filled["stack"]["function"] == "nuclei":
         nuclei = schema["properties"]["nuclei"]
         detection = {key: part for key, part in nuclei["properties"].items() if key != "channel"}
-        for error in _errors(filled["stack"]["arguments"], nuclei | {"properties": detection}):
+        for error in _checker(nuclei | {"properties": detection})(filled["stack"]["arguments"]):
             raise InputError(f"{source}: stack.arguments: {_complaint(error)}")
     return filled
 
@@ -116,10 +116,10 @@ def read_sheet(kind, path):
             + f"and, optional, {', '.join(optional)}, " * bool(optional)
             + "separated by tabs"
         )
-    rows, seen = [], {}
+    rows, seen, errors_of = [], {}, _checker(schema)
     for line, cells in lines:
         place, row = f"{path}, line {line}", {name: cell for name, cell in cells.items() if cell}
-        for error in _errors(row, schema):
+        for error in errors_of(row):
             raise InputError(f"{place}: {_complaint(error)}")
         name = row[known[0]]
         # Names become folders, and some file systems don't tell upper from lower case.
@@ -359,12 +359,13 @@ def _is_integer(_, value):
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _errors(values, schema):
+def _checker(schema):
+    """Give a function that lists the errors of values; it takes longer to make than to call."""
     from jsonschema import Draft202012Validator, validators  # 0.1 s, and jobs that read platemaps don't need it
 
     strict = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
     validator = validators.extend(Draft202012Validator, type_checker=strict)(schema)
-    return sorted(validator.iter_errors(values), key=lambda error: list(map(str, error.path)))
+    return lambda values: sorted(validator.iter_errors(values), key=lambda error: list(map(str, error.path)))
 
 
 def _complaint(error):
