@@ -11,6 +11,7 @@ rule benchmark_methods:
     """Measure ways of finding nuclei on the images of the first plate."""
     input:
         local(benchmark_images),
+        fetched_benchmark_images,
     output:
         methods="<results>/benchmarks/methods.csv",
         scaling="<results>/benchmarks/scaling.csv",
@@ -37,6 +38,7 @@ rule benchmark_fan_out:
     """Measure what a field costs when a job takes a plate, a well or a field."""
     input:
         local(benchmark_images),
+        fetched_benchmark_images,
         # Not needed, but measured first: the two must not run at the same time.
         "<results>/benchmarks/methods.csv",
     output:
@@ -104,7 +106,8 @@ rule plot_benchmarks:
 rule benchmark_slides:
     """Measure ways of loading a slide, the first that can be read."""
     input:
-        [local(row["path"]) for row in SLIDES.values()],
+        [local(row["path"]) for row in SLIDES.values() if not is_url(row["path"])],
+        fetched(row["path"] for row in SLIDES.values()),
     output:
         slides="<results>/benchmarks/slides.csv",
         machine="<results>/benchmarks/slides_machine.csv",

@@ -19,6 +19,8 @@ sys.path.insert(0, str(CLONE / "scripts"))
 os.environ.pop("FIELDWORK_RUN", None)
 
 from fieldwork import InputError, demands, functions, platemaps, plates, provenance, runs, sheets, stacks
+from fieldwork.names import is_url
+from fieldwork.remote import Remote
 
 CORES = workflow.resource_settings.cores or 8
 # Within the jobs of a cluster, and where such jobs are planned: then there is a number of them, `jobs`, in the profile.
@@ -77,6 +79,8 @@ def check_functions():
         raise InputError(f"{source}: {error}") from None
 
 
+REMOTE = Remote(storage, asks=workflow.is_main_process)
+
 try:
     # Read here and not by `configfile:`: with --directory there may be none, and its errors name file and line.
     # None of them in a module: they are the other workflow's, which gives what is ours in `config:`.
@@ -108,6 +112,7 @@ try:
         fan_out=config["fan_out"],
         results=config["results"],
         made=MADE,
+        remote=REMOTE,
     )
     SLIDES = {row["slide"]: sheets.check_slide(row, made=MADE) for row in read_sheet_if_any("slides")}
     STACKS = {
@@ -124,6 +129,9 @@ try:
         for name, row in STACKS.items():
             for path in stacks.files_of(row["path"]):
                 sheets.check_path(path, f"{row[None]}: stack '{name}'")
+        for kind, rows in (("slide", SLIDES), ("stack", STACKS)):
+            named = {row["path"]: f"{row[None]}: {kind} '{name}'" for name, row in rows.items()}
+            REMOTE.check({path: place for path, place in named.items() if is_url(path)})
     # Beside them are the user's own modules.
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), "config/config.yaml"]]
     # For scripts, and not as a parameter: what is made does not depend on where the modules lie.
@@ -158,6 +166,11 @@ BATCHES = {
     plate: [name for name, row in SLIDES.items() if row["plate"] == plate]
     for plate in dict.fromkeys(row["plate"] for row in SLIDES.values())
 }
+
+
+# Local copies of images at URLs are kept until the last job that reads them: let that be soon, so that the copies of one
+# plate, and not of all, need room on the disk.
+SOON = 1 if REMOTE.known else 0
 
 
 wildcard_constraints:
@@ -198,7 +211,12 @@ def stamps_of(paths):
 
 
 def megabytes(paths):
-    return sum(found[0] for path in paths if (found := stamp(path))) / 1e6
+    return sum(found[0] for path in paths if (found := REMOTE.known.get(path) or stamp(path))) / 1e6
+
+
+def fetched(paths):
+    """Have Snakemake fetch those that are URLs: all of them, and not only the newest; jobs are given its copies."""
+    return [REMOTE.input(path) for path in paths if is_url(path)]
 
 
 def images_of(wildcards):
@@ -209,6 +227,14 @@ def images_of(wildcards):
 
 def image_paths(wildcards):
     return [image.path for image in images_of(wildcards)]
+
+
+def image_urls(wildcards):
+    return list(filter(is_url, image_paths(wildcards)))
+
+
+def fetched_images(wildcards):
+    return fetched(image_paths(wildcards))
 
 
 def image_sources(wildcards):
@@ -320,6 +346,15 @@ def all_image_sources(wildcards):
     return sources(all_image_paths(wildcards))
 
 
+def all_image_urls(wildcards):
+    """Without those that are not there, which fail as bad images do."""
+    return [path for path in all_image_paths(wildcards) if path in REMOTE.known]
+
+
+def all_fetched_images(wildcards):
+    return fetched(all_image_urls(wildcards))
+
+
 def all_image_stamps(wildcards):
     return stamps_of(all_image_paths(wildcards))
 
@@ -346,6 +381,10 @@ def stack_sources(wildcards):
     return path if stacks.is_zarr(path) else sources(stacks.files_of(path))
 
 
+def fetched_stack(wildcards):
+    return fetched([STACKS[wildcards.stack]["path"]])
+
+
 def stack_stamps(wildcards):
     return stamps_of(stacks.files_of(STACKS[wildcards.stack]["path"]))
 
@@ -368,6 +407,14 @@ def slide_settings(wildcards):
         "version": slide["ome_zarr"],
         **{key: slide[key] for key in ("chunk", "shard", "codec", "level")},
     }
+
+
+def slide_sources(wildcards):
+    return [path for path in [SLIDES[wildcards.slide]["path"]] if not is_url(path)]
+
+
+def fetched_slide(wildcards):
+    return fetched([SLIDES[wildcards.slide]["path"]])
 
 
 def slide_stamps(wildcards):
@@ -404,6 +451,10 @@ def benchmark_images(wildcards):
     return [path for path in (image.path for image in first_plate_images()) if path in MADE or stamp(path)][:240]
 
 
+def fetched_benchmark_images(wildcards):
+    return fetched([image.path for image in first_plate_images()][:240])
+
+
 def benchmark_fields(wildcards):
     """A few wells of them, for runs of the whole workflow."""
     return [(image.well, image.site, image.timepoint, image.z, image.path) for image in first_plate_images()[:16]]
@@ -426,6 +477,7 @@ def start_run():
     except InputError as error:
         raise WorkflowError(str(error)) from None
     runs.clear_leftovers(config["results"])
+    REMOTE.clear_leftovers()
     for plate in PLATES.values():
         plates.write_log(plate, images_log(plate))
 

@@ -2,6 +2,7 @@ rule filter_images:
     """Filter the images of one plate, and measure them before and after."""
     input:
         local(image_sources),
+        fetched=fetched_images,
     output:
         # The filtered images lie beside it.
         "<results>/plates/{plate}/filtered/filtered.csv",
@@ -17,6 +18,7 @@ rule filter_images:
         runtime=minutes,
     params:
         images=image_rows,
+        urls=image_urls,
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         filters=config["filters"],
         own_modules=own_modules(each["function"] for each in config["filters"]["chain"]),

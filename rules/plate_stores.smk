@@ -2,6 +2,7 @@ rule write_plate_store:
     """Write a plate as one OME-Zarr, with all its channels, and its nuclei as a label."""
     input:
         local(all_image_sources),
+        fetched=all_fetched_images,
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
     output:
@@ -11,6 +12,7 @@ rule write_plate_store:
         "<logs>/plates/{plate}/write_plate_store.log",
     benchmark:
         "<benchmarks>/plates/{plate}/write_plate_store.tsv"
+    priority: SOON
     conda:
         "../envs/fieldwork.yaml"
     threads: threads_among(len(PLATES))
@@ -20,6 +22,7 @@ rule write_plate_store:
     params:
         store=plate_store,
         images=lambda wildcards: [tuple(image) for image in PLATES[wildcards.plate].scan.images],
+        urls=all_image_urls,
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         sigma=config["nuclei"]["sigma"],
         settings=plate_store_settings(),

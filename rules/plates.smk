@@ -3,6 +3,7 @@ rule detect_nuclei:
     input:
         # Here and elsewhere, local: no module's prefix stands before a path of the sheets.
         local(image_sources),
+        fetched=fetched_images,
     output:
         nuclei="<results>/plates/{plate}/units/{unit}.parquet",
         fields="<results>/plates/{plate}/units/{unit}.fields.parquet",
@@ -18,6 +19,7 @@ rule detect_nuclei:
         runtime=minutes,
     params:
         images=image_rows,
+        urls=image_urls,
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         detection=DETECTION,
         quality=config["quality"],
@@ -41,6 +43,7 @@ rule merge_units:
         "<logs>/plates/{plate}/merge_units.log",
     benchmark:
         "<benchmarks>/plates/{plate}/merge_units.tsv"
+    priority: SOON
     conda:
         "../envs/fieldwork.yaml"
     resources:
@@ -63,6 +66,7 @@ rule plot_plate:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
         wells="<results>/plates/{plate}/wells.csv",
+        fetched=fetched_images,
     output:
         **(
             {
@@ -116,11 +120,13 @@ rule plot_plate:
         "<logs>/plates/{plate}/plot_plate.log",
     benchmark:
         "<benchmarks>/plates/{plate}/plot_plate.tsv"
+    priority: SOON
     conda:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory,
     params:
+        urls=image_urls,
         channel=lambda wildcards: PLATES[wildcards.plate].channel,
         made_by=made_by("plot_plate"),
     script:

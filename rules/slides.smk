@@ -1,7 +1,8 @@
 rule convert_slide:
     """Convert a slide to OME-Zarr, with its pyramid, its pictures and a label of the tissue."""
     input:
-        local(lambda wildcards: SLIDES[wildcards.slide]["path"]),
+        local(slide_sources),
+        fetched=fetched_slide,
     output:
         # The store beside it is not declared: Snakemake would put a file of its own into it, and a slide that cannot
         # be opened has none.
@@ -17,6 +18,7 @@ rule convert_slide:
         mem_mb=slide_memory,
         runtime=minutes,
     params:
+        path=lambda wildcards: SLIDES[wildcards.slide]["path"],
         store=slide_store,
         settings=slide_settings,
         stamps=slide_stamps,

@@ -2,6 +2,7 @@ rule measure_frames:
     """Apply a function to every frame of a stack, in order."""
     input:
         local(stack_sources),
+        fetched=fetched_stack,
     output:
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
         # Images that the function gives lie beside it. They are not declared: whether there are any shows only when
@@ -34,6 +35,7 @@ rule plot_stack:
     input:
         local(stack_sources),
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
+        fetched=fetched_stack,
         frames="<results>/stacks/{stack}/frames.csv",
     output:
         report(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fieldwork import outputs
 from fieldwork.journal import job_log
+from fieldwork.names import is_url
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def main(*, plate, images, channel, settings, snakefile, cores, table):
         listed = [
             {
                 f"FileName_{channel}": os.path.basename(path),
-                f"PathName_{channel}": os.path.dirname(os.path.abspath(path)),
+                f"PathName_{channel}": os.path.dirname(path if is_url(path) else os.path.abspath(path)),
                 "Metadata_Well": well,
                 "Metadata_Site": site,
                 "Metadata_Timepoint": timepoint,

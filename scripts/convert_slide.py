@@ -14,11 +14,11 @@ from fieldwork.slides import SlideError
 log = logging.getLogger(__name__)
 
 
-def main(*, slide, path, store, made, on_bad_image, **settings):
+def main(*, slide, path, copy, store, made, on_bad_image, **settings):
     begin = time.monotonic()
     facts = {"slide": slide, "path": path, "status": "ok", "error": ""}
     try:
-        facts |= conversion.convert(path, store, on_bad_image=on_bad_image, progress=slide, **settings)
+        facts |= conversion.convert(copy, store, origin=path, on_bad_image=on_bad_image, progress=slide, **settings)
     except SlideError as error:
         if on_bad_image == "stop":
             raise InputError(
@@ -46,7 +46,8 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         main(
             slide=snakemake.wildcards.slide,
-            path=snakemake.input[0],
+            path=snakemake.params.path,
+            copy=snakemake.input[0],
             store=snakemake.params.store,
             made=snakemake.output[0],
             on_bad_image=snakemake.config["on_bad_image"],

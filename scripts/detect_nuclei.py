@@ -13,9 +13,22 @@ log = logging.getLogger(__name__)
 
 
 def main(
-    *, images, nuclei_table, fields_table, plate, unit, channel, detection, with_quality, on_bad_image, pool, workers
+    *,
+    images,
+    copies,
+    nuclei_table,
+    fields_table,
+    plate,
+    unit,
+    channel,
+    detection,
+    with_quality,
+    on_bad_image,
+    pool,
+    workers,
 ):
     images = [fields.FieldImage(*image) for image in images]
+    images = [image._replace(copy=copies.get(image.path)) for image in images]
     if parallel.shares(**pool):
         # Read by workers too: what crashes a reader must not take the job along.
         load = functools.partial(fields.load, channel=channel)
@@ -48,6 +61,7 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         main(
             images=snakemake.params.images,
+            copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),
             nuclei_table=snakemake.output.nuclei,
             fields_table=snakemake.output.fields,
             plate=snakemake.wildcards.plate,

@@ -10,9 +10,10 @@ from fieldwork import fields, filters, outputs, parallel
 from fieldwork.journal import job_log, note_failure, report
 
 
-def main(*, images, made, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):
+def main(*, images, copies, made, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):
     filters.prepare(chain, save=save, folders=folders)
     images = [fields.FieldImage(*image) for image in images]
+    images = [image._replace(copy=copies.get(image.path)) for image in images]
     targets = filters.targets(images)
     if parallel.shares(**pool):
         load = functools.partial(fields.load, channel=channel)
@@ -40,6 +41,7 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0], with_pandas=True):
         main(
             images=snakemake.params.images,
+            copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),
             made=snakemake.output[0],
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,

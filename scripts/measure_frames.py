@@ -16,11 +16,11 @@ from fieldwork.journal import job_log, note_failure, report
 log = logging.getLogger(__name__)
 
 
-def main(*, stack, path, place, work, images, made, nuclei_table, on_bad_image, pool, workers):
+def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_image, pool, workers):
     folder = Path(made).parent
     stack_images.clear(folder)
     Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
-    frames = open_frames(stack, path, place)
+    frames = open_frames(stack, path, copy, place)
     stack_frames.prepare(work["function"], folders=work["folders"], frames=frames)
     if parallel.shares(**pool):
         # Read by workers too: what crashes a reader must not take the job along.
@@ -61,10 +61,10 @@ def main(*, stack, path, place, work, images, made, nuclei_table, on_bad_image, 
     outputs.write_csv(*stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table)), made)
 
 
-def open_frames(stack, path, place):
+def open_frames(stack, path, copy, place):
     """List the frames of the stack, and log what was left out."""
     try:
-        opened = parallel.apart(stack, functools.partial(stacks.open_stack, **place), path, on_crash=unopened)
+        opened = parallel.apart(stack, functools.partial(stacks.open_stack, **place), copy, on_crash=unopened)
     except FrameError as error:
         raise InputError(f"stack {stack}: {path}: {error}") from None
     for note in opened.notes:
@@ -84,6 +84,7 @@ if __name__ == "__main__":
         main(
             stack=snakemake.wildcards.stack,
             path=snakemake.params.path,
+            copy=next(iter(snakemake.input.fetched), snakemake.params.path),
             place=snakemake.params.place,
             work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
             images=snakemake.params.images,

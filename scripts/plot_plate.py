@@ -17,12 +17,12 @@ PLACE = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlan
 FILE = ["FileName_DNA", "PathName_DNA"]
 
 
-def main(*, nuclei_table, fields_table, wells_table, pictures, plate, channel, sigma):
+def main(*, nuclei_table, fields_table, wells_table, copies, pictures, plate, channel, sigma):
     fields, wells = read_table(fields_table), read_table(wells_table)
 
     def gallery(chosen, titles, title):
         drawn = [
-            (words, image_of(row, channel), centres)
+            (words, image_of(row, channel, copies), centres)
             for words, row, centres in zip(
                 titles, chosen.to_dict("records"), centres_of(nuclei_table, chosen), strict=True
             )
@@ -119,9 +119,10 @@ def centres_of(nuclei_table, fields):
     return found
 
 
-def image_of(row, channel):
-    """Read the plane of a file that a row of the fields table is about."""
-    planes = frames.read(os.path.join(row["PathName_DNA"], row["FileName_DNA"]), channel=channel)
+def image_of(row, channel, copies):
+    """Read the plane of a file that a row of the fields table is about; of one at a URL, the local copy."""
+    path = os.path.join(row["PathName_DNA"], row["FileName_DNA"])
+    planes = frames.read(copies.get(path, path), channel=channel)
     if len(planes) == 1:
         return planes[0].image
     return next(
@@ -137,6 +138,7 @@ if __name__ == "__main__":
             nuclei_table=snakemake.input.nuclei,
             fields_table=snakemake.input.fields,
             wells_table=snakemake.input.wells,
+            copies=dict(zip(snakemake.params.get("urls", []), snakemake.input.get("fetched", []), strict=True)),
             pictures=dict(snakemake.output.items()),
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,

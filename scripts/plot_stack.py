@@ -41,7 +41,7 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         main(
             stack=snakemake.wildcards.stack,
-            path=snakemake.params.path,
+            path=next(iter(snakemake.input.fetched), snakemake.params.path),
             place=snakemake.params.place,
             frames_table=snakemake.input.frames,
             nuclei_table=snakemake.input.get("nuclei"),

@@ -12,8 +12,9 @@ from fieldwork.journal import job_log
 log = logging.getLogger(__name__)
 
 
-def main(*, images, store, summary, plate, **arguments):
+def main(*, images, copies, store, summary, plate, **arguments):
     images = [layouts.Image(*image) for image in images]
+    images = [image._replace(copy=copies.get(image.path)) for image in images]
     facts = plate_store.write(images, store, plate=plate, progress=plate, **arguments)
     for entry in facts["failed"]:
         log.info("failed: %s (well %s, site %d): %s", entry["path"], entry["well"], entry["site"], entry["error"])
@@ -31,6 +32,7 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         main(
             images=snakemake.params.images,
+            copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),
             store=snakemake.params.store,
             summary=snakemake.output[0],
             plate=snakemake.wildcards.plate,

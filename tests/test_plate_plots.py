@@ -408,6 +408,7 @@ def draw_gallery(picture, monkeypatch):
         nuclei_table="nuclei.parquet",
         fields_table="fields.csv",
         wells_table="wells.csv",
+        copies={},
         pictures={picture: "picture.png"},
         plate="plate 1",
         channel="auto",
@@ -520,7 +521,9 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
     written = []
     for turn in range(2):
         pictures = {picture: tmp_path / f"{picture}{turn}.png" for picture in ALL}
-        plot_plate.main(**tables_of, nuclei_table=None, pictures=pictures, plate="P1", channel="auto", sigma=4)
+        plot_plate.main(
+            **tables_of, nuclei_table=None, copies={}, pictures=pictures, plate="P1", channel="auto", sigma=4
+        )
         written.append([path.read_bytes() for path in pictures.values()])
     assert written[0] == written[1] and all(len(picture) < 300_000 for picture in written[0])
     assert figures.plt.get_fignums() == []

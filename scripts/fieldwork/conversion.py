@@ -82,7 +82,20 @@ class Ledger:
 
 
 def convert(
-    path, store, *, reader, version, chunk, shard, codec, level, on_bad_image, workers, made_by, progress=False
+    path,
+    store,
+    *,
+    reader,
+    version,
+    chunk,
+    shard,
+    codec,
+    level,
+    on_bad_image,
+    workers,
+    made_by,
+    progress=False,
+    origin=None,
 ):
     """Convert a slide to OME-Zarr.
 
@@ -105,6 +118,8 @@ def convert(
         Digest of the code.
     progress : bool or str
         As for `parallel.map_frames`.
+    origin : str, optional
+        Where the slide is from, if `path` is a copy.
 
     Returns
     -------
@@ -151,7 +166,7 @@ def convert(
     else:
         ledger.done.clear()
         ledger.path.unlink(missing_ok=True)  # first: it may be of another store than the one that is laid out now
-        parallel.apart(path, _lay_out, plan, facts, version, level)
+        parallel.apart(path, _lay_out, plan, facts, version, level, origin or path)
     ledger.start()
     levels = omezarr.level_shapes(*shape, chunk=chunk)
     for source in range(0, max(len(levels) - 1, 1), plan.depth):
@@ -189,7 +204,7 @@ def _unopened(call, reason):
     raise SlideError(f"cannot be opened: its reader crashed ({reason})")
 
 
-def _lay_out(plan, facts, version, level):
+def _lay_out(plan, facts, version, level, origin):
     """Begin an empty store."""
     shutil.rmtree(plan.store, ignore_errors=True)
     omezarr.create(
@@ -202,7 +217,7 @@ def _lay_out(plan, facts, version, level):
         level=level,
         mpp=facts["mpp"],
         name=Path(plan.path).name,
-        attributes={"path": plan.path, "properties": facts["properties"]},
+        attributes={"path": origin, "properties": facts["properties"]},
     )
 
 

@@ -8,7 +8,10 @@ from fieldwork import frames, nuclei, quality
 
 
 class FieldImage(NamedTuple):
-    """One image file of the nuclei channel. `planes` is what `load` read ahead, or why it could not be read."""
+    """One image file of the nuclei channel. `planes` is what `load` read ahead, or why it could not be read.
+
+    `copy` is what is read in place of `path`, where that is a URL.
+    """
 
     well: str
     site: int
@@ -16,6 +19,7 @@ class FieldImage(NamedTuple):
     z: int | None
     path: str
     planes: list[frames.Plane] | frames.FrameError | None = None
+    copy: str | None = None
 
     def __str__(self):
         return f"{self.path} (well {self.well}, site {self.site})"
@@ -52,7 +56,7 @@ def load(image, *, channel):
         With its planes, or with the reason why there are none.
     """
     try:
-        return image._replace(planes=frames.read(image.path, channel=channel))
+        return image._replace(planes=frames.read(image.copy or image.path, channel=channel))
     except frames.FrameError as error:
         return image._replace(planes=error)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from fieldwork import InputError
-from fieldwork.names import is_dna, normal_well
+from fieldwork.names import is_dna, is_url, normal_well
 from fieldwork.sheets import read_rows
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
@@ -63,6 +63,7 @@ class Image(NamedTuple):
     channel: str
     timepoint: int | None
     z: int | None
+    copy: str | None = None  # what is read in its place, in a job for which Snakemake has fetched it from a URL
 
 
 class Scan(NamedTuple):
@@ -76,7 +77,7 @@ class Scan(NamedTuple):
     notes: list[str]
 
 
-def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None):
+def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None, names=None):
     """Find a plate's images in a folder and the folders below it, by their names.
 
     Parameters
@@ -93,6 +94,8 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None):
         tie, ``auto`` prefers these to the built-in ones.
     results : path, optional
         The folder of the results, which is left out: filtered images are called like the images that they are made of.
+    names : list of str, optional
+        The files below the folder, as paths in it, where it is one at a URL.
 
     Returns
     -------
@@ -110,7 +113,10 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None):
         hint = f"Did you mean {near[0]!r}?" if near else "Put others under the config key 'layouts'."
         raise InputError(f"layout {layout!r} is unknown. Expected auto, {', '.join(known)}. {hint}")
     candidates = known if layout == "auto" else {layout: known[layout]}
-    found, notes = _image_paths(folder, candidates.values(), results)
+    if names is None:
+        found, notes = _image_paths(folder, candidates.values(), results)
+    else:
+        found, notes = _image_names(names)
     thumbnails = list(filter(_THUMBNAIL.search, found))
     paths = [path for path in found if not _THUMBNAIL.search(path)] if thumbnails else found
     matches = {name: [regex.search(path) for path in paths] for name, regex in candidates.items()}
@@ -157,7 +163,7 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None):
     return Scan(chosen, images, thumbnails, unmatched, duplicates, notes)
 
 
-def read_image_list(path, *, plate):
+def read_image_list(path, *, plate, url=None):
     """Read an image list in CellProfiler's LoadData form.
 
     Parameters
@@ -170,6 +176,8 @@ def read_image_list(path, *, plate):
         ``Image_`` may stand before every name and ``_<Channel>`` behind the metadata.
     plate : str
         The plate's name in the sheet; it picks the plate's rows by ``Metadata_Plate``.
+    url : str, optional
+        Where the list is from, if `path` is a copy: images without a path or URL of their own are beside it.
 
     Returns
     -------
@@ -181,8 +189,8 @@ def read_image_list(path, *, plate):
     InputError
         Names the file, the line and the column.
     """
-    path = os.fspath(path)
-    rows = read_rows(path, delimiter="\t" if path.lower().endswith((".tsv", ".txt")) else ",")
+    file, path = path, url or os.fspath(path)
+    rows = read_rows(file, delimiter="\t" if path.lower().endswith((".tsv", ".txt")) else ",", name=path)
     _, names = next(rows, (1, []))
     header = [name.removeprefix("Image_") for name in names]
     channels = [name.partition("_")[2] for name in header if name.startswith(("FileName_", "URL_"))]
@@ -237,9 +245,10 @@ def read_image_list(path, *, plate):
             if not name:
                 empty += 1
                 continue
-            image = os.path.join(parent, name)
+            image = os.path.join(parent.rstrip("/") if is_url(parent) else parent, name)
             beside = os.path.join(os.path.dirname(path), parent)
-            if not is_folder(parent) and is_folder(beside):  # not in the working directory, but beside the list
+            # Not in the working directory, but beside the list. Nothing in a list at a URL is taken from there.
+            if not is_url(image) and (not os.path.isabs(image) if url else not is_folder(parent) and is_folder(beside)):
                 image = os.path.join(beside, name)
             entries.append((of_plate, Image(image, well, site, channel, timepoint, z)))
     if not entries:
@@ -299,12 +308,12 @@ def _row_letters(text):
 
 
 def _path_of_url(url, where):
-    """The path that a file: URL stands for, or the path itself."""
+    """The path that a file: URL stands for; another URL, or a path, as it is."""
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", url)  # two letters or more: C: is a drive
-    if not scheme:
+    if not scheme or (is_url(url) and re.match(r"\w+://[^/]+/.", url)):
         return url
     if scheme[0].lower() != "file:":
-        raise InputError(f"{where}: found {url!r}, expected a file: URL or a path. Download it first.")
+        raise InputError(f"{where}: found {url!r}, expected a path, or a file's URL (file:, s3:, http:, https:).")
     return unquote(re.sub(r"^file:(?://(?:localhost)?(?=/))?", "", url, flags=re.IGNORECASE))
 
 
@@ -365,13 +374,29 @@ def _image_paths(folder, regexes, results):
                 pending.append(f"{path}/")
             else:
                 others[os.path.splitext(entry.name)[1].lower() or "no suffix"] += 1
-    notes = []
-    if others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
-        notes.append(f"{others.total()} files that are no images were not looked at: {kinds}.")
+    notes = _others_noted(others)
     if again:
         notes.append(f"{len(again)} links lead to folders that were read already, first {again[0]!r}.")
     return sorted(paths, key=lambda path: (natural(path), path)), notes
+
+
+def _image_names(names):
+    """Sort out the images among the objects of a folder at a URL, as `_image_paths` does with files."""
+    paths, others = [], Counter()
+    for name in names:
+        last = os.path.basename(name)
+        if any(part.startswith(".") or part == "@eaDir" for part in name.split("/")):
+            others["hidden"] += 1
+        elif last.lower().endswith(SUFFIXES):
+            paths.append(name)
+        else:
+            others[os.path.splitext(last)[1].lower() or "no suffix"] += 1
+    return sorted(paths, key=lambda path: (natural(path), path)), _others_noted(others)
+
+
+def _others_noted(others):
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+    return [f"{others.total()} files that are no images were not looked at: {kinds}."] if others else []
 
 
 def _number(text):
@@ -424,7 +449,7 @@ def _without_duplicates(images):
 
     def order(image):
         # B02 < AA01; None < 0
-        time_and_z = [-1 if number is None else number for number in image[4:]]
+        time_and_z = [-1 if number is None else number for number in (image.timepoint, image.z)]
         return len(image.well), image.well, image.site, time_and_z, channels[image.channel]
 
     return sorted(first.values(), key=order), duplicates

@@ -1,4 +1,4 @@
-"""How wells are written, and stains called."""
+"""How wells and URLs are written, and stains called."""
 
 import functools
 import re
@@ -40,3 +40,8 @@ def place_of(well):
 def is_dna(channel):
     """Tell whether a channel is named like a DNA stain (DAPI, Hoechst, DNA, nuclei), and not in transmitted light."""
     return bool(_DNA.search(channel)) and not _TRANSMITTED.search(channel)
+
+
+def is_url(path):
+    """Whether a path is that of an object on S3, or of a file on a web server."""
+    return path.lower().startswith(("s3://", "http://", "https://"))

@@ -303,7 +303,7 @@ def _whether_readable(image, nuclei):
 
 def _planes_in(image, nuclei):
     """Read an image's planes. A file that calls no channel by the image's can be asked for that of the nuclei only."""
-    return frames.read(image.path, channel=image.channel, exact=image.channel != nuclei)
+    return frames.read(image.copy or image.path, channel=image.channel, exact=image.channel != nuclei)
 
 
 def _planes_of(image, nuclei):
@@ -355,7 +355,7 @@ def _write_field(field, *, plan):
             ):
                 del missing[place]
     state = {
-        "failed": [{**image._asdict(), "error": failed[image]} for image in field.images if image in failed],
+        "failed": [_described(image) | {"error": failed[image]} for image in field.images if image in failed],
         "missing": [dict(zip(("timepoint", "channel", "z"), place, strict=True)) for place in missing],
     }
     nuclei = field.nuclei.copy()
@@ -365,7 +365,7 @@ def _write_field(field, *, plan):
         f"{plan.store}/{field.path}",
         field_pixels,
         labels={"nuclei": discs(nuclei, (len(timepoints), len(z_planes), *shape), radius=plan.radius)},
-        sizes=next((pixel_sizes(image.path) for image in field.images if image not in failed), {}),
+        sizes=next((pixel_sizes(image.copy or image.path) for image in field.images if image not in failed), {}),
         name=f"{field.well}, site {field.site}",
         channels=plan.channels,
         attributes={
@@ -378,6 +378,10 @@ def _write_field(field, *, plan):
         **plan.settings,
     )
     return state
+
+
+def _described(image):
+    return {name: value for name, value in image._asdict().items() if name != "copy"}
 
 
 def _axis(values):

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from fieldwork import InputError, layouts, sheets
+from fieldwork.names import is_url
 
 FAN_OUT = {
     "plate": lambda image: "all",
     "well": lambda image: image.well,
     "field": lambda image: f"{image.well}_s{image.site}",
 }
+LISTS = (".csv", ".tsv", ".txt")  # how the URL of an image list ends
 
 
 class Plate(NamedTuple):
@@ -57,7 +59,7 @@ class Plates(Mapping):
         return len(self._rows)
 
 
-def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset()):
+def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset(), remote=None):
     """Find the images of one row of the sheet and deal them out to units.
 
     Parameters
@@ -74,6 +76,8 @@ def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset()):
         The folder of the results, where no image is taken from.
     made : set of str
         Listed images that a rule makes, so that they need not be there yet.
+    remote : fieldwork.remote.Remote, optional
+        Of use where something lies at a URL.
 
     Returns
     -------
@@ -84,15 +88,23 @@ def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset()):
     InputError
         Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel.
     """
-    place, name, source = row[None], row["plate"], os.path.normpath(row["images"])
-    sheets.existing(source, place=place, what=f"plate '{name}' takes its images from")
-    sheets.refuse_results(source, results, place=f"{place}: plate '{name}'")
+    place, name, source = row[None], row["plate"], sheets.normal_path(row["images"])
+    if "://" in source:
+        source = source.rstrip("/")
+        sheets.check_path(source, f"{place}: plate '{name}'")
+    else:
+        sheets.existing(source, place=place, what=f"plate '{name}' takes its images from")
+        sheets.refuse_results(source, results, place=f"{place}: plate '{name}'")
     if platemap := row.get("platemap"):
         sheets.check_path(platemap, f"{place}: plate '{name}'")
+        if is_url(platemap):
+            raise InputError(f"{place}: plate '{name}' has the platemap '{platemap}'; expected a file on disk")
         sheets.existing(platemap, place=place, what=f"plate '{name}' has the platemap")
         sheets.read_platemap(platemap)
     try:
-        if os.path.isdir(source):
+        if is_url(source):
+            scan = _scan_url(row["images"], row, regexes, remote)
+        elif os.path.isdir(source):
             scan = layouts.scan_folder(
                 source, plate=name, layout=row.get("layout", "auto"), layouts=regexes, results=results
             )
@@ -102,14 +114,37 @@ def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset()):
             channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel))
     except InputError as error:
         raise InputError(f"{place}: plate '{name}': {error}") from None
+    urls = [image.path for image in scan.images if is_url(image.path)]
+    for url in urls:
+        sheets.check_path(url, f"{place}: plate '{name}'")
+    absent = remote.absent(urls) if urls and scan.layout == "image list" else {}
     units = {}
     for image in scan.images:
         if image.channel == channel:
             sheets.check_path(image.path, f"{place}: plate '{name}'")
             units.setdefault(FAN_OUT[fan_out](image), []).append(image)
-            if not os.path.isdir(source) and image.path not in made:
+            if image.path in absent:
+                raise InputError(
+                    f"{place}: plate '{name}': {source}: well {image.well}, site {image.site} names the image "
+                    f"'{image.path}': {absent[image.path]}"
+                )
+            if not os.path.isdir(source) and not is_url(image.path) and image.path not in made:
                 sheets.existing(image.path, place=source, what=f"well {image.well}, site {image.site} names the image")
     return Plate(name, scan, channel, units, platemap)
+
+
+def _scan_url(url, row, regexes, remote):
+    """Find the images of a list at a URL, or of a folder on S3."""
+    if url.lower().endswith(LISTS):
+        return layouts.read_image_list(remote.copy(url), plate=row["plate"], url=url)
+    if not url.lower().startswith("s3://"):
+        raise InputError(
+            f"'{url}' is no image list ({', '.join(LISTS)}); expected one, as folders of web servers cannot be listed"
+        )
+    folder = url.rstrip("/")
+    return layouts.scan_folder(
+        folder, plate=row["plate"], layout=row.get("layout", "auto"), layouts=regexes, names=remote.names(folder)
+    )
 
 
 def report(plate, log):

@@ -14,8 +14,9 @@ from pathlib import Path
 import yaml
 
 from fieldwork import InputError
-from fieldwork.names import normal_well
+from fieldwork.names import is_url, normal_well
 
+SEVERAL_FILES = (".mrxs", ".vms", ".vmu")  # slides whose pixels are in files beside the one that is opened
 SCHEMAS = Path(__file__).parents[2] / "config" / "schemas"
 
 
@@ -167,12 +168,25 @@ def read_platemap(path):
 
 
 def check_path(path, place):
-    """Refuse a path that Snakemake cannot take as an input; `place` says where it is named, for the message."""
+    """Refuse a path or URL that Snakemake cannot take as an input; `place` says where it is named, for the message."""
     if re.search("[{}<>\udc80-\udcff]", path):  # the last are how Python writes bytes that are no UTF-8
         raise InputError(
             f"{place}: {path!r} has one of {{ }} < > or bytes that are no UTF-8 text in it, which Snakemake cannot "
             "read; rename it"
         )
+    scheme, separator, rest = path.partition("://")
+    if separator and re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme) and not is_url(path):
+        raise InputError(f"{place}: '{path}' begins with {scheme}://; expected s3://, http://, https:// or a path")
+    if is_url(path) and re.search(r"^/|[?#\\]|^[^/]*@|//|(^|/)\.{1,2}(/|$)", rest):
+        raise InputError(
+            f"{place}: '{path}' has one of ? # \\ // /../ or a user's name in it; Snakemake's storage plugins would "
+            "take another object for it"
+        )
+
+
+def normal_path(path):
+    """Normalize a path of a sheet; a URL stays as it is."""
+    return path if "://" in path else os.path.normpath(path)
 
 
 def check_slide(row, *, made=frozenset()):
@@ -188,15 +202,22 @@ def check_slide(row, *, made=frozenset()):
     Returns
     -------
     dict
-        With a normal `path` and a `plate`.
+        With a normal `path` and a `plate`. Whether there is something at a URL is not looked at.
 
     Raises
     ------
     InputError
         Names the sheet's line and what is wrong.
     """
-    place, path = row[None], os.path.normpath(row["path"])
+    place, path = row[None], normal_path(row["path"])
     check_path(path, f"{place}: slide '{row['slide']}'")
+    if is_url(path):
+        if path.lower().endswith(("/", ".zarr", *SEVERAL_FILES)):
+            raise InputError(
+                f"{place}: slide '{row['slide']}' has the path '{path}', which is more than one file; download it, and "
+                "name its file on disk"
+            )
+        return {"plate": "slides", **row, "path": path}
     if os.path.isdir(path):
         raise InputError(f"{place}: slide '{row['slide']}' has the path '{path}', a folder; expected the slide's file")
     if path not in made:
@@ -219,15 +240,22 @@ def check_stack(row, *, results, made=frozenset()):
     Returns
     -------
     dict
-        With a normal `path`.
+        With a normal `path`. Whether there is something at a URL is not looked at.
 
     Raises
     ------
     InputError
         Names the sheet's line and what is wrong.
     """
-    place, path = row[None], os.path.normpath(row["path"])
+    place, path = row[None], normal_path(row["path"])
     check_path(path, f"{place}: stack '{row['stack']}'")
+    if is_url(path):
+        if path.lower().endswith(("/", ".zarr")):
+            raise InputError(
+                f"{place}: stack '{row['stack']}' has the path '{path}', a folder or a Zarr store; expected a single "
+                "file: download it, and name its folder on disk"
+            )
+        return {**row, "path": path}
     if path not in made:
         existing(path, place=place, what=f"stack '{row['stack']}' has the path")
     refuse_results(path, results, place=f"{place}: stack '{row['stack']}'")
@@ -273,7 +301,7 @@ def existing(path, *, place, what):
     )
 
 
-def read_rows(path, *, delimiter):
+def read_rows(path, *, delimiter, name=None):
     """Read a delimited text file line by line.
 
     Parameters
@@ -281,6 +309,8 @@ def read_rows(path, *, delimiter):
     path : path-like
         UTF-8, with quotes as in CSV.
     delimiter : str
+    name : str, optional
+        What messages call it, if it is a copy.
 
     Yields
     ------
@@ -292,6 +322,7 @@ def read_rows(path, *, delimiter):
     InputError
         Names the file, and the line if the text breaks CSV's rules.
     """
+    name = name or path
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
@@ -300,11 +331,11 @@ def read_rows(path, *, delimiter):
                 if any(cells):
                     yield reader.line_num, cells
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror} (in {os.getcwd()})") from None
+        raise InputError(f"{name}: cannot be read: {error.strerror} (in {os.getcwd()})") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot be read: {error}; save it as UTF-8 text") from None
+        raise InputError(f"{name}: cannot be read: {error}; save it as UTF-8 text") from None
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: cannot be read: {error}") from None
+        raise InputError(f"{name}, line {reader.line_num}: cannot be read: {error}") from None
 
 
 def _read_table(path, *, delimiter):

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fieldwork import frames, omezarr
+from fieldwork.names import is_url
 
 log = logging.getLogger(__name__)
 
@@ -243,6 +244,8 @@ def field_image(results, plate, number):
     row = _field(results, plate, number)
     if row["Image_Status"] != "ok":  # it may be one that crashes its reader
         raise NotFound(f"this field failed: {row['Image_Error']}")
+    if is_url(row["PathName_DNA"]):
+        raise NotFound(f"{row['PathName_DNA']}/{row['FileName_DNA']}: only images on disk can be shown")
     path = results.directory / row["PathName_DNA"] / row["FileName_DNA"]
     try:
         planes = frames.read(path)
