@@ -531,7 +531,7 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
 
 def test_every_picture_has_a_rule_and_a_caption():
     rules = (REPOSITORY / "rules/plates.smk").read_text()
-    made = re.findall(r'(\w+)=report\(\s*"<results>/plates/{plate}/(?:plots/)?(\w+)[.]png"', rules)
+    made = re.findall(r'"?(\w+)"?(?:=|: )report\(\s*"<results>/plates/{plate}/(?:plots/)?(\w+)[.]png"', rules)
     assert sorted(made) == sorted(
         (name, name) for name in [*platemaps.pictures(PLATEMAP, with_quality=True), "densities"]
     )
