@@ -5,6 +5,7 @@ rule benchmarks:
         "<results>/benchmarks/slides.png" if SLIDES else [],
         "<results>/benchmarks/filters.png",
         "<results>/benchmarks/stack.png",
+        "<results>/benchmarks/gpu.csv" if HAS_GPU else [],
 
 
 rule benchmark_methods:
@@ -25,6 +26,7 @@ rule benchmark_methods:
     threads: CORES  # alone on the machine: anything else at work would be measured too
     resources:
         mem_mb=lambda wildcards, input, threads: int(threads * 350 + 300 + 9 * input.size_mb),
+        gpu=int(HAS_GPU),
     params:
         plate=next(iter(PLATES), None),
         channel=first_channel,
@@ -173,6 +175,27 @@ rule benchmark_frames:
         made_by=made_by("benchmark_frames"),
     script:
         "../scripts/benchmark_frames.py"
+
+
+rule benchmark_gpu:
+    """Measure detection on a GPU against one core. The fields are generated."""
+    output:
+        "<results>/benchmarks/gpu.csv",
+    log:
+        "<logs>/benchmarks/benchmark_gpu.log",
+    benchmark:
+        "<benchmarks>/benchmarks/benchmark_gpu.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: CORES  # as above
+    resources:
+        mem_mb=lambda wildcards, threads: 6500 + 350 * threads,  # 2,000 fields of 2.6 MB
+        gpu=1,
+    params:
+        detection=DETECTION,
+        made_by=made_by("benchmark_gpu"),
+    script:
+        "../scripts/benchmark_gpu.py"
 
 
 rule plot_frame_benchmarks:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(CLONE / "scripts"))
 # A cluster's job has it from the run that submitted it, whose process is not to be seen from here.
 os.environ.pop("FIELDWORK_RUN", None)
 
-from fieldwork import InputError, demands, functions, platemaps, plates, provenance, runs, sheets, stacks
+from fieldwork import InputError, demands, functions, gpu, platemaps, plates, provenance, runs, sheets, stacks
 from fieldwork.names import is_url
 from fieldwork.remote import Remote
 
@@ -136,9 +136,13 @@ try:
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), "config/config.yaml"]]
     # For scripts, and not as a parameter: what is made does not depend on where the modules lie.
     config["module_folders"] = list(dict.fromkeys(folders))
+    # Of a cluster's nodes nothing is known here: if it is to be a GPU, jobs ask for one. Jobs here look for themselves.
+    HAS_GPU = ON_CLUSTER and config["device"] == "gpu"
     FILTERED = list(PLATES) if config["filters"]["chain"] else []
     if workflow.is_main_process:
         check_functions()
+        if not ON_CLUSTER:
+            HAS_GPU = gpu.check(config["device"], pool=config["pool"], source=source)
         runs.forget_without_store(config["results"], SLIDES, stored())
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault
@@ -301,6 +305,17 @@ def pool_memory(wildcards, threads, attempt):
     """In mode fork the job holds all frames, which may be compressed."""
     seconds = work(wildcards) if config["pool"]["mode"] == "fork" else 0
     return attempt * demands.memory(threads, held=3 * seconds / demands.SECONDS_PER_MB)
+
+
+def unit_gpus(wildcards, threads):
+    """1 where the job will take a GPU."""
+    frames = len(images_of(wildcards))
+    return int(HAS_GPU and gpu.wanted(config["device"], frames=frames, workers=threads))
+
+
+def unit_memory(wildcards, threads, attempt):
+    """A process that holds a GPU has CUDA's libraries in its memory: 2 GB is a guess."""
+    return pool_memory(wildcards, threads, attempt) + attempt * 2000 * unit_gpus(wildcards, threads)
 
 
 def unit_tables(path):

@@ -15,7 +15,8 @@ rule detect_nuclei:
         "../envs/fieldwork.yaml"
     threads: unit_threads
     resources:
-        mem_mb=pool_memory,
+        mem_mb=unit_memory,
+        gpu=unit_gpus,
         runtime=minutes,
     params:
         images=image_rows,

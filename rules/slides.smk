@@ -42,7 +42,8 @@ rule detect_slide_nuclei:
         "../envs/fieldwork.yaml"
     threads: threads_among(1)
     resources:
-        mem_mb=lambda wildcards, threads, attempt: attempt * demands.memory(threads),
+        mem_mb=lambda wildcards, threads, attempt: attempt * (demands.memory(threads) + 2000 * HAS_GPU),
+        gpu=int(HAS_GPU),
         runtime=minutes,
     params:
         store=slide_store,

@@ -5,7 +5,7 @@ Inputs: images of the nuclei channel. Outputs: a table of methods, one of number
 
 import logging
 
-from fieldwork import InputError, benchmarks, frames, outputs
+from fieldwork import InputError, benchmarks, frames, gpu, outputs
 from fieldwork.journal import job_log
 
 REPEATS = 3
@@ -29,6 +29,8 @@ def main(*, plate, images, channel, detection, workers, methods_table, scaling_t
         for method, (_, uses_workers) in benchmarks.METHODS.items()
         for detector in benchmarks.DETECTORS
     ]
+    if not gpu.missing():
+        cases += [("map_frames, serial", benchmarks.GPU, 1), ("map_frames, paths", benchmarks.GPU, workers)]
     methods = benchmarks.compare(cases, sources, detection=detection, repeats=REPEATS)
     counts = sorted({2**power for power in range(workers.bit_length())} | {workers})
     cases = [("map_frames, paths", "Fieldwork", count) for count in counts]

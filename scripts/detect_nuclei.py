@@ -6,7 +6,7 @@ Inputs: the unit's images of the nuclei channel. Outputs: one row per nucleus, o
 import functools
 import logging
 
-from fieldwork import fields, parallel
+from fieldwork import fields, gpu, parallel
 from fieldwork.journal import job_log, note_failure
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ def main(
     detection,
     with_quality,
     on_bad_image,
+    device,
     pool,
     workers,
 ):
@@ -35,16 +36,18 @@ def main(
         images = list(parallel.map_frames(load, images, workers=workers, on_crash=fields.unreadable))
         held = sum(plane.image.nbytes for image in images if isinstance(image.planes, list) for plane in image.planes)
         log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(images), held / 1e6, workers)
-    measure = functools.partial(fields.measure, channel=channel, detection=detection, with_quality=with_quality)
+    options = {"channel": channel, "detection": detection, "with_quality": with_quality}
     measured = []
-    for found in parallel.map_frames(
-        measure, images, workers=workers, progress=f"{plate} {unit}", on_crash=fields.crashed, **pool
-    ):
-        for field in found:
-            if field.error:
-                place = f"plate {plate}: {field.path} (well {field.well}, site {field.site})"
-                note_failure(place, field.error, on_bad_image=on_bad_image)
-        measured += found
+    with gpu.finder(device, frames=len(images), workers=workers) as find:
+        measure = functools.partial(fields.measure, **options, find=find)
+        for found in parallel.map_frames(
+            measure, images, workers=workers, progress=f"{plate} {unit}", on_crash=fields.crashed, **pool
+        ):
+            for field in found:
+                if field.error:
+                    place = f"plate {plate}: {field.path} (well {field.well}, site {field.site})"
+                    note_failure(place, field.error, on_bad_image=on_bad_image)
+            measured += found
     from fieldwork import outputs, tables  # here: Arrow starts a thread, and no fork may follow a thread
 
     outputs.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
@@ -70,6 +73,7 @@ if __name__ == "__main__":
             detection=snakemake.params.detection,
             with_quality=snakemake.params.quality,
             on_bad_image=snakemake.config["on_bad_image"],
+            device=snakemake.config["device"],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,
         )

@@ -8,17 +8,18 @@ import json
 import logging
 from pathlib import Path
 
-from fieldwork import omezarr, parallel, tiles
+from fieldwork import gpu, omezarr, parallel, tiles
 from fieldwork.journal import job_log
 
 log = logging.getLogger(__name__)
 
 
-def main(*, slide, facts, store, made, tile, settings, pool, workers):
+def main(*, slide, facts, store, made, tile, settings, device, pool, workers):
     facts = json.loads(Path(facts).read_text(encoding="utf-8"))
     measured = []
     if facts["status"] == "ok":
-        measured = measure(slide, facts, store, tile=tile, settings=settings, pool=pool, workers=workers)
+        options = {"device": device, "pool": pool, "workers": workers}
+        measured = measure(slide, facts, store, tile=tile, settings=settings, **options)
     from fieldwork import outputs, slide_tables  # here: Arrow starts a thread, and no fork may follow a thread
 
     outputs.write_parquet(slide_tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), made.nuclei)
@@ -26,7 +27,7 @@ def main(*, slide, facts, store, made, tile, settings, pool, workers):
     log.info("slide %s: %d tiles, %d nuclei", slide, len(measured), sum(len(each.coordinates) for each in measured))
 
 
-def measure(slide, facts, store, *, tile, settings, pool, workers):
+def measure(slide, facts, store, *, tile, settings, device, pool, workers):
     shape = facts["height"], facts["width"]
     stain = "fluorescence" if facts["fluorescence"] else "haematoxylin"
     detection = tiles.detection_px({**settings, "threshold": settings[stain]}, facts["mpp"])
@@ -43,17 +44,20 @@ def measure(slide, facts, store, *, tile, settings, pool, workers):
         detection=detection,
         halo=tiles.halo_of(detection),
     )
-    measured = list(
-        parallel.map_frames(
-            function,
-            tiles.tiles_of(shape, tile=tile),
-            engine=pool["engine"],
-            dask=pool["dask"],
-            workers=workers,
-            progress=slide,
-            on_crash=tiles.crashed,
+    cut = tiles.tiles_of(shape, tile=tile)
+    with_tissue = int(len(cut) * (mask > 0).mean())
+    with gpu.finder(device, frames=with_tissue, workers=workers, megapixels=tile**2 / 1e6) as find:
+        measured = list(
+            parallel.map_frames(
+                functools.partial(function, find=find),
+                cut,
+                engine=pool["engine"],
+                dask=pool["dask"],
+                workers=workers,
+                progress=slide,
+                on_crash=tiles.crashed,
+            )
         )
-    )
     for each in measured:
         if each.error:
             log.warning("slide %s: %s failed: %s", slide, each.tile, each.error)
@@ -69,6 +73,7 @@ if __name__ == "__main__":
             made=snakemake.output,
             tile=snakemake.params.tile,
             settings=snakemake.params.detection,
+            device=snakemake.config["device"],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,
         )

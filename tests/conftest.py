@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from fieldwork import synthetic
+from fieldwork import gpu, synthetic
 
 REPOSITORY = Path(__file__).parents[1]
 GUID = "E94C24BD-45E4-450A-9919-257C714278F7"
@@ -72,8 +72,12 @@ class Workspace(NamedTuple):
 
 
 def pytest_collection_modifyitems(items):
-    """Run the tests of Dask last: it leaves threads, after which no other test could fork."""
+    """Run the tests of Dask last: it leaves threads, after which no other test could fork. Skip what needs a GPU."""
     items.sort(key=lambda item: item.path.name == "test_dask.py")
+    for_a_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if for_a_gpu and (reason := gpu.missing()):
+        for item in for_a_gpu:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -171,10 +171,10 @@ def test_the_chart_of_methods_has_a_bar_a_row_and_names_them():
     rows = [
         row(method, detector, rate)
         for method in ("a", "b")
-        for detector, rate in zip(plots.COLOURS, (10, 70), strict=True)
+        for detector, rate in zip(plots.COLOURS, (10, 70, 90), strict=True)
     ]
     axes = plots.methods(rows, caption="a machine").axes[0]
-    assert [bar.get_width() for bars in axes.containers[1::2] for bar in bars] == [10, 10, 70, 70]
+    assert [bar.get_width() for bars in axes.containers[1::2] for bar in bars] == [10, 10, 70, 70, 90, 90]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert "70/s, 80 MB, 2 workers" in {text.get_text() for text in axes.texts}
     assert axes.get_title() == "a machine"

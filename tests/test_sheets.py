@@ -21,6 +21,7 @@ DEFAULTS = {
     "layouts": {},
     "nuclei": {"channel": "auto", "sigma": 4, "min_distance": 6, "threshold": 1000},
     "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},
+    "device": "auto",
     "ome_zarr_plate": False,
     "quality": True,
     "on_bad_image": "record",

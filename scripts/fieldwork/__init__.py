@@ -59,3 +59,7 @@ class InputError(ValueError):
 
 class WorkerDied(RuntimeError):
     """A worker process ended before it gave its frame's result; the message names the frame."""
+
+
+class DeviceFailed(RuntimeError):
+    """A GPU was asked for, and there is none or it failed; the message says what to do."""

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from statistics import median
 from typing import NamedTuple
@@ -19,7 +19,7 @@ import psutil
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
-from fieldwork import frames, nuclei, parallel
+from fieldwork import frames, gpu, nuclei, parallel
 
 DEADLINE = 900  # s for one run: a Pool waits for ever where a worker is killed (python/cpython#96062)
 _images = []  # what the forked workers of `pool_sharing_memory` find in their memory
@@ -32,6 +32,7 @@ def by_scikit_image(image, *, sigma, min_distance, threshold_abs):
 
 
 DETECTORS = {"scikit-image": by_scikit_image, "Fieldwork": nuclei.detect_nuclei}
+GPU = "Fieldwork, GPU"  # the detector that only some machines have
 
 
 def read(source):
@@ -125,7 +126,7 @@ def compare(cases, sources, *, detection, repeats):
     Parameters
     ----------
     cases : list of (str, str, int)
-        Method (of `METHODS`), detector (of `DETECTORS`), workers.
+        Method (of `METHODS`), detector (of `DETECTORS`, or `GPU`), workers.
     sources : list of (str, str)
         Image files, and the channel to read of each.
     detection : dict
@@ -135,7 +136,8 @@ def compare(cases, sources, *, detection, repeats):
     Returns
     -------
     list of dict
-        One row a case: median, least and most seconds, reading included; images per second; peak memory in MB.
+        One row a case: median, least and most seconds, reading included, the start of a GPU not; images per second;
+        peak memory in MB.
 
     Raises
     ------
@@ -165,14 +167,24 @@ def compare(cases, sources, *, detection, repeats):
 def _find(case, sources, detection):
     """Run one case of `compare`; give its seconds, and the number and digest of its nuclei."""
     method, detector, workers = case
-    detect = functools.partial(DETECTORS[detector], **detection)
-    start = time.perf_counter()
-    found = METHODS[method][0](detect, sources, workers)
-    seconds = time.perf_counter() - start
+    with _detection(detector, sources, workers) as detect:
+        start = time.perf_counter()
+        found = METHODS[method][0](functools.partial(detect, **detection), sources, workers)
+        seconds = time.perf_counter() - start
     digest = hashlib.sha256()
     for each in found:
         digest.update(len(each).to_bytes(8) + np.ascontiguousarray(each, np.int64).tobytes())
     return seconds, (sum(map(len, found)), digest.hexdigest()[:8])
+
+
+@contextmanager
+def _detection(detector, sources, workers):
+    """Give a detector; a GPU runs until the block ends."""
+    if detector != GPU:
+        yield DETECTORS[detector]
+        return
+    with gpu.finder("gpu", frames=len(sources), workers=workers) as find:
+        yield functools.partial(nuclei.detect_nuclei, find=find)
 
 
 class Measured(NamedTuple):

@@ -71,7 +71,7 @@ def crashed(image, signal):
     return _failed(image, f"crashed the reader ({signal})")
 
 
-def measure(image, *, channel, detection, with_quality):
+def measure(image, *, channel, detection, with_quality, find=nuclei.candidates_by_opencv):
     """Find the nuclei in one image and measure its quality.
 
     Parameters
@@ -83,6 +83,8 @@ def measure(image, *, channel, detection, with_quality):
         Keyword arguments of `nuclei.detect_nuclei`.
     with_quality : bool
         Measure `quality.COLUMNS` too.
+    find : callable
+        As for `nuclei.detect_nuclei`.
 
     Returns
     -------
@@ -101,15 +103,15 @@ def measure(image, *, channel, detection, with_quality):
     several = f"{len(planes)} planes of " if len(planes) > 1 else ""
     colours = f" in {planes[0].colours} colours" if planes[0].colours > 1 else ""
     form = f"{several}{height} x {width} px{colours}"
-    return [_measure_plane(image, plane, form, detection, with_quality) for plane in planes]
+    return [_measure_plane(image, plane, form, detection, with_quality, find) for plane in planes]
 
 
 def _failed(image, reason):
     return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
 
 
-def _measure_plane(image, plane, form, detection, with_quality):
-    coordinates = nuclei.detect_nuclei(plane.image, **detection)
+def _measure_plane(image, plane, form, detection, with_quality, find):
+    coordinates = nuclei.detect_nuclei(plane.image, find=find, **detection)
     return Field(
         well=image.well,
         site=image.site,

@@ -4,7 +4,7 @@ import logging
 import sys
 from contextlib import contextmanager
 
-from fieldwork import InputError, WorkerDied
+from fieldwork import DeviceFailed, InputError, WorkerDied
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def job_log(path, *, with_pandas=False):
     try:
         yield
     except Exception as error:
-        expected = isinstance(error, InputError | WorkerDied)
+        expected = isinstance(error, InputError | WorkerDied | DeviceFailed)
         print(error if expected else f"{type(error).__name__}: {error} (traceback in {path})", file=sys.stderr)
         log.critical("%s", error, exc_info=True)
         sys.exit(1)

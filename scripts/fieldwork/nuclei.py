@@ -1,5 +1,7 @@
 """Nuclei: bright blobs found as local maxima of the smoothed image, exactly as scikit-image finds them, but faster."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -8,9 +10,120 @@ cv2.setNumThreads(1)  # parallelism is processes
 
 UNIT = 2.0**-24  # unit roundoff of float32
 TRUNCATE = 4.0  # standard deviations, scikit-image's default
+AT_ONCE = 2**22  # pixels of candidates' squares that a GPU gathers at once: 55 MB with their places
 
 
-def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000):
+class Candidates(NamedTuple):
+    """Pixels of an image that may be peaks, as far as float32 can tell; every peak is among them."""
+
+    coordinates: np.ndarray  # (n, 2) int: rows and columns, ordered by row, then by column
+    heights: np.ndarray  # (n,) float32: smoothed intensities, as exact as `detect_nuclei` says
+    alone: np.ndarray  # (n,) bool: certainly higher than all else in the square
+
+
+def candidates_by_opencv(image, *, sigma, min_distance, threshold_abs, magnitude):
+    """Find the candidates of one image with OpenCV.
+
+    Parameters
+    ----------
+    image : (rows, columns) array
+        Longer than the square in both directions.
+    sigma, min_distance, threshold_abs
+        As for `detect_nuclei`.
+    magnitude : float or None
+        The largest absolute pixel, by which errors are bounded; None: the smoothed intensity itself bounds them.
+
+    Returns
+    -------
+    Candidates or None
+        None where there are more than there is room for peaks: a plateau.
+    """
+    kernel = _kernel(sigma)
+    margin, lower = _margin(sigma, magnitude), _lower(magnitude, np)
+    pixels = image.astype(np.float32, order="C")
+    smoothed = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+    square = np.ones((2 * min_distance + 1,) * 2, np.uint8)
+    lowest = cv2.dilate(smoothed, square, dst=pixels)
+    lower(lowest, margin, out=lowest)
+    candidates = np.flatnonzero(smoothed >= lowest)
+    candidates = candidates[smoothed.ravel()[candidates] > lower(np.float32(threshold_abs), margin)]
+    coordinates = np.stack(np.divmod(candidates, image.shape[1]), axis=1)
+    inside = (coordinates >= min_distance) & (coordinates < np.array(image.shape) - min_distance)
+    coordinates = coordinates[inside.all(axis=1)]  # as scikit-image's exclude_border
+    if len(coordinates) > _room(image.shape, min_distance):
+        return None
+    heights = smoothed[tuple(coordinates.T)]
+    squares = sliding_window_view(smoothed, square.shape)[tuple(coordinates.T - min_distance)]
+    rivals = np.count_nonzero(squares >= lower(heights, margin)[:, None, None], axis=(1, 2))
+    return Candidates(coordinates, heights, rivals == 1)
+
+
+def candidates_in(images, *, sigma, min_distance, threshold_abs, magnitudes, xp, ndimage, to_host):
+    """Find the candidates of many images of one size, on a GPU or wherever their arrays are.
+
+    Parameters
+    ----------
+    images : (n, rows, columns) array of `xp`
+        Longer than the square in both directions.
+    sigma, min_distance, threshold_abs
+        As for `detect_nuclei`.
+    magnitudes : list of n floats, or of n times None
+        Of each image, as for `candidates_by_opencv`.
+    xp, ndimage : module
+        CuPy and ``cupyx.scipy.ndimage``; or NumPy and ``scipy.ndimage``, which tests use.
+    to_host : callable
+        Makes a NumPy array of one of `xp`.
+
+    Returns
+    -------
+    list of n times Candidates or None
+        As `candidates_by_opencv` gives them, but for heights, which are rounded in another order. What they lead to
+        is the same.
+    """
+    _, rows, columns = images.shape
+    side = 2 * min_distance + 1
+    kernel = xp.asarray(_kernel(sigma))
+    margins = np.array([_margin(sigma, magnitude) for magnitude in magnitudes])
+    thresholds = xp.asarray(_lower(magnitudes[0], np)(np.float32(threshold_abs), margins))
+    margins, lower = xp.asarray(margins), _lower(magnitudes[0], xp)
+    smoothed = images.astype(xp.float32)
+    for axis in (1, 2):
+        smoothed = ndimage.correlate1d(smoothed, kernel, axis=axis, mode="nearest")
+    lowest = smoothed
+    for axis in (1, 2):
+        lowest = ndimage.maximum_filter1d(lowest, side, axis=axis, mode="nearest")
+    lower(lowest, margins[:, None, None], out=lowest)
+    inside = np.s_[:, min_distance : rows - min_distance, min_distance : columns - min_distance]
+    possible = xp.zeros(images.shape, bool)
+    possible[inside] = (smoothed >= lowest)[inside]
+    possible &= smoothed > thresholds[:, None, None]
+    counts = xp.count_nonzero(possible, axis=(1, 2))
+    too_many = counts > _room((rows, columns), min_distance)
+    possible &= ~too_many[:, None, None]
+
+    places = xp.flatnonzero(possible)
+    smoothed = smoothed.ravel()
+    heights = smoothed[places]
+    lows = lower(heights, margins[places // (rows * columns)])
+    alone = xp.zeros(places.shape, bool)
+    steps = xp.arange(-min_distance, min_distance + 1)
+    square = (columns * steps[:, None] + steps).ravel()  # from a place to those around it
+    at_once = max(1, AT_ONCE // side**2)
+    for begin in range(0, len(places), at_once):
+        part = slice(begin, begin + at_once)
+        squares = smoothed[places[part, None] + square]
+        alone[part] = xp.count_nonzero(squares >= lows[part, None], axis=1) == 1
+
+    places, heights, alone = (to_host(each) for each in (places, heights, alone))
+    images, places = np.divmod(places, rows * columns)
+    coordinates = np.stack(np.divmod(places, columns), axis=1)
+    ends = np.searchsorted(images, np.arange(len(margins) + 1))
+    parts = [slice(*each) for each in zip(ends[:-1], ends[1:], strict=True)]
+    found = [Candidates(coordinates[part], heights[part], alone[part]) for part in parts]
+    return [None if many else each for many, each in zip(to_host(too_many), found, strict=True)]
+
+
+def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000, find=candidates_by_opencv):
     """Find bright blobs as local maxima of the smoothed image.
 
     Parameters
@@ -23,6 +136,8 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000):
         Half the side of the square, in pixels, in which a peak must be the highest.
     threshold_abs : float
         A peak's smoothed intensity is above this.
+    find : callable
+        What finds the candidates: `candidates_by_opencv`, or a GPU by way of `gpu.Finder`. The peaks are the same.
 
     Returns
     -------
@@ -38,14 +153,15 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000):
 
     Notes
     -----
-    OpenCV smooths in float32. A sum of n products, in any order, is off by at most n u / (1 - n u) of the sum of
-    their absolute values, with u = 2**-24 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
-    With rounded pixels and weights, two passes of n = 2 r + 1 taps each, and scikit-image's own rounding for float32
-    images, the smoothed intensity S of an image without negative pixels is known to ``(2 n + 10) u S``; with negative
-    pixels, to ``(2 n + 10) u max|image|``. What the bound leaves open (is it the highest, is it above the threshold,
-    which of two is brighter) is computed again on that spot in float64, and where even that is too close, with SciPy,
-    as scikit-image does. Where peaks share a plateau, which scikit-image thins out by a rule of its own, it does the
-    whole image.
+    OpenCV smooths in float32, as a GPU does. A sum of n products, in any order, is off by at most n u / (1 - n u) of
+    the sum of their absolute values, with u = 2**-24 (Higham, Accuracy and Stability of Numerical Algorithms, 2002,
+    section 3.1). With rounded pixels and weights, two passes of n = 2 r + 1 taps each, and scikit-image's own rounding
+    for float32 images, the smoothed intensity S of an image without negative pixels is known to ``(2 n + 10) u S``;
+    with negative pixels, to ``(2 n + 10) u max|image|``. What the bound leaves open (is it the highest, is it above
+    the threshold, which of two is brighter) is computed again on that spot in float64, and where even that is too
+    close, with SciPy, as scikit-image does. Peaks need no spacing but on plateaus: two that are nearer than
+    `min_distance` lie in each other's squares, and as each is the highest in its own, they are equally high. Where
+    peaks share a plateau, which scikit-image thins out by a rule of its own, it does the whole image.
     """
     image = np.asarray(image)
     if image.ndim != 2 or image.size == 0:
@@ -70,7 +186,10 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000):
         # Where float32 could underflow, a bound that is relative to the smoothed intensity would not hold.
         relative = low >= 0 and (image.dtype.kind in "biu" or threshold_abs > 1e-20)
         magnitude = None if relative else max(-low, high, 1e-20)
-        coordinates = _by_opencv(image, sigma, min_distance, threshold_abs, magnitude)
+        options = {"sigma": sigma, "min_distance": min_distance, "threshold_abs": threshold_abs}
+        found = find(image, magnitude=magnitude, **options)
+        if found is not None:
+            coordinates = _settled(image, found, magnitude=magnitude, **options)
     if coordinates is None:
         coordinates = _by_scikit_image(image, sigma, min_distance, threshold_abs)
     return coordinates
@@ -104,39 +223,31 @@ def _by_scikit_image(image, sigma, min_distance, threshold_abs):
     return peak_local_max(smoothed, min_distance=min_distance, threshold_abs=threshold_abs)
 
 
-def _by_opencv(image, sigma, min_distance, threshold_abs, magnitude):
-    """Do as `detect_nuclei` says; None where peaks share a plateau. `magnitude`: bound errors by it, not by S."""
+def _margin(sigma, magnitude):
+    """How much lower an intensity may seem to be and yet be the same: a factor, or of `magnitude` a difference.
+
+    Each of the two is off by at most `error`; 0.1 of the least error, 16 u, is more than `_lower` rounds by.
+    """
+    error = (2 * len(_kernel(sigma)) + 10) * UNIT
+    return np.float32(1 - 2.1 * error if magnitude is None else 2.1 * error * magnitude)
+
+
+def _lower(magnitude, xp):
+    """What lowers intensities by their margin."""
+    return xp.multiply if magnitude is None else xp.subtract
+
+
+def _room(shape, min_distance):
+    """How many peaks an image has room for."""
+    return shape[0] * shape[1] / (min_distance + 1) ** 2
+
+
+def _settled(image, found, *, sigma, min_distance, threshold_abs, magnitude):
+    """Pick the peaks among the candidates and put them in order; None where peaks share a plateau."""
     kernel = _kernel(sigma)
-    error = (2 * len(kernel) + 10) * UNIT
-    pixels = image.astype(np.float32, order="C")
-    smoothed = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
-
-    def lowered(values, out=None):
-        """The least that an intensity may seem to be and yet be as high as these; and a little less.
-
-        Each of the two is off by at most `error`; 0.1 of the least error, 16 u, is more than this rounds by.
-        """
-        if magnitude is None:
-            return np.multiply(values, np.float32(1 - 2.1 * error), out=out)
-        return np.subtract(values, np.float32(2.1 * error * magnitude), out=out)
-
-    square = np.ones((2 * min_distance + 1,) * 2, np.uint8)
-    lowest = cv2.dilate(smoothed, square, dst=pixels)
-    lowered(lowest, out=lowest)
-    candidates = np.flatnonzero(smoothed >= lowest)
-    threshold = np.float32(threshold_abs)
-    candidates = candidates[smoothed.ravel()[candidates] > lowered(threshold)]
-    coordinates = np.stack(np.divmod(candidates, image.shape[1]), axis=1)
-    inside = (coordinates >= min_distance) & (coordinates < np.array(image.shape) - min_distance)
-    coordinates = coordinates[inside.all(axis=1)]  # as scikit-image's exclude_border
-    if len(coordinates) > image.size / (min_distance + 1) ** 2:  # more than there is room for peaks: a plateau
-        return None
-
-    heights = smoothed[tuple(coordinates.T)]
-    lows = lowered(heights)
-    squares = sliding_window_view(smoothed, square.shape)[tuple(coordinates.T - min_distance)]
-    rivals = np.count_nonzero(squares >= lows[:, None, None], axis=(1, 2))
-    doubtful = np.flatnonzero((rivals > 1) | (lows <= threshold))
+    margin, lower = _margin(sigma, magnitude), _lower(magnitude, np)
+    coordinates, heights, alone = found
+    doubtful = np.flatnonzero(~alone | (lower(heights, margin) <= np.float32(threshold_abs)))
     if len(doubtful) * (len(kernel) + 2 * min_distance) ** 2 > 4 * image.size:  # more work than all of the image
         return None
     if len(doubtful):
@@ -157,7 +268,7 @@ def _by_opencv(image, sigma, min_distance, threshold_abs, magnitude):
         heights = np.delete(heights, doubtful[~good])
 
     order = np.argsort(-heights, kind="stable")
-    close = heights[order][1:] >= lowered(heights[order][:-1])
+    close = heights[order][1:] >= lower(heights[order][:-1], margin)
     unsure = np.zeros(len(order), bool)
     unsure[1:] |= close
     unsure[:-1] |= close

@@ -3,13 +3,14 @@
 import heapq
 import logging
 import multiprocessing
+import multiprocessing.connection
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from typing import NamedTuple
 
@@ -226,6 +227,51 @@ def apart(path, function, *arguments, on_crash=None):
 
 def _call(call):
     return call.function(*call.arguments)
+
+
+class _Beside(NamedTuple):
+    """A process that works beside the pool, and this process's end of its pipe."""
+
+    process: multiprocessing.Process
+    pipe: multiprocessing.connection.Connection
+
+    def end(self):
+        """Wait for its end, and say how it ended."""
+        self.process.join()
+        return _ended_by(self.process)
+
+
+@contextmanager
+def beside(function, *arguments):
+    """Run a function in a process of its own until the block ends.
+
+    Parameters
+    ----------
+    function : callable
+        Takes its end of a pipe, and `arguments`.
+
+    Yields
+    ------
+    object
+        Its attribute `pipe` is this process's end of the pipe; its method `end` waits, and says how the process ended.
+    """
+    context = multiprocessing.get_context(_start_method("paths"))
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(function, theirs, *arguments), daemon=True, name="fieldwork-beside")
+    process.start()
+    theirs.close()
+    try:
+        yield _Beside(process, ours)
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _serve(function, pipe, *arguments):
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    function(pipe, *arguments)
 
 
 class Raised(NamedTuple):
@@ -467,13 +513,19 @@ def _after_death(worker, frame, on_crash):
     """Tell a crash, which is the frame's result, from a worker killed from outside, which ends the job."""
     worker.process.join()
     code = worker.process.exitcode
-    names = {number.value: number.name for number in signal.Signals}
-    reason = names.get(-code, f"signal {-code}") if code < 0 else f"exit status {code}"
+    reason = _ended_by(worker.process)
     if on_crash is not None and -code in CRASHES:
         log.warning("A worker crashed (%s) on %s; another takes its place.", reason, frame)
         return on_crash(frame, reason)
     hint = "; the machine may be short of memory: use fewer cores" if reason == "SIGKILL" else ""
     raise WorkerDied(f"a worker process was ended by {reason} while it worked on {frame}{hint}")
+
+
+def _ended_by(process):
+    """Name the signal that ended a process, or its exit status."""
+    code = process.exitcode
+    names = {number.value: number.name for number in signal.Signals}
+    return names.get(-code, f"signal {-code}") if code < 0 else f"exit status {code}"
 
 
 class _Lines:

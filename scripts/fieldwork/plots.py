@@ -5,7 +5,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from fieldwork.figures import counted, plt
 
-COLOURS = {"scikit-image": "#e69f00", "Fieldwork": "#0072b2"}  # Okabe and Ito: safe for colour-blind readers
+# Okabe and Ito: safe for colour-blind readers
+COLOURS = {"scikit-image": "#e69f00", "Fieldwork": "#0072b2", "Fieldwork, GPU": "#009e73"}
 ENGINES = {
     "serial": "#999999",
     "pool": "#0072b2",
@@ -48,25 +49,29 @@ def methods(rows, *, caption):
     """
     names = list(dict.fromkeys(row["Method"] for row in rows))
     figure, axes = plt.subplots(figsize=(10, 2 + 0.55 * len(names)), layout="constrained")
-    for offset, (detector, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
+    detectors = [detector for detector in COLOURS if any(row["Detector"] == detector for row in rows)]
+    height = 0.8 / len(detectors)
+    for number, detector in enumerate(detectors):
         ours = [row for row in rows if row["Detector"] == detector]
         rates = [row["Images_per_Second"] for row in ours]
         spread = [
             [rate - row["Images"] / row["Seconds_Max"] for rate, row in zip(rates, ours, strict=True)],
             [row["Images"] / row["Seconds_Min"] - rate for rate, row in zip(rates, ours, strict=True)],
         ]
-        places = [names.index(row["Method"]) + offset for row in ours]
+        places = [names.index(row["Method"]) + height * (number - (len(detectors) - 1) / 2) for row in ours]
         labels = [
             f"{rate:.0f}/s, {row['Peak_Memory_MB']:.0f} MB, {counted(row['Workers'], 'worker')}"
             for rate, row in zip(rates, ours, strict=True)
         ]
-        bars = axes.barh(places, rates, 0.38, xerr=np.clip(spread, 0, None), color=colour, label=detector)
+        bars = axes.barh(
+            places, rates, 0.95 * height, xerr=np.clip(spread, 0, None), color=COLOURS[detector], label=detector
+        )
         axes.bar_label(bars, labels, padding=6, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.4 * max(row["Images"] / row["Seconds_Min"] for row in rows))  # room for the labels
     axes.set_xlabel("images per second, reading included (median; bars: least and most)")
-    figure.legend(title="detection by", loc="outside lower center", ncols=2)
+    figure.legend(title="detection by", loc="outside lower center", ncols=len(detectors))
     axes.set_title(caption, fontsize=9)
     return figure
 

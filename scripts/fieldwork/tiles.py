@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import nuclei, tissue
+from fieldwork import DeviceFailed, nuclei, tissue
 
 
 class Tile(NamedTuple):
@@ -97,7 +97,7 @@ def halo_of(detection):
     return _radius(detection) + 4 * detection["min_distance"]
 
 
-def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo):
+def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, find=nuclei.candidates_by_opencv):
     """Find the nuclei in one tile and measure its focus and colour.
 
     Parameters
@@ -117,6 +117,8 @@ def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo):
         Keyword arguments of `nuclei.detect_nuclei`.
     halo : int
         From `halo_of`.
+    find : callable
+        As for `nuclei.detect_nuclei`.
 
     Returns
     -------
@@ -142,13 +144,15 @@ def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo):
         core, channel, origin = _read(tile, read, shape, halo, fluorescence)
         level = _is_flat_somewhere(channel, detection)
         if not level:
-            coordinates = nuclei.detect_nuclei(channel, **detection)
+            coordinates = nuclei.detect_nuclei(channel, find=find, **detection)
             peaks = _peaks(coordinates, channel, detection)
             level = _are_some_level(coordinates, peaks, 3 * detection["min_distance"])
         if level:
             _, channel, origin = _read(tile, read, shape, 2 * halo, fluorescence)
             coordinates = _without_wide_plateaus(channel, detection, halo)
             peaks = _peaks(coordinates, channel, detection)
+    except DeviceFailed:
+        raise
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
         return Measured(tile, tissue=fraction, error=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     within = coordinates + origin - (tile.row, tile.column)

@@ -1,0 +1,331 @@
+"""The process that holds the GPU, with NumPy in its place; and on machines that have one, the GPU itself."""
+
+import functools
+import logging
+import multiprocessing
+import os
+import re
+import signal
+from contextlib import nullcontext
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+from scipy import ndimage
+
+import detect_nuclei as detect_nuclei_script
+from fieldwork import DeviceFailed, InputError, benchmarks, devices, gpu, nuclei, parallel, plots, synthetic, tiles
+
+DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
+POOL = {"engine": "pool", "mode": "paths", "dask": "processes"}
+
+
+class Numpy:
+    """NumPy and SciPy as a device; `at_work` is called with every batch, in the process that holds it."""
+
+    xp, ndimage, to_host, name = np, ndimage, staticmethod(np.asarray), "NumPy"
+
+    def __init__(self, at_work=lambda images: None):
+        self.at_work = at_work
+
+    def stream(self):
+        return nullcontext()
+
+    def pin(self, memory):
+        pass
+
+    def upload(self, images):
+        self.at_work(images)
+        return np.stack(images)
+
+    def free(self):
+        pass
+
+
+def device(at_work=lambda images: None):
+    return functools.partial(Numpy, at_work)
+
+
+def note(folder, images):
+    """Leave a file for every image that came, and refuse batches."""
+    for image in images:
+        (folder / f"{image.shape}_{image.dtype}_{os.getpid()}").touch()
+    if len(images) > 1:
+        raise MemoryError
+
+
+def no_memory(images):
+    raise MemoryError("none left")
+
+
+def broken(images):
+    raise RuntimeError("cudaErrorLaunchFailure: unspecified")
+
+
+def killed(images):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def field(seed, shape=(150, 210), dtype="uint16"):
+    image, _ = synthetic.plant_field(np.random.default_rng(seed), shape=shape, count=12)
+    return image.astype(dtype) - np.array(2000 if np.dtype(dtype).kind in "if" else 0, dtype)
+
+
+def detect(image, *, find):
+    return nuclei.detect_nuclei(image, find=find, threshold_abs=500)
+
+
+def found_by(find, images, workers=3):
+    return list(parallel.map_frames(functools.partial(detect, find=find), images, workers=workers))
+
+
+def assert_same(found, images):
+    assert len(found) == len(images)
+    for each, image in zip(found, images, strict=True):
+        expected = nuclei.detect_nuclei(image, threshold_abs=500)
+        assert len(expected) > 5
+        np.testing.assert_array_equal(each, expected)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_get_from_the_process_that_holds_the_device_what_they_would_find(tmp_path, workers):
+    shapes, dtypes = [(90, 120), (150, 210), (120, 90)], ["uint16", ">u2", "int16", "float32", "float64", ">f4"]
+    images = [field(seed, shapes[seed % 3], dtypes[seed % 6]) for seed in range(24)]
+    with gpu.finder("gpu", frames=24, workers=workers, hold=device(functools.partial(note, tmp_path))) as find:
+        assert isinstance(find, gpu.Finder)
+        assert_same(found_by(find, images, workers), images)
+        if workers == 1:
+            assert_same([detect(image, find=find) for image in images], images)  # engine serial
+    seen = [path.name.rpartition("_") for path in tmp_path.iterdir()]
+    assert {kind for kind, _, _ in seen} == {f"{image.shape}_{image.dtype.newbyteorder('=')}" for image in images}
+    (process,) = {process for _, _, process in seen}
+    assert process != str(os.getpid())
+    assert not multiprocessing.active_children()
+
+
+def test_plateaus_and_black_fields_are_left_to_the_worker():
+    saturated = np.minimum(field(1), 2500)
+    images = [saturated, np.zeros((150, 210), "uint16"), field(2)]
+    with gpu.finder("gpu", frames=3, workers=2, hold=device()) as find:
+        for found, image in zip(found_by(find, images), images, strict=True):
+            np.testing.assert_array_equal(found, nuclei.detect_nuclei(image, threshold_abs=500))
+
+
+@pytest.mark.parametrize("failure", [no_memory, broken, killed])
+def test_auto_goes_on_with_the_cpu_when_the_device_fails(failure, monkeypatch, caplog):
+    monkeypatch.setattr(gpu, "START", 0)
+    images = [field(seed) for seed in range(12)]
+    with caplog.at_level(logging.INFO), gpu.finder("auto", frames=12, workers=3, hold=device(failure)) as find:
+        assert_same(found_by(find, images), images)
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning.startswith("The GPU failed, and the CPU took over: ")
+    said = {no_memory: "MemoryError: none left", broken: "cudaErrorLaunchFailure", killed: "was ended (SIGKILL)"}
+    assert said[failure] in warning
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("failure", [no_memory, broken, killed])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_gpu_ends_the_job_when_the_device_fails_and_says_why(failure, workers):
+    images = [field(seed) for seed in range(6)]
+    said = {no_memory: "MemoryError: none left", broken: "cudaErrorLaunchFailure", killed: r"was ended \(SIGKILL\)"}
+    with (
+        pytest.raises(DeviceFailed, match=f"device: gpu: .*{said[failure]}.*; set device: auto"),
+        gpu.finder("gpu", frames=6, workers=workers, hold=device(failure)) as find,
+    ):
+        found_by(find, images, workers)
+    assert not multiprocessing.active_children()
+
+
+def test_where_cupy_cannot_be_used_auto_is_silent_and_gpu_is_refused(monkeypatch, caplog):
+    def no_cupy():
+        raise ModuleNotFoundError("No module named 'cupy'")
+
+    monkeypatch.setattr(gpu, "START", 0)
+    monkeypatch.setattr(gpu, "missing", lambda: "CuPy is not installed")
+    with caplog.at_level(logging.INFO), gpu.finder("auto", frames=9, workers=1, hold=no_cupy) as find:
+        assert find is nuclei.candidates_by_opencv
+    assert [record.levelname for record in caplog.records] == ["INFO"] and "No module named" in caplog.text
+    monkeypatch.setattr(gpu, "missing", lambda: "")  # it is there, and does not start
+    with gpu.finder("auto", frames=9, workers=1, hold=no_cupy) as find:
+        assert find is nuclei.candidates_by_opencv
+    assert caplog.records[-1].levelname == "WARNING"
+    with (
+        pytest.raises(DeviceFailed, match="device: gpu: ModuleNotFoundError.*gpu.lock"),
+        gpu.finder("gpu", frames=9, workers=1, hold=no_cupy),
+    ):
+        pass
+
+
+def test_auto_starts_nothing_for_a_few_frames_and_cpu_never():
+    for each, frames in (("auto", 100), ("cpu", 10**9)):
+        with gpu.finder(each, frames=frames, workers=2, hold=device()) as find:
+            assert find is nuclei.candidates_by_opencv and not psutil.Process().children()
+    assert gpu.wanted("auto", frames=10_000, workers=2) and not gpu.wanted("auto", frames=10_000, workers=64)
+    assert gpu.wanted("gpu", frames=1, workers=64)
+
+
+def test_a_frame_that_raises_ends_the_block_and_the_devices_process():
+    with pytest.raises(ZeroDivisionError), gpu.finder("gpu", frames=1, workers=1, hold=device()):
+        raise ZeroDivisionError
+    assert not psutil.Process().children()
+
+
+@pytest.mark.parametrize("with_quality", [True, False])
+def test_tables_of_a_plate_are_equal_to_the_byte(tmp_path, monkeypatch, with_quality):
+    images = []
+    for site in range(1, 9):
+        tifffile.imwrite(tmp_path / f"{site}.tif", field(site))
+        images.append(("B02", site, None, None, str(tmp_path / f"{site}.tif")))
+    (tmp_path / "8.tif").write_bytes(b"")
+    monkeypatch.setattr(gpu, "finder", functools.partial(gpu.finder, hold=device()))
+    tables = {}
+    for chosen in ("cpu", "gpu"):
+        tables[chosen] = [tmp_path / f"{chosen}.parquet", tmp_path / f"{chosen}.fields.parquet"]
+        detect_nuclei_script.main(
+            images=images,
+            nuclei_table=tables[chosen][0],
+            fields_table=tables[chosen][1],
+            plate="P1",
+            unit="all",
+            channel="auto",
+            detection=DETECTION,
+            with_quality=with_quality,
+            on_bad_image="record",
+            device=chosen,
+            pool=POOL,
+            workers=2,
+        )
+    cpu, found = ([path.read_bytes() for path in paths] for paths in tables.values())
+    assert cpu == found
+
+
+def read_slide(row, column, height, width):
+    """Haematoxylin-coloured nuclei, all over."""
+    density = np.tile(field(3) / 10_000, (3, 3))[row : row + height, column : column + width, None]
+    return (255 * 10 ** (-density * [0.65, 0.70, 0.29])).astype(np.uint8)
+
+
+def measure_slide(find):
+    detection = {"sigma": 3, "min_distance": 5, "threshold_abs": 0.02}
+    measure = functools.partial(
+        tiles.measure,
+        read=read_slide,
+        shape=(450, 630),
+        mask=np.ones((45, 63), bool),
+        factor=10,
+        fluorescence=False,
+        detection=detection,
+        halo=tiles.halo_of(detection),
+        find=find,
+    )
+    return list(parallel.map_frames(measure, tiles.tiles_of((450, 630), tile=128), workers=2))
+
+
+def test_nuclei_of_a_slide_are_equal_to_the_bit():
+    expected = measure_slide(nuclei.candidates_by_opencv)
+    assert sum(len(each.coordinates) for each in expected) > 50 and not any(each.error for each in expected)
+    with gpu.finder("gpu", frames=20, workers=2, hold=device()) as find:
+        found = measure_slide(find)
+    for one, other in zip(found, expected, strict=True):
+        assert one.tile == other.tile
+        assert one.coordinates.tobytes() == other.coordinates.tobytes() and one.peaks.tobytes() == other.peaks.tobytes()
+
+
+def test_a_gpu_that_fails_is_no_failed_tile():
+    with pytest.raises(DeviceFailed), gpu.finder("gpu", frames=20, workers=2, hold=device(broken)) as find:
+        measure_slide(find)
+
+
+def test_a_run_without_a_gpu_is_silent_with_auto_and_refused_with_gpu_in_one_line(workspace):
+    if not gpu.missing():
+        pytest.skip("there is a GPU")
+    workspace.plant()
+    assert "GPU" not in workspace.run("tables")
+    log = (workspace.path / "logs/plates/P1/units/all.log").read_text()
+    assert "WARNING" not in log and "GPU" not in log
+    for dry_run in ([], ["--dry-run"]):
+        printed = workspace.run(*dry_run, "--config", "device=gpu", "--", "tables", status=1)
+        (line,) = [line for line in printed.splitlines() if line.startswith("Error: ")]
+        assert "device: gpu, but CuPy" in line and "envs/gpu.lock" in line and "device: auto" in line
+    # Where a table was made on is no reason to make it again.
+    assert workspace.planned("--config", "device=cpu", "--", "tables") == {}
+
+
+def test_jobs_that_will_take_a_gpu_say_so_and_fail_in_one_line_where_it_fails(workspace, monkeypatch):
+    workspace.plant()
+    claims = workspace.path / "packages/cupy/__init__.py"  # a CuPy that sees a GPU, and no more
+    claims.parent.mkdir(parents=True)
+    claims.write_text("class cuda:\n    class runtime:\n        getDeviceCount = staticmethod(lambda: 1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(claims.parents[1]))
+    dry_run = ["--dry-run", "--quiet", "host"]
+    for chosen, count in (("gpu", 1), ("auto", 0)):  # six fields are not worth it
+        printed = workspace.run(*dry_run, "--config", f"device={chosen}", "--", "tables")
+        assert re.findall(r"gpu=(\d+)", printed) == [str(count)]
+    assert workspace.planned("benchmarks")["benchmark_gpu"] == 1
+    assert "benchmark_gpu" not in workspace.planned("--config", "device=cpu", "--", "benchmarks")
+    printed = workspace.run("--config", "device=gpu", "--", "tables", status=1)
+    (line,) = [line for line in printed.splitlines() if line.startswith("device: gpu: ")]
+    assert "cupy" in line and "envs/gpu.lock" in line
+    assert not workspace.tables()
+
+
+def test_workers_on_other_machines_and_a_gpu_here_are_refused():
+    with pytest.raises(InputError, match="c.yaml: device: gpu .* tcp://node1:8786; set pool.engine: pool"):
+        gpu.check("gpu", pool={"engine": "dask", "dask": "tcp://node1:8786"}, source="c.yaml")
+    assert gpu.check("cpu", pool=POOL, source="c.yaml") is False
+
+
+def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, monkeypatch):
+    sources = [(str(tmp_path / f"{seed}.tif"), "auto") for seed in range(5)]
+    for seed, (path, _) in enumerate(sources):
+        tifffile.imwrite(path, field(seed))
+    monkeypatch.setattr(gpu, "finder", functools.partial(gpu.finder, hold=device(functools.partial(note, tmp_path))))
+    detectors = [*benchmarks.DETECTORS, benchmarks.GPU]
+    assert detectors == list(plots.COLOURS)
+    cases = [("map_frames, paths", detector, 2) for detector in detectors]
+    rows = benchmarks.compare(cases, sources, detection={**DETECTION, "threshold_abs": 500}, repeats=1)
+    assert len({row["Nuclei"] for row in rows}) == 1 and rows[0]["Nuclei"] > 30
+    assert len(list(tmp_path.glob("(*"))) == 2  # the process of the run that was timed, and of that whose memory was
+
+
+def test_the_benchmark_of_devices_counts_the_fields_that_are_equal():
+    options = {"count": 6, "shape": (150, 210), "detection": {**DETECTION, "threshold_abs": 500}, "repeats": 1}
+    rows = devices.measure(workers=2, hold=device(), with_cucim=False, **options)
+    assert [(row["Way"], row["Workers"], row["Device"]) for row in rows] == [
+        ("one core", 1, None),
+        ("GPU", 1, "NumPy"),
+        ("GPU", 2, "NumPy"),
+    ]
+    assert {row["Fields_Equal"] for row in rows} == {row["Fields"] for row in rows} == {6}
+    assert rows[0]["Start_Seconds"] == 0 < rows[1]["Start_Seconds"] and rows[0]["Times_One_Core"] == 1
+    with pytest.raises(RuntimeError, match="cudaErrorLaunchFailure"):
+        devices.measure(workers=2, hold=device(broken), with_cucim=False, **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sigma", [1, 4, 12.5])
+def test_the_gpu_finds_what_the_cpu_finds(sigma):
+    dtypes = ["uint8", "uint16", "int16", "uint32", "int64", "float16", "float32", "float64"]
+    images = [field(seed, (260, 340), dtypes[seed % 8]) for seed in range(80)]
+    options = {"sigma": sigma, "threshold_abs": 20}
+    expected = [nuclei.detect_nuclei(image, **options) for image in images]
+    assert sum(map(len, expected)) > 400
+    with gpu.finder("gpu", frames=80, workers=4) as find:
+        found = parallel.map_frames(functools.partial(nuclei.detect_nuclei, find=find, **options), images, workers=4)
+        for each, wanted in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(each, wanted)
+
+
+def with_little_memory():
+    held = gpu.Cuda()
+    held.xp.get_default_memory_pool().set_limit(size=30 * 2**20)  # enough for one image of 1024 x 1280, not for four
+    return held
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_with_little_memory_batches_are_halved():
+    images = [field(seed, (1024, 1280)) for seed in range(12)]
+    with gpu.finder("gpu", frames=12, workers=4, hold=with_little_memory) as find:
+        assert_same(found_by(find, images, 4), images)
