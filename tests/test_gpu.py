@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
+from conftest import REPOSITORY
 from scipy import ndimage
 
 import detect_nuclei as detect_nuclei_script
@@ -249,6 +250,9 @@ def test_a_run_without_a_gpu_is_silent_with_auto_and_refused_with_gpu_in_one_lin
         printed = workspace.run(*dry_run, "--config", "device=gpu", "--", "tables", status=1)
         (line,) = [line for line in printed.splitlines() if line.startswith("Error: ")]
         assert "device: gpu, but CuPy" in line and "envs/gpu.lock" in line and "device: auto" in line
+    # A cluster's nodes may have what this machine has not.
+    cluster = ["--profile", str(REPOSITORY / "profiles/slurm"), "--forceall", "--dry-run", "--quiet", "host"]
+    assert re.findall(r"gpu=(\d+)", workspace.run(*cluster, "--config", "device=gpu", "--", "tables")) == ["1"]
     # Where a table was made on is no reason to make it again.
     assert workspace.planned("--config", "device=cpu", "--", "tables") == {}
 
