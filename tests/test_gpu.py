@@ -186,6 +186,7 @@ def test_tables_of_a_plate_are_equal_to_the_byte(tmp_path, monkeypatch, with_qua
         tables[chosen] = [tmp_path / f"{chosen}.parquet", tmp_path / f"{chosen}.fields.parquet"]
         detect_nuclei_script.main(
             images=images,
+            copies={},
             nuclei_table=tables[chosen][0],
             fields_table=tables[chosen][1],
             plate="P1",
