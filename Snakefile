@@ -14,6 +14,7 @@ include: "rules/common.smk"
 localrules:
     all,
     tables,
+    download,
     merge_units,
     merge_slides,
     plot_jobs,
@@ -28,7 +29,7 @@ rule all:
         slide_tables(),
         stack_tables(),
         expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=stored() if workflow.is_main_process else []),
-        "<results>/jobs.png" if PLATES or SLIDES or STACKS else [],
+        "<results>/jobs.png" if PLATES or UNREADY or SLIDES or STACKS else [],
         expand("<results>/slides/{slide}/overview.png", slide=SLIDES),
         expand("<results>/stacks/{stack}/frames.png", stack=STACKS),
 
@@ -36,13 +37,14 @@ rule all:
 rule tables:
     """The tables alone."""
     input:
-        plate_tables(),
+        plate_tables,
         filtered_tables(),
         slide_tables(),
         stack_tables(),
 
 
 include: "rules/demo.smk"
+include: "rules/downloads.smk"
 include: "rules/plates.smk"
 include: "rules/filters.smk"
 include: "rules/plate_stores.smk"
@@ -57,7 +59,8 @@ onstart:
 
 onsuccess:
     runs.end_timers()
-    print(runs.summary(PLATES, SLIDES, STACKS, config["results"], LOGS))
+    folders = [archive.folder for archive in DOWNLOADS.values()]
+    print(runs.summary([*PLATES, *UNREADY], SLIDES, STACKS, config["results"], LOGS, downloads=folders))
 
 
 onerror:

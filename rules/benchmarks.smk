@@ -1,7 +1,7 @@
 rule benchmarks:
     """Which way is the fastest on this machine, and why."""
     input:
-        [f"<results>/benchmarks/{chart}.png" for chart in ("methods", "scaling", "fan_out") if PLATES],
+        [f"<results>/benchmarks/{chart}.png" for chart in ("methods", "scaling", "fan_out") if PLATES or UNREADY],
         "<results>/benchmarks/slides.png" if SLIDES else [],
         "<results>/benchmarks/filters.png",
         "<results>/benchmarks/stack.png",
@@ -234,7 +234,7 @@ rule plot_frame_benchmarks:
 rule plot_jobs:
     """Draw the time and the memory of all jobs, by rule."""
     input:
-        expand("<results>/plates/{plate}/wells.csv", plate=PLATES),
+        plate_wells,
         slide_tables(),
         stack_tables(),
     output:

@@ -18,7 +18,19 @@ sys.path.insert(0, str(CLONE / "scripts"))
 # A cluster's job has it from the run that submitted it, whose process is not to be seen from here.
 os.environ.pop("FIELDWORK_RUN", None)
 
-from fieldwork import InputError, demands, functions, gpu, platemaps, plates, provenance, runs, sheets, stacks
+from fieldwork import (
+    InputError,
+    demands,
+    downloads,
+    functions,
+    gpu,
+    platemaps,
+    plates,
+    provenance,
+    runs,
+    sheets,
+    stacks,
+)
 from fieldwork.names import is_url
 from fieldwork.remote import Remote
 
@@ -47,6 +59,27 @@ def read_sheet_if_any(kind):
 def stored():
     """The plates that are to become OME-Zarr stores."""
     return [name for name, plate in PLATES.items() if config["ome_zarr_plate"] and plate.scan.images]
+
+
+def unready():
+    """The plates whose images are still to be downloaded, or are not what they should be: `download` goes on without them."""
+    found = {}
+    for name, archive in DOWNLOADS.items():
+        try:
+            downloads.check_folder(archive)
+            PLATES[name]
+        except InputError as error:
+            found[name] = error
+    return found
+
+
+def require_images(names):
+    """End the run where one of these plates is not ready."""
+    needed = [name for name in names if name in UNREADY]
+    if absent := [f"'{name}'" for name in needed if not Path(DOWNLOADS[name].folder).exists()]:
+        sys.exit(f"Error: no images yet of plate(s) {', '.join(absent)}: run `snakemake --cores N download` first")
+    if needed:
+        sys.exit(f"Error: {UNREADY[needed[0]]}")
 
 
 def placed(path):
@@ -105,8 +138,9 @@ try:
     config["results"], LOGS, BENCHMARKS = map(placed, ("<results>", "<logs>", "<benchmarks>"))
     if Path(config["results"]).is_file():
         raise InputError(f"results: '{config['results']}' is a file; expected a folder, which may be there or not")
+    plate_rows = read_sheet_if_any("plates")
     PLATES = plates.Plates(
-        read_sheet_if_any("plates"),
+        plate_rows,
         channel=config["nuclei"]["channel"],
         regexes=config["layouts"],
         fan_out=config["fan_out"],
@@ -114,6 +148,10 @@ try:
         made=MADE,
         remote=REMOTE,
     )
+    DOWNLOADS = downloads.of_sheet(plate_rows, results=config["results"])
+    UNREADY = unready() if workflow.is_main_process else {}
+    if UNREADY:
+        PLATES = {name: PLATES[name] for name in PLATES if name not in UNREADY}
     SLIDES = {row["slide"]: sheets.check_slide(row, made=MADE) for row in read_sheet_if_any("slides")}
     STACKS = {
         row["stack"]: sheets.check_stack(row, results=config["results"], made=MADE)
@@ -144,6 +182,7 @@ try:
         if not ON_CLUSTER:
             HAS_GPU = gpu.check(config["device"], pool=config["pool"], source=source)
         runs.forget_without_store(config["results"], SLIDES, stored())
+        downloads.forget_deleted(DOWNLOADS.values(), results=config["results"])
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault
 
@@ -225,6 +264,7 @@ def fetched(paths):
 
 def images_of(wildcards):
     """The images of one unit, or of the whole plate."""
+    require_images([wildcards.plate])
     plate, unit = PLATES[wildcards.plate], wildcards.get("unit")
     return plate.units[unit] if unit else plate.images
 
@@ -324,13 +364,20 @@ def unit_tables(path):
 
 
 def plate_platemap(wildcards):
+    require_images([wildcards.plate])
     platemap = PLATES[wildcards.plate].platemap
     return {"platemap": local(platemap)} if platemap else {}
 
 
-def plate_tables():
+def plate_tables(wildcards):
     """The tables of every plate in the sheet."""
+    require_images(UNREADY)
     return expand("<results>/plates/{plate}/{table}", plate=PLATES, table=("nuclei.parquet", "fields.csv", "wells.csv"))
+
+
+def plate_wells(wildcards):
+    require_images(UNREADY)
+    return expand("<results>/plates/{plate}/wells.csv", plate=PLATES)
 
 
 def filtered_tables():
@@ -354,6 +401,7 @@ def own_modules(names):
 
 def all_image_paths(wildcards):
     """Of all channels; a file may have several."""
+    require_images([wildcards.plate])
     return list(dict.fromkeys(image.path for image in PLATES[wildcards.plate].scan.images))
 
 
@@ -463,6 +511,7 @@ def first_plate_images():
 
 def benchmark_images(wildcards):
     """The first plate's images, at most 240 of them: a plate of BBBC021."""
+    require_images([] if PLATES else UNREADY)
     return [path for path in (image.path for image in first_plate_images()) if path in MADE or stamp(path)][:240]
 
 

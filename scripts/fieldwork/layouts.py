@@ -241,7 +241,7 @@ def read_image_list(path, *, plate, url=None):
             parent, name = row.get(f"PathName_{channel}", ""), row.get(f"FileName_{channel}")
             if name is None or (f"URL_{channel}" in row and f"PathName_{channel}" not in row):
                 where = f"{path}, line {line}, column URL_{channel}"
-                parent, name = os.path.split(_path_of_url(row[f"URL_{channel}"], where))
+                parent, name = os.path.split(path_of_url(row[f"URL_{channel}"], where))
             if not name:
                 empty += 1
                 continue
@@ -307,7 +307,7 @@ def _row_letters(text):
     return "A" * (row // 26) + chr(ord("A") + row % 26)
 
 
-def _path_of_url(url, where):
+def path_of_url(url, where):
     """The path that a file: URL stands for; another URL, or a path, as it is."""
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", url)  # two letters or more: C: is a drive
     if not scheme or (is_url(url) and re.match(r"\w+://[^/]+/.", url)):

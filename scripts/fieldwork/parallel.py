@@ -103,7 +103,7 @@ def map_frames(
         results = _auto(function, frames, mode, workers, on_crash)
         if "://" in dask:
             results = _or_dask(results, function, frames, dask, workers, on_crash)
-    return _shown(results, len(frames), progress) if progress else iter(results)
+    return iter(progress_bar(results, total=len(frames), progress=progress)) if progress else iter(results)
 
 
 def _dask(function, frames, where, workers, on_crash):
@@ -542,18 +542,37 @@ class _Lines:
         self.stream.flush()
 
 
-def _shown(results, total, progress):
-    """Pass results on, and say every few seconds how many there were."""
+def progress_bar(results=None, *, total, progress, unit="frame", **shown):
+    """Pass results on, and say every few seconds on stderr how many there were.
+
+    Parameters
+    ----------
+    results : iterable, optional
+        None for a bar that is moved on by its `update`.
+    total : int or None
+        How many there will be.
+    progress : str or True
+        What it is the progress of.
+    unit : str
+        What is counted.
+    **shown
+        Others of tqdm's arguments.
+
+    Returns
+    -------
+    tqdm.tqdm
+    """
     tqdm.monitor_interval = 0  # its monitor is a thread, and no fork may follow a thread
-    yield from tqdm(
+    return tqdm(
         results,
         total=total,
         desc=progress if isinstance(progress, str) else None,
-        unit="frame",
+        unit=unit,
         file=_Lines(sys.stderr),
         mininterval=5,
         maxinterval=5,
         miniters=1,
         ncols=100,
         ascii=" #",
+        **shown,
     )

@@ -103,7 +103,7 @@ def end_timers():
             thread.cancel()
 
 
-def summary(plates, slides, stacks, results, logs):
+def summary(plates, slides, stacks, results, logs, *, downloads=()):
     """Say in a few lines what there is now: plates, slides, stacks, what failed, nuclei, where.
 
     Parameters
@@ -111,12 +111,17 @@ def summary(plates, slides, stacks, results, logs):
     plates, slides, stacks : iterable of str
         Those of the sheets.
     results, logs : path-like
+    downloads : iterable of str
+        The folders of the plates that the sheet has a URL for.
 
     Returns
     -------
     str
     """
     lines, results = [], Path(results)
+    if downloads := list(downloads):
+        there = sum(map(os.path.exists, downloads))
+        lines += [f"Downloads: the images of {there} of {len(downloads)} plates with a url are there."]
     if plates := list(plates):
         tables = [rows for plate in plates if (rows := _rows(results / "plates" / plate / "wells.csv")) is not None]
         fields, failed, nuclei = (

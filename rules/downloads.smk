@@ -1,0 +1,24 @@
+rule download:
+    """The images of all plates whose archives the sheet names by URL."""
+    input:
+        expand("<results>/plates/{plate}/download.json", plate=DOWNLOADS),
+
+
+rule download_plate:
+    """Fetch the archive of one plate, check it, and unpack it into the plate's folder."""
+    output:
+        # The folder of images is not declared: Snakemake would put a file of its own into it. What was fetched does not
+        # go by the script either, so that there is no made_by here.
+        "<results>/plates/{plate}/download.json",
+    log:
+        "<logs>/plates/{plate}/download_plate.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/download_plate.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=small_memory,
+    params:
+        archive=lambda wildcards: DOWNLOADS[wildcards.plate]._asdict(),
+    script:
+        "../scripts/download_plate.py"

@@ -1,0 +1,21 @@
+"""Fetch the archive of one plate and unpack it.
+
+Output: what was fetched; the images appear in the plate's folder.
+"""
+
+import json
+
+from fieldwork import downloads, outputs
+from fieldwork.journal import job_log
+
+
+def main(*, made, **archive):
+    archive = downloads.Archive(**archive)
+    facts = {"plate": archive.plate, "folder": archive.folder, **downloads.make_folder(archive)}
+    with outputs.whole(made) as part:
+        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        main(made=snakemake.output[0], **snakemake.params.archive)
