@@ -18,6 +18,7 @@ rule download_plate:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory,
+        runtime=240,  # minutes: 10 GB at 1 MB/s take 170; a job that is ended by its limit is gone on from
     params:
         archive=lambda wildcards: DOWNLOADS[wildcards.plate]._asdict(),
     script:
