@@ -1,6 +1,7 @@
 """Sheets to dicts, targets, and what the rules ask for: glue only, the work is in scripts/fieldwork."""
 
 import functools
+import gc
 import os
 import sys
 
@@ -33,6 +34,10 @@ from fieldwork import (
 )
 from fieldwork.names import is_url
 from fieldwork.remote import Remote
+
+# A plan is millions of objects that stay; to look through them for garbage as often as by default takes a tenth of its
+# time.
+gc.set_threshold(200_000, 10, 10)
 
 CORES = workflow.resource_settings.cores or 8
 # Within the jobs of a cluster, and where such jobs are planned: then there is a number of them, `jobs`, in the profile.
@@ -325,7 +330,6 @@ def minutes(wildcards, threads, attempt):
 
 
 def small_memory(wildcards, attempt):
-    """1 million nuclei, as tables and as their Parquet file, take about 300 MB."""
     return attempt * 1000
 
 
@@ -349,13 +353,13 @@ def pool_memory(wildcards, threads, attempt):
 
 def unit_gpus(wildcards, threads):
     """1 where the job will take a GPU."""
-    frames = len(images_of(wildcards))
-    return int(HAS_GPU and gpu.wanted(config["device"], frames=frames, workers=threads))
+    return int(gpu.wanted(config["device"], frames=len(images_of(wildcards)), workers=threads))
 
 
 def unit_memory(wildcards, threads, attempt):
     """A process that holds a GPU has CUDA's libraries in its memory: 2 GB is a guess."""
-    return pool_memory(wildcards, threads, attempt) + attempt * 2000 * unit_gpus(wildcards, threads)
+    held = 2000 * unit_gpus(wildcards, threads) if HAS_GPU else 0
+    return pool_memory(wildcards, threads, attempt) + attempt * held
 
 
 def unit_tables(path):
@@ -385,12 +389,23 @@ def filtered_tables():
 
 
 def plate_pictures():
-    """The pictures of every plate, from its tables; some go by its platemap."""
+    """The pictures of every plate, from its tables; some go by its platemap.
+
+    Of those that one job draws, the first is enough to ask for, but where others were deleted: planning thousands of
+    plates then takes an eighth less.
+    """
     pictures = expand("<results>/plates/{plate}/densities.png", plate=PLATES)
     for name, plate in PLATES.items():
         described = sheets.read_platemap(plate.platemap) if plate.platemap else {}
         shown = platemaps.pictures(next(iter(described.values()), {}), with_quality=config["quality"])
-        pictures += expand("<results>/plates/{plate}/plots/{picture}.png", plate=name, picture=shown)
+        folder = Path(config["results"], "plates", name)
+        drawn = (folder / "densities.png").exists()
+        asked = [
+            picture
+            for picture in shown
+            if picture in ("doses", "controls") or drawn and not (folder / f"plots/{picture}.png").exists()
+        ]
+        pictures += expand("<results>/plates/{plate}/plots/{picture}.png", plate=name, picture=asked)
     return pictures
 
 

@@ -16,7 +16,7 @@ rule detect_nuclei:
     threads: unit_threads
     resources:
         mem_mb=unit_memory,
-        gpu=unit_gpus,
+        gpu=unit_gpus if HAS_GPU else 0,
         runtime=minutes,
     params:
         images=image_rows,
@@ -48,7 +48,7 @@ rule merge_units:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=1000,  # 1 million nuclei, as tables and as their Parquet file, take about 300 MB
     params:
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],

@@ -68,7 +68,7 @@ rule merge_slides:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=1000,
     params:
         on_bad_image=config["on_bad_image"],
         max_failed=config["max_failed_fields"],

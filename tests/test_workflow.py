@@ -355,3 +355,14 @@ def test_wrong_slides_and_settings_are_refused_before_any_job(workspace, row, co
     slide_sheet(workspace, row)
     (workspace.path / "config/config.yaml").write_text(config)
     assert message in workspace.run("--dry-run", status=1)
+
+
+def test_a_deleted_picture_is_drawn_again(workspace):
+    workspace.plant()
+    workspace.run()
+    picture = workspace.path / "results/plates/P1/plots/quality.png"
+    before = picture.read_bytes()
+    picture.unlink()
+    assert workspace.planned() == {"plot_plate": 1, "all": 1, "total": 2}
+    workspace.run()
+    assert picture.read_bytes() == before
