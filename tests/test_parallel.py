@@ -172,7 +172,7 @@ def process_after(pause, number):
         (0, 4, 2, "1 worker"),
         (0, 5, 2, "2 workers"),
         (0.1, 6, 2, "2 workers"),
-        (0.1, 20, 4, "4 workers"),
+        (0.2, 30, 4, "4 workers"),
         (0.1, 6, 1, "1 worker"),
     ],
 )
