@@ -361,21 +361,9 @@ EVIL = {
     "drive": [special("C:\\out", tarfile.REGTYPE)],
     "backslashes": [special("..\\out", tarfile.REGTYPE)],
     "link out": [special("link", tarfile.SYMTYPE, "../../.."), special("link/out", tarfile.REGTYPE)],
-    "link to a link": [
-        special("here", tarfile.SYMTYPE, "."),
-        special("link", tarfile.SYMTYPE, "here/.."),
-        special("link/out", tarfile.SYMTYPE, "x"),
-    ],
-    "link to /": [special("link", tarfile.SYMTYPE, "{tmp_path}")],
-    "link to nothing": [special("link", tarfile.SYMTYPE, "nothing")],
-    "link to itself": [special("link", tarfile.SYMTYPE, "link")],
+    "link within": [special("link", tarfile.SYMTYPE, "good.tif")],
     "hard link out": [special("link", tarfile.LNKTYPE, "../../../precious")],
-    "hard link to /": [special("link", tarfile.LNKTYPE, "{tmp_path}/precious")],
-    "behind a link": [
-        special("a", tarfile.DIRTYPE),
-        special("b", tarfile.SYMTYPE, "a"),
-        special("b/c", tarfile.SYMTYPE, "a"),
-    ],
+    "hard link within": [special("link", tarfile.LNKTYPE, "good.tif")],
     "device": [special("null", tarfile.CHRTYPE)],
     "disk": [special("disk", tarfile.BLKTYPE)],
     "pipe": [special("pipe", tarfile.FIFOTYPE)],
@@ -392,7 +380,7 @@ def test_members_of_a_tar_that_are_not_files_in_the_folder_are_refused(tmp_path,
         archive.addfile(special("good.tif", tarfile.REGTYPE))
         for member in EVIL[case]:
             name, target = (text.format(tmp_path=tmp_path) for text in (member.name, member.linkname))
-            archive.addfile(member.replace(name=name, linkname=target))
+            archive.addfile(special(name, member.type, target))
     server = serve((tmp_path / "evil").read_bytes())
     message = refused(tmp_path, server, "Nothing was kept", "unpack it by hand", name=f"P1.{ending}")
     names = [member.name.format(tmp_path=tmp_path) for member in EVIL[case]]
@@ -412,17 +400,6 @@ def test_members_of_a_zip_that_are_not_files_in_the_folder_are_refused(tmp_path,
             member.flag_bits |= 1
     message = refused(tmp_path, serve((tmp_path / "evil").read_bytes()), f"member {name!r} ", "Nothing was kept")
     assert "broken" not in message and sorted(os.listdir(tmp_path)) == ["evil", "images"]
-
-
-def test_links_within_the_folder_are_kept(tmp_path, serve):
-    with tarfile.open(tmp_path / "linked", "w:gz") as archive:
-        archive.addfile(special("z/link.tif", tarfile.SYMTYPE, "../a/b.tif"))  # before what it leads to
-        member = tarfile.TarInfo("a/b.tif")
-        member.size = 3
-        archive.addfile(member, io.BytesIO(b"abc"))
-        archive.addfile(special("same.tif", tarfile.LNKTYPE, "a/b.tif"))
-    fetch(tmp_path, serve((tmp_path / "linked").read_bytes()), "P1.tgz")
-    assert below(tmp_path / "images/P1") == dict.fromkeys(["z/link.tif", "a/b.tif", "same.tif"], b"abc")
 
 
 @pytest.mark.parametrize("ending", ["zip", "tgz"])

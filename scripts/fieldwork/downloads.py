@@ -396,31 +396,21 @@ def _unpack_zip(path, folder, progress):
 
 
 def _unpack_tar(path, folder, progress):
-    links = []
     with tarfile.open(path, "r:*", tarinfo=_Header) as archive:
         for member in progress_bar(archive, total=None, progress=progress, unit="file"):
             _check_name(member.name)
-            if member.issym() or member.islnk():
-                links.append(member)
-                continue
-            _check_space(folder, member.size, f"member {member.name!r}")
-            _extract(archive, member, folder)
+            target = Path(folder, member.name)
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+            elif member.isreg():
+                _check_space(folder, member.size, f"member {member.name!r}")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.extractfile(member) as packed, open(target, "wb") as file:
+                    shutil.copyfileobj(packed, file)
+            else:
+                raise InputError(f"member {member.name!r} is a link or a device; expected files and folders")
         while archive.fileobj.read(BLOCK):  # to the end, where the checksum of the compression is
             pass
-        # Symbolic links come last, and none lies behind another: nothing is written or linked through one, whatever
-        # the check of this Python's tarfile lets through (CVE-2025-4517).
-        for member in sorted(links, key=tarfile.TarInfo.issym):
-            if any(Path(folder, above).is_symlink() for above in Path(member.name).parents):
-                raise InputError(f"member {member.name!r} lies behind a link; expected one in a folder")
-            _extract(archive, member, folder)
-    root = os.path.realpath(folder)
-    for member in links:
-        try:
-            real = os.path.realpath(Path(folder, member.name), strict=True)
-        except OSError:  # a loop, or a link to nothing
-            real = ""
-        if not real.startswith(root + os.sep):
-            raise InputError(f"member {member.name!r} is a link to {member.linkname!r}, which is not in the archive")
 
 
 class _Header(tarfile.TarInfo):
@@ -434,13 +424,6 @@ class _Header(tarfile.TarInfo):
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):
                 raise  # the end, as it should be
             raise tarfile.ReadError(str(error)) from None
-
-
-def _extract(archive, member, folder):
-    try:
-        archive.extract(member.replace(mtime=None, deep=False), folder, filter="data")
-    except tarfile.FilterError as error:
-        raise InputError(f"member {member.name!r} is refused: {error}") from None
 
 
 def _check_name(name):
