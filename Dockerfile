@@ -1,4 +1,4 @@
-# Fieldwork and exactly the packages of envs/requirements.lock; how to use it: docs/container.md.
+# Fieldwork and exactly the packages of envs/requirements.lock; how to use it: README.md.
 
 # By its digest, which stands for amd64, arm64 and others: docker-library/repo-info, 25 August 2026.
 FROM python:3.12.14-slim-bookworm@sha256:0f5b26b9518d002b6173fd61daad821fa340635ebfec5bba471013f9ca114579

@@ -10,16 +10,6 @@ min_version("9.27")
 include: "rules/common.smk"
 
 
-# Too small to be jobs of a cluster, each of which costs seconds.
-localrules:
-    all,
-    tables,
-    download,
-    merge_units,
-    merge_slides,
-    plot_jobs,
-
-
 # First, and so the default, also of a workflow that begins with this one as a module.
 rule all:
     """Everything that the sheets name."""
@@ -32,6 +22,7 @@ rule all:
         "<results>/jobs.png" if PLATES or UNREADY or SLIDES or STACKS else [],
         expand("<results>/slides/{slide}/overview.png", slide=SLIDES),
         expand("<results>/stacks/{stack}/frames.png", stack=STACKS),
+    localrule: True
 
 
 rule tables:
@@ -41,6 +32,7 @@ rule tables:
         filtered_tables(),
         slide_tables(),
         stack_tables(),
+    localrule: True
 
 
 include: "rules/demo.smk"

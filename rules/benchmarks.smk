@@ -246,6 +246,7 @@ rule plot_jobs:
         ),
     log:
         "<logs>/plot_jobs.log",
+    localrule: True
     conda:
         "../envs/fieldwork.yaml"
     resources:

@@ -172,9 +172,10 @@ try:
         for name, row in STACKS.items():
             for path in stacks.files_of(row["path"]):
                 sheets.check_path(path, f"{row[None]}: stack '{name}'")
-        for kind, rows in (("slide", SLIDES), ("stack", STACKS)):
-            named = {row["path"]: f"{row[None]}: {kind} '{name}'" for name, row in rows.items()}
-            REMOTE.check({path: place for path, place in named.items() if is_url(path)})
+    for kind, rows in (("slide", SLIDES), ("stack", STACKS)):  # in jobs too, for which the answers are kept
+        named = {row["path"]: f"{row[None]}: {kind} '{name}'" for name, row in rows.items()}
+        REMOTE.check({path: place for path, place in named.items() if is_url(path)})
+    runs.keep_to_plan([config, plate_rows, SLIDES, STACKS], plans=workflow.is_main_process, module=MODULE)
     # Beside them are the user's own modules.
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), "config/config.yaml"]]
     # For scripts, and not as a parameter: what is made does not depend on where the modules lie.
@@ -184,7 +185,7 @@ try:
     FILTERED = list(PLATES) if config["filters"]["chain"] else []
     if workflow.is_main_process:
         check_functions()
-        if not ON_CLUSTER:
+        if not ON_CLUSTER and (PLATES or SLIDES):
             HAS_GPU = gpu.check(config["device"], pool=config["pool"], source=source)
         runs.forget_without_store(config["results"], SLIDES, stored())
         downloads.forget_deleted(DOWNLOADS.values(), results=config["results"])
@@ -236,6 +237,8 @@ def made_by(script):
 @functools.cache
 def stamp(path):
     """Size and modification time: a file that is replaced by an older one has changed too. None where there is no file."""
+    if is_url(path):
+        return REMOTE.known.get(path)
     try:
         status = os.stat(path)
     except OSError:
@@ -249,7 +252,9 @@ def sources(paths):
     An image that is newer than a table has it made again; what else becomes of them, their stamps say. All of them
     would make planning several times as long, and the command lines of a cluster's jobs longer than Linux allows.
     """
-    newest = max((path for path in paths if stamp(path)), key=lambda path: stamp(path)[1], default=None)
+    newest = max(
+        (path for path in paths if not is_url(path) and stamp(path)), key=lambda path: stamp(path)[1], default=None
+    )
     return [path for path in paths if path in MADE or path == newest]
 
 
@@ -259,7 +264,7 @@ def stamps_of(paths):
 
 
 def megabytes(paths):
-    return sum(found[0] for path in paths if (found := REMOTE.known.get(path) or stamp(path))) / 1e6
+    return sum(found[0] for path in paths if (found := stamp(path))) / 1e6
 
 
 def fetched(paths):
@@ -299,12 +304,18 @@ def image_stamps(wildcards):
     return stamps_of(image_paths(wildcards))
 
 
+@functools.cache
+def files_of_stack(path):
+    """Of a Zarr store there may be hundreds of thousands, and Snakemake asks again and again."""
+    return stacks.files_of(path)
+
+
 def work(wildcards):
     """Seconds of one core that a unit, a plate, a slide or a stack takes."""
     if "slide" in wildcards.keys():
         return demands.SLIDE_SECONDS_PER_MB * megabytes([SLIDES[wildcards.slide]["path"]])
     if "stack" in wildcards.keys():
-        return demands.SECONDS_PER_MB * megabytes(stacks.files_of(STACKS[wildcards.stack]["path"]))
+        return demands.SECONDS_PER_MB * megabytes(files_of_stack(STACKS[wildcards.stack]["path"]))
     return demands.SECONDS_PER_MB * megabytes(image_paths(wildcards))
 
 
@@ -456,7 +467,7 @@ def plate_store_memory(wildcards, threads, attempt):
 def stack_sources(wildcards):
     """Its file, the newest image of its folder, or the folder of a Zarr store."""
     path = STACKS[wildcards.stack]["path"]
-    return path if stacks.is_zarr(path) else sources(stacks.files_of(path))
+    return path if stacks.is_zarr(path) else sources(files_of_stack(path))
 
 
 def fetched_stack(wildcards):
@@ -464,7 +475,7 @@ def fetched_stack(wildcards):
 
 
 def stack_stamps(wildcards):
-    return stamps_of(stacks.files_of(STACKS[wildcards.stack]["path"]))
+    return stamps_of(files_of_stack(STACKS[wildcards.stack]["path"]))
 
 
 def stack_tables():

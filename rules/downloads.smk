@@ -2,6 +2,7 @@ rule download:
     """The images of all plates whose archives the sheet names by URL."""
     input:
         expand("<results>/plates/{plate}/download.json", plate=DOWNLOADS),
+    localrule: True
 
 
 rule download_plate:

@@ -45,6 +45,7 @@ rule merge_units:
     benchmark:
         "<benchmarks>/plates/{plate}/merge_units.tsv"
     priority: SOON
+    localrule: True  # here and elsewhere: too small to be a job of a cluster, which costs seconds
     conda:
         "../envs/fieldwork.yaml"
     resources:

@@ -65,6 +65,7 @@ rule merge_slides:
         "<logs>/plates/{plate}/merge_slides.log",
     benchmark:
         "<benchmarks>/plates/{plate}/merge_slides.tsv"
+    localrule: True
     conda:
         "../envs/fieldwork.yaml"
     resources:

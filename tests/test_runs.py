@@ -143,6 +143,15 @@ def test_a_folder_given_back_can_be_held_again(tmp_path):
             runs.hold_folder(tmp_path / "run.lock")
 
 
+def test_jobs_keep_to_the_plan_of_their_run(monkeypatch):
+    monkeypatch.setenv("FIELDWORK_PLAN_", "")
+    runs.keep_to_plan([{"sigma": 4.0}], plans=True)
+    runs.keep_to_plan([{"sigma": 4.0}], plans=False)
+    with pytest.raises(InputError, match="changed while the run was at work"):
+        runs.keep_to_plan([{"sigma": 5.0}], plans=False)
+    runs.keep_to_plan([{"sigma": 5.0}], plans=False, module="other")  # without a plan: not a job of such a run
+
+
 def test_the_summary_adds_up_the_plates_that_are_done(tmp_path):
     header = "Metadata_Plate,Metadata_Well,Fields_Total,Fields_Failed,Count_Nuclei,Mean_Count_Nuclei\n"
     for plate, body in {

@@ -15,6 +15,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager, suppress
 from multiprocessing import AuthenticationError, reduction
 from multiprocessing.connection import Client, Connection, Listener
@@ -50,7 +51,7 @@ def missing():
         return f"CuPy did not answer within {PATIENCE} s"
     if asked.returncode:
         return f"CuPy sees no GPU: {(asked.stderr.strip() or 'it crashed').splitlines()[-1]}"
-    return "CuPy sees no GPU" if int(asked.stdout) == 0 else ""
+    return "CuPy sees no GPU" if asked.stdout.split()[-1:] == ["0"] else ""
 
 
 def check(device, *, pool, source):
@@ -143,6 +144,9 @@ class Finder(NamedTuple):
     strict: bool  # no GPU, no result; else the CPU takes over
     name: str  # of the GPU
 
+    def __repr__(self):
+        return f"Finder({self.name})"  # and not the key
+
     def __call__(self, image, **options):
         """Do as `nuclei.candidates_by_opencv`.
 
@@ -186,6 +190,8 @@ class _Line:
         dtype = image.dtype.newbyteorder("=")
         np.copyto(np.ndarray(image.shape, dtype, self.memory), image)
         self.connection.send((image.shape, dtype, options))
+        if not self.connection.poll(PATIENCE):
+            raise TimeoutError(f"the GPU has not answered within {PATIENCE} s")  # its driver may hang
         return self.connection.recv()
 
     def _share(self, size):
@@ -237,7 +243,8 @@ def finder(device, *, frames, workers, megapixels=1.3, hold=Cuda):
     from fieldwork import nuclei, parallel
 
     strict = device == "gpu"
-    if not wanted(device, frames=frames, workers=workers, megapixels=megapixels):
+    without = device == "auto" and importlib.util.find_spec("cupy") is None and hold is Cuda
+    if without or not wanted(device, frames=frames, workers=workers, megapixels=megapixels):
         yield nuclei.candidates_by_opencv
         return
     address, key = f"\0fieldwork-{os.getpid()}-{os.urandom(8).hex()}", os.urandom(32)
@@ -340,7 +347,7 @@ def _work(device, requests, pipe):
         os._exit(1)
 
 
-def _find(device, requests):
+def _find(device, requests, patience=100):
     """Find the candidates for requests of one kind, by halves where they need more memory than there is."""
     from fieldwork import nuclei
 
@@ -354,9 +361,12 @@ def _find(device, requests):
             to_host=device.to_host,
         )
     except MemoryError:  # CuPy's OutOfMemoryError is one
-        device.free()
-        if len(requests) == 1:
+        if len(requests) == 1 and not patience:
             raise
+    device.free()  # here: what the error holds of the arrays is gone
+    if len(requests) == 1:  # the other thread, or another job, has the memory now
+        time.sleep(0.1)
+        return _find(device, requests, patience=patience - 1)
     half = len(requests) // 2
     return _find(device, requests[:half]) + _find(device, requests[half:])
 

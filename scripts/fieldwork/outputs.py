@@ -23,7 +23,7 @@ def whole(path):
         Where to write; gone when the block raises.
     """
     path = Path(path)
-    sibling = path.with_name(f".{path.name}.{os.getpid()}.part")
+    sibling = path.with_name(part_name(path))
     try:
         yield sibling
         os.replace(sibling, path)

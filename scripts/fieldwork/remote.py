@@ -194,11 +194,7 @@ class Remote:
         try:
             with self._object(url).httpr("HEAD", stream=True) as response:
                 response.raise_for_status()
-                modified = response.headers.get("last-modified")
-                return (
-                    int(response.headers.get("content-length", 0)),
-                    parsedate_to_datetime(modified).timestamp() if modified else 0.0,
-                )
+                return int(response.headers.get("content-length", 0)), _time_of(response.headers.get("last-modified"))
         except Exception as error:  # requests' and Snakemake's
             return _reason(error, url)
 
@@ -232,6 +228,14 @@ class _Knowing:
         with super().httpr(*arguments, **named) as response:
             response.raise_for_status()  # the plugin would keep the page that says 503 as if it were the image
             yield response
+
+
+def _time_of(modified):
+    """Seconds since 1970 of a Last-Modified header; 0, as for Snakemake's plugin, where there is no date in it."""
+    try:
+        return parsedate_to_datetime(modified).timestamp()
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _is_s3(url):

@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import hashlib
 import os
 import sys
 import threading
@@ -16,6 +17,35 @@ def own_jobs():
     In a cluster's job it is the Snakemake of that job: the run itself may be on another machine, or not to be seen.
     """
     os.environ["FIELDWORK_RUN"] = f"{os.getpid()}@{os.uname().nodename}"
+
+
+def keep_to_plan(read, *, plans, module=None):
+    """Have a cluster's jobs refuse another configuration, or other sheets, than those of the run that sent them.
+
+    They read them again, and would write tables that the run takes for those of its own.
+
+    Parameters
+    ----------
+    read : object
+        What was read; its text must be the same in every process.
+    plans : bool
+        True of the run itself.
+    module : str, optional
+        Several modules of a workflow have a plan each.
+
+    Raises
+    ------
+    InputError
+        They were changed while the run was at work.
+    """
+    name, digest = f"FIELDWORK_PLAN_{module or ''}", hashlib.sha256(repr(read).encode()).hexdigest()
+    if plans:
+        os.environ[name] = digest
+    elif os.environ.get(name, digest) != digest:
+        raise InputError(
+            "the configuration or a sheet was changed while the run was at work; "
+            "let the run end, or stop it, and start it again"
+        )
 
 
 def hold_folder(path):
@@ -38,8 +68,11 @@ def hold_folder(path):
     InputError
         Another run holds the folder.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    stream = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - it stays open on purpose
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        stream = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - it stays open on purpose
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); expected a folder that is yours") from None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

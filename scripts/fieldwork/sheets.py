@@ -177,10 +177,12 @@ def check_path(path, place):
     scheme, separator, rest = path.partition("://")
     if separator and re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme) and not is_url(path):
         raise InputError(f"{place}: '{path}' begins with {scheme}://; expected s3://, http://, https:// or a path")
-    if is_url(path) and re.search(r"^/|[?#\\]|^[^/]*@|//|(^|/)\.{1,2}(/|$)", rest):
+    odd = r"^/|[?#\\\x00-\x1f]|^[^/]*@|//|(^|/)\.{1,2}(/|$)" + ("" if scheme.lower() == "s3" else "|;")
+    if is_url(path) and re.search(odd, rest):
+        shown = re.sub("^[^/]*@", "...@", rest).partition("?")[0]  # there may be secrets in the rest
         raise InputError(
-            f"{place}: '{path}' has one of ? # \\ // /../ or a user's name in it; Snakemake's storage plugins would "
-            "take another object for it"
+            f"{place}: '{scheme}://{shown}' has one of ? # \\ // /../ or a user's name or password in it, or, on a web "
+            "server, a ; and Snakemake's storage plugins would take another object for it"
         )
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-LAB = Path("/var/tmp/fieldwork-slurm-tests")
+LAB = Path("/run/fieldwork-slurm-tests")  # of root, and gone with a reboot, as its processes are
 NODES = ("n1", "n2")
 CONFIGURATION = Path("/etc/slurm/slurm.conf")  # no other place: the plugin's jobs are not told of SLURM_CONF
 SETTINGS = """\
@@ -104,7 +104,7 @@ def configure():
         shutil.chown(folder, "slurm", "slurm")
     settings = SETTINGS.format(host=socket.gethostname().split(".")[0], lab=LAB)
     ours = LAB / "slurm.conf"
-    if CONFIGURATION.exists() and CONFIGURATION.resolve() != ours:
+    if os.path.lexists(CONFIGURATION) and CONFIGURATION.resolve() != ours:
         sys.exit(f"{CONFIGURATION} belongs to another Slurm; nothing was started")
     ours.write_text(settings)
     CONFIGURATION.parent.mkdir(exist_ok=True)
@@ -134,7 +134,7 @@ def start_controller():
 
 
 def start_node(node):
-    if process(f"node.{node}", node):
+    if process(f"node.{node}", f"-N\0{node}\0"):
         return
     # The shell is the first process of the namespace; it waits for what slurmd's steps leave behind.
     inner = ["bash", "-c", '"$@" & wait $!', "node", "slurmd", "-D", "-f", str(CONFIGURATION), "-N", node]
@@ -155,7 +155,7 @@ def states():
 
 def kill(node):
     """Cut a node's power."""
-    if pid := process(f"node.{node}", node):
+    if pid := process(f"node.{node}", f"-N\0{node}\0"):
         os.kill(pid, signal.SIGKILL)
 
 

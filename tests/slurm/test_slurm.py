@@ -79,17 +79,12 @@ def end_of(run):
     return output
 
 
-def jobs_at_work():
-    """Number and node of each running job."""
-    lines = lab.run("squeue", "-h", "-t", "RUNNING", "-o", "%i %N").splitlines()
-    return dict(line.split() for line in lines if len(line.split()) == 2)
-
-
-def wait_for_job(node=None):
-    """Wait until a job runs (on that node), and give its number."""
+def wait_for_job(folder, node=None):
+    """Wait until a job of a folder's run is at work (on that node), and give its number."""
     for _ in range(300):
-        for job, place in jobs_at_work().items():
-            if node in (None, place):
+        for line in lab.run("squeue", "-h", "--me", "-t", "RUNNING", "-o", "%i %N %Z").splitlines():
+            job, place, work = line.split(maxsplit=2)
+            if work == str(folder.path) and node in (None, place):
                 return job
         time.sleep(0.2)
     raise AssertionError("no job was started")
@@ -125,7 +120,7 @@ def test_jobs_of_a_cluster_make_the_same_tables(folder, here):
 
 def test_a_cancelled_job_is_sent_again(folder, here):
     run = folder.submit()
-    lab.run("scancel", wait_for_job())
+    lab.run("scancel", wait_for_job(folder))
     assert "Trying to restart" in end_of(run)
     assert folder.tables() == here
 
@@ -134,7 +129,7 @@ def test_a_cancelled_job_is_sent_again(folder, here):
 def test_the_jobs_of_a_dead_node_are_sent_again(folder, here):
     run = folder.submit()
     try:
-        wait_for_job("n1")
+        wait_for_job(folder, "n1")
         lab.kill("n1")
         assert "Trying to restart" in end_of(run)
     finally:
