@@ -27,6 +27,9 @@ BLOCK = 2**14  # bytes; what a lost connection costs at most
 PAUSES = (1, 2, 4, 8, 16, 32)  # s before each new try; from the first again once a try got further than any before
 PATIENCE = (30, 60)  # s to wait for a connection, and for the next bytes
 
+# What is the disk's fault, and not the archive's.
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE}
+
 log = logging.getLogger(__name__)
 
 
@@ -207,14 +210,14 @@ def unpack(path, folder, *, is_zip, progress):
     InputError
         Names the member that is outside, a device, encrypted ...; or the archive is broken.
     OSError
-        ENOSPC: the files need more than the disk has free.
+        The disk's fault; ENOSPC: the files need more than it has free.
     """
     try:
         (_unpack_zip if is_zip else _unpack_tar)(path, folder, progress)
     except InputError:
         raise
     except Exception as error:  # what zipfile, tarfile and the decompressors raise of broken bytes has no common class
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in DISK:
             raise
         with open(path, "rb") as stream:
             start = stream.read(16)
