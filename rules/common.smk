@@ -82,7 +82,8 @@ def require_images(names):
     """End the run where one of these plates is not ready."""
     needed = [name for name in names if name in UNREADY]
     if absent := [f"'{name}'" for name in needed if not Path(DOWNLOADS[name].folder).exists()]:
-        sys.exit(f"Error: no images yet of plate(s) {', '.join(absent)}: run `snakemake --cores N download` first")
+        target = "the module's rule `download`" if MODULE else "`snakemake --cores N download`"
+        sys.exit(f"Error: no images yet of plate(s) {', '.join(absent)}: run {target} first")
     if needed:
         sys.exit(f"Error: {UNREADY[needed[0]]}")
 
