@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # where Slurm's daemons are
 LAB = Path("/run/fieldwork-slurm-tests")  # of root, and gone with a reboot, as its processes are
 NODES = ("n1", "n2")
 CONFIGURATION = Path("/etc/slurm/slurm.conf")  # no other place: the plugin's jobs are not told of SLURM_CONF
