@@ -247,15 +247,18 @@ def stamp(path):
     return status.st_size, status.st_mtime_ns
 
 
+def on_disk(paths):
+    """Those that are files which are there."""
+    return [path for path in paths if not is_url(path) and stamp(path)]
+
+
 def sources(paths):
     """What Snakemake is told of images: those that a rule makes, and the newest of the others.
 
     An image that is newer than a table has it made again; what else becomes of them, their stamps say. All of them
     would make planning several times as long, and the command lines of a cluster's jobs longer than Linux allows.
     """
-    newest = max(
-        (path for path in paths if not is_url(path) and stamp(path)), key=lambda path: stamp(path)[1], default=None
-    )
+    newest = max(on_disk(paths), key=lambda path: stamp(path)[1], default=None)
     return [path for path in paths if path in MADE or path == newest]
 
 
@@ -539,7 +542,9 @@ def first_plate_images():
 def benchmark_images(wildcards):
     """The first plate's images, at most 240 of them: a plate of BBBC021."""
     require_images([] if PLATES else UNREADY)
-    return [path for path in (image.path for image in first_plate_images()) if path in MADE or stamp(path)][:240]
+    paths = [image.path for image in first_plate_images()]
+    there = {*MADE, *on_disk(paths)}
+    return [path for path in paths if path in there][:240]
 
 
 def fetched_benchmark_images(wildcards):

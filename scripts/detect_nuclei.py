@@ -28,12 +28,10 @@ def main(
     pool,
     workers,
 ):
-    images = [fields.FieldImage(*image) for image in images]
-    images = [image._replace(copy=copies.get(image.path)) for image in images]
+    images = fields.images_of(images, copies)
+    load = functools.partial(fields.load, channel=channel)
+    images = parallel.read_ahead(load, images, workers=workers, on_crash=fields.unreadable, **pool)
     if parallel.shares(**pool):
-        # Read by workers too: what crashes a reader must not take the job along.
-        load = functools.partial(fields.load, channel=channel)
-        images = list(parallel.map_frames(load, images, workers=workers, on_crash=fields.unreadable))
         held = sum(plane.image.nbytes for image in images if isinstance(image.planes, list) for plane in image.planes)
         log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(images), held / 1e6, workers)
     options = {"channel": channel, "detection": detection, "with_quality": with_quality}

@@ -12,12 +12,10 @@ from fieldwork.journal import job_log, note_failure, report
 
 def main(*, images, copies, made, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):
     filters.prepare(chain, save=save, folders=folders)
-    images = [fields.FieldImage(*image) for image in images]
-    images = [image._replace(copy=copies.get(image.path)) for image in images]
+    images = fields.images_of(images, copies)
     targets = filters.targets(images)
-    if parallel.shares(**pool):
-        load = functools.partial(fields.load, channel=channel)
-        images = list(parallel.map_frames(load, images, workers=workers, on_crash=fields.unreadable))
+    load = functools.partial(fields.load, channel=channel)
+    images = parallel.read_ahead(load, images, workers=workers, on_crash=fields.unreadable, **pool)
     originals = [filters.Original(image, targets[image.path]) for image in images]
     filtered = []
     with outputs.whole_folder(Path(made).parent) as folder:

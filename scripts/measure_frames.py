@@ -22,9 +22,7 @@ def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_i
     Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
     frames = open_frames(stack, path, copy, place)
     stack_frames.prepare(work["function"], folders=work["folders"], frames=frames)
-    if parallel.shares(**pool):
-        # Read by workers too: what crashes a reader must not take the job along.
-        frames = list(parallel.map_frames(stack_frames.load, frames, workers=workers, on_crash=stack_frames.unreadable))
+    frames = parallel.read_ahead(stack_frames.load, frames, workers=workers, on_crash=stack_frames.unreadable, **pool)
     apply = functools.partial(
         parallel.map_frames, frames=frames, workers=workers, progress=stack, on_crash=stack_frames.crashed, **pool
     )

@@ -195,6 +195,7 @@ def test_a_list_on_a_web_server_may_name_what_lies_beside_it_and_elsewhere(works
         remote, disk = (workspace.path / results / "plates/P1" / table for results in ("remote", "disk"))
         assert remote.read_bytes() == disk.read_bytes()
     assert workspace.planned("tables", "--config", "results=remote") == {}
+    assert workspace.planned("results/benchmarks/methods.csv")["benchmark_methods"] == 1
     time.sleep(1)  # as above
     (folder / "list" / files[-1].name.replace("Week1", ODD)).touch()
     assert workspace.planned("tables", "--config", "results=remote")["detect_nuclei"] == 1

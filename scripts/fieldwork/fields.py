@@ -41,6 +41,24 @@ class Field(NamedTuple):
     quality: dict[str, float] = {}
 
 
+def images_of(rows, copies):
+    """Make images of what a rule knows of them.
+
+    Parameters
+    ----------
+    rows : iterable of tuple
+        Well, site, time point, z plane, path.
+    copies : dict of str to str
+        URL -> local copy.
+
+    Returns
+    -------
+    list of FieldImage
+    """
+    images = [FieldImage(*row) for row in rows]
+    return [image._replace(copy=copies.get(image.path)) for image in images]
+
+
 def load(image, *, channel):
     """Read an image's planes ahead, for workers that are to share them.
 

@@ -198,6 +198,28 @@ def shares(*, engine, mode, dask="processes"):
     return mode == "fork" and (engine == "pool" or engine == "auto" and "://" not in dask)
 
 
+def read_ahead(load, frames, *, workers, on_crash, **pool):
+    """Have frames read by workers where those of `map_frames` will share them; else leave them as they are.
+
+    Read by workers too: what crashes a reader must not take the job along.
+
+    Parameters
+    ----------
+    load : callable
+        Gives a frame with what was read of it.
+    frames : list
+    workers, on_crash
+        As for `map_frames`.
+    **pool
+        Of `shares`.
+
+    Returns
+    -------
+    list
+    """
+    return list(map_frames(load, frames, workers=workers, on_crash=on_crash)) if shares(**pool) else frames
+
+
 class _Call(NamedTuple):
     """A call that is made in a process of its own."""
 
@@ -394,7 +416,7 @@ class _Worker:
         self.batch = None
 
     def stop(self):
-        self.pipe.close()
+        """Wait for its end, which the end of its pipe tells it to come to."""
         self.process.join(timeout=1 if self.batch is None else 0)
         if self.process.is_alive():
             self.process.kill()
@@ -505,6 +527,8 @@ def _pool(function, frames, context, mode, workers, on_crash, grows=False):
         if grows:
             evidence.say_if_enough()
     finally:
+        for worker in crew:
+            worker.pipe.close()  # all at once: the end of a process takes some milliseconds
         for worker in crew:
             worker.stop()
 
