@@ -75,7 +75,7 @@ def images(tmp_path):
     for path, image in zip(paths, images, strict=True):
         tifffile.imwrite(path, image)
     (tmp_path / "saved").mkdir()
-    filtered = [gaussian(image) for image in images]
+    filtered = [gaussian(image, engines.SIGMA) for image in images]
     pairs = zip(images, filtered, strict=True)
     figures = [[float(number) for each in pair for number in (each.var(), each.mean())] for pair in pairs]
     return paths, filtered, figures
@@ -104,7 +104,7 @@ def test_every_engine_gives_what_naive_dask_gives(images, tmp_path):
     assert not list((tmp_path / "saved").iterdir())
 
 
-def other_from_the_second_run(image, *, folder):
+def other_from_the_second_run(image, *, sigma, folder):
     """Filter otherwise in all runs but the first; each is a process of its own."""
     (folder / f"run {os.getpid()}").touch()
     return image if len(list(folder.glob("run *"))) == 1 else image[::-1]

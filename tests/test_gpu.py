@@ -9,7 +9,6 @@ import signal
 from contextlib import nullcontext
 
 import numpy as np
-import psutil
 import pytest
 import tifffile
 from conftest import REPOSITORY
@@ -162,7 +161,7 @@ def test_where_cupy_cannot_be_used_auto_is_silent_and_gpu_is_refused(monkeypatch
 def test_auto_starts_nothing_for_a_few_frames_and_cpu_never():
     for each, frames in (("auto", 100), ("cpu", 10**9)):
         with gpu.finder(each, frames=frames, workers=2, hold=device()) as find:
-            assert find is nuclei.candidates_by_opencv and not psutil.Process().children()
+            assert find is nuclei.candidates_by_opencv and not multiprocessing.active_children()
     assert gpu.wanted("auto", frames=10_000, workers=2) and not gpu.wanted("auto", frames=10_000, workers=64)
     assert gpu.wanted("gpu", frames=1, workers=64)
 
@@ -170,7 +169,7 @@ def test_auto_starts_nothing_for_a_few_frames_and_cpu_never():
 def test_a_frame_that_raises_ends_the_block_and_the_devices_process():
     with pytest.raises(ZeroDivisionError), gpu.finder("gpu", frames=1, workers=1, hold=device()):
         raise ZeroDivisionError
-    assert not psutil.Process().children()
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("with_quality", [True, False])
