@@ -19,7 +19,7 @@ from fieldwork import benchmarks, fields, filters, parallel, stack_frames, stack
 METRICS = ("var", "mean")
 SIGMA = 10  # px: the tutorial's
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
-FEW_CORES = 8  # with less, batches are scaled down, so that on 2 cores all takes some 6 minutes
+FEW_CORES = 8  # with less, batches are scaled down, so that on 2 cores all takes some 9 minutes
 TINY = 100  # px: of smaller images there are so many that naive Dask is timed once only
 
 SERIAL, NAIVE = "serial", "naive dask.delayed"
@@ -67,7 +67,7 @@ def choose_batches(cores):
             (50, 2048, 2.5 if few else 1),
             (50, 512, 1),
             (500, 512, 5 if few else 1),
-            (5000, 32, 2.5 if few else 1),
+            (5000, 32, 5 if few else 1),
             (50000, 32, 10),
         ]
     ]
