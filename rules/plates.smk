@@ -51,6 +51,7 @@ rule merge_units:
     resources:
         mem_mb=1000,  # 1 million nuclei, as tables and as their Parquet file, take about 300 MB
     params:
+        channel=lambda wildcards: PLATES[wildcards.plate].channel,
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],
         max_failed_fields=config["max_failed_fields"],

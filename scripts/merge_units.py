@@ -12,12 +12,12 @@ from fieldwork.journal import job_log
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed_fields, threshold):
+def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed_fields, threshold, channel):
     nuclei, fields, absent = tables.merge_units(units.nuclei, units.fields)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     left_out = absent if with_quality else [*absent, *tables.QUALITY]
     wells, wells_columns = tables.wells_of(fields, sheets.read_platemap(platemap) if platemap else {})
-    outputs.write_parquet(nuclei, made.nuclei)
+    outputs.write_parquet(nuclei.replace_schema_metadata({"channel": channel}), made.nuclei)  # for viewers
     outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], made.fields)
     outputs.write_csv(wells, wells_columns, made.wells)
     if fields and not len(nuclei):
@@ -67,4 +67,5 @@ if __name__ == "__main__":
             on_bad_image=snakemake.params.on_bad_image,
             max_failed_fields=snakemake.params.max_failed_fields,
             threshold=snakemake.config["nuclei"]["threshold"],
+            channel=snakemake.params.channel,
         )

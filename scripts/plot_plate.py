@@ -122,14 +122,8 @@ def centres_of(nuclei_table, fields):
 def image_of(row, channel, copies):
     """Read the plane of a file that a row of the fields table is about; of one at a URL, the local copy."""
     path = os.path.join(row["PathName_DNA"], row["FileName_DNA"])
-    planes = frames.read(copies.get(path, path), channel=channel)
-    if len(planes) == 1:
-        return planes[0].image
-    return next(
-        plane.image
-        for plane in planes
-        if plane.timepoint in (None, row.get("Metadata_Timepoint")) and plane.z in (None, row.get("Metadata_ZPlane"))
-    )
+    place = {"timepoint": row.get("Metadata_Timepoint"), "z": row.get("Metadata_ZPlane")}
+    return frames.read_plane(copies.get(path, path), channel=channel, **place)
 
 
 if __name__ == "__main__":

@@ -80,12 +80,12 @@ def write_tables(folder, outputs, tables, pa):
 
 
 def write_planes(folder, outputs, pa):
-    """Write a plate of one file of two z planes, each with a nucleus of its own."""
+    """Write a plate of one file of two channels and two z planes, each with a nucleus of its own in the second one."""
     plate = Path(folder, "results", "plates", "planes")
     plate.mkdir()
     place = {"Metadata_Plate": "planes", "Metadata_Well": "AA01", "Metadata_Site": 1}
     fields = [
-        {**place, "Metadata_ZPlane": z, "FileName_DNA": "planes.tif", "PathName_DNA": str(Path(folder, "images"))}
+        {**place, "Metadata_ZPlane": z, "FileName_DNA": "planes.ome.tif", "PathName_DNA": str(Path(folder, "images"))}
         | {"Image_Count_Nuclei": 1, "Image_Status": "ok"}
         for z in (1, 2)
     ]
@@ -97,7 +97,8 @@ def write_planes(folder, outputs, pa):
     outputs.write_csv(fields, list(fields[0]), plate / "fields.csv")
     well = {**place, "Fields_Total": 2, "Fields_Failed": 0, "Count_Nuclei": 2, "Mean_Count_Nuclei": 1.0}
     outputs.write_csv([well], [name for name in well if name != "Metadata_Site"], plate / "wells.csv")
-    outputs.write_parquet(pa.Table.from_pylist(nuclei), plate / "nuclei.parquet")
+    table = pa.Table.from_pylist(nuclei).replace_schema_metadata({"channel": "Actin"})
+    outputs.write_parquet(table, plate / "nuclei.parquet")
 
 
 def write_slides(folder, omezarr, outputs, pa):
@@ -192,9 +193,10 @@ def site(tmp_path_factory):
         for x, y in places:
             image[y, x] = 40000
         tifffile.imwrite(folder / "images" / f"{well}_s{number}.tif", image)
-    planes = np.full((2, *SHAPE), 1000, np.uint16)
-    planes[[0, 1], [5, 10], [10, 20]] = 40000
-    tifffile.imwrite(folder / "images" / "planes.tif", planes, photometric="minisblack")
+    planes = np.full((2, 2, *SHAPE), 1000, np.uint16)
+    planes[1, [0, 1], [5, 10], [10, 20]] = 40000
+    names = {"axes": "CZYX", "Channel": {"Name": ["DNA", "Actin"]}}
+    tifffile.imwrite(folder / "images" / "planes.ome.tif", planes, photometric="minisblack", metadata=names)
     for well, number in FAILED:
         (folder / "images" / f"{well}_s{number}.tif").touch()
     path = [str(REPOSITORY / "scripts"), str(REPOSITORY / "tests")]
@@ -261,7 +263,7 @@ def test_a_field_is_a_picture_of_its_size_with_its_pixels_in_their_places(site):
     assert (status, json.loads(content)) == (404, {"error": "this field failed: empty file (0 bytes)"})
 
 
-def test_planes_of_one_file_are_fields(site):
+def test_planes_of_one_file_are_fields_in_the_channel_of_the_nuclei(site):
     for number in (0, 1):
         x, y = 10 * (number + 1), 5 * (number + 1)
         found = site.json(f"/api/plates/planes/fields/{number}/nuclei")

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 from conftest import GUID, REPOSITORY
@@ -120,6 +121,7 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
         made.append(workspace.tables(f"run{number}"))
     assert set(made[0]) == {f"plates/P1/{name}" for name in ("nuclei.parquet", "fields.csv", "wells.csv")}
     assert all(tables == made[0] for tables in made)
+    assert pq.read_schema(workspace.path / "run0/plates/P1/nuclei.parquet").metadata == {b"channel": b"w1"}
     fields = pd.read_csv(workspace.path / "run0/plates/P1/fields.csv")
     assert list(fields.Metadata_Well) == ["B02", "B02", "C10", "C10", "AA01", "AA01"]
     assert list(fields.Image_Status) == ["failed", "ok", "ok", "ok", "ok", "failed"]

@@ -82,6 +82,33 @@ def read(path, *, channel="auto", exact=False):
         return [_read_other(file, head)]
 
 
+def read_plane(path, *, channel="auto", timepoint, z):
+    """Read the plane of a file that a row of a table is about.
+
+    Parameters
+    ----------
+    path, channel
+        As for `read`.
+    timepoint, z : int or None
+        Of the row; not looked at where the file has one plane.
+
+    Returns
+    -------
+    (rows, columns) array
+        As of `read`.
+
+    Raises
+    ------
+    FrameError
+        As by `read`, or the file does not have this plane.
+    """
+    planes = read(path, channel=channel)
+    for plane in planes:
+        if len(planes) == 1 or plane.timepoint in (None, timepoint) and plane.z in (None, z):
+            return plane.image
+    raise FrameError(f"has no plane of time point {timepoint} and z plane {z}")
+
+
 def open_file(path):
     """Open a file to read bytes; FrameError, at once, where it is absent, empty, or no file."""
     try:

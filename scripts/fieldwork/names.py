@@ -6,6 +6,8 @@ import string
 
 # Letters of a plate's rows, up to 3456 wells.
 ROWS = (*string.ascii_uppercase, *(f"A{letter}" for letter in string.ascii_uppercase))
+# Rows and columns of plates of 96 to 3456 wells (ANSI/SLAS 4-2004, and as makers sell the others).
+PLATES = ((8, 12), (16, 24), (32, 48), (48, 72))
 # CellProfiler's pipelines say OrigDNA and CorrDNA; mtDNA is another stain; brightfield may use DAPI's filter.
 _DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nuclei|nucleus)(?![a-z])")
 _TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
@@ -35,6 +37,15 @@ def place_of(well):
     """Give row and column of a normal well, from 0: ``B02`` is (1, 1), ``AA01`` is (26, 0)."""
     letters = well.rstrip(string.digits)
     return ROWS.index(letters), int(well[len(letters) :]) - 1
+
+
+def plate_format(wells):
+    """Give rows and columns of the smallest plate of 96 wells or more that has all of these normal wells.
+
+    Three wells may be of a plate of 6 or of 96: wells that are missing are better shown in vain than not at all.
+    """
+    places = [place_of(well) for well in wells]
+    return next(size for size in PLATES if all(row < size[0] and column < size[1] for row, column in places))
 
 
 def is_dna(channel):

@@ -21,7 +21,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from fieldwork.names import ROWS, place_of
+from fieldwork.names import ROWS, place_of, plate_format
 
 CODECS = {"0.4": ("zstd", "lz4", "none", "keep"), "0.5": ("zstd", "lz4", "none")}
 CHANNELS = {"Red": "FF0000", "Green": "00FF00", "Blue": "0000FF"}
@@ -39,7 +39,6 @@ JPEG = "imagecodecs_jpeg"
 JPEG_QUALITY = 90
 SMALL = 1024  # px, chunk edge of associated images, which are shown whole
 AXES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
-PLATES = ((8, 12), (16, 24), (32, 48), (48, 72))  # rows, columns: 96 to 3456 wells
 
 
 class Channel(NamedTuple):
@@ -146,15 +145,14 @@ def create_plate(path, *, wells, version, name):
         Folder to make, or an empty one.
     wells : dict of str to int
         The wells with images (``B02``) and how many fields each has: its groups are to be ``B/2/0``, ``B/2/1``, ..
-        The plate is said to be the smallest of `PLATES` that has these wells, as OME-Zarr demands all its rows and
-        columns.
+        All rows and columns of their `names.plate_format` are listed, as OME-Zarr demands.
     version : {'0.5', '0.4'}
         Of OME-Zarr.
     name : str
         Of the plate.
     """
     places = [place_of(well) for well in wells]
-    rows, columns = next(size for size in PLATES if all(row < size[0] and column < size[1] for row, column in places))
+    rows, columns = plate_format(wells)
     plate = {
         "columns": [{"name": str(column + 1)} for column in range(columns)],
         "rows": [{"name": row} for row in ROWS[:rows]],

@@ -8,10 +8,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from fieldwork import platemaps, tables
 from fieldwork.figures import counted, plt
-from fieldwork.names import ROWS, place_of
+from fieldwork.names import ROWS, place_of, plate_format
 
-# Rows and columns of plates of 6 to 3456 wells (ANSI/SLAS 4-2004, and as makers sell the others).
-FORMATS = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48), (48, 72))
 QUALITY = {  # title, unit
     "PowerLogLogSlope": ("focus: slope of the power spectrum\n(lower where blurred)", "log power per log radius"),
     "PercentMaximal": ("pixels at the maximum\n(more where saturated)", "%"),
@@ -29,12 +27,6 @@ RING = "#ff00ff"  # on grey, also for colour-blind readers
 PANEL = 2.8  # inches, width of a field
 MOST_GROUPS = 40  # of treatments in one chart; a library of compounds has hundreds
 MOST_COMPOUNDS = 24  # with a dose-response each
-
-
-def plate_format(wells):
-    """Give rows and columns of the smallest plate that has all of these wells."""
-    places = [place_of(well) for well in wells]
-    return next(size for size in FORMATS if all(row < size[0] and column < size[1] for row, column in places))
 
 
 def nuclei(wells, *, plate):

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fieldwork import frames, omezarr
-from fieldwork.names import is_url
+from fieldwork.names import is_url, plate_format
 
 log = logging.getLogger(__name__)
 
@@ -183,8 +183,9 @@ def _counts_of(results, plate):
 
 
 def plate(results, name):
-    """Give the rows of a plate's wells.csv, {column: text} as in the file, under 'wells'."""
-    return {"wells": _csv(inside(results, "plates", name, "wells.csv"))}
+    """Give the rows of a plate's wells.csv, {column: text} as in the file, under 'wells', and its 'format'."""
+    wells = _csv(inside(results, "plates", name, "wells.csv"))
+    return {"wells": wells, "format": plate_format(row["Metadata_Well"] for row in wells)}
 
 
 def _fields(results, plate):
@@ -247,16 +248,18 @@ def field_image(results, plate, number):
     if is_url(row["PathName_DNA"]):
         raise NotFound(f"{row['PathName_DNA']}/{row['FileName_DNA']}: only images on disk can be shown")
     path = results.directory / row["PathName_DNA"] / row["FileName_DNA"]
+    timepoint, z = (int(row.get(name) or 0) for name in PLACE[2:])
     try:
-        planes = frames.read(path)
+        image = frames.read_plane(path, channel=_channel(results, plate), timepoint=timepoint, z=z)
     except frames.FrameError as error:
         raise NotFound(f"{path}: {error}") from None
-    if len(planes) > 1:
-        timepoint, z = (int(row.get(name) or 0) for name in PLACE[2:])
-        planes = [plane for plane in planes if plane.timepoint in (None, timepoint) and plane.z in (None, z)]
-    if not planes:
-        raise NotFound(f"{path} does not have this plane any more")
-    return _png(in_8_bits(planes[0].image))
+    return _png(in_8_bits(image))
+
+
+def _channel(results, plate):
+    """Name the channel in which the nuclei of a plate were looked for; a file may have several."""
+    facts = pq.read_schema(inside(results, "plates", plate, "nuclei.parquet")).metadata or {}
+    return facts.get(b"channel", b"auto").decode()
 
 
 def in_8_bits(image):

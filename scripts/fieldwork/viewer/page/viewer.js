@@ -8,13 +8,6 @@ const SVG = "http://www.w3.org/2000/svg";
 const RING = 8; // px of the image, the radius of a nucleus's ring; at least LEAST_RING px of the screen
 const LEAST_RING = 4;
 const MOST_ROWS = 2000; // of a stack's table; more are slow to lay out
-// Rows and columns of plates of 96, 384, 1536 and 3456 wells: a plate is shown as the first with room for its wells.
-const FORMATS = [
-  [8, 12],
-  [16, 24],
-  [32, 48],
-  [48, 72],
-];
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
 
 let openImage = null; // the OpenSeadragon viewer on the page
@@ -122,14 +115,14 @@ function viridis(share) {
 async function showPlate(main, plate, well, field) {
   if (main.dataset.plate !== plate) {
     const mine = turn;
-    const { wells } = await ask(api("plates", plate));
+    const { wells, format } = await ask(api("plates", plate));
     if (mine !== turn) return;
     main.replaceChildren(
       make("h2", {}, `Plate ${plate}`),
       make(
         "div",
         { class: "plate" },
-        make("section", { "aria-label": "Wells" }, ...heatmap(plate, wells)),
+        make("section", { "aria-label": "Wells" }, ...heatmap(plate, wells, format)),
         make("section", { id: "well", "aria-label": "Fields" }),
       ),
     );
@@ -145,11 +138,9 @@ async function showPlate(main, plate, well, field) {
 }
 
 /** A table of links, one for each well with images. */
-function heatmap(plate, wells) {
+function heatmap(plate, wells, [rows, columns]) {
   const counts = wells.filter((well) => well.Count_Nuclei !== "").map((well) => Number(well.Count_Nuclei));
   const [low, high] = counts.length ? [Math.min(...counts), Math.max(...counts)] : [0, 0];
-  const places = wells.map((well) => placeOf(well.Metadata_Well));
-  const [rows, columns] = FORMATS.find(([high, wide]) => places.every(([row, column]) => row < high && column < wide));
   const many = columns > 12;
   const here = new Map(wells.map((well) => [well.Metadata_Well, well]));
 
