@@ -39,6 +39,9 @@ def test_a_slide_is_drawn_in_millimetres_with_its_nuclei_per_square_millimetre()
     assert [text.get_text() for text in left.texts] == ["200 µm"]
     [bar] = left.lines
     assert np.ptp(bar.get_xdata()) == pytest.approx(0.2)
+    for black in (bar, *left.texts):  # and seen on black, too
+        [rim] = black.get_path_effects()
+        assert rim._gc == {"linewidth": 6, "foreground": "white"}
 
 
 def test_the_outline_of_tissue_is_where_the_mask_ends():

@@ -239,7 +239,7 @@ def _window(pixels):
     else:
         lowest, highest = np.iinfo(pixels.dtype).min, np.iinfo(pixels.dtype).max
         start, end = map(round, np.percentile(pixels, SHOWN).tolist()) if pixels.size else (lowest, highest)
-    return {"min": lowest, "max": highest, "start": start, "end": max(end, start + 1)}
+    return {"min": lowest, "max": highest, "start": start, "end": end if end > start else start + 1}
 
 
 def colours_of(channels, nuclei):

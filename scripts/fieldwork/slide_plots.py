@@ -1,6 +1,7 @@
 """The picture of a slide: its tissue, and how dense the nuclei are in it."""
 
 import numpy as np
+from matplotlib.patheffects import withStroke
 
 from fieldwork.figures import plt
 
@@ -42,9 +43,11 @@ def overview(thumbnail, tissue, nuclei, *, shape, mpp, title):
     left.set_title("tissue outlined")
     if mpp:
         bar = max([each for each in BARS if each <= width / 4], default=BARS[0])
-        left.plot([width * 0.04, width * 0.04 + bar], [height * 0.95] * 2, color="black", lw=4, solid_capstyle="butt")
+        ends = [width * 0.04, width * 0.04 + bar]
+        rim = [withStroke(linewidth=6, foreground="white")]  # on fluorescence slides
+        left.plot(ends, [height * 0.95] * 2, color="black", lw=4, solid_capstyle="butt", path_effects=rim)
         words = f"{bar:g} mm" if bar >= 1 else f"{1000 * bar:g} µm"
-        left.text(width * 0.04 + bar / 2, height * 0.93, words, ha="center", va="bottom")
+        left.text(np.mean(ends), height * 0.93, words, ha="center", va="bottom", path_effects=rim)
     left.axis("off")
     side = max(height, width) / BINS
     edges = [np.arange(0, length + side, side) for length in (height, width)]
