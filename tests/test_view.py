@@ -1,7 +1,6 @@
 """The results in the browser: what the server gives and refuses, and the page in Chromium where there is one."""
 
 import asyncio
-import base64
 import hashlib
 import http.client
 import itertools
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import browser
 import imagecodecs
 import numpy as np
 import pytest
@@ -33,7 +33,6 @@ FAILED = [("B03", 2), ("C03", 1)]
 SLIDE = 1300, 2100  # px: not a multiple of anything
 COLOURS = [(250, 240, 200), (200, 250, 240), (240, 200, 250)]  # of a slide's levels, so that it shows which is shown
 SLIDE_NUCLEI = [(300, 200), (2099, 1299), (1234, 700)]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 # An interpreter of its own: zarr and pyarrow start threads, after which no other test could fork.
 PROGRAM = """
@@ -476,73 +475,8 @@ def test_openseadragon_is_npms():
 # --- in the browser
 
 
-class Browser:
-    """One page of a headless Chromium, driven through its DevTools protocol."""
-
-    def __init__(self, socket):
-        self.socket = socket
-        self.ids = itertools.count()
-        self.complaints = []  # of the console, and exceptions
-        self.addresses = []  # that the page asked for
-
-    async def send(self, method, **parameters):
-        """Send a command and give its result, noting what happens meanwhile."""
-        number = next(self.ids)
-        await self.socket.write_message(json.dumps({"id": number, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(await asyncio.wait_for(self.socket.read_message(), 60))
-            if message.get("id") == number:
-                assert "error" not in message, message
-                return message["result"]
-            self.note(message.get("method"), message.get("params"))
-
-    def note(self, event, details):
-        if event == "Network.requestWillBeSent":
-            self.addresses.append(details["request"]["url"])
-        level = details.get("type") or details.get("entry", {}).get("level") if details else None
-        said = event in ("Runtime.consoleAPICalled", "Log.entryAdded") and level in ("error", "warning", "assert")
-        if said or event == "Runtime.exceptionThrown":
-            self.complaints.append(details)
-
-    async def value(self, expression):
-        """Evaluate JavaScript in the page."""
-        result = await self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    async def until(self, expression):
-        """Wait until JavaScript gives something true, and give that."""
-        for _ in range(300):
-            if value := await self.value(expression):
-                return value
-            await asyncio.sleep(0.1)
-        raise AssertionError(
-            f"never true: {expression}; {self.complaints}; {await self.value('document.body.innerText')}"
-        )
-
-    async def open(self, address):
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            await self.send(f"{domain}.enable")
-        await self.send("Page.navigate", url=address)
-
-    async def click(self, selector):
-        """Click with the mouse into the middle of an element."""
-        x, y = await self.until(
-            f"(() => {{ const one = document.querySelector({json.dumps(selector)}); if (!one) return null;"
-            "one.scrollIntoView({block: 'nearest'}); const {left, top, width, height} = one.getBoundingClientRect();"
-            "return [left + width / 2, top + height / 2]; })()"
-        )
-        for kind in ("mousePressed", "mouseReleased"):
-            await self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-
-    async def press(self, key):
-        for kind in ("keyDown", "keyUp"):
-            await self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key)
-
-    async def screenshot(self):
-        """Take a picture of the window, (rows, columns, 3)."""
-        found = await self.send("Page.captureScreenshot", format="png")
-        return imagecodecs.png_decode(base64.b64decode(found["data"]))[..., :3]
+class Viewer(browser.Browser):
+    """The viewer's page."""
 
     async def rings(self):
         """Give the middle of every ring on the screen, in px of the window, as (x, y)."""
@@ -570,51 +504,20 @@ class Browser:
 
 @pytest.fixture
 def browse(site, tmp_path):
-    """Open the page and let an async function of a Browser and a Site act on it."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("no Chromium here")
-    command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-    command += [
-        "--disable-background-networking",
-        "--remote-debugging-port=0",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    process = subprocess.Popen(
-        [*command, "--window-size=1400,1000", "about:blank"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    """Open the page and let an async function of a Viewer and a Site act on it."""
 
     def act(steps, hash=""):
-        from tornado.httpclient import AsyncHTTPClient
-        from tornado.websocket import websocket_connect
+        async def with_site(page):
+            await steps(page, site)
 
-        async def run():
-            client = AsyncHTTPClient()
-            pages = json.loads((await client.fetch(f"{devtools}/json")).body)
-            page = next(page for page in pages if page["type"] == "page")
-            browser = Browser(await websocket_connect(page["webSocketDebuggerUrl"], max_message_size=2**26))
-            await browser.open(f"http://127.0.0.1:{site.port}/{hash}")
-            await steps(browser, site)
-            browser.socket.close()
-            assert browser.complaints == []
-            assert browser.addresses
-            for address in browser.addresses:
-                assert address.startswith((f"http://127.0.0.1:{site.port}/", "data:", "blob:")), address
+        page = open_page(f"http://127.0.0.1:{site.port}/{hash}", with_site)
+        assert page.complaints == []
+        assert page.addresses
+        for address in page.addresses:
+            assert address.startswith((f"http://127.0.0.1:{site.port}/", "data:", "blob:")), address
 
-        asyncio.run(run())
-
-    try:
-        for line in process.stderr:
-            if found := re.search(r"ws://(127\.0\.0\.1:\d+)/", line):
-                devtools = f"http://{found[1]}"
-                break
+    with browser.chromium(tmp_path / "profile", page=Viewer) as open_page:
         yield act
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
 
 
 def spots(picture, box, *, dark=False):
