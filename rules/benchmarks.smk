@@ -232,7 +232,7 @@ rule plot_frame_benchmarks:
 
 
 rule plot_jobs:
-    """Draw the time and the memory of all jobs, by rule."""
+    """Draw the time and the memory of the jobs that made the tables, by rule."""
     input:
         plate_wells,
         slide_tables(),
@@ -242,7 +242,7 @@ rule plot_jobs:
             "<results>/jobs.png",
             caption="report/jobs.rst",
             category="Run",
-            labels={"picture": "time and memory of every job"},
+            labels={"picture": "time and memory of jobs"},
         ),
     log:
         "<logs>/plot_jobs.log",

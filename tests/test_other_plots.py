@@ -14,7 +14,10 @@ def closed():
     plt.close("all")
 
 
-def overview(mpp=(0.5, 0.25), nuclei=((100, 200), (100, 210), (900, 3000))):
+NUCLEI = 2500 * ((100, 200), (100, 210), (900, 3000))
+
+
+def overview(mpp=(0.5, 0.25), nuclei=NUCLEI):
     """Draw a slide of 1000 x 4000 px whose left half is tissue."""
     tissue = np.zeros((10, 40), bool)
     tissue[:, :20] = True
@@ -28,12 +31,12 @@ def test_a_slide_is_drawn_in_millimetres_with_its_nuclei_per_square_millimetre()
     left, right = figure.axes[:2]
     assert left.images[0].get_extent() == [0, 1, 0.5, 0]  # 4000 px of 0.25 um, 1000 px of 0.5 um
     assert (right.get_xlabel(), right.get_ylabel()) == ("mm", "mm")
-    assert right.get_title() == "3 nuclei"
+    assert right.get_title() == "7,500 nuclei"
     density = right.images[0].get_array()
     area = (1 / slide_plots.BINS) ** 2
-    assert density.sum() * area == pytest.approx(3)
-    assert density.max() * area == pytest.approx(2)
-    row, column = np.argwhere(density.filled(0) * area > 1.5)[0]
+    assert density.sum() * area == pytest.approx(7500)
+    assert density.max() * area == pytest.approx(5000)
+    row, column = np.argwhere(density.filled(0) * area > 3000)[0]
     assert (row, column) == (int(0.05 * slide_plots.BINS), int(0.0525 * slide_plots.BINS))
     assert density.mask.sum() == density.size - 2  # without nuclei nothing is drawn
     assert [text.get_text() for text in left.texts] == ["200 µm"]
@@ -56,6 +59,12 @@ def test_a_slide_without_pixel_size_is_drawn_in_pixels_and_one_without_nuclei_to
     assert not figure.axes[0].texts
     assert figure.axes[-1].get_ylabel() == "nuclei per megapixel"
     assert overview(nuclei=()).axes[1].get_title() == "0 nuclei"
+
+
+def test_squares_are_large_enough_for_few_nuclei():
+    density = overview(nuclei=NUCLEI[:20]).axes[1].images[0].get_array()
+    assert density.size <= 2 * 20 / slide_plots.NUCLEI
+    assert density.max() * 0.5 * slide_plots.NUCLEI / 20 == pytest.approx(14)  # at (100, 200) and (100, 210)
 
 
 def test_a_failed_slide_says_why():

@@ -190,7 +190,7 @@ def test_quality_is_the_median_of_the_good_fields_with_its_unit(tmp_path):
     assert units == [unit for _, unit in plate_plots.QUALITY.values()]
 
 
-def test_controls_are_outlined_or_else_few_treatments(tmp_path):
+def test_few_treatments_are_outlined_or_else_controls(tmp_path):
     rows = [counted(well, 1, 5) for well in ("A01", "A02", "B01", "B02", "B03")]
     platemap = {
         "A01": {"Metadata_compound": "NA", "Metadata_control": "Negative "},
@@ -200,9 +200,9 @@ def test_controls_are_outlined_or_else_few_treatments(tmp_path):
     }
     wells, _ = read(tmp_path, rows, platemap)
     axes = plate_plots.nuclei(wells, plate="P1").axes[0]
-    assert outlines(axes) == {"positive control": {(0, 1)}, "negative control": {(0, 0)}}
-    axes = plate_plots.nuclei(wells.drop(columns="Metadata_control"), plate="P1").axes[0]
     assert outlines(axes) == {"NA": {(0, 0)}, "toxin": {(0, 1), (1, 0), (1, 1)}}
+    axes = plate_plots.nuclei(wells.drop(columns="Metadata_compound"), plate="P1").axes[0]
+    assert outlines(axes) == {"positive control": {(0, 1)}, "negative control": {(0, 0)}}
     many = [counted(f"A{column:02}", 1, 5) for column in range(1, 10)]
     wells, _ = read(tmp_path, many, {row["Metadata_Well"]: {"Metadata_compound": row["Metadata_Well"]} for row in many})
     assert outlines(plate_plots.nuclei(wells, plate="P1").axes[0]) == {}
@@ -298,6 +298,9 @@ def test_nuclei_are_drawn_against_the_dose_by_compound_with_dose_0_apart(tmp_pat
         assert ends == pytest.approx([np.std(m, ddof=1) if len(m) > 1 else 0 for m in groups.values()])
     (line,) = axes.containers[0].lines[0].get_ydata()
     assert line == 96
+    wells["Metadata_control"] = np.where(wells.Metadata_Well == "B02", "positive", "")
+    zero, *_ = (line for line in plate_plots.doses(wells, plate="P1").axes[0].lines if line.get_marker() == "o")
+    assert list(zero.get_ydata()) == [90]  # no vehicle in a positive control
 
 
 def test_one_compound_or_none_or_too_many(tmp_path):
@@ -328,6 +331,9 @@ def test_robust_z_and_z_prime_are_drawn_with_the_controls(tmp_path):
     assert f"Z' = {1 - 3 * (2**0.5 + 8**0.5) / 91:.2f} (2 positive and 2 negative" in figure.get_suptitle()
     low, high = figure.axes[0].images[0].get_clim()
     assert low == -high == pytest.approx(-92 / (1.4826 * 2))  # zero is the middle of the colours
+    assert "undefined" not in figure.get_suptitle()
+    wells["RobustZ_Count_Nuclei"] = np.nan
+    assert "robust z undefined" in plate_plots.controls(wells, plate="P1").get_suptitle()
     (below,) = (axes for axes in figure.axes if not axes.images and axes.get_xlabel())
     assert boxes(below) == {"positive  (n = 2)": [10, 12], "negative  (n = 2)": [100, 104], "sample  (n = 1)": [102]}
 

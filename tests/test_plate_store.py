@@ -230,11 +230,10 @@ def test_channels_are_in_natural_order_and_shown_as_what_they_are(tmp_path, chan
 
 def test_stains_have_their_colours():
     channels = ["w1", "Alexa 488", "mCherry", "far-red", "Hoechst33342", "mito", "brightfield", "w5"]
-    colours = plate_store.colours_of(channels, "w1")
-    assert list(colours) == [*channels[:-1], "w5"]
-    assert list(colours.values()) == [
-        "0000FF", "00FF00", "FF0000", "FF00FF", "0000FF", "FF00FF", "FFFFFF", "FFFF00"
-    ]  # fmt: skip
+    expected = ["FFFF00", "00FF00", "FF0000", "FF00FF", "0000FF", "FF00FF", "FFFFFF", "00FFFF"]
+    for nuclei in ("w1", "mCherry", "Hoechst33342"):
+        assert list(plate_store.colours_of(channels, nuclei).items()) == list(zip(channels, expected, strict=True))
+    assert plate_store.colours_of(["w1", "w2"], "w2") == {"w1": "00FF00", "w2": "0000FF"}
     many = plate_store.colours_of([f"c{n}" for n in range(9)], "c0")
     assert len(many) == 9 and len(set(many.values())) == 7
 

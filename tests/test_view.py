@@ -559,7 +559,7 @@ def test_a_click_on_a_well_shows_its_fields_with_rings_around_their_nuclei(brows
         marks = await browser.value(
             "[...document.querySelectorAll('.wells a')].map((one) => [one.textContent, one.className])"
         )
-        assert marks == [["5", ""], ["1", "partly"], ["0", ""], ["✕", "failed"]]
+        assert marks == [["2.5", ""], ["1", "partly"], ["0", ""], ["✕", "failed"]]
         assert await browser.value("document.querySelectorAll('.wells .missing').length") == 96 - 4
         await browser.click(".wells a[data-well=B02]")
         await browser.until("document.querySelectorAll('.fields a').length === 2")
@@ -582,15 +582,35 @@ def test_a_click_on_a_well_shows_its_fields_with_rings_around_their_nuclei(brows
     browse(steps)
 
 
+def test_wells_follow_tables_that_a_run_made_anew(browse, site):
+    table = site.path / "results" / "plates" / "week 1" / "wells.csv"
+    before = table.read_text()
+
+    async def steps(browser, site):
+        await browser.until("document.querySelector('.wells a')?.textContent === '2.5'")
+        assert "B02,<i>DMSO</i>,2,0,5,2.5\n" in before
+        table.write_text(before.replace(",5,2.5\n", ",23,11.5\n"))
+        await browser.click(".wells a[data-well=C02]")
+        await browser.until("document.querySelector('.wells a').textContent === '11.5'")
+
+    try:
+        browse(steps, "#/plates/week%201")
+    finally:
+        table.write_text(before)
+
+
 def test_wells_are_reached_by_keys(browse):
     async def steps(browser, site):
         await browser.until("document.querySelectorAll('.wells a').length === 4")
         assert await browser.value("document.querySelectorAll('.wells a[tabindex=\"0\"]').length") == 1
         await browser.value("document.querySelector('.wells a').focus()")
-        for key, well in [("ArrowRight", "B03"), ("ArrowDown", "C03"), ("ArrowLeft", "C02"), ("ArrowUp", "B02")]:
+        right = [("ArrowRight", well) for well in ("B03", "C02", "C03", "C03")]  # row by row, to the last
+        up = [("ArrowUp", well) for well in ("B03", "C02", "B02", "B02")]  # column by column, to the first
+        for key, well in [*right, *up, ("ArrowDown", "C02"), ("ArrowLeft", "B03"), ("ArrowLeft", "B02")]:
             await browser.press(key)
             assert await browser.value("document.activeElement.dataset.well") == well
-        assert await browser.value("document.activeElement.title") == "B02: 5 nuclei, compound <i>DMSO</i>"
+        title = "B02: 2.5 nuclei per field, 5 in all, compound <i>DMSO</i>"
+        assert await browser.value("document.activeElement.title") == title
 
     browse(steps, "#/plates/week%201")
 

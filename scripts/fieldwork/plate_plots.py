@@ -90,6 +90,8 @@ def controls(wells, *, plate):
         "robust z of nuclei per field": (wells.RobustZ_Count_Nuclei, "1.4826 MADs from the negative controls' median")
     }
     title = f"plate {plate}: Z' = {said} ({counted} control wells)"
+    if wells.RobustZ_Count_Nuclei.isna().all():
+        title += "\nrobust z undefined: it takes two negative controls whose counts differ"
     figure = _heatmaps(wells, values, across=1, title=title, diverging=True, extra_row=2)
     if len(wells):
         groups = {role: wells.Mean_Count_Nuclei[good & (roles == role)] for role in CONTROLS}
@@ -211,7 +213,8 @@ def rim_of(wells):
 def doses(wells, *, plate):
     """Draw nuclei against the dose, one chart for each compound: wells, means and standard deviations.
 
-    Wells of dose 0 are in every chart, apart: they are the vehicle's. Of many compounds, those with the most doses.
+    Wells of dose 0 are in every chart, apart: they are the vehicle's, but for positive controls. Of many compounds,
+    those with the most doses.
 
     Parameters
     ----------
@@ -226,12 +229,14 @@ def doses(wells, *, plate):
     column, treatment = platemaps.dose_column(wells.columns), platemaps.treatment_column(wells.columns)
     dose, count = pd.to_numeric(wells[column], errors="coerce"), wells.Mean_Count_Nuclei
     given = count.notna() & np.isfinite(dose) & (dose >= 0)
-    treated, zero = wells[given & (dose > 0)], count[given & (dose == 0)]
+    control = platemaps.control_column(wells.columns)
+    vehicle = (wells[control].map(platemaps.control_of) != "positive") if control else True
+    treated, zero = wells[given & (dose > 0)], count[given & (dose == 0) & vehicle]
     if treated.empty:
         return _nothing(f"plate {plate}: dose-response", wells, "no well has a dose above 0 and a count")
     compounds = treated[treatment] if treatment else pd.Series("all wells", treated.index)
     tested = dose[treated.index].groupby(compounds).nunique().sort_index().sort_values(ascending=False, kind="stable")
-    shown = list(tested.index[:MOST_COMPOUNDS])
+    shown = sorted(tested.index[:MOST_COMPOUNDS])
     across = min(4, int(np.ceil(np.sqrt(len(shown)))))
     down = -(-len(shown) // across)
     size = (8, 4.5) if len(shown) == 1 else (max(8, 3.4 * across), 2.7 * down + 1)
@@ -419,7 +424,7 @@ def well_marks(wells, size):
 
 
 def outlined(wells):
-    """Choose the wells to outline: controls, or else treatments where there are few.
+    """Choose the wells to outline: treatments where there are few, or else controls.
 
     Parameters
     ----------
@@ -432,11 +437,11 @@ def outlined(wells):
         Label -> list of (row, column).
     """
     control, treatment = platemaps.control_column(wells.columns), platemaps.treatment_column(wells.columns)
-    if control:
+    if treatment and 1 < wells[treatment].nunique() <= len(OUTLINES):
+        groups = {name: wells.Metadata_Well[wells[treatment] == name] for name in sorted(set(wells[treatment])) if name}
+    elif control:
         roles = wells[control].map(platemaps.control_of)
         groups = {f"{role} control": wells.Metadata_Well[roles == role] for role in platemaps.CONTROLS}
-    elif treatment and 1 < wells[treatment].nunique() <= len(OUTLINES):
-        groups = {name: wells.Metadata_Well[wells[treatment] == name] for name in sorted(set(wells[treatment])) if name}
     else:
         groups = {}
     return {label: [place_of(well) for well in ours] for label, ours in groups.items() if len(ours)}

@@ -245,6 +245,8 @@ def _window(pixels):
 def colours_of(channels, nuclei):
     """Give each channel the colour that its stain is usually shown in, and those without a known name the others.
 
+    Nuclei without a known name are blue, where nothing else is.
+
     Parameters
     ----------
     channels : list of str
@@ -258,16 +260,19 @@ def colours_of(channels, nuclei):
     """
     colours = {}
     for name in channels:
-        if name == nuclei or is_dna(name):
+        if is_dna(name):
             colours[name] = BLUE
             continue
         for colour, pattern in COLOURS.items():
             if re.search(rf"(?i)(?<![a-z])(?:{pattern})(?![a-z])", re.sub(r"[\W_]+", " ", name)):
                 colours[name] = colour
                 break
+    if BLUE not in colours.values():
+        colours.setdefault(nuclei, BLUE)
     free = [colour for colour in COLOURS if colour not in colours.values()]
     unknown = [name for name in channels if name not in colours]
-    return colours | dict(zip(unknown, itertools.cycle(free or COLOURS), strict=False))
+    colours |= dict(zip(unknown, itertools.cycle(free or COLOURS), strict=False))
+    return {name: colours[name] for name in channels}
 
 
 def _lay_out(store, wells, version, name):

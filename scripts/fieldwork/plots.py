@@ -149,7 +149,7 @@ def jobs(rows):
         axes.grid(axis="x", alpha=0.3)
     names = [f"{rule} ({sum(row['Rule'] == rule for row in rows):,})" for rule in rules]
     charts[0].set_yticks(range(len(rules)), names)
-    figure.suptitle("time and memory of every job, by rule (number of jobs)")
+    figure.suptitle("time and memory of the jobs that made the tables, by rule (number of jobs)")
     return figure
 
 

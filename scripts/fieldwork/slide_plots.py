@@ -6,7 +6,8 @@ from matplotlib.patheffects import withStroke
 from fieldwork.figures import plt
 
 OUTLINE = "#d55e00"  # Okabe and Ito: safe for colour-blind readers
-BINS = 60  # along the longer side
+BINS = 60  # squares along the longer side, at most
+NUCLEI = 4  # in a square at least, on average: of less, a map shows chance
 BARS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)  # mm
 
 
@@ -49,7 +50,7 @@ def overview(thumbnail, tissue, nuclei, *, shape, mpp, title):
         words = f"{bar:g} mm" if bar >= 1 else f"{1000 * bar:g} µm"
         left.text(np.mean(ends), height * 0.93, words, ha="center", va="bottom", path_effects=rim)
     left.axis("off")
-    side = max(height, width) / BINS
+    side = max(max(height, width) / BINS, np.sqrt(NUCLEI * height * width / max(1, len(nuclei))))
     edges = [np.arange(0, length + side, side) for length in (height, width)]
     counts = np.histogram2d(*(nuclei * scale).T, bins=edges)[0]
     density = np.ma.masked_equal(counts / side**2 * (1 if mpp else 1e6), 0)

@@ -12,6 +12,7 @@ const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80
 
 let openImage = null; // the OpenSeadragon viewer on the page
 let listed = null; // what the list was made from
+let mapped = null; // what the map of a plate's wells was made from; null where none is shown
 let turn = 0; // of asking; an answer to an earlier turn comes too late
 
 // --- small tools -----------------------------------------------------------------------------------------------------
@@ -102,6 +103,9 @@ function placeOf(well) {
 const lettersOf = (row) => (row < 26 ? "" : lettersOf(Math.floor(row / 26) - 1)) + String.fromCharCode(65 + (row % 26));
 const wellAt = (row, column) => lettersOf(row) + String(column + 1).padStart(2, "0");
 
+/** Write a mean in few characters: 17.5, 171. */
+const short = (number) => String(Number(Number(number).toFixed(number < 100 ? 1 : 0)));
+
 /** Colour of a share from 0 to 1. */
 function viridis(share) {
   const place = share * (VIRIDIS.length - 1);
@@ -113,10 +117,12 @@ function viridis(share) {
 }
 
 async function showPlate(main, plate, well, field) {
-  if (main.dataset.plate !== plate) {
-    const mine = turn;
-    const { wells, format } = await ask(api("plates", plate));
-    if (mine !== turn) return;
+  const mine = turn;
+  const { wells, format } = await ask(api("plates", plate));
+  if (mine !== turn) return;
+  const map = JSON.stringify([plate, wells]);
+  if (mapped !== map) {
+    mapped = map;
     main.replaceChildren(
       make("h2", {}, `Plate ${plate}`),
       make(
@@ -126,7 +132,6 @@ async function showPlate(main, plate, well, field) {
         make("section", { id: "well", "aria-label": "Fields" }),
       ),
     );
-    main.dataset.plate = plate;
   }
   for (const link of main.querySelectorAll(".wells a")) {
     if (link.dataset.well === well) link.setAttribute("aria-current", "true");
@@ -139,7 +144,8 @@ async function showPlate(main, plate, well, field) {
 
 /** A table of links, one for each well with images. */
 function heatmap(plate, wells, [rows, columns]) {
-  const counts = wells.filter((well) => well.Count_Nuclei !== "").map((well) => Number(well.Count_Nuclei));
+  // The mean, as a well of which a field failed has a smaller sum.
+  const counts = wells.filter((well) => well.Mean_Count_Nuclei !== "").map((well) => Number(well.Mean_Count_Nuclei));
   const [low, high] = counts.length ? [Math.min(...counts), Math.max(...counts)] : [0, 0];
   const many = columns > 12;
   const here = new Map(wells.map((well) => [well.Metadata_Well, well]));
@@ -152,7 +158,7 @@ function heatmap(plate, wells, [rows, columns]) {
     const link = make("a", { href: `#/${path("plates", plate, name)}`, "data-well": name, tabindex: -1 });
     const platemap = Object.keys(well).filter((column) => /^Metadata_(?!Plate$|Well$)/.test(column) && well[column]);
     const about = [
-      all ? "no nuclei counted" : nuclei(well.Count_Nuclei),
+      all ? "no nuclei counted" : `${short(well.Mean_Count_Nuclei)} nuclei per field, ${well.Count_Nuclei} in all`,
       ...(failed ? [`${failed} of ${count(well.Fields_Total, "field")} failed`] : []),
       ...platemap.map((column) => `${column.slice(9)} ${well[column]}`),
     ];
@@ -162,11 +168,11 @@ function heatmap(plate, wells, [rows, columns]) {
       link.className = "failed";
       link.append("✕");
     } else {
-      const share = high > low ? (well.Count_Nuclei - low) / (high - low) : 0.5;
+      const share = high > low ? (well.Mean_Count_Nuclei - low) / (high - low) : 0.5;
       link.style.background = viridis(share);
       link.style.color = share > 0.45 ? "#000" : "#fff";
       if (failed) link.className = "partly";
-      if (!many) link.append(well.Count_Nuclei);
+      if (!many) link.append(short(well.Mean_Count_Nuclei));
     }
     return make("td", {}, link);
   };
@@ -203,7 +209,7 @@ function heatmap(plate, wells, [rows, columns]) {
     make(
       "p",
       { class: "key" },
-      make("span", {}, String(low), scale, `${high} nuclei per well`),
+      make("span", {}, short(low), scale, `${short(high)} nuclei per field, mean of the well`),
       make("span", {}, partly, "some fields failed"),
       make("span", {}, make("i", { class: "failed" }), "all fields failed"),
       make("span", {}, make("i", { class: "missing" }), "no images"),
@@ -212,9 +218,16 @@ function heatmap(plate, wells, [rows, columns]) {
   ];
 }
 
-/** Make a table of wells one stop of the tab key, in which arrow keys go to the next well with images. */
+/** Make a table of wells one stop of the tab key, in which arrow keys go row by row, or column by column, to all. */
 function moveByArrows(table, here) {
-  const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  const places = new Map([...here.keys()].map((well) => [well, placeOf(well)]));
+  const [byRow, byColumn] = [0, 1].map((axis) =>
+    [...here.keys()].sort((one, other) => {
+      const [from, to] = [places.get(one), places.get(other)];
+      return from[axis] - to[axis] || from[1 - axis] - to[1 - axis];
+    }),
+  );
+  const STEPS = { ArrowUp: [byColumn, -1], ArrowDown: [byColumn, 1], ArrowLeft: [byRow, -1], ArrowRight: [byRow, 1] };
   const linkOf = (well) => table.querySelector(`a[data-well="${well}"]`);
   const first = table.querySelector("a");
   if (first) first.tabIndex = 0;
@@ -223,15 +236,11 @@ function moveByArrows(table, here) {
     event.target.tabIndex = 0;
   });
   table.addEventListener("keydown", (event) => {
-    const step = STEPS[event.key];
-    if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (!STEPS[event.key] || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    let [row, column] = placeOf(event.target.dataset.well);
-    for (let steps = 0; steps < 72; steps++) {
-      [row, column] = [row + step[0], column + step[1]];
-      if (row < 0 || column < 0) return;
-      if (here.has(wellAt(row, column))) return linkOf(wellAt(row, column)).focus();
-    }
+    const [order, step] = STEPS[event.key];
+    const next = order[order.indexOf(event.target.dataset.well) + step];
+    if (next) linkOf(next).focus();
   });
 }
 
@@ -463,13 +472,13 @@ async function show() {
       if (kind && link.hash === `#/${path(kind, name)}`) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    if (kind !== "plates") delete main.dataset.plate;
+    if (kind !== "plates") mapped = null;
     if (PAGES[kind]) await PAGES[kind](main, name, ...rest);
     else main.replaceChildren();
     document.title = name ? `${name} - Fieldwork` : "Fieldwork";
   } catch (error) {
     if (mine !== turn) return;
-    delete main.dataset.plate;
+    mapped = null;
     main.replaceChildren(make("p", { class: "error" }, error.message));
   }
 }
