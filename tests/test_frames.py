@@ -190,7 +190,10 @@ def test_channels_without_names_are_refused(tmp_path, kind):
         path, noise((2, 3, 2, 40, 50)), metadata=metadata, photometric="minisblack", imagej=kind == "imagej"
     )
     for channel in ("auto", "w1"):
-        with pytest.raises(FrameError, match="^holds 2 channels .*nuclei cannot be told; export single channels$"):
+        with pytest.raises(
+            FrameError,
+            match="^holds 2 channels .*nuclei cannot be told; name it in an image list, or export single channels$",
+        ):
             frames.read(path, channel=channel)
 
 

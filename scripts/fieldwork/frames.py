@@ -329,7 +329,7 @@ def _channel(names, channel, exact, count):
         return names.index(stains[0])
     raise FrameError(
         f"holds {count} channels ({', '.join(names) or 'without names'}): which shows the nuclei cannot be told; "
-        "export single channels"
+        "name it in an image list, or export single channels"
     )
 
 
