@@ -367,6 +367,8 @@ EVIL = {
     "device": [special("null", tarfile.CHRTYPE)],
     "disk": [special("disk", tarfile.BLKTYPE)],
     "pipe": [special("pipe", tarfile.FIFOTYPE)],
+    "twice": [special("good.tif", tarfile.REGTYPE)],
+    "twice, otherwise written": [special("./good.tif", tarfile.REGTYPE)],
 }
 
 
@@ -389,7 +391,10 @@ def test_members_of_a_tar_that_are_not_files_in_the_folder_are_refused(tmp_path,
     assert precious.read_text() == "precious" and precious.stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "C:/out", "..\\out", "link", "pipe", "secret"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    "name", ["../out", "/out", "a/../../out", "C:/out", "..\\out", "link", "pipe", "secret", "good.tif", "./good.tif"]
+)
 def test_members_of_a_zip_that_are_not_files_in_the_folder_are_refused(tmp_path, serve, name):
     with zipfile.ZipFile(tmp_path / "evil", "w") as archive:
         archive.writestr("good.tif", "good")

@@ -386,9 +386,9 @@ def _fetch_more(session, archive, path, state):
 
 def _unpack_zip(path, folder, progress):
     with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
+        members, seen = archive.infolist(), set()
         for member in members:
-            _check_name(member.filename)
+            _check_name(member.filename, seen)
             if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise InputError(f"member {member.filename!r} is a link or a device; expected files and folders")
             if member.flag_bits & 1:
@@ -399,9 +399,10 @@ def _unpack_zip(path, folder, progress):
 
 
 def _unpack_tar(path, folder, progress):
+    seen = set()
     with tarfile.open(path, "r:*", tarinfo=_Header) as archive:
         for member in progress_bar(archive, total=None, progress=progress, unit="file"):
-            _check_name(member.name)
+            _check_name(member.name + "/" * member.isdir(), seen)
             target = Path(folder, member.name)
             if member.isdir():
                 target.mkdir(parents=True, exist_ok=True)
@@ -429,11 +430,15 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from None
 
 
-def _check_name(name):
-    """Refuse a member whose name leads out of the folder, here or on Windows."""
+def _check_name(name, seen):
+    """Refuse a member whose name leads out of the folder, here or on Windows, or a file of a name that was seen."""
     path = PureWindowsPath(name)
     if path.drive or path.root or ".." in path.parts:
         raise InputError(f"member {name!r} lies outside of the archive's folder; expected names without '..' and root")
+    if not name.endswith("/"):
+        if str(path) in seen:
+            raise InputError(f"member {name!r} is there twice, and one would be lost; expected names that differ")
+        seen.add(str(path))
 
 
 def _check_space(folder, needed, what):
