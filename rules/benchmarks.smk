@@ -237,6 +237,7 @@ rule plot_jobs:
         plate_wells,
         slide_tables(),
         stack_tables(),
+        filtered_tables(),
     output:
         report(
             "<results>/jobs.png",

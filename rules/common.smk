@@ -539,16 +539,20 @@ def first_plate_images():
     return next((plate.images for plate in PLATES.values()), [])
 
 
-def benchmark_images(wildcards):
-    """The first plate's images, at most 240 of them: a plate of BBBC021."""
-    require_images([] if PLATES else UNREADY)
+def benchmark_paths():
+    """The first plate's images that are there, at most 240 of them: a plate of BBBC021."""
     paths = [image.path for image in first_plate_images()]
     there = {*MADE, *on_disk(paths)}
-    return [path for path in paths if path in there][:240]
+    return [path for path in paths if path in there or is_url(path)][:240]
+
+
+def benchmark_images(wildcards):
+    require_images([] if PLATES else UNREADY)
+    return [path for path in benchmark_paths() if not is_url(path)]
 
 
 def fetched_benchmark_images(wildcards):
-    return fetched([image.path for image in first_plate_images()][:240])
+    return fetched(benchmark_paths())
 
 
 def benchmark_fields(wildcards):

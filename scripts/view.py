@@ -25,12 +25,13 @@ def main(arguments=None):
     parser.add_argument("--port", type=int, help=f"default: {FIRST_PORT}, or the next that is free; 0: any")
     parser.add_argument("--no-browser", action="store_true", help="only say the address")
     options = parser.parse_args(arguments)
-    if options.port is not None and not 0 <= options.port < 2**16:
-        parser.error(f"--port {options.port}: expected 0 to {2**16 - 1}")
     logging.basicConfig(format="%(message)s")
     folder = options.results or (options.directory or Path()) / "results"
     if not folder.is_dir():
         print(f"{folder}: no such folder. Name a run's working directory: --directory", file=sys.stderr)
+        return 1
+    if options.port is not None and not 0 <= options.port < 2**16:
+        print(f"--port {options.port}: expected a number from 0 to {2**16 - 1}", file=sys.stderr)
         return 1
     results = Results(folder, options.directory or folder.resolve().parent)
     try:

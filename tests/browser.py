@@ -125,6 +125,8 @@ def chromium(profile, *, page=Browser):
             if found := re.search(r"ws://(127\.0\.0\.1:\d+)/", line):
                 devtools = f"http://{found[1]}"
                 break
+        else:
+            pytest.fail(f"{program} ended before it listened")
         yield act
     finally:
         process.terminate()

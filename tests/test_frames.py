@@ -182,6 +182,16 @@ def test_time_and_z(tmp_path, kind, options):
     stack(path, {(t + 1, z + 1): images[t, z] for t in range(2) for z in range(3)})
 
 
+def test_a_plane_is_found_by_its_place(tmp_path):
+    images = noise((2, 3, 40, 50))
+    tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata={"axes": "TZYX"}, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "b.tif", images[0, 0])
+    np.testing.assert_array_equal(frames.read_plane(tmp_path / "a.ome.tif", timepoint=2, z=1), images[1, 0])
+    np.testing.assert_array_equal(frames.read_plane(tmp_path / "b.tif", timepoint=2, z=None), images[0, 0])
+    with pytest.raises(FrameError, match="no plane of this time point and z plane any more, but 6 others"):
+        frames.read_plane(tmp_path / "a.ome.tif", timepoint=3, z=1)
+
+
 @pytest.mark.parametrize("kind", ["ome", "imagej", "shaped"])
 def test_channels_without_names_are_refused(tmp_path, kind):
     path = tmp_path / ("a.ome.tif" if kind == "ome" else "a.tif")
@@ -192,7 +202,7 @@ def test_channels_without_names_are_refused(tmp_path, kind):
     for channel in ("auto", "w1"):
         with pytest.raises(
             FrameError,
-            match="^holds 2 channels .*nuclei cannot be told; name it in an image list, or export single channels$",
+            match=r"^holds 2 channels \(without names\).* nuclei cannot be told; export single channels$",
         ):
             frames.read(path, channel=channel)
 

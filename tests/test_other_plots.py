@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+import plot_jobs
 from fieldwork import plots, slide_plots, stack_plots
 
 
@@ -62,9 +63,15 @@ def test_a_slide_without_pixel_size_is_drawn_in_pixels_and_one_without_nuclei_to
 
 
 def test_squares_are_large_enough_for_few_nuclei():
-    density = overview(nuclei=NUCLEI[:20]).axes[1].images[0].get_array()
-    assert density.size <= 2 * 20 / slide_plots.NUCLEI
-    assert density.max() * 0.5 * slide_plots.NUCLEI / 20 == pytest.approx(14)  # at (100, 200) and (100, 210)
+    right = overview(nuclei=NUCLEI[:20]).axes[1]  # 7 times the three places but one: 14 and 6 of 20
+    density = right.images[0].get_array()
+    side = (0.5 * slide_plots.NUCLEI / 20) ** 0.5  # mm
+    assert density.shape == (-(-0.5 // side), -(-1 // side)) == (2, 4)
+    heights, widths = np.array([side, 0.5 - side]), np.array([side, side, side, 1 - 3 * side])
+    assert (density * np.outer(heights, widths)).filled(0).tolist() == [
+        [pytest.approx(14), 0, 0, 0],
+        [0, 0, pytest.approx(6), 0],
+    ]
 
 
 def test_a_failed_slide_says_why():
@@ -100,3 +107,15 @@ def test_every_job_is_a_point_in_the_row_of_its_rule():
     assert [label.get_text() for label in seconds.get_yticklabels()] == ["b (3)", "a (1)"]
     points = [line.get_xydata().tolist() for line in memory.lines]
     assert points == [[[100, 0], [400, 0], [500, 0]], [[400, 0]], [[200, 1]], [[200, 1]]]
+
+
+def test_the_picture_of_jobs_has_those_that_made_tables(tmp_path, monkeypatch):
+    for path in ("plates/P1/units/all", "plates/P1/merge_units", "plates/P1/plot_plate", "benchmark_frames"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{path}.tsv").write_text("s\tmax_rss\n2.5\t70\n")
+    (tmp_path / "plates/P1/filter_images.tsv").write_text("s\tmax_rss\n-\t-\n")  # it took no time
+    drawn = []
+    monkeypatch.setattr(plots, "jobs", lambda rows: drawn.extend(rows) or plt.figure())
+    plot_jobs.main(benchmarks=tmp_path, picture=tmp_path / "jobs.png")
+    figures = {"Seconds": 2.5, "Memory_MB": 70}
+    assert drawn == [{"Rule": "merge_units", **figures}, {"Rule": "detect_nuclei", **figures}]

@@ -33,6 +33,23 @@ def divide(number):
     return 10 // number
 
 
+def loaded(number):
+    if number == 3:
+        faulthandler.disable()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return f"loaded {number}"
+
+
+def test_frames_are_read_ahead_where_workers_share_them():
+    frames, options = list(range(5)), {"workers": 2, "on_crash": lambda frame, signal: f"{frame}: {signal}"}
+    for engine in ("pool", "auto"):
+        ahead = parallel.read_ahead(loaded, frames, engine=engine, mode="fork", **options)
+        assert ahead == ["loaded 0", "loaded 1", "loaded 2", "3: SIGSEGV", "loaded 4"]
+    ways = [("pool", "paths", "processes"), ("serial", "fork", "processes"), ("dask", "fork", "threads")]
+    for engine, mode, dask in [*ways, ("auto", "fork", "tcp://127.0.0.1:1")]:
+        assert parallel.read_ahead(loaded, frames, engine=engine, mode=mode, dask=dask, **options) is frames
+
+
 def killed_at(number, *, victim, by):
     if number == victim:
         faulthandler.disable()  # pytest's, inherited: it would print a stack
@@ -203,7 +220,7 @@ def test_a_crash_without_a_handler_ends_the_work():
 def test_leaving_early_leaves_no_worker_behind():
     found = parallel.map_frames(slow_square, range(1000), workers=3)
     assert next(found) == 0
-    assert len(psutil.Process().children()) == 3
+    assert len(multiprocessing.active_children()) == 3
     found.close()
     assert not multiprocessing.active_children()
 

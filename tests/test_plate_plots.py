@@ -201,8 +201,9 @@ def test_few_treatments_are_outlined_or_else_controls(tmp_path):
     wells, _ = read(tmp_path, rows, platemap)
     axes = plate_plots.nuclei(wells, plate="P1").axes[0]
     assert outlines(axes) == {"NA": {(0, 0)}, "toxin": {(0, 1), (1, 0), (1, 1)}}
-    axes = plate_plots.nuclei(wells.drop(columns="Metadata_compound"), plate="P1").axes[0]
-    assert outlines(axes) == {"positive control": {(0, 1)}, "negative control": {(0, 0)}}
+    for other in (wells.drop(columns="Metadata_compound"), wells.replace({"Metadata_compound": {"toxin": ""}})):
+        axes = plate_plots.nuclei(other, plate="P1").axes[0]
+        assert outlines(axes) == {"positive control": {(0, 1)}, "negative control": {(0, 0)}}
     many = [counted(f"A{column:02}", 1, 5) for column in range(1, 10)]
     wells, _ = read(tmp_path, many, {row["Metadata_Well"]: {"Metadata_compound": row["Metadata_Well"]} for row in many})
     assert outlines(plate_plots.nuclei(wells, plate="P1").axes[0]) == {}
@@ -260,6 +261,15 @@ def test_the_rim_is_compared_with_the_inside(tmp_path):
     assert "+0.0%" in axes.get_title() and "block of wells with images" in axes.get_title()
 
 
+def test_a_plate_of_24_wells_has_a_rim_of_its_own():
+    wells = [f"{row}{column:02}" for row in "ABCD" for column in range(1, 7)]
+    where, rim = plate_plots.rim_of(wells)
+    assert "block" in where
+    assert [well for well, at_rim in zip(wells, rim, strict=True) if not at_rim] == [
+        f"{row}{column:02}" for row in "BC" for column in range(2, 6)
+    ]
+
+
 DOSES = {
     "B02": ("DMSO", "0", (100, 104)),
     "B03": ("DMSO", "0", (90, 90)),
@@ -301,6 +311,7 @@ def test_nuclei_are_drawn_against_the_dose_by_compound_with_dose_0_apart(tmp_pat
     wells["Metadata_control"] = np.where(wells.Metadata_Well == "B02", "positive", "")
     zero, *_ = (line for line in plate_plots.doses(wells, plate="P1").axes[0].lines if line.get_marker() == "o")
     assert list(zero.get_ydata()) == [90]  # no vehicle in a positive control
+    assert "positive controls of dose 0, left out: 1 well" in plate_plots.doses(wells, plate="P1").get_suptitle()
 
 
 def test_one_compound_or_none_or_too_many(tmp_path):
@@ -332,6 +343,9 @@ def test_robust_z_and_z_prime_are_drawn_with_the_controls(tmp_path):
     low, high = figure.axes[0].images[0].get_clim()
     assert low == -high == pytest.approx(-92 / (1.4826 * 2))  # zero is the middle of the colours
     assert "undefined" not in figure.get_suptitle()
+    compounds = wells.assign(Metadata_compound=["DMSO", "tox"] * 3)
+    expected = {"positive control": {(0, 0), (0, 1)}, "negative control": {(0, 2), (1, 0), (1, 1)}}
+    assert outlines(plate_plots.controls(compounds, plate="P1").axes[0]) == expected
     wells["RobustZ_Count_Nuclei"] = np.nan
     assert "robust z undefined" in plate_plots.controls(wells, plate="P1").get_suptitle()
     (below,) = (axes for axes in figure.axes if not axes.images and axes.get_xlabel())

@@ -355,6 +355,15 @@ def test_dtypes_are_kept_or_promoted_together(tmp_path):
     assert attributes(planted.field())["omero"]["channels"][1]["window"] == window
 
 
+@pytest.mark.parametrize(("value", "dtype"), [(7, "uint16"), (255, "uint8"), (0, "uint8"), (1e20, "f4"), (-0.5, "f8")])
+def test_a_window_is_never_empty(value, dtype):
+    pixels = np.full(9, value, dtype)
+    window = plate_store._window(pixels)
+    assert window["start"] <= pixels[0] <= window["end"] and np.float32(window["start"]) < np.float32(window["end"])
+    if dtype.startswith("u"):
+        assert window["min"] <= window["start"] and window["end"] <= window["max"]
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int32", "uint32", "float32", "float64"])
 @pytest.mark.parametrize("shape", [(7, 5), (1, 1), (8, 6)])
 def test_levels_are_means_of_any_dtype(dtype, shape):

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import browser
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from browser import Browser, chromium
 from conftest import REPOSITORY
 from scipy import ndimage
 
@@ -460,7 +460,8 @@ def test_a_broken_table_is_a_short_message_and_the_server_goes_on(tmp_path):
 
 def test_wrong_use_is_one_line(tmp_path, site):
     command = [sys.executable, str(REPOSITORY / "scripts" / "view.py"), "--no-browser"]
-    for options in (["--results", str(tmp_path / "no")], ["--results", str(tmp_path), "--port", str(site.port)]):
+    here = ["--results", str(tmp_path), "--port"]
+    for options in (["--results", str(tmp_path / "no")], [*here, str(site.port)], [*here, "99999"], [*here, "-1"]):
         run = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
         assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)
 
@@ -475,7 +476,7 @@ def test_openseadragon_is_npms():
 # --- in the browser
 
 
-class Viewer(browser.Browser):
+class Viewer(Browser):
     """The viewer's page."""
 
     async def rings(self):
@@ -516,7 +517,7 @@ def browse(site, tmp_path):
         for address in page.addresses:
             assert address.startswith((f"http://127.0.0.1:{site.port}/", "data:", "blob:")), address
 
-    with browser.chromium(tmp_path / "profile", page=Viewer) as open_page:
+    with chromium(tmp_path / "profile", page=Viewer) as open_page:
         yield act
 
 

@@ -68,7 +68,7 @@ def choose_batches(cores):
             (50, 512, 1),
             (500, 512, 5 if few else 1),
             (5000, 32, 5 if few else 1),
-            (50000, 32, 10),
+            (50000, 32, 10 if few else 5),
         ]
     ]
     return filtered, Batch(50, 1024, 1024, 2) if few else Batch(100, 1024, 1024)
@@ -276,9 +276,9 @@ def _paths(measure, path, workers, engine="pool"):
 
 def _fork(measure, path, workers):
     frames = [stack_frames.Frame(frame) for frame in stacks.open_stack(path).frames]
-    options = {"workers": workers, "on_crash": stack_frames.unreadable}
-    frames = list(parallel.map_frames(stack_frames.load, frames, **options))
-    return list(parallel.map_frames(measure, frames, mode="fork", workers=workers, on_crash=stack_frames.crashed))
+    pool = {"workers": workers, "engine": "pool", "mode": "fork"}
+    frames = parallel.read_ahead(stack_frames.load, frames, on_crash=stack_frames.unreadable, **pool)
+    return list(parallel.map_frames(measure, frames, on_crash=stack_frames.crashed, **pool))
 
 
 STACK_ENGINES = {

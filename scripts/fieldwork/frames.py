@@ -90,7 +90,7 @@ def read_plane(path, *, channel="auto", timepoint, z):
     path, channel
         As for `read`.
     timepoint, z : int or None
-        Of the row; not looked at where the file has one plane.
+        Of the row; one without an own in the file is any.
 
     Returns
     -------
@@ -104,9 +104,9 @@ def read_plane(path, *, channel="auto", timepoint, z):
     """
     planes = read(path, channel=channel)
     for plane in planes:
-        if len(planes) == 1 or plane.timepoint in (None, timepoint) and plane.z in (None, z):
+        if plane.timepoint in (None, timepoint) and plane.z in (None, z):
             return plane.image
-    raise FrameError(f"has no plane of time point {timepoint} and z plane {z}")
+    raise FrameError(f"has no plane of this time point and z plane any more, but {len(planes)} others")
 
 
 def open_file(path):
@@ -265,7 +265,7 @@ def own_ome(xml, name):
             else:
                 pixels.remove(block)  # tifffile would open that file, or give zeros where it is absent
         if not names and pixels.find("{*}TiffData") is not None:
-            names = [str(element.get("Name")).lower() for element in pixels.iterfind("{*}Channel")]
+            names = [element.get("Name", "").lower() for element in pixels.iterfind("{*}Channel")]
     return ElementTree.tostring(root, encoding="unicode"), names
 
 
@@ -327,10 +327,9 @@ def _channel(names, channel, exact, count):
         raise FrameError(f"holds {count} channels ({', '.join(names) or 'without names'}), none of them {channel!r}")
     if len(stains) == 1:
         return names.index(stains[0])
-    raise FrameError(
-        f"holds {count} channels ({', '.join(names) or 'without names'}): which shows the nuclei cannot be told; "
-        "name it in an image list, or export single channels"
-    )
+    advice = "name it in an image list, or export single channels" if any(names) else "export single channels"
+    found = ", ".join(names) if any(names) else "without names"
+    raise FrameError(f"holds {count} channels ({found}): which shows the nuclei cannot be told; {advice}")
 
 
 def check_page(page, size):

@@ -285,7 +285,7 @@ def nuclei_channel(images, requested="auto"):
     if not same:
         raise InputError(
             f"nuclei channel {requested!r}: not found. Expected auto or one of the channels there: "
-            f"{', '.join(channels) or '(no images, no channels)'}; those inside of files are named in image lists."
+            f"{', '.join(channels) or '(no images, no channels)'} (an image list can name those inside of files)."
         )
     return requested if requested in same else same[0]
 

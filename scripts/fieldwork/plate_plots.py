@@ -92,7 +92,7 @@ def controls(wells, *, plate):
     title = f"plate {plate}: Z' = {said} ({counted} control wells)"
     if wells.RobustZ_Count_Nuclei.isna().all():
         title += "\nrobust z undefined: it takes two negative controls whose counts differ"
-    figure = _heatmaps(wells, values, across=1, title=title, diverging=True, extra_row=2)
+    figure = _heatmaps(wells, values, across=1, title=title, diverging=True, extra_row=2, outlines=_controls(wells))
     if len(wells):
         groups = {role: wells.Mean_Count_Nuclei[good & (roles == role)] for role in CONTROLS}
         axes = figure.add_subplot(figure.axes[0].get_gridspec()[-1, :])
@@ -189,7 +189,9 @@ def edge(wells, *, plate):
 
 
 def rim_of(wells):
-    """Tell which wells are at the rim; of the plate, or of the block of these wells where none is at the plate's.
+    """Tell which wells are at the rim; of the plate, or of the block of these wells where they do not reach all sides.
+
+    Wells that do not may be of a smaller plate than `plate_format` says.
 
     Parameters
     ----------
@@ -202,11 +204,10 @@ def rim_of(wells):
     """
     places = [place_of(well) for well in wells]
     height, width = plate_format(wells)
-    ends = [{0, height - 1}, {0, width - 1}]
+    ends = [{min(axis), max(axis)} for axis in zip(*places, strict=True)]
     where = "the outermost rows and columns of the plate"
-    if not any(row in ends[0] or column in ends[1] for row, column in places):
-        ends = [{min(axis), max(axis)} for axis in zip(*places, strict=True)]
-        where = "of the block of wells with images, as there is none in the plate's own"
+    if ends != [{0, height - 1}, {0, width - 1}]:
+        where = "of the block of wells with images, which does not reach all sides of the plate"
     return where, np.array([row in ends[0] or column in ends[1] for row, column in places])
 
 
@@ -230,7 +231,7 @@ def doses(wells, *, plate):
     dose, count = pd.to_numeric(wells[column], errors="coerce"), wells.Mean_Count_Nuclei
     given = count.notna() & np.isfinite(dose) & (dose >= 0)
     control = platemaps.control_column(wells.columns)
-    vehicle = (wells[control].map(platemaps.control_of) != "positive") if control else True
+    vehicle = wells[control].map(platemaps.control_of) != "positive" if control else given
     treated, zero = wells[given & (dose > 0)], count[given & (dose == 0) & vehicle]
     if treated.empty:
         return _nothing(f"plate {plate}: dose-response", wells, "no well has a dose above 0 and a count")
@@ -271,6 +272,8 @@ def doses(wells, *, plate):
         notes.append(f"{len(shown)} of {len(tested)} compounds, those with the most doses")
     if left_out := len(wells) - given.sum():
         notes.append(f"without a count or a dose, left out: {counted(left_out, 'well')}")
+    if left_out := (given & (dose == 0) & ~vehicle).sum():
+        notes.append(f"positive controls of dose 0, left out: {counted(left_out, 'well')}")
     figure.suptitle("\n".join(notes), fontsize=11)
     return figure
 
@@ -321,10 +324,10 @@ def gallery(fields, *, title, radius):
     return figure
 
 
-def _heatmaps(wells, values, *, across, title, diverging=False, extra_row=0):
+def _heatmaps(wells, values, *, across, title, diverging=False, extra_row=0, outlines=None):
     """Draw a plate for each of {title: (values of the wells, unit)}, with one legend.
 
-    `extra_row` inches below are left for another chart.
+    `extra_row` inches below are left for another chart; `outlines` are by default those of `outlined`.
     """
     if wells.empty:
         return _nothing(title, wells)
@@ -338,7 +341,7 @@ def _heatmaps(wells, values, *, across, title, diverging=False, extra_row=0):
     figure = plt.figure(figsize=(breadth, sum(heights) + 0.8), layout="constrained")
     figure.suptitle(title)
     grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
-    marks, outlines = well_marks(wells, (height, width)), outlined(wells)
+    marks, outlines = well_marks(wells, (height, width)), outlined(wells) if outlines is None else outlines
     for number, (name, (numbered, unit)) in enumerate(values.items()):
         axes = figure.add_subplot(grid[number // across, number % across])
         _heatmap(axes, wells.Metadata_Well, numbered, size=(height, width), cell=cell, unit=unit, diverging=diverging)
@@ -436,14 +439,20 @@ def outlined(wells):
     dict
         Label -> list of (row, column).
     """
-    control, treatment = platemaps.control_column(wells.columns), platemaps.treatment_column(wells.columns)
-    if treatment and 1 < wells[treatment].nunique() <= len(OUTLINES):
-        groups = {name: wells.Metadata_Well[wells[treatment] == name] for name in sorted(set(wells[treatment])) if name}
-    elif control:
-        roles = wells[control].map(platemaps.control_of)
-        groups = {f"{role} control": wells.Metadata_Well[roles == role] for role in platemaps.CONTROLS}
-    else:
-        groups = {}
+    treatment = platemaps.treatment_column(wells.columns)
+    names = sorted(set(wells[treatment]) - {""}) if treatment else []
+    if 1 < len(names) <= len(OUTLINES):
+        return {name: [place_of(well) for well in wells.Metadata_Well[wells[treatment] == name]] for name in names}
+    return _controls(wells)
+
+
+def _controls(wells):
+    """Give the places of the controls, under labels; nothing where the platemap names none."""
+    control = platemaps.control_column(wells.columns)
+    if control is None:
+        return {}
+    roles = wells[control].map(platemaps.control_of)
+    groups = {f"{role} control": wells.Metadata_Well[roles == role] for role in platemaps.CONTROLS}
     return {label: [place_of(well) for well in ours] for label, ours in groups.items() if len(ours)}
 
 

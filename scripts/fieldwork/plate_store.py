@@ -236,10 +236,12 @@ def _window(pixels):
     if pixels.dtype.kind == "f":
         lowest, highest = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 1.0)
         start, end = np.percentile(pixels, SHOWN).tolist() if pixels.size else (lowest, highest)
+        step = max(1, abs(start))
     else:
         lowest, highest = np.iinfo(pixels.dtype).min, np.iinfo(pixels.dtype).max
         start, end = map(round, np.percentile(pixels, SHOWN).tolist()) if pixels.size else (lowest, highest)
-    return {"min": lowest, "max": highest, "start": start, "end": end if end > start else start + 1}
+        start, step = min(start, int(highest) - 1), 1
+    return {"min": lowest, "max": highest, "start": start, "end": end if end > start else start + step}
 
 
 def colours_of(channels, nuclei):

@@ -248,7 +248,7 @@ def field_image(results, plate, number):
     if is_url(row["PathName_DNA"]):
         raise NotFound(f"{row['PathName_DNA']}/{row['FileName_DNA']}: only images on disk can be shown")
     path = results.directory / row["PathName_DNA"] / row["FileName_DNA"]
-    timepoint, z = (int(row.get(name) or 0) for name in PLACE[2:])
+    timepoint, z = (int(row[name]) if row.get(name) else None for name in PLACE[2:])
     try:
         image = frames.read_plane(path, channel=_channel(results, plate), timepoint=timepoint, z=z)
     except frames.FrameError as error:

@@ -158,7 +158,7 @@ function heatmap(plate, wells, [rows, columns]) {
     const link = make("a", { href: `#/${path("plates", plate, name)}`, "data-well": name, tabindex: -1 });
     const platemap = Object.keys(well).filter((column) => /^Metadata_(?!Plate$|Well$)/.test(column) && well[column]);
     const about = [
-      all ? "no nuclei counted" : `${short(well.Mean_Count_Nuclei)} nuclei per field, ${well.Count_Nuclei} in all`,
+      all ? "no nuclei counted" : `${nuclei(short(well.Mean_Count_Nuclei))} per field, ${well.Count_Nuclei} in all`,
       ...(failed ? [`${failed} of ${count(well.Fields_Total, "field")} failed`] : []),
       ...platemap.map((column) => `${column.slice(9)} ${well[column]}`),
     ];
