@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 from contextlib import nullcontext
+from multiprocessing.connection import Client
 
 import numpy as np
 import pytest
@@ -86,6 +88,21 @@ def assert_same(found, images):
         expected = nuclei.detect_nuclei(image, threshold_abs=500)
         assert len(expected) > 5
         np.testing.assert_array_equal(each, expected)
+
+
+def test_who_calls_and_says_nothing_or_does_not_know_the_key_keeps_nobody_waiting():
+    images = [field(seed) for seed in range(4)]
+    with (
+        gpu.finder("gpu", frames=4, workers=2, hold=device()) as find,
+        socket.socket(socket.AF_UNIX) as silent,
+        socket.socket(socket.AF_UNIX) as babbling,
+    ):
+        for caller in (silent, babbling):
+            caller.connect(find.address)
+        babbling.sendall(b"\0\0\0\x03abc")
+        with pytest.raises(multiprocessing.AuthenticationError):
+            Client(find.address, "AF_UNIX", authkey=b"another")
+        assert_same(found_by(find, images, 2), images)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

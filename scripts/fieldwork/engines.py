@@ -68,7 +68,7 @@ def choose_batches(cores):
             (50, 512, 1),
             (500, 512, 5 if few else 1),
             (5000, 32, 5 if few else 1),
-            (50000, 32, 10 if few else 5),
+            (50000, 32, 8 if few else 5),
         ]
     ]
     return filtered, Batch(50, 1024, 1024, 2) if few else Batch(100, 1024, 1024)

@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from multiprocessing import AuthenticationError, reduction
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from typing import NamedTuple
 
 from fieldwork import DeviceFailed, InputError
@@ -292,7 +292,7 @@ def serve(pipe, hold, address, key):
     """
     try:
         device = hold()
-        listener = Listener(address, "AF_UNIX", backlog=128, authkey=key)
+        listener = Listener(address, "AF_UNIX", backlog=128)
     except Exception as error:  # whatever CUDA's libraries say
         pipe.send((False, _reason(error)))
         return
@@ -301,16 +301,17 @@ def serve(pipe, hold, address, key):
         threading.Thread(target=_work, args=(device, requests, pipe), daemon=True).start()
     pipe.send((True, device.name))
     while True:
-        with suppress(AuthenticationError, OSError, EOFError):  # some other process called, or a worker was killed
-            threading.Thread(target=_attend, args=(listener.accept(), device, requests), daemon=True).start()
+        threading.Thread(target=_attend, args=(listener.accept(), key, device, requests), daemon=True).start()
 
 
-def _attend(connection, device, requests):
-    """Take one worker's requests."""
+def _attend(connection, key, device, requests):
+    """Take one worker's requests, once it has shown that it knows the key."""
     import numpy as np
 
     memory = None
-    with suppress(EOFError, OSError):  # the worker has ended
+    with connection, suppress(AuthenticationError, EOFError, OSError):  # another process; the worker has ended
+        deliver_challenge(connection, key)  # here, and not by the listener: a caller may say nothing for ever
+        answer_challenge(connection, key)
         while True:
             message = connection.recv()
             if isinstance(message, int):
