@@ -78,8 +78,16 @@ def unready():
     return found
 
 
+def require(found, message):
+    """End the run where a target is of something that is not there."""
+    if not found:
+        sys.exit(f"Error: {message}")
+
+
 def require_images(names):
-    """End the run where one of these plates is not ready."""
+    """End the run where one of these plates is not ready, or not in the sheet."""
+    for name in names:
+        require(name in PLATES or name in UNREADY, f"plate '{name}' is not in the sheet '{config['plates']}'")
     needed = [name for name in names if name in UNREADY]
     if absent := [f"'{name}'" for name in needed if not Path(DOWNLOADS[name].folder).exists()]:
         target = "the module's rule `download`" if MODULE else "`snakemake --cores N download`"
@@ -280,7 +288,10 @@ def images_of(wildcards):
     """The images of one unit, or of the whole plate."""
     require_images([wildcards.plate])
     plate, unit = PLATES[wildcards.plate], wildcards.get("unit")
-    return plate.units[unit] if unit else plate.images
+    if not unit:
+        return plate.images
+    require(unit in plate.units, f"plate '{plate.name}' has no unit '{unit}' with fan_out: {config['fan_out']}")
+    return plate.units[unit]
 
 
 def image_paths(wildcards):
@@ -470,6 +481,7 @@ def plate_store_memory(wildcards, threads, attempt):
 
 def stack_sources(wildcards):
     """Its file, the newest image of its folder, or the folder of a Zarr store."""
+    require(wildcards.stack in STACKS, f"stack '{wildcards.stack}' is not in the sheet '{config['stacks']}'")
     path = STACKS[wildcards.stack]["path"]
     return path if stacks.is_zarr(path) else sources(files_of_stack(path))
 
@@ -503,6 +515,7 @@ def slide_settings(wildcards):
 
 
 def slide_sources(wildcards):
+    require(wildcards.slide in SLIDES, f"slide '{wildcards.slide}' is not in the sheet '{config['slides']}'")
     return [path for path in [SLIDES[wildcards.slide]["path"]] if not is_url(path)]
 
 
@@ -522,7 +535,13 @@ def slide_memory(wildcards, threads, attempt):
 
 def batch_tables(path):
     """One file of every slide of a batch."""
-    return lambda wildcards: expand(path, slide=BATCHES[wildcards.plate])
+
+    def tables(wildcards):
+        batch = wildcards.plate
+        require(batch in BATCHES, f"no slide in the sheet '{config['slides']}' is of plate '{batch}'")
+        return expand(path, slide=BATCHES[batch])
+
+    return tables
 
 
 def slide_tables():

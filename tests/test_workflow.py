@@ -233,6 +233,23 @@ def test_bad_input_is_one_message_before_any_job(workspace, sheet, configuration
     assert "Select jobs" not in output and not (workspace.path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("plates/P2/wells.csv", "plate 'P2' is not in the sheet 'config/plates.tsv'"),
+        ("plates/P2/plots/nuclei.png", "plate 'P2' is not in the sheet 'config/plates.tsv'"),
+        ("plates/P1/units/B02.parquet", "plate 'P1' has no unit 'B02' with fan_out: plate"),
+        ("plates/P1/slides.csv", "no slide in the sheet 'config/slides.tsv' is of plate 'P1'"),
+        ("slides/S1/overview.png", "slide 'S1' is not in the sheet 'config/slides.tsv'"),
+        ("stacks/T1/frames.csv", "stack 'T1' is not in the sheet 'config/stacks.tsv'"),
+    ],
+)
+def test_a_target_of_what_is_not_there_is_one_line(workspace, target, message):
+    workspace.plant("P1")
+    output = workspace.run(f"results/{target}", status=1)
+    assert output.splitlines()[-1] == f"Error: {message}" and "Traceback" not in output
+
+
 def test_odd_names_of_plates_and_folders_work(workspace):
     folder = workspace.path / "my images (ä) [b]"
     folder.mkdir()

@@ -52,6 +52,9 @@ class Plates(Mapping):
             self._opened[name] = open_plate(self._rows[name], **self._options)
         return self._opened[name]
 
+    def __contains__(self, name):
+        return name in self._rows
+
     def __iter__(self):
         return iter(self._rows)
 
