@@ -321,14 +321,14 @@ def _read_planes(tif, size, channel, exact, names):
 def _channel(names, channel, exact, count):
     """Find the channel that is asked for, or else (not `exact`) named like a DNA stain, among the `count` of a file."""
     stains = [name for name in names if is_dna(name)]
+    found = ", ".join(names) if any(names) else "without names"
     if channel.lower() in names:
         return names.index(channel.lower())
     if exact:
-        raise FrameError(f"holds {count} channels ({', '.join(names) or 'without names'}), none of them {channel!r}")
+        raise FrameError(f"holds {count} channels ({found}), none of them {channel!r}")
     if len(stains) == 1:
         return names.index(stains[0])
     advice = "name it in an image list, or export single channels" if any(names) else "export single channels"
-    found = ", ".join(names) if any(names) else "without names"
     raise FrameError(f"holds {count} channels ({found}): which shows the nuclei cannot be told; {advice}")
 
 
