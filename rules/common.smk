@@ -133,7 +133,8 @@ try:
     # None of them in a module: they are the other workflow's, which gives what is ours in `config:`.
     files = [path for path in ["config/config.yaml"] if Path(path).exists() and not MODULE]
     given = sheets.read_config(files[0]) if files else {}
-    files += [] if MODULE else map(str, workflow.overwrite_configfiles)
+    if not MODULE:
+        files += [*map(str, workflow.overwrite_configfiles), *["--config"] * bool(workflow.config_settings.config)]
     source = f"config of module {MODULE}" if MODULE else ", ".join(files) or "configuration"
     if not isinstance(config, dict):
         raise InputError(f"{source}: found {config!r}; expected keys and values")

@@ -2,12 +2,15 @@
 
 import faulthandler
 import functools
+import http.server
 import importlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -294,6 +297,18 @@ def test_no_scheduler_at_the_address_is_an_input_error(monkeypatch):
     monkeypatch.setattr(engine, "CONNECTING", 1)
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9 \(.*start one with"):
         list(dask_frames(abs, [-1], "tcp://127.0.0.1:9"))
+    with socket.create_server(("127.0.0.1", 0)) as other:  # accepts, and is no scheduler
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(InputError, match=rf"no Dask scheduler answers at {address} \(.*start one with"):
+            list(dask_frames(abs, [-1], address))
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # as the dashboard is
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(InputError, match="no Dask scheduler answers"):
+            list(dask_frames(abs, [-1], f"tcp://127.0.0.1:{server.server_port}"))
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_auto_goes_to_a_cluster_where_that_pays(cluster, monkeypatch, caplog):

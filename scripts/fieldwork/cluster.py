@@ -1,5 +1,6 @@
 """A job's frames on Dask workers: in processes or threads of the job, or at a scheduler that runs already."""
 
+import asyncio
 import logging
 import os
 import pickle
@@ -131,12 +132,19 @@ def _connection(where, workers):
 
 def _client_of(address):
     """Connect to a running scheduler."""
+
+    async def hello():
+        async with distributed.rpc(address) as scheduler:
+            await scheduler.identity()
+
     try:
+        # First, and not only by Client: that waits for ever where something else listens, such as the dashboard.
+        asyncio.run(asyncio.wait_for(hello(), CONNECTING))
         return distributed.Client(address, timeout=CONNECTING)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
-            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler` and workers with "
-            "`dask worker ADDRESS`, or use engine: pool"
+            f"no Dask scheduler answers at {address} ({error or f'nothing within {CONNECTING} s'}); start one with "
+            "`dask scheduler` and workers with `dask worker ADDRESS`, or use engine: pool"
         ) from error
 
 

@@ -177,9 +177,10 @@ def summary(plates, slides, stacks, results, logs, *, downloads=()):
         ]
     if stacks := list(stacks):
         tables = [rows for stack in stacks if (rows := _rows(results / "stacks" / stack / "frames.csv")) is not None]
-        nuclei = sum(int(row.get("Image_Count_Nuclei") or 0) for rows in tables for row in rows)
+        counts = [row["Image_Count_Nuclei"] for rows in tables for row in rows if "Image_Count_Nuclei" in row]
+        nuclei = f" Nuclei: {sum(int(count or 0) for count in counts):,}." if counts else ""  # or a function's figures
         lines += [
-            f"Stacks: {len(tables)} of {len(stacks)} done. Frames: {_count(tables)}. Nuclei: {nuclei:,}.",
+            f"Stacks: {len(tables)} of {len(stacks)} done. Frames: {_count(tables)}.{nuclei}",
             f"Tables and images: {results / 'stacks'}/*/. Logs: {logs}/stacks/.",
         ]
     return "\n".join(lines)
