@@ -54,8 +54,8 @@ def main(
     count = sum(len(field.coordinates) for field in measured)
     log.info("%s %s: %d fields, %d failed, %d nuclei", plate, unit, len(measured), len(failed), count)
     if failed:
-        first = failed[0]
-        log.warning("%s %s: %d fields failed, first %s: %s", plate, unit, len(failed), first.path, first.error)
+        counts = plate, unit, len(failed), len(measured)
+        log.warning("%s %s: %d of %d fields failed, first %s: %s", *counts, failed[0].path, failed[0].error)
 
 
 if __name__ == "__main__":
