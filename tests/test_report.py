@@ -61,8 +61,9 @@ def test_in_the_browser_every_picture_is_found_by_its_labels_and_shown(workspace
 
     async def look(page):
         async def choose(text):
-            await page.until(f"!!{LINK.format(json.dumps(text))}")
-            await page.value(f"void {LINK.format(json.dumps(text))}.click()")
+            link = LINK.format(json.dumps(text))
+            await page.until(f"!!{link}")
+            await page.value(f"void {link}.click()")
 
         for category, subcategories in categories.items():
             for subcategory, paths in subcategories.items():

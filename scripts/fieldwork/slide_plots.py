@@ -55,8 +55,7 @@ def overview(thumbnail, tissue, nuclei, *, shape, mpp, title):
     counts = np.histogram2d(*(nuclei * scale).T, bins=edges)[0]
     # Of squares that stick out of the slide, what is on it.
     sides = [np.diff(np.minimum(edge, length)) for edge, length in zip(edges, (height, width), strict=True)]
-    areas = np.outer(*sides)
-    density = np.ma.masked_equal(np.divide(counts, areas, where=counts > 0, out=counts) * (1 if mpp else 1e6), 0)
+    density = np.ma.masked_equal(counts, 0) / np.outer(*sides) * (1 if mpp else 1e6)
     image = right.imshow(density, extent=(0, edges[1][-1], edges[0][-1], 0), cmap="viridis", vmin=0)
     right.set(xlim=(0, width), ylim=(height, 0), xlabel=unit, ylabel=unit, title=f"{len(nuclei):,} nuclei")
     figure.colorbar(image, ax=right, label="nuclei per mm²" if mpp else "nuclei per megapixel")
