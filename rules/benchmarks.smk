@@ -5,7 +5,7 @@ rule benchmarks:
         "<results>/benchmarks/slides.png" if SLIDES else [],
         "<results>/benchmarks/filters.png",
         "<results>/benchmarks/stack.png",
-        "<results>/benchmarks/gpu.csv" if HAS_GPU else [],
+        "<results>/benchmarks/gpu.png" if HAS_GPU else [],
 
 
 rule benchmark_methods:
@@ -122,7 +122,8 @@ rule benchmark_slides:
     threads: CORES  # as above
     resources:
         # A region of 4096 x 4096 px, several times over; a worker holds strips or blocks, and the reader's caches.
-        mem_mb=lambda wildcards, threads: 1000 + 250 * threads,
+        mem_mb=lambda wildcards, threads: 1000 + 250 * threads + 2000 * HAS_GPU,
+        gpu=int(HAS_GPU),
     params:
         made_by=made_by("benchmark_slides"),
     script:
@@ -178,9 +179,10 @@ rule benchmark_frames:
 
 
 rule benchmark_gpu:
-    """Measure detection on a GPU against one core. The fields are generated."""
+    """Measure detection on a GPU against one core. Fields and tiles are generated."""
     output:
-        "<results>/benchmarks/gpu.csv",
+        gpu="<results>/benchmarks/gpu.csv",
+        machine="<results>/benchmarks/gpu_machine.csv",
     log:
         "<logs>/benchmarks/benchmark_gpu.log",
     benchmark:
@@ -193,9 +195,36 @@ rule benchmark_gpu:
         gpu=1,
     params:
         detection=DETECTION,
+        slide_detection=config["slide"]["nuclei"],
         made_by=made_by("benchmark_gpu"),
     script:
         "../scripts/benchmark_gpu.py"
+
+
+rule plot_gpu_benchmark:
+    """Draw the benchmark of a GPU."""
+    input:
+        gpu="<results>/benchmarks/gpu.csv",
+        machine="<results>/benchmarks/gpu_machine.csv",
+    output:
+        gpu=report(
+            "<results>/benchmarks/gpu.png",
+            caption="report/benchmark.rst",
+            category="Benchmarks",
+            labels={"benchmark": "GPU"},
+        ),
+    log:
+        "<logs>/benchmarks/plot_gpu_benchmark.log",
+    benchmark:
+        "<benchmarks>/benchmarks/plot_gpu_benchmark.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=small_memory,
+    params:
+        made_by=made_by("plot_benchmarks"),
+    script:
+        "../scripts/plot_benchmarks.py"
 
 
 rule plot_frame_benchmarks:

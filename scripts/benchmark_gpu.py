@@ -1,27 +1,40 @@
-"""Measure detection on a GPU against one core, on generated fields.
+"""Measure detection on a GPU against one core, on generated fields of plates and tiles of slides.
 
-Output: a table with a row for each way.
+Outputs: a table with a row for each way, and one of the machine.
 """
 
 import logging
 
-from fieldwork import devices, outputs
+from fieldwork import benchmarks, devices, outputs, tiles
 from fieldwork.journal import job_log
 
-FIELDS = 2000
-SHAPE = 1024, 1280  # of BBBC021
+FIELDS = {"count": 2000, "shape": (1024, 1280)}  # of BBBC021
+TILES = {"count": 64, "shape": (2048, 2048)}
+MPP = 0.5, 0.5  # µm per pixel of such a tile
 REPEATS = 3
 
 log = logging.getLogger(__name__)
 
 
-def main(*, detection, workers, table):
-    rows = devices.measure(count=FIELDS, shape=SHAPE, detection=detection, workers=workers, repeats=REPEATS)
+def main(*, detection, slide_detection, workers, ways_table, machine_table):
+    in_slides = tiles.detection_px({**slide_detection, "threshold": slide_detection["haematoxylin"]}, MPP)
+    rows = [
+        *devices.measure("fields", **FIELDS, detection=detection, workers=workers, repeats=REPEATS),
+        *devices.measure("tiles", **TILES, detection=in_slides, workers=workers, repeats=REPEATS),
+    ]
     for row in rows:
         log.info("%s", row)
-    outputs.write_csv(rows, list(rows[0]), table)
+    outputs.write_csv(rows, list(rows[0]), ways_table)
+    machine = benchmarks.machine()
+    outputs.write_csv([machine], list(machine), machine_table)
 
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        main(detection=snakemake.params.detection, workers=snakemake.threads, table=snakemake.output[0])
+        main(
+            detection=snakemake.params.detection,
+            slide_detection=snakemake.params.slide_detection,
+            workers=snakemake.threads,
+            ways_table=snakemake.output.gpu,
+            machine_table=snakemake.output.machine,
+        )

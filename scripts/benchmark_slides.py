@@ -9,7 +9,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fieldwork import InputError, benchmarks, loading, outputs
+from fieldwork import InputError, benchmarks, gpu, loading, outputs
 from fieldwork.journal import job_log
 
 REPEATS = 3
@@ -18,12 +18,13 @@ log = logging.getLogger(__name__)
 
 
 def main(*, paths, workers, ways_table, machine_table, repeats=REPEATS):
+    extra = [] if gpu.missing() else [loading.GPU]
     beside = Path(ways_table).parent  # on the disk that conversions write to
     for leftover in beside.glob(".slides.*"):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".slides.", dir=beside) as folder:
         for path in paths:
-            source, readers = loading.open_source(path, workers=workers, folder=folder)
+            source, readers = loading.open_source(path, workers=workers, folder=folder, extra=extra)
             if readers:
                 break
         else:

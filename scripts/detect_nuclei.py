@@ -36,8 +36,8 @@ def main(
         log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(images), held / 1e6, workers)
     options = {"channel": channel, "detection": detection, "with_quality": with_quality}
     measured = []
-    with gpu.finder(device, frames=len(images), workers=workers) as find:
-        measure = functools.partial(fields.measure, **options, find=find)
+    with gpu.processor(device, frames=len(images), workers=workers) as processor:
+        measure = functools.partial(fields.measure, **options, find=processor.candidates)
         for found in parallel.map_frames(
             measure, images, workers=workers, progress=f"{plate} {unit}", on_crash=fields.crashed, **pool
         ):

@@ -46,10 +46,10 @@ def measure(slide, facts, store, *, tile, settings, device, pool, workers):
     )
     cut = tiles.tiles_of(shape, tile=tile)
     with_tissue = int(len(cut) * (mask > 0).mean())
-    with gpu.finder(device, frames=with_tissue, workers=workers, megapixels=tile**2 / 1e6) as find:
+    with gpu.processor(device, frames=with_tissue, workers=workers, megapixels=tile**2 / 1e6) as processor:
         measured = list(
             parallel.map_frames(
-                functools.partial(function, find=find),
+                functools.partial(function, processor=processor),
                 cut,
                 engine=pool["engine"],
                 dask=pool["dask"],

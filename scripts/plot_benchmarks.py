@@ -1,6 +1,7 @@
 """Draw the benchmarks' tables.
 
-Inputs: tables of methods, workers and fan-out, of loading slides, or of engines, and of the machine. Outputs: charts.
+Inputs: tables of methods, workers and fan-out, of loading slides, of engines, or of a GPU, and of the machine.
+Outputs: charts.
 """
 
 import pandas as pd
@@ -10,6 +11,7 @@ from fieldwork.journal import job_log
 
 FILTERED = "each image read, filtered (gaussian), variance and mean before and after, saved"
 DETECTED = "nuclei and image quality of every frame of one stack, reading included"
+FOUND = "nuclei in generated images that are in memory, copies to and from the GPU included"
 
 
 def main(*, measured, charts):
@@ -29,6 +31,8 @@ def main(*, measured, charts):
     if "filters" in rows:
         captions["filters"] = caption_of_frames(FILTERED, rows["filters"], on)
         captions["stack"] = caption_of_frames(DETECTED, rows["stack"], on)
+    if "gpu" in rows:
+        captions["gpu"] = f"{FOUND}\n{next(row['Device'] for row in rows['gpu'] if row['Device'])}. {on}"
     draw = {
         "methods": plots.methods,
         "scaling": plots.scaling,
@@ -36,6 +40,7 @@ def main(*, measured, charts):
         "slides": plots.loading,
         "filters": plots.speed_ups,
         "stack": plots.speed_ups,
+        "gpu": plots.devices,
     }
     for name, path in charts.items():
         figure = draw[name](rows[name], caption=captions.get(name, on))

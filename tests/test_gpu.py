@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import time
 from contextlib import nullcontext
 from multiprocessing.connection import Client
 
@@ -17,7 +18,19 @@ from conftest import REPOSITORY
 from scipy import ndimage
 
 import detect_nuclei as detect_nuclei_script
-from fieldwork import DeviceFailed, InputError, benchmarks, devices, gpu, nuclei, parallel, plots, synthetic, tiles
+from fieldwork import (
+    DeviceFailed,
+    InputError,
+    benchmarks,
+    devices,
+    gpu,
+    nuclei,
+    parallel,
+    plots,
+    synthetic,
+    tiles,
+    tissue,
+)
 
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 POOL = {"engine": "pool", "mode": "paths", "dask": "processes"}
@@ -40,6 +53,9 @@ class Numpy:
     def upload(self, images):
         self.at_work(images)
         return np.stack(images)
+
+    def download(self, array, out):
+        np.copyto(out, array)
 
     def free(self):
         pass
@@ -74,12 +90,12 @@ def field(seed, shape=(150, 210), dtype="uint16"):
     return image.astype(dtype) - np.array(2000 if np.dtype(dtype).kind in "if" else 0, dtype)
 
 
-def detect(image, *, find):
-    return nuclei.detect_nuclei(image, find=find, threshold_abs=500)
+def detect(image, *, processor):
+    return nuclei.detect_nuclei(image, find=processor.candidates, threshold_abs=500)
 
 
-def found_by(find, images, workers=3):
-    return list(parallel.map_frames(functools.partial(detect, find=find), images, workers=workers))
+def found_by(processor, images, workers=3):
+    return list(parallel.map_frames(functools.partial(detect, processor=processor), images, workers=workers))
 
 
 def assert_same(found, images):
@@ -93,27 +109,27 @@ def assert_same(found, images):
 def test_who_calls_and_says_nothing_or_does_not_know_the_key_keeps_nobody_waiting():
     images = [field(seed) for seed in range(4)]
     with (
-        gpu.finder("gpu", frames=4, workers=2, hold=device()) as find,
+        gpu.processor("gpu", frames=4, workers=2, hold=device()) as processor,
         socket.socket(socket.AF_UNIX) as silent,
         socket.socket(socket.AF_UNIX) as babbling,
     ):
         for caller in (silent, babbling):
-            caller.connect(find.address)
+            caller.connect(processor.address)
         babbling.sendall(b"\0\0\0\x03abc")
         with pytest.raises(multiprocessing.AuthenticationError):
-            Client(find.address, "AF_UNIX", authkey=b"another")
-        assert_same(found_by(find, images, 2), images)
+            Client(processor.address, "AF_UNIX", authkey=b"another")
+        assert_same(found_by(processor, images, 2), images)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_get_from_the_process_that_holds_the_device_what_they_would_find(tmp_path, workers):
     shapes, dtypes = [(90, 120), (150, 210), (120, 90)], ["uint16", ">u2", "int16", "float32", "float64", ">f4"]
     images = [field(seed, shapes[seed % 3], dtypes[seed % 6]) for seed in range(24)]
-    with gpu.finder("gpu", frames=24, workers=workers, hold=device(functools.partial(note, tmp_path))) as find:
-        assert isinstance(find, gpu.Finder)
-        assert_same(found_by(find, images, workers), images)
+    with gpu.processor("gpu", frames=24, workers=workers, hold=device(functools.partial(note, tmp_path))) as processor:
+        assert isinstance(processor, gpu.Gpu)
+        assert_same(found_by(processor, images, workers), images)
         if workers == 1:
-            assert_same([detect(image, find=find) for image in images], images)  # engine serial
+            assert_same([detect(image, processor=processor) for image in images], images)  # engine serial
     seen = [path.name.rpartition("_") for path in tmp_path.iterdir()]
     assert {kind for kind, _, _ in seen} == {f"{image.shape}_{image.dtype.newbyteorder('=')}" for image in images}
     (process,) = {process for _, _, process in seen}
@@ -124,17 +140,18 @@ def test_workers_get_from_the_process_that_holds_the_device_what_they_would_find
 def test_plateaus_and_black_fields_are_left_to_the_worker():
     saturated = np.minimum(field(1), 2500)
     images = [saturated, np.zeros((150, 210), "uint16"), field(2)]
-    with gpu.finder("gpu", frames=3, workers=2, hold=device()) as find:
-        for found, image in zip(found_by(find, images), images, strict=True):
+    with gpu.processor("gpu", frames=3, workers=2, hold=device()) as processor:
+        for found, image in zip(found_by(processor, images), images, strict=True):
             np.testing.assert_array_equal(found, nuclei.detect_nuclei(image, threshold_abs=500))
 
 
 @pytest.mark.parametrize("failure", [no_memory, broken, killed])
 def test_auto_goes_on_with_the_cpu_when_the_device_fails(failure, monkeypatch, caplog):
     monkeypatch.setattr(gpu, "START", 0)
+    monkeypatch.setattr(gpu, "missing", lambda: "")
     images = [field(seed) for seed in range(12)]
-    with caplog.at_level(logging.INFO), gpu.finder("auto", frames=12, workers=3, hold=device(failure)) as find:
-        assert_same(found_by(find, images), images)
+    with caplog.at_level(logging.INFO), gpu.processor("auto", frames=12, workers=3, hold=device(failure)) as processor:
+        assert_same(found_by(processor, images), images)
     (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     assert warning.startswith("The GPU failed, and the CPU took over: ")
     said = {no_memory: "MemoryError: none left", broken: "cudaErrorLaunchFailure", killed: "was ended (SIGKILL)"}
@@ -149,10 +166,28 @@ def test_gpu_ends_the_job_when_the_device_fails_and_says_why(failure, workers):
     said = {no_memory: "MemoryError: none left", broken: "cudaErrorLaunchFailure", killed: r"was ended \(SIGKILL\)"}
     with (
         pytest.raises(DeviceFailed, match=f"device: gpu: .*{said[failure]}.*; set device: auto"),
-        gpu.finder("gpu", frames=6, workers=workers, hold=device(failure)) as find,
+        gpu.processor("gpu", frames=6, workers=workers, hold=device(failure)) as processor,
     ):
-        found_by(find, images, workers)
+        found_by(processor, images, workers)
     assert not multiprocessing.active_children()
+
+
+def late(images):
+    if images[0].shape == (90, 120):
+        time.sleep(2)
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_another_ones(monkeypatch):
+    monkeypatch.setattr(gpu, "START", 0)
+    monkeypatch.setattr(gpu, "missing", lambda: "")
+    images = [field(1), field(2, (90, 120)), field(3), field(4)]
+    with gpu.processor("auto", frames=4, workers=1, hold=device(late)) as processor:
+        monkeypatch.setattr(gpu, "PATIENCE", 1)
+        assert isinstance(processor, gpu.Gpu)
+        found = [detect(images[0], processor=processor), detect(images[1], processor=processor)]
+        time.sleep(1.5)
+        found += [detect(image, processor=processor) for image in images[2:]]
+    assert_same(found, images)
 
 
 def test_where_cupy_cannot_be_used_auto_is_silent_and_gpu_is_refused(monkeypatch, caplog):
@@ -161,30 +196,30 @@ def test_where_cupy_cannot_be_used_auto_is_silent_and_gpu_is_refused(monkeypatch
 
     monkeypatch.setattr(gpu, "START", 0)
     monkeypatch.setattr(gpu, "missing", lambda: "CuPy is not installed")
-    with caplog.at_level(logging.INFO), gpu.finder("auto", frames=9, workers=1, hold=no_cupy) as find:
-        assert find is nuclei.candidates_by_opencv
-    assert [record.levelname for record in caplog.records] == ["INFO"] and "No module named" in caplog.text
+    with caplog.at_level(logging.INFO), gpu.processor("auto", frames=9, workers=1, hold=no_cupy) as processor:
+        assert processor is gpu.Cpu
+    assert not caplog.records
     monkeypatch.setattr(gpu, "missing", lambda: "")  # it is there, and does not start
-    with gpu.finder("auto", frames=9, workers=1, hold=no_cupy) as find:
-        assert find is nuclei.candidates_by_opencv
+    with gpu.processor("auto", frames=9, workers=1, hold=no_cupy) as processor:
+        assert processor is gpu.Cpu
     assert caplog.records[-1].levelname == "WARNING"
     with (
         pytest.raises(DeviceFailed, match="device: gpu: ModuleNotFoundError.*gpu.lock"),
-        gpu.finder("gpu", frames=9, workers=1, hold=no_cupy),
+        gpu.processor("gpu", frames=9, workers=1, hold=no_cupy),
     ):
         pass
 
 
 def test_auto_starts_nothing_for_a_few_frames_and_cpu_never():
     for each, frames in (("auto", 100), ("cpu", 10**9)):
-        with gpu.finder(each, frames=frames, workers=2, hold=device()) as find:
-            assert find is nuclei.candidates_by_opencv and not multiprocessing.active_children()
+        with gpu.processor(each, frames=frames, workers=2, hold=device()) as processor:
+            assert processor is gpu.Cpu and not multiprocessing.active_children()
     assert gpu.wanted("auto", frames=10_000, workers=2) and not gpu.wanted("auto", frames=10_000, workers=64)
     assert gpu.wanted("gpu", frames=1, workers=64)
 
 
 def test_a_frame_that_raises_ends_the_block_and_the_devices_process():
-    with pytest.raises(ZeroDivisionError), gpu.finder("gpu", frames=1, workers=1, hold=device()):
+    with pytest.raises(ZeroDivisionError), gpu.processor("gpu", frames=1, workers=1, hold=device()):
         raise ZeroDivisionError
     assert not multiprocessing.active_children()
 
@@ -196,7 +231,7 @@ def test_tables_of_a_plate_are_equal_to_the_byte(tmp_path, monkeypatch, with_qua
         tifffile.imwrite(tmp_path / f"{site}.tif", field(site))
         images.append(("B02", site, None, None, str(tmp_path / f"{site}.tif")))
     (tmp_path / "8.tif").write_bytes(b"")
-    monkeypatch.setattr(gpu, "finder", functools.partial(gpu.finder, hold=device()))
+    monkeypatch.setattr(gpu, "processor", functools.partial(gpu.processor, hold=device()))
     tables = {}
     for chosen in ("cpu", "gpu"):
         tables[chosen] = [tmp_path / f"{chosen}.parquet", tmp_path / f"{chosen}.fields.parquet"]
@@ -225,7 +260,7 @@ def read_slide(row, column, height, width):
     return (255 * 10 ** (-density * [0.65, 0.70, 0.29])).astype(np.uint8)
 
 
-def measure_slide(find):
+def measure_slide(processor):
     detection = {"sigma": 3, "min_distance": 5, "threshold_abs": 0.02}
     measure = functools.partial(
         tiles.measure,
@@ -236,24 +271,51 @@ def measure_slide(find):
         fluorescence=False,
         detection=detection,
         halo=tiles.halo_of(detection),
-        find=find,
+        processor=processor,
     )
     return list(parallel.map_frames(measure, tiles.tiles_of((450, 630), tile=128), workers=2))
 
 
-def test_nuclei_of_a_slide_are_equal_to_the_bit():
-    expected = measure_slide(nuclei.candidates_by_opencv)
+def test_haematoxylin_is_that_of_the_cpu_until_the_next_request():
+    rng = np.random.default_rng(4)
+    images = [rng.integers(0, 256, (size, 2 * size, 3), dtype=np.uint8) for size in (40, 70, 50)]
+    expected = [tissue.haematoxylin(image) for image in images]
+    with gpu.processor("gpu", frames=3, workers=1, hold=device()) as processor:
+        for image, each in zip(images, expected, strict=True):
+            found = processor.haematoxylin(image[:, ::-1][:, ::-1])  # also of what is not in one piece
+            np.testing.assert_array_equal(found, each)
+            options = {"sigma": 2, "min_distance": 3, "threshold_abs": 0.02}
+            peaks = nuclei.detect_nuclei(found, find=processor.candidates, **options)
+            np.testing.assert_array_equal(peaks, nuclei.detect_nuclei(each, **options))
+            np.testing.assert_array_equal(found, each)
+        assert len(peaks) > 5
+        with pytest.raises(ValueError, match="found .* uint16"):
+            tissue.nuclei_channel(images[0].astype("uint16"), fluorescence=False, unmix=processor.haematoxylin)
+    np.testing.assert_array_equal(tissue.haematoxylin_in(np.stack([images[0]] * 2), xp=np)[1], expected[0])
+
+
+@pytest.mark.parametrize("hold", [device(), pytest.param(gpu.Cuda, marks=pytest.mark.gpu)])
+def test_nuclei_of_a_slide_are_equal_to_the_bit(hold):
+    expected = measure_slide(gpu.Cpu)
     assert sum(len(each.coordinates) for each in expected) > 50 and not any(each.error for each in expected)
-    with gpu.finder("gpu", frames=20, workers=2, hold=device()) as find:
-        found = measure_slide(find)
+    with gpu.processor("gpu", frames=20, workers=2, hold=hold) as processor:
+        found = measure_slide(processor)
     for one, other in zip(found, expected, strict=True):
         assert one.tile == other.tile
         assert one.coordinates.tobytes() == other.coordinates.tobytes() and one.peaks.tobytes() == other.peaks.tobytes()
 
 
+def test_tiles_of_a_slide_go_to_the_device_in_colour_and_come_back_as_haematoxylin(tmp_path):
+    with gpu.processor("gpu", frames=20, workers=2, hold=device(functools.partial(note, tmp_path))) as processor:
+        measure_slide(processor)
+    seen = [path.name.rpartition("_")[0] for path in tmp_path.iterdir()]
+    assert {len(each.split(",")) for each in seen if each.endswith("uint8")} == {3}  # red, green, blue
+    assert {len(each.split(",")) for each in seen if each.endswith("float32")} == {2}
+
+
 def test_a_gpu_that_fails_is_no_failed_tile():
-    with pytest.raises(DeviceFailed), gpu.finder("gpu", frames=20, workers=2, hold=device(broken)) as find:
-        measure_slide(find)
+    with pytest.raises(DeviceFailed), gpu.processor("gpu", frames=20, workers=2, hold=device(broken)) as processor:
+        measure_slide(processor)
 
 
 def test_a_run_without_a_gpu_is_silent_with_auto_and_refused_with_gpu_in_one_line(workspace):
@@ -302,7 +364,9 @@ def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, m
     sources = [(str(tmp_path / f"{seed}.tif"), "auto") for seed in range(5)]
     for seed, (path, _) in enumerate(sources):
         tifffile.imwrite(path, field(seed))
-    monkeypatch.setattr(gpu, "finder", functools.partial(gpu.finder, hold=device(functools.partial(note, tmp_path))))
+    monkeypatch.setattr(
+        gpu, "processor", functools.partial(gpu.processor, hold=device(functools.partial(note, tmp_path)))
+    )
     detectors = [*benchmarks.DETECTORS, benchmarks.GPU]
     assert detectors == list(plots.COLOURS)
     cases = [("map_frames, paths", detector, 2) for detector in detectors]
@@ -311,18 +375,38 @@ def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, m
     assert len(list(tmp_path.glob("(*"))) == 2  # the process of the run that was timed, and of that whose memory was
 
 
-def test_the_benchmark_of_devices_counts_the_fields_that_are_equal():
-    options = {"count": 6, "shape": (150, 210), "detection": {**DETECTION, "threshold_abs": 500}, "repeats": 1}
-    rows = devices.measure(workers=2, hold=device(), with_cucim=False, **options)
+@pytest.mark.parametrize(("kind", "threshold"), [("fields", 500), ("tiles", 0.05)])
+def test_the_benchmark_of_devices_counts_the_images_that_are_equal(kind, threshold):
+    options = {"count": 6, "shape": (150, 210), "detection": {**DETECTION, "threshold_abs": threshold}, "repeats": 1}
+    rows = devices.measure(kind, workers=2, hold=device(), with_cucim=False, **options)
     assert [(row["Way"], row["Workers"], row["Device"]) for row in rows] == [
         ("one core", 1, None),
         ("GPU", 1, "NumPy"),
         ("GPU", 2, "NumPy"),
     ]
-    assert {row["Fields_Equal"] for row in rows} == {row["Fields"] for row in rows} == {6}
+    assert {row["Images_Equal"] for row in rows} == {row["Images"] for row in rows} == {6}
     assert rows[0]["Start_Seconds"] == 0 < rows[1]["Start_Seconds"] and rows[0]["Times_One_Core"] == 1
     with pytest.raises(RuntimeError, match="cudaErrorLaunchFailure"):
-        devices.measure(workers=2, hold=device(broken), with_cucim=False, **options)
+        devices.measure(kind, workers=2, hold=device(broken), with_cucim=False, **options)
+
+
+def test_the_chart_of_devices_names_each_way_and_how_often_the_nuclei_were_the_same():
+    row = {"Images": 64, "Image_Height": 20, "Image_Width": 30, "Images_Equal": 64}
+    ways = [("one core", 1, 1.0), ("GPU", 1, 9.0), ("GPU", 4, 31.5), ("cuCIM", 1, 4.0)]
+    rows = [
+        {**row, "Kind": kind, "Way": way, "Workers": workers, "Times_One_Core": times, "Images_per_Second": 10 * times}
+        for kind in ("fields", "tiles")
+        for way, workers, times in ways
+    ]
+    rows[1]["Images_Equal"] = 63
+    figure = plots.devices(rows, caption="NVIDIA Example")
+    for axes, equal in zip(figure.axes, (63, 64), strict=True):
+        assert [bar.get_height() for bar in axes.patches] == [1, 9, 31.5, 4]
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels == ["one core\n1 worker", "GPU\n1 worker", "GPU\n4 workers", "cuCIM\n1 worker"]
+        assert axes.get_title().endswith(f"the same nuclei in {equal}")
+        assert "31.5\n315/s" in [text.get_text() for text in axes.texts]
+    plots.plt.close(figure)
 
 
 @pytest.mark.gpu
@@ -333,8 +417,10 @@ def test_the_gpu_finds_what_the_cpu_finds(sigma):
     options = {"sigma": sigma, "threshold_abs": 20}
     expected = [nuclei.detect_nuclei(image, **options) for image in images]
     assert sum(map(len, expected)) > 400
-    with gpu.finder("gpu", frames=80, workers=4) as find:
-        found = parallel.map_frames(functools.partial(nuclei.detect_nuclei, find=find, **options), images, workers=4)
+    with gpu.processor("gpu", frames=80, workers=4) as processor:
+        found = parallel.map_frames(
+            functools.partial(nuclei.detect_nuclei, find=processor.candidates, **options), images, workers=4
+        )
         for each, wanted in zip(found, expected, strict=True):
             np.testing.assert_array_equal(each, wanted)
 
@@ -348,5 +434,5 @@ def with_little_memory():
 @pytest.mark.gpu
 def test_on_a_gpu_with_little_memory_batches_are_halved():
     images = [field(seed, (1024, 1280)) for seed in range(12)]
-    with gpu.finder("gpu", frames=12, workers=4, hold=with_little_memory) as find:
-        assert_same(found_by(find, images, 4), images)
+    with gpu.processor("gpu", frames=12, workers=4, hold=with_little_memory) as processor:
+        assert_same(found_by(processor, images, 4), images)

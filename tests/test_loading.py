@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import sys
 
 import numpy as np
 import pandas as pd
@@ -148,6 +149,49 @@ def test_only_readers_that_are_right_for_the_file_are_measured(tmp_path, caplog)
     assert readers == ["tifffile"] and source.regions == ((0, 0, 300, 430), (0, 0, 150, 215))
     assert "reader 'openslide'" in caplog.text
     assert {case.reader for case in loading.list_cases(readers, levels=1, workers=2)} == {"tifffile"}
+
+
+class OnCpu(loading.OnGpu):
+    """The GPU's road, with the processor at its end."""
+
+    device, _to_host = "cpu", staticmethod(np.asarray)
+
+
+def by_cucim(case, path):
+    level, region, workers = case
+    pixels = OnCpu(path).read(level, *region, workers=workers)
+    return 0, pixels.tobytes()
+
+
+@pytest.mark.skipif("cucim" not in READERS, reason="cuCIM is there on Linux only")
+def test_squares_that_cucim_decodes_in_batches_are_put_where_they_belong(tmp_path):
+    image = np.random.default_rng(1).integers(0, 256, (2500, 1900, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as tif:
+        for level, pixels in enumerate((image, image[::2, ::2])):
+            options = {"tile": (256, 256), "photometric": "rgb", "compression": "lzw", "metadata": None}
+            tif.write(np.ascontiguousarray(pixels), subfiletype=int(level > 0), **options)
+    run = functools.partial(by_cucim, path=str(tmp_path / "slide.tif"))
+    whole, part, lower = Region(0, 0, 2500, 1900), Region(512, 30, 1030, 700), Region(0, 0, 1250, 950)
+    for level, region, workers in [(0, whole, 1), (0, whole, 2), (0, part, 2), (1, lower, 2)]:
+        y, x, height, width = region
+        expected = tifffile.imread(tmp_path / "slide.tif", key=level)[y : y + height, x : x + width]
+        assert benchmarks.run_apart(run, (level, region, workers))[1] == expected.tobytes()
+
+
+@pytest.mark.gpu
+def test_what_is_decoded_on_the_gpu_is_the_slide(source):
+    cases = loading.list_cases([loading.GPU], levels=2, workers=2)
+    expected = [digest(tifffile.imread(source.path, key=level)) for level in (0, 1)]
+    assert found(cases, source) == {case: expected[case.level] for case in cases}
+
+
+def test_a_gpu_is_one_more_reader_that_is_never_forked_and_left_out_where_it_fails(slide, monkeypatch, caplog):
+    cases = loading.list_cases(["cucim", loading.GPU], levels=2, workers=2)
+    ours = {(case.task, case.kind) for case in cases if case.reader == loading.GPU}
+    assert ours == {("load level", "thread"), ("num_workers", "num_workers")}
+    monkeypatch.setitem(sys.modules, "cupy", None)  # cannot be imported
+    _, readers = loading.open_source(slide, workers=2, folder=slide.parent, extra=[loading.GPU])
+    assert readers == READERS and ("left out: " in caplog.text and "cupy" in caplog.text) == ("cucim" in READERS)
 
 
 def crash(*_, **__):

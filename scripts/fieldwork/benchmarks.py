@@ -183,8 +183,8 @@ def _detection(detector, sources, workers):
     if detector != GPU:
         yield DETECTORS[detector]
         return
-    with gpu.finder("gpu", frames=len(sources), workers=workers) as find:
-        yield functools.partial(nuclei.detect_nuclei, find=find)
+    with gpu.processor("gpu", frames=len(sources), workers=workers) as processor:
+        yield functools.partial(nuclei.detect_nuclei, find=processor.candidates)
 
 
 class Measured(NamedTuple):

@@ -1,10 +1,11 @@
-"""Nuclei with a GPU: one process of the job holds it, and the job's workers ask that process for candidates.
+"""Nuclei with a GPU: one process of the job holds it, and the job's workers ask that process for what it does faster.
 
-Workers read the images, settle what float32 leaves open and measure the rest, as they do without a GPU. One process
-holds the GPU for all of them: a process that has used CUDA must not fork, and each that uses it takes some hundred MB
-of the GPU's memory. Images go there in memory that is shared and page-locked, so that no byte is copied twice, and in
-batches of all that wait. Two threads with a stream of CUDA each take turns: one copies while the other computes. The
-Snakefile imports this module, so it imports nothing large.
+That is a slide's haematoxylin, and the candidates among its pixels or a field's. Workers read the images, settle what
+float32 leaves open and measure the rest, as they do without a GPU. One process holds the GPU for all of them: a process
+that has used CUDA must not fork, and each that uses it takes some hundred MB of the GPU's memory. Images go there in
+memory that is shared and page-locked, so that no byte is copied twice, and in batches of all that wait. Two threads
+with a stream of CUDA each take turns: one copies while the other computes. The Snakefile imports this module, so it
+imports nothing large.
 """
 
 import importlib.util
@@ -131,13 +132,35 @@ class Cuda:
             place.set(image, stream=self.xp.cuda.get_current_stream())
         return batch
 
+    def download(self, array, out):
+        """Copy an array of the GPU's to one of NumPy's, in this thread's stream."""
+        array.get(stream=self.xp.cuda.get_current_stream(), out=out)
+
     def free(self):
         """Give memory that is kept for later back to the GPU."""
         self.xp.get_default_memory_pool().free_all_blocks()
 
 
-class Finder(NamedTuple):
-    """What workers give `nuclei.detect_nuclei` to find candidates by: the address of the process that holds the GPU."""
+class Cpu:
+    """The steps of detection that a GPU can take over, on the processor."""
+
+    @staticmethod
+    def candidates(image, **options):
+        """Do as `nuclei.candidates_by_opencv`."""
+        from fieldwork import nuclei
+
+        return nuclei.candidates_by_opencv(image, **options)
+
+    @staticmethod
+    def haematoxylin(image):
+        """Do as `tissue.haematoxylin`."""
+        from fieldwork import tissue
+
+        return tissue.haematoxylin(image)
+
+
+class Gpu(NamedTuple):
+    """The same steps on a GPU, for workers: the address of the process that holds it."""
 
     address: str
     key: bytes
@@ -145,9 +168,9 @@ class Finder(NamedTuple):
     name: str  # of the GPU
 
     def __repr__(self):
-        return f"Finder({self.name})"  # and not the key
+        return f"Gpu({self.name})"  # and not the key
 
-    def __call__(self, image, **options):
+    def candidates(self, image, **options):
         """Do as `nuclei.candidates_by_opencv`.
 
         Raises
@@ -155,14 +178,25 @@ class Finder(NamedTuple):
         DeviceFailed
             The process that holds the GPU is gone, and the CPU must not take over.
         """
+        return self._do("candidates", image, **options)
+
+    def haematoxylin(self, image):
+        """Do as `tissue.haematoxylin`; this worker's next request with another image overwrites the array.
+
+        Raises
+        ------
+        DeviceFailed
+            As for `candidates`.
+        """
+        return self._do("haematoxylin", image)
+
+    def _do(self, step, image, **options):
         try:
-            return self._line().ask(image, options)
+            return getattr(self._line(), step)(image, **options)
         except (OSError, EOFError):
             if self.strict:
                 raise DeviceFailed("the GPU's process has ended") from None
-        from fieldwork import nuclei
-
-        return nuclei.candidates_by_opencv(image, **options)
+        return getattr(Cpu, step)(image, **options)
 
     def _line(self):
         """The line of this process (a fork has its parent's) or thread (of Dask's), opened when it is first used."""
@@ -182,15 +216,30 @@ class _Line:
         self.connection = Client(address, "AF_UNIX", authkey=key)
         self.memory = b""
 
-    def ask(self, image, options):
+    def candidates(self, image, **options):
+        self._put(image, 0)
+        return self._ask("candidates", image, 0, options)
+
+    def haematoxylin(self, image):
         import numpy as np
 
-        if len(self.memory) < image.nbytes:
-            self._share(image.nbytes)
-        dtype = image.dtype.newbyteorder("=")
-        np.copyto(np.ndarray(image.shape, dtype, self.memory), image)
-        self.connection.send((image.shape, dtype, options))
+        shape = image.shape[:2]
+        begin = 4 * shape[0] * shape[1]  # behind the float32 that come back
+        self._put(image, begin)
+        self._ask("haematoxylin", image, begin, {})
+        return np.ndarray(shape, np.float32, self.memory)
+
+    def _put(self, image, begin):
+        import numpy as np
+
+        if len(self.memory) < begin + image.nbytes:
+            self._share(begin + image.nbytes)
+        np.copyto(np.ndarray(image.shape, image.dtype.newbyteorder("="), self.memory, begin), image)
+
+    def _ask(self, step, image, begin, options):
+        self.connection.send((step, begin, image.shape, image.dtype.newbyteorder("="), options))
         if not self.connection.poll(PATIENCE):
+            self.connection.close()  # its answer must not be taken for that to another request
             raise TimeoutError(f"the GPU has not answered within {PATIENCE} s")  # its driver may hang
         return self.connection.recv()
 
@@ -204,22 +253,24 @@ class _Line:
 
 
 class _Request(NamedTuple):
-    """An image whose candidates a worker waits for."""
+    """A step on an image that a worker waits for."""
 
     connection: Connection
-    image: object  # (rows, columns) array in the worker's memory
+    step: str
+    memory: mmap.mmap  # the worker's
+    image: object  # array in it
     options: dict
 
     def kind(self):
         """What must be the same within a batch."""
-        magnitude = self.options["magnitude"]
+        magnitude = self.options.get("magnitude")
         others = {name: value for name, value in self.options.items() if name != "magnitude"}
-        return self.image.shape, self.image.dtype, magnitude is None, others
+        return self.step, self.image.shape, self.image.dtype, magnitude is None, others
 
 
 @contextmanager
-def finder(device, *, frames, workers, megapixels=1.3, hold=Cuda):
-    """Give what finds candidates on the device that was asked for; a GPU's process runs until the block ends.
+def processor(device, *, frames, workers, megapixels=1.3, hold=Cuda):
+    """Give the device that was asked for, for the steps that a GPU can do; its process runs until the block ends.
 
     Parameters
     ----------
@@ -232,20 +283,18 @@ def finder(device, *, frames, workers, megapixels=1.3, hold=Cuda):
 
     Yields
     ------
-    callable
-        For `nuclei.detect_nuclei`.
+    processor : Gpu, or the class Cpu
 
     Raises
     ------
     DeviceFailed
         It is to be a GPU, and there is none, or it failed.
     """
-    from fieldwork import nuclei, parallel
+    from fieldwork import parallel
 
     strict = device == "gpu"
-    without = device == "auto" and importlib.util.find_spec("cupy") is None and hold is Cuda
-    if without or not wanted(device, frames=frames, workers=workers, megapixels=megapixels):
-        yield nuclei.candidates_by_opencv
+    if not wanted(device, frames=frames, workers=workers, megapixels=megapixels) or not strict and missing():
+        yield Cpu
         return
     address, key = f"\0fieldwork-{os.getpid()}-{os.urandom(8).hex()}", os.urandom(32)
     with parallel.beside(serve, hold, address, key) as process:
@@ -255,12 +304,11 @@ def finder(device, *, frames, workers, megapixels=1.3, hold=Cuda):
         elif strict:
             raise DeviceFailed(f"device: gpu: {said}; {INSTALL}")
         else:
-            level = logging.INFO if missing() else logging.WARNING  # there is one, but it does not work
-            log.log(level, "device auto: the CPU takes the place of a GPU: %s", said)
-            yield nuclei.candidates_by_opencv
+            log.warning("device auto: the CPU takes the place of a GPU: %s", said)
+            yield Cpu
             return
         try:
-            yield Finder(address, key, strict, said)
+            yield Gpu(address, key, strict, said)
         except DeviceFailed:
             _, said = _heard(process, 1)
             raise DeviceFailed(f"device: gpu: {said}; set device: auto to have the CPU take over") from None
@@ -277,7 +325,7 @@ def _heard(process, seconds):
 
 
 def serve(pipe, hold, address, key):
-    """Hold a GPU and find candidates for workers, until this process is ended or the GPU fails.
+    """Hold a GPU and do what workers ask for, until this process is ended or the GPU fails.
 
     Parameters
     ----------
@@ -321,8 +369,9 @@ def _attend(connection, key, device, requests):
                 device.pin(memory)
                 _kept.append(memory)
             else:
-                shape, dtype, options = message
-                requests.put(_Request(connection, np.ndarray(shape, dtype, memory), options))
+                step, begin, shape, dtype, options = message
+                image = np.ndarray(shape, dtype, memory, begin)
+                requests.put(_Request(connection, step, memory, image, options))
 
 
 _kept = []  # memory that is page-locked stays so until this process ends: the GPU may be copying from it
@@ -340,36 +389,55 @@ def _work(device, requests, pipe):
                 while batch:
                     alike = [request for request in batch if request.kind() == batch[0].kind()]
                     batch = [request for request in batch if request.kind() != alike[0].kind()]
-                    for request, found in zip(alike, _find(device, alike), strict=True):
+                    for request, answer in zip(alike, _do(device, alike), strict=True):
                         with suppress(OSError):  # the worker was killed
-                            request.connection.send(found)
+                            request.connection.send(answer)
     except Exception as error:  # whatever CUDA says: after most of its errors a process can not go on with it
         pipe.send((False, _reason(error)))
         os._exit(1)
 
 
-def _find(device, requests, patience=100):
-    """Find the candidates for requests of one kind, by halves where they need more memory than there is."""
-    from fieldwork import nuclei
-
+def _do(device, requests, patience=100):
+    """Do the step of requests of one kind, by halves where they need more memory than there is."""
     try:
-        return nuclei.candidates_in(
-            device.upload([request.image for request in requests]),
-            **{name: value for name, value in requests[0].options.items() if name != "magnitude"},
-            magnitudes=[request.options["magnitude"] for request in requests],
-            xp=device.xp,
-            ndimage=device.ndimage,
-            to_host=device.to_host,
-        )
+        return _STEPS[requests[0].step](device, requests)
     except MemoryError:  # CuPy's OutOfMemoryError is one
         if len(requests) == 1 and not patience:
             raise
     device.free()  # here: what the error holds of the arrays is gone
     if len(requests) == 1:  # the other thread, or another job, has the memory now
         time.sleep(0.1)
-        return _find(device, requests, patience=patience - 1)
+        return _do(device, requests, patience=patience - 1)
     half = len(requests) // 2
-    return _find(device, requests[:half]) + _find(device, requests[half:])
+    return _do(device, requests[:half]) + _do(device, requests[half:])
+
+
+def _candidates(device, requests):
+    from fieldwork import nuclei
+
+    return nuclei.candidates_in(
+        device.upload([request.image for request in requests]),
+        **{name: value for name, value in requests[0].options.items() if name != "magnitude"},
+        magnitudes=[request.options["magnitude"] for request in requests],
+        xp=device.xp,
+        ndimage=device.ndimage,
+        to_host=device.to_host,
+    )
+
+
+def _haematoxylin(device, requests):
+    """Leave it at the beginning of the workers' memory."""
+    import numpy as np
+
+    from fieldwork import tissue
+
+    images = device.upload([request.image for request in requests])
+    for request, density in zip(requests, tissue.haematoxylin_in(images, xp=device.xp), strict=True):
+        device.download(density, np.ndarray(density.shape, density.dtype, request.memory))
+    return [None] * len(requests)
+
+
+_STEPS = {"candidates": _candidates, "haematoxylin": _haematoxylin}
 
 
 def _reason(error):

@@ -3,7 +3,9 @@
 import functools
 import hashlib
 import importlib
+import itertools
 import logging
+import math
 import mmap
 import os
 import tempfile
@@ -23,7 +25,14 @@ MOST = 4096  # px, side of what is loaded of each level: on 2 cores the benchmar
 STRIP = 512  # px, Fieldwork's chunk and a multiple of the usual tiles: no tile is decoded for two strips
 BLOCK = 2048  # px, Fieldwork's shard
 SAMPLE = 16  # px: in timed runs every 16th pixel of every 16th row is compared: 1 ms, the fastest way takes 65
-PACKAGES = {"cucim": "cucim-cu12", "tifffile": "imagecodecs", "openslide": "openslide-bin"}  # what decodes
+GPU = "cucim, GPU"  # the reader that only some machines have
+BATCH = 16  # squares of `STRIP` px that it decodes at once
+PACKAGES = {  # what decodes
+    "cucim": "cucim-cu12",
+    GPU: "nvidia-nvimgcodec-cu12",
+    "tifffile": "imagecodecs",
+    "openslide": "openslide-bin",
+}
 FIGURES = ("Seconds", "Seconds_Min", "Seconds_Max", "Megapixels_Per_Second", "Peak_Memory_MB")
 
 log = logging.getLogger(__name__)
@@ -61,7 +70,7 @@ class Source(NamedTuple):
     folder: str  # where Zarr arrays may be written
 
 
-def open_source(path, *, workers, folder):
+def open_source(path, *, workers, folder, extra=()):
     """Find who can read a slide, and choose what to load of it: all of a level, or `MOST` pixels square amid it.
 
     Parameters
@@ -70,13 +79,16 @@ def open_source(path, *, workers, folder):
     workers : int
         The most there will be: there are at least as many strips, and twice as many blocks, where that is possible.
     folder : path-like
+    extra : sequence of str
+        `GPU`, where there is one.
 
     Returns
     -------
     source : Source
     readers : list of str
-        Those of `slides.READERS` that `slides.choose_reader` trusts with the file, and that can read all of it
-        without an error or a crash; their reading also fetches the file from the disk. Why others cannot is logged.
+        Of `slides.READERS` those that `slides.choose_reader` trusts with the file, and `extra` where it trusts cuCIM;
+        if they can read all of it without an error or a crash, which also fetches the file from the disk. Why others
+        cannot is logged.
     """
     readers, shapes = [], ()
     for reader in slides.READERS:
@@ -95,6 +107,7 @@ def open_source(path, *, workers, folder):
         while block > strip and -(-height // block) * -(-width // block) < 2 * workers:
             block //= 2
     source = Source(os.fspath(path), regions, strip, block, os.fspath(folder))
+    readers += extra if "cucim" in readers else []
     for reader in list(readers):
         try:
             for level in range(len(regions)):
@@ -143,7 +156,8 @@ def list_cases(readers, *, levels, workers):
         for task, kind, shape in ways
         for reader in readers
         for count in counts
-        if kind != "num_workers" or reader != "openslide"  # it has no threads of its own
+        if (kind == "num_workers" or reader != GPU)  # CUDA must not be forked
+        and (kind != "num_workers" or reader != "openslide")  # it has no threads of its own
     ]
     return cases
 
@@ -229,7 +243,11 @@ def run(case, *, source, step=1):
     (step, digest) : (int, str)
         Of the pixels, for the same pixels the same in all ways.
     """
-    importlib.import_module(case.reader)
+    if case.reader == GPU:
+        import cupy
+
+        cupy.zeros(1)  # starts CUDA
+    importlib.import_module("cucim" if case.reader == GPU else case.reader)
     region = source.regions[case.level]
     with tempfile.TemporaryDirectory(dir=source.folder) as folder:
         seconds, checks = TASKS[case.task](case, source, region, step, os.path.join(folder, "a.zarr"))
@@ -292,6 +310,40 @@ def digest(checks):
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
+class OnGpu:
+    """A slide that cuCIM decodes on the GPU.
+
+    For measuring only: its JPEG decoder need not round as the processor's does, and a store must not depend on the
+    machine that it was made on.
+    """
+
+    device = "cuda"
+
+    def __init__(self, path):
+        from cucim import CuImage
+
+        self._slide = CuImage(path)
+
+    def read(self, level, y, x, height, width, workers):
+        """Do as `slides.Slide.read`, inside the slide, in batches of squares; copies to the host included."""
+        downsample = self._slide.resolutions["level_downsamples"][level]
+        squares = cut(Region(y, x, height, width), "blocks", strip=STRIP, block=STRIP)
+        # cuCIM takes pixels of level 0; the last squares, which have less, go on over the border.
+        places = [[math.ceil((at + first) * downsample) for at, first in ((s.x, x), (s.y, y))] for s in squares]
+        options = {"num_workers": workers, "batch_size": BATCH, "device": self.device}
+        batches = self._slide.read_region(places, (STRIP, STRIP), level, **options)
+        pixels = np.empty((height, width, 3), np.uint8)
+        decoded = itertools.chain.from_iterable(map(self._to_host, batches))
+        for square, image in zip(squares, decoded, strict=False):  # the last batch may be filled up
+            _copy(pixels, image[: square.height, : square.width, :3], square.y, square.x)
+        return pixels
+
+    def _to_host(self, batch):
+        import cupy
+
+        return cupy.asnumpy(cupy.asarray(batch))
+
+
 class Load:
     """Read a piece in a worker, with a handle of its own, and do something with it there."""
 
@@ -318,7 +370,8 @@ def _each(load, pieces, *, kind, workers):
 
 def _load_whole(case, source, region, step, store):
     start = time.perf_counter()
-    pixels = slides.open_slide(source.path, case.reader).read(case.level, *region, workers=case.workers)
+    open_slide = OnGpu if case.reader == GPU else functools.partial(slides.open_slide, reader=case.reader)
+    pixels = open_slide(source.path).read(case.level, *region, workers=case.workers)
     return time.perf_counter() - start, check(pixels, 0, 0, side=source.strip, step=step)
 
 

@@ -7,6 +7,7 @@ from fieldwork.figures import counted, plt
 
 # Okabe and Ito: safe for colour-blind readers
 COLOURS = {"scikit-image": "#e69f00", "Fieldwork": "#0072b2", "Fieldwork, GPU": "#009e73"}
+DEVICES = {"one core": "#0072b2", "GPU": "#009e73", "cuCIM": "#e69f00"}
 ENGINES = {
     "serial": "#999999",
     "pool": "#0072b2",
@@ -18,7 +19,7 @@ ENGINES = {
     "auto": "#d55e00",
     "naive dask.delayed": "#cc79a7",
 }
-READERS = {"tifffile": "#0072b2", "cucim": "#e69f00", "openslide": "#009e73"}
+READERS = {"tifffile": "#0072b2", "cucim": "#e69f00", "openslide": "#009e73", "cucim, GPU": "#cc79a7"}
 CUTS = {"rows": "o-", "columns": "s--", "blocks": "D-", "whole": "o-"}
 WAYS = {  # of loading: task, kind of workers, shapes; from left to right and from top to bottom
     "strips in threads, dropped": ("strips", "thread", ("rows", "columns")),
@@ -126,6 +127,38 @@ def fan_out(rows, *, caption):
     return figure
 
 
+def devices(rows, *, caption):
+    """Draw how many times as fast as one core each way is, as bars, for fields and for tiles.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From `devices.measure`.
+    caption : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    kinds = list(dict.fromkeys(row["Kind"] for row in rows))
+    figure, charts = plt.subplots(1, len(kinds), figsize=(5.5 * len(kinds), 4.5), layout="constrained", squeeze=False)
+    for axes, kind in zip(charts[0], kinds, strict=True):
+        ours = [row for row in rows if row["Kind"] == kind]
+        names = [f"{row['Way']}\n{counted(row['Workers'], 'worker')}" for row in ours]
+        colours = [DEVICES[row["Way"]] for row in ours]
+        bars = axes.bar(names, [row["Times_One_Core"] for row in ours], color=colours)
+        texts = [f"{row['Times_One_Core']:.3g}\n{row['Images_per_Second']:.3g}/s" for row in ours]
+        axes.bar_label(bars, texts, padding=2, fontsize=8)
+        axes.margins(y=0.15)
+        first = ours[0]
+        equal = min(row["Images_Equal"] for row in ours if row["Way"] == "GPU")
+        size = f"{first['Image_Height']} x {first['Image_Width']} px"
+        axes.set_title(f"{first['Images']} {kind} of {size}\nGPU: the same nuclei in {equal}", fontsize=9)
+        axes.set_ylabel("times as fast as one core")
+    figure.suptitle(caption, fontsize=9)
+    return figure
+
+
 def jobs(rows):
     """Draw the time and the memory of every rule's jobs: a point each, and their median.
 
@@ -202,11 +235,12 @@ def loading(rows, *, caption):
 def _levels(axes, rows, readers):
     """Draw a group of bars for each level, one for each reader, with its seconds."""
     levels = sorted({row["Level"] for row in rows})
+    width = 0.8 / len(readers)
     for offset, reader in enumerate(readers):
         ours = [row for row in rows if row["Reader"] == reader]
-        places = [row["Level"] + (offset - (len(readers) - 1) / 2) * 0.27 for row in ours]
+        places = [row["Level"] + (offset - (len(readers) - 1) / 2) * width for row in ours]
         rates = [row["Megapixels_Per_Second"] for row in ours]
-        bars = axes.bar(places, rates, 0.25, yerr=_spread(ours), color=READERS[reader])
+        bars = axes.bar(places, rates, 0.93 * width, yerr=_spread(ours), color=READERS[reader])
         texts = [f"{row['Seconds']:.2g} s" for row in ours]
         axes.bar_label(bars, texts, padding=2, fontsize=8, rotation=90 if len(levels) > 6 else 0)
     sizes = {row["Level"]: f"level {row['Level']}\n{row['Width']} x {row['Height']} px" for row in rows}

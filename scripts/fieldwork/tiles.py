@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import DeviceFailed, nuclei, tissue
+from fieldwork import DeviceFailed, gpu, nuclei, tissue
 
 
 class Tile(NamedTuple):
@@ -97,7 +97,7 @@ def halo_of(detection):
     return _radius(detection) + 4 * detection["min_distance"]
 
 
-def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, find=nuclei.candidates_by_opencv):
+def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, processor=gpu.Cpu):
     """Find the nuclei in one tile and measure its focus and colour.
 
     Parameters
@@ -117,8 +117,8 @@ def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, f
         Keyword arguments of `nuclei.detect_nuclei`.
     halo : int
         From `halo_of`.
-    find : callable
-        As for `nuclei.detect_nuclei`.
+    processor
+        From `gpu.processor`.
 
     Returns
     -------
@@ -141,14 +141,16 @@ def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, f
     if fraction == 0:
         return Measured(tile, tissue=fraction)
     try:
-        core, channel, origin = _read(tile, read, shape, halo, fluorescence)
+        core, image, origin = _read(tile, read, shape, halo)
+        channel = tissue.nuclei_channel(image, fluorescence=fluorescence, unmix=processor.haematoxylin)
         level = _is_flat_somewhere(channel, detection)
         if not level:
-            coordinates = nuclei.detect_nuclei(channel, find=find, **detection)
+            coordinates = nuclei.detect_nuclei(channel, find=processor.candidates, **detection)
             peaks = _peaks(coordinates, channel, detection)
             level = _are_some_level(coordinates, peaks, 3 * detection["min_distance"])
         if level:
-            _, channel, origin = _read(tile, read, shape, 2 * halo, fluorescence)
+            _, image, origin = _read(tile, read, shape, 2 * halo)
+            channel = tissue.nuclei_channel(image, fluorescence=fluorescence)
             coordinates = _without_wide_plateaus(channel, detection, halo)
             peaks = _peaks(coordinates, channel, detection)
     except DeviceFailed:
@@ -203,13 +205,13 @@ def _in_mask(pixels, factor, size):
     return np.minimum(pixels // factor, size - 1).astype(int)
 
 
-def _read(tile, read, shape, halo, fluorescence):
-    """Read a tile with its halo, cut at the slide's borders: its core, the nuclei channel, and where that begins."""
+def _read(tile, read, shape, halo):
+    """Read a tile with its halo, cut at the slide's borders: its core, all of it, and where that begins."""
     top, left = max(tile.row - halo, 0), max(tile.column - halo, 0)
     bottom, right = min(tile.row + tile.height + halo, shape[0]), min(tile.column + tile.width + halo, shape[1])
     image = read(top, left, bottom - top, right - left)
     core = image[tile.row - top :, tile.column - left :][: tile.height, : tile.width]
-    return core, tissue.nuclei_channel(image, fluorescence=fluorescence), np.array([top, left])
+    return core, image, np.array([top, left])
 
 
 def _radius(detection):
