@@ -5,7 +5,7 @@ Inputs: images of the nuclei channel. Outputs: a table of methods, one of number
 
 import logging
 
-from fieldwork import InputError, benchmarks, frames, gpu, outputs
+from fieldwork import InputError, benchmarks, frames, outputs
 from fieldwork.journal import job_log
 
 REPEATS = 3
@@ -13,7 +13,7 @@ REPEATS = 3
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, images, channel, detection, workers, methods_table, scaling_table, machine_table):
+def main(*, plate, images, channel, detection, workers, with_gpu, methods_table, scaling_table, machine_table):
     sources = [(path, channel) for path in images]
     sizes = set()
     for source in list(sources):  # also so that no case finds the files cold
@@ -29,7 +29,7 @@ def main(*, plate, images, channel, detection, workers, methods_table, scaling_t
         for method, (_, uses_workers) in benchmarks.METHODS.items()
         for detector in benchmarks.DETECTORS
     ]
-    if not gpu.missing():
+    if with_gpu:
         cases += [("map_frames, serial", benchmarks.GPU, 1), ("map_frames, paths", benchmarks.GPU, workers)]
     methods = benchmarks.compare(cases, sources, detection=detection, repeats=REPEATS)
     counts = sorted({2**power for power in range(workers.bit_length())} | {workers})
@@ -52,6 +52,7 @@ if __name__ == "__main__":
             channel=snakemake.params.channel,
             detection=snakemake.params.detection,
             workers=snakemake.threads,
+            with_gpu=snakemake.resources.gpu,
             methods_table=snakemake.output.methods,
             scaling_table=snakemake.output.scaling,
             machine_table=snakemake.output.machine,

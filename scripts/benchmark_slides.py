@@ -9,7 +9,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fieldwork import InputError, benchmarks, gpu, loading, outputs
+from fieldwork import InputError, benchmarks, loading, outputs
 from fieldwork.journal import job_log
 
 REPEATS = 3
@@ -17,8 +17,8 @@ REPEATS = 3
 log = logging.getLogger(__name__)
 
 
-def main(*, paths, workers, ways_table, machine_table, repeats=REPEATS):
-    extra = [] if gpu.missing() else [loading.GPU]
+def main(*, paths, workers, with_gpu, ways_table, machine_table, repeats=REPEATS):
+    extra = [loading.GPU] if with_gpu else []
     beside = Path(ways_table).parent  # on the disk that conversions write to
     for leftover in beside.glob(".slides.*"):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
@@ -54,6 +54,7 @@ if __name__ == "__main__":
         main(
             paths=list(snakemake.input),
             workers=snakemake.threads,
+            with_gpu=snakemake.resources.gpu,
             ways_table=snakemake.output.slides,
             machine_table=snakemake.output.machine,
         )

@@ -97,7 +97,9 @@ def test_images_of_which_none_can_be_read_are_refused(tmp_path, count):
         path.touch()
     tables = dict.fromkeys(["methods_table", "scaling_table", "machine_table"], tmp_path / "table.csv")
     with pytest.raises(InputError, match=f"of the first plate's {count} images none can be read"):
-        benchmark_methods.main(plate="plate", images=images, channel="auto", detection=DETECTION, workers=2, **tables)
+        benchmark_methods.main(
+            plate="plate", images=images, channel="auto", detection=DETECTION, workers=2, with_gpu=0, **tables
+        )
 
 
 def killed(image, **_):

@@ -17,7 +17,9 @@ import tifffile
 from conftest import REPOSITORY
 from scipy import ndimage
 
+import benchmark_gpu
 import detect_nuclei as detect_nuclei_script
+import plot_benchmarks
 from fieldwork import (
     DeviceFailed,
     InputError,
@@ -37,20 +39,28 @@ POOL = {"engine": "pool", "mode": "paths", "dask": "processes"}
 
 
 class Numpy:
-    """NumPy and SciPy as a device; `at_work` is called with every batch, in the process that holds it."""
+    """NumPy and SciPy as a device; `at_work` is called with every batch, in the process that holds it.
+
+    It takes images from locked memory alone.
+    """
 
     xp, ndimage, to_host, name = np, ndimage, staticmethod(np.asarray), "NumPy"
 
     def __init__(self, at_work=lambda images: None):
-        self.at_work = at_work
+        self.at_work, self.pinned = at_work, []
 
     def stream(self):
         return nullcontext()
 
     def pin(self, memory):
-        pass
+        self.pinned.append(np.frombuffer(memory, np.uint8))
+
+    def unpin(self, memory):
+        old = np.frombuffer(memory, np.uint8)
+        self.pinned = [each for each in self.pinned if not np.shares_memory(each, old)]
 
     def upload(self, images):
+        assert all(any(np.shares_memory(image, each) for each in self.pinned) for image in images)
         self.at_work(images)
         return np.stack(images)
 
@@ -87,7 +97,8 @@ def killed(images):
 
 def field(seed, shape=(150, 210), dtype="uint16"):
     image, _ = synthetic.plant_field(np.random.default_rng(seed), shape=shape, count=12)
-    return image.astype(dtype) - np.array(2000 if np.dtype(dtype).kind in "if" else 0, dtype)
+    ground = np.array(2000 if np.dtype(dtype).kind in "if" else 0, dtype)
+    return (image.astype(dtype) - ground).astype(dtype)  # arithmetic turns bytes around
 
 
 def detect(image, *, processor):
@@ -177,7 +188,7 @@ def late(images):
         time.sleep(2)
 
 
-def test_an_answer_that_comes_too_late_is_not_taken_for_another_ones(monkeypatch):
+def test_an_answer_that_comes_too_late_is_not_taken_for_another_ones(monkeypatch, caplog):
     monkeypatch.setattr(gpu, "START", 0)
     monkeypatch.setattr(gpu, "missing", lambda: "")
     images = [field(1), field(2, (90, 120)), field(3), field(4)]
@@ -188,6 +199,80 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_another_ones(monkeypatch
         time.sleep(1.5)
         found += [detect(image, processor=processor) for image in images[2:]]
     assert_same(found, images)
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning == "the GPU's process has not answered within 1 s: the CPU takes over in one worker"
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_a_gpu_that_hangs_is_not_waited_for_for_ever(monkeypatch, caplog, asked_before):
+    monkeypatch.setattr(gpu, "START", 0)
+    monkeypatch.setattr(gpu, "missing", lambda: "")
+    images = [field(1), field(2)]
+    with gpu.processor("auto", frames=2, workers=1, hold=device()) as processor:
+        stop(processor, asked_before, monkeypatch)
+        assert_same([detect(image, processor=processor) for image in images], images)
+    assert caplog.text.count("has not answered within 1 s: the CPU takes over") == 1
+    with (
+        pytest.raises(DeviceFailed, match="device: gpu: the GPU's process has not answered within 1 s; set device"),
+        gpu.processor("gpu", frames=2, workers=1, hold=device()) as processor,
+    ):
+        stop(processor, asked_before, monkeypatch)
+        detect(images[0], processor=processor)
+    assert not multiprocessing.active_children()
+
+
+def stop(processor, asked_before, monkeypatch):
+    monkeypatch.setattr(gpu, "PATIENCE", 1)
+    if asked_before:
+        detect(field(3), processor=processor)
+    (process,) = multiprocessing.active_children()
+    os.kill(process.pid, signal.SIGSTOP)
+
+
+def requests_of(images):
+    options = {"sigma": 4, "min_distance": 6, "threshold_abs": 500, "magnitude": None}
+    expected = [nuclei.candidates_by_opencv(image, **options).coordinates for image in images]
+    return [gpu._Request(None, "candidates", None, image, options) for image in images], expected
+
+
+class Refusing(Numpy):
+    """Has memory for one image, and for that when it was asked six times."""
+
+    times = 0
+
+    def upload(self, images):
+        self.times += 1
+        if len(images) > 1 or self.times < 6:
+            raise MemoryError
+        return np.stack(images)
+
+
+def test_answers_to_a_halved_batch_go_to_those_who_asked():
+    requests, expected = requests_of([field(seed) for seed in range(3)])
+    found = gpu._do(Refusing(), requests)
+    for each, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(each.coordinates, other)
+    with pytest.raises(MemoryError):
+        gpu._do(Refusing(), requests[:1], patience=4)
+
+
+class Counting(Numpy):
+    """Leaves a file that is called like the number of workers' memories that are locked."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def upload(self, images):
+        (self.folder / str(len(self.pinned))).touch()
+        return super().upload(images)
+
+
+def test_memory_that_a_worker_has_outgrown_is_no_longer_locked(tmp_path):
+    images = [field(seed, (100 + 20 * seed, 120)) for seed in range(4)]
+    with gpu.processor("gpu", frames=4, workers=1, hold=functools.partial(Counting, tmp_path)) as processor:
+        assert_same(found_by(processor, images, 1), images)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
 def test_where_cupy_cannot_be_used_auto_is_silent_and_gpu_is_refused(monkeypatch, caplog):
@@ -313,6 +398,21 @@ def test_tiles_of_a_slide_go_to_the_device_in_colour_and_come_back_as_haematoxyl
     assert {len(each.split(",")) for each in seen if each.endswith("float32")} == {2}
 
 
+def broken_for_candidates(images):
+    if images[0].dtype == np.float32:
+        raise RuntimeError("cudaErrorLaunchFailure: unspecified")
+
+
+def test_a_gpu_that_fails_between_two_steps_costs_no_nucleus(monkeypatch, caplog):
+    monkeypatch.setattr(gpu, "START", 0)
+    monkeypatch.setattr(gpu, "missing", lambda: "")
+    with gpu.processor("auto", frames=20, workers=2, hold=device(broken_for_candidates)) as processor:
+        found = measure_slide(processor)
+    assert "The GPU failed, and the CPU took over: RuntimeError" in caplog.text
+    for one, other in zip(found, measure_slide(gpu.Cpu), strict=True):
+        np.testing.assert_array_equal(one.coordinates, other.coordinates)
+
+
 def test_a_gpu_that_fails_is_no_failed_tile():
     with pytest.raises(DeviceFailed), gpu.processor("gpu", frames=20, workers=2, hold=device(broken)) as processor:
         measure_slide(processor)
@@ -375,10 +475,12 @@ def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, m
     assert len(list(tmp_path.glob("(*"))) == 2  # the process of the run that was timed, and of that whose memory was
 
 
-@pytest.mark.parametrize(("kind", "threshold"), [("fields", 500), ("tiles", 0.05)])
-def test_the_benchmark_of_devices_counts_the_images_that_are_equal(kind, threshold):
+@pytest.mark.parametrize(("kind", "threshold", "axes"), [("fields", 500, {2}), ("tiles", 0.05, {2, 3})])
+def test_the_benchmark_of_devices_counts_the_images_that_are_equal(tmp_path, kind, threshold, axes):
     options = {"count": 6, "shape": (150, 210), "detection": {**DETECTION, "threshold_abs": threshold}, "repeats": 1}
-    rows = devices.measure(kind, workers=2, hold=device(), with_cucim=False, **options)
+    noting = device(functools.partial(note, tmp_path))
+    rows = devices.measure(kind, workers=2, hold=noting, with_cucim=False, **options)
+    assert {len(path.name.partition(")")[0].split(",")) for path in tmp_path.iterdir()} == axes
     assert [(row["Way"], row["Workers"], row["Device"]) for row in rows] == [
         ("one core", 1, None),
         ("GPU", 1, "NumPy"),
@@ -407,6 +509,31 @@ def test_the_chart_of_devices_names_each_way_and_how_often_the_nuclei_were_the_s
         assert axes.get_title().endswith(f"the same nuclei in {equal}")
         assert "31.5\n315/s" in [text.get_text() for text in axes.texts]
     plots.plt.close(figure)
+
+
+def test_the_benchmark_of_a_gpu_is_measured_with_the_settings_for_plates_and_slides_and_drawn(tmp_path, monkeypatch):
+    used, measure = [], devices.measure
+
+    def noted(kind, **options):
+        used.append((kind, options["detection"]["threshold_abs"]))
+        return measure(kind, **options, hold=device(), with_cucim=False)
+
+    monkeypatch.setattr(devices, "measure", noted)
+    for name in ("FIELDS", "TILES"):
+        monkeypatch.setattr(benchmark_gpu, name, {"count": 3, "shape": (150, 210)})
+    monkeypatch.setattr(benchmark_gpu, "REPEATS", 1)
+    tables = {name: tmp_path / f"{name}.csv" for name in ("gpu", "machine")}
+    benchmark_gpu.main(
+        detection=DETECTION,
+        slide_detection={"sigma_um": 1.5, "min_distance_um": 2.5, "haematoxylin": 0.05, "fluorescence": 20}
+        | {"sigma": 6, "min_distance": 10},
+        workers=2,
+        ways_table=tables["gpu"],
+        machine_table=tables["machine"],
+    )
+    assert used == [("fields", 1000), ("tiles", 0.05)]
+    plot_benchmarks.main(measured=tables, charts={"gpu": tmp_path / "gpu.png"})
+    assert (tmp_path / "gpu.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.gpu

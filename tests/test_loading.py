@@ -1,10 +1,12 @@
 """Every way of loading a slide gives the same pixels, and what is too fast to be right is found out."""
 
 import functools
+import itertools
 import os
 import signal
 import sys
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,10 +122,16 @@ def test_every_reader_is_measured_in_every_way_with_1_2_4_and_all_workers():
 
 
 def test_the_table_has_a_row_for_every_case_and_can_be_drawn(slide, monkeypatch):
-    open_source, folder = loading.open_source, slide.parent
-    monkeypatch.setattr(loading, "open_source", lambda *given, **how: (open_source(*given, **how)[0], ["tifffile"]))
+    open_source, folder, wanted = loading.open_source, slide.parent, []
+
+    def open_for_tifffile(*given, extra, **how):
+        wanted.append(extra)
+        return open_source(*given, **how)[0], ["tifffile"]
+
+    monkeypatch.setattr(loading, "open_source", open_for_tifffile)
     made = {"ways_table": folder / "slides.csv", "machine_table": folder / "machine.csv"}
-    benchmark_slides.main(paths=[slide], workers=2, repeats=1, **made)
+    benchmark_slides.main(paths=[slide], workers=2, with_gpu=1, repeats=1, **made)
+    assert wanted == [[loading.GPU]]
     table = pd.read_csv(folder / "slides.csv")
     assert list(table) == COLUMNS.split()
     keys = table[["Task", "Reader", "Level", "Workers_Kind", "Workers", "Shape"]].itertuples(index=False)
@@ -145,7 +153,8 @@ def test_only_readers_that_are_right_for_the_file_are_measured(tmp_path, caplog)
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:  # only tifffile follows SubIFDs to the lower level
         tif.write(image, subifds=1, **options)
         tif.write(np.ascontiguousarray(image[::2, ::2]), subfiletype=1, **options)
-    source, readers = loading.open_source(tmp_path / "a.tif", workers=2, folder=tmp_path)
+    source, readers = loading.open_source(tmp_path / "a.tif", workers=2, folder=tmp_path, extra=[loading.GPU])
+    assert "cupy" not in caplog.text  # where cuCIM is not right, it is not on a GPU either
     assert readers == ["tifffile"] and source.regions == ((0, 0, 300, 430), (0, 0, 150, 215))
     assert "reader 'openslide'" in caplog.text
     assert {case.reader for case in loading.list_cases(readers, levels=1, workers=2)} == {"tifffile"}
@@ -178,11 +187,30 @@ def test_squares_that_cucim_decodes_in_batches_are_put_where_they_belong(tmp_pat
         assert benchmarks.run_apart(run, (level, region, workers))[1] == expected.tobytes()
 
 
+@pytest.mark.skipif("cucim" not in READERS, reason="cuCIM is there on Linux only")
+def test_a_slide_that_is_smaller_than_such_a_square_is_read_too(source):
+    run = functools.partial(by_cucim, path=source.path)
+    for level, region in enumerate(source.regions):
+        expected = tifffile.imread(source.path, key=level).tobytes()
+        assert benchmarks.run_apart(run, (level, region, 1))[1] == expected
+
+
+def on_gpu(region, path):
+    return 0, loading.OnGpu(path).read(0, *region, workers=2)
+
+
 @pytest.mark.gpu
-def test_what_is_decoded_on_the_gpu_is_the_slide(source):
-    cases = loading.list_cases([loading.GPU], levels=2, workers=2)
-    expected = [digest(tifffile.imread(source.path, key=level)) for level in (0, 1)]
-    assert found(cases, source) == {case: expected[case.level] for case in cases}
+def test_what_is_decoded_on_the_gpu_is_the_slide(tmp_path):
+    image = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (1300, 900, 3), np.uint8), (0, 0), 3)
+    options = {"tile": (256, 256), "photometric": "ycbcr", "compression": "jpeg", "metadata": None}
+    tifffile.imwrite(tmp_path / "slide.tif", image, **options)
+    run = functools.partial(on_gpu, path=str(tmp_path / "slide.tif"))
+    _, pixels = benchmarks.run_apart(run, Region(0, 0, 1300, 900))
+    np.testing.assert_allclose(pixels, tifffile.imread(tmp_path / "slide.tif"), atol=8)  # decoders round
+
+
+def test_every_reader_has_a_colour_and_a_package():
+    assert set(loading.PACKAGES) == set(plots.READERS) == {*slides.READERS, loading.GPU}
 
 
 def test_a_gpu_is_one_more_reader_that_is_never_forked_and_left_out_where_it_fails(slide, monkeypatch, caplog):
@@ -212,10 +240,10 @@ def test_the_first_slide_that_can_be_read_is_measured(slide, monkeypatch):
         loading, "measure", lambda cases, source, repeats: measured.append(source.path) or [{"Error": None}]
     )
     tables = {"ways_table": slide.parent / "slides.csv", "machine_table": slide.parent / "machine.csv"}
-    benchmark_slides.main(paths=[slide.parent / "empty.svs", slide], workers=2, **tables)
+    benchmark_slides.main(paths=[slide.parent / "empty.svs", slide], workers=2, with_gpu=0, **tables)
     assert measured == [str(slide)]
     with pytest.raises(InputError, match="of 1 slides none can be read"):
-        benchmark_slides.main(paths=[slide.parent / "empty.svs"], workers=2, **tables)
+        benchmark_slides.main(paths=[slide.parent / "empty.svs"], workers=2, with_gpu=0, **tables)
 
 
 def test_a_way_that_gives_other_pixels_is_found_out(source, monkeypatch):
@@ -250,7 +278,7 @@ def test_a_short_run_has_a_peak_of_memory_too(monkeypatch):
 
 def test_the_chart_shows_every_way_of_every_reader():
     rows = []
-    for number, case in enumerate(loading.list_cases(["tifffile", "openslide"], levels=3, workers=4)):
+    for number, case in enumerate(loading.list_cases(list(plots.READERS), levels=3, workers=4)):
         seconds = 1 + number / 10
         rows.append(dict(zip(["Task", "Reader", "Level", "Workers_Kind", "Workers", "Shape"], case, strict=True)))
         rows[-1] |= {"Megapixels": 2, "Seconds": seconds, "Seconds_Min": 0.9 * seconds, "Seconds_Max": 2 * seconds}
@@ -264,8 +292,10 @@ def test_the_chart_shows_every_way_of_every_reader():
     heights = [bar.get_height() for bars in levels.containers[1::2] for bar in bars]
     loaded = [row for row in rows if row["Task"] == "load level"]
     assert (
-        sorted(heights) == pytest.approx(sorted(row["Megapixels_Per_Second"] for row in loaded)) and len(heights) == 6
+        sorted(heights) == pytest.approx(sorted(row["Megapixels_Per_Second"] for row in loaded)) and len(heights) == 12
     )
+    bars = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in levels.patches)
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(bars))
     drawn = [value for axes in ways for bars in axes.containers for value in bars.lines[0].get_ydata()]
     rest = [row["Megapixels_Per_Second"] for row in rows if row["Task"] != "load level"]
     assert len(ways) == 9 and sorted(drawn) == pytest.approx(sorted(rest))

@@ -10,6 +10,7 @@ imports nothing large.
 
 import importlib.util
 import logging
+import math
 import mmap
 import os
 import queue
@@ -120,10 +121,13 @@ class Cuda:
 
     def pin(self, memory):
         """Page-lock shared memory, from which the GPU then copies by itself; where that is refused, it is slower."""
-        import numpy as np
-
         with suppress(self.xp.cuda.runtime.CUDARuntimeError):
-            self.xp.cuda.runtime.hostRegister(np.frombuffer(memory, np.uint8).ctypes.data, len(memory), 0)
+            self.xp.cuda.runtime.hostRegister(_address(memory), len(memory), 0)
+
+    def unpin(self, memory):
+        """Undo `pin`."""
+        with suppress(self.xp.cuda.runtime.CUDARuntimeError):
+            self.xp.cuda.runtime.hostUnregister(_address(memory))
 
     def upload(self, images):
         """Copy images of one size and dtype, in this thread's stream, to an array (n, rows, columns)."""
@@ -139,6 +143,12 @@ class Cuda:
     def free(self):
         """Give memory that is kept for later back to the GPU."""
         self.xp.get_default_memory_pool().free_all_blocks()
+
+
+def _address(memory):
+    import numpy as np
+
+    return np.frombuffer(memory, np.uint8).ctypes.data
 
 
 class Cpu:
@@ -176,12 +186,12 @@ class Gpu(NamedTuple):
         Raises
         ------
         DeviceFailed
-            The process that holds the GPU is gone, and the CPU must not take over.
+            The process that holds the GPU is gone or hangs, and the CPU must not take over.
         """
         return self._do("candidates", image, **options)
 
     def haematoxylin(self, image):
-        """Do as `tissue.haematoxylin`; this worker's next request with another image overwrites the array.
+        """Do as `tissue.haematoxylin`; the array lasts until this worker's next request with another image.
 
         Raises
         ------
@@ -191,19 +201,24 @@ class Gpu(NamedTuple):
         return self._do("haematoxylin", image)
 
     def _do(self, step, image, **options):
-        try:
-            return getattr(self._line(), step)(image, **options)
-        except (OSError, EOFError):
-            if self.strict:
-                raise DeviceFailed("the GPU's process has ended") from None
-        return getattr(Cpu, step)(image, **options)
-
-    def _line(self):
-        """The line of this process (a fork has its parent's) or thread (of Dask's), opened when it is first used."""
+        """Have a step done over the line of this process (a fork has its parent's) or thread (of Dask's)."""
         owner = os.getpid(), self.address
-        if getattr(_own, "owner", None) != owner:
-            _own.line, _own.owner = _Line(self.address, self.key), owner
-        return _own.line
+        try:
+            if getattr(_own, "owner", None) != owner:
+                _own.line, _own.owner = None, owner
+                _own.line = _Line(self.address, self.key)
+            if _own.line:
+                return getattr(_own.line, step)(image, **options)
+        except (OSError, EOFError) as error:
+            _own.line = (
+                None  # and not tried again: what it answers later would be taken for the answer to another image
+            )
+            if isinstance(error, TimeoutError) and not self.strict:
+                log.warning("%s: the CPU takes over in one worker", error)
+            elif self.strict:
+                _own.owner = None
+                raise DeviceFailed(str(error) or "its process has ended") from None
+        return getattr(Cpu, step)(image, **options)
 
 
 _own = threading.local()
@@ -213,43 +228,47 @@ class _Line:
     """A worker's connection to the process that holds the GPU, and the memory in which it leaves an image there."""
 
     def __init__(self, address, key):
-        self.connection = Client(address, "AF_UNIX", authkey=key)
         self.memory = b""
+        self.connection = Client(address, "AF_UNIX")
+        self._wait()  # Client itself would do so for ever
+        answer_challenge(self.connection, key)
+        deliver_challenge(self.connection, key)
 
     def candidates(self, image, **options):
-        self._put(image, 0)
-        return self._ask("candidates", image, 0, options)
+        return self._ask("candidates", image, options, size=image.nbytes)
 
     def haematoxylin(self, image):
         import numpy as np
 
-        shape = image.shape[:2]
-        begin = 4 * shape[0] * shape[1]  # behind the float32 that come back
-        self._put(image, begin)
-        self._ask("haematoxylin", image, begin, {})
-        return np.ndarray(shape, np.float32, self.memory)
+        found = np.dtype(np.float32), image.shape[:2]
+        self._ask("haematoxylin", image, {}, size=max(image.nbytes, found[0].itemsize * math.prod(found[1])))
+        return np.ndarray(found[1], found[0], self.memory)
 
-    def _put(self, image, begin):
+    def _ask(self, step, image, options, size):
         import numpy as np
 
-        if len(self.memory) < begin + image.nbytes:
-            self._share(begin + image.nbytes)
-        np.copyto(np.ndarray(image.shape, image.dtype.newbyteorder("="), self.memory, begin), image)
-
-    def _ask(self, step, image, begin, options):
-        self.connection.send((step, begin, image.shape, image.dtype.newbyteorder("="), options))
-        if not self.connection.poll(PATIENCE):
-            self.connection.close()  # its answer must not be taken for that to another request
-            raise TimeoutError(f"the GPU has not answered within {PATIENCE} s")  # its driver may hang
+        if len(self.memory) < size:
+            self._share(size)
+        # The very same dtype where it can be: haematoxylin, which is there already, is then not copied onto itself.
+        dtype = image.dtype if image.dtype.isnative else image.dtype.newbyteorder("=")
+        np.copyto(np.ndarray(image.shape, dtype, self.memory), image)
+        self.connection.send((step, image.shape, dtype, options))
+        self._wait()
         return self.connection.recv()
+
+    def _wait(self):
+        if not self.connection.poll(PATIENCE):
+            raise TimeoutError(f"the GPU's process has not answered within {PATIENCE} s")  # its driver may hang
 
     def _share(self, size):
         file = os.memfd_create("fieldwork-image")  # has no name, so nothing is left of it when processes are killed
-        os.ftruncate(file, size)
-        self.memory = mmap.mmap(file, size)
-        self.connection.send(size)
-        reduction.send_handle(self.connection, file, None)
-        os.close(file)
+        try:
+            os.ftruncate(file, size)
+            self.memory = mmap.mmap(file, size)
+            self.connection.send(size)
+            reduction.send_handle(self.connection, file, None)
+        finally:
+            os.close(file)
 
 
 class _Request(NamedTuple):
@@ -309,8 +328,8 @@ def processor(device, *, frames, workers, megapixels=1.3, hold=Cuda):
             return
         try:
             yield Gpu(address, key, strict, said)
-        except DeviceFailed:
-            _, said = _heard(process, 1)
+        except DeviceFailed as failure:
+            said = _heard(process, 0)[1] if process.pipe.poll(1) else failure
             raise DeviceFailed(f"device: gpu: {said}; set device: auto to have the CPU take over") from None
         if process.pipe.poll():
             log.warning("The GPU failed, and the CPU took over: %s", _heard(process, 0)[1])
@@ -364,17 +383,18 @@ def _attend(connection, key, device, requests):
             message = connection.recv()
             if isinstance(message, int):
                 file = reduction.recv_handle(connection)
+                if memory is not None:
+                    device.unpin(memory)  # the worker has had its last answer, so nothing is copied from there
                 memory = mmap.mmap(file, message)
                 os.close(file)
                 device.pin(memory)
-                _kept.append(memory)
             else:
-                step, begin, shape, dtype, options = message
-                image = np.ndarray(shape, dtype, memory, begin)
-                requests.put(_Request(connection, step, memory, image, options))
+                step, shape, dtype, options = message
+                requests.put(_Request(connection, step, memory, np.ndarray(shape, dtype, memory), options))
+    _left.append(memory)
 
 
-_kept = []  # memory that is page-locked stays so until this process ends: the GPU may be copying from it
+_left = []  # by workers that have ended: the GPU may be copying from it
 
 
 def _work(device, requests, pipe):
@@ -390,7 +410,7 @@ def _work(device, requests, pipe):
                     alike = [request for request in batch if request.kind() == batch[0].kind()]
                     batch = [request for request in batch if request.kind() != alike[0].kind()]
                     for request, answer in zip(alike, _do(device, alike), strict=True):
-                        with suppress(OSError):  # the worker was killed
+                        with suppress(OSError, TypeError):  # the worker was killed; `_attend` closes the line now
                             request.connection.send(answer)
     except Exception as error:  # whatever CUDA says: after most of its errors a process can not go on with it
         pipe.send((False, _reason(error)))
@@ -426,7 +446,7 @@ def _candidates(device, requests):
 
 
 def _haematoxylin(device, requests):
-    """Leave it at the beginning of the workers' memory."""
+    """Leave it where the colours were, which are on the GPU by then."""
     import numpy as np
 
     from fieldwork import tissue

@@ -131,7 +131,7 @@ def nuclei_channel(image, *, fluorescence, unmix=haematoxylin):
     fluorescence : bool
         As for `tissue_mask`.
     unmix : callable
-        `haematoxylin`, or that of a GPU.
+        `haematoxylin`, or `gpu.Gpu.haematoxylin`, whose array is overwritten.
 
     Returns
     -------
