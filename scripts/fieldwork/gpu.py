@@ -210,14 +210,12 @@ class Gpu(NamedTuple):
             if _own.line:
                 return getattr(_own.line, step)(image, **options)
         except (OSError, EOFError) as error:
-            _own.line = (
-                None  # and not tried again: what it answers later would be taken for the answer to another image
-            )
-            if isinstance(error, TimeoutError) and not self.strict:
-                log.warning("%s: the CPU takes over in one worker", error)
-            elif self.strict:
+            _own.line = None  # for good: an answer that comes later would be taken for that to another image
+            if self.strict:
                 _own.owner = None
                 raise DeviceFailed(str(error) or "its process has ended") from None
+            if isinstance(error, TimeoutError):
+                log.warning("%s: the CPU takes over in one worker", error)
         return getattr(Cpu, step)(image, **options)
 
 
@@ -240,9 +238,9 @@ class _Line:
     def haematoxylin(self, image):
         import numpy as np
 
-        found = np.dtype(np.float32), image.shape[:2]
-        self._ask("haematoxylin", image, {}, size=max(image.nbytes, found[0].itemsize * math.prod(found[1])))
-        return np.ndarray(found[1], found[0], self.memory)
+        shape = image.shape[:2]
+        self._ask("haematoxylin", image, {}, size=4 * math.prod(shape))  # more than the colours take
+        return np.ndarray(shape, np.float32, self.memory)
 
     def _ask(self, step, image, options, size):
         import numpy as np
