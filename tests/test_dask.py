@@ -283,7 +283,7 @@ def test_losing_all_workers_for_good_ends_the_work(doomed_cluster, monkeypatch):
         list(found)
 
 
-def test_a_scheduler_without_workers_is_an_input_error(tmp_path, monkeypatch):
+def test_a_scheduler_without_workers_is_waited_for_and_then_an_input_error(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(engine, "WITHOUT_WORKERS", 1)
     scheduler, address = start_scheduler(tmp_path)
     try:
@@ -291,6 +291,7 @@ def test_a_scheduler_without_workers_is_an_input_error(tmp_path, monkeypatch):
             list(dask_frames(abs, [-1], address))
     finally:
         stop([scheduler])
+    assert caplog.text.count(f"the Dask scheduler at {address} has no workers; waiting 1 s for some") == 1
 
 
 def test_no_scheduler_at_the_address_is_an_input_error(monkeypatch):

@@ -51,12 +51,17 @@ def map_frames(function, frames, *, where, workers, in_the_pool):
         batches = parallel.Batches(len(frames))
         running = {}  # future -> its batch
         size, spent, answered = 1, 0, 0
-        last_seen = time.monotonic()
+        last_seen, waiting = time.monotonic(), False
         while batches.following < len(frames):
             with _lost_scheduler(where):
                 threads = sum(client.nthreads().values())
                 if threads:
-                    last_seen = time.monotonic()
+                    last_seen, waiting = time.monotonic(), False
+                elif not waiting:
+                    waiting = True
+                    log.warning(
+                        "the Dask scheduler at %s has no workers; waiting %d s for some", where, WITHOUT_WORKERS
+                    )
                 elif time.monotonic() - last_seen > WITHOUT_WORKERS:
                     raise (WorkerDied if answered else InputError)(
                         f"the Dask scheduler at {where} has had no workers for {WITHOUT_WORKERS} s; start some with "
