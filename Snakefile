@@ -14,7 +14,7 @@ include: "rules/common.smk"
 rule all:
     """Everything that the sheets name."""
     input:
-        plate_pictures() if workflow.is_main_process else [],  # jobs open no plate but their own
+        plate_products() if workflow.is_main_process else [],  # jobs open no plate but their own
         filtered_tables(),
         slide_tables(),
         stack_tables(),

@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 import sys
+import time
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
@@ -54,11 +55,16 @@ DEMO_SLIDE = "resources/demo/slide.tif"
 DEMO_STACK = "resources/demo/stack.tif"
 MADE = {*DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK}
 
+TABLES = ("nuclei.parquet", "fields.csv", "wells.csv")  # of a plate
+
 
 def read_sheet_if_any(kind):
     """The rows of a sheet; none where there is no such file, but one of another kind."""
+    path = config[kind]
     others = [other for other in ("plates", "slides", "stacks") if other != kind and Path(config[other]).exists()]
-    return [] if others and not Path(config[kind]).exists() else sheets.read_sheet(kind, config[kind])
+    # One that is named otherwise than by default is to be there.
+    absent = path == f"config/{kind}.tsv" and others and not Path(path).exists()
+    return [] if absent else sheets.read_sheet(kind, path)
 
 
 def stored():
@@ -197,7 +203,7 @@ try:
         check_functions()
         if not ON_CLUSTER and (PLATES or SLIDES):
             HAS_GPU = gpu.check(config["device"], pool=config["pool"], source=source)
-        runs.forget_without_store(config["results"], SLIDES, stored())
+        runs.forget_without_store(config["results"], SLIDES, stored(), FILTERED)
         downloads.forget_deleted(DOWNLOADS.values(), results=config["results"])
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault
@@ -266,8 +272,10 @@ def sources(paths):
 
     An image that is newer than a table has it made again; what else becomes of them, their stamps say. All of them
     would make planning several times as long, and the command lines of a cluster's jobs longer than Linux allows.
+    Of those that a microscope's wrong clock puts in the future Snakemake would say that all tables are too old.
     """
-    newest = max(on_disk(paths), key=lambda path: stamp(path)[1], default=None)
+    past = [path for path in on_disk(paths) if stamp(path)[1] <= time.time_ns()]
+    newest = max(past, key=lambda path: stamp(path)[1], default=None)
     return [path for path in paths if path in MADE or path == newest]
 
 
@@ -403,7 +411,7 @@ def plate_platemap(wildcards):
 def plate_tables(wildcards):
     """The tables of every plate in the sheet."""
     require_images(UNREADY)
-    return expand("<results>/plates/{plate}/{table}", plate=PLATES, table=("nuclei.parquet", "fields.csv", "wells.csv"))
+    return expand("<results>/plates/{plate}/{table}", plate=PLATES, table=TABLES)
 
 
 def plate_wells(wildcards):
@@ -415,25 +423,25 @@ def filtered_tables():
     return expand("<results>/plates/{plate}/filtered/filtered.csv", plate=FILTERED)
 
 
-def plate_pictures():
-    """The pictures of every plate, from its tables; some go by its platemap.
+def plate_products():
+    """The pictures of every plate, some of which go by its platemap, and with them its tables.
 
-    Of those that one job draws, the first is enough to ask for, but where others were deleted: planning thousands of
-    plates then takes an eighth less.
+    Of what one job makes, the first picture is enough to ask for, but where something else was deleted: planning
+    thousands of plates then takes an eighth less.
     """
-    pictures = expand("<results>/plates/{plate}/densities.png", plate=PLATES)
+    products = expand("<results>/plates/{plate}/densities.png", plate=PLATES)
     for name, plate in PLATES.items():
         described = sheets.read_platemap(plate.platemap) if plate.platemap else {}
         shown = platemaps.pictures(next(iter(described.values()), {}), with_quality=config["quality"])
         folder = Path(config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
         asked = [
-            picture
-            for picture in shown
-            if picture in ("doses", "controls") or drawn and not (folder / f"plots/{picture}.png").exists()
+            product
+            for product in [*TABLES, *(f"plots/{picture}.png" for picture in shown)]
+            if product in ("plots/doses.png", "plots/controls.png") or drawn and not (folder / product).exists()
         ]
-        pictures += expand("<results>/plates/{plate}/plots/{picture}.png", plate=name, picture=asked)
-    return pictures
+        products += expand("<results>/plates/{plate}/{product}", plate=name, product=asked)
+    return products
 
 
 def own_modules(names):
@@ -517,7 +525,7 @@ def slide_settings(wildcards):
 
 def slide_sources(wildcards):
     require(wildcards.slide in SLIDES, f"slide '{wildcards.slide}' is not in the sheet '{config['slides']}'")
-    return [path for path in [SLIDES[wildcards.slide]["path"]] if not is_url(path)]
+    return sources([SLIDES[wildcards.slide]["path"]])
 
 
 def fetched_slide(wildcards):
@@ -591,6 +599,7 @@ def images_log(plate):
 def start_run():
     """Keep other runs out, and clear up after those that were killed."""
     global locks
+    runs.take_sigterm_in_a_thread()
     folders = [config["results"]] if MODULE else [".snakemake", config["results"]]  # another module holds the first
     try:
         locks = [runs.hold_folder(Path(folder, "fieldwork.lock")) for folder in folders]

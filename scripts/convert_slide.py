@@ -47,7 +47,7 @@ if __name__ == "__main__":
         main(
             slide=snakemake.wildcards.slide,
             path=snakemake.params.path,
-            copy=snakemake.input[0],
+            copy=next(iter(snakemake.input.fetched), snakemake.params.path),
             store=snakemake.params.store,
             made=snakemake.output[0],
             on_bad_image=snakemake.config["on_bad_image"],

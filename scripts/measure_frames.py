@@ -47,10 +47,11 @@ def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_i
         measured.append(each)
     failed = [f"{frames[each.index]}: {each.error}" for each in measured if each.error]
     report(f"stack {stack}", "frames", failed, of=len(measured))
-    if nuclei_table and not any(len(each.coordinates) for each in measured):
+    good = len(measured) - len(failed)
+    if nuclei_table and good and not any(len(each.coordinates) for each in measured):
         log.warning(
             "stack %s: no nucleus in any of %d frames; is the threshold (%s) too high for 8-bit or float images?",
-            *(stack, len(measured), work["arguments"]["threshold_abs"]),
+            *(stack, good, work["arguments"]["threshold_abs"]),
         )
     if series:
         stack_images.finish(series)

@@ -20,10 +20,11 @@ def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed
     outputs.write_parquet(nuclei.replace_schema_metadata({"channel": channel}), made.nuclei)  # for viewers
     outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], made.fields)
     outputs.write_csv(wells, wells_columns, made.wells)
-    if fields and not len(nuclei):
+    good = sum(row["Image_Status"] == "ok" for row in fields)
+    if good and not len(nuclei):
         log.warning(
             "plate %s: no nucleus in any of %d fields; is nuclei.threshold (%s) too high for 8-bit or float images?",
-            *(plate, len(fields), threshold),
+            *(plate, good, threshold),
         )
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), len(nuclei))
     if control := platemaps.control_column(wells_columns):
@@ -46,7 +47,7 @@ def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
     for line in failed:
         log.info("failed: %s", line)
     allowed = 0 if on_bad_image == "stop" else max_failed_fields
-    if len(failed) > allowed * len(fields):
+    if failed and len(failed) / len(fields) > allowed:  # not a product, which may be rounded down below a whole number
         rule = "on_bad_image: stop" if on_bad_image == "stop" else f"max_failed_fields: {max_failed_fields}"
         more = f"\n  and {len(failed) - 5} more, all in the log" if len(failed) > 5 else ""
         raise InputError(

@@ -89,7 +89,7 @@ def test_another_shape_fails_too_when_the_run_is_to_stop_at_a_bad_image(workspac
     files = workspace.plant()
     tifffile.imwrite(files[2], np.zeros((50, 60), np.uint16))
     output = workspace.run("--config", "on_bad_image=stop", status=1)
-    assert files[2].name in output and "wrong shape: found 50 x 60 px" in output
+    assert files[2].name in output and "wrong shape or type: found 50 x 60 px" in output
 
 
 @pytest.mark.parametrize("mode", ["paths", "fork"])

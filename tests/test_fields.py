@@ -124,16 +124,16 @@ def test_the_names_place_joins_the_files_axes_or_contradicts_them(tmp_path, axes
         assert (field.timepoint, field.z) == (place.get("timepoint"), place.get("z"))
 
 
-def test_the_form_says_planes_size_and_colours(tmp_path):
+def test_the_form_says_planes_size_type_and_colours(tmp_path):
     image = plane(5)[0]
     tifffile.imwrite(tmp_path / "grey.tif", image)
     tifffile.imwrite(tmp_path / "blue.tif", np.stack([image * 0, image * 0, image], axis=-1), photometric="rgb")
     write_stack(tmp_path / "stack.tif", "Z")
     forms = {name: {field.form for field in measure(tmp_path / f"{name}.tif")} for name in ("grey", "blue", "stack")}
     assert forms == {
-        "grey": {"160 x 200 px"},
-        "blue": {"160 x 200 px in 3 colours"},
-        "stack": {"3 planes of 160 x 200 px"},
+        "grey": {"160 x 200 px of uint16"},
+        "blue": {"160 x 200 px of uint16 in 3 colours"},
+        "stack": {"3 planes of 160 x 200 px of uint16"},
     }
     assert len(measure(tmp_path / "blue.tif")[0].coordinates) == 5  # the channel with the signal was taken
 

@@ -103,6 +103,32 @@ def test_an_exception_comes_in_its_frames_place(engine, mode):
         next(found)
 
 
+class Peculiar(Exception):
+    def __init__(self, reason, place):
+        super().__init__(reason)
+
+
+def peculiar(number):
+    raise Peculiar("the lamp is off", number)
+
+
+def exhausted(number):
+    return next(iter(()))
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_an_exception_that_cannot_be_made_again_keeps_its_reason(engine, mode):
+    with pytest.raises((Peculiar, RuntimeError), match="the lamp is off") as caught:
+        list(parallel.map_frames(peculiar, [1, 2], engine=engine, mode=mode, workers=2))
+    assert engine != "pool" or "in peculiar" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_a_function_that_raises_stop_iteration_does_not_end_the_frames_in_silence(engine, mode):
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(parallel.map_frames(exhausted, [1, 2], engine=engine, mode=mode, workers=2))
+
+
 def test_a_result_that_cannot_be_sent_is_an_error_that_says_so():
     with pytest.raises(TypeError, match="cannot be sent"):
         list(parallel.map_frames(local_result, [1, 2], workers=1))

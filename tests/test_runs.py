@@ -186,6 +186,52 @@ def test_a_slide_whose_store_is_gone_is_forgotten_until_it_is_back(tmp_path):
     assert facts.exists()
 
 
+def test_filtered_images_of_which_one_is_gone_are_forgotten_until_it_is_back(tmp_path):
+    folder = tmp_path / "plates/P/filtered"
+    images, table = [folder / "a.tif", folder / "inner/b.tif"], folder / "filtered.csv"
+    images[1].parent.mkdir(parents=True)
+    for image in images:
+        image.touch()
+    text = 'Image_Status,Image_Error,FileName_Filtered\nok,,a.tif\nfailed,"two\nlines",\nok,,inner/b.tif\n'
+    table.write_text(text)
+    for image in images:
+        runs.forget_without_store(tmp_path, [], filtered=["P", "Q"])
+        assert table.read_text() == text
+        image.rename(tmp_path / "elsewhere")
+        runs.forget_without_store(tmp_path, [], filtered=["P"])
+        assert not table.exists()
+        (tmp_path / "elsewhere").rename(image)
+    runs.forget_without_store(tmp_path, [], filtered=["P"])
+    assert table.read_text() == text and {path.name for path in folder.iterdir()} == {"a.tif", "inner", "filtered.csv"}
+    table.write_text("Image_Status,Image_Error\nok,\n")  # nothing was to be saved
+    images[0].unlink()
+    runs.forget_without_store(tmp_path, [], filtered=["P"])
+    assert table.exists()
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from fieldwork import runs
+lock = threading.Lock()
+def handler(*received):
+    with lock:
+        print("ended in good order", flush=True)
+        os._exit(0)
+signal.signal(signal.SIGTERM, handler)
+runs.take_sigterm_in_a_thread()
+with lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+time.sleep(60)
+"""
+
+
+def test_sigterm_while_the_main_thread_holds_the_handlers_lock_does_not_wait_for_ever():
+    command = [sys.executable, "-c", INTERRUPTED]
+    process = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30)
+    assert process.stdout == "ended in good order\n"
+
+
 def test_a_plate_whose_store_is_gone_is_forgotten(tmp_path):
     store, facts = tmp_path / "plates/P/P.ome.zarr", tmp_path / "plates/P/P.ome.zarr.json"
     store.mkdir(parents=True)

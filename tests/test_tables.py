@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import median_abs_deviation
 
-from fieldwork import fields, outputs, plates, tables
+import merge_units
+from fieldwork import InputError, fields, outputs, plates, tables
 
 SHAPE = (100, 120)
 
@@ -214,6 +215,30 @@ def test_an_image_in_colours_among_grey_ones_is_odd_though_of_the_same_size(tmp_
     nuclei, rows, _ = merge(tmp_path, measured)
     assert [row["Image_Status"] for row in rows] == ["ok", "ok", "failed"]
     assert "found 100 x 120 px in 3 colours" in rows[2]["Image_Error"] and nuclei.num_rows == 6
+
+
+def test_an_image_of_another_type_is_odd(tmp_path):
+    measured = [field("B02", site, form="{} x {} px of uint16") for site in (1, 2)]
+    measured += [field("B02", 3, form="{} x {} px of uint8")]
+    _, rows, _ = merge(tmp_path, measured)
+    assert [row["Image_Status"] for row in rows] == ["ok", "ok", "failed"]
+    assert rows[2]["Image_Error"].startswith(
+        "wrong shape or type: found 100 x 120 px of uint8, the plate's images are 100 x"
+    )
+
+
+@pytest.mark.parametrize(("failed", "of", "share"), [(29, 100, 0.29), (57, 100, 0.57), (1, 20, 0.05), (0, 0, 0)])
+def test_as_many_failed_fields_as_are_allowed_are_allowed(failed, of, share):
+    row = dict.fromkeys(("PathName_DNA", "FileName_DNA", "Metadata_Well", "Metadata_Site", "Image_Error"))
+    rows = [{**row, "Image_Status": "failed" if number < failed else "ok"} for number in range(of)]
+    policy = {"on_bad_image": "record", "max_failed_fields": share}
+    merge_units.check_failures("P1", rows, **policy)
+    if of:
+        rows[failed]["Image_Status"] = "failed"
+        with pytest.raises(
+            InputError, match=f"{failed + 1} of {of} fields failed, more than max_failed_fields: {share}"
+        ):
+            merge_units.check_failures("P1", rows, **policy)
 
 
 def test_wells_count_good_fields_and_where_none_is_good_the_count_is_unknown(tmp_path):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -224,6 +225,7 @@ def test_a_platemap_is_joined_to_the_wells(workspace):
         ("plate\timages\nP1\timages/P1\n", ["pool={dask: tcp://node1}"], "address such as tcp://node1:8786"),
         ("plate\timages\tlayout\nP1\timages/P1\tbbbc21\n", [], "bbbc021"),
         ("plate\timages\tnuclei_channel\nP1\timages/P1\tw7\n", [], "w7"),
+        ("plate\timages\nP1\timages/P1\n", ["slides=oops.tsv"], "oops.tsv: cannot be read: No such file"),
     ],
 )
 def test_bad_input_is_one_message_before_any_job(workspace, sheet, configuration, message):
@@ -375,6 +377,26 @@ def test_wrong_slides_and_settings_are_refused_before_any_job(workspace, row, co
     slide_sheet(workspace, row)
     (workspace.path / "config/config.yaml").write_text(config)
     assert message in workspace.run("--dry-run", status=1)
+
+
+def test_an_image_of_a_microscope_whose_clock_is_ahead_is_as_good_as_the_others(workspace):
+    ahead = workspace.plant()[0]
+    os.utime(ahead, (time.time() + 86_400,) * 2)
+    workspace.run("tables")
+    assert workspace.planned("tables") == {}
+    os.utime(ahead, (time.time() + 90_000,) * 2)
+    assert workspace.planned("tables")["detect_nuclei"] == 1
+
+
+@pytest.mark.parametrize("table", ["nuclei.parquet", "fields.csv", "wells.csv"])
+def test_a_deleted_table_is_made_again(workspace, table):
+    workspace.plant()
+    workspace.run()
+    path = workspace.path / "results/plates/P1" / table
+    before = path.read_bytes()
+    path.unlink()
+    workspace.run()
+    assert path.read_bytes() == before
 
 
 def test_a_deleted_picture_is_drawn_again(workspace):

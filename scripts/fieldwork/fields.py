@@ -35,7 +35,7 @@ class Field(NamedTuple):
     path: str
     error: str | None = None
     shape: tuple[int, int] | tuple[None, None] = (None, None)
-    form: str | None = None  # the file's planes, size and colours: the same for all images of a sound plate
+    form: str | None = None  # the file's planes, size, type and colours: the same for all images of a sound plate
     coordinates: np.ndarray = np.empty((0, 2), int)
     intensities: np.ndarray = np.empty(0)
     quality: dict[str, float] = {}
@@ -120,7 +120,7 @@ def measure(image, *, channel, detection, with_quality, find=nuclei.candidates_b
     height, width = planes[0].image.shape
     several = f"{len(planes)} planes of " if len(planes) > 1 else ""
     colours = f" in {planes[0].colours} colours" if planes[0].colours > 1 else ""
-    form = f"{several}{height} x {width} px{colours}"
+    form = f"{several}{height} x {width} px of {planes[0].image.dtype.name}{colours}"
     return [_measure_plane(image, plane, form, detection, with_quality, find) for plane in planes]
 
 

@@ -4,6 +4,7 @@ import heapq
 import logging
 import multiprocessing
 import multiprocessing.connection
+import pickle
 import signal
 import sys
 import threading
@@ -93,7 +94,7 @@ def map_frames(
     if workers < 1:
         raise ValueError(f"workers is {workers}; expected at least 1")
     if engine == "serial" or not len(frames):
-        results = map(function, frames)
+        results = (function(frame) for frame in frames)  # not map: a function's StopIteration would end it silently
     elif engine == "dask":
         results = _dask(function, frames, dask, workers, on_crash)
     elif engine == "pool":
@@ -361,11 +362,22 @@ def work_through(function, frames, in_hand, *, seconds):
             results.append(function(frame))
         except Exception as error:
             error.add_note("".join(traceback.format_exception(error)).rstrip())  # the worker's own traceback
-            results.append(Raised(error))
+            results.append(Raised(_sendable(error)))
             break
         if time.perf_counter() > end:
             break
     return results
+
+
+def _sendable(error):
+    """Give an exception, or one that says the same where pickle cannot make it again from its arguments."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class does when it is made
+        said = RuntimeError(f"{type(error).__name__}: {error}")
+        said.__notes__ = error.__notes__
+        return said
+    return error
 
 
 def unsendable(error):

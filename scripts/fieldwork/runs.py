@@ -3,9 +3,12 @@
 import csv
 import fcntl
 import hashlib
+import io
 import os
+import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from fieldwork import InputError
@@ -98,31 +101,64 @@ def clear_leftovers(results):
                 part.unlink(missing_ok=True)
 
 
-def forget_without_store(results, slides, plates=()):
-    """Have slides and plates made into stores again whose store was deleted, which Snakemake does not know of.
+def forget_without_store(results, slides, plates=(), filtered=()):
+    """Have stores and filtered images made again that were deleted, which Snakemake does not know of.
 
-    The JSON file beside it is put aside, and put back where the store is there again.
+    The JSON file or table beside them is put aside, and put back where they are there again.
 
     Parameters
     ----------
     results : path-like
-    slides, plates : iterable of str
+    slides, plates, filtered : iterable of str
+        Slides, plates that are made into stores, plates whose images are filtered.
     """
-    stores = [(Path(results, "slides", name, f"{name}.ome.zarr"), "slide.json") for name in slides]
-    stores += [(Path(results, "plates", name, f"{name}.ome.zarr"), f"{name}.ome.zarr.json") for name in plates]
-    for store, name in stores:
-        facts, aside = store.with_name(name), store.with_name(f".{name}.aside")
-        if store.exists():
-            if aside.exists() and not facts.exists():
-                os.replace(aside, facts)
-            aside.unlink(missing_ok=True)
-        elif facts.exists() and '"status": "failed"' not in facts.read_text(encoding="utf-8", errors="replace"):
-            os.replace(facts, aside)
+    facts = [Path(results, "slides", name, "slide.json") for name in slides]
+    facts += [Path(results, "plates", name, f"{name}.ome.zarr.json") for name in plates]
+    stores = [Path(results, "slides", name, f"{name}.ome.zarr") for name in slides]
+    stores += [Path(results, "plates", name, f"{name}.ome.zarr") for name in plates]
+    for each, store in zip(facts, stores, strict=True):
+        _put_aside(each, unless=lambda known, store=store: store.exists() or '"status": "failed"' in known)
+    for plate in filtered:
+        folder = Path(results, "plates", plate, "filtered")
+        _put_aside(folder / "filtered.csv", unless=lambda known, folder=folder: _holds_all(folder, known))
+
+
+def _put_aside(path, *, unless):
+    """Hide a file from Snakemake unless what stands in it is there; else show it again."""
+    aside = path.with_name(f".{path.name}.aside")
+    known = next((each for each in (path, aside) if each.exists()), None)
+    if not known:
+        return
+    if unless(known.read_text(encoding="utf-8", errors="replace")):
+        os.replace(known, path)
+        aside.unlink(missing_ok=True)
+    elif known == path:
+        os.replace(path, aside)
+
+
+def _holds_all(folder, table):
+    """Tell whether the images are there that a table of filtered images says were saved."""
+    saved = [name for row in csv.DictReader(io.StringIO(table)) if (name := row.get("FileName_Filtered"))]
+    there = set()
+    for inner in {os.path.dirname(name) for name in saved}:  # listed: asking for each takes long on a network's disk
+        with suppress(OSError):
+            there |= {os.path.join(inner, name) for name in os.listdir(folder / inner)}
+    return there.issuperset(saved)
 
 
 def fields_in(results, plate):
     """Count the fields in a plate's tables; 0 where there are none yet."""
     return len(_rows(Path(results) / "plates" / plate / "fields.csv") or [])
+
+
+def take_sigterm_in_a_thread():
+    """Let Snakemake end in good order on SIGTERM, as it means to; to be called when it has set its handler.
+
+    That handler waits for a lock, and for ever where the thread that it interrupted holds it.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if callable(handler):
+        signal.signal(signal.SIGTERM, lambda *received: threading.Thread(target=handler, args=received).start())
 
 
 def end_timers():

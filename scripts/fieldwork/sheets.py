@@ -295,10 +295,11 @@ def existing(path, *, place, what):
     names = []
     with suppress(OSError):
         names = os.listdir(folder)
-    near = difflib.get_close_matches(Path(path).name, names, n=1)
+    broken = f" (a link to '{os.readlink(path)}')" if os.path.islink(path) else ""
+    near = difflib.get_close_matches(Path(path).name, names, n=1) if not broken else []
     nearest = f" Nearest name there: '{folder / near[0]}'." if near else ""
     raise InputError(
-        f"{place}: {what} '{path}', which does not exist.\n"
+        f"{place}: {what} '{path}'{broken}, which does not exist.\n"
         f"  Relative paths are taken from the working directory ({os.getcwd()}).{nearest}"
     )
 

@@ -124,8 +124,8 @@ def fields_of(plate, fields):
 def fail_odd_forms(rows):
     """Fail the images that are not of the form that most images of the plate have.
 
-    A camera writes one size: another one is a thumbnail, a montage or a broken export, and its counts are not
-    comparable. Only an absolute majority decides.
+    A camera writes one size and type: another one is a thumbnail, a montage, a picture for people or a broken export,
+    and its counts are not comparable. Only an absolute majority decides.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def fail_odd_forms(rows):
                 **dict.fromkeys(QUALITY),
                 "Image_Count_Nuclei": None,
                 "Image_Status": "failed",
-                "Image_Error": f"wrong shape: found {forms[image]}, the plate's images are {usual}",
+                "Image_Error": f"wrong shape or type: found {forms[image]}, the plate's images are {usual}",
             }
         )
     return sorted(kept, key=itemgetter("Field"))
