@@ -40,6 +40,7 @@ from fieldwork.remote import Remote
 # time.
 gc.set_threshold(200_000, 10, 10)
 
+NOW = time.time_ns()
 CORES = workflow.resource_settings.cores or 8
 # Within the jobs of a cluster, and where such jobs are planned: then there is a number of them, `jobs`, in the profile.
 ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
@@ -203,7 +204,7 @@ try:
         check_functions()
         if not ON_CLUSTER and (PLATES or SLIDES):
             HAS_GPU = gpu.check(config["device"], pool=config["pool"], source=source)
-        runs.forget_without_store(config["results"], SLIDES, stored(), FILTERED)
+        runs.forget_incomplete(config["results"], SLIDES, stored(), dict.fromkeys(PLATES, bool(FILTERED)))
         downloads.forget_deleted(DOWNLOADS.values(), results=config["results"])
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault
@@ -272,9 +273,9 @@ def sources(paths):
 
     An image that is newer than a table has it made again; what else becomes of them, their stamps say. All of them
     would make planning several times as long, and the command lines of a cluster's jobs longer than Linux allows.
-    Of those that a microscope's wrong clock puts in the future Snakemake would say that all tables are too old.
+    Of what a wrong clock puts in the future it would say that the new tables are too old.
     """
-    past = [path for path in on_disk(paths) if stamp(path)[1] <= time.time_ns()]
+    past = [path for path in on_disk(paths) if stamp(path)[1] <= NOW]
     newest = max(past, key=lambda path: stamp(path)[1], default=None)
     return [path for path in paths if path in MADE or path == newest]
 
@@ -403,9 +404,9 @@ def unit_tables(path):
 
 
 def plate_platemap(wildcards):
+    """Its path, in a list; none where the plate has none."""
     require_images([wildcards.plate])
-    platemap = PLATES[wildcards.plate].platemap
-    return {"platemap": local(platemap)} if platemap else {}
+    return list(filter(None, [PLATES[wildcards.plate].platemap]))
 
 
 def plate_tables(wildcards):
@@ -492,7 +493,7 @@ def stack_sources(wildcards):
     """Its file, the newest image of its folder, or the folder of a Zarr store."""
     require(wildcards.stack in STACKS, f"stack '{wildcards.stack}' is not in the sheet '{config['stacks']}'")
     path = STACKS[wildcards.stack]["path"]
-    return path if stacks.is_zarr(path) else sources(files_of_stack(path))
+    return sources([path] if stacks.is_zarr(path) else files_of_stack(path))
 
 
 def fetched_stack(wildcards):

@@ -33,7 +33,7 @@ rule detect_nuclei:
 rule merge_units:
     """Join the units of one plate into its tables."""
     input:
-        unpack(plate_platemap),
+        local(lambda wildcards: sources(plate_platemap(wildcards))),
         nuclei=unit_tables("<results>/plates/{plate}/units/{unit}.parquet"),
         fields=unit_tables("<results>/plates/{plate}/units/{unit}.fields.parquet"),
     output:
@@ -55,14 +55,15 @@ rule merge_units:
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],
         max_failed_fields=config["max_failed_fields"],
-        stamps=lambda wildcards: stamps_of(plate_platemap(wildcards).values()),
+        platemap=plate_platemap,
+        stamps=lambda wildcards: stamps_of(plate_platemap(wildcards)),
         made_by=made_by("merge_units"),
     script:
         "../scripts/merge_units.py"
 
 
 # What a plate has pictures of goes by its platemap too, and a rule's outputs cannot: hence three rules, and one script.
-# plate_pictures (common.smk) says which a plate needs.
+# plate_products (common.smk) says which a plate needs.
 rule plot_plate:
     """Draw the nuclei of a plate by well, by treatment, at the rim, in random fields; and its image quality."""
     input:

@@ -54,7 +54,10 @@ def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
             f"plate {plate}: {len(failed)} of {len(fields)} fields failed, more than {rule} allows:\n  "
             + "\n  ".join(failed[:5])
             + more
+            + "\nPut them right or take them away, or allow more failed fields with max_failed_fields."
         )
+    if failed:
+        log.warning("plate %s: %d of %d fields failed, first %s", plate, len(failed), len(fields), failed[0])
 
 
 if __name__ == "__main__":
@@ -62,7 +65,7 @@ if __name__ == "__main__":
         main(
             plate=snakemake.wildcards.plate,
             units=snakemake.input,
-            platemap=snakemake.input.get("platemap"),
+            platemap=next(iter(snakemake.params.platemap), None),
             made=snakemake.output,
             with_quality=snakemake.params.quality,
             on_bad_image=snakemake.params.on_bad_image,

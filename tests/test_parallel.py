@@ -116,11 +116,21 @@ def exhausted(number):
     return next(iter(()))
 
 
+class Coded(Exception):
+    def __init__(self, code):
+        super().__init__(f"code {code}")
+
+
+def coded(number):
+    raise Coded(number)
+
+
 @pytest.mark.parametrize(("engine", "mode"), WAYS)
-def test_an_exception_that_cannot_be_made_again_keeps_its_reason(engine, mode):
-    with pytest.raises((Peculiar, RuntimeError), match="the lamp is off") as caught:
-        list(parallel.map_frames(peculiar, [1, 2], engine=engine, mode=mode, workers=2))
-    assert engine != "pool" or "in peculiar" in caught.value.__notes__[0]
+@pytest.mark.parametrize(("function", "reason"), [(peculiar, "the lamp is off"), (coded, "(^|: )code 1$")])
+def test_an_exception_that_cannot_be_made_again_keeps_its_reason(engine, mode, function, reason):
+    with pytest.raises((Peculiar, Coded, RuntimeError), match=reason) as caught:
+        list(parallel.map_frames(function, [1, 2], engine=engine, mode=mode, workers=2))
+    assert engine != "pool" or f"in {function.__name__}" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize(("engine", "mode"), WAYS)

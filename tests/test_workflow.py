@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+import zarr
 from conftest import GUID, REPOSITORY
 
 WELLS = [f"{row}{column:02}" for row in "BCDEFG" for column in range(2, 12)]
@@ -380,12 +381,19 @@ def test_wrong_slides_and_settings_are_refused_before_any_job(workspace, row, co
 
 
 def test_an_image_of_a_microscope_whose_clock_is_ahead_is_as_good_as_the_others(workspace):
-    ahead = workspace.plant()[0]
-    os.utime(ahead, (time.time() + 86_400,) * 2)
+    ahead, platemap = workspace.plant()[0], workspace.path / "map.csv"
+    platemap.write_text("well,compound\nB02,DMSO\n")
+    (workspace.path / "config/plates.tsv").write_text("plate\timages\tplatemap\nP1\timages/P1\tmap.csv\n")
+    (workspace.path / "config/stacks.tsv").write_text("stack\tpath\nS1\tframes.zarr\n")
+    zarr.save_array(workspace.path / "frames.zarr", np.ones((3, 20, 30), np.uint8))
+    for path in (ahead, platemap, workspace.path / "frames.zarr"):
+        os.utime(path, (time.time() + 86_400,) * 2)
     workspace.run("tables")
     assert workspace.planned("tables") == {}
-    os.utime(ahead, (time.time() + 90_000,) * 2)
-    assert workspace.planned("tables")["detect_nuclei"] == 1
+    for path, rule in ((ahead, "detect_nuclei"), (platemap, "merge_units")):
+        os.utime(path, (time.time() + 90_000,) * 2)
+        assert workspace.planned("tables")[rule] == 1
+    assert "DMSO" in (workspace.path / "results/plates/P1/wells.csv").read_text()
 
 
 @pytest.mark.parametrize("table", ["nuclei.parquet", "fields.csv", "wells.csv"])

@@ -28,7 +28,7 @@ from fieldwork import DeviceFailed, InputError
 # Estimated, as no GPU has been measured yet (docs/performance.md): what `auto` goes by.
 START = 3.0  # s until CuPy is imported, CUDA initialised and its kernels are compiled
 SAVED = 0.01  # s of a core that a frame of 1.3 megapixels takes less
-PATIENCE = 120  # s that the GPU's process may take to start
+PATIENCE = 120  # s that the GPU's process may take to start, or to answer
 
 MOST = 32  # images in a batch
 INSTALL = "install the packages of envs/gpu.lock (docs/dependencies.md), or set device: auto, which does without"
@@ -214,7 +214,9 @@ class Gpu(NamedTuple):
             if self.strict:
                 _own.owner = None
                 raise DeviceFailed(str(error) or "its process has ended") from None
-            if isinstance(error, TimeoutError):
+            if not isinstance(
+                error, (ConnectionError, EOFError)
+            ):  # these say that it has ended, of which `processor` warns
                 log.warning("%s: the CPU takes over in one worker", error)
         return getattr(Cpu, step)(image, **options)
 
@@ -228,7 +230,7 @@ class _Line:
     def __init__(self, address, key):
         self.memory = b""
         self.connection = Client(address, "AF_UNIX")
-        self._wait()  # Client itself would do so for ever
+        self._wait()  # Client itself would do so for ever; what follows comes at once
         answer_challenge(self.connection, key)
         deliver_challenge(self.connection, key)
 

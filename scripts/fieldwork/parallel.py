@@ -371,13 +371,12 @@ def work_through(function, frames, in_hand, *, seconds):
 
 def _sendable(error):
     """Give an exception, or one that says the same where pickle cannot make it again from its arguments."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its class does when it is made
-        said = RuntimeError(f"{type(error).__name__}: {error}")
-        said.__notes__ = error.__notes__
-        return said
-    return error
+    with suppress(Exception):  # whatever its class does when it is made
+        if str(pickle.loads(pickle.dumps(error))) == str(error):
+            return error
+    said = RuntimeError(f"{type(error).__name__}: {error}")
+    said.__notes__ = error.__notes__
+    return said
 
 
 def unsendable(error):

@@ -3,7 +3,6 @@
 import csv
 import fcntl
 import hashlib
-import io
 import os
 import signal
 import sys
@@ -101,7 +100,7 @@ def clear_leftovers(results):
                 part.unlink(missing_ok=True)
 
 
-def forget_without_store(results, slides, plates=(), filtered=()):
+def forget_incomplete(results, slides, plates=(), filtered=None):
     """Have stores and filtered images made again that were deleted, which Snakemake does not know of.
 
     The JSON file or table beside them is put aside, and put back where they are there again.
@@ -109,37 +108,42 @@ def forget_without_store(results, slides, plates=(), filtered=()):
     Parameters
     ----------
     results : path-like
-    slides, plates, filtered : iterable of str
-        Slides, plates that are made into stores, plates whose images are filtered.
+    slides, plates : iterable of str
+        Slides, and plates that are made into stores.
+    filtered : dict of str to bool, optional
+        Plate -> whether its images are to be filtered; the table of one whose images are not is always put back.
     """
-    facts = [Path(results, "slides", name, "slide.json") for name in slides]
-    facts += [Path(results, "plates", name, f"{name}.ome.zarr.json") for name in plates]
-    stores = [Path(results, "slides", name, f"{name}.ome.zarr") for name in slides]
-    stores += [Path(results, "plates", name, f"{name}.ome.zarr") for name in plates]
-    for each, store in zip(facts, stores, strict=True):
-        _put_aside(each, unless=lambda known, store=store: store.exists() or '"status": "failed"' in known)
-    for plate in filtered:
-        folder = Path(results, "plates", plate, "filtered")
-        _put_aside(folder / "filtered.csv", unless=lambda known, folder=folder: _holds_all(folder, known))
+    stores = [(Path(results, "slides", name, f"{name}.ome.zarr"), "slide.json") for name in slides]
+    stores += [(Path(results, "plates", name, f"{name}.ome.zarr"), f"{name}.ome.zarr.json") for name in plates]
+    for store, name in stores:
+        _hide_or_show(store.with_name(name), shown=lambda facts, store=store: store.exists() or _failed(facts))
+    for plate, wanted in (filtered or {}).items():
+        table = Path(results, "plates", plate, "filtered", "filtered.csv")
+        _hide_or_show(table, shown=lambda table, wanted=wanted: not wanted or _images_are_there(table))
 
 
-def _put_aside(path, *, unless):
-    """Hide a file from Snakemake unless what stands in it is there; else show it again."""
+def _hide_or_show(path, *, shown):
+    """Put a file aside where it is not to be shown to Snakemake, or back where it is."""
     aside = path.with_name(f".{path.name}.aside")
-    known = next((each for each in (path, aside) if each.exists()), None)
-    if not known:
-        return
-    if unless(known.read_text(encoding="utf-8", errors="replace")):
-        os.replace(known, path)
-        aside.unlink(missing_ok=True)
-    elif known == path:
-        os.replace(path, aside)
+    with suppress(FileNotFoundError):  # there is none; or the job of another run, which is refused later, replaces it
+        if not path.exists():
+            if shown(aside):
+                os.replace(aside, path)
+        elif not shown(path):
+            os.replace(path, aside)
+        else:
+            aside.unlink(missing_ok=True)
 
 
-def _holds_all(folder, table):
-    """Tell whether the images are there that a table of filtered images says were saved."""
-    saved = [name for row in csv.DictReader(io.StringIO(table)) if (name := row.get("FileName_Filtered"))]
-    there = set()
+def _failed(facts):
+    return '"status": "failed"' in facts.read_text(encoding="utf-8", errors="replace")
+
+
+def _images_are_there(table):
+    """Tell whether the filtered images are beside their table that it says were saved."""
+    with table.open(encoding="utf-8", newline="") as stream:
+        saved = [name for row in csv.DictReader(stream) if (name := row.get("FileName_Filtered"))]
+    folder, there = table.parent, set()
     for inner in {os.path.dirname(name) for name in saved}:  # listed: asking for each takes long on a network's disk
         with suppress(OSError):
             there |= {os.path.join(inner, name) for name in os.listdir(folder / inner)}
@@ -157,7 +161,7 @@ def take_sigterm_in_a_thread():
     That handler waits for a lock, and for ever where the thread that it interrupted holds it.
     """
     handler = signal.getsignal(signal.SIGTERM)
-    if callable(handler):
+    if callable(handler) and threading.current_thread() is threading.main_thread():  # only that one may set another
         signal.signal(signal.SIGTERM, lambda *received: threading.Thread(target=handler, args=received).start())
 
 
@@ -208,7 +212,8 @@ def summary(plates, slides, stacks, results, logs, *, downloads=()):
     if slides := list(slides):
         done = sum((results / "slides" / slide / f"{slide}.ome.zarr").exists() for slide in slides)
         lines += [
-            f"Slides: {done} of {len(slides)} converted" + (", the others failed." if done < len(slides) else "."),
+            f"Slides: {done} of {len(slides)} converted"
+            + (f", {len(slides) - done} failed." if done < len(slides) else "."),
             f"Stores and tables: {results / 'slides'}/*, {results / 'plates'}/*/slides.csv. Logs: {logs}/slides/.",
         ]
     if stacks := list(stacks):

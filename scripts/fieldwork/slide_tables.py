@@ -138,9 +138,8 @@ def slide_row(plate, facts, tiles, *, max_failed):
     }
     if facts["status"] != "ok":
         return {name: row.get(name) for name in SLIDES}
-    row["Slide_FailedShare"] = (
-        sum(tile[2] * tile[3] for tile in facts["failed_tiles"]) / facts["height"] / facts["width"]
-    )
+    failed = sum(tile[2] * tile[3] for tile in facts["failed_tiles"])
+    row["Slide_FailedShare"] = failed / (facts["height"] * facts["width"])
     if row["Slide_FailedShare"] > max_failed:
         error = f"{row['Slide_FailedShare']:.1%} of its pixels cannot be decoded, more than max_failed_fields allows"
         row |= {"Slide_Status": "failed", "Slide_Error": error}
