@@ -204,7 +204,7 @@ try:
         check_functions()
         if not ON_CLUSTER and (PLATES or SLIDES):
             HAS_GPU = gpu.check(config["device"], pool=config["pool"], source=source)
-        runs.forget_incomplete(config["results"], SLIDES, stored(), dict.fromkeys(PLATES, bool(FILTERED)))
+        runs.forget_incomplete(config["results"], slides=SLIDES, stored=stored(), plates=PLATES, filters=bool(FILTERED))
         downloads.forget_deleted(DOWNLOADS.values(), results=config["results"])
 except InputError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would come with lines of this file, which is not at fault

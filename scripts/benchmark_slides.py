@@ -18,13 +18,12 @@ log = logging.getLogger(__name__)
 
 
 def main(*, paths, workers, with_gpu, ways_table, machine_table, repeats=REPEATS):
-    extra = [loading.GPU] if with_gpu else []
     beside = Path(ways_table).parent  # on the disk that conversions write to
     for leftover in beside.glob(".slides.*"):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".slides.", dir=beside) as folder:
         for path in paths:
-            source, readers = loading.open_source(path, workers=workers, folder=folder, extra=extra)
+            source, readers = loading.open_source(path, workers=workers, folder=folder, with_gpu=with_gpu)
             if readers:
                 break
         else:

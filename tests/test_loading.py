@@ -27,12 +27,16 @@ COLUMNS = (
 @pytest.fixture
 def slide(tmp_path):
     """A tiled TIFF of two levels, lossless, no two squares alike; give its path."""
-    image = np.random.default_rng(0).integers(0, 256, (333, 420, 3), np.uint8)
-    with tifffile.TiffWriter(tmp_path / "slide.tif") as tif:
+    return write_slide(tmp_path / "slide.tif", shape=(333, 420), tile=64)
+
+
+def write_slide(path, *, shape, tile):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    with tifffile.TiffWriter(path) as tif:
         for level, pixels in enumerate((image, image[::2, ::2])):
-            options = {"tile": (64, 64), "photometric": "rgb", "compression": "lzw", "metadata": None}
+            options = {"tile": (tile, tile), "photometric": "rgb", "compression": "lzw", "metadata": None}
             tif.write(np.ascontiguousarray(pixels), subfiletype=int(level > 0), **options)
-    return tmp_path / "slide.tif"
+    return path
 
 
 @pytest.fixture
@@ -124,14 +128,14 @@ def test_every_reader_is_measured_in_every_way_with_1_2_4_and_all_workers():
 def test_the_table_has_a_row_for_every_case_and_can_be_drawn(slide, monkeypatch):
     open_source, folder, wanted = loading.open_source, slide.parent, []
 
-    def open_for_tifffile(*given, extra, **how):
-        wanted.append(extra)
+    def open_for_tifffile(*given, with_gpu, **how):
+        wanted.append(with_gpu)
         return open_source(*given, **how)[0], ["tifffile"]
 
     monkeypatch.setattr(loading, "open_source", open_for_tifffile)
     made = {"ways_table": folder / "slides.csv", "machine_table": folder / "machine.csv"}
     benchmark_slides.main(paths=[slide], workers=2, with_gpu=1, repeats=1, **made)
-    assert wanted == [[loading.GPU]]
+    assert wanted == [1]
     table = pd.read_csv(folder / "slides.csv")
     assert list(table) == COLUMNS.split()
     keys = table[["Task", "Reader", "Level", "Workers_Kind", "Workers", "Shape"]].itertuples(index=False)
@@ -153,7 +157,7 @@ def test_only_readers_that_are_right_for_the_file_are_measured(tmp_path, caplog)
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:  # only tifffile follows SubIFDs to the lower level
         tif.write(image, subifds=1, **options)
         tif.write(np.ascontiguousarray(image[::2, ::2]), subfiletype=1, **options)
-    source, readers = loading.open_source(tmp_path / "a.tif", workers=2, folder=tmp_path, extra=[loading.GPU])
+    source, readers = loading.open_source(tmp_path / "a.tif", workers=2, folder=tmp_path, with_gpu=True)
     assert "cupy" not in caplog.text  # where cuCIM is not right, it is not on a GPU either
     assert readers == ["tifffile"] and source.regions == ((0, 0, 300, 430), (0, 0, 150, 215))
     assert "reader 'openslide'" in caplog.text
@@ -174,16 +178,12 @@ def by_cucim(case, path):
 
 @pytest.mark.skipif("cucim" not in READERS, reason="cuCIM is there on Linux only")
 def test_squares_that_cucim_decodes_in_batches_are_put_where_they_belong(tmp_path):
-    image = np.random.default_rng(1).integers(0, 256, (2500, 1900, 3), np.uint8)
-    with tifffile.TiffWriter(tmp_path / "slide.tif") as tif:
-        for level, pixels in enumerate((image, image[::2, ::2])):
-            options = {"tile": (256, 256), "photometric": "rgb", "compression": "lzw", "metadata": None}
-            tif.write(np.ascontiguousarray(pixels), subfiletype=int(level > 0), **options)
-    run = functools.partial(by_cucim, path=str(tmp_path / "slide.tif"))
+    path = write_slide(tmp_path / "slide.tif", shape=(2500, 1900), tile=256)
+    run = functools.partial(by_cucim, path=str(path))
     whole, part, lower = Region(0, 0, 2500, 1900), Region(512, 30, 1030, 700), Region(0, 0, 1250, 950)
     for level, region, workers in [(0, whole, 1), (0, whole, 2), (0, part, 2), (1, lower, 2)]:
         y, x, height, width = region
-        expected = tifffile.imread(tmp_path / "slide.tif", key=level)[y : y + height, x : x + width]
+        expected = tifffile.imread(path, key=level)[y : y + height, x : x + width]
         assert benchmarks.run_apart(run, (level, region, workers))[1] == expected.tobytes()
 
 
@@ -218,7 +218,7 @@ def test_a_gpu_is_one_more_reader_that_is_never_forked_and_left_out_where_it_fai
     ours = {(case.task, case.kind) for case in cases if case.reader == loading.GPU}
     assert ours == {("load level", "thread"), ("num_workers", "num_workers")}
     monkeypatch.setitem(sys.modules, "cupy", None)  # cannot be imported
-    _, readers = loading.open_source(slide, workers=2, folder=slide.parent, extra=[loading.GPU])
+    _, readers = loading.open_source(slide, workers=2, folder=slide.parent, with_gpu=True)
     assert readers == READERS and ("left out: " in caplog.text and "cupy" in caplog.text) == ("cucim" in READERS)
 
 

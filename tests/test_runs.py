@@ -172,17 +172,17 @@ def test_a_slide_whose_store_is_gone_is_forgotten_until_it_is_back(tmp_path):
     store, facts = folder / "S.ome.zarr", folder / "slide.json"
     store.mkdir(parents=True)
     facts.write_text('{"status": "ok"}')
-    runs.forget_incomplete(tmp_path, ["S", "T"])
+    runs.forget_incomplete(tmp_path, slides=["S", "T"])
     assert facts.exists()
     store.rename(folder / "elsewhere")
-    runs.forget_incomplete(tmp_path, ["S"])
+    runs.forget_incomplete(tmp_path, slides=["S"])
     assert not facts.exists()
     (folder / "elsewhere").rename(store)
-    runs.forget_incomplete(tmp_path, ["S"])
+    runs.forget_incomplete(tmp_path, slides=["S"])
     assert facts.read_text() == '{"status": "ok"}' and len(list(folder.iterdir())) == 2
     store.rmdir()
     facts.write_text('{"status": "failed"}')
-    runs.forget_incomplete(tmp_path, ["S"])
+    runs.forget_incomplete(tmp_path, slides=["S"])
     assert facts.exists()
 
 
@@ -195,20 +195,20 @@ def test_filtered_images_of_which_one_is_gone_are_forgotten_until_it_is_back(tmp
     text = 'Image_Status,Image_Error,FileName_Filtered\nok,,a.tif\nfailed,"two\nlines",\nok,,inner/b.tif\n'
     table.write_text(text)
     for image in images:
-        runs.forget_incomplete(tmp_path, [], filtered={"P": True, "Q": True})
+        runs.forget_incomplete(tmp_path, plates=["P", "Q"], filters=True)
         assert table.read_text() == text
         image.rename(tmp_path / "elsewhere")
-        runs.forget_incomplete(tmp_path, [], filtered={"P": True})
+        runs.forget_incomplete(tmp_path, plates=["P"], filters=True)
         assert not table.exists()
-        runs.forget_incomplete(tmp_path, [], filtered={"P": False})  # they are to be neither filtered nor forgotten
+        runs.forget_incomplete(tmp_path, plates=["P"], filters=False)  # they are to be neither filtered nor forgotten
         assert table.read_text() == text
-        runs.forget_incomplete(tmp_path, [], filtered={"P": True})
+        runs.forget_incomplete(tmp_path, plates=["P"], filters=True)
         (tmp_path / "elsewhere").rename(image)
-    runs.forget_incomplete(tmp_path, [], filtered={"P": True})
+    runs.forget_incomplete(tmp_path, plates=["P"], filters=True)
     assert table.read_text() == text and {path.name for path in folder.iterdir()} == {"a.tif", "inner", "filtered.csv"}
     table.write_text("Image_Status,Image_Error\nok,\n")  # nothing was to be saved
     images[0].unlink()
-    runs.forget_incomplete(tmp_path, [], filtered={"P": True})
+    runs.forget_incomplete(tmp_path, plates=["P"], filters=True)
     assert table.exists()
 
 
@@ -239,8 +239,8 @@ def test_a_plate_whose_store_is_gone_is_forgotten(tmp_path):
     store, facts = tmp_path / "plates/P/P.ome.zarr", tmp_path / "plates/P/P.ome.zarr.json"
     store.mkdir(parents=True)
     facts.write_text("{}")
-    runs.forget_incomplete(tmp_path, [], ["P", "Q"])
+    runs.forget_incomplete(tmp_path, stored=["P", "Q"])
     assert facts.exists()
     store.rmdir()
-    runs.forget_incomplete(tmp_path, [], ["P", "Q"])
+    runs.forget_incomplete(tmp_path, stored=["P", "Q"])
     assert not facts.exists()

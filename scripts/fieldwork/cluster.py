@@ -51,18 +51,18 @@ def map_frames(function, frames, *, where, workers, in_the_pool):
         batches = parallel.Batches(len(frames))
         running = {}  # future -> its batch
         size, spent, answered = 1, 0, 0
-        last_seen, waiting = time.monotonic(), False
+        without_since = None  # when workers were first missed
         while batches.following < len(frames):
             with _lost_scheduler(where):
                 threads = sum(client.nthreads().values())
                 if threads:
-                    last_seen, waiting = time.monotonic(), False
-                elif not waiting:
-                    waiting = True
+                    without_since = None
+                elif without_since is None:
+                    without_since = time.monotonic()
                     log.warning(
                         "the Dask scheduler at %s has no workers; waiting %d s for some", where, WITHOUT_WORKERS
                     )
-                elif time.monotonic() - last_seen > WITHOUT_WORKERS:
+                elif time.monotonic() - without_since > WITHOUT_WORKERS:
                     raise (WorkerDied if answered else InputError)(
                         f"the Dask scheduler at {where} has had no workers for {WITHOUT_WORKERS} s; start some with "
                         f"`dask worker {where}` and run again"

@@ -188,7 +188,7 @@ class Gpu(NamedTuple):
         DeviceFailed
             The process that holds the GPU is gone or hangs, and the CPU must not take over.
         """
-        return self._do("candidates", image, **options)
+        return self._have_done("candidates", image, **options)
 
     def haematoxylin(self, image):
         """Do as `tissue.haematoxylin`; the array lasts until this worker's next request with another image.
@@ -198,10 +198,10 @@ class Gpu(NamedTuple):
         DeviceFailed
             As for `candidates`.
         """
-        return self._do("haematoxylin", image)
+        return self._have_done("haematoxylin", image)
 
-    def _do(self, step, image, **options):
-        """Have a step done over the line of this process (a fork has its parent's) or thread (of Dask's)."""
+    def _have_done(self, step, image, **options):
+        """Send a request over the line of this process (a fork has its parent's) or thread (of Dask's)."""
         owner = os.getpid(), self.address
         try:
             if getattr(_own, "owner", None) != owner:
@@ -214,9 +214,7 @@ class Gpu(NamedTuple):
             if self.strict:
                 _own.owner = None
                 raise DeviceFailed(str(error) or "its process has ended") from None
-            if not isinstance(
-                error, (ConnectionError, EOFError)
-            ):  # these say that it has ended, of which `processor` warns
+            if not isinstance(error, (ConnectionError, EOFError)):  # it has ended, of which `processor` warns
                 log.warning("%s: the CPU takes over in one worker", error)
         return getattr(Cpu, step)(image, **options)
 

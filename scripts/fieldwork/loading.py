@@ -70,7 +70,7 @@ class Source(NamedTuple):
     folder: str  # where Zarr arrays may be written
 
 
-def open_source(path, *, workers, folder, extra=()):
+def open_source(path, *, workers, folder, with_gpu=False):
     """Find who can read a slide, and choose what to load of it: all of a level, or `MOST` pixels square amid it.
 
     Parameters
@@ -79,14 +79,14 @@ def open_source(path, *, workers, folder, extra=()):
     workers : int
         The most there will be: there are at least as many strips, and twice as many blocks, where that is possible.
     folder : path-like
-    extra : sequence of str
-        `GPU`, where there is one.
+    with_gpu : bool
+        There is one.
 
     Returns
     -------
     source : Source
     readers : list of str
-        Of `slides.READERS` those that `slides.choose_reader` trusts with the file, and `extra` where it trusts cuCIM;
+        Of `slides.READERS` those that `slides.choose_reader` trusts with the file, and `GPU` where it trusts cuCIM;
         if they can read all of it without an error or a crash, which also fetches the file from the disk. Why others
         cannot is logged.
     """
@@ -107,7 +107,8 @@ def open_source(path, *, workers, folder, extra=()):
         while block > strip and -(-height // block) * -(-width // block) < 2 * workers:
             block //= 2
     source = Source(os.fspath(path), regions, strip, block, os.fspath(folder))
-    readers += extra if "cucim" in readers else []
+    if with_gpu and "cucim" in readers:
+        readers.append(GPU)
     for reader in list(readers):
         try:
             for level in range(len(regions)):

@@ -137,7 +137,7 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000, find=ca
     threshold_abs : float
         A peak's smoothed intensity is above this.
     find : callable
-        What finds the candidates: `candidates_by_opencv`, or those of `gpu.Gpu`. The peaks are the same.
+        What finds the candidates: `candidates_by_opencv`, or `gpu.Gpu.candidates`. The peaks are the same.
 
     Returns
     -------

@@ -100,7 +100,7 @@ def clear_leftovers(results):
                 part.unlink(missing_ok=True)
 
 
-def forget_incomplete(results, slides, plates=(), filtered=None):
+def forget_incomplete(results, *, slides=(), stored=(), plates=(), filters=False):
     """Have stores and filtered images made again that were deleted, which Snakemake does not know of.
 
     The JSON file or table beside them is put aside, and put back where they are there again.
@@ -108,18 +108,18 @@ def forget_incomplete(results, slides, plates=(), filtered=None):
     Parameters
     ----------
     results : path-like
-    slides, plates : iterable of str
-        Slides, and plates that are made into stores.
-    filtered : dict of str to bool, optional
-        Plate -> whether its images are to be filtered; the table of one whose images are not is always put back.
+    slides, stored, plates : iterable of str
+        Slides, plates that are made into stores, and all plates.
+    filters : bool
+        Images are to be filtered; where they are not, a plate's table of them is put back whatever is there.
     """
     stores = [(Path(results, "slides", name, f"{name}.ome.zarr"), "slide.json") for name in slides]
-    stores += [(Path(results, "plates", name, f"{name}.ome.zarr"), f"{name}.ome.zarr.json") for name in plates]
+    stores += [(Path(results, "plates", name, f"{name}.ome.zarr"), f"{name}.ome.zarr.json") for name in stored]
     for store, name in stores:
         _hide_or_show(store.with_name(name), shown=lambda facts, store=store: store.exists() or _failed(facts))
-    for plate, wanted in (filtered or {}).items():
+    for plate in plates:
         table = Path(results, "plates", plate, "filtered", "filtered.csv")
-        _hide_or_show(table, shown=lambda table, wanted=wanted: not wanted or _images_are_there(table))
+        _hide_or_show(table, shown=lambda table: not filters or _images_are_there(table))
 
 
 def _hide_or_show(path, *, shown):
