@@ -1,7 +1,9 @@
 """The digest of what made a table: on copies of the library, one byte apart."""
 
+import itertools
 import os
 import shutil
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,7 @@ def test_scripts_have_digests_of_their_own():
 
 
 def test_detection_depends_on_what_measures_fields_and_not_on_file_names():
-    closure = provenance._closure(SCRIPTS / "detect_nuclei.py")
+    closure = provenance.closure(SCRIPTS / "detect_nuclei.py").values()
     names = {path.stem for path in closure}
     assert names >= {"detect_nuclei", "nuclei", "frames", "quality", "fields", "tables", "parallel", "__init__"}
     assert not names & {"layouts", "plates", "sheets", "runs", "provenance", "synthetic", "merge_units"}
@@ -95,13 +97,20 @@ def test_a_clone_elsewhere_has_the_same_digests(copy):
         "import os, fieldwork.late as other",
         "def later():\n    from fieldwork import late",
         "try:\n    from fieldwork.late import something\nexcept ImportError:\n    pass",
+        "from fieldwork.package import late",
+        "from fieldwork.package.late import something",
+        "import fieldwork.package.late",
+        "from fieldwork.package import something",
     ],
 )
 def test_every_way_to_import_a_module_counts(copy, statement):
     scripts = copy()
-    for module in ("late", "farther"):
+    (scripts / "fieldwork/package").mkdir()
+    for module in ("late", "farther", "package/__init__", "package/late"):
         (scripts / f"fieldwork/{module}.py").write_text("")
-    (scripts / "fieldwork/late.py").write_text("from fieldwork import farther\n")
+    late = "package/__init__" if statement == "from fieldwork.package import something" else "package/late"
+    for module in ("late", late):
+        (scripts / f"fieldwork/{module}.py").write_text("from fieldwork import farther\n")
     (scripts / "new.py").write_text(statement)
     before = digest(scripts, "new")
     (scripts / "fieldwork/farther.py").write_text("#")
@@ -114,5 +123,61 @@ def test_modules_that_import_each_other_are_followed_once(copy):
     (scripts / "fieldwork/right.py").write_text("from fieldwork import left\n")
     (scripts / "new.py").write_text("from fieldwork import left\n")
     digest(scripts, "new")
-    names = {path.name for path in provenance._closure(scripts / "new.py")}
-    assert names == {"new.py", "left.py", "right.py", "__init__.py"}
+    assert set(provenance.closure(scripts / "new.py")) == {"new.py", "left.py", "right.py", "__init__.py"}
+
+
+def test_modules_of_one_name_in_two_packages_are_two(copy):
+    scripts = copy()
+    for package in ("left", "right"):
+        (scripts / "fieldwork" / package).mkdir()
+        for module in ("__init__", "same"):
+            (scripts / f"fieldwork/{package}/{module}.py").write_text("")
+    (scripts / "new.py").write_text("from fieldwork.left import same\nfrom fieldwork.right import same as other\n")
+    inner = {f"{package}/{module}.py" for package in ("left", "right") for module in ("__init__", "same")}
+    assert set(provenance.closure(scripts / "new.py")) == {"new.py", "__init__.py"} | inner
+    before = digest(scripts, "new")
+    for package in ("left", "right"):
+        (scripts / f"fieldwork/{package}/same.py").write_text("#")
+        assert digest(scripts, "new") != before
+        (scripts / f"fieldwork/{package}/same.py").write_text("")
+    # The same bytes under the other name.
+    (scripts / "fieldwork/left/same.py").write_text("#")
+    moved = digest(scripts, "new")
+    (scripts / "fieldwork/left/same.py").write_text("")
+    (scripts / "fieldwork/right/same.py").write_text("#")
+    assert digest(scripts, "new") != moved
+
+
+def test_versions_of_the_libraries_that_compute_count_where_they_are_imported(copy, monkeypatch):
+    scripts = copy()
+    (scripts / "fieldwork/computes.py").write_text("def later():\n    import numpy.linalg, cv2 as cv\n")
+    (scripts / "new.py").write_text("from fieldwork import computes\n")
+    known = provenance._version
+    fields = {"numpy", "scipy", "opencv-python-headless", "scikit-image", "tifffile", "imagecodecs"}
+    slides = {"zarr", "zarrs", "openslide-python", "openslide-bin", "cucim-cu12"}
+    for script, expected in {
+        "new": {"numpy", "opencv-python-headless"},
+        "detect_nuclei": fields,
+        "convert_slide": fields - {"scipy"} | slides,
+    }.items():
+        before = digest(scripts, script)
+        changed = set()
+        for distribution in set(itertools.chain(*provenance.COMPUTING.values())):
+            monkeypatch.setattr(provenance, "_version", lambda name, d=distribution: "0" if name == d else known(name))
+            if digest(scripts, script) != before:
+                changed.add(distribution)
+        monkeypatch.setattr(provenance, "_version", known)
+        assert changed == expected, script
+
+
+def test_a_package_that_is_absent_here_has_the_version_of_the_conda_environment(monkeypatch):
+    distributions = set(itertools.chain(*provenance.COMPUTING.values()))
+    here = {name: provenance._version(name) for name in distributions}
+
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(provenance, "version", absent)
+    provenance._version.cache_clear()
+    assert {name: provenance._version(name) for name in distributions} == here  # both are the lock's
+    provenance._version.cache_clear()

@@ -215,22 +215,23 @@ def module_files(names, *, folders):
 
     Returns
     -------
-    list of pathlib.Path
-        Sorted; with the modules of those folders that they import, but not what they import by a name made up as
-        they run.
+    dict of str to pathlib.Path
+        By number of the folder and path below it; with the modules of those folders that they import, but not what
+        they import by a name made up as they run.
     """
-    found = set()
-    for folder in map(Path, folders):
+    found = {}
+    for number, folder in enumerate(map(Path, folders)):
         ahead = [tuple(name.split(".")) for name in names]
         while ahead:
             dotted = ahead.pop()
             for count in range(1, len(dotted) + 1):
                 stem = folder.joinpath(*dotted[:count])
                 for path in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")):
-                    if path not in found and path.is_file():
-                        found.add(path)
+                    name = f"{number}/{path.relative_to(folder).as_posix()}"
+                    if name not in found and path.is_file():
+                        found[name] = path
                         ahead += _imports(path, folder)
-    return sorted(found)
+    return found
 
 
 def _imports(path, folder):
