@@ -20,21 +20,15 @@ sys.path.insert(0, str(CLONE / "scripts"))
 # A cluster's job has it from the run that submitted it, whose process is not to be seen from here.
 os.environ.pop("FIELDWORK_RUN", None)
 
-from fieldwork import (
-    InputError,
-    demands,
-    downloads,
-    functions,
-    gpu,
-    platemaps,
-    plates,
-    provenance,
-    runs,
-    sheets,
-    stacks,
-)
-from fieldwork.names import is_url
-from fieldwork.remote import Remote
+from fieldwork import InputError
+from fieldwork.gpu import server as gpu
+from fieldwork.inputs import functions, platemaps, plates, sheets
+from fieldwork.inputs.remote import Remote
+from fieldwork.planning import provenance, runs
+from fieldwork.planning import resources as demands
+from fieldwork.plates import download as downloads
+from fieldwork.stacks import sources as stacks
+from fieldwork.wells import is_url
 
 # A plan is millions of objects that stay; to look through them for garbage as often as by default takes a tenth of its
 # time.

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from fieldwork import outputs
-from fieldwork.journal import job_log
-from fieldwork.names import is_url
+from fieldwork.job import job_log
+from fieldwork.wells import is_url
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from fieldwork import benchmarks, engines, outputs
-from fieldwork.journal import job_log
+from fieldwork import outputs
+from fieldwork.benchmarks import engines, methods
+from fieldwork.job import job_log
 
 REPEATS = 3
 
@@ -29,7 +30,7 @@ def main(*, batches, stack, workers, filters_table, stack_table, machine_table, 
             filtered += engines.measure_filters(batch, workers=workers, folder=folder, repeats=repeats)
         log.info("a stack of %d frames of %d x %d", *stack[:3])
         measured = engines.measure_stack(stack, workers=workers, folder=folder, repeats=repeats)
-    machine = benchmarks.machine() | {package: version(package) for package in ("dask", "distributed")}
+    machine = methods.machine() | {package: version(package) for package in ("dask", "distributed")}
     outputs.write_csv(filtered, list(filtered[0]), filters_table)
     outputs.write_csv(measured, list(measured[0]), stack_table)
     outputs.write_csv([machine], list(machine), machine_table)

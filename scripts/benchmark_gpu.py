@@ -5,8 +5,10 @@ Outputs: a table with a row for each way, and one of the machine.
 
 import logging
 
-from fieldwork import benchmarks, devices, outputs, tiles
-from fieldwork.journal import job_log
+from fieldwork import outputs
+from fieldwork.benchmarks import gpu, methods
+from fieldwork.job import job_log
+from fieldwork.slides import tiles
 
 FIELDS = {"count": 2000, "shape": (1024, 1280)}  # of BBBC021
 TILES = {"count": 64, "shape": (2048, 2048)}
@@ -19,13 +21,13 @@ log = logging.getLogger(__name__)
 def main(*, detection, slide_detection, workers, ways_table, machine_table):
     in_slides = tiles.detection_px({**slide_detection, "threshold": slide_detection["haematoxylin"]}, MPP)
     rows = [
-        *devices.measure("fields", **FIELDS, detection=detection, workers=workers, repeats=REPEATS),
-        *devices.measure("tiles", **TILES, detection=in_slides, workers=workers, repeats=REPEATS),
+        *gpu.measure("fields", **FIELDS, detection=detection, workers=workers, repeats=REPEATS),
+        *gpu.measure("tiles", **TILES, detection=in_slides, workers=workers, repeats=REPEATS),
     ]
     for row in rows:
         log.info("%s", row)
     outputs.write_csv(rows, list(rows[0]), ways_table)
-    machine = benchmarks.machine()
+    machine = methods.machine()
     outputs.write_csv([machine], list(machine), machine_table)
 
 

@@ -5,8 +5,9 @@ Inputs: images of the nuclei channel. Outputs: a table of methods, one of number
 
 import logging
 
-from fieldwork import InputError, benchmarks, frames, outputs
-from fieldwork.journal import job_log
+from fieldwork import InputError, frames, outputs
+from fieldwork.benchmarks import methods as ways
+from fieldwork.job import job_log
 
 REPEATS = 3
 
@@ -18,7 +19,7 @@ def main(*, plate, images, channel, detection, workers, with_gpu, methods_table,
     sizes = set()
     for source in list(sources):  # also so that no case finds the files cold
         try:
-            sizes.add(benchmarks.read(source).shape)
+            sizes.add(ways.read(source).shape)
         except frames.FrameError as error:
             log.warning("left out: %s: %s", source[0], error)
             sources.remove(source)
@@ -26,16 +27,19 @@ def main(*, plate, images, channel, detection, workers, with_gpu, methods_table,
         raise InputError(f"of the first plate's {len(images)} images none can be read: there is nothing to measure")
     cases = [
         (method, detector, workers if uses_workers else 1)
-        for method, (_, uses_workers) in benchmarks.METHODS.items()
-        for detector in benchmarks.DETECTORS
+        for method, (_, uses_workers) in ways.METHODS.items()
+        for detector in ways.DETECTORS
     ]
     if with_gpu:
-        cases += [("map_frames, serial", benchmarks.GPU, 1), ("map_frames, paths", benchmarks.GPU, workers)]
-    methods = benchmarks.compare(cases, sources, detection=detection, repeats=REPEATS)
+        cases += [
+            ("map_frames, serial", ways.GPU, 1),
+            ("map_frames, paths", ways.GPU, workers),
+        ]
+    methods = ways.compare(cases, sources, detection=detection, repeats=REPEATS)
     counts = sorted({2**power for power in range(workers.bit_length())} | {workers})
     cases = [("map_frames, paths", "Fieldwork", count) for count in counts]
-    scaling = benchmarks.compare(cases, sources, detection=detection, repeats=REPEATS)
-    machine = benchmarks.machine()
+    scaling = ways.compare(cases, sources, detection=detection, repeats=REPEATS)
+    machine = ways.machine()
     height, width = sizes.pop() if len(sizes) == 1 else (None, None)
     measured = {"Metadata_Plate": plate, "Image_Width": width, "Image_Height": height}  # no size: there are several
     methods, scaling = ([{**measured, **row} for row in rows] for rows in (methods, scaling))

@@ -9,8 +9,9 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fieldwork import InputError, benchmarks, loading, outputs
-from fieldwork.journal import job_log
+from fieldwork import InputError, outputs
+from fieldwork.benchmarks import methods, slide_loading
+from fieldwork.job import job_log
 
 REPEATS = 3
 
@@ -23,17 +24,17 @@ def main(*, paths, workers, with_gpu, ways_table, machine_table, repeats=REPEATS
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".slides.", dir=beside) as folder:
         for path in paths:
-            source, readers = loading.open_source(path, workers=workers, folder=folder, with_gpu=with_gpu)
+            source, readers = slide_loading.open_source(path, workers=workers, folder=folder, with_gpu=with_gpu)
             if readers:
                 break
         else:
             raise InputError(f"of {len(paths)} slides none can be read: there is nothing to measure")
-        cases = loading.list_cases(readers, levels=len(source.regions), workers=workers)
+        cases = slide_loading.list_cases(readers, levels=len(source.regions), workers=workers)
         log.info("%s: %s, %d cases", path, " ".join(readers), len(cases))
-        ways = loading.measure(cases, source, repeats=repeats)
+        ways = slide_loading.measure(cases, source, repeats=repeats)
     if all(row["Error"] for row in ways):
         raise InputError(f"{path}: every way of loading failed; first: {ways[0]['Error']}")
-    machine = benchmarks.machine() | versions(["zarr", "zarrs", *(loading.PACKAGES[reader] for reader in readers)])
+    machine = methods.machine() | versions(["zarr", "zarrs", *(slide_loading.PACKAGES[reader] for reader in readers)])
     outputs.write_csv(ways, list(ways[0]), ways_table)
     outputs.write_csv([machine], list(machine), machine_table)
 

@@ -7,9 +7,10 @@ import json
 import logging
 import time
 
-from fieldwork import InputError, WorkerDied, conversion, outputs
-from fieldwork.journal import job_log
-from fieldwork.slides import SlideError
+from fieldwork import InputError, WorkerDied, outputs
+from fieldwork.job import job_log
+from fieldwork.slides import conversion
+from fieldwork.slides.readers import SlideError
 
 log = logging.getLogger(__name__)
 

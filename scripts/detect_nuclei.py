@@ -6,8 +6,10 @@ Inputs: the unit's images of the nuclei channel. Outputs: one row per nucleus, o
 import functools
 import logging
 
-from fieldwork import fields, gpu, parallel
-from fieldwork.journal import job_log, note_failure
+from fieldwork import parallel
+from fieldwork.gpu import server
+from fieldwork.job import job_log, note_failure
+from fieldwork.plates import fields, tables
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ def main(
         log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(images), held / 1e6, workers)
     options = {"channel": channel, "detection": detection, "with_quality": with_quality}
     measured = []
-    with gpu.processor(device, frames=len(images), workers=workers) as processor:
+    with server.processor(device, frames=len(images), workers=workers) as processor:
         measure = functools.partial(fields.measure, **options, find=processor.candidates)
         for found in parallel.map_frames(
             measure, images, workers=workers, progress=f"{plate} {unit}", on_crash=fields.crashed, **pool
@@ -46,7 +48,7 @@ def main(
                     place = f"plate {plate}: {field.path} (well {field.well}, site {field.site})"
                     note_failure(place, field.error, on_bad_image=on_bad_image)
             measured += found
-    from fieldwork import outputs, tables  # here: Arrow starts a thread, and no fork may follow a thread
+    from fieldwork import outputs
 
     outputs.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
     outputs.write_parquet(tables.fields_of(plate, measured), fields_table)

@@ -8,8 +8,11 @@ import json
 import logging
 from pathlib import Path
 
-from fieldwork import gpu, omezarr, parallel, tiles
-from fieldwork.journal import job_log
+from fieldwork import parallel
+from fieldwork.gpu import server
+from fieldwork.job import job_log
+from fieldwork.omezarr import slides
+from fieldwork.slides import tables, tiles
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +23,10 @@ def main(*, slide, facts, store, made, tile, settings, device, pool, workers):
     if facts["status"] == "ok":
         options = {"device": device, "pool": pool, "workers": workers}
         measured = measure(slide, facts, store, tile=tile, settings=settings, **options)
-    from fieldwork import outputs, slide_tables  # here: Arrow starts a thread, and no fork may follow a thread
+    from fieldwork import outputs
 
-    outputs.write_parquet(slide_tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), made.nuclei)
-    outputs.write_parquet(slide_tables.tiles_table(slide, measured), made.tiles)
+    outputs.write_parquet(tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), made.nuclei)
+    outputs.write_parquet(tables.tiles_table(slide, measured), made.tiles)
     log.info("slide %s: %d tiles, %d nuclei", slide, len(measured), sum(len(each.coordinates) for each in measured))
 
 
@@ -33,10 +36,10 @@ def measure(slide, facts, store, *, tile, settings, device, pool, workers):
     detection = tiles.detection_px({**settings, "threshold": settings[stain]}, facts["mpp"])
     log.info("slide %s: detection with %s", slide, detection)
     # In a process of its own: zarr starts threads, and no fork may follow a thread.
-    [mask] = parallel.map_frames(functools.partial(omezarr.read_label, name="tissue"), [store])
+    [mask] = parallel.map_frames(functools.partial(slides.read_label, name="tissue"), [store])
     function = functools.partial(
         tiles.measure,
-        read=functools.partial(omezarr.read_level_0, store),
+        read=functools.partial(slides.read_level_0, store),
         shape=shape,
         mask=mask > 0,
         factor=facts["tissue_factor"],
@@ -46,7 +49,7 @@ def measure(slide, facts, store, *, tile, settings, device, pool, workers):
     )
     cut = tiles.tiles_of(shape, tile=tile)
     with_tissue = int(len(cut) * (mask > 0).mean())
-    with gpu.processor(device, frames=with_tissue, workers=workers, megapixels=tile**2 / 1e6) as processor:
+    with server.processor(device, frames=with_tissue, workers=workers, megapixels=tile**2 / 1e6) as processor:
         measured = list(
             parallel.map_frames(
                 functools.partial(function, processor=processor),

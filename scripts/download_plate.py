@@ -5,13 +5,14 @@ Output: what was fetched; the images appear in the plate's folder.
 
 import json
 
-from fieldwork import downloads, outputs
-from fieldwork.journal import job_log
+from fieldwork import outputs
+from fieldwork.job import job_log
+from fieldwork.plates import download
 
 
 def main(*, made, **archive):
-    archive = downloads.Archive(**archive)
-    facts = {"plate": archive.plate, "folder": archive.folder, **downloads.make_folder(archive)}
+    archive = download.Archive(**archive)
+    facts = {"plate": archive.plate, "folder": archive.folder, **download.make_folder(archive)}
     with outputs.whole(made) as part:
         part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -6,8 +6,9 @@ Inputs: the plate's images of the nuclei channel. Outputs: filtered.csv, one row
 import functools
 from pathlib import Path
 
-from fieldwork import fields, filters, outputs, parallel
-from fieldwork.journal import job_log, note_failure, report
+from fieldwork import outputs, parallel
+from fieldwork.job import job_log, note_failure, report
+from fieldwork.plates import fields, filters
 
 
 def main(*, images, copies, made, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):

@@ -9,16 +9,19 @@ import itertools
 import logging
 from pathlib import Path
 
-from fieldwork import InputError, outputs, parallel, stack_frames, stack_images, stacks
+from fieldwork import InputError, outputs, parallel
 from fieldwork.frames import FrameError
-from fieldwork.journal import job_log, note_failure, report
+from fieldwork.job import job_log, note_failure, report
+from fieldwork.stacks import frames as stack_frames
+from fieldwork.stacks import series as stack_series
+from fieldwork.stacks import sources
 
 log = logging.getLogger(__name__)
 
 
 def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_image, pool, workers):
     folder = Path(made).parent
-    stack_images.clear(folder)
+    stack_series.clear(folder)
     Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
     frames = open_frames(stack, path, copy, place)
     stack_frames.prepare(work["function"], folders=work["folders"], frames=frames)
@@ -35,7 +38,7 @@ def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_i
             break
     if leading and leading[-1].form:
         results.close()
-        lay_out = functools.partial(stack_images.lay_out, kind=images, n_frames=len(frames), form=leading[-1].form)
+        lay_out = functools.partial(stack_series.lay_out, kind=images, n_frames=len(frames), form=leading[-1].form)
         series = parallel.apart(stack, lay_out, folder)
         leading, results = [], apply(functools.partial(measure, series=series))
     measured = []
@@ -54,7 +57,7 @@ def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_i
             *(stack, good, work["arguments"]["threshold_abs"]),
         )
     if series:
-        stack_images.finish(series)
+        stack_series.finish(series)
     if nuclei_table:
         outputs.write_parquet(stack_frames.nuclei_table(stack, measured), nuclei_table)
     outputs.write_csv(*stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table)), made)
@@ -63,7 +66,7 @@ def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_i
 def open_frames(stack, path, copy, place):
     """List the frames of the stack, and log what was left out."""
     try:
-        opened = parallel.apart(stack, functools.partial(stacks.open_stack, **place), copy, on_crash=unopened)
+        opened = parallel.apart(stack, functools.partial(sources.open_stack, **place), copy, on_crash=unopened)
     except FrameError as error:
         raise InputError(f"stack {stack}: {path}: {error}") from None
     for note in opened.notes:

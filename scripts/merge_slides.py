@@ -7,17 +7,16 @@ import json
 import logging
 from pathlib import Path
 
-from fieldwork import InputError, outputs, slide_tables
-from fieldwork.journal import job_log
+from fieldwork import InputError, outputs
+from fieldwork.job import job_log
+from fieldwork.slides import tables
 
 log = logging.getLogger(__name__)
 
 
 def main(*, plate, slides, tiles, made, on_bad_image, max_failed):
     rows = [
-        slide_tables.slide_row(
-            plate, json.loads(Path(facts).read_text(encoding="utf-8")), tile_table, max_failed=max_failed
-        )
+        tables.slide_row(plate, json.loads(Path(facts).read_text(encoding="utf-8")), tile_table, max_failed=max_failed)
         for facts, tile_table in zip(slides, tiles, strict=True)
     ]
     bad = [row for row in rows if row["Slide_Status"] == "failed" or row["Tiles_Failed"]]
@@ -27,7 +26,7 @@ def main(*, plate, slides, tiles, made, on_bad_image, max_failed):
             f"first {bad[0]['Metadata_Slide']}: {bad[0]['Slide_Error'] or 'see its slide.json and tiles.parquet'}. "
             "The run stops at a bad slide because of on_bad_image: stop."
         )
-    outputs.write_csv(rows, slide_tables.SLIDES, made)
+    outputs.write_csv(rows, tables.SLIDES, made)
     failed = [row for row in rows if row["Slide_Status"] == "failed"]
     for row in failed:
         log.info("failed: %s: %s", row["Metadata_Slide"], row["Slide_Error"])

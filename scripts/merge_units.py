@@ -6,8 +6,10 @@ Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuc
 import logging
 from collections import Counter
 
-from fieldwork import InputError, outputs, platemaps, sheets, tables
-from fieldwork.journal import job_log
+from fieldwork import InputError, outputs
+from fieldwork.inputs import platemaps, sheets
+from fieldwork.job import job_log
+from fieldwork.plates import tables
 
 log = logging.getLogger(__name__)
 

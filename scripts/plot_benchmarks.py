@@ -6,8 +6,9 @@ Outputs: charts.
 
 import pandas as pd
 
-from fieldwork import figures, outputs, plots
-from fieldwork.journal import job_log
+from fieldwork import figures, outputs
+from fieldwork.benchmarks import plots
+from fieldwork.job import job_log
 
 FILTERED = "each image read, filtered (gaussian), variance and mean before and after, saved"
 DETECTED = "nuclei and image quality of every frame of one stack, reading included"

@@ -7,8 +7,9 @@ import csv
 from contextlib import suppress
 from pathlib import Path
 
-from fieldwork import figures, outputs, plots
-from fieldwork.journal import job_log
+from fieldwork import figures, outputs
+from fieldwork.benchmarks import plots
+from fieldwork.job import job_log
 
 # Of others, some may not be done yet.
 RULES = {

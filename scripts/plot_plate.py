@@ -7,8 +7,9 @@ import os
 
 import pandas as pd
 
-from fieldwork import figures, frames, outputs, plate_plots
-from fieldwork.journal import job_log
+from fieldwork import figures, frames, outputs
+from fieldwork.job import job_log
+from fieldwork.plates import plots
 
 SHOWN = 16  # random fields
 FOCUS = "ImageQuality_PowerLogLogSlope_DNA"
@@ -27,7 +28,7 @@ def main(*, nuclei_table, fields_table, wells_table, copies, pictures, plate, ch
                 titles, chosen.to_dict("records"), centres_of(nuclei_table, chosen), strict=True
             )
         ]
-        return plate_plots.gallery(drawn, title=f"plate {plate}: {title}", radius=2 * sigma)
+        return plots.gallery(drawn, title=f"plate {plate}: {title}", radius=2 * sigma)
 
     def densities():
         chosen = random_fields(fields)
@@ -43,12 +44,12 @@ def main(*, nuclei_table, fields_table, wells_table, copies, pictures, plate, ch
         return gallery(chosen, titles, f"best, median and worst focus of {of} fields with structure")
 
     draw = {
-        "nuclei": lambda: plate_plots.nuclei(wells, plate=plate),
-        "fields": lambda: plate_plots.fields_by_treatment(wells, fields, plate=plate),
-        "edge": lambda: plate_plots.edge(wells, plate=plate),
-        "quality": lambda: plate_plots.quality(wells, fields, plate=plate),
-        "doses": lambda: plate_plots.doses(wells, plate=plate),
-        "controls": lambda: plate_plots.controls(wells, plate=plate),
+        "nuclei": lambda: plots.nuclei(wells, plate=plate),
+        "fields": lambda: plots.fields_by_treatment(wells, fields, plate=plate),
+        "edge": lambda: plots.edge(wells, plate=plate),
+        "quality": lambda: plots.quality(wells, fields, plate=plate),
+        "doses": lambda: plots.doses(wells, plate=plate),
+        "controls": lambda: plots.controls(wells, plate=plate),
         "densities": densities,
         "focus": focus,
     }

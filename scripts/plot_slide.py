@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fieldwork import figures, omezarr, outputs, slide_plots
-from fieldwork.journal import job_log
+from fieldwork import figures, outputs
+from fieldwork.job import job_log
+from fieldwork.omezarr import slides
+from fieldwork.slides import plots
 
 SIDE = 1500  # px: the picture's longer side at most
 
@@ -19,18 +21,18 @@ def main(*, slide, facts, nuclei_table, store, picture):
     title = f"slide {slide}"
     if facts["status"] == "ok":
         nuclei = pd.read_parquet(nuclei_table, columns=["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"])
-        levels = omezarr.open_levels(store)
+        levels = slides.open_levels(store)
         small = next((level for level in levels if max(level.shape) <= SIDE), levels[-1])
-        figure = slide_plots.overview(
-            omezarr.read(small, 0, 0, *small.shape[1:]),
-            omezarr.read_label(store, "tissue") > 0,
+        figure = plots.overview(
+            slides.read(small, 0, 0, *small.shape[1:]),
+            slides.read_label(store, "tissue") > 0,
             nuclei.to_numpy(),
             shape=(facts["height"], facts["width"]),
             mpp=facts["mpp"],
             title=title,
         )
     else:
-        figure = slide_plots.failed(title, facts["error"])
+        figure = plots.failed(title, facts["error"])
     with outputs.whole(picture) as part:
         figures.save(figure, part, colours=256)
 

@@ -6,8 +6,9 @@ Inputs: frames.csv, and nuclei.parquet where nuclei were found; the stack. Outpu
 import numpy as np
 import pandas as pd
 
-from fieldwork import figures, outputs, stack_plots, stacks
-from fieldwork.journal import job_log
+from fieldwork import figures, outputs
+from fieldwork.job import job_log
+from fieldwork.stacks import plots, sources
 
 SHOWN = 5  # frames, evenly spaced
 CHARTS = 4  # columns of the user's function at most
@@ -21,10 +22,10 @@ def main(*, stack, path, place, frames_table, nuclei_table, picture):
         columns = {name: name for name in own[:CHARTS]}
     good = frames.Metadata_Frame[frames.Image_Status == "ok"].to_numpy()
     chosen = good[np.unique(np.linspace(0, len(good) - 1, min(SHOWN, len(good))).round().astype(int))]
-    records = stacks.open_stack(path, **place).frames
+    records = sources.open_stack(path, **place).frames
     nuclei = pd.read_parquet(nuclei_table) if nuclei_table else pd.DataFrame({"Metadata_Frame": []})
-    shown = [(number, stacks.read(records[number]), centres_of(nuclei, number)) for number in chosen]
-    figure = stack_plots.over_time(frames, columns, shown, title=f"stack {stack}")
+    shown = [(number, sources.read(records[number]), centres_of(nuclei, number)) for number in chosen]
+    figure = plots.over_time(frames, columns, shown, title=f"stack {stack}")
     with outputs.whole(picture) as part:
         figures.save(figure, part, colours=64)
 

@@ -6,7 +6,7 @@ Inputs: the planted nuclei, the nuclei of the plate or the stack. Outputs: one l
 import pandas as pd
 
 from fieldwork import outputs, synthetic
-from fieldwork.journal import job_log
+from fieldwork.job import job_log
 
 WITHIN = 4  # px from a planted centre: less than a nucleus's sigma of 5
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from fieldwork import outputs, sheets, synthetic
-from fieldwork.journal import job_log
+from fieldwork import outputs, synthetic
+from fieldwork.inputs import sheets
+from fieldwork.job import job_log
 
 SHAPE = (512, 640)
 MOST = 150  # nuclei of an untreated field

@@ -9,7 +9,7 @@ import tifffile
 from skimage.data import immunohistochemistry
 
 from fieldwork import outputs, synthetic
-from fieldwork.journal import job_log
+from fieldwork.job import job_log
 
 SHAPE = (3072, 4096)
 MPP = 0.5  # micrometres per pixel: a 20x objective

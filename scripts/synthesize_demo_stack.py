@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 
 from fieldwork import outputs, synthetic
-from fieldwork.journal import job_log
+from fieldwork.job import job_log
 
 FRAMES = 30
 SHAPE = (256, 320)

@@ -11,8 +11,8 @@ import sys
 import webbrowser
 from pathlib import Path
 
+from fieldwork.viewer.content import Results
 from fieldwork.viewer.server import Server
-from fieldwork.viewer.shown import Results
 
 FIRST_PORT, PORTS = 8000, 100
 

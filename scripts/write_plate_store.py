@@ -6,8 +6,10 @@ Inputs: the plate's images of all channels, its tables. Output: a summary of the
 import json
 import logging
 
-from fieldwork import layouts, outputs, plate_store
-from fieldwork.journal import job_log
+from fieldwork import outputs
+from fieldwork.inputs import layouts
+from fieldwork.job import job_log
+from fieldwork.plates import store as plate_store
 
 log = logging.getLogger(__name__)
 

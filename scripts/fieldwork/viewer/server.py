@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
-from fieldwork.viewer import shown
+from fieldwork.viewer import content as viewer_content
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             kind, content = answer(self.server.results, self.path)
-        except shown.NotFound as error:
+        except viewer_content.NotFound as error:
             self.fail(HTTPStatus.NOT_FOUND, str(error))
         except FileNotFoundError:  # between looking and reading
             self.fail(HTTPStatus.NOT_FOUND, "this is not there any more")
@@ -141,26 +141,26 @@ def answer(results, target):
         case ["page", name] if name in {file.name for file in PAGE.iterdir()}:
             return KINDS[Path(name).suffix], (PAGE / name).read_bytes()
         case ["api", "contents"]:
-            return as_json(shown.contents(results))
+            return as_json(viewer_content.contents(results))
         case ["api", "plates", plate]:
-            return as_json(shown.plate(results, plate))
+            return as_json(viewer_content.plate(results, plate))
         case ["api", "plates", plate, "wells", well]:
-            return as_json(shown.well(results, plate, well))
+            return as_json(viewer_content.well(results, plate, well))
         case ["api", "plates", plate, "fields", number, "image.png"]:
-            return "image/png", shown.field_image(results, plate, number)
+            return "image/png", viewer_content.field_image(results, plate, number)
         case ["api", "plates", plate, "fields", number, "nuclei"]:
-            return as_json(shown.field_nuclei(results, plate, number))
+            return as_json(viewer_content.field_nuclei(results, plate, number))
         case ["api", "slides", slide]:
-            return as_json(shown.slide(results, slide))
+            return as_json(viewer_content.slide(results, slide))
         case ["api", "slides", slide, "tiles", level, column, row]:
-            return "image/png", shown.slide_tile(results, slide, level, column, row)
+            return "image/png", viewer_content.slide_tile(results, slide, level, column, row)
         case ["api", "slides", slide, "nuclei"]:
-            return as_json(shown.slide_nuclei(results, slide, *rectangle(query)))
+            return as_json(viewer_content.slide_nuclei(results, slide, *rectangle(query)))
         case ["api", "stacks", stack]:
-            return as_json(shown.stack(results, stack))
+            return as_json(viewer_content.stack(results, stack))
         case ["results", *names] if names and Path(names[-1]).suffix in RESULTS:
-            return RESULTS[Path(names[-1]).suffix], shown.file(results, *names)
-    raise shown.NotFound("no such page")
+            return RESULTS[Path(names[-1]).suffix], viewer_content.file(results, *names)
+    raise viewer_content.NotFound("no such page")
 
 
 def as_json(value):
@@ -174,5 +174,5 @@ def rectangle(query):
     except (KeyError, ValueError):
         sides = [math.nan]
     if not all(map(math.isfinite, sides)):
-        raise shown.NotFound("expected left, top, right and bottom in px")
+        raise viewer_content.NotFound("expected left, top, right and bottom in px")
     return sides

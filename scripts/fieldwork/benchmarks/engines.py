@@ -1,0 +1,349 @@
+"""Ways to work through many frames, for measuring: a loop, a pool, Dask, and a choice between them."""
+
+import functools
+import hashlib
+import logging
+import multiprocessing
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+from skimage.filters import gaussian
+
+from fieldwork import synthetic
+from fieldwork import parallel
+from fieldwork.benchmarks import methods
+from fieldwork.plates import fields
+from fieldwork.plates import filters
+from fieldwork.stacks import frames as stack_frames
+from fieldwork.stacks import sources
+
+METRICS = ("var", "mean")
+SIGMA = 10  # px: the tutorial's
+DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
+FEW_CORES = 8  # with less, batches are scaled down, so that on 2 cores all takes some 9 minutes
+TINY = 100  # px: of smaller images there are so many that naive Dask is timed once only
+
+SERIAL, NAIVE = "serial", "naive dask.delayed"
+ENGINES = {  # of `parallel.map_frames`
+    SERIAL: {"engine": "serial"},
+    "pool": {"engine": "pool"},
+    "Dask, processes": {"engine": "dask", "dask": "processes"},
+    "Dask, threads": {"engine": "dask", "dask": "threads"},
+    "auto": {"engine": "auto"},
+}
+
+
+class Batch(NamedTuple):
+    """A number of images or frames of one size, and of how many times as many they stand for."""
+
+    count: int
+    height: int
+    width: int
+    scaled_by: float = 1
+
+
+class Case(NamedTuple):
+    """One way to work through a batch."""
+
+    engine: str
+    batch: Batch
+
+
+def choose_batches(cores):
+    """Choose how many images are filtered, and how long the stack is, so that it takes minutes.
+
+    Of full batches the start of workers, Dask's above all, is a smaller part. Naive Dask takes longer for each image
+    the more there are (6 ms of 2,000, 13 ms of 5,000, 29 ms of 10,000), so scaled down it looks better than it is.
+
+    Returns
+    -------
+    filtered : list of Batch
+    stack : Batch
+    """
+    few = cores < FEW_CORES
+    filtered = [
+        Batch(round(count / factor), side, side, factor)
+        for count, side, factor in [
+            (10, 2048, 1),
+            (50, 2048, 2.5 if few else 1),
+            (50, 512, 1),
+            (500, 512, 5 if few else 1),
+            (5000, 32, 5 if few else 1),
+            (50000, 32, 8 if few else 5),
+        ]
+    ]
+    return filtered, Batch(50, 1024, 1024, 2) if few else Batch(100, 1024, 1024)
+
+
+def measure_filters(batch, *, workers, folder, repeats):
+    """Measure ways to load, filter, measure and save a batch of images.
+
+    Parameters
+    ----------
+    batch : Batch
+    workers : int
+    folder : path-like
+        Where images are generated and filtered ones saved.
+    repeats : int
+
+    Returns
+    -------
+    list of dict
+        One row an engine, `SERIAL` first: median, least and most seconds, as `filter_images` times them; speed-up
+        against `SERIAL`; peak memory of all processes in MB; and what ``auto`` said of its choice.
+
+    Raises
+    ------
+    RuntimeError
+        Not every run gave the same numbers and, but for naive Dask, the same files; or one failed or took too long.
+    """
+    # In a process of its own, whose memory the cases don't inherit.
+    paths = methods.run_apart(functools.partial(_plant_images, folder=folder), (batch,))
+    run = functools.partial(filter_images, paths=paths, workers=workers, folder=folder)
+    cases = [Case(engine, batch) for engine in (*ENGINES, NAIVE)]
+    once = cases[-1:] if batch.height < TINY else []
+    measured = methods.measure([case for case in cases if case not in once], run, repeats=repeats)
+    measured |= methods.measure(once, run, repeats=1)
+    return _rows("Images", measured, workers)
+
+
+def measure_stack(stack, *, workers, folder, repeats):
+    """Measure ways to find the nuclei in every frame of a stack.
+
+    Parameters
+    ----------
+    stack : Batch
+    workers, folder, repeats
+        As for `measure_filters`.
+
+    Returns
+    -------
+    list of dict
+        As of `measure_filters`.
+
+    Raises
+    ------
+    RuntimeError
+        As by `measure_filters`.
+    """
+    path = methods.run_apart(functools.partial(_plant_stack, folder=folder), (stack,))
+    run = functools.partial(detect_in_stack, path=path, workers=workers)
+    measured = methods.measure([Case(engine, stack) for engine in STACK_ENGINES], run, repeats=repeats)
+    return _rows("Frames", measured, workers)
+
+
+def _plant_images(case, folder):
+    """Write the images of a batch, noise from a fixed seed; give their paths."""
+    (batch,) = case
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(batch.count):
+        paths.append(str(Path(folder, f"{batch.height}x{batch.width}_{number:05}.tif")))
+        tifffile.imwrite(paths[-1], rng.integers(0, 4096, (batch.height, batch.width), np.uint16))
+    return paths
+
+
+def _plant_stack(case, folder):
+    """Write a stack of planted nuclei, from a fixed seed, as one TIFF; give its path."""
+    (stack,) = case
+    rng = np.random.default_rng(0)
+    shape = stack.height, stack.width
+    count = max(1, stack.height * stack.width // 10_000)
+    planted = (synthetic.plant_field(rng, shape=shape, count=count)[0] for _ in range(stack.count))
+    path = str(Path(folder, "stack.tif"))
+    tifffile.imwrite(path, planted, shape=(stack.count, *shape), dtype=np.uint16, photometric="minisblack")
+    return path
+
+
+def filter_images(case, *, paths, workers, folder):
+    """Filter a batch in one way.
+
+    Parameters
+    ----------
+    case : Case
+    paths : list of str
+    workers : int
+    folder : path-like
+
+    Returns
+    -------
+    seconds : float
+        Includes importing Dask and starting workers; not importing NumPy and scikit-image, which Fieldwork's forked
+        workers and naive Dask's threads find in memory.
+    (digests, said) : ((str, str or None), str or None)
+        Of the metrics, and of whole results and saved files (None: naive Dask's are not compared); what ``auto`` said.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as saved:
+        if case.engine == NAIVE:
+            start = time.perf_counter()
+            figures = naive_dask(paths, saved, workers)
+            return time.perf_counter() - start, ((_digest(figures), None), None)
+        originals = [
+            filters.Original(fields.FieldImage("A01", site, None, None, path), f"{site:05}")
+            for site, path in enumerate(paths, start=1)
+        ]
+        measure = functools.partial(
+            filters.measure,
+            channel="auto",
+            chain=[{"function": "skimage.filters.gaussian", "arguments": {"sigma": SIGMA}}],
+            metrics=METRICS,
+            save="tiff",
+            folder=saved,
+            folders=(),
+        )
+        options = {"workers": workers, "on_crash": filters.crashed, **ENGINES[case.engine]}
+        seconds, filtered, said = _timed(lambda: list(parallel.map_frames(measure, originals, **options)))
+        filtered = [each for found in filtered for each in found]
+        figures = [[found[name] for found in (each.before, each.after) for name in METRICS] for each in filtered]
+        files = (Path(saved, each.saved).read_bytes() for each in filtered)
+        return seconds, ((_digest(figures), _digest(filtered, files)), said)
+
+
+def naive_dask(paths, saved, workers):
+    """Filter images as the tutorial does [1]_: every call delayed, those of all images computed at once, in threads.
+
+    Parameters
+    ----------
+    paths : list of str
+    saved : path-like
+        Folder of the filtered images.
+    workers : int
+
+    Returns
+    -------
+    list of list of float
+        Of each image the metrics before, then those after.
+
+    References
+    ----------
+    .. [1] "Batch processing with Dask", https://github.com/scikit-image/scikit-image/pull/3386
+    """
+    import dask
+
+    figures, files = [], []
+    for number, path in enumerate(paths):
+        image = dask.delayed(tifffile.imread)(path)
+        filtered = dask.delayed(gaussian)(image, sigma=SIGMA)
+        figures.append([dask.delayed(getattr(np, name))(each) for each in (image, filtered) for name in METRICS])
+        files.append(dask.delayed(tifffile.imwrite)(Path(saved, f"{number:05}.tif"), filtered))
+    figures, _ = dask.compute(figures, files, num_workers=workers)
+    return [[float(figure) for figure in each] for each in figures]
+
+
+def detect_in_stack(case, *, path, workers):
+    """Find the nuclei in every frame of a stack in one way, and measure the image quality.
+
+    Parameters
+    ----------
+    case : Case
+    path : str
+    workers : int
+
+    Returns
+    -------
+    seconds : float
+        Includes reading.
+    (digests, said) : ((str,), str or None)
+        Of the results; what ``auto`` said.
+    """
+    measure = functools.partial(
+        stack_frames.measure, function=stack_frames.NUCLEI, arguments=DETECTION, folders=(), with_quality=True
+    )
+    seconds, measured, said = _timed(lambda: STACK_ENGINES[case.engine](measure, path, workers))
+    arrays = (array.tobytes() for each in measured for array in (each.coordinates, each.intensities))
+    rows, _ = stack_frames.rows_of("stack", measured, count_nuclei=True)
+    return seconds, ((_digest(rows, arrays),), said)
+
+
+def _loop(measure, path, workers):
+    return [measure(frame) for frame in _in_memory(path)]
+
+
+def _pool_map(measure, path, workers):
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        return pool.map(measure, _in_memory(path))
+
+
+def _in_memory(path):
+    stack = tifffile.imread(path)
+    return [stack_frames.Frame(sources.StackFrame(path, index), image) for index, image in enumerate(stack)]
+
+
+def _paths(measure, path, workers, engine="pool"):
+    frames = [stack_frames.Frame(frame) for frame in sources.open_stack(path).frames]
+    options = {"workers": workers, "on_crash": stack_frames.crashed}
+    return list(parallel.map_frames(measure, frames, engine=engine, **options))
+
+
+def _fork(measure, path, workers):
+    frames = [stack_frames.Frame(frame) for frame in sources.open_stack(path).frames]
+    pool = {"workers": workers, "engine": "pool", "mode": "fork"}
+    frames = parallel.read_ahead(stack_frames.load, frames, on_crash=stack_frames.unreadable, **pool)
+    return list(parallel.map_frames(measure, frames, on_crash=stack_frames.crashed, **pool))
+
+
+STACK_ENGINES = {
+    SERIAL: _loop,
+    "Pool.map, pickling": _pool_map,
+    "pool, paths": _paths,
+    "pool, fork": _fork,
+    "auto": functools.partial(_paths, engine="auto"),
+}
+
+
+class _Lines(logging.Handler):
+    """The lines that were logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+
+
+def _timed(work):
+    """Give the seconds that a call takes, what it gives, and the last that ``auto`` says meanwhile."""
+    heard = _Lines()
+    mapping.log.addHandler(heard)
+    mapping.log.setLevel(logging.INFO)  # of this process only, which ends with the case
+    start = time.perf_counter()
+    result = work()
+    seconds = time.perf_counter() - start
+    return seconds, result, next((line for line in reversed(heard.lines) if line.startswith("auto: ")), None)
+
+
+def _digest(value, contents=()):
+    digest = hashlib.sha256(repr(value).encode())
+    for each in contents:
+        digest.update(len(each).to_bytes(8) + each)
+    return digest.hexdigest()[:8]
+
+
+def _rows(what, measured, workers):
+    """Put what was measured of one batch into rows; refuse it where the answers differ."""
+    answers = [digests for each in measured.values() for digests, _ in each.answers]
+    if any(len(set(digests) - {None}) > 1 for digests in zip(*answers, strict=True)):
+        found = {case.engine: each.answers for case, each in measured.items()}
+        raise RuntimeError(f"these did not give the same results in every run: {found}")
+    serial = next(median(each.seconds) for case, each in measured.items() if case.engine == SERIAL)
+    return [
+        {
+            what: case.batch.count,
+            "Height": case.batch.height,
+            "Width": case.batch.width,
+            "Scaled_By": case.batch.scaled_by,
+            "Engine": case.engine,
+            "Workers": 1 if case.engine == SERIAL else workers,
+            **each.spread(),
+            "Speedup": round(serial / median(each.seconds), 3),
+            "Peak_Memory_MB": round(each.peak_memory / 1e6),
+            "Auto_Chose": each.answers[-2][1],  # of the last run that was timed
+        }
+        for case, each in measured.items()
+    ]

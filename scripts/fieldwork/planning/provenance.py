@@ -1,0 +1,123 @@
+"""Digest what made a table: code and library versions. A digest changes with these and with nothing else."""
+
+import ast
+import hashlib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+LIBRARY = Path(__file__).parents[1]
+ENVIRONMENT = Path(__file__).parents[3] / "envs" / "fieldwork.yaml"
+# Modules that no table depends on. All others that a script reaches count, comments too.
+NOT_COUNTED = {}
+# What computes: import name -> distributions whose versions count. A distribution that another one decodes with, or
+# wraps, stands beside it.
+COMPUTING = {
+    "numpy": ("numpy",),
+    "scipy": ("scipy",),
+    "cv2": ("opencv-python-headless",),
+    "skimage": ("scikit-image",),
+    "tifffile": ("tifffile", "imagecodecs"),
+    "imagecodecs": ("imagecodecs",),
+    "zarr": ("zarr", "zarrs"),
+    "openslide": ("openslide-python", "openslide-bin"),
+    "cucim": ("cucim-cu12",),
+}
+
+
+def digest(script):
+    """Digest a script, every library module that it reaches, and the computing libraries that these import.
+
+    Parameters
+    ----------
+    script : path-like
+        A Python file.
+
+    Returns
+    -------
+    str
+        Hexadecimal. Modification times, and modules that the script does not reach, don't matter.
+    """
+    files = closure(Path(script))
+    total = hashlib.sha256(digest_of(files).encode())
+    for name in sorted(set().union(*(_imports(path)[1] for path in files.values()))):
+        total.update(f"{name} {_version(name)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def digest_of(files):
+    """Digest the names and bytes of files.
+
+    Parameters
+    ----------
+    files : dict of str to pathlib.Path
+        Name -> file.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+    """
+    total = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        total.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()[:16]
+
+
+def closure(script):
+    """Follow the imports of `fieldwork` modules from a file on.
+
+    Parameters
+    ----------
+    script : pathlib.Path
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+        The script by its name, library modules by their path below `LIBRARY`; those of `NOT_COUNTED` are left out,
+        but not what they import.
+    """
+    found, ahead = {script}, [script, LIBRARY / "__init__.py"]
+    while ahead:
+        path = ahead.pop()
+        found.add(path)
+        ahead.extend(_imports(path)[0] - found)
+    names = {path: path.relative_to(LIBRARY).as_posix() if path != script else path.name for path in found}
+    return {name: path for path, name in names.items() if name not in NOT_COUNTED}
+
+
+@cache
+def _imports(path):
+    """Find what a file imports, at its top or inside functions: library files, and computing distributions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    files, computing = set(), set()
+    for name in names:
+        first, *inner = name.split(".")
+        computing.update(COMPUTING.get(first, ()))
+        if first == "fieldwork":
+            stems = [LIBRARY.joinpath(*inner[:count]) for count in range(1, len(inner) + 1)]
+            files |= {file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py")}
+    return {file for file in files if file.is_file()}, computing
+
+
+@cache
+def _version(distribution):
+    """Return the version of a distribution here, or else of the rules' conda environment."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return _pinned().get(distribution)
+
+
+@cache
+def _pinned():
+    """Read distribution -> version from `ENVIRONMENT`."""
+    *packages, pip = yaml.safe_load(ENVIRONMENT.read_text(encoding="utf-8"))["dependencies"]
+    return dict(entry.replace("==", "=").split("=", 1) for entry in [*packages, *pip["pip"]] if "=" in entry)

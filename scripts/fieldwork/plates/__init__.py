@@ -1,0 +1,1 @@
+"""Measure the fields of plates, and write their tables, pictures and stores."""

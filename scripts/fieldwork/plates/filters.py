@@ -1,0 +1,277 @@
+"""A batch of filters: every image through a chain of functions, measured before and after, and saved."""
+
+import functools
+import itertools
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tifffile
+
+from fieldwork import frames
+from fieldwork.inputs import functions
+from fieldwork.plates import fields
+
+SUFFIXES = {"tiff": ".tif", "png": ".png", "zarr": ".zarr"}
+CHUNK = 1024  # px, of a Zarr array: a field of a plate is one to four files
+OPTIONAL = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out where no image has one
+COLUMNS = (
+    *("Metadata_Plate", "Metadata_Well", "Metadata_Site", *OPTIONAL),
+    *("FileName_DNA", "PathName_DNA", "Image_Width", "Image_Height", "Image_Status", "Image_Error"),
+)  # then the metrics, and what was saved
+
+find = functools.cache(functions.find)  # once in each process
+
+
+class FilterError(ValueError):
+    """A filter or a metric failed on an image; the message is the reason."""
+
+
+class Original(NamedTuple):
+    """An image to filter, and where its filtered image goes: from `targets`."""
+
+    image: fields.FieldImage
+    target: str
+
+    def __str__(self):
+        return str(self.image)
+
+
+class Filtered(NamedTuple):
+    """One filtered image, or why there is none (`error`)."""
+
+    well: str
+    site: int
+    timepoint: int | None
+    z: int | None
+    path: str
+    error: str | None = None
+    shape: tuple[int, int] | tuple[None, None] = (None, None)  # of the image as it was read
+    before: dict[str, float] = {}  # metric -> value
+    after: dict[str, float] = {}
+    saved: str | None = None  # file or Zarr folder, relative to the folder of filtered images
+    low: float | None = None  # the value that is 0 in the PNG
+    high: float | None = None  # the value that is 255 in the PNG
+
+
+def targets(images):
+    """Choose where the filtered images of a plate go.
+
+    Parameters
+    ----------
+    images : iterable of fields.FieldImage
+        All of the plate's. An image list's may lie anywhere.
+
+    Returns
+    -------
+    dict of str to str
+        Path -> the same path below the deepest folder that holds all images, without its suffix. The suffix stays, or
+        a number is added, where it would be the target of another image, or of another's planes.
+    """
+    absolute = {image.path: os.path.abspath(image.path) for image in images}
+    root = os.path.commonpath([os.path.dirname(path) for path in absolute.values()] or ["/"])
+    below = {path: os.path.relpath(whole, root) for path, whole in absolute.items()}
+    chosen, taken = {}, set()
+    # In this order a.tif comes before a_z1.tif, whose name a plane of a.tif may need. Case does not count: some file
+    # systems don't tell A.tif from a.tif.
+    for path in sorted(below, key=lambda path: (below[path].casefold(), below[path])):
+        name = below[path]
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        for target in itertools.chain([os.path.splitext(name)[0], name], numbered):
+            planes_of = re.sub(r"(_t\d+)?(_z\d+)?$", "", target)
+            if not taken & {target.casefold(), planes_of.casefold()}:
+                break
+        taken.add(target.casefold())
+        chosen[path] = target
+    return chosen
+
+
+def prepare(chain, *, save, folders):
+    """Import what `measure` needs, so that forked workers have it already: 0.2 to 1 s in each of them.
+
+    Parameters
+    ----------
+    chain, save, folders
+        As for `measure`.
+
+    Raises
+    ------
+    InputError
+        A filter can not be found.
+    """
+    if save == "zarr":
+        import zarr  # noqa: F401 - starts threads when it is used, not here
+    for step in chain:
+        find(step["function"], folders=tuple(folders))
+
+
+def crashed(original, signal):
+    """Stand in for `measure` on an image that crashed the reader or a filter; `signal` is the signal's name."""
+    return _failed(original.image, f"crashed the reader or a filter ({signal})")
+
+
+def measure(original, *, channel, chain, metrics, save, folder, folders):
+    """Filter one image, measure it before and after, and save it.
+
+    Parameters
+    ----------
+    original : Original
+    channel : str
+        As for `frames.read`.
+    chain : list of dict
+        The filters in their order: ``function``, a name as for `functions.find`, and optional ``arguments``.
+    metrics : list of str
+        Names as for `functions.metric`.
+    save : {'tiff', 'png', 'zarr', 'none'}
+        'png' has 8 bits, linear from the filtered image's minimum (0) to its maximum (255); 'tiff' and 'zarr' keep the
+        image as it is.
+    folder : path-like
+        Of the filtered images; what a worker that is killed leaves there is overwritten when its image is done again.
+    folders : sequence of path-like
+        As for `functions.find`.
+
+    Returns
+    -------
+    list of Filtered
+        One for each plane of the file, nearly always one. A bad image, or one on which a filter or a metric fails, is
+        one failed Filtered and nothing is saved.
+
+    Raises
+    ------
+    InputError
+        A filter or a metric can not be found.
+    """
+    image = original.image
+    if image.planes is None:
+        image = fields.load(image, channel=channel)
+    if isinstance(image.planes, frames.FrameError):
+        return _failed(image, str(image.planes))
+    try:
+        planes = frames.placed(image.planes, timepoint=image.timepoint, z=image.z)
+    except frames.FrameError as error:
+        return _failed(image, str(error))
+    done = []
+    try:
+        for plane in planes:
+            before = _metrics_of(plane.image, metrics)
+            pixels = _through(plane.image.copy(), chain, tuple(folders))  # copy: a filter may work in place
+            after = _metrics_of(pixels, metrics)
+            pixels, low, high = _eight_bits(pixels) if save == "png" else (pixels, None, None)
+            figures = {"shape": plane.image.shape, "before": before, "after": after, "low": low, "high": high}
+            done.append((pixels, Filtered(image.well, image.site, plane.timepoint, plane.z, image.path, **figures)))
+    except FilterError as error:
+        return _failed(image, str(error), plane.image.shape)
+    if save == "none":
+        return [result for _, result in done]
+    many_times, many_planes = (len({getattr(plane, axis) for plane in planes}) > 1 for axis in ("timepoint", "z"))
+    results = []
+    for pixels, result in done:  # and not above: nothing of a failed image is saved
+        place = f"_t{result.timepoint}" * many_times + f"_z{result.z}" * many_planes
+        saved = original.target + place + SUFFIXES[save]
+        _save(pixels, Path(folder, saved), save)
+        results.append(result._replace(saved=saved))
+    return results
+
+
+def _failed(image, reason, shape=(None, None)):
+    return [Filtered(image.well, image.site, image.timepoint, image.z, image.path, reason, shape)]
+
+
+def _through(image, chain, folders):
+    for step in chain:
+        # Outside of the attempt: a filter that is not found is not the image's fault, and fails the job.
+        function = find(step["function"], folders=folders)
+        what = f"filter {step['function']}"
+        image = _attempt(what, functions.image_of, function, image, **step.get("arguments", {}))
+    return image
+
+
+def _metrics_of(image, names):
+    """Measure in float64: NumPy's ptp of int8 and sum of float16 overflow."""
+    image = image.astype(np.float64)
+    return {name: _attempt(f"metric {name}", float, functions.metric(name), image) for name in names}
+
+
+def _attempt(what, convert, function, image, /, **arguments):
+    try:
+        return convert(function(image, **arguments))
+    except (Exception, SystemExit) as error:  # the user's functions may raise anything
+        raise FilterError(functions.reason(what, error)) from error
+
+
+def _eight_bits(image):
+    """Scale an image to uint8, from its minimum to its maximum; give these too."""
+    low, high = image.min().item(), image.max().item()
+    span = float(high) - float(low)
+    if not np.isfinite(span):
+        raise FilterError("the filtered image holds NaN or infinity, which a PNG cannot show; save it as tiff or zarr")
+    pixels = np.rint((image.astype(np.float64) - low) / (span or 1) * 255).astype(np.uint8)
+    return pixels, low, high
+
+
+def _save(pixels, path, save):
+    """Save an image; its bytes are the same every time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if save == "png":
+        path.write_bytes(cv2.imencode(".png", pixels)[1])
+    elif save == "tiff":
+        tifffile.imwrite(path, pixels, photometric="minisblack", metadata=None)
+    else:
+        import zarr  # here: it takes 0.5 s and starts threads
+
+        from fieldwork.omezarr.slides import ONE_THREAD, ZARRS
+
+        shutil.rmtree(path, ignore_errors=True)  # half a store, of a worker that was killed
+        with zarr.config.set(ONE_THREAD | ZARRS):
+            chunks = tuple(min(CHUNK, side) for side in pixels.shape)
+            codec = zarr.codecs.ZstdCodec(level=1)
+            zarr.create_array(path, data=pixels, chunks=chunks, compressors=codec, dimension_names=["y", "x"])
+
+
+def rows_of(plate, filtered, *, metrics, save):
+    """Put filtered and failed images into a table.
+
+    Parameters
+    ----------
+    plate : str
+    filtered : list of Filtered
+    metrics, save
+        As for `measure`.
+
+    Returns
+    -------
+    rows : list of dict
+    columns : list of str
+        As `outputs.write_csv` takes them.
+    """
+    rows = [
+        {
+            "Metadata_Plate": plate,
+            "Metadata_Well": each.well,
+            "Metadata_Site": each.site,
+            "Metadata_Timepoint": each.timepoint,
+            "Metadata_ZPlane": each.z,
+            "FileName_DNA": os.path.basename(each.path),
+            "PathName_DNA": os.path.dirname(each.path),
+            "Image_Width": each.shape[1],
+            "Image_Height": each.shape[0],
+            "Image_Status": "failed" if each.error else "ok",
+            "Image_Error": each.error,
+            **{f"Before_{name}": each.before.get(name) for name in metrics},
+            **{f"After_{name}": each.after.get(name) for name in metrics},
+            "FileName_Filtered": each.saved,
+            "PNG_Low": each.low,
+            "PNG_High": each.high,
+        }
+        for each in filtered
+    ]
+    absent = {name for name in OPTIONAL if all(row[name] is None for row in rows)}
+    if save != "png":
+        absent |= {"PNG_Low", "PNG_High"}
+    figures = [f"{when}_{name}" for when in ("Before", "After") for name in metrics]
+    columns = [*COLUMNS, *figures, "FileName_Filtered", "PNG_Low", "PNG_High"]
+    return rows, [name for name in columns if name not in absent]

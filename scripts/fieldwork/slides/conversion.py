@@ -1,0 +1,374 @@
+"""A slide into an OME-Zarr store: block by block in worker processes, the whole pyramid, gone on with when killed."""
+
+import functools
+import hashlib
+import itertools
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fieldwork import InputError, WorkerDied, outputs, parallel, tissue
+from fieldwork.omezarr import slides
+from fieldwork.slides import readers
+from fieldwork.slides.readers import SlideError
+
+TISSUE_SIZE = 2048  # px: tissue is looked for on the first level whose sides are no longer
+CRASHED = "its decoder crashed"
+
+log = logging.getLogger(__name__)
+
+
+class Block(NamedTuple):
+    """A square of one level that a worker reads once, to write it and the levels that follow from it."""
+
+    level: int
+    y: int
+    x: int
+
+    def __str__(self):
+        return f"the block at row {self.y}, column {self.x} of level {self.level}"
+
+
+class Plan(NamedTuple):
+    """What every worker needs to know."""
+
+    path: str
+    reader: str
+    store: str  # under its temporary name
+    size: int  # px: the side of a block
+    chunk: int  # px
+    shard: int  # px
+    keep: bool
+
+    @property
+    def depth(self):
+        """How many levels follow from a block in whole chunks."""
+        return (self.size // self.chunk).bit_length() - 1
+
+
+class Ledger:
+    """The blocks that are done, in a file beside the store, for a run that is killed and started again.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        One line for what is being made, and one for every block.
+    identity : list
+        Source, settings and code: what another one began is not gone on with.
+    """
+
+    def __init__(self, path, identity):
+        self.path = path
+        self.identity = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        self.begun = lines[:1] == [f"{self.identity}\n"]
+        whole = [line for line in lines[1:] if line.endswith("\n")]  # the last may be half of a killed writer's
+        self.done = {Block(*block): failed for block, failed in map(json.loads, whole)} if self.begun else {}
+
+    def start(self):
+        """Write the lines that are known: the first one, and those of the blocks that are done."""
+        with outputs.whole(self.path) as part:
+            entries = [json.dumps(entry) + "\n" for entry in self.done.items()]
+            part.write_text("".join([f"{self.identity}\n", *entries]), encoding="utf-8")
+
+    def enter(self, block, failed):
+        """Take down a block, and the tiles in it that could not be decoded."""
+        self.done[block] = failed
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps([block, failed]) + "\n")
+
+
+def convert(
+    path,
+    store,
+    *,
+    reader,
+    version,
+    chunk,
+    shard,
+    codec,
+    level,
+    on_bad_image,
+    workers,
+    made_by,
+    progress=False,
+    origin=None,
+):
+    """Convert a slide to OME-Zarr.
+
+    Parameters
+    ----------
+    path : path-like
+        The slide's file.
+    store : path-like
+        It appears when it is complete. Until then it grows beside it under a hidden name, where a second call with
+        the same arguments goes on after the first was killed.
+    reader : str
+        One of `slides.READERS`, or ``auto``.
+    version, chunk, shard, codec, level
+        As for `omezarr.create`; ``keep`` becomes ``zstd`` where the slide or the version does not allow it.
+    on_bad_image : {'record', 'stop'}
+        A tile that cannot be decoded is filled with white and listed, or ends the conversion.
+    workers : int
+        Processes, each with its own handle on the slide.
+    made_by : str
+        Digest of the code.
+    progress : bool or str
+        As for `parallel.map_frames`.
+    origin : str, optional
+        Where the slide is from, if `path` is a copy.
+
+    Returns
+    -------
+    dict
+        What ``slide.json`` says of the slide: sizes, levels, mpp, reader and codec and why, tissue, failed tiles.
+
+    Raises
+    ------
+    fieldwork.slides.readers.SlideError
+        The slide cannot be opened.
+    InputError
+        ``stop``, and a tile cannot be decoded; names its place.
+    """
+    path, store = os.fspath(path), Path(store)
+    reader, reason = readers.choose_reader(path, reader)
+    log.info("%s: reader %s: %s", path, reader, reason)
+    facts, associated = parallel.apart(path, _facts, path, reader, on_crash=_unopened)
+    facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
+    tile = None
+    if codec == "keep":
+        tile, reason = parallel.apart(
+            path, _kept_tile, path, version, (facts["height"], facts["width"]), on_crash=_unopened
+        )
+        facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
+        log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
+    chunk = tile or chunk
+    ratio = 2 ** (max(shard // chunk, 1).bit_length() - 1)  # as configured, but for tiles of another size that are kept
+    block = max(ratio, 2)  # in chunks: a single one would give no whole chunk on the next level
+    plan = Plan(
+        path=path,
+        reader=reader,
+        store=os.fspath(store.with_name(f".{store.name}.part")),
+        size=block * chunk,
+        chunk=chunk,
+        shard=ratio * chunk,
+        keep=bool(tile),
+    )
+    shape = facts["height"], facts["width"]
+    status = os.stat(path)
+    identity = [plan, version, facts["codec"], level, made_by, shape, status.st_size, status.st_mtime_ns]
+    ledger = Ledger(store.with_name(f".{store.name}.blocks"), identity)
+    if ledger.begun and Path(plan.store).exists():
+        log.info("%s: goes on after %d blocks that were done before", path, len(ledger.done))
+    else:
+        ledger.done.clear()
+        ledger.path.unlink(missing_ok=True)  # first: it may be of another store than the one that is laid out now
+        parallel.apart(path, _lay_out, plan, facts, version, level, origin or path)
+    ledger.start()
+    levels = slides.level_shapes(*shape, chunk=chunk)
+    for source in range(0, max(len(levels) - 1, 1), plan.depth):
+        blocks = [
+            Block(source, y, x)
+            for y in range(0, levels[source][0], plan.size)
+            for x in range(0, levels[source][1], plan.size)
+        ]
+        _convert_blocks(
+            [block for block in blocks if block not in ledger.done],
+            plan,
+            ledger,
+            on_bad_image=on_bad_image,
+            workers=workers,
+            progress=progress and f"{progress} level {source}",
+        )
+    facts["levels"] = levels
+    facts["failed_tiles"] = sorted(tile for failed in ledger.done.values() for tile in failed)
+    facts |= _finish(plan, facts, associated)
+    shutil.rmtree(store, ignore_errors=True)
+    os.rename(plan.store, store)
+    ledger.path.unlink()
+    return facts
+
+
+def discard(store):
+    """Delete a store, and what has been done for it so far."""
+    store = Path(store)
+    for folder in (store, store.with_name(f".{store.name}.part")):
+        shutil.rmtree(folder, ignore_errors=True)
+    store.with_name(f".{store.name}.blocks").unlink(missing_ok=True)
+
+
+def _unopened(call, reason):
+    raise SlideError(f"cannot be opened: its reader crashed ({reason})")
+
+
+def _lay_out(plan, facts, version, level, origin):
+    """Begin an empty store."""
+    shutil.rmtree(plan.store, ignore_errors=True)
+    slides.create(
+        plan.store,
+        shape=(facts["height"], facts["width"]),
+        version=version,
+        chunk=plan.chunk,
+        shard=plan.shard,
+        codec=facts["codec"],
+        level=level,
+        mpp=facts["mpp"],
+        name=Path(plan.path).name,
+        attributes={"path": origin, "properties": facts["properties"]},
+    )
+
+
+def _facts(path, reader):
+    """Open the slide and give what it says of itself, and its associated images."""
+    slide = readers.open_slide(path, reader)
+    height, width = slide.shapes[0]
+    facts = {
+        "height": height,
+        "width": width,
+        "mpp": slide.mpp and [float(size) for size in slide.mpp],
+        "objective_power": slide.objective_power,
+        "fluorescence": bool(slide.fluorescence),
+        "properties": dict(slide.properties),
+    }
+    return facts, slide.associated()
+
+
+def _kept_tile(path, version, shape):
+    """Give the side of the slide's JPEG tiles if they can be kept as they are, and a sentence on it."""
+    if version != "0.4":
+        return None, 'JPEG tiles can be kept with ome_zarr: "0.4" only, as there is no registered JPEG codec for Zarr 3'
+    tiles = readers.jpeg_tiles(path)
+    if tiles is None:
+        return None, "level 0 is not made of square baseline JPEG tiles of three colours"
+    if tuple(tiles.shape) != shape:
+        return None, "its tiles do not lie side by side"
+    return tiles.tile, f"its JPEG tiles of {tiles.tile} px are stored as they are"
+
+
+def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
+    convert_block = functools.partial(_convert_block, plan=plan)
+    crashed = []
+    for block, failed in zip(
+        blocks,
+        parallel.map_frames(convert_block, blocks, workers=workers, progress=progress, on_crash=lambda *_: None),
+        strict=True,
+    ):
+        if failed is None:
+            crashed.append(block)
+            continue
+        if failed and on_bad_image == "stop":
+            y, x, height, width, reason = failed[0]
+            raise InputError(
+                f"{plan.path}: {height} x {width} px at row {y}, column {x} of level 0 cannot be decoded: {reason}. "
+                "The run stops at a bad image because of on_bad_image: stop."
+            )
+        ledger.enter(block, failed)
+    if crashed and (crashed[0].level or not plan.reader):
+        raise WorkerDied(f"a worker crashed on {crashed[0]} while it wrote the store")
+    if crashed:
+        # Once more without the slide: white, and listed.
+        plan = plan._replace(reader="")
+        _convert_blocks(crashed, plan, ledger, on_bad_image=on_bad_image, workers=workers, progress=False)
+
+
+@functools.cache
+def _slide(path, reader):
+    return readers.open_slide(path, reader)
+
+
+@functools.cache
+def _tiles(path):
+    return readers.jpeg_tiles(path)
+
+
+def _convert_block(block, *, plan):
+    """Write one block and what follows from it; give [y, x, height, width, reason] of what could not be decoded."""
+    levels = slides.kept_open(plan.store)
+    array, y, x = levels[block.level], block.y, block.x
+    height, width = min(plan.size, array.shape[1] - y), min(plan.size, array.shape[2] - x)
+    failed = []
+    if block.level:
+        pixels = slides.read(array, y, x, height, width)
+    else:
+        pixels, failed = _read(plan, y, x, height, width)
+        if plan.keep:
+            failed += _keep(plan, y, x, height, width, failed)
+        else:
+            slides.write(array, pixels, y, x)
+    for level in range(block.level + 1, min(block.level + 1 + plan.depth, len(levels))):
+        pixels, y, x = slides.halved(pixels), y // 2, x // 2
+        if plan.keep:
+            slides.write_jpegs(plan.store, level, pixels, y, x, tile=plan.chunk)
+        else:
+            slides.write(levels[level], pixels, y, x)
+    return failed
+
+
+def _read(plan, y, x, height, width):
+    """Read a part of level 0; if that fails, in the file's own tiles, with white for those that fail."""
+    if not plan.reader:
+        return np.full((height, width, 3), 255, np.uint8), [[y, x, height, width, CRASHED]]
+    slide = _slide(plan.path, plan.reader)
+    try:
+        return slide.read(0, y, x, height, width), []
+    except SlideError:
+        pixels, failed = np.full((height, width, 3), 255, np.uint8), []
+    for top, bottom in _cuts(y, height, slide.tile[0]):
+        for left, right in _cuts(x, width, slide.tile[1]):
+            try:
+                pixels[top - y : bottom - y, left - x : right - x] = slide.read(
+                    0, top, left, bottom - top, right - left
+                )
+            except SlideError as error:
+                failed.append([top, left, bottom - top, right - left, str(error)])
+    return pixels, failed
+
+
+def _cuts(start, length, step):
+    """Cut a range at the multiples of a step: (begin, end) of each piece."""
+    edges = [start, *range(start - start % step + step, start + length, step), start + length]
+    return itertools.pairwise(edges)
+
+
+def _keep(plan, y, x, height, width, failed):
+    """Store the JPEG tiles of a part of level 0 as they are, white ones in place of failed ones; give further ones."""
+    tiles, size, further = _tiles(plan.path), plan.chunk, []
+    white = np.full((size, size, 3), 255, np.uint8)
+    for row in range(y // size, -(-(y + height) // size)):
+        for column in range(x // size, -(-(x + width) // size)):
+            top, left = row * size, column * size
+            try:
+                if any(fy <= top < fy + fh and fx <= left < fx + fw for fy, fx, fh, fw, _ in failed):
+                    slides.write_jpegs(plan.store, 0, white, top, left, tile=size)
+                else:
+                    slides.put_tile(plan.store, 0, row, column, tiles.read(row, column))
+            except SlideError as error:
+                slides.write_jpegs(plan.store, 0, white, top, left, tile=size)
+                further.append([top, left, min(size, y + height - top), min(size, x + width - left), str(error)])
+    return further
+
+
+def _finish(plan, facts, associated):
+    """Add the associated images and the label of tissue; give the tissue's area."""
+    for added in ("associated", "labels"):  # by a run that was killed here
+        shutil.rmtree(Path(plan.store, added), ignore_errors=True)
+    for name, image in associated.items():
+        slides.add_associated(plan.store, name, image)
+    levels = slides.open_levels(plan.store)
+    small = [number for number, array in enumerate(levels) if max(array.shape) <= TISSUE_SIZE]
+    number = min(small, default=len(levels) - 1)
+    pixels = slides.read(levels[number], 0, 0, *levels[number].shape[1:])
+    mask = tissue.tissue_mask(pixels, fluorescence=facts["fluorescence"])
+    factor, mpp = 2**number, facts["mpp"]
+    slides.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=factor, mpp=mpp)
+    area = int(mask.sum()) * factor**2
+    return {
+        "tissue_factor": factor,
+        "tissue_area_px": area,
+        "tissue_area_mm2": area * mpp[0] * mpp[1] / 1e6 if mpp else None,
+    }

@@ -1,0 +1,272 @@
+"""What is measured in one tile of a slide: its nuclei, tissue, focus and colour."""
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from fieldwork import DeviceFailed, nuclei, tissue
+from fieldwork.gpu import server
+
+
+class Tile(NamedTuple):
+    """A rectangle of a slide, in level-0 pixels, without halo; the tiles of a slide do not overlap."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    def __str__(self):
+        return f"tile at row {self.row}, column {self.column} ({self.height} x {self.width} px)"
+
+
+class Measured(NamedTuple):
+    """One measured tile, or why it could not be measured (`error`). Focus and colour are None where not read."""
+
+    tile: Tile
+    coordinates: np.ndarray = np.empty((0, 2), int)  # level-0 row and column, in order of rows, then columns
+    peaks: np.ndarray = np.empty(0)
+    tissue: float | None = None
+    focus: float | None = None
+    colour: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
+    error: str = ""
+
+
+def tiles_of(shape, *, tile):
+    """Cut a slide into square tiles; those at the lower and right borders are smaller.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width of level 0.
+    tile : int
+        Side of a tile, in pixels.
+
+    Returns
+    -------
+    list of Tile
+        Row by row.
+    """
+    height, width = shape
+    return [
+        Tile(row, column, min(tile, height - row), min(tile, width - column))
+        for row in range(0, height, tile)
+        for column in range(0, width, tile)
+    ]
+
+
+def detection_px(settings, mpp):
+    """Give the arguments of `nuclei.detect_nuclei` for a slide.
+
+    Parameters
+    ----------
+    settings : dict
+        ``sigma_um`` and ``min_distance_um``, for slides that state their pixel size; ``sigma`` and ``min_distance``
+        in pixels, for those that don't; ``threshold``, in the unit of `tissue.nuclei_channel`.
+    mpp : (float, float) or None
+        Micrometres per pixel, vertically and horizontally; they are averaged.
+
+    Returns
+    -------
+    dict
+        ``sigma`` in pixels, ``min_distance`` in whole pixels, at least 1, and ``threshold_abs``.
+    """
+    sigma, min_distance = settings["sigma"], settings["min_distance"]
+    if mpp:
+        um = float(sum(mpp)) / 2
+        sigma, min_distance = settings["sigma_um"] / um, settings["min_distance_um"] / um
+    return {"sigma": sigma, "min_distance": max(1, round(min_distance)), "threshold_abs": settings["threshold"]}
+
+
+def halo_of(detection):
+    """Give the width of the margin with which a tile is read.
+
+    Parameters
+    ----------
+    detection : dict
+        As `detection_px` gives it.
+
+    Returns
+    -------
+    int
+        Pixels: the Gaussian's radius, for intensities as on the whole slide; `min_distance` for the square in which
+        a peak is the highest; 3 times that for equally high neighbours, so that one of less than 2 `min_distance`
+        is seen whole (see `measure`).
+    """
+    return _radius(detection) + 4 * detection["min_distance"]
+
+
+def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, processor=server.Cpu):
+    """Find the nuclei in one tile and measure its focus and colour.
+
+    Parameters
+    ----------
+    tile : Tile
+    read : callable
+        ``read(row, column, height, width)`` gives (height, width, 3) uint8 pixels of level 0.
+    shape : (int, int)
+        Height and width of level 0.
+    mask : (h, w) bool array
+        Tissue: pixel (i, j) is that of level-0 pixels from (i, j) * factor on; the last ones go on to the border.
+    factor : float
+        Level-0 pixels per pixel of the mask.
+    fluorescence : bool
+        As for `tissue.nuclei_channel`.
+    detection : dict
+        Keyword arguments of `nuclei.detect_nuclei`.
+    halo : int
+        From `halo_of`.
+    processor
+        From `gpu.processor`.
+
+    Returns
+    -------
+    Measured
+        A tile without tissue is not read. ``focus`` is the variance of the Laplacian of the grey tile (Pech-Pacheco
+        et al., ICPR 2000, https://doi.org/10.1109/ICPR.2000.903548; LAP4 in Pertuz et al., Pattern Recognition 46,
+        2013), ``colour`` its mean red, green and blue, ``tissue`` the part that the mask says is tissue.
+
+    Notes
+    -----
+    Nuclei do not depend on the tiles: they are those that `detect_nuclei` finds in the whole slide at once, at pixels
+    of tissue, without those on plateaus (saturated or painted areas) wider than `halo`. Of equally high neighbours
+    scikit-image keeps one in every `min_distance` px, counted from the plateau's first pixel, however far that is: a
+    grid of points, and none of them a nucleus. So where a tile has neighbours of a height, it is read again with
+    twice the halo, which tells narrow plateaus, seen whole, from wide ones.
+    """
+    rows = _in_mask(np.arange(tile.row, tile.row + tile.height), factor, mask.shape[0])
+    columns = _in_mask(np.arange(tile.column, tile.column + tile.width), factor, mask.shape[1])
+    fraction = float(mask[np.ix_(rows, columns)].mean())
+    if fraction == 0:
+        return Measured(tile, tissue=fraction)
+    try:
+        core, image, origin = _read(tile, read, shape, halo)
+        channel = tissue.nuclei_channel(image, fluorescence=fluorescence, unmix=processor.haematoxylin)
+        level = _is_flat_somewhere(channel, detection)
+        if not level:
+            coordinates = nuclei.detect_nuclei(channel, find=processor.candidates, **detection)
+            peaks = _peaks(coordinates, channel, detection)
+            level = _are_some_level(coordinates, peaks, 3 * detection["min_distance"])
+        if level:
+            _, image, origin = _read(tile, read, shape, 2 * halo)
+            channel = tissue.nuclei_channel(image, fluorescence=fluorescence)
+            coordinates = _without_wide_plateaus(channel, detection, halo)
+            peaks = _peaks(coordinates, channel, detection)
+    except DeviceFailed:
+        raise
+    except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
+        return Measured(tile, tissue=fraction, error=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    within = coordinates + origin - (tile.row, tile.column)
+    kept = ((within >= 0) & (within < (tile.height, tile.width))).all(axis=1)
+    kept[kept] = mask[rows[within[kept, 0]], columns[within[kept, 1]]]
+    order = np.flatnonzero(kept)[np.lexsort(within[kept].T[::-1])]
+    grey = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
+    return Measured(
+        tile,
+        coordinates=coordinates[order] + origin,
+        peaks=peaks[order],
+        tissue=fraction,
+        focus=float(cv2.Laplacian(grey, cv2.CV_16S).var()),
+        colour=tuple(core.mean(axis=(0, 1), dtype=np.float64).tolist()),
+    )
+
+
+def crashed(tile, signal):
+    """Stand in for `measure` on a tile that crashed the reader; `signal` is the signal's name."""
+    return Measured(tile, error=f"crashed the reader ({signal})")
+
+
+def with_failed(measured, failed):
+    """Note in a tile's error how much of it could not be decoded when the slide was converted.
+
+    Parameters
+    ----------
+    measured : Measured
+    failed : list of [row, column, height, width, reason]
+        What of level 0 could not be decoded.
+
+    Returns
+    -------
+    Measured
+    """
+    row, column, height, width = measured.tile
+    pixels = sum(
+        max(0, min(row + height, y + h) - max(row, y)) * max(0, min(column + width, x + w) - max(column, x))
+        for y, x, h, w, _ in failed
+    )
+    if not pixels or measured.error:
+        return measured
+    return measured._replace(error=f"{pixels / (height * width):.1%} of it could not be decoded and is white")
+
+
+def _in_mask(pixels, factor, size):
+    """Give the mask's row (column) of level-0 rows (columns)."""
+    return np.minimum(pixels // factor, size - 1).astype(int)
+
+
+def _read(tile, read, shape, halo):
+    """Read a tile with its halo, cut at the slide's borders: its core, all of it, and where that begins."""
+    top, left = max(tile.row - halo, 0), max(tile.column - halo, 0)
+    bottom, right = min(tile.row + tile.height + halo, shape[0]), min(tile.column + tile.width + halo, shape[1])
+    image = read(top, left, bottom - top, right - left)
+    core = image[tile.row - top :, tile.column - left :][: tile.height, : tile.width]
+    return core, image, np.array([top, left])
+
+
+def _radius(detection):
+    """Pixels from a smoothed intensity to the farthest that it is made of."""
+    return int(nuclei.TRUNCATE * detection["sigma"] + 0.5)
+
+
+def _peaks(coordinates, channel, detection):
+    """Smoothed intensities, one by one: the order of BLAS's sums, so the last bit, goes with how many they are."""
+    sigma = detection["sigma"]
+    return np.array([nuclei.intensities_at(peak[None], channel, sigma=sigma)[0] for peak in coordinates], np.float64)
+
+
+def _is_flat_somewhere(channel, detection):
+    """Tell whether the channel may be flat on a square so wide that its smoothed middle is a plateau."""
+    step = _radius(detection) + detection["min_distance"]
+    grid = channel[::step, ::step]  # such a square, of 2 step pixels, holds four of these
+    corners = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]])
+    flat = (corners == corners[0]).all(axis=0) & (corners[0] > detection["threshold_abs"])
+    return bool(flat.any()) or channel.min() == channel.max()
+
+
+def _are_some_level(coordinates, peaks, within):
+    """Tell whether two peaks, so near, may be equally high."""
+    from scipy.spatial import cKDTree  # 0.2 s to import
+
+    pairs = cKDTree(coordinates).query_pairs(within, p=math.inf, output_type="ndarray")
+    first, second = peaks[pairs.T]
+    return bool(np.any(np.abs(first - second) <= 1e-6 * np.abs(first)))  # float32 smooths to within 3e-7
+
+
+def _without_wide_plateaus(channel, detection, width):
+    """Do as `nuclei.detect_nuclei`, in another order, but leave out plateaus of over `width` px, up or sideways.
+
+    scikit-image, which thins out every plateau, would take minutes for one of a million pixels.
+    """
+    from scipy.ndimage import maximum_filter
+    from skimage.filters import gaussian
+
+    apart = detection["min_distance"]
+    smoothed = gaussian(channel, detection["sigma"], preserve_range=True)
+    if smoothed.min() == smoothed.max():
+        return np.empty((0, 2), int)
+    inside = np.zeros(channel.shape, np.uint8)  # without the border that scikit-image excludes
+    middle = np.s_[apart:-apart, apart:-apart]
+    inside[middle] = (smoothed == maximum_filter(smoothed, 2 * apart + 1, mode="nearest"))[middle]
+    inside[smoothed <= detection["threshold_abs"]] = 0
+    # Pixels that are closer than min_distance, of which one is to go, touch as squares of that side less one.
+    side = max(apart - 1, 1)
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(inside, np.ones((side, side))), connectivity=8)
+    narrow = boxes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) - side <= width
+    kept = {}  # by plateau; of each, a pixel stays that is not too close to those before it
+    for place in np.argwhere(inside & narrow[labels]):
+        others = kept.setdefault(labels[tuple(place)], [])
+        if all(np.abs(place - other).max() >= apart for other in others):
+            others.append(place)
+    return np.array([place for places in kept.values() for place in places], int).reshape(-1, 2)

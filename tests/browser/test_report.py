@@ -1,0 +1,90 @@
+"""The report: one page with every picture."""
+
+import json
+import re
+
+import numpy as np
+import tifffile
+
+import browser
+from fieldwork import synthetic
+
+
+def parts(report):
+    """Give what a report shows: path -> labels, picture and so on; and category -> subcategory -> paths."""
+    page = report.read_text()
+    return [
+        json.loads(re.search(rf"^ *var {name} = (\{{.*\}});$", page, re.MULTILINE)[1])
+        for name in ("results", "categories")
+    ]
+
+
+def test_the_report_holds_every_picture_under_its_labels(workspace):
+    workspace.plant("P1")
+    workspace.plant("Week1_22123", wells=("B02",))
+    rng = np.random.default_rng(0)
+    film = np.stack([synthetic.plant_field(rng, shape=(96, 128), count=3)[0] for _ in range(3)])
+    tifffile.imwrite(workspace.path / "film.tif", film, photometric="minisblack")
+    (workspace.path / "config" / "stacks.tsv").write_text("stack\tpath\nfilm\tfilm.tif\n")
+    workspace.run()
+    report = workspace.path / "results" / "report.html"
+    workspace.run("--report", str(report))
+    results, _ = parts(report)
+    drawn = {tuple(each["labels"].values()) for each in results.values()}
+    pictures = ["nuclei per well", "nuclei per field by treatment", "edge effect", "random fields"]
+    assert {(plate, picture) for plate in ("P1", "Week1_22123") for picture in pictures} <= drawn
+    assert ("film", "frame by frame") in drawn
+    assert ("time and memory of jobs",) in drawn
+    assert all(each["data_uri"].startswith("data:image/png;") for each in results.values())
+    assert report.stat().st_size < 25e6
+    assert not re.search(r'(src|href)="https?://', report.read_text())
+
+
+LINK = "[...document.querySelectorAll('#app a')].find((link) => link.textContent.trim() === {})"
+ROWS = "document.querySelectorAll('#app tbody tr')"
+TEXTS = "[...{}.querySelectorAll('td')].map((cell) => cell.innerText.trim()).filter((text) => text)"
+# The picture that is shown, once it is another one than before.
+PICTURE = (
+    "((image) => image && image.src !== window.last && (window.last = image.src))"
+    "([...document.querySelectorAll('#app img')].find((image) => image.naturalWidth > 300))"
+)
+
+
+def test_in_the_browser_every_picture_is_found_by_its_labels_and_shown(workspace, tmp_path):
+    for plate in ("P1", "P2"):
+        workspace.plant(plate, wells=("B02",))
+    workspace.run()
+    report = workspace.path / "results" / "report.html"
+    workspace.run("--report", str(report))
+    results, categories = parts(report)
+    seen = []
+
+    async def look(page):
+        async def choose(text):
+            link = LINK.format(json.dumps(text))
+            await page.until(f"!!{link}")
+            await page.value(f"void {link}.click()")
+
+        for category, subcategories in categories.items():
+            for subcategory, paths in subcategories.items():
+                await choose(category)
+                if len(subcategories) > 1:
+                    await choose(subcategory)
+                await page.until(f"{ROWS}.length === {len(paths)}")
+                for number in range(len(paths)):
+                    labels = await page.value(TEXTS.format(f"{ROWS}[{number}]"))
+                    await page.value(f"void {ROWS}[{number}].querySelector('[iconname=eye]').click()")
+                    seen.append((category, *labels, await page.until(PICTURE)))
+                await page.value("void document.querySelector('#app nav nav a').click()")
+
+    with browser.chromium(tmp_path / "profile") as open_page:
+        page = open_page(report.as_uri(), look)
+    assert [complaint for complaint in page.complaints if complaint.get("type") != "warning"] == []
+    assert {address.partition(":")[0] for address in page.addresses} <= {"file", "data", "blob"}
+    expected = {
+        (category, *results[path]["labels"].values(), results[path]["data_uri"])
+        for category, subcategories in categories.items()
+        for paths in subcategories.values()
+        for path in paths
+    }
+    assert len(expected) == len(results) == len(seen) and set(seen) == expected

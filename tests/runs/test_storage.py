@@ -1,0 +1,333 @@
+"""Images, slides and stacks on S3 and on a web server: both run here, on 127.0.0.1."""
+
+import json
+import re
+import shutil
+import threading
+import time
+from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import boto3
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import werkzeug.serving
+from moto.server import ThreadedMotoServer
+
+from fieldwork import InputError, synthetic
+from fieldwork.inputs import layouts, sheets
+from fieldwork.viewer import content
+
+ODD = "Zürich 7 (100%25)"  # blanks, an umlaut, and what would be % if it were unquoted
+EVERYTHING = (  # that reads images
+    "--config",
+    "fan_out=well",
+    "ome_zarr_plate=true",
+    "filters={chain: [{function: median}]}",
+    "max_failed_fields=0.5",
+)
+
+
+class S3:
+    """A server of S3, and how often it was asked for what."""
+
+    def __init__(self):
+        self.asked = Counter()
+        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self.server.start()
+        host, port = self.server.get_host_and_port()
+        self.url = f"http://{host}:{port}"
+        keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+        self.client = boto3.client("s3", endpoint_url=self.url, **keys)
+
+    def put(self, path, bucket, key):
+        self.client.create_bucket(Bucket=bucket)  # or leave it as it is
+        self.client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+        self.asked.clear()
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """Start a server, and tell Snakemake of it."""
+    server = S3()
+
+    def count(handler, *_):
+        server.asked["list" if "list-type=" in handler.path or "prefix=" in handler.path else handler.command] += 1
+
+    monkeypatch.setattr(werkzeug.serving.WSGIRequestHandler, "log_request", count)
+    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL", server.url)
+    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_ACCESS_KEY", "key")
+    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_SECRET_KEY", "secret")
+    yield server
+    server.client.close()
+    server.server.stop()
+
+
+class Web(SimpleHTTPRequestHandler):
+    """Serves a folder, but for what is called forbidden, or busy, and counts."""
+
+    asked = Counter()
+
+    def log_message(self, *_):
+        self.asked[self.command] += 1
+
+    def send_head(self):
+        if "forbidden" in self.path:
+            return self.send_error(403)
+        if "busy" in self.path and self.command == "GET":
+            return self.send_error(503)
+        return super().send_head()
+
+
+@pytest.fixture
+def web(tmp_path_factory):
+    """Serve a folder; give it, and its URL."""
+    folder = tmp_path_factory.mktemp("web")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    Web.asked.clear()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def sheet(workspace, kind, *rows):
+    """Write a sheet of these rows, and no other."""
+    column = "images" if kind == "plate" else "path"
+    folder = workspace.path / "config"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / f"{kind}s.tsv").write_text("\n".join(["\t".join(row) for row in [(kind, column), *rows]]))
+
+
+def made(workspace, results, folder):
+    """Give what was made of a plate, but for where its images are said to be: file -> bytes."""
+    found = {}
+    for path in sorted((workspace.path / results / "plates").rglob("*")):
+        if path.is_file():
+            text = path.read_bytes().replace(json.dumps(folder)[1:-1].encode(), b"FOLDER")
+            found[path.relative_to(workspace.path / results).as_posix()] = text.replace(folder.encode(), b"FOLDER")
+    return {name: text for name, text in found.items() if not name.endswith("fields.parquet")}
+
+
+def test_a_plate_on_s3_gives_what_the_same_plate_on_disk_gives(workspace, s3):
+    files = workspace.plant()
+    files[3].write_bytes(b"broken")
+    shutil.copy(files[0], files[0].with_name(files[0].name.replace("_w1", "_w2")))
+    files[0].with_name("notes.txt").write_text("no image")
+    workspace.run(*EVERYTHING, "results=disk")
+    folder = f"s3://screens/{ODD}/P1"
+    for path in files[0].parent.iterdir():
+        s3.put(path, "screens", f"{ODD}/P1/{path.name}")
+    sheet(workspace, "plate", ("P1", f"{folder}/"))
+    shutil.rmtree(workspace.path / "images")
+    output = workspace.run(*EVERYTHING, "results=remote")
+    # All the jobs of three wells and their plate, each in processes of its own: one list, and every image once.
+    assert s3.asked == {"list": 1, "GET": 7}
+    assert "Retrieving from storage" in output and ODD in output
+    on_disk, remote = made(workspace, "disk", "images/P1"), made(workspace, "remote", folder)
+    assert {name for name in on_disk if on_disk[name] != remote.get(name)} == set() and on_disk.keys() == remote.keys()
+    names = {re.sub(r".*/", "", name) for name in remote}
+    assert names >= {"nuclei.parquet", "fields.csv", "wells.csv", "densities.png", "focus.png", "filtered.csv"}
+    fields = pd.read_csv(workspace.path / "remote/plates/P1/fields.csv")
+    assert list(fields.Image_Status == "failed") == [False, False, False, True, False, False]
+    assert set(fields.PathName_DNA) == {folder} and list(fields.FileName_DNA) == [path.name for path in files]
+    assert not [path for path in (workspace.path / ".snakemake/storage").rglob("*") if path.is_file()]
+    with pytest.raises(content.NotFound, match=f"{re.escape(folder)}/Week1.*: only images on disk can be shown"):
+        content.field_image(content.Results(workspace.path / "remote", workspace.path), "P1", "0")
+    log = (workspace.path / "logs/plates/P1/images.log").read_text()
+    assert "1 files that are no images were not looked at: 1 .txt" in log
+    assert workspace.planned(*EVERYTHING, "results=remote") == {}
+
+
+def test_only_what_a_changed_object_made_is_made_again(workspace, s3):
+    files = workspace.plant()
+    for number, bucket in enumerate(("one", "two")):  # equal keys
+        for path in files[number:]:
+            s3.put(path, bucket, f"plate/{path.name}")
+    sheet(workspace, "plate", ("P1", "s3://one/plate"), ("P2", "s3://two/plate"))
+    arguments = ("tables", "--config", "fan_out=well")
+    workspace.run(*arguments)
+    assert s3.asked == {"list": 2, "GET": 11}
+    counts = [len(pd.read_csv(workspace.path / f"results/plates/{plate}/fields.csv")) for plate in ("P1", "P2")]
+    assert counts == [6, 5]
+    assert workspace.planned(*arguments) == {}
+    before = workspace.tables()
+    time.sleep(1)  # servers tell whole seconds
+    s3.put(files[0], "two", f"plate/{files[1].name}")
+    assert workspace.planned(*arguments) == {"detect_nuclei": 1, "merge_units": 1, "tables": 1, "total": 3}
+    workspace.run(*arguments)
+    changed = {name for name, table in workspace.tables().items() if table != before[name]}
+    assert changed == {"plates/P2/nuclei.parquet", "plates/P2/fields.csv"}  # each field has 5 nuclei
+    s3.put(files[0], "two", f"plate/{files[0].name}")
+    assert workspace.planned(*arguments)["detect_nuclei"] == 1
+    assert workspace.planned(*arguments)["total"] == 3
+
+
+def test_a_list_on_a_web_server_may_name_what_lies_beside_it_and_elsewhere(workspace, web):
+    files, (folder, url) = workspace.plant(), web
+    workspace.run("tables", "--config", "results=disk")
+    lines = ["FileName_w1,PathName_w1,Metadata_Well,Metadata_Site"]
+    (folder / "list").mkdir()
+    for number, path in enumerate(files):
+        well, site = re.search(r"_([B-H]\d\d)_s(\d)", path.name).groups()
+        shutil.copy(path, folder / ("list" if number else "") / path.name.replace("Week1", ODD))
+        place = "" if number else url
+        lines.append(f"{path.name.replace('Week1', ODD.replace('%', '%25'))},{place},{well},{site}")
+    (folder / "list/images.csv").write_text("\n".join(lines))
+    sheet(workspace, "plate", ("P1", f"{url}/list/images.csv"))
+    # What a killed run has left of an image, newer than the image itself.
+    copy = workspace.path / ".snakemake/storage/http" / url.removeprefix("http://") / "list" / lines[-1].split(",")[0]
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(files[-1].read_bytes()[:1000])
+    workspace.run("tables", "--config", "results=remote")
+    assert Web.asked == {"HEAD": 6, "GET": 7}
+    fields = pd.read_csv(workspace.path / "remote/plates/P1/fields.csv")
+    assert list(fields.PathName_DNA) == [url] + 5 * [f"{url}/list"]
+    on_disk = pd.read_csv(workspace.path / "disk/plates/P1/fields.csv")
+    other = ["FileName_DNA", "PathName_DNA"]
+    pd.testing.assert_frame_equal(fields.drop(columns=other), on_disk.drop(columns=other))
+    for table in ("nuclei.parquet", "wells.csv"):
+        remote, disk = (workspace.path / results / "plates/P1" / table for results in ("remote", "disk"))
+        assert remote.read_bytes() == disk.read_bytes()
+    assert workspace.planned("tables", "--config", "results=remote") == {}
+    assert workspace.planned("results/benchmarks/methods.csv")["benchmark_methods"] == 1
+    time.sleep(1)  # as above
+    (folder / "list" / files[-1].name.replace("Week1", ODD)).touch()
+    assert workspace.planned("tables", "--config", "results=remote")["detect_nuclei"] == 1
+
+
+def test_slides_and_stacks_may_be_objects(workspace, s3, web):
+    folder, url = web
+    rng = np.random.default_rng(0)
+    film = workspace.path / "film.tif"
+    tifffile.imwrite(film, np.stack([synthetic.plant_field(rng, shape=(96, 128), count=5)[0] for _ in range(5)]))
+    slide = workspace.path / "slide.tif"
+    tifffile.imwrite(slide, rng.integers(0, 255, (300, 400, 3), np.uint8), tile=(64, 64), photometric="rgb")
+    shutil.copy(slide, folder)
+    s3.put(film, "films", f"{ODD}/film.tif")
+    s3.put(film, "films", f"{ODD}/film.tif.notes/other.tif")
+    sheet(workspace, "stack", ("film", "film.tif"))
+    (workspace.path / "config/slides.tsv").write_text("slide\tpath\nglass\tslide.tif\n")
+    workspace.run("--config", "results=disk")
+    sheet(workspace, "stack", ("film", f"s3://films/{ODD}/film.tif"))
+    (workspace.path / "config/slides.tsv").write_text(f"slide\tpath\nglass\t{url}/slide.tif\n")
+    workspace.run("--config", "results=remote")
+    assert s3.asked == {"list": 1, "GET": 1} and Web.asked == {"HEAD": 1, "GET": 1}
+    for name in ("stacks/film/frames.csv", "stacks/film/nuclei.parquet", "stacks/film/frames.png"):
+        assert (workspace.path / "remote" / name).read_bytes() == (workspace.path / "disk" / name).read_bytes()
+    facts = json.loads((workspace.path / "remote/slides/glass/slide.json").read_text())
+    assert facts["path"] == f"{url}/slide.tif" and facts["status"] == "ok" and facts["width"] == 400
+    store = (workspace.path / "remote/slides/glass/glass.ome.zarr/zarr.json").read_text()
+    assert f"{url}/slide.tif" in store and ".snakemake/storage" not in json.dumps(facts) + store
+    assert workspace.planned("--config", "results=remote") == {}
+
+
+def test_what_is_not_there_is_one_line_before_any_job(workspace, s3, web, monkeypatch):
+    [path] = workspace.plant(wells=["B02"], sites=1)
+    s3.put(path, "screens", "P1/B02_s1_w1.tif")
+    folder, url = web
+
+    def refused(kind, where):
+        sheet(workspace, kind, ("good", str(path.parent if kind == "plate" else path)), ("bad", where))
+        output = workspace.run(status=1)
+        assert "Select jobs" not in output and not (workspace.path / "results").exists()
+        [line] = [line for line in output.splitlines() if line.startswith("Error: ")]
+        assert line.startswith(f"Error: config/{kind}s.tsv, line 3: {kind} 'bad'")
+        return line
+
+    line = refused("plate", "s3://screens/P2")
+    assert "'s3://screens/P2': there is no object below it" in line
+    assert "'s3://nowhere/P2': " in (line := refused("plate", "s3://nowhere/P2")) and "NoSuchBucket" in line
+    assert f"'{url}/absent.csv': 404" in refused("plate", f"{url}/absent.csv")
+    for image, reason in {
+        f"{url}/B02.tif": "404",
+        f"{url}/forbidden.tif": "403",
+        "s3://screens/P1/B03.tif": "there is no such object",
+        "s3://screens/P1": "a folder; expected an object",
+    }.items():
+        (folder / "images.csv").write_text(f"URL_DNA,Metadata_Well\n{image},B02\n")
+        line = refused("plate", f"{url}/images.csv")
+        assert f"{url}/images.csv: well B02, site 1 names the image '{image}': {reason}" in line
+    assert "has the path 's3://screens/P1': a folder" in refused("slide", "s3://screens/P1")
+    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL", url.replace("127.0.0.1", "no-such-host.invalid"))
+    line = refused("stack", "s3://screens/P1/film.tif")
+    assert "has the path 's3://screens/P1/film.tif': Could not connect to the endpoint URL" in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://b/a?b.tif",
+        "s3://b/a#b",
+        "s3://b/../c",
+        "s3://b//c",
+        "https://u:p@h/c",
+        "http://h/a/./b",
+        "s3:///c",
+        "gs://b/c",
+    ],
+)
+def test_urls_that_the_plugins_do_not_tell_apart_are_refused(url):
+    with pytest.raises(InputError, match=f"^sheet, line 2: '?{re.escape(url[:4])}"):
+        sheets.check_path(url, "sheet, line 2")
+
+
+@pytest.mark.parametrize(
+    "url", [f"s3://b/{ODD}/a;b&c=d+e.tif", "http://h:80/a%20b.tif", "HTTPS://h/~u/c@d.tif", "s3://b"]
+)
+def test_other_urls_are_taken(url):
+    sheets.check_path(url, "sheet, line 2")
+
+
+@pytest.mark.parametrize(
+    ("check", "path", "found"),
+    [
+        (sheets.check_slide, "s3://b/store.zarr", "more than one file"),
+        (sheets.check_slide, "https://h/slide.mrxs", "more than one file"),
+        (partial(sheets.check_stack, results="results"), "s3://b/frames/", "a folder or a Zarr store"),
+        (partial(sheets.check_stack, results="results"), "http://h/film.ome.zarr", "a folder or a Zarr store"),
+    ],
+)
+def test_folders_and_stores_at_urls_are_refused(check, path, found):
+    row = {None: "sheet, line 2", "slide": "A", "stack": "A", "path": path}
+    with pytest.raises(InputError, match=f"^sheet, line 2: s[a-z]+ 'A' has the path '{path}', .*{found}"):
+        check(row)
+
+
+def test_a_server_that_is_busy_ends_the_run_and_makes_no_failed_row(workspace, web):
+    [path] = workspace.plant(wells=["B02"], sites=1)
+    folder, url = web
+    shutil.copy(path, folder / "busy.tif")
+    (workspace.path / "images.csv").write_text(f"URL_DNA,Metadata_Well\n{url}/busy.tif,B02\n")
+    sheet(workspace, "plate", ("P1", "images.csv"))
+    output = workspace.run("tables", status=1)
+    assert f"Failed to retrieve storage object from {url}/busy.tif" in output and "503" in output
+    assert not workspace.tables()
+
+
+def test_names_in_a_folder_at_a_url_are_read_as_those_on_disk(tmp_path):
+    names = [
+        "b/9_B02_s1_w1.TIF",
+        "a/9_B02_s1_w2.tif",
+        ".x/9_B03_s1_w1.tif",
+        "a/._9_B02_s2_w1.tif",
+        "x.db",
+        "a/@eaDir/y.tif",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    on_disk = layouts.scan_folder(tmp_path, plate="P")
+    remote = layouts.scan_folder("s3://bucket/P", plate="P", names=names)
+    assert [image.path for image in remote.images] == [
+        "s3://bucket/P/b/9_B02_s1_w1.TIF",
+        "s3://bucket/P/a/9_B02_s1_w2.tif",
+    ]
+    assert [image[1:] for image in remote.images] == [image[1:] for image in on_disk.images]
+    assert remote.layout == on_disk.layout and remote.notes[0] == on_disk.notes[0]

@@ -1,0 +1,419 @@
+"""The workflow as a whole: what it plans, what it makes, when it makes it again."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+import zarr
+
+from workspace import GUID, REPOSITORY
+
+WELLS = [f"{row}{column:02}" for row in "BCDEFG" for column in range(2, 12)]
+FAMILIES = ("Week1_150607_{}_s{}_w1", "{}_s{}_w1", "Week7_7__{}_s{}_w1", "Week8_4sites_{}_s{}_w1")
+
+
+@pytest.fixture
+def clone(workspace):
+    """A copy of the project as a user gets it, without what runs left here."""
+    ignore = shutil.ignore_patterns(".git", ".venv", "results", "resources", "logs", "benchmarks", ".snakemake")
+    shutil.copytree(REPOSITORY, workspace.path / "clone", ignore=ignore)
+    return workspace.path / "clone"
+
+
+def snakemake(clone, *arguments):
+    """Run Snakemake in a clone, and give what was printed."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    done = subprocess.run(command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_in_a_fresh_clone_the_default_is_the_demo_which_finds_what_was_planted(clone):
+    assert re.search(r"^synthesize_demo +1$", snakemake(clone, "--dry-run"), re.MULTILINE)
+    assert "Plates: 1 of 1 done. Fields: 64, of which 0 failed" in snakemake(clone)
+    assert "Nothing to be done" in snakemake(clone, "--dry-run")
+    snakemake(clone, "--configfile", "config/demo/config.yaml", "--", "results/demo/score.txt")
+    score = (clone / "results/demo/score.txt").read_text()
+    precision, recall = (float(share) for share in re.findall(r"([\d.]+)%", score))
+    assert precision > 97 and recall > 97
+    wells = pd.read_csv(clone / "results/plates/demo/wells.csv")
+    response = wells.groupby("Metadata_concentration_um").Count_Nuclei.mean()
+    assert response.iloc[-1] < 0.1 * response.iloc[0]
+
+
+def test_configuration_files_and_the_command_line_are_merged(workspace):
+    workspace.plant()
+    (workspace.path / "config/config.yaml").write_text("fan_out: well\nnuclei:\n  sigma: 3\n")
+    mine = workspace.path / "mine.yaml"
+    mine.write_text("nuclei: {threshold: 500}\n")
+    assert workspace.planned("--configfile", str(mine))["detect_nuclei"] == 3
+    assert workspace.planned("--configfile", str(mine), "--config", "fan_out=field")["detect_nuclei"] == 6
+    mine.write_text("nuclei: {threshhold: 500}\n")
+    output = workspace.run("--configfile", str(mine), status=1)
+    assert "mine.yaml: unknown key 'nuclei.threshhold'. Did you mean 'threshold'?" in output
+    (workspace.path / "config/config.yaml").write_text('fan_out: well\nlayouts:\n  mine: "\\d"\n')
+    assert "config/config.yaml, line 3: not valid YAML" in workspace.run(status=1)
+
+
+@pytest.mark.parametrize(("fan_out", "jobs"), [("plate", 2), ("well", 6), ("field", 12)])
+def test_fan_out_plans_one_job_a_unit(workspace, fan_out, jobs):
+    workspace.plant("P1")
+    workspace.plant("P2")
+    planned = {"detect_nuclei": jobs, "merge_units": 2}
+    arguments = ("--config", f"fan_out={fan_out}")
+    assert workspace.planned("tables", *arguments) == {**planned, "tables": 1, "total": jobs + 3}
+    assert workspace.planned(*arguments) == {
+        **planned,
+        "plot_plate": 2,
+        "plot_jobs": 1,
+        "all": 1,
+        "total": jobs + 6,
+    }
+
+
+def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace):
+    image = np.full((24, 32), 100, np.uint16)
+    for number in range(55):
+        plate = f"Week{number % 10 + 1}_{22100 + number}"
+        folder = workspace.path / "images" / plate
+        folder.mkdir(parents=True)
+        source = folder / f"{FAMILIES[number % 4].format(WELLS[0], 1)}{GUID}.tif"
+        tifffile.imwrite(source, image)
+        for well in WELLS:
+            for site in range(1, 5):
+                path = folder / f"{FAMILIES[number % 4].format(well, site)}{GUID}.tif"
+                if path != source:
+                    os.link(source, path)
+        workspace.add(plate, f"images/{plate}")
+    assert workspace.planned()["detect_nuclei"] == 55
+    output = workspace.run("tables", "--config", "quality=false")
+    assert "Plates: 55 of 55 done. Fields: 13,200, of which 0 failed. Nuclei: 0." in output
+    for folder in (workspace.path / "results" / "plates").iterdir():
+        fields = pd.read_csv(folder / "fields.csv")
+        assert sorted(fields.Metadata_Well.unique()) == WELLS
+        assert fields.groupby("Metadata_Well").Metadata_Site.apply(list).map(lambda sites: sites == [1, 2, 3, 4]).all()
+        assert len(pd.read_csv(folder / "wells.csv")) == 60
+
+
+def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(workspace):
+    files = workspace.plant(wells=("B02", "AA01", "C10"), sites=2)
+    tifffile.imwrite(files[0], np.stack([tifffile.imread(files[1])] * 2))  # a file of two planes: of another shape
+    files[3].write_bytes(b"")
+    runs = [
+        (2, "engine=pool", "mode=paths", "plate"),
+        (1, "engine=serial", "mode=paths", "plate"),
+        (2, "engine=pool", "mode=fork", "well"),
+        (1, "engine=pool", "mode=fork", "plate"),
+        (2, "engine=pool", "mode=paths", "field"),
+    ]
+    made = []
+    for number, (cores, engine, mode, fan_out) in enumerate(runs):
+        pool = "{" + engine.replace("=", ": ") + ", " + mode.replace("=", ": ") + "}"
+        workspace.run(
+            *("--config", f"pool={pool}", f"fan_out={fan_out}", f"results=run{number}", "max_failed_fields=0.5"),
+            cores=cores,
+        )
+        made.append(workspace.tables(f"run{number}"))
+    assert set(made[0]) == {f"plates/P1/{name}" for name in ("nuclei.parquet", "fields.csv", "wells.csv")}
+    assert all(tables == made[0] for tables in made)
+    assert pq.read_schema(workspace.path / "run0/plates/P1/nuclei.parquet").metadata == {b"channel": b"w1"}
+    fields = pd.read_csv(workspace.path / "run0/plates/P1/fields.csv")
+    assert list(fields.Metadata_Well) == ["B02", "B02", "C10", "C10", "AA01", "AA01"]
+    assert list(fields.Image_Status) == ["failed", "ok", "ok", "ok", "ok", "failed"]
+
+
+def test_only_what_changed_is_made_again(workspace):
+    files = workspace.plant()
+    arguments = ("--config", "fan_out=well")
+    workspace.run(*arguments)
+    nothing = workspace.planned(*arguments)
+    assert nothing == {}
+    files[0].touch()
+    assert workspace.planned(*arguments) == {
+        **{"detect_nuclei": 1, "merge_units": 1, "plot_plate": 1, "plot_jobs": 1, "all": 1},
+        "total": 5,
+    }
+    workspace.run(*arguments)
+    assert workspace.planned(*arguments) == {}
+    assert workspace.planned(*arguments, "nuclei={sigma: 3}")["detect_nuclei"] == 3
+    assert workspace.planned(*arguments, "pool={engine: serial}") == {}
+    os.utime(files[2], (0, 0))  # as if an older file had been copied there with its time
+    assert workspace.planned(*arguments)["detect_nuclei"] == 1
+    workspace.run(*arguments)
+    files[1].unlink()
+    assert workspace.planned(*arguments)["detect_nuclei"] == 1
+    assert workspace.planned(*arguments, "on_bad_image=stop")["merge_units"] == 1
+
+
+def test_a_byte_in_the_library_makes_tables_again_and_a_touch_or_a_clone_does_not(workspace, clone):
+    workspace.plant()
+    arguments = ("--directory", str(workspace.path), "--dry-run")
+    workspace.run()
+    assert "Nothing to be done" in snakemake(clone, *arguments)
+    for path in clone.rglob("*.py"):
+        path.touch()
+    for module in ("synthetic", "layouts"):
+        with open(clone / f"scripts/fieldwork/{module}.py", "a") as stream:
+            stream.write("# a comment\n")
+    assert "Nothing to be done" in snakemake(clone, *arguments)
+    with open(clone / "scripts/fieldwork/nuclei.py", "a") as stream:
+        stream.write("# a comment\n")
+    assert "detect_nuclei" in snakemake(clone, *arguments)
+
+
+def test_a_plate_without_images_or_nuclei_has_tables_with_the_same_columns(workspace):
+    workspace.plant("full")
+    workspace.plant("dark", count=0)
+    (workspace.path / "images/empty").mkdir()
+    workspace.add("empty", "images/empty")
+    output = workspace.run()
+    results = workspace.path / "results/plates"
+    full, dark, empty = (pd.read_parquet(results / plate / "nuclei.parquet") for plate in ("full", "dark", "empty"))
+    assert len(full) and not len(dark) and not len(empty)
+    assert full.dtypes.to_dict() == dark.dtypes.to_dict() == empty.dtypes.to_dict()
+    headers = {
+        (results / plate / name).read_text().split("\n")[0]
+        for plate in ("full", "dark", "empty")
+        for name in ("fields.csv", "wells.csv")
+    }
+    assert len(headers) == 2
+    assert list(pd.read_csv(workspace.path / "results/plates/dark/wells.csv").Count_Nuclei) == [0, 0, 0]
+    assert "WARNING plate empty: no image" in output
+    assert "Nothing to be done" in workspace.run()
+    assert "plate dark: no nucleus in any of 6 fields" in output
+
+
+def test_an_image_folder_that_became_empty_does_not_replace_tables(workspace):
+    files = workspace.plant()
+    workspace.run()
+    before = workspace.tables()
+    for file in files:
+        file.unlink()
+    assert "is a drive not mounted?" in workspace.run(status=1)
+    assert workspace.tables() == before
+
+
+def test_a_platemap_is_joined_to_the_wells(workspace):
+    workspace.plant()
+    (workspace.path / "map.csv").write_text("well,compound\nb2,DMSO\nB3,taxol\nH12,nothing here\n")
+    sheet = workspace.path / "config/plates.tsv"
+    sheet.write_text("plate\timages\tplatemap\nP1\timages/P1\tmap.csv\n")
+    workspace.run()
+    wells = pd.read_csv(workspace.path / "results/plates/P1/wells.csv", keep_default_na=False)
+    assert dict(zip(wells.Metadata_Well, wells.Metadata_compound, strict=True)) == {
+        "B02": "DMSO",
+        "B03": "taxol",
+        "C02": "",
+    }
+    log = (workspace.path / "logs/plates/P1/images.log").read_text()
+    assert "in the platemap, without images: H12" in log and "with images, not in the platemap: C02" in log
+
+
+@pytest.mark.parametrize(
+    ("sheet", "configuration", "message"),
+    [
+        ("plate\timages\nP1\timages/Pl\n", [], "line 2: plate 'P1' takes its images from 'images/Pl'"),
+        ("plate\timages\nP1\timages/P1\nP1\timages/P1\n", [], "line 3: plate 'P1' stands in line 2 already"),
+        ("plate\timages\nP1\timages/P1\n", ["fan_outt=well"], "unknown key 'fan_outt'. Did you mean 'fan_out'?"),
+        ("plate\timages\nP1\timages/P1\n", ["nuclei={sigma: wide}"], "--config: 'nuclei.sigma' is 'wide'"),
+        ("plate\timages\nP1\timages/P1\n", ["pool={dask: tcp://node1}"], "address such as tcp://node1:8786"),
+        ("plate\timages\tlayout\nP1\timages/P1\tbbbc21\n", [], "bbbc021"),
+        ("plate\timages\tnuclei_channel\nP1\timages/P1\tw7\n", [], "w7"),
+        ("plate\timages\nP1\timages/P1\n", ["slides=oops.tsv"], "oops.tsv: cannot be read: No such file"),
+    ],
+)
+def test_bad_input_is_one_message_before_any_job(workspace, sheet, configuration, message):
+    workspace.plant()
+    (workspace.path / "config/plates.tsv").write_text(sheet)
+    output = workspace.run(*(["--config", *configuration] if configuration else []), status=1)
+    assert message in output
+    assert "Select jobs" not in output and not (workspace.path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("plates/P2/wells.csv", "plate 'P2' is not in the sheet 'config/plates.tsv'"),
+        ("plates/P2/plots/nuclei.png", "plate 'P2' is not in the sheet 'config/plates.tsv'"),
+        ("plates/P1/units/B02.parquet", "plate 'P1' has no unit 'B02' with fan_out: plate"),
+        ("plates/P1/slides.csv", "no slide in the sheet 'config/slides.tsv' is of plate 'P1'"),
+        ("slides/S1/overview.png", "slide 'S1' is not in the sheet 'config/slides.tsv'"),
+        ("stacks/T1/frames.csv", "stack 'T1' is not in the sheet 'config/stacks.tsv'"),
+    ],
+)
+def test_a_target_of_what_is_not_there_is_one_line(workspace, target, message):
+    workspace.plant("P1")
+    output = workspace.run(f"results/{target}", status=1)
+    assert output.splitlines()[-1] == f"Error: {message}" and "Traceback" not in output
+
+
+def test_odd_names_of_plates_and_folders_work(workspace):
+    folder = workspace.path / "my images (ä) [b]"
+    folder.mkdir()
+    for source in workspace.plant("Plate 7 (repeat) #2"):
+        shutil.copy(source, folder / source.name)
+    workspace.add("Zürich+1", folder.name)
+    workspace.run()
+    one, two = (
+        pd.read_parquet(workspace.path / "results/plates" / plate / "nuclei.parquet").drop(columns="Metadata_Plate")
+        for plate in ("Plate 7 (repeat) #2", "Zürich+1")
+    )
+    assert len(one)
+    pd.testing.assert_frame_equal(one, two)
+
+
+def write_slide(path, *, size=600, seed=0):
+    """Write a slide of violet blobs on pink tissue on glass, with a pixel size."""
+    rng = np.random.default_rng(seed)
+    image = np.full((size, size, 3), 244, np.uint8)
+    image[100:500, 100:500] = 225, 170, 200
+    rows, columns = np.indices((9, 9)) - 4
+    for row, column in rng.integers(120, 470, (60, 2)):
+        image[row : row + 9, column : column + 9][rows**2 + columns**2 <= 16] = 90, 60, 140
+    path.parent.mkdir(exist_ok=True)
+    tifffile.imwrite(
+        path,
+        image,
+        tile=(64, 64),
+        photometric="rgb",
+        compression="deflate",
+        resolution=(20000, 20000),
+        resolutionunit=3,
+    )
+
+
+def slide_sheet(workspace, *rows):
+    sheet = workspace.path / "config/slides.tsv"
+    sheet.parent.mkdir(exist_ok=True)
+    sheet.write_text("slide\tpath\tplate\n" + "".join("\t".join(row) + "\n" for row in rows))
+    (workspace.path / "config/plates.tsv").write_text("plate\timages\n")
+
+
+def test_slides_become_stores_and_tables_and_a_broken_one_is_a_failed_row(workspace):
+    slides = workspace.path / "slides"
+    write_slide(slides / "a b (1) [2] 😐.tif")
+    write_slide(slides / "other.tif", seed=1)
+    (slides / "broken.svs").write_bytes(b"broken" * 100)
+    slide_sheet(
+        workspace,
+        ("first", "slides/a b (1) [2] 😐.tif", "batch"),
+        ("broken", "slides/broken.svs", "batch"),
+        ("alone", "slides/other.tif", ""),
+    )
+    output = workspace.run("tables")
+    assert "WARNING plate batch: 1 of 2 slides failed, first broken: no reader can read it" in output
+    assert "Slides: 2 of 3 converted" in output
+    results = workspace.path / "results"
+    batch = pd.read_csv(results / "plates/batch/slides.csv", index_col="Metadata_Slide")
+    assert list(batch.index) == ["first", "broken"]
+    assert list(batch.Slide_Status) == ["ok", "failed"]
+    first = batch.loc["first"]
+    nuclei = pd.read_parquet(results / "slides/first/nuclei.parquet")
+    tiles = pd.read_parquet(results / "slides/first/tiles.parquet")
+    assert first.Count_Nuclei == len(nuclei) == tiles.Tile_Count_Nuclei.sum() > 40
+    assert first.Slide_TissueArea_mm2 == pytest.approx(400 * 400 * 0.25e-6, rel=0.05)
+    assert first.Nuclei_Per_mm2 == pytest.approx(len(nuclei) / first.Slide_TissueArea_mm2)
+    assert (nuclei.Nuclei_Location_Center_X_um == nuclei.Nuclei_Location_Center_X * 0.5).all()
+    assert pd.isna(batch.loc["broken"].Count_Nuclei)
+    assert not (results / "slides/broken/broken.ome.zarr").exists()
+    assert not list(results.rglob(".*"))  # neither Snakemake's timestamp nor leftovers
+    assert len(pd.read_csv(results / "plates/slides/slides.csv")) == 1
+    assert "Nothing to be done" in workspace.run("tables")
+    assert workspace.planned("tables", "--config", "slide={nuclei: {sigma_um: 2}}") == {
+        "detect_slide_nuclei": 3,
+        "merge_slides": 2,
+        "tables": 1,
+        "total": 6,
+    }
+    assert workspace.planned("tables", "--config", "slide={codec: lz4}")["convert_slide"] == 3
+    shutil.rmtree(results / "slides/first/first.ome.zarr")
+    assert workspace.planned("tables")["convert_slide"] == 1
+    write_slide(slides / "other.tif", seed=2)
+    assert workspace.planned("tables")["convert_slide"] == 2
+    output = workspace.run("tables", "--config", "on_bad_image=stop", status=1)
+    assert "plate batch: 1 of 2 slides failed or have failed tiles, first broken: no reader can read it" in output
+
+
+def test_nuclei_of_slides_do_not_depend_on_tiles_and_workers(workspace):
+    write_slide(workspace.path / "slides/a.tif")
+    slide_sheet(workspace, ("a", "slides/a.tif", "batch"))
+    found = set()
+    for tile, cores in [(64, 2), (256, 1), (512, 2), (2048, 1)]:
+        workspace.run("tables", "--config", f"slide={{tile: {tile}}}", cores=cores)
+        found.add((workspace.path / "results/slides/a/nuclei.parquet").read_bytes())
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "config", "message"),
+    [
+        (
+            ("a", "slides/nowhere.svs", ""),
+            "",
+            "line 2: slide 'a' has the path 'slides/nowhere.svs', which does not exist",
+        ),
+        (("a/b", "slides/a.tif", ""), "", "line 2: 'slide' is 'a/b'"),
+        (("a", "slides/a.tif", "b/c"), "", "line 2: 'plate' is 'b/c'"),
+        (
+            ("a", "slides/a.tif", ""),
+            "slide: {shard: 1000}",
+            "'slide.shard' is 1000; expected 1, 2, 4, 8 ... times slide.chunk",
+        ),
+        (
+            ("a", "slides/a.tif", ""),
+            "slide: {codec: jpeg}",
+            "'slide.codec' is 'jpeg'; expected zstd, lz4, none or keep",
+        ),
+    ],
+)
+def test_wrong_slides_and_settings_are_refused_before_any_job(workspace, row, config, message):
+    write_slide(workspace.path / "slides/a.tif")
+    slide_sheet(workspace, row)
+    (workspace.path / "config/config.yaml").write_text(config)
+    assert message in workspace.run("--dry-run", status=1)
+
+
+def test_an_image_of_a_microscope_whose_clock_is_ahead_is_as_good_as_the_others(workspace):
+    ahead, platemap = workspace.plant()[0], workspace.path / "map.csv"
+    platemap.write_text("well,compound\nB02,DMSO\n")
+    (workspace.path / "config/plates.tsv").write_text("plate\timages\tplatemap\nP1\timages/P1\tmap.csv\n")
+    (workspace.path / "config/stacks.tsv").write_text("stack\tpath\nS1\tframes.zarr\n")
+    zarr.save_array(workspace.path / "frames.zarr", np.ones((3, 20, 30), np.uint8))
+    for path in (ahead, platemap, workspace.path / "frames.zarr"):
+        os.utime(path, (time.time() + 86_400,) * 2)
+    workspace.run("tables")
+    assert workspace.planned("tables") == {}
+    for path, rule in ((ahead, "detect_nuclei"), (platemap, "merge_units")):
+        os.utime(path, (time.time() + 90_000,) * 2)
+        assert workspace.planned("tables")[rule] == 1
+    assert "DMSO" in (workspace.path / "results/plates/P1/wells.csv").read_text()
+
+
+@pytest.mark.parametrize("table", ["nuclei.parquet", "fields.csv", "wells.csv"])
+def test_a_deleted_table_is_made_again(workspace, table):
+    workspace.plant()
+    workspace.run()
+    path = workspace.path / "results/plates/P1" / table
+    before = path.read_bytes()
+    path.unlink()
+    workspace.run()
+    assert path.read_bytes() == before
+
+
+def test_a_deleted_picture_is_drawn_again(workspace):
+    workspace.plant()
+    workspace.run()
+    picture = workspace.path / "results/plates/P1/plots/quality.png"
+    before = picture.read_bytes()
+    picture.unlink()
+    assert workspace.planned() == {"plot_plate": 1, "all": 1, "total": 2}
+    workspace.run()
+    assert picture.read_bytes() == before

@@ -1,0 +1,715 @@
+"""Layouts: every name below is one that a real instrument wrote, or is planted here with a known answer."""
+
+import os
+import random
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fieldwork import InputError
+from fieldwork.inputs import layouts
+from fieldwork.inputs.layouts import Image
+from workspace import DATA, SCRIPTS
+
+PLATES = DATA / "plates"
+real_plates = pytest.mark.skipif(not PLATES.is_dir(), reason=f"no real plates in {PLATES}")
+GUID = "66923EBB-9960-4952-8955-D1721D112EE2"  # begins with digits, as one of faim-ipa's
+
+
+def plant(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def places(scan):
+    """Everything that a scan says of its images, but their paths."""
+    return [image[1:6] for image in scan.images]
+
+
+# ---------------------------------------------------------------------------------------- names of real files
+
+REAL_NAMES = [
+    # bbbc021: the four families of BBBC021v1
+    ("bbbc021", f"Week1_150607_B02_s4_w1{GUID}.tif", ("B02", 4, "w1", None, None)),
+    ("bbbc021", f"G10_s1_w2{GUID}.tif", ("G10", 1, "w2", None, None)),
+    ("bbbc021", f"Week7_7__G10_s1_w4{GUID}.tif", ("G10", 1, "w4", None, None)),
+    ("bbbc021", f"Week8_4sites_F10_s1_w1{GUID}.tif", ("F10", 1, "w1", None, None)),
+    # imagexpress: faim-ipa; CellProfiler#505 (single site, single channel); pharmbio/omero; MoBIE
+    (
+        "imagexpress",
+        "2023-02-21/1334/ZStep_1/Projection-Mix_E07_s2_w2045200D6-DAE1-4224-AFDE-9EFD107D85EB.tif",
+        ("E07", 2, "w2", None, 1),
+    ),
+    (
+        "imagexpress",
+        f"2023-02-21/1334/TimePoint_3/ZStep_12/Projection-Mix_E07_s2_w2{GUID}.tif",
+        ("E07", 2, "w2", 3, 12),
+    ),
+    (
+        "imagexpress",
+        "2013-03-12/38030/ABCD_A01_w5b71ae91c-75e6-426c-8b41-71a5693784e3.tif",
+        ("A01", 1, "w5", None, None),
+    ),
+    (
+        "imagexpress",
+        "2013-03-12/38030/ABCD_A01_s1b71ae91c-75e6-426c-8b41-71a5693784e3.tif",
+        ("A01", 1, "w1", None, None),
+    ),
+    (
+        "imagexpress",
+        "ACHN-20X-P009041_B02_s1_w1836B5662-3526-47FE-A453-0D1775E08D17.tif",
+        ("B02", 1, "w1", None, None),
+    ),
+    ("imagexpress", f"a plate_A01 of_May_AB13_s11_w3{GUID}.TIF", ("AB13", 11, "w3", None, None)),
+    # metaxpress: faim-ipa, plateviewer, CellProfiler's manual
+    ("metaxpress", "TimePoint_1/9987_B02.TIF", ("B02", 1, "w1", 1, None)),
+    ("metaxpress", "TimePoint_1/ZStep_0/9987_B03_s2_w3.TIF", ("B03", 2, "w3", 1, 0)),
+    ("metaxpress", "IM-Assays-EXP2_A02_s4_w1.TIF", ("A02", 4, "w1", None, None)),
+    ("metaxpress", "TE12345_A05_w2.tif", ("A05", 1, "w2", None, None)),
+    # cellvoyager: fractal-tasks-core, JUMP-CP source_10
+    (
+        "cellvoyager",
+        "AssayPlate_Greiner_#655090_B02_T0001F004L01A01Z01C01.tif",
+        ("B02", 4, "C01", 1, 1),
+    ),
+    (
+        "cellvoyager",
+        "20200812-CardiomyocyteDifferentiation14-Cycle1_B03_T0001F036L01A01Z18C01.png",
+        ("B03", 36, "C01", 1, 18),
+    ),
+    (
+        "cellvoyager",
+        "images/Dest210809-141456/Dest210809-141456_K06_T0001F001L01A03Z01C04.tif",
+        ("K06", 1, "C04", 1, 1),
+    ),
+    (
+        "cellvoyager",
+        "210305NAR005AAN_210416_164828_L06_T0277F004L277A04Z07C04.tif",
+        ("L06", 4, "C04", 277, 7),
+    ),
+    # harmony: cellpainting-gallery cpg0000 source_4; Operetta with records
+    ("harmony", "BR00116991/Images/r01c01f01p01-ch1sk1fk1fl1.tiff", ("A01", 1, "ch1", 1, 1)),
+    ("harmony", "Images/r16c24f144p05-ch10sk3fk1fl1.tiff", ("P24", 144, "ch10", 3, 5)),
+    ("harmony", "r02c07f01p01rc2-ch1sk1fk1fl1.tiff", ("B07", 1, "rc2-ch1", 1, 1)),
+    # incell: CellProfiler#3725, MoBIE, forum.image.sc/t/16010, public analysis code
+    ("incell", "A - 01(fld 2 wv Blue - FITC).tif", ("A01", 2, "Blue - FITC", None, None)),
+    ("incell", "A - 01(fld 1 wv UV - DAPI z 3 time 2 - 2636ms).tif", ("A01", 1, "UV - DAPI", 2, 3)),
+    (
+        "incell",
+        "B - 02(fld 01 wv Blue - FITC - time 01 - 0 ms).tif",
+        ("B02", 1, "Blue - FITC", 1, None),
+    ),
+    (
+        "incell",
+        "C - 6(fld 1 wv TL - Bright field - open z 01).tif",
+        ("C06", 1, "TL - Bright field - open", None, 1),
+    ),
+    ("incell", "A - 13(fld 2).tif", ("A13", 2, "w1", None, None)),
+    ("incell", "D - 05(wv TL-Brightfield - Cy3).tif", ("D05", 1, "TL-Brightfield - Cy3", None, None)),
+    ("incell", "F - 001(fld 01 wv TexasRed - TexasRed).tif", ("F01", 1, "TexasRed - TexasRed", None, None)),
+    ("incell", "x_CORR_B - 2(fld 1 wv Cy3 - Cy3 wix 1).tif", ("B02", 1, "Cy3 - Cy3 wix 1", None, None)),
+    ("incell", "Plate1_A01(fld 1 wv 390 - Blue).tif", ("A01", 1, "390 - Blue", None, None)),
+    ("incell", "A_01_f2_c1_xUV_mDAPI_z3_t2.tif", ("A01", 2, "xUV_mDAPI", 2, 3)),
+    # scanr: forum.image.sc/t/14872, fractal-uzh-converters, CellProfiler's examples
+    ("scanr", "data/B2--W00014--P00001--Z00000--T00000--DAPi.tif", ("B02", 1, "DAPi", 0, 0)),
+    ("scanr", "A1--W00001--P00003--Z00002--T00010--Alexa 488.tif", ("A01", 3, "Alexa 488", 10, 2)),
+    ("scanr", "--W00001--P00001--Z00000--T00000--cherry.tif", ("A01", 1, "cherry", 0, 0)),
+    (
+        "scanr",
+        "MCF_10--W00013--P00001--Z00000--T00000--Transmission-CSU.tif",
+        ("B01", 1, "Transmission-CSU", 0, 0),
+    ),
+]
+
+
+@pytest.mark.parametrize(("layout", "name", "place"), REAL_NAMES, ids=[name for _, name, _ in REAL_NAMES])
+def test_a_real_name_says_where_its_image_is(tmp_path, layout, name, place):
+    scan = layouts.scan_folder(plant(tmp_path, name), plate="p")
+    assert scan.layout == layout
+    assert scan.images == [Image(str(tmp_path / name), *place)]
+    assert layouts.scan_folder(tmp_path, plate="p", layout=layout).images == scan.images
+    assert scan.unmatched == scan.thumbnails == scan.duplicates == []
+
+
+def test_all_layouts_are_tried_in_this_order():
+    expected = ["bbbc021", "imagexpress", "metaxpress", "cellvoyager", "harmony", "incell", "scanr"]
+    assert list(layouts.LAYOUTS) == expected
+    assert {layout for layout, _, _ in REAL_NAMES} == set(expected)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "B02.txt.tif", "overview.png", "Week1_B02_notes.tif", "DC_sCMOS #1_CAM1.tif",
+        "SC_BP445-45_40x_M10_CH01.tif", "img_channel000_position000_time000000000_z000.tif",
+        f"plate_{GUID}.tif", "r01c01f01.tiff", "B02_s1_w1x.tif", "plate_B2_s1_w1.tif",
+        "plate_B02_s1_w1_z3.tif", "MFGTMP_260306160001_A01f00d0.tif", "W0262F0001T0001Z000C2.tif",
+    ],
+)  # fmt: skip
+def test_names_of_other_things_match_nothing(tmp_path, name):
+    plant(tmp_path, name, "9987_B02_s1_w1.TIF")
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert scan.unmatched == [str(tmp_path / name)]
+    assert places(scan) == [("B02", 1, "w1", None, None)]
+
+
+# ----------------------------------------------------------------------------------------------- whole plates
+
+
+def test_the_13200_fields_of_bbbc021_in_four_families(tmp_path):
+    rng = random.Random(21)
+    family = ["Week1_150607_{}_s{}_{}{}.tif"] * 41 + ["{}_s{}_{}{}.tif"] * 6
+    family += ["Week7_7__{}_s{}_{}{}.tif"] * 3 + ["Week8_4sites_{}_s{}_{}{}.tif"] * 5
+    wells = [f"{row}{column:02d}" for row in "BCDEFG" for column in range(2, 12)]
+    fields = 0
+    for number, pattern in enumerate(family):
+        folder = tmp_path / f"Week{number}"
+        folder.mkdir()
+        expected = []
+        for well in wells:
+            for site in range(1, 5):
+                guid = str(uuid.UUID(int=rng.getrandbits(128))).upper()
+                expected.append(
+                    Image(str(folder / pattern.format(well, site, "w1", guid)), well, site, "w1", None, None)
+                )
+                open(expected[-1].path, "wb").close()
+        scan = layouts.scan_folder(folder, plate=folder.name)
+        assert scan.layout == "bbbc021"
+        assert scan.images == expected
+        assert scan.unmatched == scan.thumbnails == scan.duplicates == []
+        assert "bbbc021 matches 240 of 240 image files; others: imagexpress 240" in scan.notes[0]
+        fields += len(scan.images)
+    assert fields == 13_200
+
+
+@real_plates
+def test_real_imagexpress_plate():
+    folder = DATA / "ImageXpress" / "Projection-Mix"
+    scan = layouts.scan_folder(folder, plate="Projection-Mix")
+    fields = [(well, site) for well in ("E07", "E08") for site in (1, 2)]
+    projections = {(*field, channel, None, None) for field in fields for channel in ("w1", "w2", "w3")}
+    steps = {(*field, channel, None, 1) for field in fields for channel in ("w1", "w2", "w4")}
+    assert scan.layout == "imagexpress"
+    assert set(places(scan)) == projections | steps and len(scan.images) == 24
+    assert len(scan.thumbnails) == 24 and all("_thumb" in path for path in scan.thumbnails)
+    assert scan.unmatched == scan.duplicates == []
+    assert {image.path for image in scan.images} | set(scan.thumbnails) == set(map(str, folder.rglob("*.tif")))
+    assert layouts.nuclei_channel(scan.images) == "w1"
+
+
+EXPORTED = {
+    "ImageXpress_exported/9987_Plate_3420": [("B02", 1, "w1", 1, None)],
+    "ImageXpress_exported/9987_Plate_3434": [
+        (well, site, channel, 1, z)
+        for well in ("B02", "B03")
+        for site in (1, 2)
+        for z in (0, 1, 2)
+        for channel in ("w1", "w2", "w3")
+    ],
+    "ImageXpress_exported/9987_Plate_3435": [
+        (well, site, channel, time, None)
+        for well in ("B02", "B03")
+        for site in (1, 2)
+        for time in (1, 2)
+        for channel in ("w1", "w2")
+    ],
+    "MD-MULTISITE-TIF": [("A01", 1, channel, None, None) for channel in ("w1", "w3")]
+    + [("A02", 4, channel, None, None) for channel in ("w1", "w3")],
+}
+
+
+@real_plates
+@pytest.mark.parametrize("name", EXPORTED)
+def test_real_exported_plate(name):
+    scan = layouts.scan_folder(PLATES / name, plate="p")
+    assert scan.layout == "metaxpress"
+    assert places(scan) == EXPORTED[name]
+    assert scan.unmatched == scan.thumbnails == scan.duplicates == []
+    assert len(scan.images) == len(list((PLATES / name).rglob("*.TIF")))
+
+
+# ------------------------------------------------------------------------------------------ choosing a layout
+
+
+def test_auto_takes_the_majority_and_says_so(tmp_path):
+    plant(
+        tmp_path,
+        *(f"x_B02_s{site}_w1.tif" for site in (1, 2, 3)),
+        "r02c02f01p01-ch1sk1fk1fl1.tiff",
+        "map.png",
+    )
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert scan.layout == "metaxpress"
+    assert [Path(path).name for path in scan.unmatched] == ["map.png", "r02c02f01p01-ch1sk1fk1fl1.tiff"]
+    assert scan.notes == ["layout auto: metaxpress matches 3 of 5 image files; others: harmony 1."]
+
+
+def test_a_plate_with_w3_is_no_bbbc021(tmp_path):
+    plant(tmp_path, *(f"B02_s1_w{channel}{GUID}.tif" for channel in (1, 2, 3, 4)))
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert scan.layout == "imagexpress"
+    assert [image.channel for image in scan.images] == ["w1", "w2", "w3", "w4"]
+
+
+def test_time_points_without_prefix_stay_apart(tmp_path):
+    plant(tmp_path, *(f"TimePoint_{time}/B02_s1_w1{GUID}.tif" for time in (1, 2, 10)))
+    assert [image.timepoint for image in layouts.scan_folder(tmp_path, plate="p").images] == [1, 2, 10]
+
+
+def test_a_layout_that_is_asked_for_is_used(tmp_path):
+    plant(tmp_path, f"B02_s1_w1{GUID}.tif")
+    scan = layouts.scan_folder(tmp_path, plate="p", layout="imagexpress")
+    assert scan.layout == "imagexpress" and scan.notes == []
+    with pytest.raises(InputError, match=r"(?s)1 image files .*none named as in layout harmony.*config key 'layouts'"):
+        layouts.scan_folder(tmp_path, plate="p", layout="harmony")
+
+
+def test_nothing_matches(tmp_path):
+    plant(tmp_path, *(f"photo {number}.jpg" for number in (10, 2, 1, 30)))
+    with pytest.raises(InputError) as error:
+        layouts.scan_folder(tmp_path, plate="p")
+    message = str(error.value)
+    assert str(tmp_path) in message and "4 image files ('photo 1.jpg', 'photo 2.jpg', 'photo 10.jpg')" in message
+    assert "bbbc021, imagexpress, metaxpress" in message
+    assert "config key 'layouts'" in message and "image list" in message
+
+
+def test_a_folder_without_images(tmp_path):
+    plant(tmp_path, f"B02_s1_w1_thumb{GUID}.tif", "notes.txt")
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert not scan.images and len(scan.thumbnails) == 1
+    with pytest.raises(InputError, match="nowhere.*No such file"):
+        layouts.scan_folder(tmp_path / "nowhere", plate="p")
+    with pytest.raises(InputError, match="notes.txt.*Not a directory"):
+        layouts.scan_folder(tmp_path / "notes.txt", plate="p")
+
+
+def test_an_unknown_layout_names_the_nearest(tmp_path):
+    plant(tmp_path, "x_B02.tif")
+    with pytest.raises(InputError, match=r"'bbc021' is unknown.*auto, mine, bbbc021.*Did you mean 'bbbc021'\?"):
+        layouts.scan_folder(tmp_path, plate="p", layout="bbc021", layouts={"mine": "(?P<well>x)"})
+
+
+# -------------------------------------------------------------------------------------- regexes of the config
+
+
+def test_a_regex_of_the_config(tmp_path):
+    regex = (
+        r"(?P<plate>[^/]+)/(?P<well>[A-Ha-h]\d+)/t(?P<t>\d+)_z(?P<z>\d+)"
+        r"(?:_f(?P<site>\d+))?(?:_(?P<channel>[A-Z]+))?\.png"
+    )
+    plant(
+        tmp_path,
+        "one/b2/t1_z02_f03_DAPI.png",
+        "one/B2/t1_z2_f3_DAPI.png",
+        "one/B10/t10_z1.png",
+        "one/x/t1_z1.png",
+    )
+    for layout in ("auto", "mine"):
+        scan = layouts.scan_folder(tmp_path, plate="one", layout=layout, layouts={"mine": regex})
+        assert scan.layout == "mine"
+        assert places(scan) == [("B02", 3, "DAPI", 1, 2), ("B10", 1, "w1", 10, 1)]
+        assert scan.unmatched == [str(tmp_path / "one/x/t1_z1.png")]
+        assert scan.duplicates == [str(tmp_path / "one/b2/t1_z02_f03_DAPI.png")]
+
+
+def test_a_regex_of_the_config_wins_a_tie(tmp_path):
+    plant(tmp_path, "x_B02_s3_w2.tif")
+    scan = layouts.scan_folder(tmp_path, plate="p", layouts={"mine": r"_(?P<well>...)_s3_w(?P<channel>\d)"})
+    assert scan.layout == "mine" and places(scan) == [("B02", 1, "2", None, None)]
+
+
+def test_a_match_that_is_no_well_is_unmatched(tmp_path):
+    plant(tmp_path, "B02_1.tif", "ZZZ_1.tif", "_1.tif", "B03_x.tif")
+    regex = {"mine": r"^(?P<well>[A-Z]+\d*)?_(?P<site>\w)"}
+    scan = layouts.scan_folder(tmp_path, plate="p", layouts=regex)
+    assert places(scan) == [("B02", 1, "w1", None, None)]
+    assert [Path(path).name for path in scan.unmatched] == ["_1.tif", "B03_x.tif", "ZZZ_1.tif"]
+    assert any("3 files match but are of no use, first '_1.tif'" in note for note in scan.notes)
+
+
+@pytest.mark.parametrize("place", ["s{}_t1_z1", "s1_t{}_z1", "s1_t1_z{}"])
+def test_a_site_time_or_z_that_no_table_can_hold_is_unmatched(tmp_path, place):
+    texts = ["0", "007", "999999999", "1000000000", "0000000001", "9" * 30, "-1", "²"]
+    for text in texts:
+        plant(tmp_path, f"{place.format(text)}_B02.tif")
+    regex = {"mine": r"s(?P<site>[^_]+)_t(?P<t>[^_]+)_z(?P<z>[^_]+)_(?P<well>B02)"}
+    scan = layouts.scan_folder(tmp_path, plate="p", layouts=regex)
+    changed = [(image.site, image.timepoint, image.z) for image in scan.images]
+    assert sorted(sum(each) - 2 for each in changed) == [0, 7, 999_999_999]
+    assert len(scan.unmatched) == 5 and any("5 files match but are of no use" in note for note in scan.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "regex", "message"),
+    [
+        ("mine", "(?P<well>[A-H", r"layouts\.mine: .*no regular expression \(unterminated"),
+        ("mine", 3, r"layouts\.mine: 3 is no regular expression"),
+        (
+            "mine",
+            r"(?P<Well>\w+)_(?P<site>\d)",
+            r"layouts\.mine: found the named groups Well, site .*\(\?P<well>",
+        ),
+        ("mine", r"\w+", r"layouts\.mine: found the named groups \(none\)"),
+        ("mine", r"(?P<well>\w+)_(?P<chanel>\d)", r"layouts\.mine: found the named groups well, chanel"),
+        ("bbbc021", r"(?P<well>\w+)", r"layouts\.bbbc021: the name of a built-in layout"),
+        ("auto", r"(?P<well>\w+)", r"layouts\.auto: the name of a built-in layout"),
+    ],
+)
+def test_a_wrong_regex_is_named(tmp_path, name, regex, message):
+    plant(tmp_path, "x_B02.tif")
+    with pytest.raises(InputError, match=message):
+        layouts.scan_folder(tmp_path, plate="p", layout="metaxpress", layouts={name: regex})
+
+
+def test_the_plate_group_picks_the_sheets_plate(tmp_path):
+    plant(tmp_path, "one_B02.tif", "one_B03.tif", "two_B02.tif")
+    mine = {"mine": r"^(?P<plate>[a-z]+)_(?P<well>\w+)\."}
+    scan = layouts.scan_folder(tmp_path, plate="one", layouts=mine)
+    assert [image.well for image in scan.images] == ["B02", "B03"] and scan.duplicates == []
+    assert any("1 images are not of plate 'one'" in note for note in scan.notes)
+    with pytest.raises(InputError, match="layouts.mine: found the plates 'one', 'two', expected 'three'"):
+        layouts.scan_folder(tmp_path, plate="three", layouts=mine)
+    (tmp_path / "two_B02.tif").unlink()
+    scan = layouts.scan_folder(tmp_path, plate="three", layouts=mine)
+    assert [image.well for image in scan.images] == ["B02", "B03"]
+    assert any("found 'one'; the sheet's name 'three' is used" in note for note in scan.notes)
+
+
+# -------------------------------------------------------------------------------------------- scanr's numbers
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wells", "plate"),
+    [
+        ((1, 12, 13, 96), ["A01", "A12", "B01", "H12"], 96),
+        ((1, 24, 25, 97, 384), ["A01", "A24", "B01", "E01", "P24"], 384),
+    ],
+)
+def test_scanr_numbers_wells_row_by_row(tmp_path, numbers, wells, plate):
+    plant(tmp_path, *(f"--W{number:05d}--P00001--Z00000--T00000--DAPI.tif" for number in numbers))
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert [image.well for image in scan.images] == wells
+    assert f"highest is {numbers[-1]}, so they are counted row by row on a plate of {plate} wells" in scan.notes[-1]
+
+
+def test_scanr_trusts_a_well_name_and_refuses_impossible_numbers(tmp_path):
+    names = ["B2--W00026--P00001--Z00000--T00000--DAPI.tif", "--W00385--P00001--Z00000--T00000--DAPI.tif"]
+    plant(tmp_path, *names, "--W00000--P00001--Z00000--T00000--DAPI.tif")
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert [image.well for image in scan.images] == ["B02"]
+    assert len(scan.unmatched) == 2
+    (tmp_path / names[1]).unlink()
+    (tmp_path / "--W00000--P00001--Z00000--T00000--DAPI.tif").unlink()
+    assert not any(
+        "scanr: " in note and "row by row" in note for note in layouts.scan_folder(tmp_path, plate="p").notes
+    )
+
+
+# --------------------------------------------------------------------------------------------------- scanning
+
+
+def test_the_order_is_the_plates(tmp_path):
+    names = ["AA01_s1", "B10_s1", "B02_s10", "B02_s2", "A12_s1"]
+    plant(
+        tmp_path,
+        *(f"x_{name}_w{channel}.tif" for name in names for channel in (10, 2)),
+        "y/ZStep_0/x_B02_s2_w2.tif",
+    )
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert [(image.well, image.site, image.z, image.channel) for image in scan.images] == [
+        ("A12", 1, None, "w2"), ("A12", 1, None, "w10"),
+        ("B02", 2, None, "w2"), ("B02", 2, None, "w10"), ("B02", 2, 0, "w2"),
+        ("B02", 10, None, "w2"), ("B02", 10, None, "w10"),
+        ("B10", 1, None, "w2"), ("B10", 1, None, "w10"),
+        ("AA01", 1, None, "w2"), ("AA01", 1, None, "w10"),
+    ]  # fmt: skip
+
+
+def test_of_duplicates_the_first_stays(tmp_path):
+    names = ["day 10/x_B02_s1_w1.tif", "day 9/x_B02_s1_w1.tif", "day 9/x_B02_s01_w1.png"]
+    plant(tmp_path, *names)
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert [image.path for image in scan.images] == [str(tmp_path / names[2])]
+    assert scan.duplicates == [str(tmp_path / names[1]), str(tmp_path / names[0])]
+
+
+def test_thumbnails_are_listed(tmp_path):
+    names = [f"x_B02_s1_w1_thumb{GUID}.tif", "x_B02_s1_w1_thumb.TIF", "x_B02_s1_w1_Thumb.png"]
+    plant(tmp_path, *names, f"my_thumbs_B02_s1_w1{GUID}.tif", f"a_thumb_B02_s2_w1{GUID}.tif")
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert sorted(scan.thumbnails) == sorted(str(tmp_path / name) for name in names)
+    assert [image.site for image in scan.images] == [1, 2]
+
+
+def test_what_is_no_image_is_counted(tmp_path):
+    plant(tmp_path, "x_B02.tif", "x.HTD", "y.htd", "a/Thumbs.db", "LICENSE", ".DS_Store", "._x_B03.tif")
+    plant(tmp_path, ".snapshot/x_B04.tif", "@eaDir/x_B02.tif/SYNOPHOTO_THUMB_S.jpg")
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert [image.well for image in scan.images] == ["B02"] and scan.unmatched == []
+    assert scan.notes[1:] == ["8 files that are no images were not looked at: 1 .db, 2 .htd, 4 hidden, 1 no suffix."]
+
+
+def test_folders_named_like_images(tmp_path):
+    plant(tmp_path, "x_B02_s1_w1.tif", "x_B02_s2_w1.tif/inside_B05.tif", "export.tif/x_B03_s1_w1.tif")
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert [(image.well, image.site) for image in scan.images] == [("B02", 1), ("B02", 2), ("B03", 1)]
+    assert scan.images[1].path == str(tmp_path / "x_B02_s2_w1.tif") and scan.unmatched == []
+
+
+def test_links(tmp_path):
+    plant(tmp_path / "elsewhere", "x_C01.tif")
+    folder = plant(tmp_path / "plate", "real/x_B02.tif")
+    (folder / "all").symlink_to(tmp_path / "elsewhere")
+    (folder / "a loop").symlink_to(folder)
+    (folder / "real" / "loop").symlink_to(folder)
+    (folder / "same").symlink_to(folder / "real")
+    (folder / "x_B03.tif").symlink_to(tmp_path / "nowhere.tif")
+    (folder / "x_B04.tif").symlink_to(folder / "x_B04.tif")
+    scan = layouts.scan_folder(folder, plate="p")
+    expected = ["real/x_B02.tif", "x_B03.tif", "x_B04.tif", "all/x_C01.tif"]
+    assert [os.path.relpath(image.path, folder) for image in scan.images] == expected
+    assert scan.duplicates == scan.unmatched == []
+    assert scan.notes[-1].startswith("3 links lead to folders that were read already")
+
+
+def test_crossed_links_between_many_folders_end(tmp_path):
+    names = [f"folder{number}" for number in range(12)]  # 12! ways through them
+    plant(tmp_path, *(f"{name}/x_B{number + 1:02d}.tif" for number, name in enumerate(names)))
+    for here in names:
+        for there in names:
+            (tmp_path / here / f"to {there}").symlink_to(tmp_path / there)
+    assert len(layouts.scan_folder(tmp_path, plate="p").images) == 12
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_text(tmp_path):
+    (tmp_path / os.fsdecode(b"x\xff_B02_s1_w1.tif")).touch()
+    (tmp_path / os.fsdecode(b"\xff\xb2.tif")).touch()
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert places(scan) == [("B02", 1, "w1", None, None)] and len(scan.unmatched) == 1
+    assert os.path.exists(scan.images[0].path)
+    "".join(scan.notes).encode()
+
+
+def test_a_relative_folder_gives_relative_paths(tmp_path, monkeypatch):
+    plant(tmp_path, "plates/one/x_B02.tif")
+    monkeypatch.chdir(tmp_path)
+    assert layouts.scan_folder("plates/one", plate="p").images[0].path == "plates/one/x_B02.tif"
+    assert layouts.scan_folder(Path("plates/one"), plate="p").images[0].path == "plates/one/x_B02.tif"
+
+
+def test_the_import_is_light():
+    code = "import sys; from fieldwork.inputs import layouts; print({'numpy', 'pandas', 'tifffile'} & set(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+# ------------------------------------------------------------------------------------------------ image lists
+
+
+def written(path, *lines, end="\n"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(end.join([*lines, ""]).encode())
+    return path
+
+
+def test_a_load_data_list(tmp_path):
+    path = written(
+        tmp_path / "list.csv",
+        "FileName_DNA,PathName_DNA,FileName_Actin,PathName_Actin,Metadata_Plate,Metadata_Well,Metadata_Site,Metadata_ZPlane,Metadata_Timepoint",
+        '"b, 2.tif",/images,a.tif,/images,P,b2,2,3,4',
+        "",
+        "c.tif,/images,d.tif,/images,P,A12,1,,",
+    )
+    scan = layouts.read_image_list(path, plate="P")
+    assert scan == layouts.Scan(
+        "image list",
+        [
+            Image("/images/d.tif", "A12", 1, "Actin", None, None),
+            Image("/images/c.tif", "A12", 1, "DNA", None, None),
+            Image("/images/a.tif", "B02", 2, "Actin", 4, 3),
+            Image("/images/b, 2.tif", "B02", 2, "DNA", 4, 3),
+        ],
+        [], [], [], [],
+    )  # fmt: skip
+    assert layouts.nuclei_channel(scan.images) == "DNA"
+
+
+def test_bbbc021s_own_list(tmp_path, monkeypatch):
+    lines = [
+        "TableNumber,ImageNumber,Image_FileName_DAPI,Image_PathName_DAPI,Image_FileName_Tubulin,Image_PathName_Tubulin,"
+        "Image_FileName_Actin,Image_PathName_Actin,Image_Metadata_Plate_DAPI,Image_Metadata_Well_DAPI,Replicate,"
+        "Image_Metadata_Compound,Image_Metadata_Concentration"
+    ]
+    for plate in ("Week1_22123", "Week1_22141"):
+        for number, well in enumerate(["B02", "B02", "B03", "B02"]):
+            files = [f"{well}_{number}_{channel}.tif,Week1/{plate}" for channel in ("w1", "w2", "w4")]
+            lines.append(f"4,{number},{','.join(files)},{plate},{well},1,5-fluorouracil,0.003")
+    path = written(tmp_path / "lists" / "BBBC021_v1_image.csv", *lines, end="\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    beside = tmp_path / "lists" / "Week1" / "Week1_22141"
+    beside.mkdir(parents=True)
+    scan = layouts.read_image_list(path, plate="Week1_22141")
+    assert [image[1:3] for image in scan.images if image.channel == "DAPI"] == [
+        ("B02", 1), ("B02", 2), ("B02", 3), ("B03", 1),
+    ]  # fmt: skip
+    assert Counter(image.channel for image in scan.images) == {"DAPI": 4, "Tubulin": 4, "Actin": 4}
+    assert scan.notes == [f"{path}, column Metadata_Plate: 12 images are not of plate 'Week1_22141' and were left out."]
+    first = next(image for image in scan.images if image.channel == "DAPI")
+    assert first.path == str(beside / "B02_0_w1.tif")  # the working directory has no such folder
+    (tmp_path / "Week1" / "Week1_22141").mkdir(parents=True)
+    scan = layouts.read_image_list(path, plate="Week1_22141")
+    first = next(image for image in scan.images if image.channel == "DAPI")
+    assert first.path == "Week1/Week1_22141/B02_0_w1.tif"
+
+
+def test_urls_rows_columns_and_tabs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "lists" / "there").mkdir(parents=True)
+    path = written(
+        tmp_path / "lists" / "list.TSV",
+        "URL_w1\tMetadata_Row\tMetadata_Column",
+        "file:///images/a%20b.tif\tB\t2",
+        "file:/images/c.tif\t3\t04",
+        "file://localhost/images/d.tif\t27\t1",
+        "here/e.tif\tb\t2",
+        "there/f.tif\tb\t2",
+        "C:/g.tif\tb\t2",
+    )
+    scan = layouts.read_image_list(path, plate="P")
+    by_the_list = str(tmp_path / "lists")
+    assert [(image.path, image.well, image.site) for image in scan.images] == [
+        ("/images/a b.tif", "B02", 1),
+        ("here/e.tif", "B02", 2),
+        (f"{by_the_list}/there/f.tif", "B02", 3),
+        ("C:/g.tif", "B02", 4),
+        ("/images/c.tif", "C04", 1),
+        ("/images/d.tif", "AA01", 1),
+    ]
+
+
+def test_images_beside_the_list_and_empty_cells(tmp_path):
+    path = written(tmp_path / "list.csv", "FileName_a,FileName_b,Metadata_Well", "1.tif,,B02", "2.tif,sub/3.tif,B02")
+    scan = layouts.read_image_list(path, plate="P")
+    assert [(image.path, image.site, image.channel) for image in scan.images] == [
+        (str(tmp_path / "1.tif"), 1, "a"),
+        (str(tmp_path / "2.tif"), 2, "a"),
+        (str(tmp_path / "sub/3.tif"), 2, "b"),
+    ]
+    assert "1 cells for an image's name are empty" in scan.notes[0]
+
+
+def test_duplicates_and_plates_of_a_list(tmp_path):
+    lines = ["FileName_a,Metadata_Well,Metadata_Site,Metadata_Plate", "10.tif,B02,1,X", "9.tif,B2,1,X"]
+    scan = layouts.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
+    assert [image.path for image in scan.images] == [str(tmp_path / "9.tif")]
+    assert scan.duplicates == [str(tmp_path / "10.tif")]
+    assert "found 'X'; the sheet's name 'P' is used" in scan.notes[0]
+    path = written(tmp_path / "list.csv", *lines, "1.tif,B02,1,Y")
+    with pytest.raises(InputError, match="list.csv, column Metadata_Plate: found the plates 'X', 'Y', expected 'P'"):
+        layouts.read_image_list(path, plate="P")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "list.csv, line 1: found columns none"),
+        (["Metadata_Well", "B02"], "line 1: found columns 'Metadata_Well'. Expected FileName_<Channel>"),
+        (["FileName_a;Metadata_Well", "a.tif;B02"], "line 1: .*'FileName_a;Metadata_Well'.*commas"),
+        (["FileName_a,Metadata_Row", "a.tif,B"], "line 1: .*Metadata_Row with Metadata_Column"),
+        (["FileName_a,Metadata_Well"], "list.csv: found no image"),
+        (["FileName_a,Metadata_Well", ",B02"], "list.csv: found no image"),
+        (["FileName_a,Metadata_Well", "a.tif,B02", "a.tif"], "line 3: found 1 cells, expected 2"),
+        (["FileName_a,Metadata_Well", "a.tif,B02", "", "a.tif,well"], "line 4, .*_Well: found 'well'"),
+        (["FileName_a,Image_Metadata_Well_a", "a.tif,"], "line 2, column Image_Metadata_Well_a: found ''"),
+        (["FileName_a,Metadata_Row,Metadata_Column", "a.tif,99,1"], "line 2, .*Metadata_Row: found '99'"),
+        (["FileName_a,Metadata_Row,Metadata_Column", "a.tif,2,x"], "line 2, .*_Column: found 'Bx'"),
+        (["FileName_a,Metadata_Well,Metadata_Site", "a.tif,B02,"], "line 2, column Metadata_Site: found ''"),
+        (["FileName_a,Metadata_Well,Metadata_ZPlane", "a.tif,B02,1.5"], "line 2, .*_ZPlane: found '1.5'"),
+        (["FileName_a,Metadata_Well,Metadata_ZPlane", "a.tif,B02,-1"], "line 2, .*_ZPlane: found '-1'"),
+        (["FileName_a,Metadata_Well,Metadata_Site", "a.tif,B02,1_0"], "line 2, .*_Site: found '1_0'"),
+        (["FileName_a,Metadata_Well,Metadata_Site", "a.tif,B02,1234567890"], "line 2, .*from 0 to 999999999"),
+        (["FileName_a,Metadata_Well,Metadata_Timepoint", "a.tif,B02," + "9" * 30], "line 2, .*from 0 to 999999999"),
+        (["URL_a,Metadata_Well", "s3://bucket,B02"], "line 2, column URL_a: found 's3://bucket'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_list_names_its_line(tmp_path, lines, message):
+    with pytest.raises(InputError, match=message):
+        layouts.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
+
+
+def test_a_list_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match="nowhere.csv: cannot be read: No such file"):
+        layouts.read_image_list(tmp_path / "nowhere.csv", plate="P")
+    (tmp_path / "list.csv").write_bytes("FileName_a,Metadata_Well\nä.tif,B02\n".encode("latin-1"))
+    with pytest.raises(InputError, match="list.csv: cannot be read: .utf-8. codec.*save it as UTF-8"):
+        layouts.read_image_list(tmp_path / "list.csv", plate="P")
+    written(tmp_path / "list.csv", "FileName_a,Metadata_Well", "x" * 200_000 + ",B02")
+    with pytest.raises(InputError, match="line 2: cannot be read: field larger than"):
+        layouts.read_image_list(tmp_path / "list.csv", plate="P")
+
+
+# ----------------------------------------------------------------------------------------- wells and channels
+
+
+@pytest.mark.parametrize(
+    ("text", "well"),
+    [("b2", "B02"), ("B02", "B02"), ("B002", "B02"), ("B 2", "B02"), (" B - 02 ", "B02"), ("A_01", "A01")]
+    + [("H12", "H12"), ("aa1", "AA01"), ("P24", "P24"), ("AF48", "AF48"), ("AV72", "AV72"), ("Z10", "Z10")],
+)  # fmt: skip
+def test_normal_well(text, well):
+    assert layouts.normal_well(text) == well
+
+
+@pytest.mark.parametrize(
+    "text", ["", "B", "2", "B0", "B00", "B73", "B100", "AW1", "AAA1", "B02x", "well", "2B", "B²", "B٢"]
+)
+def test_what_is_no_well(text):
+    with pytest.raises(ValueError, match="no well"):
+        layouts.normal_well(text)
+
+
+def of_channels(*names):
+    return [Image("x.tif", "B02", 1, name, None, None) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        (["w10", "w2", "w4"], "w2"),
+        (["Actin", "Tubulin", "DAPI"], "DAPI"),
+        (["FITC", "dapi"], "dapi"),
+        (["Alexa 488", "Hoechst 33342"], "Hoechst 33342"),
+        (["GFP", "Hoechst33342"], "Hoechst33342"),
+        (["Blue - FITC", "TL-Brightfield - DAPI", "UV - DAPI"], "UV - DAPI"),
+        (["AGP", "IllumDNA", "OrigAGP", "OrigDNA"], "OrigDNA"),
+        (["actin", "mtDNA", "nuclei"], "nuclei"),
+        (["w1_Actin", "w2_DNA"], "w2_DNA"),
+        (["actin", "mtDNA"], "actin"),
+        (["xBlue_mFITC", "xUV_mDAPI"], "xUV_mDAPI"),
+    ],
+)
+def test_the_nuclei_channel(channels, expected):
+    assert layouts.nuclei_channel(of_channels(*channels)) == expected
+
+
+def test_a_nuclei_channel_that_is_asked_for():
+    images = of_channels("w1", "DAPI", "w10", "Dapi", "w2")
+    assert layouts.nuclei_channel(images, "W10") == "w10"
+    assert layouts.nuclei_channel(images, "Dapi") == "Dapi"
+    with pytest.raises(InputError, match="'GFP': not found. Expected auto or .*: DAPI, Dapi, w1, w2, w10"):
+        layouts.nuclei_channel(images, "GFP")
+    with pytest.raises(InputError, match="no images"):
+        layouts.nuclei_channel([])
+    assert layouts.nuclei_channel(iter(images)) == "DAPI"

@@ -1,0 +1,214 @@
+"""A plate of the sheet: its images dealt out to units, and an account of every file."""
+
+import os
+import re
+
+import pytest
+
+from fieldwork import InputError
+from fieldwork.inputs import plates
+
+TIMED = {"timed": r"(?P<well>[A-P]\d\d)_s(?P<site>\d+)_t(?P<t>\d+)z(?P<z>\d+)_(?P<channel>w\d)\.tif$"}
+UNIT = r"all|[A-Z]+\d+(_s\d+)?"  # what rules/common.smk lets a unit be called
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def open_plate(images, *, fan_out="plate", regexes=None, made=frozenset(), **row):
+    row = {None: "config/plates.tsv, line 4", "plate": "P1", "images": images, **row}
+    return plates.open_plate(row, channel="auto", regexes=regexes or {}, fan_out=fan_out, results="results", made=made)
+
+
+WELLS = ["B02", "B11", "H12"]
+SITES = [1, 2, 9, 10, 11]
+FRAMES = [(1, 1), (1, 2), (2, 1), (2, 10)]  # (time point, z)
+
+
+@pytest.mark.parametrize(("fan_out", "units"), [("plate", 1), ("well", 3), ("field", 15)])
+def test_units_hold_every_nuclei_image_once_and_in_the_order_of_the_tables(here, fan_out, units):
+    expected = [
+        (well, site, t, z, f"images/{well}_s{site}_t{t}z{z}_w1.tif")
+        for well in WELLS
+        for site in SITES
+        for t, z in FRAMES
+    ]
+    for *_, path in expected[::-1]:
+        touch(here, path, path.replace("w1", "w2"))
+    plate = open_plate("images", fan_out=fan_out, regexes=TIMED, layout="timed")
+    found = [(image.well, image.site, image.timepoint, image.z, image.path) for image in plate.images]
+    assert found == expected and plate.channel == "w1"
+    assert len(plate.units) == units and all(re.fullmatch(UNIT, unit) for unit in plate.units)
+    for unit, images in plate.units.items():
+        for image in images:
+            assert unit == {"plate": "all", "well": image.well, "field": f"{image.well}_s{image.site}"}[fan_out]
+
+
+@pytest.mark.parametrize("requested", ["w2", "W2"])
+def test_the_sheets_channel_decides_for_its_plate(here, requested):
+    touch(here, *(f"images/P_B02_s{site}_w{channel}.tif" for site in (1, 2) for channel in (1, 2)))
+    plate = open_plate("images", nuclei_channel=requested)
+    assert plate.channel == "w2"
+    assert [image.path for image in plate.images] == ["images/P_B02_s1_w2.tif", "images/P_B02_s2_w2.tif"]
+
+
+def test_an_absent_folder_is_named_with_the_nearest_one_there(here):
+    touch(here, "images/Week1_22141/a.tif", "images/other/a.tif")
+    with pytest.raises(InputError) as caught:
+        open_plate("images/Week1_22124")
+    message = str(caught.value)
+    assert message.startswith("config/plates.tsv, line 4: plate 'P1'")
+    assert "from 'images/Week1_22124', which does not exist." in message and "'images/Week1_22141'" in message
+    assert str(here) in message and "images/other" not in message
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"platemap": "absent.csv"}, "absent.csv"),
+        ({"layout": "imagexpres"}, "imagexpress"),
+        ({"nuclei_channel": "w7"}, "w1, w2"),
+        ({"images": "braces"}, "rename"),  # Snakemake would take {x} for a wildcard
+        ({"regexes": {"mine": "("}, "layout": "mine"}, "layouts.mine"),
+    ],
+)
+def test_what_a_row_names_wrongly_is_refused_at_its_line(here, row, found):
+    touch(here, "images/P_B02_s1_w1.tif", "images/P_B02_s1_w2.tif", "braces/{x}_B02_s1_w1.tif")
+    with pytest.raises(InputError, match=f"^config/plates.tsv, line 4: plate 'P1'(?s:.*){re.escape(found)}"):
+        open_plate(**{"images": "images", **row})
+
+
+def image_list(folder, names):
+    lines = ["FileName_DNA,PathName_DNA,Metadata_Well,Metadata_Site"]
+    lines += [f"{name},images,B02,{site}" for site, name in enumerate(names, 1)]
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_an_image_list_that_names_an_absent_image_is_refused_with_the_nearest_one(here):
+    touch(here, "images/field_1.tif")
+    image_list(here, ["field_1.tif", "field_l.tif"])
+    with pytest.raises(InputError) as caught:
+        open_plate("list.csv")
+    message = str(caught.value)
+    assert message.startswith("list.csv: well B02, site 2")
+    assert "'images/field_l.tif', which does not exist." in message and "'images/field_1.tif'" in message
+
+
+def test_images_that_a_rule_makes_need_not_be_there_yet_but_all_others_do(here):
+    touch(here, "images/a.tif")
+    image_list(here, ["a.tif", "b.tif"])
+    plate = open_plate("list.csv", made={"images/b.tif"})
+    assert [image.path for image in plate.images] == ["images/a.tif", "images/b.tif"]
+    image_list(here, ["a.tif", "b.tif", "c.tif"])
+    with pytest.raises(InputError, match="c.tif"):
+        open_plate("list.csv", made={"images/b.tif"})
+
+
+def test_the_account_counts_and_lists_every_file(here):
+    touch(here, *(f"images/P_B02_s{site}_w{channel}.tif" for site in (1, 2, 3) for channel in (1, 2)))
+    touch(here, "images/P_B03_s1_w1.tif", "images/P_B10_s1_w1.tif")
+    holes = ["images/P_C04_s1_w2.tif", "images/P_C04_s2_w2.tif"]
+    thumbnails = ["images/P_B02_s1_w1_thumb.tif"]
+    unmatched = ["images/overview.tif", "images/focus map.png", "images/montage.jpg"]
+    duplicates = ["images/again/P_B02_s1_w1.tif"]
+    touch(here, *holes, *thumbnails, *unmatched, *duplicates, "images/notes.txt")
+    (here / "map.csv").write_text("well,dose\nD06,2\nB02,1\nD05,2\n")
+    plate = open_plate("images", platemap="map.csv")
+    headline, details = plates.account(plate)
+    assert headline.startswith("plate P1, layout metaxpress: 5 image(s) of channel w1 in 3 well(s)")
+    # w2 of three sites of B02 and two of C04; no count is without its images
+    for said in ("5 of other channels", "1 thumbnail", "3 whose names match no layout", "1 dupl", "2 frame(s) without"):
+        assert f", {said}" in headline
+    listed = "\n".join(details)
+    skipped = thumbnails + unmatched
+    assert sum(any(line.endswith(f": {path}") for line in details) for path in skipped) == len(skipped)
+    assert len([line for line in details if line.startswith("duplicate, skipped: images/")]) == 1
+    assert all(f"no image of channel w1 beside: {path}" in details for path in holes)
+    assert "in the platemap, without images: D05 D06" in details
+    assert "with images, not in the platemap: B03 B10" in details
+    assert ".txt" in listed  # what is no image is counted too
+    images = [*(image.path for image in plate.scan.images), *skipped, *plate.scan.duplicates]
+    everything = [str(path) for path in (here / "images").rglob("*.*") if path.suffix != ".txt"]
+    assert sorted(images) == sorted(path.removeprefix(f"{here}/") for path in everything)
+
+
+def test_a_whole_plate_is_accounted_for_without_zeros(here):
+    touch(here, "images/P_B02_s1_w1.tif", "images/P_B02_s2_w1.tif")
+    headline, details = plates.account(open_plate("images", layout="metaxpress"))
+    assert headline == "plate P1, layout metaxpress: 2 image(s) of channel w1 in 1 well(s)"
+    assert details == []
+
+
+@pytest.mark.parametrize("fan_out", ["plate", "well", "field"])
+def test_a_plate_without_images_is_a_plate_and_says_so(here, fan_out):
+    (here / "images").mkdir()
+    plate = open_plate("images", fan_out=fan_out)  # so that its tables are made, without rows
+    assert plate.images == []
+    assert plates.account(plate) == ("plate P1: no image", [])
+    touch(here, "images/P_B02_s1_w1_thumb.tif", "images/notes.txt")
+    headline, details = plates.account(open_plate("images", fan_out=fan_out))
+    assert headline == "plate P1: no image" and details[-1] == "thumbnail: images/P_B02_s1_w1_thumb.tif"
+    assert "1 .txt" in "".join(details)
+
+
+LOST = {
+    "unmatched": ["images/P_B02_s1_w1.tif", "images/overview.tif"],
+    "duplicates": ["images/P_B02_s1_w1.tif", "images/again/P_B02_s1_w1.tif"],
+    "no images": ["images/notes.txt"],
+}
+
+
+@pytest.mark.parametrize("names", LOST.values(), ids=LOST)
+def test_a_report_warns_of_files_that_are_lost_and_its_log_lists_them(here, capsys, names):
+    touch(here, *names)
+    plate = open_plate("images")
+    log = here / "logs/plates/P1/images.log"
+    plates.report(plate, log)
+    plates.write_log(plate, log)
+    headline, details = plates.account(plate)
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err == f"WARNING {headline} ({log})\n"
+    assert details and log.read_text() == "\n".join([headline, *details]) + "\n"
+
+
+def test_a_report_of_a_whole_plate_is_a_line_without_warning(here, capsys):
+    touch(here, "images/P_B02_s1_w1.tif", "images/P_B02_s1_w2.tif")
+    plate = open_plate("images", layout="metaxpress")
+    plates.report(plate, here / "images.log")
+    plates.write_log(plate, here / "images.log")
+    headline, _ = plates.account(plate)
+    assert capsys.readouterr().err.rstrip() == headline and (here / "images.log").read_text() == f"{headline}\n"
+
+
+def test_a_log_takes_names_that_are_no_text(here):
+    touch(here, "images/P_B02_s1_w1.tif", os.fsdecode(b"images/over\xffview.tif"))
+    plates.write_log(open_plate("images"), here / "images.log")
+    assert "over\\udcffview.tif" in (here / "images.log").read_text(encoding="utf-8")
+
+
+UNREADABLE = ["P{1}", "P}", "P<1", "P>", os.fsdecode(b"P\xff")]  # by Snakemake, as an input
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_image_or_platemap_that_snakemake_cannot_take_is_refused_by_name(here, name):
+    touch(here, f"images/{name}_B02_s1_w1.tif", f"{name}.csv", "good/P_B02_s1_w1.tif")
+    image_list(here, [f"{name}_B02_s1_w1.tif"] if name.isprintable() else ["P{1}_B02_s1_w1.tif"])
+    for images, row in {"images": {}, "list.csv": {}, "good": {"platemap": f"{name}.csv"}}.items():
+        with pytest.raises(InputError, match="^config/plates.tsv, line 4: plate 'P1': .* rename it$") as caught:
+            open_plate(images, **row)
+        str(caught.value).encode()  # it can be printed
+
+
+def test_names_of_files_that_are_not_read_do_not_matter(here):
+    touch(here, "images/P_B02_s1_w1.tif", "images/{P}_B02_s1_w2.tif", "images/<overview>.tif", "images/{}_thumb.tif")
+    assert [image.path for image in open_plate("images").images] == ["images/P_B02_s1_w1.tif"]

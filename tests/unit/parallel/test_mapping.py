@@ -1,0 +1,356 @@
+"""map_frames: the same results in the same order from every engine and mode, and no hang when a worker dies."""
+
+import faulthandler
+import functools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from fieldwork import WorkerDied, parallel
+from fieldwork.parallel import mapping
+from workspace import REPOSITORY
+
+WAYS = [("serial", "paths"), ("pool", "paths"), ("pool", "fork"), ("auto", "paths"), ("auto", "fork")]
+
+
+def slow_square(number):
+    time.sleep(0.02 if number % 7 == 0 else 0)  # later frames overtake earlier ones
+    return number**2
+
+
+def whole_array(image):
+    return image * 2
+
+
+def divide(number):
+    return 10 // number
+
+
+def loaded(number):
+    if number == 3:
+        faulthandler.disable()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return f"loaded {number}"
+
+
+def test_frames_are_read_ahead_where_workers_share_them():
+    frames, options = list(range(5)), {"workers": 2, "on_crash": lambda frame, signal: f"{frame}: {signal}"}
+    for engine in ("pool", "auto"):
+        ahead = parallel.read_ahead(loaded, frames, engine=engine, mode="fork", **options)
+        assert ahead == ["loaded 0", "loaded 1", "loaded 2", "3: SIGSEGV", "loaded 4"]
+    ways = [("pool", "paths", "processes"), ("serial", "fork", "processes"), ("dask", "fork", "threads")]
+    for engine, mode, dask in [*ways, ("auto", "fork", "tcp://127.0.0.1:1")]:
+        assert parallel.read_ahead(loaded, frames, engine=engine, mode=mode, dask=dask, **options) is frames
+
+
+def killed_at(number, *, victim, by):
+    if number == victim:
+        faulthandler.disable()  # pytest's, inherited: it would print a stack
+        os.kill(os.getpid(), by)
+    return number
+
+
+def local_result(number):
+    return lambda: number
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_come_in_the_order_of_the_frames(engine, mode, workers):
+    numbers = list(range(100))
+    found = parallel.map_frames(slow_square, numbers, engine=engine, mode=mode, workers=workers, progress=False)
+    assert list(found) == [number**2 for number in numbers]
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_large_arrays_pass_both_ways(engine, mode):
+    images = [np.full((700, 700), number, np.uint16) for number in range(8)]
+    found = list(parallel.map_frames(whole_array, images, engine=engine, mode=mode, workers=2))
+    np.testing.assert_array_equal(found, np.array(images) * 2)
+
+
+def test_workers_work_at_the_same_time_and_in_processes_of_their_own():
+    found = set(
+        parallel.map_frames(lambda number: (time.sleep(0.05), os.getpid())[1], range(20), mode="fork", workers=3)
+    )
+    assert len(found) == 3 and os.getpid() not in found
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_no_frames_give_no_results(engine, mode):
+    assert list(parallel.map_frames(slow_square, [], engine=engine, mode=mode, workers=2)) == []
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_an_exception_of_the_function_arrives_with_the_workers_traceback(engine, mode):
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(parallel.map_frames(divide, [1, 2, 0, 3], engine=engine, mode=mode, workers=2))
+    assert engine == "serial" or "in divide" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_an_exception_comes_in_its_frames_place(engine, mode):
+    found = parallel.map_frames(divide, [5, 2, 10, 1, 0, 3, 0], engine=engine, mode=mode, workers=2)
+    assert [next(found) for _ in range(4)] == [2, 5, 1, 10]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+class Peculiar(Exception):
+    def __init__(self, reason, place):
+        super().__init__(reason)
+
+
+def peculiar(number):
+    raise Peculiar("the lamp is off", number)
+
+
+def exhausted(number):
+    return next(iter(()))
+
+
+class Coded(Exception):
+    def __init__(self, code):
+        super().__init__(f"code {code}")
+
+
+def coded(number):
+    raise Coded(number)
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+@pytest.mark.parametrize(("function", "reason"), [(peculiar, "the lamp is off"), (coded, "(^|: )code 1$")])
+def test_an_exception_that_cannot_be_made_again_keeps_its_reason(engine, mode, function, reason):
+    with pytest.raises((Peculiar, Coded, RuntimeError), match=reason) as caught:
+        list(parallel.map_frames(function, [1, 2], engine=engine, mode=mode, workers=2))
+    assert engine != "pool" or f"in {function.__name__}" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS)
+def test_a_function_that_raises_stop_iteration_does_not_end_the_frames_in_silence(engine, mode):
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(parallel.map_frames(exhausted, [1, 2], engine=engine, mode=mode, workers=2))
+
+
+def test_a_result_that_cannot_be_sent_is_an_error_that_says_so():
+    with pytest.raises(TypeError, match="cannot be sent"):
+        list(parallel.map_frames(local_result, [1, 2], workers=1))
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_killed_from_outside_ends_the_work_and_names_its_frame(mode, by):
+    function = functools.partial(killed_at, victim=13, by=by)
+    with pytest.raises(WorkerDied, match=f"{by.name} while it worked on 13"):
+        list(
+            parallel.map_frames(function, range(40), mode=mode, workers=2, on_crash=lambda *_: pytest.fail("no crash"))
+        )
+    assert not multiprocessing.active_children()
+
+
+def killed_while_it_sends(number, *, taken):
+    if number == 0:
+        return number
+    while not taken.exists():
+        time.sleep(0.01)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    return np.zeros(40_000_000, np.uint8)  # more than a pipe holds, so that sending it waits for the parent
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+def test_a_worker_killed_in_the_middle_of_a_result_ends_the_work_and_names_its_frame(tmp_path, mode):
+    function = functools.partial(killed_while_it_sends, taken=tmp_path / "taken")
+    found = parallel.map_frames(function, range(2), mode=mode, workers=2)
+    assert next(found) == 0
+    (tmp_path / "taken").touch()  # from here on this process reads nothing until the worker is dead
+    deadline = time.monotonic() + 30
+    while all(child.status() != psutil.STATUS_ZOMBIE for child in psutil.Process().children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with pytest.raises(WorkerDied, match="SIGKILL while it worked on 1"):
+        next(found)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(("engine", "mode"), WAYS[1:])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_crash_costs_its_own_frame_only(engine, mode, workers):
+    function = functools.partial(killed_at, victim=613, by=signal.SIGSEGV)  # far enough on to be one of a batch
+    found = parallel.map_frames(
+        function,
+        range(2000),
+        engine=engine,
+        mode=mode,
+        workers=workers,
+        on_crash=lambda number, reason: f"{number} {reason}",
+    )
+    assert list(found) == [*range(613), "613 SIGSEGV", *range(614, 2000)]
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+def test_a_killed_worker_names_its_frame_out_of_a_batch(mode):
+    function = functools.partial(killed_at, victim=613, by=signal.SIGKILL)
+    with pytest.raises(WorkerDied, match="SIGKILL while it worked on 613;"):
+        list(parallel.map_frames(function, range(2000), mode=mode, workers=2))
+
+
+def slow_and_quick(number):
+    time.sleep(0.1 if number % 50 == 49 else 0)
+    return number, os.getpid()
+
+
+def test_a_batch_is_cut_short_at_a_slow_frame():
+    found = list(parallel.map_frames(slow_and_quick, range(400), workers=4))
+    assert [number for number, _ in found] == list(range(400))
+    assert len({pid for number, pid in found if number % 50 == 49}) == 4  # not left to those who had them at hand
+    assert not any(found[number][1] == found[number + 50][1] == found[number + 100][1] for number in range(49, 250, 50))
+
+
+def process_after(pause, number):
+    time.sleep(pause)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+@pytest.mark.parametrize(
+    ("pause", "count", "workers", "choice"),
+    [
+        (0, 4, 2, "1 worker"),
+        (0, 5, 2, "2 workers"),
+        (0.1, 6, 2, "2 workers"),
+        (0.2, 30, 4, "4 workers"),
+        (0.1, 6, 1, "1 worker"),
+    ],
+)
+def test_auto_takes_on_the_workers_that_pay_and_says_why(mode, pause, count, workers, choice, caplog):
+    caplog.set_level("INFO", "fieldwork.parallel")
+    function = functools.partial(process_after, pause)
+    options = {"engine": "auto", "mode": mode, "workers": workers, "on_crash": lambda *_: None}
+    pids = set(parallel.map_frames(function, range(count), **options))
+    assert os.getpid() not in pids and len(pids) == int(choice.split()[0])
+    last = caplog.messages[-1]
+    assert last.startswith("auto: ") and "a worker takes" in last and last.endswith(f": {choice}")
+
+
+def test_auto_needs_no_worker_for_one_core_unless_a_frame_may_crash():
+    options = {"engine": "auto", "workers": 1}
+    assert set(parallel.map_frames(functools.partial(process_after, 0), range(3), **options)) == {os.getpid()}
+    assert os.getpid() not in parallel.map_frames(
+        functools.partial(process_after, 0), range(3), on_crash=lambda *_: None, **options
+    )
+
+
+def test_a_crash_without_a_handler_ends_the_work():
+    with pytest.raises(WorkerDied, match="SIGSEGV"):
+        list(parallel.map_frames(functools.partial(killed_at, victim=0, by=signal.SIGSEGV), range(4), workers=2))
+
+
+def test_leaving_early_leaves_no_worker_behind():
+    found = parallel.map_frames(slow_square, range(1000), workers=3)
+    assert next(found) == 0
+    assert len(multiprocessing.active_children()) == 3
+    found.close()
+    assert not multiprocessing.active_children()
+
+
+def test_workers_die_with_their_parent():
+    program = (
+        "import os, time\nfrom fieldwork import parallel\n"
+        "def work(number):\n    os.write(1, b'%d\\n' % os.getpid())\n    time.sleep(0.2)\n"
+        "list(parallel.map_frames(work, range(1000), mode='fork', workers=3))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
+        workers = set()
+        while len(workers) < 3:
+            workers.add(psutil.Process(int(parent.stdout.readline())))
+        parent.kill()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+
+
+def test_after_threads_fork_is_refused_and_paths_still_works():
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, name="a-thread")
+    thread.start()
+    try:
+        with pytest.raises(RuntimeError, match="a-thread.*use mode 'paths'"):
+            parallel.map_frames(abs, [1], mode="fork")
+        assert list(parallel.map_frames(abs, [-1, -2, -3], mode="paths", workers=2)) == [1, 2, 3]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_auto_begins_in_this_process_where_workers_start_slowly(monkeypatch):
+    monkeypatch.setattr(mapping, "SPAWNING", 0.2)
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)  # rules out a fork
+    thread.start()
+    try:
+        few = list(parallel.map_frames(functools.partial(process_after, 0), range(20), engine="auto", workers=2))
+        many = list(parallel.map_frames(functools.partial(process_after, 0.1), range(20), engine="auto", workers=2))
+    finally:
+        stop.set()
+        thread.join()
+    assert set(few) == {os.getpid()}
+    assert many[0] == os.getpid() and os.getpid() not in many[1:]
+
+
+def test_where_fork_does_not_exist_it_is_refused(monkeypatch):
+    monkeypatch.setattr(mapping.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    with pytest.raises(RuntimeError, match="does not have; use mode 'paths'"):
+        parallel.map_frames(abs, [1], mode="fork")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": "dusk"}, "engine is 'dusk'; expected one of auto, serial, pool, dask"),
+        ({"mode": "spoon"}, "mode is 'spoon'; expected one of paths, fork"),
+        ({"workers": 0}, "workers is 0; expected at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_the_call(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        parallel.map_frames(abs, [1], **arguments)
+
+
+def test_a_call_apart_is_made_in_another_process_and_named_if_that_dies():
+    assert parallel.apart("a.tif", divmod, 7, 2) == (3, 1)
+    assert parallel.apart("a.tif", os.getpid) != os.getpid()
+    function = functools.partial(killed_at, victim=1, by=signal.SIGSEGV)
+    assert parallel.apart("a.tif", function, 1, on_crash="{} {}".format) == "a.tif SIGSEGV"
+    with pytest.raises(WorkerDied, match="SIGSEGV while it worked on a.tif"):
+        parallel.apart("a.tif", function, 1)
+
+
+def test_only_forked_workers_share_frames():
+    ways = [(engine, mode) for engine in parallel.ENGINES for mode in parallel.MODES]
+    shared = [way for way in ways if parallel.shares(engine=way[0], mode=way[1], dask="processes")]
+    assert shared == [("auto", "fork"), ("pool", "fork")]
+    assert not parallel.shares(engine="auto", mode="fork", dask="tcp://node1:8786")  # might send them all
+
+
+def test_progress_is_whole_lines_on_stderr(capfd):
+    assert list(parallel.map_frames(abs, [-1, -2], engine="serial", progress="P1 all")) == [1, 2]
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("P1 all:   0%") and lines[-1].startswith("P1 all: 100%") and "2/2" in lines[-1]
+    assert not any("\r" in line for line in lines)
+
+
+def test_workers_use_one_thread_each():
+    variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    (found,) = parallel.map_frames(lambda _: [os.environ[name] for name in variables], [0], mode="fork")
+    assert found == ["1", "1", "1"]

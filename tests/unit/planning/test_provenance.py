@@ -1,0 +1,186 @@
+"""The digest of what made a table: on copies of the library, one byte apart."""
+
+import itertools
+import os
+import shutil
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+
+from fieldwork.planning import provenance
+from workspace import SCRIPTS
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """Make a copy of scripts/ whose modules `provenance` looks at, and give its folder."""
+
+    def make(name="clone"):
+        shutil.copytree(SCRIPTS, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        monkeypatch.setattr(provenance, "LIBRARY", tmp_path / name / "fieldwork")
+        return tmp_path / name
+
+    provenance._imports.cache_clear()
+    yield make
+    provenance._imports.cache_clear()
+
+
+def digest(scripts, script="detect_nuclei"):
+    provenance._imports.cache_clear()  # every digest as a new run makes it
+    return provenance.digest(scripts / f"{script}.py")
+
+
+@pytest.mark.parametrize(
+    "script", sorted(path.stem for path in SCRIPTS.glob("*.py") if path.stem != "view")
+)  # no rule's
+def test_every_script_changes_with_its_own_bytes_and_with_a_module_that_it_imports(copy, script):
+    scripts = copy()
+    seen = [digest(scripts, script)]
+    assert len(seen[0]) >= 16 and int(seen[0], 16)
+    for path in (scripts / f"{script}.py", scripts / "fieldwork/job.py", scripts / "fieldwork/__init__.py"):
+        path.write_bytes(path.read_bytes() + b"\n")
+        seen.append(digest(scripts, script))
+    assert len(set(seen)) == 4
+
+
+def test_scripts_have_digests_of_their_own():
+    digests = {path.name: provenance.digest(path) for path in SCRIPTS.glob("*.py")}
+    assert len(digests) >= 4 and len(set(digests.values())) == len(digests)
+
+
+def test_detection_depends_on_what_measures_fields_and_not_on_file_names():
+    closure = provenance.closure(SCRIPTS / "detect_nuclei.py").values()
+    names = {path.stem for path in closure}
+    assert names >= {"detect_nuclei", "nuclei", "frames", "quality", "fields", "tables", "mapping", "__init__"}
+    assert not names & {"layouts", "plates", "sheets", "runs", "provenance", "synthetic", "merge_units"}
+    assert all(path.exists() for path in closure)
+
+
+@pytest.mark.parametrize("module", ["frames", "wells", "nuclei", "quality"])  # which detect_nuclei.py does not name
+def test_a_byte_in_an_indirectly_imported_module_changes_the_digest(copy, module):
+    scripts = copy()
+    before = digest(scripts)
+    path = scripts / "fieldwork" / f"{module}.py"
+    original = path.read_bytes()
+    path.write_bytes(original + b"# one byte more than a comment\n")
+    assert digest(scripts) != before
+    path.write_bytes(original)
+    assert digest(scripts) == before
+
+
+def test_a_touch_an_unrelated_module_and_another_script_change_nothing(copy):
+    scripts = copy()
+    before = digest(scripts)
+    for path in scripts.rglob("*.py"):
+        os.utime(path, (1e9, 1e9))
+    for name in (
+        "fieldwork/inputs/layouts.py",
+        "fieldwork/synthetic.py",
+        "fieldwork/planning/provenance.py",
+        "merge_units.py",
+    ):
+        (scripts / name).write_bytes((scripts / name).read_bytes() + b"# changed\n")
+    (scripts / "fieldwork/new.py").write_text("from fieldwork import nuclei\n")
+    assert digest(scripts) == before
+
+
+def test_a_clone_elsewhere_has_the_same_digests(copy):
+    first = {path.name: digest(path.parent, path.stem) for path in copy("a").glob("*.py")}
+    second = {path.name: digest(path.parent, path.stem) for path in copy("z").glob("*.py")}
+    assert first == second and len(first) >= 4
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from fieldwork import late",
+        "from fieldwork import InputError, late as other",
+        "from fieldwork.late import something",
+        "import fieldwork.late",
+        "import os, fieldwork.late as other",
+        "def later():\n    from fieldwork import late",
+        "try:\n    from fieldwork.late import something\nexcept ImportError:\n    pass",
+        "from fieldwork.package import late",
+        "from fieldwork.package.late import something",
+        "import fieldwork.package.late",
+        "from fieldwork.package import something",
+    ],
+)
+def test_every_way_to_import_a_module_counts(copy, statement):
+    scripts = copy()
+    (scripts / "fieldwork/package").mkdir()
+    for module in ("late", "farther", "package/__init__", "package/late"):
+        (scripts / f"fieldwork/{module}.py").write_text("")
+    late = "package/__init__" if statement == "from fieldwork.package import something" else "package/late"
+    for module in ("late", late):
+        (scripts / f"fieldwork/{module}.py").write_text("from fieldwork import farther\n")
+    (scripts / "new.py").write_text(statement)
+    before = digest(scripts, "new")
+    (scripts / "fieldwork/farther.py").write_text("#")
+    assert digest(scripts, "new") != before
+
+
+def test_modules_that_import_each_other_are_followed_once(copy):
+    scripts = copy()
+    (scripts / "fieldwork/left.py").write_text("from fieldwork import right\n")
+    (scripts / "fieldwork/right.py").write_text("from fieldwork import left\n")
+    (scripts / "new.py").write_text("from fieldwork import left\n")
+    digest(scripts, "new")
+    assert set(provenance.closure(scripts / "new.py")) == {"new.py", "left.py", "right.py", "__init__.py"}
+
+
+def test_modules_of_one_name_in_two_packages_are_two(copy):
+    scripts = copy()
+    for package in ("left", "right"):
+        (scripts / "fieldwork" / package).mkdir()
+        for module in ("__init__", "same"):
+            (scripts / f"fieldwork/{package}/{module}.py").write_text("")
+    (scripts / "new.py").write_text("from fieldwork.left import same\nfrom fieldwork.right import same as other\n")
+    inner = {f"{package}/{module}.py" for package in ("left", "right") for module in ("__init__", "same")}
+    assert set(provenance.closure(scripts / "new.py")) == {"new.py", "__init__.py"} | inner
+    before = digest(scripts, "new")
+    for package in ("left", "right"):
+        (scripts / f"fieldwork/{package}/same.py").write_text("#")
+        assert digest(scripts, "new") != before
+        (scripts / f"fieldwork/{package}/same.py").write_text("")
+    # The same bytes under the other name.
+    (scripts / "fieldwork/left/same.py").write_text("#")
+    moved = digest(scripts, "new")
+    (scripts / "fieldwork/left/same.py").write_text("")
+    (scripts / "fieldwork/right/same.py").write_text("#")
+    assert digest(scripts, "new") != moved
+
+
+def test_versions_of_the_libraries_that_compute_count_where_they_are_imported(copy, monkeypatch):
+    scripts = copy()
+    (scripts / "fieldwork/computes.py").write_text("def later():\n    import numpy.linalg, cv2 as cv\n")
+    (scripts / "new.py").write_text("from fieldwork import computes\n")
+    known = provenance._version
+    fields = {"numpy", "scipy", "opencv-python-headless", "scikit-image", "tifffile", "imagecodecs"}
+    slides = {"zarr", "zarrs", "openslide-python", "openslide-bin", "cucim-cu12"}
+    for script, expected in {
+        "new": {"numpy", "opencv-python-headless"},
+        "detect_nuclei": fields,
+        "convert_slide": fields - {"scipy"} | slides,
+    }.items():
+        before = digest(scripts, script)
+        changed = set()
+        for distribution in set(itertools.chain(*provenance.COMPUTING.values())):
+            monkeypatch.setattr(provenance, "_version", lambda name, d=distribution: "0" if name == d else known(name))
+            if digest(scripts, script) != before:
+                changed.add(distribution)
+        monkeypatch.setattr(provenance, "_version", known)
+        assert changed == expected, script
+
+
+def test_a_package_that_is_absent_here_has_the_version_of_the_conda_environment(monkeypatch):
+    distributions = set(itertools.chain(*provenance.COMPUTING.values()))
+    here = {name: provenance._version(name) for name in distributions}
+
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(provenance, "version", absent)
+    provenance._version.cache_clear()
+    assert {name: provenance._version(name) for name in distributions} == here  # both are the lock's
+    provenance._version.cache_clear()

@@ -1,0 +1,246 @@
+"""One run in a folder, jobs that die with it, the last lines of a run."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fieldwork import InputError, outputs
+from fieldwork.planning import runs
+from workspace import SCRIPTS
+
+HOLDER = """
+import subprocess, sys, time
+from fieldwork.planning import runs
+runs.own_jobs()
+held = runs.hold_folder(sys.argv[1])
+job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=subprocess.DEVNULL)
+print(job.pid, flush=True)
+time.sleep(60)
+"""
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+NODE = os.uname().nodename
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has PR_SET_PDEATHSIG and /proc")
+
+
+@pytest.fixture(autouse=True)
+def unheld(monkeypatch):
+    """Undo the variable that `own_jobs` sets."""
+    monkeypatch.setenv("FIELDWORK_RUN", "")
+
+
+def test_a_folder_is_held_against_others_until_its_holder_is_killed(tmp_path):
+    lock = tmp_path / "new" / "run.lock"  # its folder is made
+    command = [sys.executable, "-c", HOLDER, lock]
+    holder = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    job = None
+    try:
+        job = int(holder.stdout.readline())
+        for _ in range(2):  # a refused run does not loosen the lock, nor overwrite whose it is
+            with pytest.raises(InputError) as caught:
+                runs.hold_folder(lock)
+            assert f"another run (process {holder.pid}) is at work in {lock.parent};" in str(caught.value)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(timeout=30)
+        with runs.hold_folder(lock):  # although a job of the killed run is still there
+            os.kill(job, 0)
+            assert lock.read_text().split() == [str(os.getpid())]
+    finally:
+        holder.kill()
+        holder.communicate()
+        if job:
+            os.kill(job, signal.SIGKILL)
+
+
+RUN = """
+import os, subprocess, sys
+variable, lock, job = sys.argv[1:]
+os.environ["FIELDWORK_RUN"] = variable.format(os.getpid())
+if lock:
+    from fieldwork.planning import runs
+    held = runs.hold_folder(lock)
+    runs.own_jobs()
+subprocess.run([sys.executable, "-c", job])
+"""
+JOB = "import fieldwork; print('at work', flush=True); print(f'told to {input()}')"
+
+
+def job_of_a_killed_run(variable, lock):
+    """Kill a run whose job waits for a line, send that line, and give what the job then says."""
+    command = [sys.executable, "-c", RUN, variable, lock, JOB]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as run:
+        try:
+            assert run.stdout.readline() == "at work\n"
+        finally:
+            run.kill()
+            run.wait(timeout=30)
+        try:
+            run.stdin.write("go on\n")
+            run.stdin.close()
+        except BrokenPipeError:  # no job holds the other end
+            run.stdin = None
+        return run.stdout.read()  # up to the job's end, which closes the pipe
+
+
+@LINUX
+def test_a_job_dies_with_the_run_that_was_killed(tmp_path):
+    assert job_of_a_killed_run("", tmp_path / "run.lock") == ""
+
+
+@LINUX
+@pytest.mark.parametrize("variable", ["{}@" + NODE + ".elsewhere", "", f"{os.getpid()}@{NODE}"])
+def test_a_job_of_another_nodes_run_of_none_or_of_no_child_of_it_lives_on(variable):
+    assert job_of_a_killed_run(variable, "") == "told to go on\n"
+
+
+def start_job(variable):
+    command = [sys.executable, "-c", "import fieldwork; print('on')"]
+    environment = {**ENVIRONMENT, "FIELDWORK_RUN": variable}
+    if variable is None:
+        del environment["FIELDWORK_RUN"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+@LINUX
+def test_a_job_whose_run_is_gone_does_not_start():
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    assert start_job(f"{gone.pid}@{NODE}") == (1, "", "the run that started this job is gone\n")
+    for variable in (None, "", f"{gone.pid}@{NODE}.elsewhere", f"{gone.pid}@", str(gone.pid), f"{os.getpid()}@{NODE}"):
+        assert start_job(variable) == (0, "on\n", ""), variable
+
+
+def test_what_killed_jobs_were_writing_is_deleted_and_nothing_else(tmp_path):
+    results = tmp_path / "out"
+    runs.clear_leftovers(results)  # no results yet
+    (results / "plates/P 1/units").mkdir(parents=True)
+    with outputs.whole(results / "plates/P 1/nuclei.parquet") as part:
+        part.write_text("whole")
+    parts = [results / "plates/P 1" / part.name, results / "plates/P 1/units/.all.parquet.999999.part"]
+    others = [
+        "out/.x.1.part",
+        "out/slides/.x.1.part",
+        "plates/.x.1.part",
+        "out/plates/P 1/x.part",
+        "out/plates/.hidden",
+    ]
+    others += ["out/plates/P 1/.part.csv", "out/plates/P 1/units/all.parquet"]
+    for path in [*parts, *(tmp_path / other for other in others)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    runs.clear_leftovers(results)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {*others, "out/plates/P 1/nuclei.parquet"}
+
+
+def test_a_folder_given_back_can_be_held_again(tmp_path):
+    for _ in range(2):
+        with runs.hold_folder(tmp_path / "run.lock"), pytest.raises(InputError):
+            runs.hold_folder(tmp_path / "run.lock")
+
+
+def test_jobs_keep_to_the_plan_of_their_run(monkeypatch):
+    monkeypatch.setenv("FIELDWORK_PLAN_", "")
+    runs.keep_to_plan([{"sigma": 4.0}], plans=True)
+    runs.keep_to_plan([{"sigma": 4.0}], plans=False)
+    with pytest.raises(InputError, match="changed while the run was at work"):
+        runs.keep_to_plan([{"sigma": 5.0}], plans=False)
+    runs.keep_to_plan([{"sigma": 5.0}], plans=False, module="other")  # without a plan: not a job of such a run
+
+
+def test_the_summary_adds_up_the_plates_that_are_done(tmp_path):
+    header = "Metadata_Plate,Metadata_Well,Fields_Total,Fields_Failed,Count_Nuclei,Mean_Count_Nuclei\n"
+    for plate, body in {
+        "a": "a,B02,4,1,1200,400.0\na,B03,4,4,,\n",
+        "b": "b,B02,1000,0,34,0.034\n",
+        "c, empty": "",
+        "not in the sheet": "x,B02,9,9,9,9\n",
+    }.items():
+        (tmp_path / "out" / "plates" / plate).mkdir(parents=True)
+        (tmp_path / "out" / "plates" / plate / "wells.csv").write_text(header + body)
+    said = runs.summary(iter(["a", "b", "c, empty", "to come"]), [], [], tmp_path / "out", "logs")
+    assert "Plates: 3 of 4 done. Fields: 1,008, of which 5 failed. Nuclei: 1,234." in said
+    assert str(tmp_path / "out" / "plates") in said and len(said.splitlines()) <= 4
+
+
+def test_a_slide_whose_store_is_gone_is_forgotten_until_it_is_back(tmp_path):
+    folder = tmp_path / "slides/S"
+    store, facts = folder / "S.ome.zarr", folder / "slide.json"
+    store.mkdir(parents=True)
+    facts.write_text('{"status": "ok"}')
+    runs.forget_incomplete(tmp_path, slides=["S", "T"])
+    assert facts.exists()
+    store.rename(folder / "elsewhere")
+    runs.forget_incomplete(tmp_path, slides=["S"])
+    assert not facts.exists()
+    (folder / "elsewhere").rename(store)
+    runs.forget_incomplete(tmp_path, slides=["S"])
+    assert facts.read_text() == '{"status": "ok"}' and len(list(folder.iterdir())) == 2
+    store.rmdir()
+    facts.write_text('{"status": "failed"}')
+    runs.forget_incomplete(tmp_path, slides=["S"])
+    assert facts.exists()
+
+
+def test_filtered_images_of_which_one_is_gone_are_forgotten_until_it_is_back(tmp_path):
+    folder = tmp_path / "plates/P/filtered"
+    images, table = [folder / "a.tif", folder / "inner/b.tif"], folder / "filtered.csv"
+    images[1].parent.mkdir(parents=True)
+    for image in images:
+        image.touch()
+    text = 'Image_Status,Image_Error,FileName_Filtered\nok,,a.tif\nfailed,"two\nlines",\nok,,inner/b.tif\n'
+    table.write_text(text)
+    for image in images:
+        runs.forget_incomplete(tmp_path, plates=["P", "Q"], filters=True)
+        assert table.read_text() == text
+        image.rename(tmp_path / "elsewhere")
+        runs.forget_incomplete(tmp_path, plates=["P"], filters=True)
+        assert not table.exists()
+        runs.forget_incomplete(tmp_path, plates=["P"], filters=False)  # they are to be neither filtered nor forgotten
+        assert table.read_text() == text
+        runs.forget_incomplete(tmp_path, plates=["P"], filters=True)
+        (tmp_path / "elsewhere").rename(image)
+    runs.forget_incomplete(tmp_path, plates=["P"], filters=True)
+    assert table.read_text() == text and {path.name for path in folder.iterdir()} == {"a.tif", "inner", "filtered.csv"}
+    table.write_text("Image_Status,Image_Error\nok,\n")  # nothing was to be saved
+    images[0].unlink()
+    runs.forget_incomplete(tmp_path, plates=["P"], filters=True)
+    assert table.exists()
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from fieldwork.planning import runs
+lock = threading.Lock()
+def handler(*received):
+    with lock:
+        print("ended in good order", flush=True)
+        os._exit(0)
+signal.signal(signal.SIGTERM, handler)
+runs.take_sigterm_in_a_thread()
+with lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+time.sleep(60)
+"""
+
+
+def test_sigterm_while_the_main_thread_holds_the_handlers_lock_does_not_wait_for_ever():
+    command = [sys.executable, "-c", INTERRUPTED]
+    process = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30)
+    assert process.stdout == "ended in good order\n"
+
+
+def test_a_plate_whose_store_is_gone_is_forgotten(tmp_path):
+    store, facts = tmp_path / "plates/P/P.ome.zarr", tmp_path / "plates/P/P.ome.zarr.json"
+    store.mkdir(parents=True)
+    facts.write_text("{}")
+    runs.forget_incomplete(tmp_path, stored=["P", "Q"])
+    assert facts.exists()
+    store.rmdir()
+    runs.forget_incomplete(tmp_path, stored=["P", "Q"])
+    assert not facts.exists()

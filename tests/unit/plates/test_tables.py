@@ -1,0 +1,372 @@
+"""The tables: columns, order, what becomes of failed and odd fields, and who can read them."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import median_abs_deviation
+
+import merge_units
+from fieldwork import InputError, outputs
+from fieldwork.inputs import plates
+from fieldwork.plates import fields, tables
+
+SHAPE = (100, 120)
+
+
+def field(well, site, count=3, *, timepoint=None, z=None, shape=SHAPE, error=None, name=None, form="{} x {} px"):
+    """A measured field with nuclei at (row, column) = (10 i + site, i), of intensity 5000 - i."""
+    path = name or f"images/{well}_s{site}_t{timepoint}_z{z}.tif"
+    if error:
+        return fields.Field(well, site, timepoint, z, path, error=error)
+    steps = np.arange(count)
+    return fields.Field(
+        *(well, site, timepoint, z, path),
+        shape=shape,
+        form=form.format(*shape),
+        coordinates=np.stack([10 * steps + site, steps], axis=1),
+        intensities=5000.0 - steps,
+        quality={"MeanIntensity": 300.5, "MaxIntensity": 9000},
+    )
+
+
+def merge(folder, measured, *, fan_out="plate"):
+    """Write a plate's units as detection does, and merge them."""
+    units, folder = {}, folder / fan_out
+    folder.mkdir()
+    for each in measured:
+        units.setdefault(plates.FAN_OUT[fan_out](each), []).append(each)
+    for unit, these in units.items():
+        outputs.write_parquet(tables.nuclei_of("P1", these), folder / f"{unit}.parquet")
+        outputs.write_parquet(tables.fields_of("P1", these), folder / f"{unit}.fields.parquet")
+    return tables.merge_units(
+        [folder / f"{unit}.parquet" for unit in units], [folder / f"{unit}.fields.parquet" for unit in units]
+    )
+
+
+def test_x_is_the_column_y_the_row_and_numbers_begin_anew_in_each_field():
+    found = tables.nuclei_of("007", [field("B02", 1, 2), field("B02", 2, 0), field("C11", 2, 3)]).to_pandas()
+    assert found["Nuclei_Location_Center_X"].tolist() == [0, 1, 0, 1, 2]
+    assert found["Nuclei_Location_Center_Y"].tolist() == [1, 11, 2, 12, 22]
+    assert found["Nuclei_Intensity_Peak"].tolist() == [5000, 4999, 5000, 4999, 4998]
+    assert found["ObjectNumber"].tolist() == [1, 2, 1, 2, 3]
+    assert found["Metadata_Well"].tolist() == ["B02"] * 2 + ["C11"] * 3
+    assert found["Metadata_Site"].tolist() == [1, 1, 2, 2, 2]
+    assert found["Metadata_Plate"].tolist() == ["007"] * 5
+
+
+def test_a_failed_field_has_a_reason_and_no_numbers():
+    good, bad = tables.fields_of("P1", [field("B02", 1), field("B02", 2, error="empty file")]).to_pylist()
+    assert (good["Image_Height"], good["Image_Width"], good["Image_Count_Nuclei"]) == (*SHAPE, 3)
+    assert (good["Image_Status"], good["Image_Error"]) == ("ok", None)
+    assert (good["PathName_DNA"], good["FileName_DNA"]) == ("images", "B02_s1_tNone_zNone.tif")
+    assert (good["ImageQuality_MeanIntensity_DNA"], good["ImageQuality_MaxIntensity_DNA"]) == (300.5, 9000)
+    assert (bad["Image_Status"], bad["Image_Error"], bad["FileName_DNA"]) == (
+        "failed",
+        "empty file",
+        "B02_s2_tNone_zNone.tif",
+    )
+    filled = {name for name, value in bad.items() if value is not None}
+    assert filled == {name for name in bad if name.startswith("Metadata_")} - set(tables.OPTIONAL) | {
+        "FileName_DNA",
+        "PathName_DNA",
+        "Image_Status",
+        "Image_Error",
+    }
+
+
+PLATES = {
+    "good": [field("B02", 1), field("B02", 2, 5)],
+    "no nuclei": [field("B02", 1, 0), field("B02", 2, 0)],
+    "all failed": [field("B02", 1, error="text"), field("B02", 2, error="text")],
+    "one failed": [field("B02", 1, error="text"), field("B02", 2, 1)],
+    "no fields": [],
+    "odd ones failed": [*(field("B02", site) for site in range(4)), field("C02", 1, shape=(5, 5))],
+}
+
+
+@pytest.mark.parametrize("measured", PLATES.values(), ids=PLATES)
+def test_every_plate_has_tables_of_the_same_columns_and_types(tmp_path, measured):
+    nuclei, rows, absent = merge(tmp_path, measured)
+    assert absent == ["Metadata_Timepoint", "Metadata_ZPlane"]
+    outputs.write_parquet(nuclei, tmp_path / "nuclei.parquet")
+    assert pq.read_schema(tmp_path / "nuclei.parquet") == pa.schema(
+        [("Metadata_Plate", pa.string()), ("Metadata_Well", pa.string()), ("Metadata_Site", pa.int64())]
+        + [("ObjectNumber", pa.int64())]
+        + [(f"Nuclei_{name}", pa.float64()) for name in ("Location_Center_X", "Location_Center_Y", "Intensity_Peak")]
+    )
+    assert len(rows) == len(measured)
+    assert nuclei.num_rows == sum(row["Image_Count_Nuclei"] or 0 for row in rows)
+    assert tables.nuclei_of("P1", measured).schema == tables.UNIT_NUCLEI
+    assert tables.fields_of("P1", measured).schema == tables.UNIT_FIELDS
+
+
+def test_70000_nuclei_in_one_field_are_70000_rows_in_order(tmp_path):
+    nuclei, (row,), _ = merge(tmp_path, [field("B02", 4, 70_000)])
+    assert row["Image_Count_Nuclei"] == nuclei.num_rows == 70_000
+    assert nuclei["ObjectNumber"].to_pylist() == list(range(1, 70_001))
+    np.testing.assert_array_equal(nuclei["Nuclei_Location_Center_Y"], 10.0 * np.arange(70_000) + 4)
+
+
+@pytest.mark.parametrize(("timepoint", "z"), [(1, None), (None, 3), (2, 3)])
+def test_time_and_z_are_columns_only_where_the_plate_has_them(tmp_path, timepoint, z):
+    measured = [field("B02", 1, 2, timepoint=timepoint, z=z), field("B02", 2, error="text")]
+    nuclei, rows, absent = merge(tmp_path, measured)
+    there = {"Metadata_Timepoint": timepoint, "Metadata_ZPlane": z}
+    assert absent == [name for name, value in there.items() if value is None]
+    for name, value in there.items():
+        assert (name in nuclei.column_names) == (value is not None)
+        if value is not None:
+            assert nuclei[name].to_pylist() == [value] * 2 and rows[0][name] == value
+            assert nuclei.schema.field(name).type == pa.int64()
+
+
+def test_merging_by_plate_well_or_field_gives_the_same_bytes(tmp_path):
+    sites = itertools.product(["B02", "B11", "C03"], [1, 2, 10])
+    measured = [field(well, site, 4 * site % 7, z=z) for well, site in sites for z in (1, 2)]
+    measured[3] = field("B02", 2, z=2, error="truncated")
+    measured[5] = field("B02", 10, 6, z=2, shape=(50, 60))
+    written = {}
+    for fan_out in plates.FAN_OUT:
+        nuclei, rows, _ = merge(tmp_path, measured, fan_out=fan_out)
+        made = [tmp_path / f"{fan_out}.{name}" for name in ("parquet", "csv", "wells.csv")]
+        outputs.write_parquet(nuclei, made[0])
+        outputs.write_csv(rows, tables.FIELDS.names, made[1])
+        outputs.write_csv(*tables.wells_of(rows, {}), made[2])
+        written[fan_out] = [path.read_bytes() for path in made]
+    assert [row["Image_Status"] for row in rows].count("failed") == 2 and nuclei.num_rows > 40
+    assert written["plate"] == written["well"] == written["field"]
+
+
+ODD = {
+    "two of five": ([SHAPE] * 3 + [(100, 121), (121, 100)], [3, 4]),
+    "a tie": ([SHAPE] * 2 + [(50, 60)] * 2, []),
+    "most common, but only half": ([SHAPE] * 2 + [(50, 60), (60, 50)], []),
+    "just over half": ([(50, 60)] * 2 + [SHAPE] * 3, [0, 1]),
+    "alone": ([SHAPE], []),
+    "failed ones have no vote": ([SHAPE, None, None, None, (50, 60)], []),
+    "failed ones take no vote away": ([SHAPE, SHAPE, None, None, None, (50, 60)], [5]),
+}
+
+
+@pytest.mark.parametrize(("shapes", "odd"), ODD.values(), ids=ODD)
+def test_odd_shapes_fail_by_an_absolute_majority_only(tmp_path, shapes, odd):
+    measured = [
+        field("B02", site, site + 1, shape=shape, error=None if shape else "text") for site, shape in enumerate(shapes)
+    ]
+    nuclei, rows, _ = merge(tmp_path, measured)
+    assert len(rows) == len(shapes)
+    wrong = [row for row in rows if (row["Image_Error"] or "").startswith("wrong shape")]
+    assert [row["Metadata_Site"] for row in wrong] == odd
+    for row in wrong:
+        height, width = shapes[row["Metadata_Site"]]
+        assert f"found {height} x {width} px" in row["Image_Error"] and "are 100 x 120 px" in row["Image_Error"]
+        assert row["Image_Status"] == "failed" and row["Image_Count_Nuclei"] is None
+        assert {row[name] for name in tables.QUALITY} == {None}
+    good = [site for site, shape in enumerate(shapes) if shape and site not in odd]
+    assert nuclei["Metadata_Site"].to_pylist() == [site for site in good for _ in range(site + 1)]
+
+
+@pytest.mark.parametrize(("usual", "odd"), [(1, 3), (3, 1)])
+def test_a_file_of_another_number_of_planes_is_one_failed_row(tmp_path, usual, odd):
+    counts, form = [usual, usual, odd, usual], {1: "{} x {} px", 3: "3 planes of {} x {} px"}
+    measured = [
+        field("B02", site, 2, z=z if planes > 1 else None, name=f"images/s{site}.tif", form=form[planes])
+        for site, planes in enumerate(counts)
+        for z in range(1, planes + 1)
+    ]
+    nuclei, rows, _ = merge(tmp_path, measured)
+    assert len(rows) == 3 * usual + 1 and nuclei.num_rows == 2 * 3 * usual
+    (failed,) = [row for row in rows if row["Image_Status"] == "failed"]
+    assert failed["Metadata_Site"] == 2 and failed["Metadata_ZPlane"] is None
+    assert "3 planes of 100 x 120 px" in failed["Image_Error"] and failed["Image_Count_Nuclei"] is None
+    assert 2 not in nuclei["Metadata_Site"].to_pylist()
+
+
+@pytest.mark.parametrize("along", ["z", "timepoint"])
+def test_a_failed_file_keeps_the_place_that_its_name_gives_it(tmp_path, along):
+    """A plate whose names have a place, in which one file holds planes along the other axis, and one is small."""
+    named = "timepoint" if along == "z" else "z"
+    measured = [field("B02", 1, **{named: number}) for number in (1, 2, 3, 4)]
+    form = "3 planes of {} x {} px"
+    measured += [field("B02", 1, name="images/s.tif", form=form, **{named: 5, along: plane}) for plane in (1, 2, 3)]
+    measured += [field("B02", 1, shape=(5, 5), **{named: 6})]
+    _, rows, absent = merge(tmp_path, measured)
+    columns = {"timepoint": "Metadata_Timepoint", "z": "Metadata_ZPlane"}
+    assert [row[columns[named]] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["Image_Status"] for row in rows] == ["ok"] * 4 + ["failed"] * 2
+    assert {row[columns[along]] for row in rows} == {None} and absent == [columns[along]]
+
+
+def test_rows_come_in_the_order_of_their_numbers_wherever_odd_ones_stand():
+    measured = [field("B02", 1, shape=(5, 5)), field("B02", 2), field("B02", 3, shape=(6, 6)), field("B02", 4)]
+    measured += [field("B02", 5, error="text"), field("B02", 6), field("B02", 7), field("B02", 8, shape=(5, 5))]
+    rows = tables.fields_of("P1", measured).to_pylist()
+    found = tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(rows)])
+    assert [row["Field"] for row in found] == list(range(8))
+    assert [row["Metadata_Site"] for row in found] == list(range(1, 9))
+    wrong = [(row["Image_Error"] or "").startswith("wrong shape") for row in found]
+    assert wrong == [True, False, True, False, False, False, False, True]
+
+
+def test_an_image_in_colours_among_grey_ones_is_odd_though_of_the_same_size(tmp_path):
+    measured = [field("B02", 1), field("B02", 2), field("B02", 3, form="{} x {} px in 3 colours")]
+    nuclei, rows, _ = merge(tmp_path, measured)
+    assert [row["Image_Status"] for row in rows] == ["ok", "ok", "failed"]
+    assert "found 100 x 120 px in 3 colours" in rows[2]["Image_Error"] and nuclei.num_rows == 6
+
+
+def test_an_image_of_another_type_is_odd(tmp_path):
+    measured = [field("B02", site, form="{} x {} px of uint16") for site in (1, 2)]
+    measured += [field("B02", 3, form="{} x {} px of uint8")]
+    _, rows, _ = merge(tmp_path, measured)
+    assert [row["Image_Status"] for row in rows] == ["ok", "ok", "failed"]
+    assert rows[2]["Image_Error"].startswith(
+        "wrong shape or type: found 100 x 120 px of uint8, the plate's images are 100 x"
+    )
+
+
+@pytest.mark.parametrize(("failed", "of", "share"), [(29, 100, 0.29), (57, 100, 0.57), (1, 20, 0.05), (0, 0, 0)])
+def test_as_many_failed_fields_as_are_allowed_are_allowed(failed, of, share):
+    row = dict.fromkeys(("PathName_DNA", "FileName_DNA", "Metadata_Well", "Metadata_Site", "Image_Error"))
+    rows = [{**row, "Image_Status": "failed" if number < failed else "ok"} for number in range(of)]
+    policy = {"on_bad_image": "record", "max_failed_fields": share}
+    merge_units.check_failures("P1", rows, **policy)
+    if of:
+        rows[failed]["Image_Status"] = "failed"
+        with pytest.raises(
+            InputError, match=f"{failed + 1} of {of} fields failed, more than max_failed_fields: {share}"
+        ):
+            merge_units.check_failures("P1", rows, **policy)
+
+
+def test_wells_count_good_fields_and_where_none_is_good_the_count_is_unknown(tmp_path):
+    measured = [field("B02", 1, 4), field("B02", 2, 7), field("B02", 3, error="text")]
+    measured += [field("B03", 1, error="text"), field("C02", 1, 0)]
+    _, rows, _ = merge(tmp_path, measured)
+    platemap = {"C02": {"Metadata_dose": "1e5"}, "B02": {"Metadata_dose": "007"}, "H12": {"Metadata_dose": "9"}}
+    wells, columns = tables.wells_of(rows, platemap)
+    outputs.write_csv(wells, columns, tmp_path / "wells.csv")
+    assert (tmp_path / "wells.csv").read_bytes().decode().split("\n") == [
+        "Metadata_Plate,Metadata_Well,Metadata_dose,Fields_Total,Fields_Failed,Count_Nuclei,Mean_Count_Nuclei",
+        "P1,B02,007,3,1,11,5.5",
+        "P1,B03,,1,1,,",
+        "P1,C02,1e5,1,0,0,0.0",
+        "",
+    ]
+
+
+def test_a_plate_without_fields_has_a_header_for_its_wells():
+    assert tables.wells_of([], {"B02": {"Metadata_dose": "1"}}) == (
+        [],
+        ["Metadata_Plate", "Metadata_Well", "Metadata_dose", *tables.WELLS],
+    )
+
+
+def controlled(means, *, column="Metadata_control"):
+    """Wells of (role, mean count or None for a failed well): the rows of wells.csv, and their columns."""
+    rows, platemap = [], {}
+    for number, (role, mean) in enumerate(means):
+        well = f"B{number + 1:02}"
+        platemap[well] = {column: role}
+        status = "failed" if mean is None else "ok"
+        rows += [
+            {"Metadata_Plate": "P1", "Metadata_Well": well, "Image_Count_Nuclei": count, "Image_Status": status}
+            for count in ([None] if mean is None else [mean - 1, mean + 1])
+        ]
+    return tables.wells_of(rows, platemap)
+
+
+def test_robust_z_and_z_prime_are_as_worked_out_by_hand_and_by_scipy():
+    negative, positive, sample = [100, 104, 96, 130, 98], [10, 14, 12], [50, 101]
+    means = [("Negative", mean) for mean in negative] + [("POSITIVE ", mean) for mean in positive]
+    wells, columns = controlled([*means, ("", sample[0]), ("poscon", sample[1]), ("negative", None)])
+    assert columns[-2:] == tables.SCORES
+    # Median 100; distances 0, 4, 4, 30, 2: MAD 4.
+    assert median_abs_deviation(negative) == 4
+    found = [row["RobustZ_Count_Nuclei"] for row in wells]
+    assert found[:-1] == pytest.approx([(mean - 100) / (1.4826 * 4) for mean in (*negative, *positive, *sample)])
+    by_scipy = (np.array(negative) - np.median(negative)) / median_abs_deviation(negative, scale="normal")
+    assert found[:5] == pytest.approx(by_scipy, rel=1e-5)
+    assert found[-1] is None
+    # Means 12 and 105.6; sample variances 8 / 2 and (5.6^2 + 1.6^2 + 9.6^2 + 24.4^2 + 7.6^2) / 4 = 194.8.
+    z_prime = 1 - 3 * (2 + 194.8**0.5) / 93.6
+    assert [row["ZPrime_Count_Nuclei"] for row in wells] == pytest.approx([z_prime] * len(wells))
+
+
+@pytest.mark.parametrize(
+    ("means", "z", "z_prime"),
+    [
+        ([("negative", 9), ("negative", 9), ("negative", 5), ("positive", 3), ("positive", 3)], None, -0.48),  # MAD 0
+        ([("negative", 9), ("positive", 3), ("positive", 3)], None, None),
+        ([("negative", 9), ("negative", None), ("positive", 3), ("positive", 3)], None, None),
+        ([("negative", 9), ("negative", 7), ("positive", 3), ("positive", None)], 1 / 1.4826, None),
+        ([("negative", 9), ("negative", 7), ("positive", 8), ("positive", 8)], 1 / 1.4826, None),  # equal means
+        ([("sample", 9), ("positive", 3), ("positive", 4)], None, None),
+    ],
+)
+def test_what_controls_do_not_define_is_empty(means, z, z_prime):
+    wells, _ = controlled(means)
+    assert wells[0]["RobustZ_Count_Nuclei"] == (pytest.approx(z) if z else None)
+    assert {row["ZPrime_Count_Nuclei"] for row in wells} == {wells[0]["ZPrime_Count_Nuclei"]}
+    assert wells[0]["ZPrime_Count_Nuclei"] == (pytest.approx(z_prime, abs=0.01) if z_prime else None)
+
+
+def test_only_a_column_control_makes_scores(tmp_path):
+    means = [("negative", 9), ("negative", 7), ("positive", 3), ("positive", 5)]
+    wells, columns = controlled(means, column="Metadata_controls")
+    assert columns[-1] == "Mean_Count_Nuclei" and not set(tables.SCORES) & set(wells[0])
+    wells, columns = controlled(means, column="Metadata_Control")
+    outputs.write_csv(wells, columns, tmp_path / "wells.csv")
+    assert list(pd.read_csv(tmp_path / "wells.csv").ZPrime_Count_Nuclei) == pytest.approx([1 - 3 * 2 * 2**0.5 / 4] * 4)
+    assert tables.wells_of([], {"B02": {"Metadata_control": ""}})[1][-2:] == tables.SCORES
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    (tmp_path / "t.csv").write_text("old")
+    with pytest.raises(error), outputs.whole(tmp_path / "t.csv") as part:
+        part.write_text("half")
+        assert (tmp_path / "t.csv").read_text() == "old" and part.parent == tmp_path
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"] and (tmp_path / "t.csv").read_text() == "old"
+
+
+def test_a_row_that_cannot_be_written_leaves_no_file(tmp_path):
+    def rows():
+        yield {"a": 1}
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        outputs.write_csv(rows(), ["a"], tmp_path / "t.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_other_processes_write_is_left_alone(tmp_path):
+    with outputs.whole(tmp_path / "t.csv") as part:
+        pattern = part.name
+        part.write_text("1")
+    leftover = pattern.replace(pattern.split(".")[-2], "999999")
+    assert leftover != pattern
+    (tmp_path / leftover).write_text("half")
+    (tmp_path / "t.csv.part").write_text("the user's")
+    outputs.write_csv([{"a": "x,y"}, {"a": None}], ["a"], tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == 'a\n"x,y"\n""\n'
+    assert {path.name for path in tmp_path.iterdir()} == {"t.csv", "t.csv.part", leftover}
+
+
+def test_pandas_and_pycytominer_take_the_nuclei_as_they_are(tmp_path):
+    from pycytominer import aggregate
+
+    nuclei, _, _ = merge(tmp_path, [field("B02", 1, 3), field("B02", 2, 4), field("C03", 1, 5)])
+    outputs.write_parquet(nuclei, tmp_path / "nuclei.parquet")
+    found = pd.read_parquet(tmp_path / "nuclei.parquet")
+    assert pd.api.types.is_string_dtype(found["Metadata_Plate"]) and found["Metadata_Site"].dtype == "int64"
+    profiles = aggregate(found, strata=["Metadata_Plate", "Metadata_Well"])
+    assert profiles[["Metadata_Plate", "Metadata_Well"]].values.tolist() == [["P1", "B02"], ["P1", "C03"]]
+    assert profiles["Nuclei_Location_Center_X"].tolist() == [1.0, 2.0]  # medians of 0 1 2 0 1 2 3 and of 0 1 2 3 4
+    assert profiles["Nuclei_Location_Center_Y"].tolist() == [12.0, 21.0]  # of 1 11 21 2 12 22 32
+    assert profiles["Nuclei_Intensity_Peak"].tolist() == [4999.0, 4998.0]

@@ -1,0 +1,348 @@
+"""Slides to OME-Zarr: every pixel, every level, damaged tiles, and runs that are killed."""
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from fieldwork.omezarr import slides
+from fieldwork.slides import conversion
+from slide_files import picture, write_slide
+from workspace import REPOSITORY
+
+SETTINGS = {
+    "reader": "auto",
+    "version": "0.5",
+    "chunk": 64,
+    "shard": 256,
+    "codec": "zstd",
+    "level": 1,
+    "on_bad_image": "record",
+    "workers": 2,
+    "made_by": "test",
+}
+
+
+PROGRAM = """
+import json, logging, sys
+sys.path.insert(0, {scripts!r})
+from fieldwork.slides import conversion
+{prelude}
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    print(json.dumps(conversion.convert({slide!r}, {store!r}, **json.loads({settings!r}))))
+"""
+
+
+def start(slide, store, *, prelude="", **changes):
+    """Start a conversion in an interpreter of its own, as a job does, where zarr has not started threads yet."""
+    settings = json.dumps(SETTINGS | changes)
+    program = PROGRAM.format(
+        scripts=str(REPOSITORY / "scripts"), prelude=prelude, slide=str(slide), store=str(store), settings=settings
+    )
+    command = [sys.executable, "-c", program]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def convert(slide, store, **changes):
+    process = start(slide, store, **changes)
+    facts, log = process.communicate()
+    assert process.returncode == 0, log
+    return json.loads(facts)
+
+
+def pixels_of(store):
+    """Every level as (height, width, 3)."""
+    return [np.moveaxis(level[:], 0, 2) for level in slides.open_levels(store)]
+
+
+def digest(folder):
+    """Names and bytes of all files, hidden ones too."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def means(image):
+    """2 x 2 means, rounded half up; an odd side's last pixel counts twice."""
+    image = np.pad(image, [(0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)], mode="edge").astype(int)
+    return (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2] + 2) // 4
+
+
+@pytest.mark.parametrize(
+    ("version", "codec", "chunk", "shard"),
+    [
+        ("0.5", "zstd", 64, 256),
+        ("0.5", "lz4", 64, 64),
+        ("0.5", "none", 128, 256),
+        ("0.4", "zstd", 64, 256),
+        ("0.4", "none", 32, 32),
+    ],
+)
+def test_every_level_is_the_slide_or_the_mean_of_the_one_above(tmp_path, version, codec, chunk, shard):
+    image = picture(701, 1013)
+    slide = write_slide(tmp_path / "slide [1] (2).tif", image)
+    facts = convert(slide, tmp_path / "s.ome.zarr", version=version, codec=codec, chunk=chunk, shard=shard)
+    levels = pixels_of(tmp_path / "s.ome.zarr")
+    np.testing.assert_array_equal(levels[0], image)
+    for upper, lower in zip(levels, levels[1:], strict=False):
+        np.testing.assert_array_equal(lower, means(upper))
+    assert max(levels[-1].shape) <= chunk
+    assert [level.shape[:2] for level in levels] == [tuple(shape) for shape in facts["levels"]]
+    assert (facts["height"], facts["width"], facts["mpp"]) == (701, 1013, [0.5, 0.5])
+    assert facts["failed_tiles"] == []
+    assert sorted(os.listdir(tmp_path)) == ["s.ome.zarr", slide.name]
+
+
+def test_the_store_is_the_same_for_any_number_of_workers(tmp_path):
+    slide = write_slide(tmp_path / "slide.tif", picture(500, 700))
+    convert(slide, tmp_path / "1" / "s.ome.zarr", workers=1)
+    convert(slide, tmp_path / "3" / "s.ome.zarr", workers=3)
+    assert digest(tmp_path / "1") == digest(tmp_path / "3")
+
+
+def test_tissue_is_measured_and_stored(tmp_path):
+    image = np.full((400, 600, 3), 245, np.uint8)
+    image[100:300, 200:500] = 190, 60, 120
+    facts = convert(write_slide(tmp_path / "slide.tif", image), tmp_path / "s.ome.zarr")
+    assert facts["tissue_area_px"] == pytest.approx(200 * 300, rel=0.03)
+    assert facts["tissue_area_mm2"] == pytest.approx(200 * 300 * 0.25e-6, rel=0.03)
+    mask = slides.read_label(tmp_path / "s.ome.zarr", "tissue")
+    assert mask.sum() * facts["tissue_factor"] ** 2 == facts["tissue_area_px"]
+    assert mask[200, 350] and not mask[50, 50]
+
+
+@pytest.mark.parametrize("photometric", ["ycbcr", "rgb"])
+def test_kept_jpeg_tiles_are_the_slides_own_bytes(tmp_path, photometric):
+    image = picture(300, 420)
+    slide = write_slide(tmp_path / "slide.tif", image, compression="jpeg")
+    if photometric == "rgb":  # as Aperio's
+        with tifffile.TiffWriter(slide) as writer:
+            writer.write(
+                image, tile=(64, 64), photometric="rgb", compression="jpeg", compressionargs={"outcolorspace": "rgb"}
+            )
+    facts = convert(slide, tmp_path / "s.ome.zarr", codec="keep", version="0.4")
+    assert facts["codec"] == "keep"
+    levels = pixels_of(tmp_path / "s.ome.zarr")
+    decoded = tifffile.imread(slide)
+    np.testing.assert_allclose(levels[0].astype(int), decoded, atol=1)
+    for upper, lower in zip(levels, levels[1:], strict=False):  # new JPEGs
+        assert np.abs(lower.astype(int) - means(upper)).mean() < 10  # the picture is of noisy colours
+    with tifffile.TiffFile(slide) as tif:
+        page = tif.pages[0]
+        offset, length = page.dataoffsets[8], page.databytecounts[8]
+    scan = slide.read_bytes()[offset : offset + length].partition(b"\xff\xda")[2]
+    assert scan in (tmp_path / "s.ome.zarr/0/0/1/1").read_bytes()  # the ninth of seven a row
+    assert zarr.open_group(tmp_path / "s.ome.zarr")["0"].chunks == (3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("options", "version", "reason"),
+    [
+        ({"compression": "jpeg"}, "0.5", "Zarr 3"),
+        ({}, "0.4", "JPEG"),
+        ({"tile": (64, 128), "compression": "jpeg"}, "0.4", "square"),
+    ],
+)
+def test_where_tiles_cannot_be_kept_it_says_so_and_loses_nothing(tmp_path, options, version, reason):
+    slide = write_slide(tmp_path / "slide.tif", picture(200, 300), **options)
+    facts = convert(slide, tmp_path / "s.ome.zarr", codec="keep", version=version)
+    assert facts["codec"] == "zstd" and reason in facts["codec_reason"]
+    np.testing.assert_array_equal(pixels_of(tmp_path / "s.ome.zarr")[0], tifffile.imread(slide))
+
+
+def damaged_slide(path):
+    """A slide of which the tile at row 320, column 448 is damaged; give the picture that was in it."""
+    image = picture(600, 800)
+    write_slide(path, image)
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages[0]
+        number = (320 // 64) * 13 + 448 // 64
+        offset, length = page.dataoffsets[number], page.databytecounts[number]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + length] = bytes(length)
+    path.write_bytes(content)
+    return image
+
+
+def test_a_damaged_tile_is_white_and_listed_and_no_other_is_touched(tmp_path):
+    image = damaged_slide(tmp_path / "slide.tif")
+    facts = convert(tmp_path / "slide.tif", tmp_path / "s.ome.zarr", chunk=256, shard=256)
+    [(y, x, height, width, reason)] = facts["failed_tiles"]
+    assert (y, x, height, width) == (320, 448, 64, 64) and reason
+    image[320:384, 448:512] = 255
+    np.testing.assert_array_equal(pixels_of(tmp_path / "s.ome.zarr")[0], image)
+
+
+def test_a_damaged_tile_can_stop_the_conversion(tmp_path):
+    damaged_slide(tmp_path / "slide.tif")
+    _, log = start(tmp_path / "slide.tif", tmp_path / "s.ome.zarr", on_bad_image="stop").communicate()
+    assert "slide.tif: 64 x 64 px at row 320, column 448 of level 0 cannot be decoded" in log
+    assert not (tmp_path / "s.ome.zarr").exists()
+
+
+CRASH = """
+import os, signal
+read = conversion._read
+def crash(plan, y, x, height, width):
+    if plan.reader and x == 256:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return read(plan, y, x, height, width)
+conversion._read = crash
+"""
+
+
+def test_blocks_on_which_the_reader_crashes_are_white_and_listed(tmp_path):
+    image = picture(300, 600)
+    slide = write_slide(tmp_path / "slide.tif", image)
+    facts = convert(slide, tmp_path / "s.ome.zarr", prelude=CRASH)
+    crashed = "its decoder crashed"
+    assert facts["failed_tiles"] == [[0, 256, 256, 256, crashed], [256, 256, 44, 256, crashed]]
+    image[:, 256:512] = 255
+    np.testing.assert_array_equal(pixels_of(tmp_path / "s.ome.zarr")[0], image)
+
+
+def test_what_is_no_slide_is_refused_with_every_readers_reason(tmp_path):
+    (tmp_path / "slide.tif").write_bytes(b"no slide" * 100)
+    _, log = start(tmp_path / "slide.tif", tmp_path / "s.ome.zarr").communicate()
+    assert "SlideError: no reader can read it: cucim: " in log and "tifffile: " in log and "openslide: " in log
+    assert os.listdir(tmp_path) == ["slide.tif"]
+
+
+def blocks(ledger):
+    """Whole lines of the ledger: the first, and one for each block."""
+    return ledger.read_text().count("\n") if ledger.exists() else 0
+
+
+def test_killed_at_ten_random_moments_it_goes_on_to_the_same_store(tmp_path):
+    slide = write_slide(tmp_path / "slide.tif", picture(3000, 4000), compression="jpeg")
+    settings = {"chunk": 32, "shard": 64, "reader": "tifffile"}
+    convert(slide, tmp_path / "whole" / "s.ome.zarr", **settings)
+    store, ledger = tmp_path / "killed" / "s.ome.zarr", tmp_path / "killed" / ".s.ome.zarr.blocks"
+    store.parent.mkdir()
+    moments, lines = random.Random(3), [1]
+    for _ in range(10):
+        process = start(slide, store, **settings)
+        while process.poll() is None and blocks(ledger) <= lines[-1]:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        assert not store.exists()
+        lines.append(blocks(ledger))
+    assert lines == sorted(set(lines))  # it went on each time, and never began again
+    _, log = start(slide, store, **settings).communicate()
+    assert f"goes on after {lines[-1] - 1} blocks" in log
+    assert digest(store.parent) == digest(tmp_path / "whole")
+
+
+KILL = """
+import os, signal
+def end(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+conversion.{function} = end
+"""
+
+
+def begin(slide, store, **changes):
+    """Begin a conversion that is killed when all blocks are done."""
+    start(slide, store, prelude=KILL.format(function="_finish"), **changes).communicate()
+    assert not store.exists()
+    return store.with_name(f".{store.name}.part"), store.with_name(f".{store.name}.blocks")
+
+
+@pytest.mark.parametrize("changed", ["slide", "settings", "code"])
+def test_what_another_slide_configuration_or_code_began_is_not_gone_on_with(tmp_path, changed):
+    slide, store = write_slide(tmp_path / "slide.tif", picture(600, 800)), tmp_path / "s.ome.zarr"
+    begin(slide, store)
+    changes = {"settings": {"level": 3}, "code": {"made_by": "other"}}.get(changed, {})
+    if changed == "slide":
+        write_slide(slide, picture(600, 800, seed=1))
+    _, log = start(slide, store, **changes).communicate()
+    assert "goes on after" not in log
+    np.testing.assert_array_equal(pixels_of(store)[0], tifffile.imread(slide))
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize("left", [0, 0.3, 0.9])
+def test_half_written_files_are_written_again(tmp_path, version, left):
+    slide, store = write_slide(tmp_path / "slide.tif", picture(300, 420)), tmp_path / "cut" / "s.ome.zarr"
+    convert(slide, tmp_path / "whole" / "s.ome.zarr", version=version)
+    store.parent.mkdir()
+    part, ledger = begin(slide, store, version=version)
+    for file in part.rglob("*"):
+        if file.is_file() and not file.name.startswith((".z", "zarr.json")):
+            os.truncate(file, int(left * file.stat().st_size))
+    with ledger.open("r+") as stream:  # as if none were done, and the killed writer had begun a line
+        stream.readline()
+        stream.seek(stream.tell())
+        stream.truncate()
+        stream.write("[[0, 0, 0], ")
+    convert(slide, store, version=version)
+    assert digest(store.parent) == digest(tmp_path / "whole")
+
+
+def test_a_ledger_does_not_outlive_its_store(tmp_path):
+    image = picture(300, 420)
+    slide, store = write_slide(tmp_path / "slide.tif", image), tmp_path / "s.ome.zarr"
+    begin(slide, store)
+    start(slide, store, prelude=KILL.format(function="_lay_out"), level=3).communicate()
+    convert(slide, store)
+    np.testing.assert_array_equal(pixels_of(store)[0], image)
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_a_worker_that_crashes_for_another_reason_ends_the_conversion(tmp_path, level):
+    slide = write_slide(tmp_path / "slide.tif", picture(600, 800))
+    crash = KILL.replace("SIGKILL", "SIGSEGV").format(function="omezarr.read" if level else "omezarr.write")
+    process = start(slide, tmp_path / "s.ome.zarr", prelude=crash)
+    _, log = process.communicate()
+    assert process.returncode == 1
+    assert "WorkerDied: a worker crashed on the block at row 0, column 0 of level" in log
+    assert not (tmp_path / "s.ome.zarr").exists()
+
+
+def test_a_damaged_tile_that_would_be_kept_is_white_and_listed_once(tmp_path):
+    slide = write_slide(tmp_path / "slide.tif", picture(300, 420), compression="jpeg")
+    expected = tifffile.imread(slide)
+    with tifffile.TiffFile(slide) as tif:
+        offset, length = tif.pages[0].dataoffsets[16], tif.pages[0].databytecounts[16]
+    content = bytearray(slide.read_bytes())
+    scan = content.index(b"\xff\xda", offset, offset + length)
+    content[scan + 5] = 7  # there is no such component
+    slide.write_bytes(content)
+    facts = convert(slide, tmp_path / "s.ome.zarr", codec="keep", version="0.4")
+    assert facts["codec"] == "keep"
+    assert [tile[:4] for tile in facts["failed_tiles"]] == [[128, 128, 64, 64]]
+    expected[128:192, 128:192] = 255
+    np.testing.assert_allclose(pixels_of(tmp_path / "s.ome.zarr")[0].astype(int), expected, atol=1)
+
+
+def test_tiles_that_overlap_are_not_kept(tmp_path, monkeypatch):
+    slide = write_slide(tmp_path / "slide.tif", picture(300, 420), compression="jpeg")
+    assert conversion._kept_tile(slide, "0.4", shape=(300, 420))[0] == 64
+    tile, reason = conversion._kept_tile(slide, "0.4", shape=(280, 400))
+    assert tile is None and "side by side" in reason
+
+
+def test_kept_tiles_of_another_size_than_the_chunk_do_not_make_huge_blocks(tmp_path):
+    slide = write_slide(tmp_path / "slide.tif", picture(600, 800), compression="jpeg", tile=(240, 240))
+    convert(slide, tmp_path / "s.ome.zarr", codec="keep", version="0.4", chunk=16, shard=512)
+    np.testing.assert_allclose(pixels_of(tmp_path / "s.ome.zarr")[0].astype(int), tifffile.imread(slide), atol=1)
+
+
+def test_a_chunk_may_be_larger_than_the_picture_in_which_tissue_is_sought(tmp_path):
+    image = picture(2100, 60)
+    facts = convert(write_slide(tmp_path / "slide.tif", image), tmp_path / "s.ome.zarr", chunk=4096, shard=4096)
+    np.testing.assert_array_equal(pixels_of(tmp_path / "s.ome.zarr")[0], image)
+    assert facts["tissue_factor"] == 1

@@ -1,0 +1,763 @@
+"""Frames are read exactly, whoever wrote them, or refused with a reason: never a wrong image."""
+
+import logging
+import os
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+
+import imagecodecs
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from fieldwork import frames
+from fieldwork.frames import FrameError, Plane
+from workspace import DATA, SCRIPTS
+
+
+def noise(shape=(75, 62), dtype="uint16", seed=0):
+    """Planted on a gradient, so that it can be compressed and no two rows are alike."""
+    values = np.random.default_rng(seed).integers(0, 100, shape) + np.arange(shape[-1])
+    return values.astype(dtype)
+
+
+def one(path, **options):
+    planes = frames.read(path, **options)
+    assert len(planes) == 1
+    timepoint, z, image, colours = planes[0]
+    assert (timepoint, z) == (None, None) and colours >= 1
+    assert image.ndim == 2
+    assert image.flags.c_contiguous
+    assert image.dtype.isnative
+    return image
+
+
+def same(found, expected):
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def stack(path, expected, **options):
+    """Check that the file's planes are ``expected``: {(timepoint, z): image}, in that order."""
+    planes = frames.read(path, **options)
+    assert [plane[:2] for plane in planes] == list(expected)
+    for plane in planes:
+        same(plane.image, expected[plane[:2]])
+
+
+# TIFF, one plane
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "adobe_deflate", "zstd", "packbits", "lzma", "lerc"])
+@pytest.mark.parametrize("layout", [{}, {"rowsperstrip": 7}, {"tile": (32, 16)}])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_lossless_tiffs_are_exact(tmp_path, compression, layout, dtype):
+    tifffile.imwrite(tmp_path / "a.tif", noise(dtype=dtype), compression=compression, **layout)
+    same(one(tmp_path / "a.tif"), noise(dtype=dtype))
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "zstd"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_predictors_are_undone(tmp_path, compression, dtype):
+    tifffile.imwrite(tmp_path / "a.tif", noise(dtype=dtype), compression=compression, predictor=True)
+    same(one(tmp_path / "a.tif"), noise(dtype=dtype))
+
+
+@pytest.mark.parametrize("compression", [("jpeg2000", 0), ("jpegxl", 101), ("webp", 100), "png", "jpegxr"], ids=str)
+def test_image_codecs_inside_tiff_that_lose_nothing(tmp_path, compression):
+    codec, level = compression if isinstance(compression, tuple) else (compression, None)
+    options = {"compressionargs": {"lossless": True}} if codec in ("webp", "jpegxl") else {}
+    if level is not None and not options:
+        options = {"compressionargs": {"level": level}}
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[..., 2] = noise((64, 64), "uint8")
+    try:
+        tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", compression=codec, **options)
+    except (ImportError, AttributeError) as error:
+        pytest.skip(f"imagecodecs lacks {codec}: {error}")
+    expected = tifffile.imread(tmp_path / "a.tif")[..., 2]
+    assert np.abs(expected.astype(int) - image[..., 2]).max() <= (8 if codec == "jpegxr" else 0)
+    same(one(tmp_path / "a.tif"), expected)
+
+
+def test_jpeg_in_tiff_is_near(tmp_path):
+    smooth = (np.indices((64, 80)).sum(axis=0)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", smooth, compression="jpeg", compressionargs={"level": 95})
+    assert np.abs(one(tmp_path / "a.tif").astype(int) - smooth).max() <= 3
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "uint32",
+        "int32",
+        "uint64",
+        "int64",
+        "float16",
+        "float32",
+        "float64",
+    ],
+)
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_every_real_dtype_is_kept(tmp_path, dtype, byteorder, bigtiff):
+    tifffile.imwrite(tmp_path / "a.tif", noise(dtype=dtype), byteorder=byteorder, bigtiff=bigtiff)
+    same(one(tmp_path / "a.tif"), noise(dtype=dtype))
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_big_endian_tiles(tmp_path, compression):
+    tifffile.imwrite(tmp_path / "a.tif", noise(), byteorder=">", tile=(16, 16), compression=compression)
+    same(one(tmp_path / "a.tif"), noise())
+
+
+def test_bilevel_becomes_uint8(tmp_path):
+    image = noise() % 2 == 0
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    same(one(tmp_path / "a.tif"), image.astype(np.uint8))
+    Image.fromarray(image).save(tmp_path / "b.png")
+    same(one(tmp_path / "b.png"), image.astype(np.uint8))
+    Image.fromarray(image).save(tmp_path / "c.tif", compression="group4")
+    same(one(tmp_path / "c.tif"), image.astype(np.uint8))
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_tiffs_of_another_writer(tmp_path, compression, dtype):
+    Image.fromarray(noise(dtype=dtype)).save(tmp_path / "a.tif", compression=compression)
+    same(one(tmp_path / "a.tif"), noise(dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b.TIF", "r01 (1)[2].tiff", "Zellkerne_ä_細胞核_😐.tif", "no suffix", "film.stk", "<b>.zip.tif"],
+)
+def test_names_do_not_matter(tmp_path, name):
+    tifffile.imwrite(tmp_path / "a.tif", noise())
+    (tmp_path / "a.tif").rename(tmp_path / name)
+    same(one(tmp_path / name), noise())
+    same(one(str(tmp_path / name)), noise())
+
+
+# TIFF, many planes
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_plain_pages_are_z_planes(tmp_path, compression):
+    images = noise((3, 40, 50))
+    tifffile.imwrite(tmp_path / "a.tif", images, photometric="minisblack", metadata=None, compression=compression)
+    stack(tmp_path / "a.tif", {(None, 1): images[0], (None, 2): images[1], (None, 3): images[2]})
+    pages = [Image.fromarray(each) for each in images]
+    pages[0].save(tmp_path / "b.tif", save_all=True, append_images=pages[1:])
+    stack(tmp_path / "b.tif", {(None, 1): images[0], (None, 2): images[1], (None, 3): images[2]})
+
+
+def test_images_appended_one_by_one_are_z_planes(tmp_path):
+    images = noise((3, 40, 50))
+    for image in images:
+        tifffile.imwrite(tmp_path / "a.tif", image, append=True)
+    stack(tmp_path / "a.tif", {(None, 1): images[0], (None, 2): images[1], (None, 3): images[2]})
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"truncate": True}, {"byteorder": ">"}], ids=str)
+@pytest.mark.parametrize("kind", ["ome", "imagej", "shaped"])
+def test_time_and_z(tmp_path, kind, options):
+    if kind == "ome" and "truncate" in options:
+        pytest.skip("OME-TIFF lists every page")
+    images = noise((2, 3, 40, 50))
+    path = tmp_path / ("a.ome.tif" if kind == "ome" else "a.tif")
+    options = {**options, "imagej": True} if kind == "imagej" else options
+    tifffile.imwrite(path, images, metadata={"axes": "TZYX"}, photometric="minisblack", **options)
+    stack(path, {(t + 1, z + 1): images[t, z] for t in range(2) for z in range(3)})
+
+
+def test_a_plane_is_found_by_its_place(tmp_path):
+    images = noise((2, 3, 40, 50))
+    tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata={"axes": "TZYX"}, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "b.tif", images[0, 0])
+    np.testing.assert_array_equal(frames.read_plane(tmp_path / "a.ome.tif", timepoint=2, z=1), images[1, 0])
+    np.testing.assert_array_equal(frames.read_plane(tmp_path / "b.tif", timepoint=2, z=None), images[0, 0])
+    with pytest.raises(FrameError, match="no plane of this time point and z plane any more, but 6 others"):
+        frames.read_plane(tmp_path / "a.ome.tif", timepoint=3, z=1)
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej", "shaped"])
+def test_channels_without_names_are_refused(tmp_path, kind):
+    path = tmp_path / ("a.ome.tif" if kind == "ome" else "a.tif")
+    metadata = {"axes": "TZCYX"}
+    tifffile.imwrite(
+        path, noise((2, 3, 2, 40, 50)), metadata=metadata, photometric="minisblack", imagej=kind == "imagej"
+    )
+    for channel in ("auto", "w1"):
+        with pytest.raises(
+            FrameError,
+            match=r"^holds 2 channels \(without names\).* nuclei cannot be told; export single channels$",
+        ):
+            frames.read(path, channel=channel)
+
+
+@pytest.mark.parametrize(
+    ("names", "stain"),
+    [
+        (["Actin", "Hoechst 33342", "mtDNA"], 1),
+        (["DAPI (transmitted phase)", "GFP", "nuclei"], 2),
+        (["Actin", "Tubulin", "mtDNA"], None),
+        (["DAPI", "Actin", "Hoechst"], None),
+        (["DNA", "Actin", "DNA"], None),
+    ],
+)
+def test_one_stain_among_the_channels_is_taken_and_none_or_several_are_not_guessed_at(tmp_path, names, stain):
+    images = noise((3, 40, 50))
+    metadata = {"axes": "CYX", "Channel": {"Name": names}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata=metadata, photometric="minisblack")
+    if stain is None:
+        with pytest.raises(FrameError) as caught:
+            frames.read(tmp_path / "a.ome.tif")
+        assert str(caught.value).startswith(f"holds 3 channels ({', '.join(names).lower()}): ")
+        same(one(tmp_path / "a.ome.tif", channel="Actin"), images[names.index("Actin")])
+    else:
+        same(one(tmp_path / "a.ome.tif"), images[stain])
+
+
+@pytest.mark.parametrize("order", ["CTZYX", "ZTCYX", "TCZYX"])
+def test_ome_channels_are_found_by_name_in_any_order(tmp_path, order):
+    shape = [{"C": 3, "T": 2, "Z": 4}[axis] for axis in order[:3]] + [20, 30]
+    images = noise(shape)
+    metadata = {"axes": order, "Channel": {"Name": ["Actin", "DAPI", "Tubulin"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata=metadata, photometric="minisblack")
+    ordered = np.transpose(images, [order.index(axis) for axis in "CTZYX"])
+    for channel, index in {"dapi": 1, "TUBULIN": 2, "auto": 1, "w7": 1}.items():
+        expected = {(t + 1, z + 1): ordered[index, t, z] for t in range(2) for z in range(4)}
+        stack(tmp_path / "a.ome.tif", expected, channel=channel)
+
+
+def test_one_channel_of_one_plane_has_no_place(tmp_path):
+    images = noise((2, 40, 50))
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "Actin"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata=metadata, photometric="minisblack")
+    same(one(tmp_path / "a.ome.tif", channel="actin"), images[1])
+
+
+def ome_set(tmp_path, files, **uuids):
+    """Write a set of files: {name: [(c, z), ..]}; every file's metadata tell of all."""
+    blocks = []
+    for name, places in files.items():
+        for page, (c, z) in enumerate(places):
+            uuid = f'<UUID FileName="{name}">urn:uuid:{name}</UUID>'
+            place = f'FirstC="{c}" FirstZ="{z}" FirstT="0" IFD="{page}" PlaneCount="1"'
+            blocks.append(f"<TiffData {place}>{uuid}</TiffData>")
+    for name, places in files.items():
+        xml = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{name}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
+            f'Type="uint16" SizeX="30" SizeY="20" SizeZ="3" SizeC="2" SizeT="1">'
+            f'<Channel ID="C:0" Name="DAPI"/><Channel ID="C:1" Name="Actin"/>{"".join(blocks)}'
+            f"</Pixels></Image></OME>"
+        )
+        with tifffile.TiffWriter(tmp_path / name) as tif:
+            for page, (c, z) in enumerate(places):
+                image = np.full((20, 30), 100 * c + 10 * z + 1, np.uint16)
+                tif.write(image, description=xml if page == 0 else None, metadata=None)
+
+
+@pytest.mark.parametrize("others_present", [True, False])
+def test_of_a_set_of_ome_tiffs_only_this_files_planes_are_read(tmp_path, others_present):
+    ome_set(tmp_path, {"a.ome.tif": [(0, 0)], "b.ome.tif": [(1, 1), (1, 2)], "c.ome.tif": [(0, 2), (1, 0)]})
+    if not others_present:
+        for name in "abc":
+            (tmp_path / name).mkdir()
+            (tmp_path / f"{name}.ome.tif").rename(tmp_path / name / "renamed.tif")
+        paths = {name: tmp_path / name / "renamed.tif" for name in "abc"}
+    else:
+        paths = {name: tmp_path / f"{name}.ome.tif" for name in "abc"}
+    assert one(paths["a"]).max() == 1
+    actin = {(None, 2): np.full((20, 30), 111, np.uint16), (None, 3): np.full((20, 30), 121, np.uint16)}
+    stack(paths["b"], actin, channel="actin")
+    assert one(paths["c"]).max() == 21
+    assert one(paths["c"], channel="ACTIN").max() == 101
+    stack(paths["b"], actin, channel="w2")  # the only channel in this file, whatever its name
+    with pytest.raises(FrameError, match="'dapi' of dapi, actin is in another file"):
+        frames.read(paths["b"], channel="dapi")
+
+
+def test_ome_metadata_of_more_pages_than_there_are_give_no_zeros(tmp_path):
+    images = noise((5, 40, 50))
+    tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata={"axes": "ZYX"})
+    xml = tifffile.tiffcomment(tmp_path / "a.ome.tif").replace('SizeZ="5"', 'SizeZ="9"')
+    tifffile.tiffcomment(tmp_path / "a.ome.tif", xml.encode())
+    planes = frames.read(tmp_path / "a.ome.tif")
+    assert len(planes) == 5
+    for plane, image in zip(planes, images, strict=True):
+        same(plane.image, image)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ('SizeZ="1"', 'SizeZ="99999999999"'),
+        ('PlaneCount="1"', 'PlaneCount="99999999999"'),
+        ("</Pixels>", "</Pixels><ModuloAlongZ/>"),
+    ],
+)
+def test_monstrous_ome_metadata_are_refused(tmp_path, found, said):
+    tifffile.imwrite(tmp_path / "a.ome.tif", noise(), metadata={"axes": "YX"})
+    xml = tifffile.tiffcomment(tmp_path / "a.ome.tif")
+    assert found in xml
+    tifffile.tiffcomment(tmp_path / "a.ome.tif", xml.replace(found, said).encode())
+    with pytest.raises(FrameError, match="OME metadata of"):
+        frames.read(tmp_path / "a.ome.tif")
+
+
+def test_metadata_that_are_not_xml_leave_the_page(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise(), description="<OME xmlns=' <<< </OME>", metadata=None)
+    same(one(tmp_path / "a.tif"), noise())
+
+
+@pytest.mark.parametrize("thumbnail", [{"subfiletype": 1}, None])
+def test_pyramids_and_thumbnails_give_the_full_size(tmp_path, thumbnail):
+    image = noise((128, 160))
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        if thumbnail:
+            tif.write(image, metadata=None)
+            tif.write(image[::5, ::5], metadata=None, **thumbnail)
+        else:
+            tif.write(image, subifds=2, tile=(32, 32))
+            tif.write(image[::2, ::2], subfiletype=1, tile=(32, 32))
+            tif.write(image[::4, ::4], subfiletype=1, tile=(32, 32))
+    same(one(tmp_path / "a.tif"), image)
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((2, 3, 20, 30), "HZYX"), ((2, 3, 20, 30), "QZYX"), ((4, 20, 30), "RYX")])
+def test_further_axes_are_named(tmp_path, shape, axes):
+    tifffile.imwrite(tmp_path / "a.tif", noise(shape), metadata={"axes": axes}, photometric="minisblack")
+    with pytest.raises(FrameError, match=axes):
+        frames.read(tmp_path / "a.tif")
+
+
+def test_several_images_of_different_shapes_are_named(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise((40, 50)))
+    tifffile.imwrite(tmp_path / "a.tif", noise((40, 60)), append=True)
+    with pytest.raises(FrameError, match=r"\(40, 50\).*\(40, 60\).*expected one image"):
+        frames.read(tmp_path / "a.tif")
+
+
+def test_several_ome_images_are_not_z_planes(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
+        tif.write(noise(), metadata={"axes": "YX"})
+        tif.write(noise(), metadata={"axes": "YX"})
+    with pytest.raises(FrameError, match="expected one image"):
+        frames.read(tmp_path / "a.ome.tif")
+
+
+# Colours
+
+
+def blue(dtype="uint8", bands=3):
+    image = np.zeros((40, 50, bands), dtype)
+    image[..., 2] = noise((40, 50), dtype)
+    image[..., 0] = 7
+    if bands == 4:
+        image[..., 3] = np.indices((40, 50)).sum(axis=0) % 2 * 255  # livelier than the signal
+    return image
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("bands", [3, 4])
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_the_colour_with_the_signal_is_taken(tmp_path, dtype, bands, compression, planar):
+    image = blue(dtype, bands)
+    pixels = image if planar == "contig" else np.moveaxis(image, 2, 0)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", planarconfig=planar, compression=compression)
+    same(one(tmp_path / "a.tif"), image[..., 2])
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif"])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_the_colour_with_the_signal_of_other_formats(tmp_path, suffix, bands):
+    image = blue(bands=bands)
+    if suffix == "gif":
+        image = image[..., :3] // 2 * 2
+    Image.fromarray(image).save(tmp_path / f"a.{suffix}")
+    expected = image[..., 2]
+    if suffix == "gif":
+        expected = np.asarray(Image.open(tmp_path / "a.gif").convert("RGB"))[..., 2]
+    same(one(tmp_path / f"a.{suffix}"), expected)
+
+
+def test_jpeg_keeps_the_signals_colour(tmp_path):
+    smooth = np.zeros((64, 64, 3), np.uint8)
+    smooth[..., 2] = 3 * np.indices((64, 64))[0]
+    iio.imwrite(tmp_path / "a.jpg", smooth, quality=95)
+    assert np.abs(one(tmp_path / "a.jpg").astype(int) - smooth[..., 2]).max() < 20
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_grey_stored_as_colours(tmp_path, suffix):
+    image = noise(dtype="uint8")
+    iio.imwrite(tmp_path / f"a.{suffix}", np.stack([image] * 3, axis=-1))
+    same(one(tmp_path / f"a.{suffix}"), image)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_colours_that_vary_alike_are_refused_with_figures(tmp_path, suffix):
+    image = blue()
+    image[..., 1] = image[::-1, :, 2]
+    iio.imwrite(tmp_path / f"a.{suffix}", image)
+    spread = f"{image[..., 2].std():.4g}"
+    with pytest.raises(FrameError, match=rf"R, G, B: 0, {spread}, {spread}\).*export single channels"):
+        frames.read(tmp_path / f"a.{suffix}")
+
+
+def test_grey_with_alpha(tmp_path):
+    image = noise(dtype="uint8")
+    alpha = np.indices(image.shape).sum(axis=0).astype(np.uint8) % 2 * 255
+    Image.fromarray(np.stack([image, alpha], axis=-1)).save(tmp_path / "a.png")
+    same(one(tmp_path / "a.png"), image)
+    pixels = np.stack([image, alpha], axis=-1)
+    options = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
+    same(one(tmp_path / "a.tif"), image)
+
+
+def test_cmyk_is_refused(tmp_path):
+    Image.fromarray(noise((40, 50, 4), "uint8"), mode="CMYK").save(tmp_path / "a.jpg")
+    Image.fromarray(noise((40, 50, 4), "uint8"), mode="CMYK").save(tmp_path / "a.tif")
+    with pytest.raises(FrameError, match="CMYK"):
+        frames.read(tmp_path / "a.jpg")
+    with pytest.raises(FrameError, match="colours stored as"):
+        frames.read(tmp_path / "a.tif")
+
+
+# PNG, JPEG, BMP
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_grey_png(tmp_path, dtype):
+    iio.imwrite(tmp_path / "a.PNG", noise(dtype=dtype))
+    same(one(tmp_path / "a.PNG"), noise(dtype=dtype))
+
+
+@pytest.mark.parametrize("bands", [2, 3, 4])
+def test_16_bit_colours_of_a_png_keep_16_bits(tmp_path, bands):
+    image = np.zeros((40, 50, bands), np.uint16)
+    image[..., 0] = noise((40, 50)) + 40000
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(image))
+    same(one(tmp_path / "a.png"), image[..., 0])
+
+
+def test_grey_bmp_jpeg_and_palettes(tmp_path):
+    smooth = np.indices((64, 80)).sum(axis=0).astype(np.uint8)
+    iio.imwrite(tmp_path / "a.bmp", smooth)
+    same(one(tmp_path / "a.bmp"), smooth)
+    iio.imwrite(tmp_path / "a.jpeg", smooth, quality=95)
+    assert np.abs(one(tmp_path / "a.jpeg").astype(int) - smooth).max() <= 3
+    palette = Image.fromarray(smooth).convert("P")
+    palette.putpalette([value for index in range(256) for value in (0, index, 0)])
+    palette.save(tmp_path / "b.png")
+    same(one(tmp_path / "b.png"), smooth)  # green: the palette applied
+    palette.save(tmp_path / "b.tif")
+    same(one(tmp_path / "b.tif"), smooth)  # the indices
+
+
+def test_animations_are_refused(tmp_path):
+    images = [Image.fromarray(noise(dtype="uint8", seed=seed)) for seed in range(3)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:])
+    with pytest.raises(FrameError, match="found 3 image"):
+        frames.read(tmp_path / "a.gif")
+
+
+# What is no image
+
+
+def reason(path, **options):
+    with pytest.raises(FrameError) as caught:
+        frames.read(path, **options)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "TIFF", "xyz"])
+def test_files_that_are_not_there(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    assert "No such file" in reason(path)
+    path.symlink_to("gone.tif")
+    assert reason(path) == "broken link to gone.tif"
+    path.unlink()
+    path.mkdir()
+    assert "folder" in reason(path)
+    assert "cannot be opened" in reason(path / "b.tif") or "No such file" in reason(path / "b.tif")
+    path.rmdir()
+    path.write_bytes(b"")
+    assert reason(path) == "empty file (0 bytes)"
+    path.write_bytes(b"Well,Count\nB02,7\n")
+    assert "begins with b'Well,Cou'" in reason(path)
+    path.unlink()
+    os.mkfifo(path)
+    assert reason(path) == "not a regular file"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise())
+    (tmp_path / "a.tif").chmod(0)
+    assert "Permission denied" in reason(tmp_path / "a.tif")
+
+
+def test_an_image_of_another_type_is_named(tmp_path):
+    iio.imwrite(tmp_path / "a.png", noise())
+    (tmp_path / "a.png").rename(tmp_path / "a.tif")
+    assert reason(tmp_path / "a.tif").endswith("like a PNG file")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_pixels_that_are_not_finite_are_counted(tmp_path, value, bands):
+    image = np.zeros((20, 30, bands), np.float32).squeeze()
+    image[3, 4:6] = value
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb" if bands == 3 else "minisblack")
+    assert reason(tmp_path / "a.tif") == f"{2 * bands} of {600 * bands} pixels are NaN or infinite"
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_numbers_are_refused(tmp_path, dtype):
+    tifffile.imwrite(tmp_path / "a.tif", noise(dtype=dtype))
+    assert "COMPLEX" in reason(tmp_path / "a.tif")
+
+
+def tag_changed(path, code, value):
+    """Write another value for a tag of the first page."""
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tif.pages[0].tags[code].overwrite(value)
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "why"),
+    [
+        (256, 0, "at least one value"),
+        (257, 2**31, "at most 268435456"),
+        (256, 20000, "truncated: its pixels go on to byte"),
+        (258, 65, "65 bits"),
+        (259, 9999, "9999"),
+        (259, 34712, "cannot be decoded"),
+        (273, 0, "without data"),
+        (273, 10**6, "truncated"),
+        (279, 0, "without data"),
+    ],
+)
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_damaged_headers_are_explained_before_anything_is_allocated(tmp_path, code, value, why, bigtiff):
+    tifffile.imwrite(tmp_path / "a.tif", noise(), metadata=None, bigtiff=bigtiff)
+    tag_changed(tmp_path / "a.tif", code, value)
+    assert why in reason(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("tag", [324, 325])
+def test_a_tile_without_data_is_refused(tmp_path, tag):
+    tifffile.imwrite(tmp_path / "a.tif", noise((64, 64)), tile=(16, 16), compression="zlib", metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        values = list(tif.pages[0].tags[tag].value)
+    assert len(values) == 16
+    tag_changed(tmp_path / "a.tif", tag, [*values[:7], 0, *values[8:]])
+    assert "without data" in reason(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("pages", [1, 3, 150])
+def test_a_list_of_pages_that_goes_in_a_circle_ends(tmp_path, pages):
+    tifffile.imwrite(tmp_path / "a.tif", noise((pages, 8, 8)), photometric="minisblack", metadata=None)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        struct.pack_into("<I", content, tif.pages.next_page_offset, tif.pages[0].offset)
+    (tmp_path / "a.tif").write_bytes(content)
+    assert f"its {pages} pages goes in a circle" in reason(tmp_path / "a.tif")
+
+
+def samples(folder):
+    """Files of every way of writing, and the images in them."""
+    image, pages = noise((40, 50)), noise((3, 20, 30), seed=1)
+    small = noise((40, 50), "uint8")
+    smooth = np.indices((40, 50)).sum(axis=0).astype(np.uint8)
+    tifffile.imwrite(folder / "plain.tif", image)
+    tifffile.imwrite(folder / "bare.tif", image, metadata=None, rowsperstrip=9)
+    for compression in ("lzw", "zlib", "zstd", "packbits", "jpeg2000"):
+        tifffile.imwrite(folder / f"{compression}.tif", image, compression=compression, tile=(16, 16))
+    tifffile.imwrite(folder / "pages.tif", pages, photometric="minisblack", metadata=None, compression="zlib")
+    tifffile.imwrite(folder / "shaped.tif", pages, photometric="minisblack")
+    tifffile.imwrite(folder / "single.tif", pages, photometric="minisblack", truncate=True)
+    tifffile.imwrite(folder / "imagej.tif", pages, imagej=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(folder / "big.ome.tif", pages, metadata={"axes": "ZYX"}, bigtiff=True, byteorder=">")
+    Image.fromarray(small).save(folder / "pillow.tif")
+    Image.fromarray(small).save(folder / "libtiff.tif", compression="tiff_lzw")
+    Image.fromarray(blue()).save(folder / "colour.tif", compression="tiff_adobe_deflate")
+    iio.imwrite(folder / "grey.png", image)
+    (folder / "deep.png").write_bytes(imagecodecs.png_encode(np.stack([image, image * 0, image * 0], axis=-1)))
+    Image.fromarray(small).save(folder / "grey.bmp")
+    Image.fromarray(smooth).save(folder / "grey.jpg")
+    Image.fromarray(smooth).save(folder / "progressive.jpg", progressive=True)
+    Image.fromarray(smooth).save(folder / "grey.gif")
+    return sorted(folder.iterdir())
+
+
+def test_a_file_cut_anywhere_is_refused_or_still_whole(tmp_path):
+    (tmp_path / "whole").mkdir()
+    rng = np.random.default_rng(11)
+    refused = 0
+    for path in samples(tmp_path / "whole"):
+        expected = frames.read(path)
+        content = path.read_bytes()
+        cut = tmp_path / path.name
+        last = range(max(0, len(content) - 200), len(content))
+        for length in {
+            *range(0, min(len(content), 700), 3),
+            *last,
+            *rng.integers(0, len(content), 80).tolist(),
+        }:
+            cut.write_bytes(content[:length])
+            try:
+                found = frames.read(cut)
+            except FrameError:
+                refused += 1
+                continue
+            assert [plane[:2] for plane in found] == [plane[:2] for plane in expected], (path.name, length)
+            for plane, whole in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(plane.image, whole.image, err_msg=f"{path.name} cut to {length}")
+    assert refused > 4000
+
+
+def test_damaged_bytes_give_an_array_or_an_error(tmp_path):
+    (tmp_path / "whole").mkdir()
+    rng = np.random.default_rng(5)
+    refused = read = 0
+    for path in samples(tmp_path / "whole"):
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+        broken = tmp_path / path.name
+        for turn in range(150):
+            bytes_ = content.copy()
+            where = rng.integers(0, len(content) if turn % 2 else min(len(content), 400), rng.integers(1, 4))
+            bytes_[where] = rng.integers(0, 256, len(where)) if turn % 3 else bytes_[where] ^ 128
+            broken.write_bytes(bytes_.tobytes())
+            try:
+                planes = frames.read(broken)
+            except FrameError:
+                refused += 1
+            else:
+                read += 1
+                assert planes
+                assert all(plane.image.ndim == 2 and plane.image.size for plane in planes)
+    assert refused > 300
+    assert read > 300
+
+
+@pytest.mark.parametrize("start", [b"", *frames.TIFF, *frames.OTHERS], ids=repr)
+def test_random_bytes_are_refused(tmp_path, start):
+    rng = np.random.default_rng(3)
+    for length in (1, 2, 7, 30, 31, 32, 33, 100, 5000):
+        for suffix in ("tif", "png", "bmp"):
+            path = tmp_path / f"a.{suffix}"
+            path.write_bytes(start + rng.bytes(length))
+            reason(path)
+
+
+# Manners
+
+
+def test_nothing_is_logged_or_warned_and_other_users_keep_tifffiles_log(tmp_path, caplog):
+    tifffile.imwrite(tmp_path / "a.tif", noise((64, 64)), tile=(16, 16), metadata=None)
+    content = (tmp_path / "a.tif").read_bytes().replace(b"tifffile.py", b"tifffile\xff\xff\xff")
+    tag_changed(tmp_path / "a.tif", 322, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reason(tmp_path / "a.tif")
+        (tmp_path / "b.tif").write_bytes(content)
+        one(tmp_path / "b.tif")
+    assert not caplog.records
+    logging.getLogger("tifffile").warning("of another part of the program")
+    assert len(caplog.records) == 1
+
+
+def test_large_images_are_refused_by_their_header_without_a_warning(tmp_path):
+    header = struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "a.png").write_bytes(content + b"\0\0\0\0IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reason(tmp_path / "a.png")
+
+
+def test_interrupts_are_not_swallowed(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", noise())
+    for stop in (KeyboardInterrupt, SystemExit):
+
+        def interrupted(*args, stop=stop, **options):
+            raise stop
+
+        monkeypatch.setattr(tifffile.TiffPage, "asarray", interrupted)
+        with pytest.raises(stop):
+            frames.read(tmp_path / "a.tif")
+
+
+def test_running_out_of_memory_is_a_reason(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", noise())
+
+    def full(*args, **options):
+        raise MemoryError("Unable to\nallocate")
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", full)
+    assert reason(tmp_path / "a.tif") == "cannot be decoded: MemoryError: Unable to allocate"
+
+
+def test_no_threads_are_started_and_no_reader_is_imported_in_vain(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise((600, 600)), compression="zlib", rowsperstrip=5)
+    program = (
+        "import sys, threading\n"
+        "from fieldwork import frames\n"
+        "threading.Thread.start = None\n"
+        f"frames.read({str(tmp_path / 'a.tif')!r})\n"
+        "print(sorted({'PIL', 'imageio', 'scipy'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+# Real plates
+
+
+@pytest.mark.skipif(not (DATA / "plates").is_dir(), reason="the real plates are not here")
+def test_every_image_of_the_real_plates_is_read_as_tifffile_does():
+    paths = [path for path in (DATA / "plates").rglob("*") if path.suffix.lower() == ".tif"]
+    assert len(paths) > 50
+    for path in paths:
+        found = frames.read(path)
+        assert isinstance(found[0], Plane)
+        same(one(path), tifffile.imread(path))
+
+
+@pytest.mark.skipif(not (DATA / "annotated" / "images").is_dir(), reason="the annotated fields are not here")
+def test_every_annotated_field_is_read():
+    paths = sorted((DATA / "annotated" / "images").glob("*.png"))
+    assert len(paths) > 200
+    for path in paths:
+        same(one(path), np.asarray(Image.open(path)))
+
+
+def test_a_channel_that_must_be_there_is_not_replaced_by_that_of_the_nuclei(tmp_path):
+    planes = np.stack([np.full((8, 9), 1, np.uint8), np.full((8, 9), 2, np.uint8)])
+    planes[:, 0, 0] = 0
+    names = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", planes, metadata=names)
+    assert frames.read(tmp_path / "a.ome.tif", channel="OrigGFP")[0].image.max() == 1
+    assert frames.read(tmp_path / "a.ome.tif", channel="gfp", exact=True)[0].image.max() == 2
+    with pytest.raises(frames.FrameError, match=r"holds 2 channels \(dapi, gfp\), none of them 'OrigGFP'"):
+        frames.read(tmp_path / "a.ome.tif", channel="OrigGFP", exact=True)

@@ -1,0 +1,73 @@
+"""What a job says and where: tried on real processes."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from workspace import SCRIPTS
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+JOB = """
+import logging, sys, warnings
+from fieldwork import InputError, WorkerDied
+from fieldwork.job import job_log
+with job_log(sys.argv[1]):
+    logging.getLogger("x").info("fields: 240")
+    {}
+print("after")
+"""
+
+
+def run_job(folder, body):
+    (folder / "job.log").write_text("of the run before\n")
+    done = subprocess.run(
+        [sys.executable, "-c", JOB.format(body), folder / "job.log"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done, (folder / "job.log").read_text()
+
+
+TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S* "
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise InputError('plates.tsv, line 4: no such folder')", "plates.tsv, line 4: no such folder"),
+        ("raise WorkerDied('ended by SIGKILL at a.tif')", "ended by SIGKILL at a.tif"),
+        ("1 / 0", "ZeroDivisionError: division by zero (traceback in {log})"),
+        ("raise KeyError('channel')", "KeyError: 'channel' (traceback in {log})"),
+    ],
+)
+def test_an_error_is_one_message_for_the_user_and_a_traceback_for_the_log(tmp_path, body, message):
+    done, log = run_job(tmp_path, body)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == message.format(log=tmp_path / "job.log") + "\n"
+    assert re.search(TIME + "INFO fields: 240$", log, re.MULTILINE)
+    assert re.search(TIME + "CRITICAL ", log, re.MULTILINE)
+    assert "Traceback (most recent call last)" in log and 'File "<string>", line 7' in log
+    assert "of the run before" not in log
+
+
+def test_a_good_job_says_nothing_to_the_user(tmp_path):
+    done, log = run_job(tmp_path, "pass")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "after\n", "")
+    assert re.fullmatch(TIME + "INFO fields: 240\n", log)
+
+
+@pytest.mark.parametrize("body", ["logging.warning('B02 failed')", "warnings.warn('B02 failed')"])
+def test_warnings_reach_the_user_and_the_log(tmp_path, body):
+    done, log = run_job(tmp_path, body)
+    assert done.returncode == 0
+    assert re.search("WARNING .*B02 failed", done.stderr) and re.search(TIME + "WARNING .*B02 failed", log, re.M)
+
+
+def test_an_exit_of_the_jobs_own_is_kept(tmp_path):
+    done, _ = run_job(tmp_path, "sys.exit(3)")
+    assert done.returncode == 3 and done.stderr == ""
