@@ -50,11 +50,11 @@ onstart:
 
 
 onsuccess:
-    runs.end_timers()
+    snakemake_workarounds.end_timers()
     folders = [archive.folder for archive in DOWNLOADS.values()]
     print(runs.summary([*PLATES, *UNREADY], SLIDES, STACKS, config["results"], LOGS, downloads=folders))
 
 
 onerror:
-    runs.end_timers()
+    snakemake_workarounds.end_timers()
     print("The run failed, see above. What it finished is kept, and the same command goes on from there.")

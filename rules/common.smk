@@ -21,14 +21,15 @@ sys.path.insert(0, str(CLONE / "scripts"))
 os.environ.pop("FIELDWORK_RUN", None)
 
 from fieldwork import InputError
-from fieldwork.gpu import server as gpu
-from fieldwork.inputs import functions, platemaps, plates, sheets
+from fieldwork.gpu import choice as gpu
+from fieldwork.inputs import archives as downloads
+from fieldwork.inputs import config as configuration
+from fieldwork.inputs import paths, platemaps, plates, sheets, stack_files
+from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.remote import Remote
-from fieldwork.planning import provenance, runs
+from fieldwork.planning import function_checks as functions
+from fieldwork.planning import provenance, runs, snakemake_workarounds
 from fieldwork.planning import resources as demands
-from fieldwork.plates import download as downloads
-from fieldwork.stacks import sources as stacks
-from fieldwork.wells import is_url
 
 # A plan is millions of objects that stay; to look through them for garbage as often as by default takes a tenth of its
 # time.
@@ -133,14 +134,14 @@ try:
     # Read here and not by `configfile:`: with --directory there may be none, and its errors name file and line.
     # None of them in a module: they are the other workflow's, which gives what is ours in `config:`.
     files = [path for path in ["config/config.yaml"] if Path(path).exists() and not MODULE]
-    given = sheets.read_config(files[0]) if files else {}
+    given = configuration.read_config(files[0]) if files else {}
     if not MODULE:
         files += [*map(str, workflow.overwrite_configfiles), *["--config"] * bool(workflow.config_settings.config)]
     source = f"config of module {MODULE}" if MODULE else ", ".join(files) or "configuration"
     if not isinstance(config, dict):
         raise InputError(f"{source}: found {config!r}; expected keys and values")
     update_config(given, config)  # --configfile and --config come first
-    config = sheets.check_config(given, source=source)
+    config = configuration.check_config(given, source=source)
     config["results"] = os.path.normpath(config["results"])
 except InputError as error:
     sys.exit(f"Error: {error}")
@@ -181,8 +182,8 @@ try:
                     "If the images are gone for good, delete the tables"
                 )
         for name, row in STACKS.items():
-            for path in stacks.files_of(row["path"]):
-                sheets.check_path(path, f"{row[None]}: stack '{name}'")
+            for path in stack_files.files_of(row["path"]):
+                paths.check_path(path, f"{row[None]}: stack '{name}'")
     for kind, rows in (("slide", SLIDES), ("stack", STACKS)):  # in jobs too, for which the answers are kept
         named = {row["path"]: f"{row[None]}: {kind} '{name}'" for name, row in rows.items()}
         REMOTE.check({path: place for path, place in named.items() if is_url(path)})
@@ -326,7 +327,7 @@ def image_stamps(wildcards):
 @functools.cache
 def files_of_stack(path):
     """Of a Zarr store there may be hundreds of thousands, and Snakemake asks again and again."""
-    return stacks.files_of(path)
+    return stack_files.files_of(path)
 
 
 def work(wildcards):
@@ -426,7 +427,7 @@ def plate_products():
     """
     products = expand("<results>/plates/{plate}/densities.png", plate=PLATES)
     for name, plate in PLATES.items():
-        described = sheets.read_platemap(plate.platemap) if plate.platemap else {}
+        described = platemaps.read_platemap(plate.platemap) if plate.platemap else {}
         shown = platemaps.pictures(next(iter(described.values()), {}), with_quality=config["quality"])
         folder = Path(config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
@@ -487,7 +488,7 @@ def stack_sources(wildcards):
     """Its file, the newest image of its folder, or the folder of a Zarr store."""
     require(wildcards.stack in STACKS, f"stack '{wildcards.stack}' is not in the sheet '{config['stacks']}'")
     path = STACKS[wildcards.stack]["path"]
-    return sources([path] if stacks.is_zarr(path) else files_of_stack(path))
+    return sources([path] if stack_files.is_zarr(path) else files_of_stack(path))
 
 
 def fetched_stack(wildcards):
@@ -594,7 +595,7 @@ def images_log(plate):
 def start_run():
     """Keep other runs out, and clear up after those that were killed."""
     global locks
-    runs.take_sigterm_in_a_thread()
+    snakemake_workarounds.take_sigterm_in_a_thread()
     folders = [config["results"]] if MODULE else [".snakemake", config["results"]]  # another module holds the first
     try:
         locks = [runs.hold_folder(Path(folder, "fieldwork.lock")) for folder in folders]

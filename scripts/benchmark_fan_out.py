@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from fieldwork import outputs
-from fieldwork.job import job_log
-from fieldwork.wells import is_url
+from fieldwork.inputs.paths import is_url
+from fieldwork.job_log import logged
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def main(*, plate, images, channel, settings, snakefile, cores, table):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             plate=snakemake.params.plate,
             images=snakemake.params.images,

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fieldwork import outputs
-from fieldwork.benchmarks import engines, methods
-from fieldwork.job import job_log
+from fieldwork.benchmarks import engines, measuring
+from fieldwork.job_log import logged
 
 REPEATS = 3
 
@@ -30,14 +30,14 @@ def main(*, batches, stack, workers, filters_table, stack_table, machine_table, 
             filtered += engines.measure_filters(batch, workers=workers, folder=folder, repeats=repeats)
         log.info("a stack of %d frames of %d x %d", *stack[:3])
         measured = engines.measure_stack(stack, workers=workers, folder=folder, repeats=repeats)
-    machine = methods.machine() | {package: version(package) for package in ("dask", "distributed")}
+    machine = measuring.machine() | {package: version(package) for package in ("dask", "distributed")}
     outputs.write_csv(filtered, list(filtered[0]), filters_table)
     outputs.write_csv(measured, list(measured[0]), stack_table)
     outputs.write_csv([machine], list(machine), machine_table)
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         batches, stack = engines.choose_batches(os.cpu_count())
         main(
             batches=batches,

@@ -6,8 +6,8 @@ Outputs: a table with a row for each way, and one of the machine.
 import logging
 
 from fieldwork import outputs
-from fieldwork.benchmarks import gpu, methods
-from fieldwork.job import job_log
+from fieldwork.benchmarks import gpu, measuring
+from fieldwork.job_log import logged
 from fieldwork.slides import tiles
 
 FIELDS = {"count": 2000, "shape": (1024, 1280)}  # of BBBC021
@@ -27,12 +27,12 @@ def main(*, detection, slide_detection, workers, ways_table, machine_table):
     for row in rows:
         log.info("%s", row)
     outputs.write_csv(rows, list(rows[0]), ways_table)
-    machine = methods.machine()
+    machine = measuring.machine()
     outputs.write_csv([machine], list(machine), machine_table)
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             detection=snakemake.params.detection,
             slide_detection=snakemake.params.slide_detection,

@@ -6,8 +6,9 @@ Inputs: images of the nuclei channel. Outputs: a table of methods, one of number
 import logging
 
 from fieldwork import InputError, frames, outputs
-from fieldwork.benchmarks import methods as ways
-from fieldwork.job import job_log
+from fieldwork.benchmarks import measuring
+from fieldwork.benchmarks import methods as benchmark_methods
+from fieldwork.job_log import logged
 
 REPEATS = 3
 
@@ -19,7 +20,7 @@ def main(*, plate, images, channel, detection, workers, with_gpu, methods_table,
     sizes = set()
     for source in list(sources):  # also so that no case finds the files cold
         try:
-            sizes.add(ways.read(source).shape)
+            sizes.add(benchmark_methods.read(source).shape)
         except frames.FrameError as error:
             log.warning("left out: %s: %s", source[0], error)
             sources.remove(source)
@@ -27,19 +28,19 @@ def main(*, plate, images, channel, detection, workers, with_gpu, methods_table,
         raise InputError(f"of the first plate's {len(images)} images none can be read: there is nothing to measure")
     cases = [
         (method, detector, workers if uses_workers else 1)
-        for method, (_, uses_workers) in ways.METHODS.items()
-        for detector in ways.DETECTORS
+        for method, (_, uses_workers) in benchmark_methods.METHODS.items()
+        for detector in benchmark_methods.DETECTORS
     ]
     if with_gpu:
         cases += [
-            ("map_frames, serial", ways.GPU, 1),
-            ("map_frames, paths", ways.GPU, workers),
+            ("map_frames, serial", benchmark_methods.GPU, 1),
+            ("map_frames, paths", benchmark_methods.GPU, workers),
         ]
-    methods = ways.compare(cases, sources, detection=detection, repeats=REPEATS)
+    methods = benchmark_methods.compare(cases, sources, detection=detection, repeats=REPEATS)
     counts = sorted({2**power for power in range(workers.bit_length())} | {workers})
     cases = [("map_frames, paths", "Fieldwork", count) for count in counts]
-    scaling = ways.compare(cases, sources, detection=detection, repeats=REPEATS)
-    machine = ways.machine()
+    scaling = benchmark_methods.compare(cases, sources, detection=detection, repeats=REPEATS)
+    machine = measuring.machine()
     height, width = sizes.pop() if len(sizes) == 1 else (None, None)
     measured = {"Metadata_Plate": plate, "Image_Width": width, "Image_Height": height}  # no size: there are several
     methods, scaling = ([{**measured, **row} for row in rows] for rows in (methods, scaling))
@@ -49,7 +50,7 @@ def main(*, plate, images, channel, detection, workers, with_gpu, methods_table,
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             plate=snakemake.params.plate,
             images=list(snakemake.input),

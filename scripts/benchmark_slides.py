@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fieldwork import InputError, outputs
-from fieldwork.benchmarks import methods, slide_loading
-from fieldwork.job import job_log
+from fieldwork.benchmarks import measuring, slide_loading
+from fieldwork.job_log import logged
 
 REPEATS = 3
 
@@ -34,7 +34,7 @@ def main(*, paths, workers, with_gpu, ways_table, machine_table, repeats=REPEATS
         ways = slide_loading.measure(cases, source, repeats=repeats)
     if all(row["Error"] for row in ways):
         raise InputError(f"{path}: every way of loading failed; first: {ways[0]['Error']}")
-    machine = methods.machine() | versions(["zarr", "zarrs", *(slide_loading.PACKAGES[reader] for reader in readers)])
+    machine = measuring.machine() | versions(["zarr", "zarrs", *(slide_loading.PACKAGES[reader] for reader in readers)])
     outputs.write_csv(ways, list(ways[0]), ways_table)
     outputs.write_csv([machine], list(machine), machine_table)
 
@@ -50,7 +50,7 @@ def versions(packages):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             paths=list(snakemake.input),
             workers=snakemake.threads,

@@ -8,7 +8,7 @@ import logging
 import time
 
 from fieldwork import InputError, WorkerDied, outputs
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 from fieldwork.slides import conversion
 from fieldwork.slides.readers import SlideError
 
@@ -44,7 +44,7 @@ def main(*, slide, path, copy, store, made, on_bad_image, **settings):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             slide=snakemake.wildcards.slide,
             path=snakemake.params.path,

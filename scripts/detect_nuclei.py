@@ -7,8 +7,9 @@ import functools
 import logging
 
 from fieldwork import parallel
-from fieldwork.gpu import server
-from fieldwork.job import job_log, note_failure
+from fieldwork.gpu import client
+from fieldwork.job import note_failure
+from fieldwork.job_log import logged
 from fieldwork.plates import fields, tables
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def main(
         log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(images), held / 1e6, workers)
     options = {"channel": channel, "detection": detection, "with_quality": with_quality}
     measured = []
-    with server.processor(device, frames=len(images), workers=workers) as processor:
+    with client.processor(device, frames=len(images), workers=workers) as processor:
         measure = functools.partial(fields.measure, **options, find=processor.candidates)
         for found in parallel.map_frames(
             measure, images, workers=workers, progress=f"{plate} {unit}", on_crash=fields.crashed, **pool
@@ -61,7 +62,7 @@ def main(
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             images=snakemake.params.images,
             copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),

@@ -9,8 +9,8 @@ import logging
 from pathlib import Path
 
 from fieldwork import parallel
-from fieldwork.gpu import server
-from fieldwork.job import job_log
+from fieldwork.gpu import client
+from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
 from fieldwork.slides import tables, tiles
 
@@ -49,7 +49,7 @@ def measure(slide, facts, store, *, tile, settings, device, pool, workers):
     )
     cut = tiles.tiles_of(shape, tile=tile)
     with_tissue = int(len(cut) * (mask > 0).mean())
-    with server.processor(device, frames=with_tissue, workers=workers, megapixels=tile**2 / 1e6) as processor:
+    with client.processor(device, frames=with_tissue, workers=workers, megapixels=tile**2 / 1e6) as processor:
         measured = list(
             parallel.map_frames(
                 functools.partial(function, processor=processor),
@@ -68,7 +68,7 @@ def measure(slide, facts, store, *, tile, settings, device, pool, workers):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             slide=snakemake.wildcards.slide,
             facts=snakemake.input[0],

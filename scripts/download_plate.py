@@ -6,17 +6,18 @@ Output: what was fetched; the images appear in the plate's folder.
 import json
 
 from fieldwork import outputs
-from fieldwork.job import job_log
+from fieldwork.inputs import archives
+from fieldwork.job_log import logged
 from fieldwork.plates import download
 
 
 def main(*, made, **archive):
-    archive = download.Archive(**archive)
+    archive = archives.Archive(**archive)
     facts = {"plate": archive.plate, "folder": archive.folder, **download.make_folder(archive)}
     with outputs.whole(made) as part:
         part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(made=snakemake.output[0], **snakemake.params.archive)

@@ -7,7 +7,8 @@ import functools
 from pathlib import Path
 
 from fieldwork import outputs, parallel
-from fieldwork.job import job_log, note_failure, report
+from fieldwork.job import note_failure, report
+from fieldwork.job_log import logged
 from fieldwork.plates import fields, filters
 
 
@@ -37,7 +38,7 @@ def main(*, images, copies, made, plate, channel, chain, metrics, save, folders,
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0], with_pandas=True):
+    with logged(snakemake.log[0], with_pandas=True):
         main(
             images=snakemake.params.images,
             copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),

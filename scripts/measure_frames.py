@@ -11,7 +11,8 @@ from pathlib import Path
 
 from fieldwork import InputError, outputs, parallel
 from fieldwork.frames import FrameError
-from fieldwork.job import job_log, note_failure, report
+from fieldwork.job import note_failure, report
+from fieldwork.job_log import logged
 from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import series as stack_series
 from fieldwork.stacks import sources
@@ -82,7 +83,7 @@ def unopened(path, signal):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0], with_pandas=True):
+    with logged(snakemake.log[0], with_pandas=True):
         main(
             stack=snakemake.wildcards.stack,
             path=snakemake.params.path,

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from fieldwork import InputError, outputs
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 from fieldwork.slides import tables
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def main(*, plate, slides, tiles, made, on_bad_image, max_failed):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             plate=snakemake.wildcards.plate,
             slides=snakemake.input.slides,

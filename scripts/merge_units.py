@@ -7,8 +7,8 @@ import logging
 from collections import Counter
 
 from fieldwork import InputError, outputs
-from fieldwork.inputs import platemaps, sheets
-from fieldwork.job import job_log
+from fieldwork.inputs import platemaps
+from fieldwork.job_log import logged
 from fieldwork.plates import tables
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed
     nuclei, fields, absent = tables.merge_units(units.nuclei, units.fields)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     left_out = absent if with_quality else [*absent, *tables.QUALITY]
-    wells, wells_columns = tables.wells_of(fields, sheets.read_platemap(platemap) if platemap else {})
+    wells, wells_columns = tables.wells_of(fields, platemaps.read_platemap(platemap) if platemap else {})
     outputs.write_parquet(nuclei.replace_schema_metadata({"channel": channel}), made.nuclei)  # for viewers
     outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], made.fields)
     outputs.write_csv(wells, wells_columns, made.wells)
@@ -63,7 +63,7 @@ def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             plate=snakemake.wildcards.plate,
             units=snakemake.input,

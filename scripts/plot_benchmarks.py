@@ -8,7 +8,7 @@ import pandas as pd
 
 from fieldwork import figures, outputs
 from fieldwork.benchmarks import plots
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 
 FILTERED = "each image read, filtered (gaussian), variance and mean before and after, saved"
 DETECTED = "nuclei and image quality of every frame of one stack, reading included"
@@ -71,5 +71,5 @@ def caption_of_frames(work, rows, on):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(measured=dict(snakemake.input.items()), charts=dict(snakemake.output.items()))

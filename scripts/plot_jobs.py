@@ -7,9 +7,8 @@ import csv
 from contextlib import suppress
 from pathlib import Path
 
-from fieldwork import figures, outputs
-from fieldwork.benchmarks import plots
-from fieldwork.job import job_log
+from fieldwork import figures, job_times, outputs
+from fieldwork.job_log import logged
 
 # Of others, some may not be done yet.
 RULES = {
@@ -26,7 +25,7 @@ RULES = {
 def main(*, benchmarks, picture):
     rows = [row for path in sorted(Path(benchmarks).rglob("*.tsv")) for row in jobs_in(path) if row["Rule"] in RULES]
     with outputs.whole(picture) as part:
-        figures.save(plots.jobs(rows), part)
+        figures.save(job_times.jobs(rows), part)
 
 
 def jobs_in(path):
@@ -39,5 +38,5 @@ def jobs_in(path):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(benchmarks=snakemake.params.benchmarks, picture=snakemake.output[0])

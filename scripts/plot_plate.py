@@ -8,7 +8,7 @@ import os
 import pandas as pd
 
 from fieldwork import figures, frames, outputs
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 from fieldwork.plates import plots
 
 SHOWN = 16  # random fields
@@ -128,7 +128,7 @@ def image_of(row, channel, copies):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             nuclei_table=snakemake.input.nuclei,
             fields_table=snakemake.input.fields,

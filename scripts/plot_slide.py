@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from fieldwork import figures, outputs
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
 from fieldwork.slides import plots
 
@@ -38,7 +38,7 @@ def main(*, slide, facts, nuclei_table, store, picture):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             slide=snakemake.wildcards.slide,
             facts=snakemake.input.facts,

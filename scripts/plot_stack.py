@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fieldwork import figures, outputs
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 from fieldwork.stacks import plots, sources
 
 SHOWN = 5  # frames, evenly spaced
@@ -39,7 +39,7 @@ def centres_of(nuclei, frame):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             stack=snakemake.wildcards.stack,
             path=next(iter(snakemake.input.fetched), snakemake.params.path),

@@ -6,7 +6,7 @@ Inputs: the planted nuclei, the nuclei of the plate or the stack. Outputs: one l
 import pandas as pd
 
 from fieldwork import outputs, synthetic
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 
 WITHIN = 4  # px from a planted centre: less than a nucleus's sigma of 5
 
@@ -27,7 +27,7 @@ def main(*, planted, nuclei, score, name, frame):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             planted=snakemake.input.planted,
             nuclei=snakemake.input.nuclei,

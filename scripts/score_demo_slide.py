@@ -6,7 +6,7 @@ Inputs: the planted nuclei, the slide's nuclei. Outputs: one line with counts, p
 import pandas as pd
 
 from fieldwork import outputs, synthetic
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 
 WITHIN = 3  # px from a planted centre, half a nucleus's radius
 LEAST = 0.99  # precision and recall; with a threshold of 0.06 in place of 0.05, recall falls to that
@@ -31,7 +31,7 @@ def main(*, planted, nuclei, score, region):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             planted=snakemake.input.planted,
             nuclei=snakemake.input.nuclei,

@@ -9,8 +9,8 @@ import numpy as np
 import tifffile
 
 from fieldwork import outputs, synthetic
-from fieldwork.inputs import sheets
-from fieldwork.job import job_log
+from fieldwork.inputs import platemaps
+from fieldwork.job_log import logged
 
 SHAPE = (512, 640)
 MOST = 150  # nuclei of an untreated field
@@ -18,7 +18,7 @@ HALF = 1.0  # uM of the compound that leave half of them
 
 
 def main(*, platemap, images, planted_table):
-    wells = sheets.read_platemap(platemap)
+    wells = platemaps.read_platemap(platemap)
     planted = []
     for path in images:
         well, site = Path(path).stem.split("_")[1:3]
@@ -36,7 +36,7 @@ def main(*, platemap, images, planted_table):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             platemap=snakemake.input.platemap,
             images=snakemake.output.images,

@@ -9,7 +9,7 @@ import tifffile
 from skimage.data import immunohistochemistry
 
 from fieldwork import outputs, synthetic
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 
 SHAPE = (3072, 4096)
 MPP = 0.5  # micrometres per pixel: a 20x objective
@@ -60,7 +60,7 @@ def write_pyramid(path, image):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             slide=snakemake.output.slide,
             planted_table=snakemake.output.planted,

@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 
 from fieldwork import outputs, synthetic
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 
 FRAMES = 30
 SHAPE = (256, 320)
@@ -26,5 +26,5 @@ def main(*, stack, planted_table):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(stack=snakemake.output.stack, planted_table=snakemake.output.planted)

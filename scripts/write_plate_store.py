@@ -8,7 +8,7 @@ import logging
 
 from fieldwork import outputs
 from fieldwork.inputs import layouts
-from fieldwork.job import job_log
+from fieldwork.job_log import logged
 from fieldwork.plates import store as plate_store
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def main(*, images, copies, store, summary, plate, **arguments):
 
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with logged(snakemake.log[0]):
         main(
             images=snakemake.params.images,
             copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fieldwork.gpu import server
+from fieldwork.gpu import choice
 from workspace import Workspace
 
 
@@ -12,7 +12,7 @@ def pytest_collection_modifyitems(items):
     """Run the tests of Dask last: it leaves threads, after which no other test could fork. Skip what needs a GPU."""
     items.sort(key=lambda item: item.path.name == "test_dask_engine.py")
     for_a_gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if for_a_gpu and (reason := server.missing()):
+    if for_a_gpu and (reason := choice.missing()):
         for item in for_a_gpu:
             item.add_marker(pytest.mark.skip(reason=reason))
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from fieldwork.wells import is_dna
+from fieldwork.stains import is_dna
 
 MOST_VALUES = 2**28  # of one plane, twice the largest cameras; more is a damaged header
 MOST_IN_ALL = 2**30  # of all planes of a file, which are in memory together

@@ -1,4 +1,4 @@
-"""How wells and URLs are written, and stains called."""
+"""How wells are written, and the plates that they are on."""
 
 import functools
 import re
@@ -7,10 +7,7 @@ import string
 # Letters of a plate's rows, up to 3456 wells.
 ROWS = (*string.ascii_uppercase, *(f"A{letter}" for letter in string.ascii_uppercase))
 # Rows and columns of plates of 96 to 3456 wells (ANSI/SLAS 4-2004, and as makers sell the others).
-PLATES = ((8, 12), (16, 24), (32, 48), (48, 72))
-# CellProfiler's pipelines say OrigDNA and CorrDNA; mtDNA is another stain; brightfield may use DAPI's filter.
-_DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nuclei|nucleus)(?![a-z])")
-_TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
+PLATE_FORMATS = ((8, 12), (16, 24), (32, 48), (48, 72))
 
 
 @functools.lru_cache(maxsize=4096)  # plates have the same ones, and thousands of plates are planned
@@ -45,14 +42,14 @@ def plate_format(wells):
     Three wells may be of a plate of 6 or of 96: wells that are missing are better shown in vain than not at all.
     """
     places = [place_of(well) for well in wells]
-    return next(size for size in PLATES if all(row < size[0] and column < size[1] for row, column in places))
+    return next(size for size in PLATE_FORMATS if all(row < size[0] and column < size[1] for row, column in places))
 
 
-def is_dna(channel):
-    """Tell whether a channel is named like a DNA stain (DAPI, Hoechst, DNA, nuclei), and not in transmitted light."""
-    return bool(_DNA.search(channel)) and not _TRANSMITTED.search(channel)
-
-
-def is_url(path):
-    """Whether a path is that of an object on S3, or of a file on a web server."""
-    return path.lower().startswith(("s3://", "http://", "https://"))
+def row_letters(text):
+    """Write a plate's row as letters: 2 -> B, 27 -> AA, B -> B."""
+    if not text.isdecimal():
+        return text
+    row = int(text) - 1
+    if not 0 <= row < 48:
+        raise ValueError(f"no plate has a row {text}")
+    return "A" * (row // 26) + chr(ord("A") + row % 26)

@@ -19,6 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from fieldwork import InputError, synthetic
 from fieldwork.inputs import layouts, sheets
+from fieldwork.inputs.paths import check_path
 from fieldwork.viewer import content
 
 ODD = "Zürich 7 (100%25)"  # blanks, an umlaut, and what would be % if it were unquoted
@@ -275,14 +276,14 @@ def test_what_is_not_there_is_one_line_before_any_job(workspace, s3, web, monkey
 )
 def test_urls_that_the_plugins_do_not_tell_apart_are_refused(url):
     with pytest.raises(InputError, match=f"^sheet, line 2: '?{re.escape(url[:4])}"):
-        sheets.check_path(url, "sheet, line 2")
+        check_path(url, "sheet, line 2")
 
 
 @pytest.mark.parametrize(
     "url", [f"s3://b/{ODD}/a;b&c=d+e.tif", "http://h:80/a%20b.tif", "HTTPS://h/~u/c@d.tif", "s3://b"]
 )
 def test_other_urls_are_taken(url):
-    sheets.check_path(url, "sheet, line 2")
+    check_path(url, "sheet, line 2")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 import plot_jobs
-from fieldwork.benchmarks import plots as benchmark_plots
+from fieldwork import job_times
 from fieldwork.slides import plots
 from fieldwork.stacks import plots as stack_plots
 
@@ -105,7 +105,7 @@ def test_a_stack_of_which_only_images_were_made_shows_its_frames():
 
 def test_every_job_is_a_point_in_the_row_of_its_rule():
     rows = [{"Rule": rule, "Seconds": s, "Memory_MB": 100 * s} for rule, s in [("b", 1), ("a", 2), ("b", 4), ("b", 5)]]
-    seconds, memory = benchmark_plots.jobs(rows).axes
+    seconds, memory = job_times.jobs(rows).axes
     assert [label.get_text() for label in seconds.get_yticklabels()] == ["b (3)", "a (1)"]
     points = [line.get_xydata().tolist() for line in memory.lines]
     assert points == [[[100, 0], [400, 0], [500, 0]], [[400, 0]], [[200, 1]], [[200, 1]]]
@@ -117,7 +117,7 @@ def test_the_picture_of_jobs_has_those_that_made_tables(tmp_path, monkeypatch):
         (tmp_path / f"{path}.tsv").write_text("s\tmax_rss\n2.5\t70\n")
     (tmp_path / "plates/P1/filter_images.tsv").write_text("s\tmax_rss\n-\t-\n")  # it took no time
     drawn = []
-    monkeypatch.setattr(benchmark_plots, "jobs", lambda rows: drawn.extend(rows) or plt.figure())
+    monkeypatch.setattr(job_times, "jobs", lambda rows: drawn.extend(rows) or plt.figure())
     plot_jobs.main(benchmarks=tmp_path, picture=tmp_path / "jobs.png")
     figures = {"Seconds": 2.5, "Memory_MB": 70}
     assert drawn == [{"Rule": "merge_units", **figures}, {"Rule": "detect_nuclei", **figures}]

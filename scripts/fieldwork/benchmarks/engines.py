@@ -16,10 +16,10 @@ from skimage.filters import gaussian
 
 from fieldwork import synthetic
 from fieldwork import parallel
-from fieldwork.benchmarks import methods
 from fieldwork.plates import fields
 from fieldwork.plates import filters
 from fieldwork.stacks import frames as stack_frames
+from fieldwork.benchmarks import measuring
 from fieldwork.stacks import sources
 
 METRICS = ("var", "mean")
@@ -103,12 +103,12 @@ def measure_filters(batch, *, workers, folder, repeats):
         Not every run gave the same numbers and, but for naive Dask, the same files; or one failed or took too long.
     """
     # In a process of its own, whose memory the cases don't inherit.
-    paths = methods.run_apart(functools.partial(_plant_images, folder=folder), (batch,))
+    paths = measuring.run_apart(functools.partial(_plant_images, folder=folder), (batch,))
     run = functools.partial(filter_images, paths=paths, workers=workers, folder=folder)
     cases = [Case(engine, batch) for engine in (*ENGINES, NAIVE)]
     once = cases[-1:] if batch.height < TINY else []
-    measured = methods.measure([case for case in cases if case not in once], run, repeats=repeats)
-    measured |= methods.measure(once, run, repeats=1)
+    measured = measuring.measure([case for case in cases if case not in once], run, repeats=repeats)
+    measured |= measuring.measure(once, run, repeats=1)
     return _rows("Images", measured, workers)
 
 
@@ -131,9 +131,9 @@ def measure_stack(stack, *, workers, folder, repeats):
     RuntimeError
         As by `measure_filters`.
     """
-    path = methods.run_apart(functools.partial(_plant_stack, folder=folder), (stack,))
+    path = measuring.run_apart(functools.partial(_plant_stack, folder=folder), (stack,))
     run = functools.partial(detect_in_stack, path=path, workers=workers)
-    measured = methods.measure([Case(engine, stack) for engine in STACK_ENGINES], run, repeats=repeats)
+    measured = measuring.measure([Case(engine, stack) for engine in STACK_ENGINES], run, repeats=repeats)
     return _rows("Frames", measured, workers)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from fieldwork import nuclei, synthetic
 from fieldwork import parallel
-from fieldwork.benchmarks import methods
+from fieldwork.benchmarks import measuring
+from fieldwork.gpu import client
 from fieldwork.gpu import server
 
 SPACE = 3300  # px for each nucleus that is planted: a field of BBBC021's size has 400
@@ -47,7 +48,7 @@ def measure(kind, *, count, shape, detection, workers, repeats, hold=server.Cuda
     _images[:] = parallel.map_frames(functools.partial(_plant, kind=kind, shape=shape), indices, workers=workers)
     cases = [("one core", 1), ("GPU", 1), ("GPU", workers)] + [("cuCIM", 1)] * with_cucim
     run = functools.partial(_find, detection=detection, hold=hold)
-    measured = methods.measure(list(dict.fromkeys(cases)), run, repeats=repeats)
+    measured = measuring.measure(list(dict.fromkeys(cases)), run, repeats=repeats)
     first = measured["one core", 1]
     expected = first.answers[0][1]
     return [
@@ -85,7 +86,7 @@ def _find(case, detection, hold):
     begun = time.perf_counter()
     if way == "one core":
         started = begun
-        found = [_detect(index, server.Cpu, detection) for index in range(len(_images))]
+        found = [_detect(index, client.Cpu, detection) for index in range(len(_images))]
         name = None
     elif way == "cuCIM":
         detect, name = _cucim()
@@ -93,7 +94,7 @@ def _find(case, detection, hold):
         started = time.perf_counter()
         found = [detect(image, **detection) for image in _images]
     else:
-        with server.processor("gpu", frames=len(_images), workers=workers, hold=hold) as processor:
+        with client.processor("gpu", frames=len(_images), workers=workers, hold=hold) as processor:
             _detect(0, processor, detection)  # likewise
             started = time.perf_counter()
             detect = functools.partial(_detect, processor=processor, detection=detection)

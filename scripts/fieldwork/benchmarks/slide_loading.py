@@ -20,8 +20,9 @@ import zarr
 
 from fieldwork.slides.readers import SlideError
 from fieldwork import parallel
-from fieldwork.benchmarks import methods
+from fieldwork.benchmarks import measuring
 from fieldwork.omezarr import slides
+from fieldwork.slides import choice
 from fieldwork.slides import readers as slide_readers
 
 MOST = 4096  # px, side of what is loaded of each level: on 2 cores the benchmark takes 2 to 3 minutes
@@ -96,8 +97,8 @@ def open_source(path, *, workers, folder, with_gpu=False):
     readers, shapes = [], ()
     for reader in slide_readers.READERS:
         try:
-            slide_readers.choose_reader(path, reader)
-            shapes = methods.run_apart(_shapes, (path, reader))
+            choice.choose_reader(path, reader)
+            shapes = measuring.run_apart(_shapes, (path, reader))
             readers.append(reader)
         except (SlideError, RuntimeError) as error:
             log.warning("left out: %s: %s", path, error)
@@ -116,7 +117,7 @@ def open_source(path, *, workers, folder, with_gpu=False):
         try:
             for level in range(len(regions)):
                 case = Case("load level", reader, level, "thread", 1, "whole")
-                methods.run_apart(functools.partial(run, source=source), case)
+                measuring.run_apart(functools.partial(run, source=source), case)
         except RuntimeError as error:
             log.warning("left out: %s: %s", path, error)
             readers.remove(reader)
@@ -185,7 +186,7 @@ def measure(cases, source, *, repeats):
     """
     exact, sampled = (functools.partial(run, source=source, step=step) for step in (1, SAMPLE))
     failures = {}
-    measured = methods.measure(cases, sampled, repeats=repeats, untimed=exact, failures=failures)
+    measured = measuring.measure(cases, sampled, repeats=repeats, untimed=exact, failures=failures)
     right = {}
     for case, each in measured.items():  # whole levels come first
         for step, answer in each.answers:

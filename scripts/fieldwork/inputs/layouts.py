@@ -5,16 +5,14 @@ the Snakefile imports it at every start.
 """
 
 import difflib
-import functools
 import os
 import re
 from collections import Counter, deque
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from fieldwork import InputError
-from fieldwork.inputs.sheets import read_rows
-from fieldwork.wells import is_dna, is_url, normal_well
+from fieldwork.stains import is_dna
+from fieldwork.wells import normal_well, row_letters
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
@@ -157,108 +155,10 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None, nam
             "named groups well, site and channel under the config key 'layouts', or give an image list "
             "(CellProfiler LoadData CSV) instead of the folder."
         )
-    images = _of_plate(entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes)
-    images, duplicates = _without_duplicates(images)
+    images = images_of_plate(entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes)
+    images, duplicates = sorted_without_duplicates(images)
     thumbnails = [os.path.join(folder, path) for path in thumbnails]
     return Scan(chosen, images, thumbnails, unmatched, duplicates, notes)
-
-
-def read_image_list(path, *, plate, url=None):
-    """Read an image list in CellProfiler's LoadData form.
-
-    Parameters
-    ----------
-    path : path
-        UTF-8; separated by tabs if it ends in .tsv or .txt, else by commas. Each ``FileName_<Channel>`` (with
-        ``PathName_<Channel>``) or ``URL_<Channel>`` is a channel. Wells are ``Metadata_Well``, or
-        ``Metadata_Row`` and ``Metadata_Column``. Optional: ``Metadata_Site`` (else rows are counted within a
-        well), ``Metadata_Timepoint``, ``Metadata_ZPlane``, ``Metadata_Plate``. As in BBBC021's own list,
-        ``Image_`` may stand before every name and ``_<Channel>`` behind the metadata.
-    plate : str
-        The plate's name in the sheet; it picks the plate's rows by ``Metadata_Plate``.
-    url : str, optional
-        Where the list is from, if `path` is a copy: images without a path or URL of their own are beside it.
-
-    Returns
-    -------
-    Scan
-        Its layout is ``image list``. Whether the images exist is not looked at.
-
-    Raises
-    ------
-    InputError
-        Names the file, the line and the column.
-    """
-    file, path = path, url or os.fspath(path)
-    rows = read_rows(file, delimiter="\t" if path.lower().endswith((".tsv", ".txt")) else ",", name=path)
-    _, names = next(rows, (1, []))
-    header = [name.removeprefix("Image_") for name in names]
-    channels = [name.partition("_")[2] for name in header if name.startswith(("FileName_", "URL_"))]
-    channels = list(dict.fromkeys(channels))
-    columns = {}  # kind of metadata -> place of its column
-    for kind in ("Well", "Row", "Column", "Site", "Timepoint", "ZPlane", "Plate"):
-        for name in (f"Metadata_{kind}", *(f"Metadata_{kind}_{channel}" for channel in channels)):
-            if name in header:
-                columns.setdefault(kind, header.index(name))
-    if not channels or ("Well" not in columns and not {"Row", "Column"} <= columns.keys()):
-        raise InputError(
-            f"{path}, line 1: found columns {', '.join(map(repr, names)) or 'none'}. Expected FileName_<Channel> "
-            "with PathName_<Channel>, or URL_<Channel>, for each channel; and Metadata_Well, or Metadata_Row "
-            "with Metadata_Column. Tabs stand between them in .tsv and .txt files, commas in all others."
-        )
-
-    is_folder = functools.cache(os.path.isdir)
-    entries, sites, notes, empty = [], Counter(), [], 0
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise InputError(f"{path}, line {line}: found {len(cells)} cells, expected {len(header)}.")
-        row = dict(zip(header, cells, strict=True))
-        texts = {kind: cells[place] for kind, place in columns.items()}
-
-        def read(kind, convert, expected, line=line, texts=texts):
-            try:
-                return convert(texts[kind])
-            except ValueError:
-                where = f"{path}, line {line}, column {names[columns[kind]]}"
-                raise InputError(f"{where}: found {texts[kind]!r}, expected {expected}.") from None
-
-        if "Well" in texts:
-            well = read("Well", normal_well, "a well such as B02")
-        else:
-            row_letters = read("Row", _row_letters, "a row such as B or 2")
-            texts["Column"] = row_letters + texts["Column"]
-            well = read("Column", normal_well, "a row such as B or 2 and a column such as 2")
-        timepoint, z = (
-            read(kind, _number, "a whole number from 0 to 999999999, or nothing") if texts.get(kind) else None
-            for kind in ("Timepoint", "ZPlane")
-        )
-        of_plate = texts.get("Plate")
-        sites[of_plate, well, timepoint, z] += 1
-        site = sites[of_plate, well, timepoint, z]
-        if "Site" in texts:
-            site = read("Site", _number, "a whole number from 0 to 999999999")
-        for channel in channels:
-            parent, name = row.get(f"PathName_{channel}", ""), row.get(f"FileName_{channel}")
-            if name is None or (f"URL_{channel}" in row and f"PathName_{channel}" not in row):
-                where = f"{path}, line {line}, column URL_{channel}"
-                parent, name = os.path.split(path_of_url(row[f"URL_{channel}"], where))
-            if not name:
-                empty += 1
-                continue
-            image = os.path.join(parent.rstrip("/") if is_url(parent) else parent, name)
-            beside = os.path.join(os.path.dirname(path), parent)
-            # Not in the working directory, but beside the list. Nothing in a list at a URL is taken from there.
-            if not is_url(image) and (not os.path.isabs(image) if url else not is_folder(parent) and is_folder(beside)):
-                image = os.path.join(beside, name)
-            entries.append((of_plate, Image(image, well, site, channel, timepoint, z)))
-    if not entries:
-        raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
-    if empty:
-        notes.append(f"{path}: {empty} cells for an image's name are empty; such images were left out.")
-    entries.sort(key=lambda entry: natural(entry[1].path))
-    images = _of_plate(entries, plate, f"{path}, column Metadata_Plate", notes)
-    images, duplicates = _without_duplicates(images)
-    return Scan("image list", images, [], [], duplicates, notes)
 
 
 def nuclei_channel(images, requested="auto"):
@@ -295,26 +195,6 @@ def natural(text):
     parts = re.split(r"(\d+)", text.lower())
     parts[1::2] = map(int, parts[1::2])
     return parts, text
-
-
-def _row_letters(text):
-    """Write a plate's row as letters: 2 -> B, 27 -> AA, B -> B."""
-    if not text.isdecimal():
-        return text
-    row = int(text) - 1
-    if not 0 <= row < 48:
-        raise ValueError(f"no plate has a row {text}")
-    return "A" * (row // 26) + chr(ord("A") + row % 26)
-
-
-def path_of_url(url, where):
-    """The path that a file: URL stands for; another URL, or a path, as it is."""
-    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", url)  # two letters or more: C: is a drive
-    if not scheme or (is_url(url) and re.match(r"\w+://[^/]+/.", url)):
-        return url
-    if scheme[0].lower() != "file:":
-        raise InputError(f"{where}: found {url!r}, expected a path, or a file's URL (file:, s3:, http:, https:).")
-    return unquote(re.sub(r"^file:(?://(?:localhost)?(?=/))?", "", url, flags=re.IGNORECASE))
 
 
 def _config_layouts(layouts):
@@ -399,7 +279,7 @@ def _others_noted(others):
     return [f"{others.total()} files that are no images were not looked at: {kinds}."] if others else []
 
 
-def _number(text):
+def index_of(text):
     """Read a site, time point or z plane; ValueError where it is none that a table of 64-bit integers can hold."""
     if not text.isdecimal() or len(text) > 9:
         raise ValueError(f"{text!r} is no number from 0 to 999999999")
@@ -411,18 +291,18 @@ def _described(match, path, columns):
     groups = {name.rstrip("_"): text for name, text in match.groupdict().items() if text is not None}
     well = groups.get("well", "")
     if "row" in groups:
-        well = _row_letters(groups["row"]) + groups["column"]
+        well = row_letters(groups["row"]) + groups["column"]
     elif "number" in groups and not well:
         row, column = divmod(int(groups["number"]) - 1, columns)
         if not 0 <= row < columns * 2 // 3:  # 8 rows of 12, 16 rows of 24
             raise ValueError(f"no well {groups['number']} on a plate with {columns} columns")
-        well = f"{_row_letters(str(row + 1))}{column + 1}"
-    timepoint, z = (_number(groups[name]) if name in groups else None for name in ("t", "z"))
-    site, channel = _number(groups.get("site", "1")), groups.get("channel", "w1")
+        well = f"{row_letters(str(row + 1))}{column + 1}"
+    timepoint, z = (index_of(groups[name]) if name in groups else None for name in ("t", "z"))
+    site, channel = index_of(groups.get("site", "1")), groups.get("channel", "w1")
     return groups.get("plate"), Image(path, normal_well(well), site, channel, timepoint, z)
 
 
-def _of_plate(entries, plate, source, notes):
+def images_of_plate(entries, plate, source, notes):
     """Take the images of the sheet's plate from entries (plate there or None, Image)."""
     plates = Counter(there for there, _ in entries if there)
     if plate in plates:
@@ -439,7 +319,7 @@ def _of_plate(entries, plate, source, notes):
     return [image for _, image in entries]
 
 
-def _without_duplicates(images):
+def sorted_without_duplicates(images):
     """Sort images; where several claim one place, keep the first and list the paths of the others."""
     first, duplicates = {}, []
     for image in images:

@@ -1,6 +1,10 @@
-"""What the columns of a platemap mean, by their names: controls, treatments, doses; and the pictures that follow."""
+"""Read platemaps, and tell by the names of their columns what stands in them: controls, treatments, doses."""
 
 import re
+
+from fieldwork import InputError
+from fieldwork.inputs.delimited import read_table
+from fieldwork.wells import normal_well
 
 TREATMENTS = ("treatment", "compound", "perturbation", "drug", "condition", "gene", "sirna", "sgrna")
 UNITS = {
@@ -68,3 +72,39 @@ def _first(pattern, columns):
 
 def _bare(column):
     return column.removeprefix("Metadata_")
+
+
+def read_platemap(path):
+    """Read what stands in the wells of a plate: CSV with a column `well` and any others.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict
+        Well (`B02`) -> {``Metadata_<column>``: text}.
+
+    Raises
+    ------
+    InputError
+        Names the file and the line.
+    """
+    header, lines = read_table(path, delimiter=",")
+    columns = {name: f"Metadata_{name.removeprefix('Metadata_')}" for name in header if name != "well"}
+    if "well" not in header:
+        raise InputError(f"{path}, line 1: no column 'well'; found {', '.join(map(repr, header))}")
+    made = ["Metadata_Plate", "Metadata_Well", *columns.values()]
+    if twice := {name for name in made if made.count(name) > 1}:
+        raise InputError(f"{path}, line 1: wells.csv would have two columns {min(twice)}; rename that of the platemap")
+    wells = {}
+    for line, cells in lines:
+        try:
+            well = normal_well(cells["well"])
+        except ValueError as error:
+            raise InputError(f"{path}, line {line}: {error}") from None
+        if well in wells:
+            raise InputError(f"{path}, line {line}: well {well} stands there twice")
+        wells[well] = {column: cells[name] for name, column in columns.items()}
+    return wells

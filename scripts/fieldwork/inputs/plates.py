@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from fieldwork import InputError
-from fieldwork.inputs import layouts, sheets
-from fieldwork.wells import is_url
+from fieldwork.inputs import image_lists, layouts, platemaps
+from fieldwork.inputs.paths import check_path, existing, is_url, normal_path, refuse_results
 
 FAN_OUT = {
     "plate": lambda image: "all",
@@ -92,19 +92,19 @@ def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset(), rem
     InputError
         Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel.
     """
-    place, name, source = row[None], row["plate"], sheets.normal_path(row["images"])
+    place, name, source = row[None], row["plate"], normal_path(row["images"])
     if "://" in source:
         source = source.rstrip("/")
-        sheets.check_path(source, f"{place}: plate '{name}'")
+        check_path(source, f"{place}: plate '{name}'")
     else:
-        sheets.existing(source, place=place, what=f"plate '{name}' takes its images from")
-        sheets.refuse_results(source, results, place=f"{place}: plate '{name}'")
+        existing(source, place=place, what=f"plate '{name}' takes its images from")
+        refuse_results(source, results, place=f"{place}: plate '{name}'")
     if platemap := row.get("platemap"):
-        sheets.check_path(platemap, f"{place}: plate '{name}'")
+        check_path(platemap, f"{place}: plate '{name}'")
         if is_url(platemap):
             raise InputError(f"{place}: plate '{name}' has the platemap '{platemap}'; expected a file on disk")
-        sheets.existing(platemap, place=place, what=f"plate '{name}' has the platemap")
-        sheets.read_platemap(platemap)
+        existing(platemap, place=place, what=f"plate '{name}' has the platemap")
+        platemaps.read_platemap(platemap)
     try:
         if is_url(source):
             scan = _scan_url(row["images"], row, regexes, remote)
@@ -113,19 +113,19 @@ def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset(), rem
                 source, plate=name, layout=row.get("layout", "auto"), layouts=regexes, results=results
             )
         else:
-            scan = layouts.read_image_list(source, plate=name)
+            scan = image_lists.read_image_list(source, plate=name)
         if scan.images:
             channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel))
     except InputError as error:
         raise InputError(f"{place}: plate '{name}': {error}") from None
     urls = [image.path for image in scan.images if is_url(image.path)]
     for url in urls:
-        sheets.check_path(url, f"{place}: plate '{name}'")
+        check_path(url, f"{place}: plate '{name}'")
     absent = remote.absent(urls) if urls and scan.layout == "image list" else {}
     units = {}
     for image in scan.images:
         if image.channel == channel:
-            sheets.check_path(image.path, f"{place}: plate '{name}'")
+            check_path(image.path, f"{place}: plate '{name}'")
             units.setdefault(FAN_OUT[fan_out](image), []).append(image)
             if image.path in absent:
                 raise InputError(
@@ -133,14 +133,14 @@ def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset(), rem
                     f"'{image.path}': {absent[image.path]}"
                 )
             if not os.path.isdir(source) and not is_url(image.path) and image.path not in made:
-                sheets.existing(image.path, place=source, what=f"well {image.well}, site {image.site} names the image")
+                existing(image.path, place=source, what=f"well {image.well}, site {image.site} names the image")
     return Plate(name, scan, channel, units, platemap)
 
 
 def _scan_url(url, row, regexes, remote):
     """Find the images of a list at a URL, or of a folder on S3."""
     if url.lower().endswith(LISTS):
-        return layouts.read_image_list(remote.copy(url), plate=row["plate"], url=url)
+        return image_lists.read_image_list(remote.copy(url), plate=row["plate"], url=url)
     if not url.lower().startswith("s3://"):
         raise InputError(
             f"'{url}' is no image list ({', '.join(LISTS)}); expected one, as folders of web servers cannot be listed"
@@ -219,7 +219,7 @@ def account(plate):
     }
     details = [*scan.notes, *(f"{what}: {item}" for what, items in lists.items() for item in items)]
     if plate.platemap:
-        described = set(sheets.read_platemap(plate.platemap))
+        described = set(platemaps.read_platemap(plate.platemap))
         details += [f"in the platemap, without images: {' '.join(sorted(described - wells))}"] * bool(described - wells)
         details += [f"with images, not in the platemap: {' '.join(sorted(wells - described))}"] * bool(
             wells - described

@@ -1,4 +1,4 @@
-"""The archives of plates that the sheet names by URL: fetched, checked, and unpacked into the plates' folders."""
+"""Fetch the archive of a plate, check it, and unpack it into the folder of the plate."""
 
 import errno
 import fcntl
@@ -7,145 +7,26 @@ import json
 import logging
 import os
 import shutil
-import stat
-import tarfile
 import time
-import zipfile
 from contextlib import contextmanager
-from pathlib import Path, PureWindowsPath
-from typing import NamedTuple
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from fieldwork import InputError, outputs
-from fieldwork.inputs import layouts, sheets
+from fieldwork.inputs.archives import RECORD, check_folder, difference, read_json
+from fieldwork.inputs.paths import path_of_url
 from fieldwork.parallel import progress_bar
-from fieldwork.wells import is_url
-
-# In every folder that was made here: what it was made of. Another folder is the user's own. Hidden: no layout sees it.
-RECORD = ".download.json"
+from fieldwork.plates.unpack import check_space, unpack
 
 BLOCK = 2**14  # bytes; what a lost connection costs at most
 PAUSES = (1, 2, 4, 8, 16, 32)  # s before each new try; from the first again once a try got further than any before
 PATIENCE = (30, 60)  # s to wait for a connection, and for the next bytes
 
-# What is the disk's fault, and not the archive's.
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE}
-
 log = logging.getLogger(__name__)
-
-
-class Archive(NamedTuple):
-    """An archive of the sheet, the folder it becomes, its size in bytes, and its ``md5:...`` or ``sha256:...``."""
-
-    plate: str
-    url: str
-    folder: str
-    size: int | None = None
-    checksum: str | None = None
-
-    def __str__(self):
-        return f"plate '{self.plate}': {self.url}"
 
 
 class _Lost(Exception):
     """The server did not give what it was asked for, and may do so the next time."""
-
-
-def of_sheet(rows, *, results):
-    """Find the plates whose archive the sheet names.
-
-    Parameters
-    ----------
-    rows : list of dict
-        From `sheets.read_sheet`.
-    results : path-like
-        The folder of the results, into which nothing is unpacked.
-
-    Returns
-    -------
-    dict of str to Archive
-        By plate.
-
-    Raises
-    ------
-    InputError
-        Names the sheet's line: a checksum without a URL, or a folder that cannot be one plate's own.
-    """
-    found, places = {}, {}
-    for row in rows:
-        place = f"{row[None]}: plate '{row['plate']}'"
-        if "url" not in row:
-            if alone := {"size", "checksum"} & row.keys():
-                raise InputError(f"{place} has a {max(alone)}, but no url that it is of; add the url, or take it out")
-            continue
-        if is_url(row["images"]):
-            raise InputError(
-                f"{place} has a url, and images at '{row['images']}'; expected the folder that is to have them"
-            )
-        folder = os.path.normpath(row["images"])
-        sheets.check_path(folder, place)
-        sheets.refuse_results(folder, results, place=place)
-        real = os.path.realpath(folder)
-        if real in places:
-            raise InputError(
-                f"{place} has the folder '{folder}' of {places[real]}; give each archive a folder of its own"
-            )
-        places[real] = place
-        size = int(row["size"]) if "size" in row else None
-        checksum = row["checksum"].lower() if "checksum" in row else None
-        found[row["plate"]] = Archive(row["plate"], row["url"], folder, size, checksum)
-    for real, place in places.items():
-        for above in map(str, Path(real).parents):
-            if above in places:
-                raise InputError(
-                    f"{place} has a folder in that of {places[above]}; give each archive a folder of its own"
-                )
-    return found
-
-
-def check_folder(archive):
-    """Read what a plate's folder was made of, and check that it is what the sheet says.
-
-    Parameters
-    ----------
-    archive : Archive
-
-    Returns
-    -------
-    dict or None
-        `url`, `bytes`, `sha256`, `md5`, `files`; None where there is no folder, or one that was not made here.
-
-    Raises
-    ------
-    InputError
-        The folder was made of another archive.
-    """
-    facts = _read_json(Path(archive.folder, RECORD))
-    if not {"url", "bytes", "sha256", "md5", "files"} <= facts.keys():
-        return None
-    different = _difference(archive, facts)
-    if not archive.checksum and facts["url"] != archive.url:  # equal bytes may come from anywhere
-        different = f"found {facts['url']}, expected {archive.url}"
-    if different:
-        raise InputError(
-            f"plate '{archive.plate}': '{archive.folder}' was downloaded from another archive than the sheet says: "
-            f"{different}. Delete that folder and run `snakemake --cores N download`, or correct the sheet"
-        )
-    return facts
-
-
-def forget_deleted(archives, *, results):
-    """Have folders downloaded again that were deleted, which Snakemake does not know of.
-
-    Parameters
-    ----------
-    archives : iterable of Archive
-    results : path-like
-        Where Snakemake looks for ``download.json``; the rule can write it again, from what is noted in a folder.
-    """
-    for archive in archives:
-        if not os.path.exists(archive.folder):
-            Path(results, "plates", archive.plate, "download.json").unlink(missing_ok=True)
 
 
 def make_folder(archive):
@@ -191,55 +72,17 @@ def make_folder(archive):
         ) from None
 
 
-def unpack(path, folder, *, is_zip, progress):
-    """Unpack an archive of files that all stay in one folder.
-
-    Modification times are those of now: Snakemake must not take new images for older ones.
-
-    Parameters
-    ----------
-    path : path-like
-        A ZIP file, or a TAR file with any compression that Python's tarfile reads.
-    folder : path-like
-        An empty folder.
-    is_zip : bool
-    progress : str
-        Label of the progress bar.
-
-    Raises
-    ------
-    InputError
-        Names the member that is outside, a device, encrypted ...; or the archive is broken.
-    OSError
-        The disk's fault; ENOSPC: the files need more than it has free.
-    """
-    try:
-        (_unpack_zip if is_zip else _unpack_tar)(path, folder, progress)
-    except InputError:
-        raise
-    except Exception as error:  # what zipfile, tarfile and the decompressors raise of broken bytes has no common class
-        if isinstance(error, OSError) and error.errno in DISK:
-            raise
-        with open(path, "rb") as stream:
-            start = stream.read(16)
-        raise InputError(
-            f"found an archive that is broken, or none ({type(error).__name__}: {error}; its first bytes are {start!r})"
-        ) from error
-    if not any(files for _, _, files in os.walk(folder)):
-        raise InputError("found an archive without any file")
-
-
 def _make_folder(archive, folder, work):
     """Fetch, check and unpack in the folder `work`, and rename."""
     is_web = not archive.url.lower().startswith("file:")
-    path = work / "archive" if is_web else Path(layouts.path_of_url(archive.url, str(archive)))
+    path = work / "archive" if is_web else Path(path_of_url(archive.url, str(archive)))
     if is_web:
         _fetch(archive, path, work / "state.json")
     elif not path.is_file():
         raise InputError(f"{archive}: found no file '{path}', expected the archive; correct the url in the sheet")
     facts = {"url": archive.url, **_digest(path)}
     log.info("%s: %d bytes, sha256:%s, md5:%s", archive, facts["bytes"], facts["sha256"], facts["md5"])
-    if different := _difference(archive, facts):
+    if different := difference(archive, facts):
         if is_web:
             path.unlink()
         raise InputError(
@@ -297,11 +140,11 @@ def _fetch(archive, path, state):
     """Fetch an archive over HTTP; what is there of it already stays."""
     import requests  # here: the Snakefile imports this module at every start, and needs no HTTP
 
-    if _read_json(state).get("url") != archive.url:
+    if read_json(state).get("url") != archive.url:
         path.unlink(missing_ok=True)
     tries, farthest = 0, _size(path)
     with requests.Session() as session:
-        while not (farthest and _read_json(state).get("total") == _size(path)):
+        while not (farthest and read_json(state).get("total") == _size(path)):
             try:
                 _fetch_more(session, archive, path, state)
                 return
@@ -333,7 +176,7 @@ def _fetch(archive, path, state):
 def _fetch_more(session, archive, path, state):
     """Ask once for what is not there yet of an archive and append it, or begin anew where the server does."""
     there = _size(path)
-    known = _read_json(state) if there else {}
+    known = read_json(state) if there else {}
     same = known.get("etag") or known.get("last_modified")
     # identity, as all else would be unpacked on the way, and no Range could tell where it was broken off.
     headers = {"Accept-Encoding": "identity"}
@@ -373,7 +216,7 @@ def _fetch_more(session, archive, path, state):
         with open(path, "ab" if there else "wb") as stream:
             if not there:  # when the older bytes are gone
                 _write_json(state, {**new, "total": total})
-            _check_space(path.parent, (total or 0) - there, "the rest of the archive")
+            check_space(path.parent, (total or 0) - there, "the rest of the archive")
             with progress_bar(
                 total=total, initial=there, progress=archive.plate, unit="B", unit_scale=True, unit_divisor=1000
             ) as bar:
@@ -382,70 +225,7 @@ def _fetch_more(session, archive, path, state):
                     bar.update(len(block))
                     if archive.size and stream.tell() > archive.size:
                         break  # without end, perhaps; its size is checked
-    _write_json(state, {**_read_json(state), "total": _size(path)})
-
-
-def _unpack_zip(path, folder, progress):
-    with zipfile.ZipFile(path) as archive:
-        members, seen = archive.infolist(), set()
-        for member in members:
-            _check_name(member.filename, seen)
-            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise InputError(f"member {member.filename!r} is a link or a device; expected files and folders")
-            if member.flag_bits & 1:
-                raise InputError(f"member {member.filename!r} is encrypted; expected an archive without a password")
-        _check_space(folder, sum(member.file_size for member in members), "the archive's files")
-        for member in progress_bar(members, total=len(members), progress=progress, unit="file"):
-            archive.extract(member, folder)
-
-
-def _unpack_tar(path, folder, progress):
-    seen = set()
-    with tarfile.open(path, "r:*", tarinfo=_Header) as archive:
-        for member in progress_bar(archive, total=None, progress=progress, unit="file"):
-            _check_name(member.name + "/" * member.isdir(), seen)
-            target = Path(folder, member.name)
-            if member.isdir():
-                target.mkdir(parents=True, exist_ok=True)
-            elif member.isreg():
-                _check_space(folder, member.size, f"member {member.name!r}")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.extractfile(member) as packed, open(target, "wb") as file:
-                    shutil.copyfileobj(packed, file)
-            else:
-                raise InputError(f"member {member.name!r} is a link or a device; expected files and folders")
-        while archive.fileobj.read(BLOCK):  # to the end, where the checksum of the compression is
-            pass
-
-
-class _Header(tarfile.TarInfo):
-    """A header of a TAR file; tarfile itself takes one that is spoilt, or cut off, for the archive's end."""
-
-    @classmethod
-    def frombuf(cls, buf, encoding, errors):
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                raise  # the end, as it should be
-            raise tarfile.ReadError(str(error)) from None
-
-
-def _check_name(name, seen):
-    """Refuse a member whose name leads out of the folder, here or on Windows, or a file of a name that was seen."""
-    path = PureWindowsPath(name)
-    if path.drive or path.root or ".." in path.parts:
-        raise InputError(f"member {name!r} lies outside of the archive's folder; expected names without '..' and root")
-    if not name.endswith("/"):
-        if str(path) in seen:
-            raise InputError(f"member {name!r} is there twice, and one would be lost; expected names that differ")
-        seen.add(str(path))
-
-
-def _check_space(folder, needed, what):
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, f"{what} needs {needed} bytes, found {free} free")
+    _write_json(state, {**read_json(state), "total": _size(path)})
 
 
 def _digest(path):
@@ -459,16 +239,6 @@ def _digest(path):
     return {"bytes": size, "sha256": sha256.hexdigest(), "md5": md5.hexdigest()}
 
 
-def _difference(archive, facts):
-    """Say what of an archive is not as the sheet says; empty where all is."""
-    if archive.size not in (None, facts["bytes"]):
-        return f"found {facts['bytes']} bytes, expected {archive.size}"
-    kind, _, expected = (archive.checksum or "").partition(":")
-    if expected and facts[kind] != expected:
-        return f"found {kind}:{facts[kind]}, expected {archive.checksum}"
-    return ""
-
-
 def _cause(error):
     """The exception behind those of the layers of HTTP: its message is the shortest."""
     while error.__cause__ or error.__context__:
@@ -478,15 +248,6 @@ def _cause(error):
 
 def _size(path):
     return path.stat().st_size if path.exists() else 0
-
-
-def _read_json(path):
-    """A dict; an empty one where there is no such file, or nonsense in it."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _write_json(path, values):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from fieldwork import frames
+from fieldwork import frames, user_functions
 from fieldwork.inputs import functions
 from fieldwork.plates import fields
 
@@ -186,21 +186,21 @@ def _through(image, chain, folders):
         # Outside of the attempt: a filter that is not found is not the image's fault, and fails the job.
         function = find(step["function"], folders=folders)
         what = f"filter {step['function']}"
-        image = _attempt(what, functions.image_of, function, image, **step.get("arguments", {}))
+        image = _attempt(what, user_functions.image_of, function, image, **step.get("arguments", {}))
     return image
 
 
 def _metrics_of(image, names):
     """Measure in float64: NumPy's ptp of int8 and sum of float16 overflow."""
     image = image.astype(np.float64)
-    return {name: _attempt(f"metric {name}", float, functions.metric(name), image) for name in names}
+    return {name: _attempt(f"metric {name}", float, user_functions.metric(name), image) for name in names}
 
 
 def _attempt(what, convert, function, image, /, **arguments):
     try:
         return convert(function(image, **arguments))
     except (Exception, SystemExit) as error:  # the user's functions may raise anything
-        raise FilterError(functions.reason(what, error)) from error
+        raise FilterError(user_functions.reason(what, error)) from error
 
 
 def _eight_bits(image):
@@ -223,7 +223,7 @@ def _save(pixels, path, save):
     else:
         import zarr  # here: it takes 0.5 s and starts threads
 
-        from fieldwork.omezarr.slides import ONE_THREAD, ZARRS
+        from fieldwork.omezarr.metadata import ONE_THREAD, ZARRS
 
         shutil.rmtree(path, ignore_errors=True)  # half a store, of a worker that was killed
         with zarr.config.set(ONE_THREAD | ZARRS):

@@ -5,36 +5,22 @@ import functools
 import itertools
 import math
 import os
-import re
 from collections import Counter
 from contextlib import suppress
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
-import tifffile
 
 from fieldwork import InputError, frames, outputs, parallel
 from fieldwork.frames import FrameError
 from fieldwork.inputs import layouts
-from fieldwork.omezarr import slides
-from fieldwork.slides.readers import LARGEST_MPP, MICROMETRES
-from fieldwork.wells import is_dna
+from fieldwork.omezarr import metadata, plates
+from fieldwork.pixel_sizes import pixel_sizes
+from fieldwork.stains import colours_of
 
 SAMPLED = 8  # images of each channel, evenly spread over the plate, of which the contrast is taken
 SAMPLED_PIXELS = 2**14  # of each of them
 SHOWN = (1, 99.9)  # percentiles: of the background a little is black, of the signal hardly anything is cut off
-BLUE = "0000FF"  # the nuclei channel, and others that are named like a DNA stain
-# Other stains and dyes by what they are called; Cell Painting's are among them.
-COLOURS = {
-    "00FF00": r"e?gfp|fitc|alexa ?(?:fluor ?)?488|green|er|tubulin",
-    "FF0000": r"rfp|m?cherry|tritc|cy3|alexa ?(?:fluor ?)?5[469]\d|texas ?red|(?<!far )red|actin|phalloidin|agp",
-    "FF00FF": r"cy5|alexa ?(?:fluor ?)?6\d\d|far ?red|mito\w*",
-    "FFFF00": r"yfp|rna|syto\w*",
-    "00FFFF": r"cfp|cyan",
-    "FFFFFF": r"bright ?field|bf|phase\w*|dic|tl|trans\w*",
-}
-UNITS = MICROMETRES | {"micron": 1, "um": 1, "\\u00B5m": 1, "\u03bcm": 1, "inch": 25400}  # ImageJ's too
 
 
 class Field(NamedTuple):
@@ -56,7 +42,7 @@ class Plan(NamedTuple):
     """What every worker needs to know."""
 
     store: str  # under its temporary name
-    channels: list[slides.Channel]
+    channels: list[metadata.Channel]
     nuclei: str  # the name of their channel
     timepoints: set[int | None]  # of the whole plate, for axes that are the same in all fields
     z_planes: set[int | None]
@@ -183,7 +169,7 @@ def _fields_of(images, rows, nuclei, channel):
         keys = {image: (well, site, *os.path.split(image.path)) for image in group if image.channel == channel}
         fields.append(
             Field(
-                path=f"{slides.well_path(well)}/{number[well]}",
+                path=f"{plates.well_path(well)}/{number[well]}",
                 well=well,
                 site=site,
                 images=group,
@@ -219,7 +205,7 @@ def _channels(images, nuclei, failed, workers):
         sampled = zip(chosen, samples, strict=True)
         pixels = [sample for image, sample in sampled if image.channel == name and sample is not None]
         pixels = np.concatenate([np.zeros(0, dtype), *pixels])
-        channels.append(slides.Channel(name, colours[name], _window(pixels)))
+        channels.append(metadata.Channel(name, colours[name], _window(pixels)))
     return channels, dtype.name
 
 
@@ -246,41 +232,8 @@ def _window(pixels):
     return {"min": lowest, "max": highest, "start": start, "end": end if end > start else start + step}
 
 
-def colours_of(channels, nuclei):
-    """Give each channel the colour that its stain is usually shown in, and those without a known name the others.
-
-    Nuclei without a known name are blue, where nothing else is.
-
-    Parameters
-    ----------
-    channels : list of str
-    nuclei : str
-        That of the nuclei.
-
-    Returns
-    -------
-    dict of str to str
-        Channel -> RRGGBB.
-    """
-    colours = {}
-    for name in channels:
-        if is_dna(name):
-            colours[name] = BLUE
-            continue
-        for colour, pattern in COLOURS.items():
-            if re.search(rf"(?i)(?<![a-z])(?:{pattern})(?![a-z])", re.sub(r"[\W_]+", " ", name)):
-                colours[name] = colour
-                break
-    if BLUE not in colours.values():
-        colours.setdefault(nuclei, BLUE)
-    free = [colour for colour in COLOURS if colour not in colours.values()]
-    unknown = [name for name in channels if name not in colours]
-    colours |= dict(zip(unknown, itertools.cycle(free or COLOURS), strict=False))
-    return {name: colours[name] for name in channels}
-
-
 def _lay_out(store, wells, version, name):
-    slides.create_plate(store, wells=wells, version=version, name=name)
+    plates.create_plate(store, wells=wells, version=version, name=name)
 
 
 def _write_fields(fields, plan, workers, progress):
@@ -370,7 +323,7 @@ def _write_field(field, *, plan):
     nuclei = field.nuclei.copy()
     for column, axis in enumerate((timepoints, z_planes)):
         nuclei[:, column] = 0 if axis == [None] else np.searchsorted(axis, nuclei[:, column])
-    slides.write_field(
+    plates.write_field(
         f"{plan.store}/{field.path}",
         field_pixels,
         labels={"nuclei": discs(nuclei, (len(timepoints), len(z_planes), *shape), radius=plan.radius)},
@@ -423,31 +376,3 @@ def discs(nuclei, shape, *, radius):
         inside = (distance[index] <= radius) & (y >= 0) & (y < shape[2]) & (x >= 0) & (x < shape[3])
         image[t[inside], z[inside], y[inside], x[inside]] = value[inside]
     return image
-
-
-def pixel_sizes(path):
-    """Give the pixel size that an image file states: axis (y, x, and maybe z) -> micrometers; empty where it does not.
-
-    Known are OME's and ImageJ's metadata and TIFF's resolution, but for sizes that no microscope has.
-    """
-    try:
-        with frames.decoding(), tifffile.TiffFile(path) as tif:
-            found = _stated_sizes(tif)
-    except FrameError:  # no TIFF, or damaged metadata
-        return {}
-    likely = {axis: float(size) for axis, size in found.items() if 0 < size <= LARGEST_MPP}
-    return likely if {"y", "x"} <= likely.keys() else {}
-
-
-def _stated_sizes(tif):
-    if tif.is_ome:
-        pixels = ElementTree.fromstring(tif.ome_metadata).find("{*}Image/{*}Pixels")
-        return {
-            axis: float(pixels.get(f"PhysicalSize{axis.upper()}", 0))
-            * UNITS.get(pixels.get(f"PhysicalSize{axis.upper()}Unit", "\xb5m"), 0)
-            for axis in "zyx"
-        }
-    page, imagej = tif.pages.first, tif.imagej_metadata or {}
-    unit = UNITS.get(imagej.get("unit")) or {2: UNITS["in"], 3: UNITS["cm"]}.get(page.resolutionunit, 0)
-    x, y = page.resolution
-    return {"z": imagej.get("spacing", 0) * unit, "y": y and unit / y, "x": x and unit / x}

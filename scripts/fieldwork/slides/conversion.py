@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fieldwork import InputError, WorkerDied, outputs, parallel, tissue
-from fieldwork.omezarr import slides
-from fieldwork.slides import readers
+from fieldwork.omezarr import metadata, slides
+from fieldwork.slides import choice, jpeg, readers
 from fieldwork.slides.readers import SlideError
 
 TISSUE_SIZE = 2048  # px: tissue is looked for on the first level whose sides are no longer
@@ -136,7 +136,7 @@ def convert(
         ``stop``, and a tile cannot be decoded; names its place.
     """
     path, store = os.fspath(path), Path(store)
-    reader, reason = readers.choose_reader(path, reader)
+    reader, reason = choice.choose_reader(path, reader)
     log.info("%s: reader %s: %s", path, reader, reason)
     facts, associated = parallel.apart(path, _facts, path, reader, on_crash=_unopened)
     facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
@@ -170,7 +170,7 @@ def convert(
         ledger.path.unlink(missing_ok=True)  # first: it may be of another store than the one that is laid out now
         parallel.apart(path, _lay_out, plan, facts, version, level, origin or path)
     ledger.start()
-    levels = slides.level_shapes(*shape, chunk=chunk)
+    levels = metadata.level_shapes(*shape, chunk=chunk)
     for source in range(0, max(len(levels) - 1, 1), plan.depth):
         blocks = [
             Block(source, y, x)
@@ -242,7 +242,7 @@ def _kept_tile(path, version, shape):
     """Give the side of the slide's JPEG tiles if they can be kept as they are, and a sentence on it."""
     if version != "0.4":
         return None, 'JPEG tiles can be kept with ome_zarr: "0.4" only, as there is no registered JPEG codec for Zarr 3'
-    tiles = readers.jpeg_tiles(path)
+    tiles = jpeg.jpeg_tiles(path)
     if tiles is None:
         return None, "level 0 is not made of square baseline JPEG tiles of three colours"
     if tuple(tiles.shape) != shape:
@@ -283,7 +283,7 @@ def _slide(path, reader):
 
 @functools.cache
 def _tiles(path):
-    return readers.jpeg_tiles(path)
+    return jpeg.jpeg_tiles(path)
 
 
 def _convert_block(block, *, plan):

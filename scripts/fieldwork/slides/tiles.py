@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from fieldwork import DeviceFailed, nuclei, tissue
-from fieldwork.gpu import server
+from fieldwork.gpu import client
 
 
 class Tile(NamedTuple):
@@ -98,7 +98,7 @@ def halo_of(detection):
     return _radius(detection) + 4 * detection["min_distance"]
 
 
-def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, processor=server.Cpu):
+def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, processor=client.Cpu):
     """Find the nuclei in one tile and measure its focus and colour.
 
     Parameters

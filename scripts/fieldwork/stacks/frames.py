@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fieldwork import frames, nuclei, quality
+from fieldwork import frames, nuclei, quality, user_functions
 from fieldwork.inputs import functions
 from fieldwork.stacks import series as stack_series
 from fieldwork.stacks import sources
@@ -124,9 +124,9 @@ def measure(frame, *, function, arguments, folders, with_quality=False, series=N
             numbers={column: measured[name] for column, name in QUALITY.items() if name in measured},
         )
     try:
-        given = functions.result_of(functions.find(function, folders=folders)(image, **arguments), function)
+        given = user_functions.result_of(functions.find(function, folders=folders)(image, **arguments), function)
     except (Exception, SystemExit) as error:  # the function is the user's: it may raise anything
-        return Measured(index, error=functions.reason(function, error), shape=image.shape)
+        return Measured(index, error=user_functions.reason(function, error), shape=image.shape)
     if isinstance(given, dict):
         error = f"{function} gave numbers; it gave an image for the first good frame" if series else None
         return Measured(index, error=error, shape=image.shape, numbers={} if series else given)

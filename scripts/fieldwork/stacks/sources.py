@@ -1,7 +1,6 @@
-"""Stacks: which frames a multi-page TIFF, a folder of images, an .npy file or a Zarr store holds, and how to read one.
+"""Read stacks: the frames of a multi-page TIFF, a folder of images, an .npy file or a Zarr store.
 
 A frame is a small record that says where its pixels are; it travels to a worker, which reads them and nothing else.
-The Snakefile imports this module in every job for `files_of`: what takes time to import is imported inside functions.
 """
 
 import io
@@ -9,16 +8,12 @@ import itertools
 import json
 import math
 import os
-from collections import Counter
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from fieldwork import InputError
-from fieldwork.inputs import layouts
-from fieldwork.omezarr import slides
+from fieldwork.inputs.stack_files import SUFFIXES, ZARR, files_below, is_zarr, list_folder
+from fieldwork.omezarr import metadata as omezarr_metadata
 
-SUFFIXES = (*layouts.SUFFIXES, ".gif")
-ZARR = ("zarr.json", ".zarray", ".zgroup")  # a folder with one of these is a Zarr array or group
 MOST_FRAMES = 2**20  # also of planes in a file and of chunks in a shard; more is a damaged header
 MOST_CHUNKS = 2**16  # of a frame: absent ones cost 0.1 ms, too
 NAMES = {"C": "channel", "Z": "z plane"}
@@ -45,35 +40,6 @@ class Stack(NamedTuple):
 
     frames: list[StackFrame]
     notes: list[str]
-
-
-def files_of(path):
-    """List the files that a stack is made of.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    list of str
-        All files of a Zarr store; a folder's images in natural order, without broken links, which are frames that
-        fail; or the path itself, whatever there is.
-
-    Raises
-    ------
-    InputError
-        A folder cannot be listed.
-    """
-    path = os.fspath(path)
-    try:
-        if is_zarr(path):
-            return _files_below(path)
-        if os.path.isdir(path):
-            return [image for image in _list_folder(path)[0] if os.path.exists(image)]
-    except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}; expected a folder that can be read") from None
-    return [path]
 
 
 def open_stack(path, *, channel=0, z=0):
@@ -359,28 +325,12 @@ def _read_page(frame):
 def _open_folder(path):
     from fieldwork.frames import FrameError
 
-    images, others = _list_folder(path)
+    images, others = list_folder(path)
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
     if not images:
         raise FrameError(f"a folder without images; found {found or 'nothing'}; expected {', '.join(SUFFIXES)}")
     listed = [StackFrame(image, index) for index, image in enumerate(images)]
     return Stack(listed, [f"left out of the folder: {found}"] if found else [])
-
-
-def _list_folder(path):
-    """Give the image files of a folder in natural order, and count what else is in it."""
-    images, others = [], Counter()
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                others["hidden"] += 1
-            elif os.path.isdir(entry.path):
-                others["folder"] += 1
-            elif entry.name.lower().endswith(SUFFIXES):
-                images.append(entry.path)
-            else:
-                others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1
-    return sorted(images, key=lambda image: (layouts.natural(image), image)), others
 
 
 # NumPy
@@ -440,7 +390,7 @@ def _open_zarr(path, channel, z):
 
     from fieldwork.frames import FrameError, refuse_large
 
-    for name in _files_below(path):
+    for name in files_below(path):
         if not os.path.isfile(name):  # a pipe, for which a reader would wait; a broken link, which would be background
             raise FrameError(f"holds {os.path.relpath(name, path)!r}, which is not a file")
     array, names, notes = _zarr_array(zarr.open(path, mode="r"))
@@ -486,23 +436,8 @@ def _read_zarr(frame):
     import zarr
 
     # Not zarrs: it is no faster here, and ends the process where a damaged store has it allocate too much.
-    zarr.config.set(slides.ONE_THREAD)
+    zarr.config.set(omezarr_metadata.ONE_THREAD)
     return np.asarray(zarr.open_array(frame.path, mode="r")[frame.place])[np.newaxis]
-
-
-def is_zarr(path):
-    return any(os.path.isfile(os.path.join(path, name)) for name in ZARR)
-
-
-def _files_below(path):
-    def refuse(error):
-        raise error
-
-    return [
-        os.path.join(folder, name)
-        for folder, _, names in sorted(os.walk(path, onerror=refuse, followlinks=True))
-        for name in sorted(names)
-    ]
 
 
 def _stamp(path):

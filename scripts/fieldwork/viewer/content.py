@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fieldwork import frames
+from fieldwork.inputs.paths import is_url
 from fieldwork.omezarr import slides
-from fieldwork.wells import is_url, plate_format
+from fieldwork.wells import plate_format
 
 log = logging.getLogger(__name__)
 

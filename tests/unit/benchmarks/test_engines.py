@@ -13,8 +13,10 @@ from skimage.filters import gaussian
 import benchmark_frames
 import plot_benchmarks
 from fieldwork import figures, nuclei
-from fieldwork.benchmarks import engines, methods, plots
+from fieldwork.benchmarks import engines
 from fieldwork.benchmarks.engines import Batch, Case
+from fieldwork.benchmarks import measuring
+from fieldwork.benchmarks import plots
 
 COLUMNS = "Height Width Scaled_By Engine Workers Seconds Seconds_Min Seconds_Max Speedup Peak_Memory_MB Auto_Chose"
 TINY = Batch(5, 32, 32, 2)
@@ -58,7 +60,7 @@ def test_nothing_is_left_of_the_images_nor_of_a_killed_run(measured):
 def test_a_speed_up_is_the_loops_median_by_the_engines():
     seconds = {"serial": [3, 1, 2], "pool": [1.5, 0.5, 1], "auto": [4, 4, 4]}
     answers = [(("a",), None)] * 4
-    measured = {Case(engine, TINY): methods.Measured(times, 1e8, answers) for engine, times in seconds.items()}
+    measured = {Case(engine, TINY): measuring.Measured(times, 1e8, answers) for engine, times in seconds.items()}
     rows = engines._rows("Images", measured, 7)
     assert [(row["Engine"], row["Speedup"], row["Workers"]) for row in rows] == [
         ("serial", 1, 1),
@@ -85,7 +87,7 @@ def images(tmp_path):
 def test_naive_dask_filters_measures_and_saves_every_image(images, tmp_path):
     paths, filtered, figures = images
     naive = functools.partial(_naive, paths=paths, saved=tmp_path / "saved")
-    assert methods.run_apart(naive, ()) == figures  # apart: Dask starts threads
+    assert measuring.run_apart(naive, ()) == figures  # apart: Dask starts threads
     saved = [tifffile.imread(path) for path in sorted((tmp_path / "saved").iterdir())]
     np.testing.assert_array_equal(saved, filtered)
 
@@ -98,7 +100,7 @@ def test_every_engine_gives_what_naive_dask_gives(images, tmp_path):
     paths, _, figures = images
     run = functools.partial(engines.filter_images, paths=paths, workers=2, folder=tmp_path / "saved")
     batch = Batch(5, 32, 40)
-    digests = {name: methods.run_apart(run, Case(name, batch))[1][0] for name in (*engines.ENGINES, engines.NAIVE)}
+    digests = {name: measuring.run_apart(run, Case(name, batch))[1][0] for name in (*engines.ENGINES, engines.NAIVE)}
     assert {metrics for metrics, _ in digests.values()} == {engines._digest(figures)}
     assert digests.pop(engines.NAIVE)[1] is None
     assert len({results for _, results in digests.values()}) == 1 and None not in digests["auto"]

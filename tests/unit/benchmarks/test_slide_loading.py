@@ -15,8 +15,11 @@ import tifffile
 import benchmark_slides
 import plot_benchmarks
 from fieldwork import InputError
-from fieldwork.benchmarks import methods, plots, slide_loading
+from fieldwork.benchmarks import slide_loading
 from fieldwork.benchmarks.slide_loading import Case, Region, Source
+from fieldwork.benchmarks import measuring
+from fieldwork.benchmarks import plots
+from fieldwork.slides import choice
 from fieldwork.slides import readers as readers_module
 from fieldwork.slides import readers as slide_readers
 
@@ -60,7 +63,7 @@ def digest(pixels, step=1):
 def found(cases, source, step=1):
     """What is found by each case, in a process of its own: it may start threads."""
     run = functools.partial(slide_loading.run, source=source, step=step)
-    return {case: methods.run_apart(run, case)[1] for case in cases}
+    return {case: measuring.run_apart(run, case)[1] for case in cases}
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -102,7 +105,7 @@ def test_pieces_cover_every_pixel_once(shape):
 
 def test_a_large_level_is_loaded_in_its_middle_and_cut_for_many_workers(slide, monkeypatch):
     assert slide_loading._amid((20000, 3000)) == (7680, 0, 4096, 3000)  # 7680: 15 strips
-    monkeypatch.setattr(readers_module, "choose_reader", lambda path, reader: (reader, "it does not matter here"))
+    monkeypatch.setattr(choice, "choose_reader", lambda path, reader: (reader, "it does not matter here"))
     monkeypatch.setattr(readers_module, "READERS", ("tifffile",))
     for workers, strip, block in [(1, 512, 512), (2, 256, 256), (3, 128, 128), (5, 64, 128), (99, 64, 64)]:
         source, _ = slide_loading.open_source(slide, workers=workers, folder=slide.parent)
@@ -187,7 +190,7 @@ def test_squares_that_cucim_decodes_in_batches_are_put_where_they_belong(tmp_pat
     for level, region, workers in [(0, whole, 1), (0, whole, 2), (0, part, 2), (1, lower, 2)]:
         y, x, height, width = region
         expected = tifffile.imread(path, key=level)[y : y + height, x : x + width]
-        assert methods.run_apart(run, (level, region, workers))[1] == expected.tobytes()
+        assert measuring.run_apart(run, (level, region, workers))[1] == expected.tobytes()
 
 
 @pytest.mark.skipif("cucim" not in READERS, reason="cuCIM is there on Linux only")
@@ -195,7 +198,7 @@ def test_a_slide_that_is_smaller_than_such_a_square_is_read_too(source):
     run = functools.partial(by_cucim, path=source.path)
     for level, region in enumerate(source.regions):
         expected = tifffile.imread(source.path, key=level).tobytes()
-        assert methods.run_apart(run, (level, region, 1))[1] == expected
+        assert measuring.run_apart(run, (level, region, 1))[1] == expected
 
 
 def on_gpu(region, path):
@@ -208,7 +211,7 @@ def test_what_is_decoded_on_the_gpu_is_the_slide(tmp_path):
     options = {"tile": (256, 256), "photometric": "ycbcr", "compression": "jpeg", "metadata": None}
     tifffile.imwrite(tmp_path / "slide.tif", image, **options)
     run = functools.partial(on_gpu, path=str(tmp_path / "slide.tif"))
-    _, pixels = methods.run_apart(run, Region(0, 0, 1300, 900))
+    _, pixels = measuring.run_apart(run, Region(0, 0, 1300, 900))
     np.testing.assert_allclose(pixels, tifffile.imread(tmp_path / "slide.tif"), atol=8)  # decoders round
 
 
@@ -274,8 +277,8 @@ def test_a_way_that_crashes_does_not_take_the_others_along(source, monkeypatch):
 
 
 def test_a_short_run_has_a_peak_of_memory_too(monkeypatch):
-    monkeypatch.setattr(methods, "_memory", lambda pid: 0)  # it has ended before the first look
-    [measured] = methods.measure([("short",)], lambda case: (0.1, "answer"), repeats=1).values()
+    monkeypatch.setattr(measuring, "_memory", lambda pid: 0)  # it has ended before the first look
+    [measured] = measuring.measure([("short",)], lambda case: (0.1, "answer"), repeats=1).values()
     assert measured.peak_memory > 30e6 and measured.answers == ["answer", "answer"]
 
 

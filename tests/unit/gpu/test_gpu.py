@@ -21,7 +21,7 @@ import detect_nuclei as detect_nuclei_script
 import plot_benchmarks
 from fieldwork import DeviceFailed, InputError, nuclei, parallel, synthetic, tissue
 from fieldwork.benchmarks import gpu, methods, plots
-from fieldwork.gpu import server
+from fieldwork.gpu import choice, client, server
 from fieldwork.slides import tiles
 from workspace import REPOSITORY
 
@@ -111,7 +111,7 @@ def assert_same(found, images):
 def test_who_calls_and_says_nothing_or_does_not_know_the_key_keeps_nobody_waiting():
     images = [field(seed) for seed in range(4)]
     with (
-        server.processor("gpu", frames=4, workers=2, hold=device()) as processor,
+        client.processor("gpu", frames=4, workers=2, hold=device()) as processor,
         socket.socket(socket.AF_UNIX) as silent,
         socket.socket(socket.AF_UNIX) as babbling,
     ):
@@ -127,10 +127,10 @@ def test_who_calls_and_says_nothing_or_does_not_know_the_key_keeps_nobody_waitin
 def test_workers_get_from_the_process_that_holds_the_device_what_they_would_find(tmp_path, workers):
     shapes, dtypes = [(90, 120), (150, 210), (120, 90)], ["uint16", ">u2", "int16", "float32", "float64", ">f4"]
     images = [field(seed, shapes[seed % 3], dtypes[seed % 6]) for seed in range(24)]
-    with server.processor(
+    with client.processor(
         "gpu", frames=24, workers=workers, hold=device(functools.partial(note, tmp_path))
     ) as processor:
-        assert isinstance(processor, server.Gpu)
+        assert isinstance(processor, client.Gpu)
         assert_same(found_by(processor, images, workers), images)
         if workers == 1:
             assert_same([detect(image, processor=processor) for image in images], images)  # engine serial
@@ -144,19 +144,19 @@ def test_workers_get_from_the_process_that_holds_the_device_what_they_would_find
 def test_plateaus_and_black_fields_are_left_to_the_worker():
     saturated = np.minimum(field(1), 2500)
     images = [saturated, np.zeros((150, 210), "uint16"), field(2)]
-    with server.processor("gpu", frames=3, workers=2, hold=device()) as processor:
+    with client.processor("gpu", frames=3, workers=2, hold=device()) as processor:
         for found, image in zip(found_by(processor, images), images, strict=True):
             np.testing.assert_array_equal(found, nuclei.detect_nuclei(image, threshold_abs=500))
 
 
 @pytest.mark.parametrize("failure", [no_memory, broken, killed])
 def test_auto_goes_on_with_the_cpu_when_the_device_fails(failure, monkeypatch, caplog):
-    monkeypatch.setattr(server, "START", 0)
-    monkeypatch.setattr(server, "missing", lambda: "")
+    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "missing", lambda: "")
     images = [field(seed) for seed in range(12)]
     with (
         caplog.at_level(logging.INFO),
-        server.processor("auto", frames=12, workers=3, hold=device(failure)) as processor,
+        client.processor("auto", frames=12, workers=3, hold=device(failure)) as processor,
     ):
         assert_same(found_by(processor, images), images)
     (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
@@ -173,7 +173,7 @@ def test_gpu_ends_the_job_when_the_device_fails_and_says_why(failure, workers):
     said = {no_memory: "MemoryError: none left", broken: "cudaErrorLaunchFailure", killed: r"was ended \(SIGKILL\)"}
     with (
         pytest.raises(DeviceFailed, match=f"device: gpu: .*{said[failure]}.*; set device: auto"),
-        server.processor("gpu", frames=6, workers=workers, hold=device(failure)) as processor,
+        client.processor("gpu", frames=6, workers=workers, hold=device(failure)) as processor,
     ):
         found_by(processor, images, workers)
     assert not multiprocessing.active_children()
@@ -185,12 +185,12 @@ def late(images):
 
 
 def test_an_answer_that_comes_too_late_is_not_taken_for_another_ones(monkeypatch, caplog):
-    monkeypatch.setattr(server, "START", 0)
-    monkeypatch.setattr(server, "missing", lambda: "")
+    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "missing", lambda: "")
     images = [field(1), field(2, (90, 120)), field(3), field(4)]
-    with server.processor("auto", frames=4, workers=1, hold=device(late)) as processor:
-        monkeypatch.setattr(server, "PATIENCE", 1)
-        assert isinstance(processor, server.Gpu)
+    with client.processor("auto", frames=4, workers=1, hold=device(late)) as processor:
+        monkeypatch.setattr(choice, "GPU_ANSWER_S", 1)
+        assert isinstance(processor, client.Gpu)
         found = [detect(images[0], processor=processor), detect(images[1], processor=processor)]
         time.sleep(1.5)
         found += [detect(image, processor=processor) for image in images[2:]]
@@ -201,16 +201,16 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_another_ones(monkeypatch
 
 @pytest.mark.parametrize("asked_before", [True, False])
 def test_a_gpu_that_hangs_is_not_waited_for_for_ever(monkeypatch, caplog, asked_before):
-    monkeypatch.setattr(server, "START", 0)
-    monkeypatch.setattr(server, "missing", lambda: "")
+    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "missing", lambda: "")
     images = [field(1), field(2)]
-    with server.processor("auto", frames=2, workers=1, hold=device()) as processor:
+    with client.processor("auto", frames=2, workers=1, hold=device()) as processor:
         stop(processor, asked_before, monkeypatch)
         assert_same([detect(image, processor=processor) for image in images], images)
     assert caplog.text.count("has not answered within 1 s: the CPU takes over") == 1
     with (
         pytest.raises(DeviceFailed, match="device: gpu: the GPU's process has not answered within 1 s; set device"),
-        server.processor("gpu", frames=2, workers=1, hold=device()) as processor,
+        client.processor("gpu", frames=2, workers=1, hold=device()) as processor,
     ):
         stop(processor, asked_before, monkeypatch)
         detect(images[0], processor=processor)
@@ -218,7 +218,7 @@ def test_a_gpu_that_hangs_is_not_waited_for_for_ever(monkeypatch, caplog, asked_
 
 
 def stop(processor, asked_before, monkeypatch):
-    monkeypatch.setattr(server, "PATIENCE", 1)
+    monkeypatch.setattr(choice, "GPU_ANSWER_S", 1)
     if asked_before:
         detect(field(3), processor=processor)
     (process,) = multiprocessing.active_children()
@@ -266,7 +266,7 @@ class Counting(Numpy):
 
 def test_memory_that_a_worker_has_outgrown_is_no_longer_locked(tmp_path):
     images = [field(seed, (100 + 20 * seed, 120)) for seed in range(4)]
-    with server.processor("gpu", frames=4, workers=1, hold=functools.partial(Counting, tmp_path)) as processor:
+    with client.processor("gpu", frames=4, workers=1, hold=functools.partial(Counting, tmp_path)) as processor:
         assert_same(found_by(processor, images, 1), images)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
@@ -275,32 +275,32 @@ def test_where_cupy_cannot_be_used_auto_is_silent_and_gpu_is_refused(monkeypatch
     def no_cupy():
         raise ModuleNotFoundError("No module named 'cupy'")
 
-    monkeypatch.setattr(server, "START", 0)
-    monkeypatch.setattr(server, "missing", lambda: "CuPy is not installed")
-    with caplog.at_level(logging.INFO), server.processor("auto", frames=9, workers=1, hold=no_cupy) as processor:
-        assert processor is server.Cpu
+    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "missing", lambda: "CuPy is not installed")
+    with caplog.at_level(logging.INFO), client.processor("auto", frames=9, workers=1, hold=no_cupy) as processor:
+        assert processor is client.Cpu
     assert not caplog.records
-    monkeypatch.setattr(server, "missing", lambda: "")  # it is there, and does not start
-    with server.processor("auto", frames=9, workers=1, hold=no_cupy) as processor:
-        assert processor is server.Cpu
+    monkeypatch.setattr(choice, "missing", lambda: "")  # it is there, and does not start
+    with client.processor("auto", frames=9, workers=1, hold=no_cupy) as processor:
+        assert processor is client.Cpu
     assert caplog.records[-1].levelname == "WARNING"
     with (
         pytest.raises(DeviceFailed, match="device: gpu: ModuleNotFoundError.*gpu.lock"),
-        server.processor("gpu", frames=9, workers=1, hold=no_cupy),
+        client.processor("gpu", frames=9, workers=1, hold=no_cupy),
     ):
         pass
 
 
 def test_auto_starts_nothing_for_a_few_frames_and_cpu_never():
     for each, frames in (("auto", 100), ("cpu", 10**9)):
-        with server.processor(each, frames=frames, workers=2, hold=device()) as processor:
-            assert processor is server.Cpu and not multiprocessing.active_children()
-    assert server.wanted("auto", frames=10_000, workers=2) and not server.wanted("auto", frames=10_000, workers=64)
-    assert server.wanted("gpu", frames=1, workers=64)
+        with client.processor(each, frames=frames, workers=2, hold=device()) as processor:
+            assert processor is client.Cpu and not multiprocessing.active_children()
+    assert choice.wanted("auto", frames=10_000, workers=2) and not choice.wanted("auto", frames=10_000, workers=64)
+    assert choice.wanted("gpu", frames=1, workers=64)
 
 
 def test_a_frame_that_raises_ends_the_block_and_the_devices_process():
-    with pytest.raises(ZeroDivisionError), server.processor("gpu", frames=1, workers=1, hold=device()):
+    with pytest.raises(ZeroDivisionError), client.processor("gpu", frames=1, workers=1, hold=device()):
         raise ZeroDivisionError
     assert not multiprocessing.active_children()
 
@@ -312,7 +312,7 @@ def test_tables_of_a_plate_are_equal_to_the_byte(tmp_path, monkeypatch, with_qua
         tifffile.imwrite(tmp_path / f"{site}.tif", field(site))
         images.append(("B02", site, None, None, str(tmp_path / f"{site}.tif")))
     (tmp_path / "8.tif").write_bytes(b"")
-    monkeypatch.setattr(server, "processor", functools.partial(server.processor, hold=device()))
+    monkeypatch.setattr(client, "processor", functools.partial(client.processor, hold=device()))
     tables = {}
     for chosen in ("cpu", "gpu"):
         tables[chosen] = [tmp_path / f"{chosen}.parquet", tmp_path / f"{chosen}.fields.parquet"]
@@ -361,7 +361,7 @@ def test_haematoxylin_is_that_of_the_cpu_until_the_next_request():
     rng = np.random.default_rng(4)
     images = [rng.integers(0, 256, (size, 2 * size, 3), dtype=np.uint8) for size in (40, 70, 50)]
     expected = [tissue.haematoxylin(image) for image in images]
-    with server.processor("gpu", frames=3, workers=1, hold=device()) as processor:
+    with client.processor("gpu", frames=3, workers=1, hold=device()) as processor:
         for image, each in zip(images, expected, strict=True):
             found = processor.haematoxylin(image[:, ::-1][:, ::-1])  # also of what is not in one piece
             np.testing.assert_array_equal(found, each)
@@ -377,9 +377,9 @@ def test_haematoxylin_is_that_of_the_cpu_until_the_next_request():
 
 @pytest.mark.parametrize("hold", [device(), pytest.param(server.Cuda, marks=pytest.mark.gpu)])
 def test_nuclei_of_a_slide_are_equal_to_the_bit(hold):
-    expected = measure_slide(server.Cpu)
+    expected = measure_slide(client.Cpu)
     assert sum(len(each.coordinates) for each in expected) > 50 and not any(each.error for each in expected)
-    with server.processor("gpu", frames=20, workers=2, hold=hold) as processor:
+    with client.processor("gpu", frames=20, workers=2, hold=hold) as processor:
         found = measure_slide(processor)
     for one, other in zip(found, expected, strict=True):
         assert one.tile == other.tile
@@ -387,7 +387,7 @@ def test_nuclei_of_a_slide_are_equal_to_the_bit(hold):
 
 
 def test_tiles_of_a_slide_go_to_the_device_in_colour_and_come_back_as_haematoxylin(tmp_path):
-    with server.processor("gpu", frames=20, workers=2, hold=device(functools.partial(note, tmp_path))) as processor:
+    with client.processor("gpu", frames=20, workers=2, hold=device(functools.partial(note, tmp_path))) as processor:
         measure_slide(processor)
     seen = [path.name.rpartition("_")[0] for path in tmp_path.iterdir()]
     assert {len(each.split(",")) for each in seen if each.endswith("uint8")} == {3}  # red, green, blue
@@ -400,22 +400,22 @@ def broken_for_candidates(images):
 
 
 def test_a_gpu_that_fails_between_two_steps_costs_no_nucleus(monkeypatch, caplog):
-    monkeypatch.setattr(server, "START", 0)
-    monkeypatch.setattr(server, "missing", lambda: "")
-    with server.processor("auto", frames=20, workers=2, hold=device(broken_for_candidates)) as processor:
+    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "missing", lambda: "")
+    with client.processor("auto", frames=20, workers=2, hold=device(broken_for_candidates)) as processor:
         found = measure_slide(processor)
     assert "The GPU failed, and the CPU took over: RuntimeError" in caplog.text
-    for one, other in zip(found, measure_slide(server.Cpu), strict=True):
+    for one, other in zip(found, measure_slide(client.Cpu), strict=True):
         np.testing.assert_array_equal(one.coordinates, other.coordinates)
 
 
 def test_a_gpu_that_fails_is_no_failed_tile():
-    with pytest.raises(DeviceFailed), server.processor("gpu", frames=20, workers=2, hold=device(broken)) as processor:
+    with pytest.raises(DeviceFailed), client.processor("gpu", frames=20, workers=2, hold=device(broken)) as processor:
         measure_slide(processor)
 
 
 def test_a_run_without_a_gpu_is_silent_with_auto_and_refused_with_gpu_in_one_line(workspace):
-    if not server.missing():
+    if not choice.missing():
         pytest.skip("there is a GPU")
     workspace.plant()
     assert "GPU" not in workspace.run("tables")
@@ -452,8 +452,8 @@ def test_jobs_that_will_take_a_gpu_say_so_and_fail_in_one_line_where_it_fails(wo
 
 def test_workers_on_other_machines_and_a_gpu_here_are_refused():
     with pytest.raises(InputError, match="c.yaml: device: gpu .* tcp://node1:8786; set pool.engine: pool"):
-        server.check("gpu", pool={"engine": "dask", "dask": "tcp://node1:8786"}, source="c.yaml")
-    assert server.check("cpu", pool=POOL, source="c.yaml") is False
+        choice.check("gpu", pool={"engine": "dask", "dask": "tcp://node1:8786"}, source="c.yaml")
+    assert choice.check("cpu", pool=POOL, source="c.yaml") is False
 
 
 def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, monkeypatch):
@@ -461,7 +461,7 @@ def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, m
     for seed, (path, _) in enumerate(sources):
         tifffile.imwrite(path, field(seed))
     monkeypatch.setattr(
-        server, "processor", functools.partial(server.processor, hold=device(functools.partial(note, tmp_path)))
+        client, "processor", functools.partial(client.processor, hold=device(functools.partial(note, tmp_path)))
     )
     detectors = [*methods.DETECTORS, methods.GPU]
     assert detectors == list(plots.COLOURS)
@@ -540,7 +540,7 @@ def test_the_gpu_finds_what_the_cpu_finds(sigma):
     options = {"sigma": sigma, "threshold_abs": 20}
     expected = [nuclei.detect_nuclei(image, **options) for image in images]
     assert sum(map(len, expected)) > 400
-    with server.processor("gpu", frames=80, workers=4) as processor:
+    with client.processor("gpu", frames=80, workers=4) as processor:
         found = parallel.map_frames(
             functools.partial(nuclei.detect_nuclei, find=processor.candidates, **options), images, workers=4
         )
@@ -557,5 +557,5 @@ def with_little_memory():
 @pytest.mark.gpu
 def test_on_a_gpu_with_little_memory_batches_are_halved():
     images = [field(seed, (1024, 1280)) for seed in range(12)]
-    with server.processor("gpu", frames=12, workers=4, hold=with_little_memory) as processor:
+    with client.processor("gpu", frames=12, workers=4, hold=with_little_memory) as processor:
         assert_same(found_by(processor, images, 4), images)

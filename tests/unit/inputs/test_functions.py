@@ -12,8 +12,9 @@ import pytest
 import scipy.ndimage
 import skimage.filters
 
-from fieldwork import InputError
+from fieldwork import InputError, user_functions
 from fieldwork.inputs import functions
+from fieldwork.planning import function_checks
 from workspace import SCRIPTS
 
 
@@ -68,7 +69,7 @@ def test_own_modules_never_take_the_place_of_installed_ones(write, monkeypatch):
         io=bad, skimage=bad, numpy=bad, quality="def own(image): return 1", filters="def own(image): return 2"
     )
     monkeypatch.chdir(folders[0])  # a run may be started there
-    functions.check_calls(
+    function_checks.check_calls(
         [("k", "median", {}), ("k", "scipy.ndimage.sobel", {}), ("k", "filters.own", {}), ("k", "quality.own", {})],
         metrics=[("k", "var")],
         folders=folders,
@@ -120,7 +121,7 @@ def test_arguments_are_checked_against_the_signature(write):
         def alone(image): pass
         """
     )
-    check = functions.check
+    check = user_functions.check
     check("gaussian", {"sigma": 2, "mode": "wrap"})
     check("own.takes", {"size": [1, 2]}, folders=folders)
     check("cv2.medianBlur", {"whatever": 3})  # it does not tell
@@ -137,7 +138,7 @@ def test_arguments_are_checked_against_the_signature(write):
 @pytest.mark.parametrize("name", ["var", "mean", "ptp", "linalg.norm", "median", "count_nonzero"])
 def test_metrics_are_numpys_functions(name):
     image = np.arange(20.0).reshape(4, 5)
-    assert functions.metric(name)(image) == eval(f"np.{name}")(image)
+    assert user_functions.metric(name)(image) == eval(f"np.{name}")(image)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_metrics_are_numpys_functions(name):
     ],
 )
 def test_what_is_no_metric_is_refused(name, expected):
-    assert expected in refused(functions.metric, name)
+    assert expected in refused(user_functions.metric, name)
 
 
 def test_calls_are_checked_in_another_process_and_named_by_their_key(write, capfd):
@@ -164,12 +165,12 @@ def test_calls_are_checked_in_another_process_and_named_by_their_key(write, capf
     def f(image): pass
     """
     folders = write(noisy=noisy)
-    functions.check_calls([("a", "noisy.f", {}), ("b", "median", {})], metrics=[("c", "var")], folders=folders)
+    function_checks.check_calls([("a", "noisy.f", {}), ("b", "median", {})], metrics=[("c", "var")], folders=folders)
     assert "noisy" not in sys.modules and capfd.readouterr() == ("", "")
     calls = [("first", "noisy.f", {}), ("second", "median", {"footprnt": 1}), ("third", "no.such", {})]
-    message = refused(functions.check_calls, calls, metrics=[("fourth", "nothing")], folders=folders)
+    message = refused(function_checks.check_calls, calls, metrics=[("fourth", "nothing")], folders=folders)
     assert message == "second: median takes no argument 'footprnt'; did you mean 'footprint'?"
-    message = refused(functions.check_calls, [], metrics=[("fourth", "men")])
+    message = refused(function_checks.check_calls, [], metrics=[("fourth", "men")])
     assert message.startswith("fourth: numpy.men: ") and "did you mean" in message
 
 
@@ -183,16 +184,16 @@ def test_calls_are_checked_in_another_process_and_named_by_their_key(write, capf
     ],
 )
 def test_a_module_that_ends_or_blocks_the_process_is_named(write, monkeypatch, text, end, said):
-    monkeypatch.setattr(functions, "CHECK_SECONDS", 3 if "sleep" in text else 60)
+    monkeypatch.setattr(function_checks, "CHECK_SECONDS", 3 if "sleep" in text else 60)
     folders = write(good="def f(image): pass", ending=text)
     calls = [("good", "good.f", {}), ("bad", "ending.f", {}), ("good", "good.f", {})]
-    message = refused(functions.check_calls, calls, folders=folders)
+    message = refused(function_checks.check_calls, calls, folders=folders)
     assert message == f"bad: Python {end} while it imported ending.f{said}"
 
 
 def test_nothing_to_check_starts_nothing(monkeypatch):
     monkeypatch.setattr(subprocess, "run", None)
-    functions.check_calls([])
+    function_checks.check_calls([])
 
 
 def test_own_files_are_those_that_the_named_ones_import(write):
@@ -211,12 +212,12 @@ def test_own_files_are_those_that_the_named_ones_import(write):
     )
     names = ["one.f", "skimage.filters.sobel", "gaussian", "absent.f"]
     loaded = set(sys.modules)
-    found = functions.module_files(names, folders=folders)
+    found = function_checks.module_files(names, folders=folders)
     package = ["package/__init__", "package/deep/leaf", "package/last", "package/other", "package/sub", "package/up"]
     assert sorted(found) == [f"0/{name}.py" for name in ["one", *package, "three", "two"]]
     assert all(path == folders[0] / name.removeprefix("0/") for name, path in found.items())
     assert set(sys.modules) == loaded
-    assert sorted(functions.module_files(["package.other.f"], folders=folders)) == [
+    assert sorted(function_checks.module_files(["package.other.f"], folders=folders)) == [
         f"0/package/{name}.py" for name in ("__init__", "last", "other")
     ]
 
@@ -243,13 +244,13 @@ def test_the_module_imports_nothing_large():
     ],
 )
 def test_a_number_is_a_column_called_as_the_function(value, expected):
-    found = functions.result_of(value, "my_module.count")
+    found = user_functions.result_of(value, "my_module.count")
     assert found == {"count": expected} and type(found["count"]) is type(expected)
-    assert functions.result_of({"a": value, 5: 0.5}, "my_module.count") == {"a": expected, "5": 0.5}
+    assert user_functions.result_of({"a": value, 5: 0.5}, "my_module.count") == {"a": expected, "5": 0.5}
 
 
 def test_not_a_number_is_a_number():
-    assert math.isnan(functions.result_of(np.nan, "f")["f"])
+    assert math.isnan(user_functions.result_of(np.nan, "f")["f"])
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_not_a_number_is_a_number():
 )
 def test_an_array_is_an_image(dtype, expected):
     value = np.eye(4, 6, dtype=dtype)[:, ::2]
-    image = functions.result_of(value, "f")
+    image = user_functions.result_of(value, "f")
     assert image.dtype == expected and image.dtype.isnative and image.flags.c_contiguous
     np.testing.assert_array_equal(image, value)
 
@@ -284,5 +285,5 @@ def test_an_array_is_an_image(dtype, expected):
 )
 def test_anything_else_is_refused(value, what):
     with pytest.raises(ValueError, match="expected") as caught:
-        functions.result_of(value, "f")
+        user_functions.result_of(value, "f")
     assert what in str(caught.value)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fieldwork import InputError
-from fieldwork.inputs import layouts
+from fieldwork.inputs import image_lists, layouts
 from fieldwork.inputs.layouts import Image
 from workspace import DATA, SCRIPTS
 
@@ -530,7 +530,7 @@ def test_a_load_data_list(tmp_path):
         "",
         "c.tif,/images,d.tif,/images,P,A12,1,,",
     )
-    scan = layouts.read_image_list(path, plate="P")
+    scan = image_lists.read_image_list(path, plate="P")
     assert scan == layouts.Scan(
         "image list",
         [
@@ -559,7 +559,7 @@ def test_bbbc021s_own_list(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     beside = tmp_path / "lists" / "Week1" / "Week1_22141"
     beside.mkdir(parents=True)
-    scan = layouts.read_image_list(path, plate="Week1_22141")
+    scan = image_lists.read_image_list(path, plate="Week1_22141")
     assert [image[1:3] for image in scan.images if image.channel == "DAPI"] == [
         ("B02", 1), ("B02", 2), ("B02", 3), ("B03", 1),
     ]  # fmt: skip
@@ -568,7 +568,7 @@ def test_bbbc021s_own_list(tmp_path, monkeypatch):
     first = next(image for image in scan.images if image.channel == "DAPI")
     assert first.path == str(beside / "B02_0_w1.tif")  # the working directory has no such folder
     (tmp_path / "Week1" / "Week1_22141").mkdir(parents=True)
-    scan = layouts.read_image_list(path, plate="Week1_22141")
+    scan = image_lists.read_image_list(path, plate="Week1_22141")
     first = next(image for image in scan.images if image.channel == "DAPI")
     assert first.path == "Week1/Week1_22141/B02_0_w1.tif"
 
@@ -587,7 +587,7 @@ def test_urls_rows_columns_and_tabs(tmp_path, monkeypatch):
         "there/f.tif\tb\t2",
         "C:/g.tif\tb\t2",
     )
-    scan = layouts.read_image_list(path, plate="P")
+    scan = image_lists.read_image_list(path, plate="P")
     by_the_list = str(tmp_path / "lists")
     assert [(image.path, image.well, image.site) for image in scan.images] == [
         ("/images/a b.tif", "B02", 1),
@@ -601,7 +601,7 @@ def test_urls_rows_columns_and_tabs(tmp_path, monkeypatch):
 
 def test_images_beside_the_list_and_empty_cells(tmp_path):
     path = written(tmp_path / "list.csv", "FileName_a,FileName_b,Metadata_Well", "1.tif,,B02", "2.tif,sub/3.tif,B02")
-    scan = layouts.read_image_list(path, plate="P")
+    scan = image_lists.read_image_list(path, plate="P")
     assert [(image.path, image.site, image.channel) for image in scan.images] == [
         (str(tmp_path / "1.tif"), 1, "a"),
         (str(tmp_path / "2.tif"), 2, "a"),
@@ -612,13 +612,13 @@ def test_images_beside_the_list_and_empty_cells(tmp_path):
 
 def test_duplicates_and_plates_of_a_list(tmp_path):
     lines = ["FileName_a,Metadata_Well,Metadata_Site,Metadata_Plate", "10.tif,B02,1,X", "9.tif,B2,1,X"]
-    scan = layouts.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
+    scan = image_lists.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
     assert [image.path for image in scan.images] == [str(tmp_path / "9.tif")]
     assert scan.duplicates == [str(tmp_path / "10.tif")]
     assert "found 'X'; the sheet's name 'P' is used" in scan.notes[0]
     path = written(tmp_path / "list.csv", *lines, "1.tif,B02,1,Y")
     with pytest.raises(InputError, match="list.csv, column Metadata_Plate: found the plates 'X', 'Y', expected 'P'"):
-        layouts.read_image_list(path, plate="P")
+        image_lists.read_image_list(path, plate="P")
 
 
 @pytest.mark.parametrize(
@@ -646,18 +646,18 @@ def test_duplicates_and_plates_of_a_list(tmp_path):
 )  # fmt: skip
 def test_a_wrong_list_names_its_line(tmp_path, lines, message):
     with pytest.raises(InputError, match=message):
-        layouts.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
+        image_lists.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
 
 
 def test_a_list_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match="nowhere.csv: cannot be read: No such file"):
-        layouts.read_image_list(tmp_path / "nowhere.csv", plate="P")
+        image_lists.read_image_list(tmp_path / "nowhere.csv", plate="P")
     (tmp_path / "list.csv").write_bytes("FileName_a,Metadata_Well\nä.tif,B02\n".encode("latin-1"))
     with pytest.raises(InputError, match="list.csv: cannot be read: .utf-8. codec.*save it as UTF-8"):
-        layouts.read_image_list(tmp_path / "list.csv", plate="P")
+        image_lists.read_image_list(tmp_path / "list.csv", plate="P")
     written(tmp_path / "list.csv", "FileName_a,Metadata_Well", "x" * 200_000 + ",B02")
     with pytest.raises(InputError, match="line 2: cannot be read: field larger than"):
-        layouts.read_image_list(tmp_path / "list.csv", plate="P")
+        image_lists.read_image_list(tmp_path / "list.csv", plate="P")
 
 
 # ----------------------------------------------------------------------------------------- wells and channels

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from fieldwork import InputError
-from fieldwork.inputs import sheets
+from fieldwork.inputs import config, platemaps, schemas, sheets
+from fieldwork.inputs.paths import existing
 from workspace import REPOSITORY as ROOT
 
 DEFAULTS = {
@@ -55,7 +56,7 @@ def nested(key, value):
 
 
 def test_an_empty_configuration_gets_the_defaults_of_the_contract():
-    assert sheets.check_config({}, source="c.yaml") == DEFAULTS
+    assert config.check_config({}, source="c.yaml") == DEFAULTS
 
 
 def test_the_repositorys_configuration_is_the_defaults_written_out():
@@ -71,27 +72,27 @@ def test_the_repositorys_configuration_is_the_defaults_written_out():
 def test_what_is_set_stays_beside_defaults_and_the_argument_is_not_changed():
     given = {"nuclei": {"sigma": 2.5, "threshold": -10}, "layouts": {"mine": "(?P<well>.)"}, "fan_out": "well"}
     before = copy.deepcopy(given)
-    filled = sheets.check_config(given, source="c.yaml")
+    filled = config.check_config(given, source="c.yaml")
     assert given == before
     assert filled == DEFAULTS | {**before, "nuclei": DEFAULTS["nuclei"] | before["nuclei"]}
     filled["nuclei"]["sigma"] = filled["layouts"]["other"] = "changed"
-    assert given == before and sheets.check_config({}, source="c.yaml") == DEFAULTS
+    assert given == before and config.check_config({}, source="c.yaml") == DEFAULTS
 
 
 def test_numbers_and_booleans_that_snakemakes_command_line_left_as_text_are_taken():
     given = {"quality": "false", "max_failed_fields": "0.5", "nuclei": {"sigma": "2.5", "min_distance": "3"}}
-    filled = sheets.check_config(given, source="--config")
+    filled = config.check_config(given, source="--config")
     assert filled["quality"] is False and filled["max_failed_fields"] == 0.5
     assert filled["nuclei"] == DEFAULTS["nuclei"] | {"sigma": 2.5, "min_distance": 3}
-    assert sheets.check_config({"nuclei": {"channel": "1"}}, source="c.yaml")["nuclei"]["channel"] == "1"
+    assert config.check_config({"nuclei": {"channel": "1"}}, source="c.yaml")["nuclei"]["channel"] == "1"
 
 
 @pytest.mark.parametrize("value", [4, 4.0, "4", "4.0"])
 def test_a_number_is_the_same_parameter_however_it_is_written(value):
-    nuclei = sheets.check_config({"nuclei": {"sigma": value, "threshold": value}}, source="c.yaml")["nuclei"]
+    nuclei = config.check_config({"nuclei": {"sigma": value, "threshold": value}}, source="c.yaml")["nuclei"]
     assert repr(nuclei["sigma"]) == repr(nuclei["threshold"]) == "4.0"
     assert repr(nuclei["min_distance"]) == "6"  # a whole number stays one
-    assert repr(sheets.check_config({}, source="c.yaml")["nuclei"]["threshold"]) == "1000.0"  # a default, too
+    assert repr(config.check_config({}, source="c.yaml")["nuclei"]["threshold"]) == "1000.0"  # a default, too
 
 
 WRONG = [
@@ -133,7 +134,7 @@ WRONG = [
 @pytest.mark.parametrize(("key", "value", "expected"), WRONG)
 def test_a_wrong_value_is_named_with_its_key_and_what_is_expected(key, value, expected):
     with pytest.raises(InputError) as caught:
-        sheets.check_config(nested(key, value), source="c.yaml")
+        config.check_config(nested(key, value), source="c.yaml")
     message = str(caught.value)
     assert message.startswith(f"c.yaml: '{key}' is {value!r}; expected ") and expected in message
     assert len(message.splitlines()) == 1
@@ -145,7 +146,7 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_expected(key, value, ex
 )
 def test_an_unknown_key_is_named_with_its_path_and_the_known_ones(key, hint):
     with pytest.raises(InputError, match=f"^c.yaml: unknown key '{re.escape(key)}'") as caught:
-        sheets.check_config(nested(key, 1), source="c.yaml")
+        config.check_config(nested(key, 1), source="c.yaml")
     assert hint in str(caught.value)
 
 
@@ -165,7 +166,7 @@ def write(folder, text, name="sheet.tsv"):
     ],
 )
 def test_a_configuration_file_is_read_as_it_is(tmp_path, text, values):
-    assert sheets.read_config(write(tmp_path, text, "c.yaml")) == values
+    assert config.read_config(write(tmp_path, text, "c.yaml")) == values
 
 
 @pytest.mark.parametrize(
@@ -188,14 +189,14 @@ def test_a_configuration_file_is_read_as_it_is(tmp_path, text, values):
 def test_a_configuration_file_that_cannot_be_read_is_named_with_its_line(tmp_path, text, line, said):
     path = write(tmp_path, text, "c.yaml")
     with pytest.raises(InputError) as caught:
-        sheets.read_config(path)
+        config.read_config(path)
     assert str(caught.value).startswith(f"{path}, line {line}: {said}" if line else f"{path}: {said}")
 
 
 @pytest.mark.parametrize("name", ["absent.yaml", "."])
 def test_a_configuration_file_that_cannot_be_opened_is_named(tmp_path, name):
     with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / name))}: cannot be read"):
-        sheets.read_config(tmp_path / name)
+        config.read_config(tmp_path / name)
 
 
 HEAD = "plate\timages\tlayout\tplatemap\tnuclei_channel\n"
@@ -232,7 +233,7 @@ def test_an_empty_sheet_means_nothing_of_that_kind(tmp_path, text):
 @pytest.mark.parametrize(("kind", "column"), [("plates", "images"), ("slides", "path"), ("stacks", "path")])
 def test_every_sheet_of_the_repository_has_the_columns_of_its_schema(tmp_path, kind, column):
     header = (ROOT / f"config/{kind}.tsv").read_text().splitlines()[0].split("\t")
-    assert header == list(sheets._schema(kind)["properties"]) and header[:2] == [kind[:-1], column]
+    assert header == list(schemas.schema(kind)["properties"]) and header[:2] == [kind[:-1], column]
     assert sheets.read_sheet(kind, ROOT / f"config/{kind}.tsv") is not None
 
 
@@ -290,7 +291,7 @@ def test_a_sheet_that_cannot_be_opened_is_named(tmp_path, name):
 
 def test_a_platemap_gives_every_well_its_columns_as_text(tmp_path):
     text = '\ufeffwell,dose,Metadata_batch,note\r\nb2,1e5,007,"a, b"\r\nC11,,x\r\n'
-    assert sheets.read_platemap(write(tmp_path, text, "map.csv")) == {
+    assert platemaps.read_platemap(write(tmp_path, text, "map.csv")) == {
         "B02": {"Metadata_dose": "1e5", "Metadata_batch": "007", "Metadata_note": "a, b"},
         "C11": {"Metadata_dose": "", "Metadata_batch": "x", "Metadata_note": ""},
     }
@@ -313,18 +314,18 @@ def test_a_platemap_gives_every_well_its_columns_as_text(tmp_path):
 def test_a_wrong_platemap_is_refused(tmp_path, text, said):
     path = write(tmp_path, text, "map.csv")
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}(?s:.*){re.escape(said)}"):
-        sheets.read_platemap(path)
+        platemaps.read_platemap(path)
 
 
 def test_a_file_that_is_there_passes_and_an_absent_one_is_named_with_its_neighbour(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "", "platemap_1.csv")
-    sheets.existing("platemap_1.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")
+    existing("platemap_1.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")
     with pytest.raises(InputError) as caught:
-        sheets.existing("platemap_2.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")
+        existing("platemap_2.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")
     message = str(caught.value)
     assert message.startswith("p.tsv, line 2: plate 'A' has the platemap 'platemap_2.csv', which does not exist.")
     assert "'platemap_1.csv'" in message and str(tmp_path) in message
     (tmp_path / "platemap_3.csv").symlink_to("away/map.csv")
     with pytest.raises(InputError, match=r"'platemap_3.csv' \(a link to 'away/map.csv'\), which does not exist"):
-        sheets.existing("platemap_3.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")
+        existing("platemap_3.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")

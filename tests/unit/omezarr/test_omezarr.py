@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import zarr
 
+from fieldwork.omezarr import metadata as omezarr_metadata
 from fieldwork.omezarr import slides
 
 imagecodecs.numcodecs.register_codecs("imagecodecs_jpeg", verbose=False)
 
-STORES = [(version, codec) for version, codecs in slides.CODECS.items() for codec in codecs if codec != "keep"]
+STORES = [
+    (version, codec) for version, codecs in omezarr_metadata.CODECS.items() for codec in codecs if codec != "keep"
+]
 OPTIONS = dict(chunk=64, shard=256, level=1, mpp=(0.5, 0.25), name="A slide")
 
 
@@ -33,7 +36,7 @@ def picture(height, width, seed=0):
 def pyramid(image, *, chunk=64):
     return [
         np.ascontiguousarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)).reshape(height, width, 3)
-        for height, width in slides.level_shapes(*image.shape[:2], chunk=chunk)
+        for height, width in omezarr_metadata.level_shapes(*image.shape[:2], chunk=chunk)
     ]
 
 
@@ -86,11 +89,11 @@ def place_of(dataset):
 
 
 def test_levels_halve_until_one_chunk_holds_all():
-    assert slides.level_shapes(777, 1301, chunk=64) == [
+    assert omezarr_metadata.level_shapes(777, 1301, chunk=64) == [
         (777, 1301), (389, 651), (195, 326), (98, 163), (49, 82), (25, 41)
     ]  # fmt: skip
-    assert slides.level_shapes(64, 64, chunk=64) == [(64, 64)]
-    assert slides.level_shapes(1, 65, chunk=64) == [(1, 65), (1, 33)]
+    assert omezarr_metadata.level_shapes(64, 64, chunk=64) == [(64, 64)]
+    assert omezarr_metadata.level_shapes(1, 65, chunk=64) == [(1, 65), (1, 33)]
 
 
 @pytest.mark.parametrize("size", [(777, 1301), (1, 1), (256, 512), (65, 1)])
@@ -233,7 +236,7 @@ def test_kept_tiles_that_are_missing_are_white(tmp_path):
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_labels_lie_on_the_level_they_were_made_from(tmp_path, version, dtype):
     path = written(tmp_path / "slide.zarr", picture(400, 600), version=version)
-    levels = len(slides.level_shapes(400, 600, chunk=64))
+    levels = len(omezarr_metadata.level_shapes(400, 600, chunk=64))
     mask = np.random.default_rng(0).integers(0, 100, (100, 150)).astype(dtype)  # of level 2
     slides.add_label(path, "tissue", mask, factor=4, mpp=(0.5, 0.25))
     slides.add_label(path, "nuclei", mask + 1, factor=4, mpp=(0.5, 0.25))

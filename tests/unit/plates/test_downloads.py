@@ -20,8 +20,8 @@ import psutil
 import pytest
 
 from fieldwork import InputError
-from fieldwork.inputs import sheets
-from fieldwork.plates import download
+from fieldwork.inputs import archives, sheets
+from fieldwork.plates import download, unpack
 from workspace import Workspace, wait_for
 
 ENDINGS = ("zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz")
@@ -59,7 +59,7 @@ def pack(path, files=None):
 def below(folder):
     """The files of a folder, without what Fieldwork notes there."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    files.pop(download.RECORD, None)
+    files.pop(archives.RECORD, None)
     return {name: path.read_bytes() for name, path in files.items()}
 
 
@@ -157,7 +157,7 @@ def zipped(tmp_path):
 
 
 def fetch(tmp_path, server, name="P1.zip", **known):
-    return download.make_folder(download.Archive("P1", server.url(name), str(tmp_path / "images/P1"), **known))
+    return download.make_folder(archives.Archive("P1", server.url(name), str(tmp_path / "images/P1"), **known))
 
 
 def refused(tmp_path, server, *parts, name="P1.zip", kept=(), **known):
@@ -183,7 +183,7 @@ def test_an_archive_of_every_kind_becomes_the_folder_and_is_gone(tmp_path, serve
     folder = tmp_path / "images/P1"
     assert below(folder) == FILES
     assert os.listdir(tmp_path / "images") == ["P1"]
-    assert json.loads((folder / download.RECORD).read_text()) == facts
+    assert json.loads((folder / archives.RECORD).read_text()) == facts
     assert (folder / "P1/a.tif").stat().st_mtime < 3e9  # of now, and not what the archive says
     assert f"the checksum is sha256:{sha256}, as in the sheet" in caplog.text
     assert server.sent == len(content) and len(server.asked) == 1
@@ -195,11 +195,11 @@ def test_an_archive_on_this_machine_is_unpacked_and_stays(tmp_path, monkeypatch)
     (tmp_path / "my archives").mkdir()
     pack(tmp_path / "my archives/P1.tgz")
     for number, url in enumerate(["file:my%20archives/P1.tgz", (tmp_path / "my archives/P1.tgz").as_uri()]):
-        facts = download.make_folder(download.Archive("P1", url, f"images/{number}"))
+        facts = download.make_folder(archives.Archive("P1", url, f"images/{number}"))
         assert facts["files"] == 3 and below(Path("images", str(number))) == FILES
     assert sorted(os.listdir("images")) == ["0", "1"]
     with pytest.raises(InputError, match=r"found no file '.*P2.zip', expected the archive"):
-        download.make_folder(download.Archive("P2", "file:my%20archives/P2.zip", "images/2"))
+        download.make_folder(archives.Archive("P2", "file:my%20archives/P2.zip", "images/2"))
     assert os.listdir("my archives") == ["P1.tgz"] and not Path("images/2").exists()
 
 
@@ -339,7 +339,7 @@ def test_a_wrong_byte_ends_in_a_message_or_in_files_and_never_outside(tmp_path, 
         folder = tmp_path / str(number)
         folder.mkdir()
         try:
-            download.unpack(packed, folder, is_zip=ending == "zip", progress="P1")
+            unpack.unpack(packed, folder, is_zip=ending == "zip", progress="P1")
         except InputError:
             found += 1
         except OSError as error:  # a size that no disk has room for
@@ -447,9 +447,9 @@ def test_a_folder_of_the_users_own_is_not_touched(tmp_path, serve, zipped, caplo
     folder.mkdir(parents=True)
     (folder / "mine.tif").write_text("mine")
     assert fetch(tmp_path, server) == {"url": server.url("P1.zip")}
-    assert not server.asked and below(folder) == {"mine.tif": b"mine"} and not (folder / download.RECORD).exists()
+    assert not server.asked and below(folder) == {"mine.tif": b"mine"} and not (folder / archives.RECORD).exists()
     assert "is there already, and was not downloaded" in caplog.text
-    (folder / download.RECORD).write_text("{broken")
+    (folder / archives.RECORD).write_text("{broken")
     assert fetch(tmp_path, server) == {"url": server.url("P1.zip")}
 
 
@@ -518,17 +518,17 @@ def rows(*rows):
 def test_sheets_whose_archives_have_no_place_are_refused(tmp_path, monkeypatch, sheet, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as caught:
-        download.of_sheet(rows(*sheet), results="results")
+        archives.of_sheet(rows(*sheet), results="results")
     assert message in str(caught.value)
 
 
 def test_a_sheets_rows_become_archives(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sheet = rows(("a", "x", "u", "7", "MD5:AB".lower()), ("b", "x/"), ("c", "y/", "v"))
-    found = download.of_sheet(sheet, results="results")
+    found = archives.of_sheet(sheet, results="results")
     assert found == {
-        "a": download.Archive("a", "u", "x", 7, "md5:ab"),
-        "c": download.Archive("c", "v", "y", None, None),
+        "a": archives.Archive("a", "u", "x", 7, "md5:ab"),
+        "c": archives.Archive("c", "v", "y", None, None),
     }
 
 
@@ -684,4 +684,4 @@ def test_addresses_as_they_come_are_taken(tmp_path, url):
     checksum = f"sha256:{'0aF' * 21}0"
     (tmp_path / "s.tsv").write_text(f"plate\timages\turl\tsize\tchecksum\nP1\tx\t{url}\t12\t{checksum}\n")
     (row,) = sheets.read_sheet("plates", tmp_path / "s.tsv")
-    assert download.of_sheet([row], results="results")["P1"] == ("P1", url, "x", 12, checksum.lower())
+    assert archives.of_sheet([row], results="results")["P1"] == ("P1", url, "x", 12, checksum.lower())

@@ -22,8 +22,10 @@ from scipy import ndimage
 from fieldwork import InputError, frames, outputs
 from fieldwork.inputs import layouts
 from fieldwork.omezarr import slides
+from fieldwork.pixel_sizes import pixel_sizes
 from fieldwork.plates import store as plate_store
 from fieldwork.plates import tables
+from fieldwork.stains import colours_of
 from workspace import REPOSITORY
 
 SETTINGS = {"version": "0.5", "chunk": 32, "codec": "zstd", "level": 1}
@@ -89,7 +91,7 @@ def plant(
     pq.write_table(table.drop_columns([name for name in names if table[name].null_count]), folder / "nuclei.parquet")
     columns = [*names[:4], "FileName_DNA", "PathName_DNA", "Image_Height", "Image_Width", "Image_Status", "Image_Error"]
     outputs.write_csv([dict(zip(columns, row, strict=True)) for row in rows], columns, folder / "fields.csv")
-    images, _ = layouts._without_duplicates(images)
+    images, _ = layouts.sorted_without_duplicates(images)
     return Planted(folder, images, nuclei)
 
 
@@ -236,9 +238,9 @@ def test_stains_have_their_colours():
     channels = ["w1", "Alexa 488", "mCherry", "far-red", "Hoechst33342", "mito", "brightfield", "w5"]
     expected = ["FFFF00", "00FF00", "FF0000", "FF00FF", "0000FF", "FF00FF", "FFFFFF", "00FFFF"]
     for nuclei in ("w1", "mCherry", "Hoechst33342"):
-        assert list(plate_store.colours_of(channels, nuclei).items()) == list(zip(channels, expected, strict=True))
-    assert plate_store.colours_of(["w1", "w2"], "w2") == {"w1": "00FF00", "w2": "0000FF"}
-    many = plate_store.colours_of([f"c{n}" for n in range(9)], "c0")
+        assert list(colours_of(channels, nuclei).items()) == list(zip(channels, expected, strict=True))
+    assert colours_of(["w1", "w2"], "w2") == {"w1": "00FF00", "w2": "0000FF"}
+    many = colours_of([f"c{n}" for n in range(9)], "c0")
     assert len(many) == 9 and len(set(many.values())) == 7
 
 
@@ -400,7 +402,7 @@ def test_pixel_sizes_are_those_that_files_state(tmp_path, options, sizes):
     planted = plant(tmp_path, [("B02", 1)])
     for image in planted.images:
         tifffile.imwrite(image.path, np.ones(SHAPE, np.uint16), **options)
-    assert plate_store.pixel_sizes(planted.images[0].path) == pytest.approx(sizes)
+    assert pixel_sizes(planted.images[0].path) == pytest.approx(sizes)
     planted.write()
     validate(planted.store)
     (image,) = attributes(planted.field())["multiscales"]

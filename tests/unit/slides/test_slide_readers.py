@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from fieldwork.slides import readers
+from fieldwork.slides import choice, jpeg, readers
 from fieldwork.slides.readers import SlideError
 from workspace import DATA
 
@@ -176,7 +176,7 @@ def test_16_bits_are_never_taken_for_8(tmp_path, requested):
     image = picture().astype(np.uint16) * 200
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", tile=(64, 64))
     with pytest.raises(SlideError, match="16 bits per sample.*expected 8"):
-        readers.choose_reader(tmp_path / "a.tif", requested)
+        choice.choose_reader(tmp_path / "a.tif", requested)
 
 
 def damage(path, how, number=7):
@@ -380,8 +380,8 @@ def probes(**changes):
 )
 def test_who_agrees_with_the_one_that_knows_is_trusted(tmp_path, monkeypatch, changes, chosen, why):
     (tmp_path / "a.svs").touch()
-    monkeypatch.setattr(readers, "_probe_all", lambda path: probes(**changes))
-    reader, sentence = readers.choose_reader(tmp_path / "a.svs")
+    monkeypatch.setattr(choice, "_probe_all", lambda path: probes(**changes))
+    reader, sentence = choice.choose_reader(tmp_path / "a.svs")
     assert reader == chosen
     assert why in sentence and sentence.startswith(f"{chosen}: ")
 
@@ -390,19 +390,19 @@ def test_nobody_is_trusted_unconfirmed_and_a_wrong_request_is_an_error(tmp_path,
     (tmp_path / "a.svs").touch()
     unknown = {"vendor": "generic-tiff"}
     unread = {"reason": "16 bits", "shapes": None}
-    monkeypatch.setattr(readers, "_probe_all", lambda path: probes(openslide=unknown, tifffile=unread))
+    monkeypatch.setattr(choice, "_probe_all", lambda path: probes(openslide=unknown, tifffile=unread))
     with pytest.raises(SlideError, match="tifffile: 16 bits; openslide: nothing confirms what it reads"):
-        readers.choose_reader(tmp_path / "a.svs")
-    monkeypatch.setattr(readers, "_probe_all", lambda path: probes(cucim={"reason": "killed"}))
+        choice.choose_reader(tmp_path / "a.svs")
+    monkeypatch.setattr(choice, "_probe_all", lambda path: probes(cucim={"reason": "killed"}))
     with pytest.raises(SlideError, match="reader 'cucim': killed; tifffile or openslide can read it"):
-        readers.choose_reader(tmp_path / "a.svs", "cucim")
-    assert readers.choose_reader(tmp_path / "a.svs", "openslide")[1].startswith("openslide, as requested: tifffile agr")
+        choice.choose_reader(tmp_path / "a.svs", "cucim")
+    assert choice.choose_reader(tmp_path / "a.svs", "openslide")[1].startswith("openslide, as requested: tifffile agr")
 
 
 def test_a_damaged_tile_is_no_reason_against_readers(tmp_path):
     write(tmp_path / "a.tif", picture(), compression="jpeg")
     damage(tmp_path / "a.tif", "zeros", number=17)  # in the centre
-    reader, why = readers.choose_reader(tmp_path / "a.tif")
+    reader, why = choice.choose_reader(tmp_path / "a.tif")
     assert reader == "tifffile"
     assert "agree" in why and "not trusted" not in why
 
@@ -419,7 +419,7 @@ def test_a_damaged_tile_is_no_reason_against_readers(tmp_path):
 def test_a_probe_that_crashes_or_hangs_is_a_reason(tmp_path, program, why):
     os.mkfifo(tmp_path / "pipe")
     process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.PIPE)
-    assert readers._result(process, tmp_path / "answer.npz")["reason"] == why
+    assert choice._result(process, tmp_path / "answer.npz")["reason"] == why
 
 
 # JPEG tiles
@@ -431,7 +431,7 @@ def test_a_jpeg_tile_by_itself_shows_what_the_slide_does(tmp_path, subsampling, 
     image = picture()
     arguments = {"level": 90, "subsampling": subsampling, "outcolorspace": colours}
     write(tmp_path / "a.tif", image, compression="jpeg", compressionargs=arguments)
-    tiles = readers.jpeg_tiles(tmp_path / "a.tif")
+    tiles = jpeg.jpeg_tiles(tmp_path / "a.tif")
     assert (tiles.tile, tiles.shape, tiles.grid) == (64, (300, 420), (5, 7))
     expected = np.zeros((320, 448, 3), np.uint8)
     expected[:300, :420] = tifffile.imread(tmp_path / "a.tif")
@@ -450,7 +450,7 @@ def test_a_damaged_jpeg_tile_is_not_kept(tmp_path, how):
     write(tmp_path / "a.tif", picture(), compression="jpeg")
     last = 34
     damage(tmp_path / "a.tif", how, number=last)
-    tiles = readers.jpeg_tiles(tmp_path / "a.tif")
+    tiles = jpeg.jpeg_tiles(tmp_path / "a.tif")
     tiles.read(4, 5)
     with pytest.raises(SlideError, match=r"tile 34 \(row 4, column 6\)"):
         tiles.read(4, 6)
@@ -470,7 +470,7 @@ def test_a_damaged_jpeg_tile_is_not_kept(tmp_path, how):
 )
 def test_other_slides_have_no_jpeg_tiles_to_keep(tmp_path, options):
     write(tmp_path / "a.tif", picture(), **options)
-    assert readers.jpeg_tiles(tmp_path / "a.tif") is None
+    assert jpeg.jpeg_tiles(tmp_path / "a.tif") is None
 
 
 @pytest.mark.parametrize(("photometric", "jfif"), [(6, b"none"), (2, b"JFIF")])  # 2: as Bio-Formats writes it
@@ -482,7 +482,7 @@ def test_a_jpeg_tile_is_ycbcr_if_the_tiff_or_its_own_marker_says_so(tmp_path, ph
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
         tif.pages.first.tags[262].overwrite(photometric)
     np.testing.assert_array_equal(whole(tmp_path / "a.tif", "tifffile"), expected)
-    tiles = readers.jpeg_tiles(tmp_path / "a.tif")
+    tiles = jpeg.jpeg_tiles(tmp_path / "a.tif")
     np.testing.assert_array_equal(imagecodecs.jpeg8_decode(tiles.read(1, 1)), expected[64:128, 64:128])
     tiles.close()
 
@@ -490,7 +490,7 @@ def test_a_jpeg_tile_is_ycbcr_if_the_tiff_or_its_own_marker_says_so(tmp_path, ph
 def test_a_tiles_own_adobe_marker_does_not_overrule_the_tiff(tmp_path):
     arguments = {"level": 90, "outcolorspace": "RGB"}
     write(tmp_path / "a.tif", picture(), compression="jpeg", compressionargs=arguments)
-    tiles = readers.jpeg_tiles(tmp_path / "a.tif")
+    tiles = jpeg.jpeg_tiles(tmp_path / "a.tif")
     stream = tiles.read(0, 0)
     assert stream.count(b"Adobe") == 1
     np.testing.assert_array_equal(imagecodecs.jpeg8_decode(stream), whole(tmp_path / "a.tif", "tifffile")[:64, :64])
@@ -500,8 +500,8 @@ def test_a_tiles_own_adobe_marker_does_not_overrule_the_tiff(tmp_path):
 def test_grey_and_unreadable_files_have_no_jpeg_tiles_to_keep(tmp_path):
     write(tmp_path / "a.tif", picture()[..., 0], compression="jpeg", photometric="minisblack")
     (tmp_path / "b.tif").write_text("not a slide")
-    assert readers.jpeg_tiles(tmp_path / "a.tif") is None
-    assert readers.jpeg_tiles(tmp_path / "b.tif") is None
+    assert jpeg.jpeg_tiles(tmp_path / "a.tif") is None
+    assert jpeg.jpeg_tiles(tmp_path / "b.tif") is None
 
 
 # Real slides
@@ -523,7 +523,7 @@ FACTS = {  # reader, shape, levels, micrometres per pixel, objective, fluorescen
 @pytest.mark.parametrize("name", FACTS)
 def test_real_slides_are_read_as_they_are(name):
     expected, shape, levels, mpp, objective, fluorescence, associated, tile = FACTS[name]
-    reader, why = readers.choose_reader(SLIDES / name)
+    reader, why = choice.choose_reader(SLIDES / name)
     assert reader == expected, why
     slide = readers.open_slide(SLIDES / name, reader)
     assert (slide.shapes[0], len(slide.shapes)) == (shape, levels)
@@ -533,7 +533,7 @@ def test_real_slides_are_read_as_they_are(name):
     assert set(images) == associated
     assert all(image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8 for image in images.values())
     slide.close()
-    tiles = readers.jpeg_tiles(SLIDES / name)
+    tiles = jpeg.jpeg_tiles(SLIDES / name)
     assert (tiles and tiles.tile) == tile
 
 
@@ -541,15 +541,15 @@ def test_real_slides_are_read_as_they_are(name):
 @pytest.mark.parametrize("name", ["broken.svs", "unopenable.tiff", "unreadable.svs"])
 def test_real_files_that_nobody_can_read_are_refused_with_every_readers_reason(name):
     with pytest.raises(SlideError, match="(?s)cucim: .+; tifffile: .+; openslide: .+"):
-        readers.choose_reader(SLIDES / name)
+        choice.choose_reader(SLIDES / name)
 
 
 @real
 def test_cucim_is_refused_where_it_dies_or_mistakes_the_colours():
     with pytest.raises(SlideError, match="SIGSEGV|cannot be|pixels differ"):
-        readers.choose_reader(SLIDES / "boxes.tiff", "cucim")
+        choice.choose_reader(SLIDES / "boxes.tiff", "cucim")
     with pytest.raises(SlideError, match="pixels differ from tifffile's by up to"):
-        readers.choose_reader(SLIDES / "OS-2-vsi.ome.tif", "cucim")
+        choice.choose_reader(SLIDES / "OS-2-vsi.ome.tif", "cucim")
 
 
 @real

@@ -15,6 +15,7 @@ import zarr
 
 from fieldwork import InputError
 from fieldwork.frames import FrameError
+from fieldwork.inputs import stack_files
 from fieldwork.stacks import sources
 from workspace import DATA, SCRIPTS
 
@@ -289,7 +290,7 @@ def test_a_folder_is_read_in_natural_order_and_what_is_left_out_is_noted(tmp_pat
         (tmp_path / name).write_text("")
     (tmp_path / "img4.tif").mkdir()
     same(pixels(tmp_path), images)
-    assert sources.files_of(tmp_path) == [str(tmp_path / name) for name in names]
+    assert stack_files.files_of(tmp_path) == [str(tmp_path / name) for name in names]
     assert sources.open_stack(str(tmp_path)).notes == [
         "left out of the folder: 2 .txt, 1 folder, 1 hidden, 1 without suffix"
     ]
@@ -312,7 +313,7 @@ def test_bad_files_of_a_folder_are_failed_frames(tmp_path):
         "cannot be opened: Too many levels of symbolic links",
         "not a regular file",
     ]
-    assert [os.path.basename(path) for path in sources.files_of(tmp_path)] == [
+    assert [os.path.basename(path) for path in stack_files.files_of(tmp_path)] == [
         "1.tif",
         "2.tif",
         "3.tif",
@@ -407,7 +408,7 @@ def test_zarr_arrays(tmp_path, zarr_format, chunks):
     same(pixels(tmp_path / "tzyx", z=2), images[:, 2])
     same(pixels(tmp_path / "yx"), images[0, :1])
     files = {str(path) for path in (tmp_path / "tyx").rglob("*") if path.is_file()}
-    assert set(sources.files_of(tmp_path / "tyx")) == files and len(files) > 2
+    assert set(stack_files.files_of(tmp_path / "tyx")) == files and len(files) > 2
 
 
 @pytest.mark.parametrize("options", [{"dtype": ">u2"}, {"dtype": "bool"}, {"dtype": "float32", "shards": (2, 20, 32)}])
@@ -558,7 +559,7 @@ def test_a_stack_that_is_replaced_is_not_mixed_up(tmp_path, kind):
 
 def test_what_is_no_stack_is_refused(tmp_path):
     assert refused(tmp_path / "gone") == "cannot be opened: No such file or directory"
-    assert sources.files_of(tmp_path / "gone") == [str(tmp_path / "gone")]
+    assert stack_files.files_of(tmp_path / "gone") == [str(tmp_path / "gone")]
     (tmp_path / "a.npy").write_bytes(b"")
     assert refused(tmp_path / "a.npy") == "empty file (0 bytes)"
     (tmp_path / "a.npy").write_bytes(b"Well,Count\n")
@@ -575,7 +576,7 @@ def test_a_folder_that_may_not_be_listed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}: Permission denied; expected a folder")):
-        sources.files_of(tmp_path)
+        stack_files.files_of(tmp_path)
     assert "Permission denied" in refused(tmp_path)
 
 

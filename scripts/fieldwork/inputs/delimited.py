@@ -1,0 +1,55 @@
+"""Read delimited text: sheets, platemaps and image lists."""
+
+import csv
+import os
+from itertools import zip_longest
+
+from fieldwork import InputError
+
+
+def read_rows(path, *, delimiter, name=None):
+    """Read a delimited text file line by line.
+
+    Parameters
+    ----------
+    path : path-like
+        UTF-8, with quotes as in CSV.
+    delimiter : str
+    name : str, optional
+        What messages call it, if it is a copy.
+
+    Yields
+    ------
+    (int, list of str)
+        Number and cells, without blanks around them, of each line that is not empty; the header is the first.
+
+    Raises
+    ------
+    InputError
+        Names the file, and the line if the text breaks CSV's rules.
+    """
+    name = name or path
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter=delimiter, strict=True)
+            for row in reader:
+                cells = [cell.strip() for cell in row]
+                if any(cells):
+                    yield reader.line_num, cells
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror} (in {os.getcwd()})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: cannot be read: {error}; save it as UTF-8 text") from None
+    except csv.Error as error:
+        raise InputError(f"{name}, line {reader.line_num}: cannot be read: {error}") from None
+
+
+def read_table(path, *, delimiter):
+    """Give the header, and line number and {column: cell} of each filled line, of a delimited text file."""
+    (_, header), *body = list(read_rows(path, delimiter=delimiter)) or [(1, [])]
+    if twice := {name for name in header if header.count(name) > 1 or not name}:
+        raise InputError(f"{path}, line 1: column {min(twice)!r} stands there twice, or has no name")
+    for number, row in body:
+        if len(row) > len(header):
+            raise InputError(f"{path}, line {number}: found {len(row)} cells under {len(header)} columns")
+    return header, [(number, dict(zip_longest(header, row, fillvalue=""))) for number, row in body]

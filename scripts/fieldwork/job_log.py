@@ -1,0 +1,53 @@
+"""The log file of a job, and its message when it fails."""
+
+import logging
+import sys
+from contextlib import contextmanager
+
+from fieldwork import DeviceFailed, InputError, WorkerDied
+from fieldwork.job import log
+
+
+class _WithoutPandas:
+    """Keep Arrow from importing pandas only to see whether it was given pandas's: 0.25 s of every job."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "pandas":
+            raise ImportError("a job that needs pandas imports it before job_log, or says so")
+
+
+@contextmanager
+def logged(path, *, with_pandas=False):
+    """Write everything that a job logs, and the traceback of what ends it, to its log file.
+
+    Warnings, and the message of an error, also go to stderr: what a user sees is one line, the log has the rest.
+
+    Parameters
+    ----------
+    path : path-like
+        The rule's log file.
+    with_pandas : bool
+        Functions of the user's are called, which may import pandas.
+
+    Raises
+    ------
+    SystemExit
+        With status 1, in place of any exception of the block.
+    """
+    if not with_pandas and "pandas" not in sys.modules:
+        sys.meta_path.insert(0, _WithoutPandas())
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
+    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr.setLevel(logging.WARNING)
+    for handler in (to_file, to_stderr):
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_stderr.addFilter(lambda record: not record.exc_info)
+    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_stderr], force=True)
+    logging.captureWarnings(True)
+    try:
+        yield
+    except Exception as error:
+        expected = isinstance(error, InputError | WorkerDied | DeviceFailed)
+        print(error if expected else f"{type(error).__name__}: {error} (traceback in {path})", file=sys.stderr)
+        log.critical("%s", error, exc_info=True)
+        sys.exit(1)

@@ -1,0 +1,119 @@
+"""Write plates as OME-Zarr. `create_plate` lays a store out; processes then write its fields with `write_field`."""
+
+import numpy as np
+import zarr
+
+from fieldwork.omezarr.metadata import (
+    ONE_THREAD,
+    ZARR_FORMATS,
+    add_image,
+    by_zarrs,
+    compression_of,
+    level_shapes,
+    new_label,
+    omero,
+    set_ome,
+    version_of,
+)
+from fieldwork.omezarr.slides import halved
+from fieldwork.wells import ROWS, place_of, plate_format
+
+
+def create_plate(path, *, wells, version, name):
+    """Lay out a store of a plate: its metadata, and a group for each well, for fields that `write_field` adds.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder to make, or an empty one.
+    wells : dict of str to int
+        The wells with images (``B02``) and how many fields each has: its groups are to be ``B/2/0``, ``B/2/1``, ..
+        All rows and columns of their `names.plate_format` are listed, as OME-Zarr demands.
+    version : {'0.5', '0.4'}
+        Of OME-Zarr.
+    name : str
+        Of the plate.
+    """
+    places = [place_of(well) for well in wells]
+    rows, columns = plate_format(wells)
+    plate = {
+        "columns": [{"name": str(column + 1)} for column in range(columns)],
+        "rows": [{"name": row} for row in ROWS[:rows]],
+        "wells": [
+            {"path": well_path(well), "rowIndex": row, "columnIndex": column}
+            for well, (row, column) in zip(wells, places, strict=True)
+        ],
+        "field_count": max(wells.values()),
+        "name": name,
+        "version": version,
+    }
+    root = zarr.create_group(path, zarr_format=ZARR_FORMATS[version])
+    set_ome(root, version, {"plate": plate})
+    for row in dict.fromkeys(row for row, _ in places):
+        root.create_group(ROWS[row])
+    for well, fields in wells.items():
+        images = [{"path": str(field)} for field in range(fields)]
+        set_ome(root.create_group(well_path(well)), version, {"well": {"images": images, "version": version}})
+
+
+def well_path(well):
+    """Give the path of a well's group in a plate's store: ``B/2`` for ``B02``."""
+    row, column = place_of(well)
+    return f"{ROWS[row]}/{column + 1}"
+
+
+def write_field(path, pixels, *, labels, version, chunk, codec, level, sizes, name, channels, attributes):
+    """Write one field of a plate, with its pyramid: means of 2 x 2 pixels, of the same dtype.
+
+    Parameters
+    ----------
+    path : path-like
+        Of its group, which is made, in the store of `create_plate`.
+    pixels : (t, c, z, y, x) array
+        0 where there is no image.
+    labels : dict of str to (t, z, y, x) array of integers
+        Label images, 0 is background; each of their levels takes every second pixel of the one before.
+    version, codec, level
+        As for `create`, without 'keep'.
+    chunk : int
+        Longest edge of a chunk, in pixels; a chunk is of one plane. In 0.5 a level is one file for each time point.
+    sizes : dict of str to float
+        The axes z, y and x whose pixel size is known, and that, in micrometers.
+    name : str
+    channels : list of Channel
+    attributes : dict
+        Kept under the attribute 'fieldwork'; must be JSON.
+    """
+    levels = [pixels]
+    for shape in level_shapes(*pixels.shape[-2:], chunk=chunk)[1:]:
+        planes = levels[-1].reshape(-1, *levels[-1].shape[-2:])
+        levels.append(np.stack([halved(plane) for plane in planes]).reshape(*pixels.shape[:3], *shape))
+    group = zarr.create_group(path, zarr_format=ZARR_FORMATS[version])
+    compression = compression_of(version, codec, level, typesize=pixels.dtype.itemsize)
+    _write_levels(group, "tczyx", levels, chunk, compression, sizes=sizes, name=name, extra=omero(channels))
+    for label, mask in labels.items():
+        masks = [mask[..., :: 2**n, :: 2**n] for n in range(len(levels))]
+        with new_label(group, label) as (label_group, extra):
+            places = [(2**n, 0) for n in range(len(levels))]
+            options = {"places": places, "sizes": sizes, "name": label, "extra": extra}
+            _write_levels(label_group, "tzyx", masks, chunk, compression_of(version, "zstd"), **options)
+    group.attrs["fieldwork"] = attributes
+
+
+def _write_levels(group, axes, levels, chunk, compression, **options):
+    """Make an image whose levels are at hand; in 0.5 each of them is one shard for each time point."""
+    layouts = []
+    for pixels in levels:
+        plane = [min(chunk, side) for side in pixels.shape[-2:]]
+        layout = {"chunks": (1,) * (pixels.ndim - 2) + tuple(plane), **compression}
+        if version_of(group) == "0.5":
+            whole = [-(-side // edge) * edge for side, edge in zip(pixels.shape[-2:], plane, strict=True)]
+            layout["shards"] = (1, *pixels.shape[1:-2], *whole)
+        layouts.append(layout)
+    zarr.config.set(ONE_THREAD)
+    with by_zarrs():
+        arrays = add_image(
+            group, axes, [pixels.shape for pixels in levels], layouts, dtype=levels[0].dtype, fill_value=0, **options
+        )
+    for array, pixels in zip(arrays, levels, strict=True):
+        array[:] = pixels

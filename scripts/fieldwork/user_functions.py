@@ -1,0 +1,170 @@
+"""Call functions of the user's: whether they take their arguments, and what they gave for an image.
+
+As a program (``python -m fieldwork.user_functions``) it answers `planning.function_checks`, in a process of its own.
+"""
+
+import functools
+import inspect
+import json
+import os
+import sys
+
+import numpy as np
+
+from fieldwork import InputError
+from fieldwork.inputs.functions import find, nearest
+
+RESERVED = ("Metadata_", "Image_", "FileName_", "PathName_")  # how the tables' own columns begin
+
+
+def check(name, arguments, *, folders=()):
+    """Check that a function can be found, and called with an image and these keyword arguments.
+
+    Parameters
+    ----------
+    name, folders
+        As for `find`.
+    arguments : dict
+
+    Raises
+    ------
+    InputError
+        As `find`; or names the argument that is not the function's, or is missing.
+    """
+    function = find(name, folders=folders)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # compiled functions, such as OpenCV's, do not tell
+        return
+    parameters = signature.parameters.values()
+    known = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    if not any(each.kind == each.VAR_KEYWORD for each in parameters):
+        for argument in arguments:
+            if argument not in known:
+                hint = nearest(argument, known[1:]) or f"; it takes {', '.join(known[1:]) or 'the image alone'}"
+                raise InputError(f"{name} takes no argument '{argument}'{hint}")
+    try:
+        signature.bind(None, **arguments)
+    except TypeError as error:
+        raise InputError(f"{name} cannot be called with an image and the arguments {arguments}: {error}") from None
+
+
+@functools.cache
+def metric(name):
+    """Find a NumPy function that gives one number for an image, such as ``var`` or ``linalg.norm``.
+
+    Raises
+    ------
+    InputError
+        NumPy has no such function, or it gives something else.
+    """
+    name = f"numpy.{name}"
+    function = find(name)
+    try:
+        value = function(np.arange(12.0).reshape(3, 4))
+    except Exception as error:
+        raise InputError(f"{name} fails on an image: {type(error).__name__}: {error}") from None
+    if _number(value) is None:
+        raise InputError(f"{name} gives {_described(value)} for an image; expected one number")
+    return function
+
+
+def result_of(value, name):
+    """Sort what a function gave for one frame: numbers or an image.
+
+    Parameters
+    ----------
+    value : object
+        A number, a dict of numbers, or a 2-D array of real numbers.
+    name : str
+        Of the function; its last part is the column of a number.
+
+    Returns
+    -------
+    dict of str to int or float, or (rows, columns) array
+        Numbers by column, or an image as `image_of` gives it.
+
+    Raises
+    ------
+    ValueError
+        It is something else, or a column would be called as one of the table's own.
+    """
+    if _number(value) is not None:
+        value = {name.rpartition(".")[2]: value}
+    if not isinstance(value, dict):
+        return image_of(value, expected="a number, a dict of numbers, or an image (2-D array of real numbers)")
+    numbers = {}
+    for key, each in value.items():
+        column, number = str(key), _number(each)
+        if number is None:
+            raise ValueError(f"gave {_described(each)} as '{column}'; expected a number")
+        if column.startswith(RESERVED) or column in numbers:
+            raise ValueError(f"gave '{column}', a name that another column has; expected another name")
+        numbers[column] = number
+    return numbers
+
+
+def reason(name, error):
+    """Say in a line that a function failed, and how."""
+    return f"{name} failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def image_of(value, *, expected="an image (2-D array of real numbers)"):
+    """Check that a value is an image, and bring it to a type that files can hold.
+
+    Returns
+    -------
+    (rows, columns) array
+        C-contiguous, in native byte order; of the value's own type, but bool as uint8, float16 as float32, and
+        longer floats as float64.
+
+    Raises
+    ------
+    ValueError
+        Says what it is instead.
+    """
+    is_array = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+    if not is_array or value.ndim != 2 or not value.size or value.dtype.kind not in "biuf":
+        raise ValueError(f"gave {_described(value)}; expected {expected}")
+    others = {"?": np.uint8, "e": np.float32, "g": np.float64}
+    return np.ascontiguousarray(value, others.get(value.dtype.char, value.dtype.newbyteorder("=")))
+
+
+def _number(value):
+    """The int or float that a value is; None where it is no real number."""
+    if isinstance(value, int):
+        return int(value) if abs(value) < 2**63 else float(value)  # no column of integers holds more
+    if isinstance(value, float):
+        return float(value)
+    kind = value.dtype.kind if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else None
+    return float(value) if kind == "f" else int(value) if kind in ("b", "i", "u") else None
+
+
+def _described(value):
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and type {value.dtype}"
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _answer_questions():
+    """Read questions from stdin (JSON) and write a line of JSON for each: its problem, or an empty text.
+
+    A question has the ``name`` of a function, its ``arguments`` (None: it is a metric), and ``folders`` as for `find`.
+    """
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what modules print
+    for question in json.load(sys.stdin):
+        problem = ""
+        try:
+            if question["arguments"] is None:
+                metric(question["name"])
+            else:
+                check(**question)
+        except InputError as error:
+            problem = str(error)
+        print(json.dumps(problem), file=answers, flush=True)
+    os._exit(0)  # without waiting for threads that modules have started
+
+
+if __name__ == "__main__":
+    _answer_questions()
