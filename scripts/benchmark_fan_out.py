@@ -3,6 +3,10 @@
 Inputs: images of the nuclei channel. Outputs: a table with a row for each fan-out.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import json
 import logging
 import os

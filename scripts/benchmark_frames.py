@@ -3,6 +3,10 @@
 Inputs: none, as images are generated. Outputs: a table of batches, one of the stack, and one of the machine.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import logging
 import os
 import shutil

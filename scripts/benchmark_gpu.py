@@ -3,6 +3,10 @@
 Outputs: a table with a row for each way, and one of the machine.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import logging
 
 from fieldwork import outputs

@@ -3,6 +3,10 @@
 Inputs: images of the nuclei channel. Outputs: a table of methods, one of numbers of workers, and one of the machine.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import logging
 
 from fieldwork import InputError, frames, outputs

@@ -3,6 +3,10 @@
 Inputs: slides. Outputs: a table of ways, and one of the machine.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import logging
 import shutil
 import tempfile

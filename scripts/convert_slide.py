@@ -3,6 +3,10 @@
 Input: the slide. Outputs: slide.json, what is known of it; beside it the store, unless the slide is a failed one.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import json
 import logging
 import time

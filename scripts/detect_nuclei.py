@@ -3,6 +3,10 @@
 Inputs: the unit's images of the nuclei channel. Outputs: one row per nucleus, one row per field.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import functools
 import logging
 

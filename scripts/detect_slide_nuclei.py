@@ -3,6 +3,10 @@
 Input: slide.json and the store beside it. Outputs: one row per nucleus, one row per tile.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import functools
 import json
 import logging

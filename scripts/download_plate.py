@@ -3,6 +3,10 @@
 Output: what was fetched; the images appear in the plate's folder.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import json
 
 from fieldwork import outputs

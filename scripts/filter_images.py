@@ -3,6 +3,10 @@
 Inputs: the plate's images of the nuclei channel. Outputs: filtered.csv, one row per image; beside it, the images.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import functools
 from pathlib import Path
 

@@ -4,6 +4,10 @@ Input: the stack. Outputs: frames.csv, one row per frame; nuclei.parquet, where 
 function gives images, frames.zarr or frames.tif.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import functools
 import itertools
 import logging

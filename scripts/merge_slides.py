@@ -3,6 +3,10 @@
 Inputs: slide.json and the tables of every slide. Output: slides.csv.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import json
 import logging
 from pathlib import Path

@@ -3,6 +3,10 @@
 Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuclei.parquet, fields.csv, wells.csv.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import logging
 from collections import Counter
 

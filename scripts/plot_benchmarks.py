@@ -4,6 +4,10 @@ Inputs: tables of methods, workers and fan-out, of loading slides, of engines, o
 Outputs: charts.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import pandas as pd
 
 from fieldwork import figures, outputs

@@ -3,6 +3,10 @@
 Inputs: the tables, so that it comes after them; Snakemake's benchmarks. Output: a picture.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import csv
 from contextlib import suppress
 from pathlib import Path

@@ -3,6 +3,10 @@
 Inputs: the plate's nuclei, fields and wells. Outputs: pictures, each by the name that the rule gives it.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import os
 
 import pandas as pd

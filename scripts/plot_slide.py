@@ -3,6 +3,10 @@
 Inputs: slide.json and nuclei.parquet; the store beside them. Output: a picture.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import json
 from pathlib import Path
 

@@ -3,6 +3,10 @@
 Inputs: frames.csv, and nuclei.parquet where nuclei were found; the stack. Output: a picture.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import numpy as np
 import pandas as pd
 

@@ -3,6 +3,10 @@
 Inputs: the planted nuclei, the slide's nuclei. Outputs: one line with counts, precision and recall.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import pandas as pd
 
 from fieldwork import outputs, synthetic

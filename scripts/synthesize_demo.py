@@ -3,6 +3,10 @@
 Inputs: the platemap. Outputs: one image per field, named for its well and site; where every nucleus was planted.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 from pathlib import Path
 
 import numpy as np

@@ -3,6 +3,10 @@
 Outputs: the slide, a pyramidal TIFF of JPEG tiles; where every nucleus was planted.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import cv2
 import numpy as np
 import tifffile

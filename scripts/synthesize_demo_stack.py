@@ -3,6 +3,10 @@
 Outputs: a TIFF with a page for every frame; where every nucleus was planted.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import numpy as np
 import tifffile
 

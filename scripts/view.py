@@ -3,6 +3,10 @@
 The server listens on 127.0.0.1 only and changes nothing; it may run while a run is writing.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import argparse
 import errno
 import logging

@@ -3,6 +3,10 @@
 Inputs: the plate's images of all channels, its tables. Output: a summary of the store, which appears beside it.
 """
 
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
 import json
 import logging
 

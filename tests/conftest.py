@@ -1,5 +1,9 @@
 """What holds for all tests: who may fork after whom, and the working directories that they run in."""
 
+from fieldwork import processes
+
+processes.prepare()  # as scripts do, before NumPy is imported
+
 import sys
 
 import pytest

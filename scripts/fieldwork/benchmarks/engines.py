@@ -14,12 +14,10 @@ import numpy as np
 import tifffile
 from skimage.filters import gaussian
 
-from fieldwork import synthetic
-from fieldwork import parallel
-from fieldwork.plates import fields
-from fieldwork.plates import filters
-from fieldwork.stacks import frames as stack_frames
+from fieldwork import parallel, synthetic
 from fieldwork.benchmarks import measuring
+from fieldwork.plates import fields, filters
+from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import sources
 
 METRICS = ("var", "mean")

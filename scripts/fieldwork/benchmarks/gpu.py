@@ -7,11 +7,9 @@ from statistics import median
 
 import numpy as np
 
-from fieldwork import nuclei, synthetic
-from fieldwork import parallel
+from fieldwork import nuclei, parallel, synthetic
 from fieldwork.benchmarks import measuring
-from fieldwork.gpu import client
-from fieldwork.gpu import server
+from fieldwork.gpu import client, server
 
 SPACE = 3300  # px for each nucleus that is planted: a field of BBBC021's size has 400
 

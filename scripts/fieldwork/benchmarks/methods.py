@@ -3,26 +3,18 @@
 import functools
 import hashlib
 import multiprocessing
-import os
-import platform
-import resource
-import signal
-import sys
 import time
-from contextlib import contextmanager, suppress
-from importlib.metadata import version
+from contextlib import contextmanager
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
-import psutil
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
-from fieldwork import frames, nuclei
-from fieldwork import parallel
+from fieldwork import frames, nuclei, parallel
 from fieldwork.benchmarks.measuring import measure
 from fieldwork.gpu import client
+
 _images = []  # what the forked workers of `pool_sharing_memory` find in their memory
 
 

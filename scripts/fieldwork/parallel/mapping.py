@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from fieldwork import InputError, WorkerDied, die_with_parent
+from fieldwork import InputError, WorkerDied, processes
 
 ENGINES = ("auto", "serial", "pool", "dask")
 MODES = ("paths", "fork")
@@ -294,7 +294,7 @@ def beside(function, *arguments):
 
 
 def _serve(function, pipe, *arguments):
-    die_with_parent()
+    processes.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     function(pipe, *arguments)
 
@@ -438,7 +438,7 @@ class _Worker:
 
 def _work(pipe, function, frames, inherited, in_hand):
     """Serve one pipe until its other end closes: take frames (or their indices in `frames`), send results back."""
-    die_with_parent()  # at once, and not when the frame in hand is done: it may be writing
+    processes.die_with_parent()  # at once, and not when the frame in hand is done: it may be writing
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it stops the workers
     for other in inherited:
         other.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fieldwork import processes
 from fieldwork.slides.readers import READERS, SlideError, check_file, open_slide
 
 # tifffile (2048 x 2048 pixels of JPEG tiles in 19 ms) is as fast as cuCIM (24; OpenSlide 120) and says what it cannot
@@ -154,4 +155,5 @@ def _sample_places(shapes):
 
 
 if __name__ == "__main__":
+    processes.prepare()
     _probe(*sys.argv[1:])

@@ -13,10 +13,8 @@ from skimage.filters import gaussian
 import benchmark_frames
 import plot_benchmarks
 from fieldwork import figures, nuclei
-from fieldwork.benchmarks import engines
+from fieldwork.benchmarks import engines, measuring, plots
 from fieldwork.benchmarks.engines import Batch, Case
-from fieldwork.benchmarks import measuring
-from fieldwork.benchmarks import plots
 
 COLUMNS = "Height Width Scaled_By Engine Workers Seconds Seconds_Min Seconds_Max Speedup Peak_Memory_MB Auto_Chose"
 TINY = Batch(5, 32, 32, 2)

@@ -18,10 +18,9 @@ from skimage.filters import gaussian
 import benchmark_methods
 import plot_benchmarks
 from fieldwork import InputError, figures, synthetic
+from fieldwork.benchmarks import measuring, plots
+from fieldwork.benchmarks import methods as ways
 from fieldwork.nuclei import detect_nuclei as by
-from fieldwork.benchmarks import measuring
-from fieldwork.benchmarks import methods as benchmark_methods
-from fieldwork.benchmarks import plots
 
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 
@@ -40,8 +39,8 @@ def images(tmp_path):
 
 def test_every_method_and_detector_finds_the_same_nuclei(images):
     sources, found = images
-    cases = [(method, detector, 2) for method in benchmark_methods.METHODS for detector in benchmark_methods.DETECTORS]
-    rows = benchmark_methods.compare(cases, sources, detection=DETECTION, repeats=2)
+    cases = [(method, detector, 2) for method in ways.METHODS for detector in ways.DETECTORS]
+    rows = ways.compare(cases, sources, detection=DETECTION, repeats=2)
     assert [(row["Method"], row["Detector"]) for row in rows] == [case[:2] for case in cases]
     assert {row["Nuclei"] for row in rows} == {found} and found > 20
     for row in rows:
@@ -52,10 +51,10 @@ def test_every_method_and_detector_finds_the_same_nuclei(images):
 
 @pytest.mark.parametrize("detector", [lambda image, **_: [], lambda image, **options: by(image, **options)[::-1]])
 def test_a_detector_that_finds_other_nuclei_or_another_order_is_found_out(images, monkeypatch, detector):
-    monkeypatch.setitem(benchmark_methods.DETECTORS, "other", detector)
+    monkeypatch.setitem(ways.DETECTORS, "other", detector)
     cases = [("list comprehension, reading", name, 1) for name in ("Fieldwork", "other")]
     with pytest.raises(RuntimeError, match="did not find the same nuclei"):
-        benchmark_methods.compare(cases, images[0], detection=DETECTION, repeats=1)
+        ways.compare(cases, images[0], detection=DETECTION, repeats=1)
 
 
 def other_in_one_run(image, *, folder, run, **options):
@@ -68,27 +67,27 @@ def other_in_one_run(image, *, folder, run, **options):
 @pytest.mark.parametrize("run", [1, 2, 3])  # 3: that in which the memory is measured
 def test_a_detector_that_finds_other_nuclei_in_one_run_only_is_found_out(images, monkeypatch, tmp_path, run):
     detector = functools.partial(other_in_one_run, folder=tmp_path, run=run)
-    monkeypatch.setitem(benchmark_methods.DETECTORS, "other", detector)
+    monkeypatch.setitem(ways.DETECTORS, "other", detector)
     cases = [("list comprehension, reading", name, 1) for name in ("Fieldwork", "other")]
     with pytest.raises(RuntimeError, match="did not find the same nuclei"):
-        benchmark_methods.compare(cases, images[0], detection=DETECTION, repeats=2)
+        ways.compare(cases, images[0], detection=DETECTION, repeats=2)
     assert len(list(tmp_path.glob("run *"))) == 3
 
 
 def test_a_method_that_gives_nuclei_to_another_image_is_found_out(images, monkeypatch):
     def shifted(detect, sources, workers):
-        found = benchmark_methods.comprehension_reading(detect, sources, workers)
+        found = ways.comprehension_reading(detect, sources, workers)
         return [np.concatenate(found[:2]), found[0][:0], *found[2:]]
 
-    monkeypatch.setitem(benchmark_methods.METHODS, "shifted", (shifted, False))
+    monkeypatch.setitem(ways.METHODS, "shifted", (shifted, False))
     cases = [(method, "Fieldwork", 1) for method in ("list comprehension, reading", "shifted")]
     with pytest.raises(RuntimeError, match="did not find the same nuclei"):
-        benchmark_methods.compare(cases, images[0], detection=DETECTION, repeats=1)
+        ways.compare(cases, images[0], detection=DETECTION, repeats=1)
 
 
 def test_a_method_that_takes_less_than_a_millisecond_can_be_drawn(images, monkeypatch):
-    monkeypatch.setitem(benchmark_methods.METHODS, "nothing", (lambda detect, sources, workers: [], False))
-    rows = benchmark_methods.compare([("nothing", "Fieldwork", 1)], images[0], detection=DETECTION, repeats=1)
+    monkeypatch.setitem(ways.METHODS, "nothing", (lambda detect, sources, workers: [], False))
+    rows = ways.compare([("nothing", "Fieldwork", 1)], images[0], detection=DETECTION, repeats=1)
     assert 0 < rows[0]["Seconds_Min"] < 0.0005
     figures.save(plots.methods(rows, caption=""), os.devnull)
 
@@ -123,11 +122,11 @@ def broken(image, **_):
     ],
 )
 def test_a_case_that_fails_or_hangs_ends_the_benchmark_and_is_named(images, monkeypatch, detector, method, message):
-    monkeypatch.setitem(benchmark_methods.DETECTORS, "bad", detector)
+    monkeypatch.setitem(ways.DETECTORS, "bad", detector)
     monkeypatch.setattr(measuring, "DEADLINE", 2)
     before = psutil.Process().children()
     with pytest.raises(RuntimeError, match=f"{method}.*{message}"):
-        benchmark_methods.compare([(method, "bad", 2)], images[0], detection=DETECTION, repeats=1)
+        ways.compare([(method, "bad", 2)], images[0], detection=DETECTION, repeats=1)
     assert set(psutil.Process().children()) <= set(before)
 
 
@@ -146,10 +145,10 @@ def is_running(pid):
 
 
 def test_a_case_that_is_killed_is_noticed_at_once_and_leaves_no_worker(images, monkeypatch, tmp_path):
-    monkeypatch.setitem(benchmark_methods.DETECTORS, "bad", functools.partial(kills_the_case, folder=tmp_path))
+    monkeypatch.setitem(ways.DETECTORS, "bad", functools.partial(kills_the_case, folder=tmp_path))
     start = time.monotonic()
     with pytest.raises(RuntimeError, match="ended with status -9"):
-        benchmark_methods.compare([("Pool, reading", "bad", 2)], images[0], detection=DETECTION, repeats=1)
+        ways.compare([("Pool, reading", "bad", 2)], images[0], detection=DETECTION, repeats=1)
     assert time.monotonic() - start < 10
     workers = [int(path.name.split()[1]) for path in tmp_path.glob("worker *")]
     assert len(workers) == 2
@@ -186,7 +185,7 @@ def test_the_chart_of_methods_has_a_bar_a_row_and_names_them():
 
 
 def test_labels_of_methods_stay_inside_the_frame():
-    rows = [row(method, detector, 12345) for method in benchmark_methods.METHODS for detector in plots.COLOURS]
+    rows = [row(method, detector, 12345) for method in ways.METHODS for detector in plots.COLOURS]
     figure = plots.methods([{**each, "Peak_Memory_MB": 123456, "Workers": 128} for each in rows], caption="")
     figure.canvas.draw()
     axes = figure.axes[0]

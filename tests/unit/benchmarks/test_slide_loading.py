@@ -15,10 +15,8 @@ import tifffile
 import benchmark_slides
 import plot_benchmarks
 from fieldwork import InputError
-from fieldwork.benchmarks import slide_loading
+from fieldwork.benchmarks import measuring, plots, slide_loading
 from fieldwork.benchmarks.slide_loading import Case, Region, Source
-from fieldwork.benchmarks import measuring
-from fieldwork.benchmarks import plots
 from fieldwork.slides import choice
 from fieldwork.slides import readers as readers_module
 from fieldwork.slides import readers as slide_readers
