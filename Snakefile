@@ -14,14 +14,14 @@ include: "rules/common.smk"
 rule all:
     """Everything that the sheets name."""
     input:
-        plate_products() if workflow.is_main_process else [],  # jobs open no plate but their own
+        plate_products(),
         filtered_tables(),
         slide_tables(),
         stack_tables(),
-        expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=stored() if workflow.is_main_process else []),
-        "<results>/jobs.png" if PLATES or UNREADY or SLIDES or STACKS else [],
-        expand("<results>/slides/{slide}/overview.png", slide=SLIDES),
-        expand("<results>/stacks/{stack}/frames.png", stack=STACKS),
+        expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=plan.plates.stored if CALLER.main else []),
+        [] if plan.is_empty else "<results>/jobs.png",
+        expand("<results>/slides/{slide}/overview.png", slide=plan.slides.rows),
+        expand("<results>/stacks/{stack}/frames.png", stack=plan.stacks.rows),
     localrule: True
 
 
@@ -46,13 +46,14 @@ include: "rules/benchmarks.smk"
 
 
 onstart:
-    start_run()
+    try:
+        plan.start_run()
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
 
 onsuccess:
-    snakemake_workarounds.end_timers()
-    folders = [archive.folder for archive in DOWNLOADS.values()]
-    print(runs.summary([*PLATES, *UNREADY], SLIDES, STACKS, config["results"], LOGS, downloads=folders))
+    print(plan.summary())
 
 
 onerror:

@@ -1,18 +1,18 @@
 rule benchmarks:
     """Which way is the fastest on this machine, and why."""
     input:
-        [f"<results>/benchmarks/{chart}.png" for chart in ("methods", "scaling", "fan_out") if PLATES or UNREADY],
-        "<results>/benchmarks/slides.png" if SLIDES else [],
+        [f"<results>/benchmarks/{chart}.png" for chart in ("methods", "scaling", "fan_out") if plan.plates.names],
+        "<results>/benchmarks/slides.png" if plan.slides.rows else [],
         "<results>/benchmarks/filters.png",
         "<results>/benchmarks/stack.png",
-        "<results>/benchmarks/gpu.png" if HAS_GPU else [],
+        "<results>/benchmarks/gpu.png" if plan.has_gpu else [],
 
 
 rule benchmark_methods:
     """Measure ways of finding nuclei on the images of the first plate."""
     input:
-        local(benchmark_images),
-        fetched_benchmark_images,
+        local(plan.benchmarks.images),
+        plan.benchmarks.fetched_images,
     output:
         methods="<results>/benchmarks/methods.csv",
         scaling="<results>/benchmarks/scaling.csv",
@@ -23,14 +23,14 @@ rule benchmark_methods:
         "<benchmarks>/benchmarks/benchmark_methods.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: CORES  # alone on the machine: anything else at work would be measured too
+    threads: CALLER.cores  # alone on the machine: anything else at work would be measured too
     resources:
         mem_mb=lambda wildcards, input, threads: int(threads * 350 + 300 + 9 * input.size_mb),
-        gpu=int(HAS_GPU),
+        gpu=int(plan.has_gpu),
     params:
-        plate=next(iter(PLATES), None),
-        channel=first_channel,
-        detection=DETECTION,
+        plate=plan.benchmarks.plate,
+        channel=plan.benchmarks.channel,
+        detection=plan.plates.detection,
         made_by=made_by("benchmark_methods"),
     script:
         "../scripts/benchmark_methods.py"
@@ -39,8 +39,8 @@ rule benchmark_methods:
 rule benchmark_fan_out:
     """Measure what a field costs when a job takes a plate, a well or a field."""
     input:
-        local(benchmark_images),
-        fetched_benchmark_images,
+        local(plan.benchmarks.images),
+        plan.benchmarks.fetched_images,
         # Not needed, but measured first: the two must not run at the same time.
         "<results>/benchmarks/methods.csv",
     output:
@@ -51,13 +51,13 @@ rule benchmark_fan_out:
         "<benchmarks>/benchmarks/benchmark_fan_out.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: CORES
+    threads: CALLER.cores
     resources:
         mem_mb=lambda wildcards, threads: threads * 700,
     params:
-        plate=next(iter(PLATES), None),
-        images=benchmark_fields,
-        channel=first_channel,
+        plate=plan.benchmarks.plate,
+        images=plan.benchmarks.fields,
+        channel=plan.benchmarks.channel,
         settings={key: config[key] for key in ("nuclei", "pool", "quality", "on_bad_image", "max_failed_fields")},
         snakefile=str(CLONE / "Snakefile"),
         made_by=made_by("benchmark_fan_out"),
@@ -98,7 +98,7 @@ rule plot_benchmarks:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -108,8 +108,8 @@ rule plot_benchmarks:
 rule benchmark_slides:
     """Measure ways of loading a slide, the first that can be read."""
     input:
-        [local(row["path"]) for row in SLIDES.values() if not is_url(row["path"])],
-        fetched(row["path"] for row in SLIDES.values()),
+        [local(path) for path in plan.slides.paths_on_disk],
+        plan.slides.all_fetched,
     output:
         slides="<results>/benchmarks/slides.csv",
         machine="<results>/benchmarks/slides_machine.csv",
@@ -119,11 +119,11 @@ rule benchmark_slides:
         "<benchmarks>/benchmarks/benchmark_slides.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: CORES  # as above
+    threads: CALLER.cores  # as above
     resources:
         # A region of 4096 x 4096 px, several times over; a worker holds strips or blocks, and the reader's caches.
-        mem_mb=lambda wildcards, threads: 1000 + 250 * threads + 2000 * HAS_GPU,
-        gpu=int(HAS_GPU),
+        mem_mb=lambda wildcards, threads: 1000 + 250 * threads + 2000 * plan.has_gpu,
+        gpu=int(plan.has_gpu),
     params:
         made_by=made_by("benchmark_slides"),
     script:
@@ -149,7 +149,7 @@ rule plot_slide_benchmark:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -168,7 +168,7 @@ rule benchmark_frames:
         "<benchmarks>/benchmarks/benchmark_frames.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: CORES  # as above
+    threads: CALLER.cores  # as above
     resources:
         # A stack of 210 MB, several times over; a worker holds an image of 2048 x 2048 px, also as real numbers.
         mem_mb=lambda wildcards, threads: 1000 + 350 * threads,
@@ -189,12 +189,12 @@ rule benchmark_gpu:
         "<benchmarks>/benchmarks/benchmark_gpu.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: CORES  # as above
+    threads: CALLER.cores  # as above
     resources:
         mem_mb=lambda wildcards, threads: 6500 + 350 * threads,  # 2,000 fields of 2.6 MB
         gpu=1,
     params:
-        detection=DETECTION,
+        detection=plan.plates.detection,
         slide_detection=config["slide"]["nuclei"],
         made_by=made_by("benchmark_gpu"),
     script:
@@ -220,7 +220,7 @@ rule plot_gpu_benchmark:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -253,7 +253,7 @@ rule plot_frame_benchmarks:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -280,9 +280,9 @@ rule plot_jobs:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
-        benchmarks=BENCHMARKS,
+        benchmarks=plan.folders.benchmarks,
         made_by=made_by("plot_jobs"),
     script:
         "../scripts/plot_jobs.py"

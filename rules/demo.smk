@@ -7,7 +7,7 @@ rule synthesize_demo:
     input:
         platemap="config/demo/platemap.csv",
     output:
-        images=DEMO_IMAGES,
+        images=planning.DEMO_IMAGES,
         planted="resources/demo/planted.csv",
     log:
         "<logs>/demo/synthesize_demo.log",
@@ -16,7 +16,7 @@ rule synthesize_demo:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         made_by=made_by("synthesize_demo"),
     script:
@@ -37,7 +37,7 @@ rule score_demo:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         of={"name": "plate", "frame": ["Metadata_Well", "Metadata_Site"]},
         made_by=made_by("score_demo"),
@@ -48,7 +48,7 @@ rule score_demo:
 rule synthesize_demo_slide:
     """Draw the demo slide: a piece of real tissue, and a piece with known nuclei."""
     output:
-        slide=DEMO_SLIDE,
+        slide=planning.DEMO_SLIDE,
         planted="resources/demo/slide_planted.csv",
     log:
         "<logs>/demo/synthesize_demo_slide.log",
@@ -57,7 +57,7 @@ rule synthesize_demo_slide:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         region=DEMO_PLANTED,
         made_by=made_by("synthesize_demo_slide"),
@@ -79,7 +79,7 @@ rule score_demo_slide:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         region=DEMO_PLANTED,
         made_by=made_by("score_demo_slide"),
@@ -90,7 +90,7 @@ rule score_demo_slide:
 rule synthesize_demo_stack:
     """Draw the demo stack: a film of known nuclei that grow in number."""
     output:
-        stack=DEMO_STACK,
+        stack=planning.DEMO_STACK,
         planted="resources/demo/stack_planted.csv",
     log:
         "<logs>/demo/synthesize_demo_stack.log",
@@ -99,7 +99,7 @@ rule synthesize_demo_stack:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         made_by=made_by("synthesize_demo_stack"),
     script:
@@ -120,7 +120,7 @@ rule score_demo_stack:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
         of={"name": "stack", "frame": ["Metadata_Frame"]},
         made_by=made_by("score_demo"),

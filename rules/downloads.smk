@@ -1,7 +1,7 @@
 rule download:
     """The images of all plates whose archives the sheet names by URL."""
     input:
-        expand("<results>/plates/{plate}/download.json", plate=DOWNLOADS),
+        expand("<results>/plates/{plate}/download.json", plate=plan.plates.downloads),
     localrule: True
 
 
@@ -18,9 +18,9 @@ rule download_plate:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
         runtime=240,  # minutes: 10 GB at 1 MB/s take 170; a job that is ended by its limit is gone on from
     params:
-        archive=lambda wildcards: DOWNLOADS[wildcards.plate]._asdict(),
+        archive=lambda wildcards: plan.plates.downloads[wildcards.plate]._asdict(),
     script:
         "../scripts/download_plate.py"

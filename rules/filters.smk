@@ -1,8 +1,8 @@
 rule filter_images:
     """Filter the images of one plate, and measure them before and after."""
     input:
-        local(image_sources),
-        fetched=fetched_images,
+        local(plan.plates.newest_image),
+        fetched=plan.plates.fetched_images,
     output:
         # The filtered images lie beside it.
         "<results>/plates/{plate}/filtered/filtered.csv",
@@ -12,17 +12,17 @@ rule filter_images:
         "<benchmarks>/plates/{plate}/filter_images.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: threads_among(len(PLATES))
+    threads: plan.plates.threads
     resources:
-        mem_mb=pool_memory,
-        runtime=minutes,
+        mem_mb=plan.plates.pool_memory,
+        runtime=plan.plates.minutes,
     params:
-        images=image_rows,
-        urls=image_urls,
-        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        images=plan.plates.image_rows,
+        urls=plan.plates.image_urls,
+        channel=plan.plates.channel,
         filters=config["filters"],
-        own_modules=own_modules(each["function"] for each in config["filters"]["chain"]),
-        stamps=image_stamps,
+        own_modules=plan.own_modules([step["function"] for step in config["filters"]["chain"]]),
+        stamps=plan.plates.image_stamps,
         made_by=made_by("filter_images"),
     script:
         "../scripts/filter_images.py"

@@ -1,8 +1,8 @@
 rule write_plate_store:
     """Write a plate as one OME-Zarr, with all its channels, and its nuclei as a label."""
     input:
-        local(all_image_sources),
-        fetched=all_fetched_images,
+        local(plan.plates.newest_of_all_images),
+        fetched=plan.plates.all_fetched_images,
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
     output:
@@ -12,22 +12,22 @@ rule write_plate_store:
         "<logs>/plates/{plate}/write_plate_store.log",
     benchmark:
         "<benchmarks>/plates/{plate}/write_plate_store.tsv"
-    priority: SOON
+    priority: plan.url_priority
     conda:
         "../envs/fieldwork.yaml"
-    threads: threads_among(len(PLATES))
+    threads: plan.plates.threads
     resources:
-        mem_mb=plate_store_memory,
-        runtime=minutes,
+        mem_mb=plan.plates.store_memory,
+        runtime=plan.plates.minutes,
     params:
-        store=plate_store,
-        images=lambda wildcards: [tuple(image) for image in PLATES[wildcards.plate].scan.images],
-        urls=all_image_urls,
-        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        store=plan.plates.store,
+        images=plan.plates.all_images,
+        urls=plan.plates.all_image_urls,
+        channel=plan.plates.channel,
         sigma=config["nuclei"]["sigma"],
-        settings=plate_store_settings(),
+        settings=plan.plates.store_settings,
         on_bad_image=config["on_bad_image"],
-        stamps=all_image_stamps,
+        stamps=plan.plates.all_image_stamps,
         made_by=made_by("write_plate_store"),
     script:
         "../scripts/write_plate_store.py"

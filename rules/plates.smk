@@ -2,8 +2,8 @@ rule detect_nuclei:
     """Find the nuclei in every field of one unit: a plate, a well or a field."""
     input:
         # Here and elsewhere, local: no module's prefix stands before a path of the sheets.
-        local(image_sources),
-        fetched=fetched_images,
+        local(plan.plates.newest_image),
+        fetched=plan.plates.fetched_images,
     output:
         nuclei="<results>/plates/{plate}/units/{unit}.parquet",
         fields="<results>/plates/{plate}/units/{unit}.fields.parquet",
@@ -13,18 +13,18 @@ rule detect_nuclei:
         "<benchmarks>/plates/{plate}/units/{unit}.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: unit_threads
+    threads: plan.plates.unit_threads
     resources:
-        mem_mb=unit_memory,
-        gpu=unit_gpus if HAS_GPU else 0,
-        runtime=minutes,
+        mem_mb=plan.plates.unit_memory,
+        gpu=plan.plates.unit_gpus,
+        runtime=plan.plates.minutes,
     params:
-        images=image_rows,
-        urls=image_urls,
-        channel=lambda wildcards: PLATES[wildcards.plate].channel,
-        detection=DETECTION,
+        images=plan.plates.image_rows,
+        urls=plan.plates.image_urls,
+        channel=plan.plates.channel,
+        detection=plan.plates.detection,
         quality=config["quality"],
-        stamps=image_stamps,
+        stamps=plan.plates.image_stamps,
         made_by=made_by("detect_nuclei"),
     script:
         "../scripts/detect_nuclei.py"
@@ -33,7 +33,7 @@ rule detect_nuclei:
 rule merge_units:
     """Join the units of one plate into its tables."""
     input:
-        local(lambda wildcards: sources(plate_platemap(wildcards))),
+        local(plan.plates.newest_platemap),
         nuclei=unit_tables("<results>/plates/{plate}/units/{unit}.parquet"),
         fields=unit_tables("<results>/plates/{plate}/units/{unit}.fields.parquet"),
     output:
@@ -44,33 +44,33 @@ rule merge_units:
         "<logs>/plates/{plate}/merge_units.log",
     benchmark:
         "<benchmarks>/plates/{plate}/merge_units.tsv"
-    priority: SOON
+    priority: plan.url_priority
     localrule: True  # here and elsewhere: too small to be a job of a cluster, which costs seconds
     conda:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=1000,  # 1 million nuclei, as tables and as their Parquet file, take about 300 MB
     params:
-        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        channel=plan.plates.channel,
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],
         max_failed_fields=config["max_failed_fields"],
-        platemap=plate_platemap,
-        stamps=lambda wildcards: stamps_of(plate_platemap(wildcards)),
+        platemap=plan.plates.platemap,
+        stamps=plan.plates.platemap_stamps,
         made_by=made_by("merge_units"),
     script:
         "../scripts/merge_units.py"
 
 
 # What a plate has pictures of goes by its platemap too, and a rule's outputs cannot: hence three rules, and one script.
-# plate_products (common.smk) says which a plate needs.
+# `plan.plates.further_products` says which a plate needs.
 rule plot_plate:
     """Draw the nuclei of a plate by well, by treatment, at the rim, in random fields; and its image quality."""
     input:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
         wells="<results>/plates/{plate}/wells.csv",
-        fetched=fetched_images,
+        fetched=plan.plates.fetched_images,
     output:
         **(
             {
@@ -124,14 +124,14 @@ rule plot_plate:
         "<logs>/plates/{plate}/plot_plate.log",
     benchmark:
         "<benchmarks>/plates/{plate}/plot_plate.tsv"
-    priority: SOON
+    priority: plan.url_priority
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
-        urls=image_urls,
-        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        urls=plan.plates.image_urls,
+        channel=plan.plates.channel,
         made_by=made_by("plot_plate"),
     script:
         "../scripts/plot_plate.py"
@@ -158,9 +158,9 @@ rule plot_doses:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
-        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        channel=plan.plates.channel,
         made_by=made_by("plot_plate"),
     script:
         "../scripts/plot_plate.py"
@@ -187,9 +187,9 @@ rule plot_controls:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
-        channel=lambda wildcards: PLATES[wildcards.plate].channel,
+        channel=plan.plates.channel,
         made_by=made_by("plot_plate"),
     script:
         "../scripts/plot_plate.py"

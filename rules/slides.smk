@@ -1,8 +1,8 @@
 rule convert_slide:
     """Convert a slide to OME-Zarr, with its pyramid, its pictures and a label of the tissue."""
     input:
-        local(slide_sources),
-        fetched=fetched_slide,
+        local(plan.slides.newest_file),
+        fetched=plan.slides.fetched,
     output:
         # The store beside it is not declared: Snakemake would put a file of its own into it, and a slide that cannot
         # be opened has none.
@@ -13,15 +13,15 @@ rule convert_slide:
         "<benchmarks>/slides/{slide}/convert_slide.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: threads_among(1)
+    threads: plan.slides.threads
     resources:
-        mem_mb=slide_memory,
-        runtime=minutes,
+        mem_mb=plan.slides.conversion_memory,
+        runtime=plan.slides.minutes,
     params:
-        path=lambda wildcards: SLIDES[wildcards.slide]["path"],
-        store=slide_store,
-        settings=slide_settings,
-        stamps=slide_stamps,
+        path=plan.slides.path,
+        store=plan.slides.store,
+        settings=plan.slides.settings,
+        stamps=plan.slides.stamps,
         made_by=made_by("convert_slide"),
     script:
         "../scripts/convert_slide.py"
@@ -40,13 +40,13 @@ rule detect_slide_nuclei:
         "<benchmarks>/slides/{slide}/detect_slide_nuclei.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: threads_among(1)
+    threads: plan.slides.threads
     resources:
-        mem_mb=lambda wildcards, threads, attempt: attempt * (demands.memory(threads) + 2000 * HAS_GPU),
-        gpu=int(HAS_GPU),
-        runtime=minutes,
+        mem_mb=plan.slides.detection_memory,
+        gpu=int(plan.has_gpu),
+        runtime=plan.slides.minutes,
     params:
-        store=slide_store,
+        store=plan.slides.store,
         tile=config["slide"]["tile"],
         detection=config["slide"]["nuclei"],
         made_by=made_by("detect_slide_nuclei"),
@@ -97,9 +97,9 @@ rule plot_slide:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
-        store=slide_store,
+        store=plan.slides.store,
         made_by=made_by("plot_slide"),
     script:
         "../scripts/plot_slide.py"

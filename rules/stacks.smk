@@ -1,10 +1,10 @@
 rule measure_frames:
     """Apply a function to every frame of a stack, in order."""
     input:
-        local(stack_sources),
-        fetched=fetched_stack,
+        local(plan.stacks.newest_file),
+        fetched=plan.stacks.fetched,
     output:
-        **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
+        **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if plan.stacks.finds_nuclei else {}),
         # Images that the function gives lie beside it. They are not declared: whether there are any shows only when
         # the function has been called, and Snakemake would put a file of its own into a Zarr store.
         frames="<results>/stacks/{stack}/frames.csv",
@@ -14,17 +14,17 @@ rule measure_frames:
         "<benchmarks>/stacks/{stack}/measure_frames.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: threads_among(len(STACKS))
+    threads: plan.stacks.threads
     resources:
-        mem_mb=pool_memory,
-        runtime=minutes,
+        mem_mb=plan.stacks.pool_memory,
+        runtime=plan.stacks.minutes,
     params:
-        path=lambda wildcards: STACKS[wildcards.stack]["path"],
-        place={"channel": config["stack"]["channel"], "z": config["stack"]["z"]},
-        work=FRAME_WORK,
-        images=None if FRAME_FUNCTION == "nuclei" else config["stack"]["images"],
-        own_modules=own_modules([FRAME_FUNCTION]),
-        stamps=stack_stamps,
+        path=plan.stacks.path,
+        place=plan.stacks.frame_place,
+        work=plan.stacks.frame_work,
+        images=plan.stacks.images,
+        own_modules=plan.own_modules([config["stack"]["function"]]),
+        stamps=plan.stacks.stamps,
         made_by=made_by("measure_frames"),
     script:
         "../scripts/measure_frames.py"
@@ -33,9 +33,9 @@ rule measure_frames:
 rule plot_stack:
     """Draw a stack: what was measured, frame by frame, and a few of its frames."""
     input:
-        local(stack_sources),
-        **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if FRAME_FUNCTION == "nuclei" else {}),
-        fetched=fetched_stack,
+        local(plan.stacks.newest_file),
+        **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if plan.stacks.finds_nuclei else {}),
+        fetched=plan.stacks.fetched,
         frames="<results>/stacks/{stack}/frames.csv",
     output:
         report(
@@ -51,10 +51,10 @@ rule plot_stack:
     conda:
         "../envs/fieldwork.yaml"
     resources:
-        mem_mb=small_memory,
+        mem_mb=small_memory_mb,
     params:
-        path=lambda wildcards: STACKS[wildcards.stack]["path"],
-        place={"channel": config["stack"]["channel"], "z": config["stack"]["z"]},
+        path=plan.stacks.path,
+        place=plan.stacks.frame_place,
         made_by=made_by("plot_stack"),
     script:
         "../scripts/plot_stack.py"

@@ -80,6 +80,15 @@ def check_config(config, *, source):
     return filled
 
 
+def detection_arguments(settings):
+    """Return the keyword arguments of `nuclei.detect_nuclei` that the configuration's ``nuclei`` sets."""
+    return {
+        "sigma": settings["sigma"],
+        "min_distance": settings["min_distance"],
+        "threshold_abs": settings["threshold"],
+    }
+
+
 def _with_defaults(values, schema):
     """Fill in what the schema has a default for, in nested objects too."""
     for key, part in schema.get("properties", {}).items():

@@ -52,6 +52,14 @@ def read_sheet(kind, path):
     return rows
 
 
+def read_sheet_if_any(kind, config):
+    """Read a sheet; no rows where its default path does not exist, but a sheet of another kind does."""
+    path = config[kind]
+    others = [other for other in ("plates", "slides", "stacks") if other != kind and os.path.exists(config[other])]
+    is_absent = path == f"config/{kind}.tsv" and others and not os.path.exists(path)
+    return [] if is_absent else read_sheet(kind, path)
+
+
 def check_slide(row, *, made=frozenset()):
     """Check a row of the sheet of slides and fill it in.
 

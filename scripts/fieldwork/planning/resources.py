@@ -1,18 +1,19 @@
-"""What jobs ask for: threads, memory, run time; by the work that they have."""
+"""Choose what jobs ask for, by the work in them: threads, memory, run time."""
 
 import functools
 import math
 
-JOB_START = 1.0  # s a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
-FIELD_TIME = 0.025  # s of one core for a field of 1024 x 1280 px, quality included
-SECONDS_PER_MB = 0.01  # of one core for 1 MB of such fields as they are on disk; what is compressed takes longer
-SLIDE_SECONDS_PER_MB = 0.3  # the same for slides, whose JPEG tiles unpack to 10 to 20 times as much
-MOST_THREADS = 8  # of a cluster's job: more of one node are seldom free at once, and soon wait for the file system
-WORTH_A_THREAD = 5  # s of work that each of a cluster's cores is asked for: about what the start of its job costs
+JOB_START_S = 1.0  # a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
+FIELD_S = 0.025  # of one core for a field of 1024 x 1280 px, quality included
+S_PER_MB = 0.01  # of one core for 1 MB of such fields as they are on disk; compressed files take longer
+SLIDE_S_PER_MB = 0.3  # the same for slides, whose JPEG tiles unpack to 10 to 20 times as much
+MOST_CLUSTER_THREADS = 8  # of a job: more cores of one node are seldom free at once, and soon wait for the file system
+S_PER_CLUSTER_THREAD = 5  # of work that is worth a core of a cluster: about what the start of a job costs
+GPU_PROCESS_MB = 2000  # a guess: a process that holds a GPU has CUDA's libraries in its memory
 
 
 @functools.cache
-def threads_per_unit(units, *, fields, cores):
+def threads_per_unit(units: int, *, fields: int, cores: int) -> int:
     """Choose the workers of each detection job so that all jobs together end soonest.
 
     Few units: all cores to each in turn. Many: one core each, as a job's start-up keeps one core busy only.
@@ -28,29 +29,29 @@ def threads_per_unit(units, *, fields, cores):
     int
         From 1 to `cores`.
     """
-    work = FIELD_TIME * fields / max(units, 1)
+    work = FIELD_S * fields / max(units, 1)
 
     def seconds(threads):
-        return math.ceil(units / (cores // threads)) * (JOB_START + work / threads)
+        return math.ceil(units / (cores // threads)) * (JOB_START_S + work / threads)
 
     return min(range(1, cores + 1), key=lambda threads: (seconds(threads), threads))
 
 
-def threads_on_cluster(seconds):
-    """Choose the threads of a cluster's job for so many seconds of work of one core.
+def threads_on_cluster(seconds: float) -> int:
+    """Choose the threads of a cluster's job for seconds of work of one core.
 
-    By the work alone, and not by what else there is to do: Snakemake asks again within the job, when that has changed.
+    Other jobs don't count: Snakemake asks again within the job, when their number has changed.
     """
-    return min(MOST_THREADS, max(1, math.ceil(seconds / WORTH_A_THREAD)))
+    return min(MOST_CLUSTER_THREADS, max(1, math.ceil(seconds / S_PER_CLUSTER_THREAD)))
 
 
-def minutes(seconds, *, threads):
+def time_limit_min(seconds: float, *, threads: int) -> int:
     """Choose the time limit of a job: ten times what it should take, since file systems of clusters can be slow."""
     return 5 + math.ceil(10 * seconds / threads / 60)
 
 
-def memory(threads, *, worker=350, held=0):
-    """Choose the memory of a job, in MB.
+def memory_mb(threads: int, *, worker: float = 350, held: float = 0) -> int:
+    """Choose the memory of a job.
 
     Parameters
     ----------
@@ -58,11 +59,16 @@ def memory(threads, *, worker=350, held=0):
     worker : float
         MB of each worker: an interpreter, and some copies of a frame of up to 9 megapixels.
     held : float
-        MB of frames that the job holds for all of them.
+        MB of frames that the job holds for all workers.
 
     Returns
     -------
     int
-        With 300 MB of the job's own process, and 400 MB of the two Snakemakes that a cluster's job starts with.
+        MB, with 300 of the job's own process, and 400 of the two Snakemakes that a cluster's job starts with.
     """
     return int(700 + threads * worker + held)
+
+
+def small_memory_mb(wildcards: object, attempt: int) -> int:
+    """Return the memory of a job without workers, in MB."""
+    return attempt * 1000

@@ -1,0 +1,56 @@
+"""Answer what the rules of the benchmarks ask: images of the first plate, and its channel."""
+
+from fieldwork.inputs.layouts import Image
+from fieldwork.inputs.paths import is_url
+from fieldwork.planning.files import Files
+from fieldwork.planning.plates import PlatePlan
+from fieldwork.planning.snakemake_workarounds import with_one_line_errors
+
+MOST_IMAGES = 240  # a plate of BBBC021
+WORKFLOW_FIELDS = 16  # a few wells of the plate, for runs of the whole workflow
+
+
+@with_one_line_errors
+class BenchmarkPlan:
+    """What benchmarks are run on.
+
+    Parameters
+    ----------
+    plates : fieldwork.planning.plates.PlatePlan
+    files : fieldwork.planning.files.Files
+    """
+
+    def __init__(self, plates: PlatePlan, files: Files) -> None:
+        self._plates = plates
+        self._files = files
+
+    @property
+    def plate(self) -> str | None:
+        """Name of the first plate."""
+        return next(iter(self._plates.ready), None)
+
+    def channel(self, wildcards: object) -> str:
+        """Return the nuclei channel of the first plate."""
+        return self._plates.ready[self.plate].channel if self.plate else "auto"
+
+    def images(self, wildcards: object) -> list[str]:
+        """Return the benchmarks' images on disk."""
+        if not self._plates.ready:
+            self._plates.require_all_images()
+        return [path for path in self._paths() if not is_url(path)]
+
+    def fetched_images(self, wildcards: object) -> list:
+        """Return Snakemake's inputs for the benchmarks' images at URLs."""
+        return self._files.fetched(self._paths())
+
+    def fields(self, wildcards: object) -> list[tuple]:
+        """Return fields for runs of the whole workflow: well, site, time point, z plane, path."""
+        images = self._first_images()[:WORKFLOW_FIELDS]
+        return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images]
+
+    def _first_images(self) -> list[Image]:
+        return self._plates.ready[self.plate].images if self.plate else []
+
+    def _paths(self):
+        """Return the paths of the first plate's images that exist."""
+        return list(filter(self._files.exists, (image.path for image in self._first_images())))[:MOST_IMAGES]

@@ -1,0 +1,59 @@
+"""Read the configuration of a run from its files and the command line."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from fieldwork import InputError
+from fieldwork.inputs import config
+from fieldwork.planning.roads import Caller
+
+DEFAULT_PATH = "config/config.yaml"
+
+
+class Configuration(NamedTuple):
+    """The checked configuration, and where it is from."""
+
+    values: dict
+    source: str  # for messages
+    folders: list[str]  # of its files: the user's own modules are beside them
+
+
+def read(given: object, *, caller: Caller, named: Iterable[str], merge: Callable[[dict, dict], None]) -> Configuration:
+    """Read `config/config.yaml`, merge what Snakemake was given, and check the result.
+
+    The file is read here and not by `configfile:`: with --directory there may be none, and errors name file and line.
+    A module reads no file: files are the other workflow's, which gives the module's settings in ``config:``.
+
+    Parameters
+    ----------
+    given : object
+        Snakemake's ``config``: from --configfile, --config or the module statement. It comes first.
+    caller : Caller
+    named : iterable of str
+        Where `given` is from, in words or paths.
+    merge : callable
+        Updates its first dict by its second, nested ones too: `snakemake.utils.update_config`.
+
+    Returns
+    -------
+    Configuration
+
+    Raises
+    ------
+    InputError
+        Names the file or the key, what was found and what is expected.
+    """
+    files = [path for path in [DEFAULT_PATH] if Path(path).exists() and not caller.namespace]
+    values = config.read_config(files[0]) if files else {}
+    if not caller.namespace:
+        files += named
+    source = f"config of module {caller.namespace}" if caller.namespace else ", ".join(files) or "configuration"
+    if not isinstance(given, dict):
+        raise InputError(f"{source}: found {given!r}; expected keys and values")
+    merge(values, given)
+    values = config.check_config(values, source=source)
+    values["results"] = os.path.normpath(values["results"])
+    folders = [os.path.dirname(path) or "." for path in [*reversed(files), DEFAULT_PATH]]
+    return Configuration(values, source, list(dict.fromkeys(folders)))

@@ -1,0 +1,69 @@
+"""The state of input files, on disk and at URLs, as rules tell it to Snakemake."""
+
+import functools
+import os
+import time
+from collections.abc import Iterable
+
+from fieldwork.inputs.paths import is_url
+from fieldwork.inputs.remote import Remote
+
+
+class Files:
+    """Input files as they were when the plan was made.
+
+    Parameters
+    ----------
+    remote : fieldwork.inputs.remote.Remote
+        Knows the objects at URLs.
+    generated : frozenset of str
+        Paths that a rule writes, whose state is Snakemake's business.
+    """
+
+    def __init__(self, remote: Remote, generated: frozenset[str] = frozenset()) -> None:
+        self._remote = remote
+        self._generated = generated
+        self._now_ns = time.time_ns()
+        self.stamp = functools.cache(self._stamp)
+
+    def _stamp(self, path):
+        """Return size and modification time, or None where there is no file; both, as an older file may replace one."""
+        if is_url(path):
+            return self._remote.known.get(path)
+        try:
+            status = os.stat(path)
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
+
+    def on_disk(self, paths: Iterable[str]) -> list[str]:
+        """Return the paths of files that exist."""
+        return [path for path in paths if not is_url(path) and self.stamp(path)]
+
+    def newest(self, paths: Iterable[str]) -> list[str]:
+        """Return what Snakemake is told of files: those that a rule writes, and the newest of the others.
+
+        A file that is newer than a table has the table made again; all other changes show in `stamps`. All files would
+        make planning several times as long, and the command lines of a cluster's jobs longer than Linux allows. Files
+        from the future, by a wrong clock, are left out: Snakemake would find every new table too old.
+        """
+        paths = list(paths)
+        past = [path for path in self.on_disk(paths) if self.stamp(path)[1] <= self._now_ns]
+        newest = max(past, key=lambda path: self.stamp(path)[1], default=None)
+        return [path for path in paths if path in self._generated or path == newest]
+
+    def stamps(self, paths: Iterable[str]) -> list[tuple | None]:
+        """Return the state of each file that no rule writes."""
+        return [self.stamp(path) for path in paths if path not in self._generated]
+
+    def megabytes(self, paths: Iterable[str]) -> float:
+        """Return the size of all files together, in MB."""
+        return sum(stamp[0] for path in paths if (stamp := self.stamp(path))) / 1e6
+
+    def exists(self, path: str) -> bool:
+        """Return True for a file on disk, one that a rule writes, and any URL."""
+        return path in self._generated or is_url(path) or bool(self.stamp(path))
+
+    def fetched(self, paths: Iterable[str]) -> list:
+        """Return Snakemake's inputs for all paths that are URLs: it fetches them, and jobs read its copies."""
+        return [self._remote.input(path) for path in paths if is_url(path)]

@@ -1,0 +1,268 @@
+"""Build the plan of a run: what the sheets name, checked, in a form that rules can ask."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from fieldwork import InputError
+from fieldwork.gpu import choice as gpu
+from fieldwork.inputs import archives, sheets, stack_files
+from fieldwork.inputs import plates as sheet_plates
+from fieldwork.inputs.paths import check_path, is_url
+from fieldwork.inputs.remote import Remote
+from fieldwork.planning import function_checks, provenance, runs, snakemake_workarounds
+from fieldwork.planning.benchmarks import BenchmarkPlan
+from fieldwork.planning.configuration import Configuration
+from fieldwork.planning.files import Files
+from fieldwork.planning.plates import PlatePlan
+from fieldwork.planning.roads import Caller
+from fieldwork.planning.slides import SlidePlan
+from fieldwork.planning.stacks import StackPlan
+
+DEMO_IMAGES = [
+    f"resources/demo/images/demo_{row}{column:02}_s{site}_w1.tif"
+    for row in "BCDE"
+    for column in range(2, 10)
+    for site in (1, 2)
+]
+DEMO_SLIDE = "resources/demo/slide.tif"
+DEMO_STACK = "resources/demo/stack.tif"
+GENERATED = frozenset({*DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK})  # by rules; they need not exist yet
+
+
+class Folders(NamedTuple):
+    """Where a run writes, from the working directory on."""
+
+    results: str
+    logs: str
+    benchmarks: str
+
+
+@dataclass
+class Plan:
+    """What the rules ask.
+
+    `url_priority` is the priority of jobs that read images: local copies of objects at URLs are kept until their last
+    job, so that these jobs come early, and the copies of one plate, not of all, need room on the disk.
+    """
+
+    caller: Caller
+    config: dict
+    folders: Folders
+    files: Files
+    remote: Remote
+    plates: PlatePlan
+    slides: SlidePlan
+    stacks: StackPlan
+    benchmarks: BenchmarkPlan
+    has_gpu: bool
+    module_folders: list[str]
+    url_priority: int
+    _locks: list = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """True where the sheets name nothing."""
+        return not (self.plates.names or self.slides.rows or self.stacks.rows)
+
+    def own_modules(self, functions: Sequence[str]) -> str:
+        """Digest the user's own modules that functions are from, so that a change of them makes their results again."""
+        return provenance.digest_of(function_checks.module_files(functions, folders=self.module_folders))
+
+    def start_run(self) -> None:
+        """Keep other runs out, clear up after killed ones, and log the files of each plate.
+
+        Raises
+        ------
+        InputError
+            Another run holds a folder.
+        """
+        snakemake_workarounds.take_sigterm_in_a_thread()
+        results = self.folders.results
+        folders = [results] if self.caller.namespace else [".snakemake", results]  # another module holds the first
+        self._locks = [runs.hold_folder(Path(folder, "fieldwork.lock")) for folder in folders]
+        runs.clear_leftovers(results)
+        self.remote.clear_leftovers()
+        for plate in self.plates.ready.values():
+            sheet_plates.write_log(plate, self._images_log(plate))
+
+    def summary(self) -> str:
+        """Return what there is at the end of the run, in a few lines."""
+        snakemake_workarounds.end_timers()
+        return runs.summary(
+            self.plates.names,
+            self.slides.rows,
+            self.stacks.rows,
+            self.folders.results,
+            self.folders.logs,
+            downloads=[archive.folder for archive in self.plates.downloads.values()],
+        )
+
+    def report_plates(self) -> None:
+        """Print what was found of each plate."""
+        for plate in self.plates.ready.values():
+            sheet_plates.report(plate, self._images_log(plate))
+
+    def _images_log(self, plate):
+        return Path(self.folders.logs, "plates", plate.name, "images.log")
+
+
+def make_plan(configuration: Configuration, *, caller: Caller, remote: Remote, place: Callable[[str], str]) -> Plan:
+    """Read the sheets, check what they name, and build the plan.
+
+    Parameters
+    ----------
+    configuration : Configuration
+        Its values get ``results`` in its place, and ``module_folders``, for scripts.
+    caller : Caller
+    remote : fieldwork.inputs.remote.Remote
+    place : callable
+        Returns where a path of the rules lies: see `placed`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        Names the file and the line, or the key, what was found and what is expected.
+    """
+    config = configuration.values
+    folders = _folders(config, place)
+    config["results"] = folders.results
+    files = Files(remote, GENERATED)
+    plate_rows = sheets.read_sheet_if_any("plates", config)
+    slide_rows, stack_rows = _checked_rows(config, remote)
+    options = {"caller": caller, "files": files, "config": config}
+    has_gpu = caller.on_cluster and config["device"] == "gpu"  # of nodes nothing is known: jobs ask for one
+    plates = PlatePlan(
+        _open_plates(plate_rows, config, remote),
+        archives.of_sheet(plate_rows, results=config["results"]),
+        has_gpu=has_gpu,
+        **options,
+    )
+    if caller.main:
+        _check_files(plates, stack_rows)
+    _check_urls(slide_rows, stack_rows, remote)
+    runs.keep_to_plan([config, plate_rows, slide_rows, stack_rows], plans=caller.main, module=caller.namespace)
+    # Not a parameter of rules: results don't depend on where the modules lie.
+    config["module_folders"] = configuration.folders
+    if caller.main:
+        _check_functions(configuration, plates=plates, stack_rows=stack_rows)
+        if not caller.on_cluster and (plates.ready or slide_rows):
+            has_gpu = gpu.check(config["device"], pool=config["pool"], source=configuration.source)
+            plates.has_gpu = has_gpu
+        _forget_deleted(plates, slide_rows, config["results"])
+    return Plan(
+        caller=caller,
+        config=config,
+        folders=folders,
+        files=files,
+        remote=remote,
+        plates=plates,
+        slides=SlidePlan(slide_rows, has_gpu=has_gpu, **options),
+        stacks=StackPlan(stack_rows, **options),
+        benchmarks=BenchmarkPlan(plates, files),
+        has_gpu=has_gpu,
+        module_folders=configuration.folders,
+        url_priority=1 if remote.known else 0,
+    )
+
+
+def placed(path: str, *, prefixed: Callable[[str], str], filled: Callable[[str], str], source: str) -> str:
+    """Return where a path of the rules lies: a module may have a prefix, and pathvars of its own.
+
+    Parameters
+    ----------
+    path : str
+        As in a rule: ``<results>``.
+    prefixed, filled : callable
+        Put a module's prefix before a path, and fill in its pathvars, as Snakemake does.
+    source : str
+        Of the configuration, for the message.
+
+    Raises
+    ------
+    InputError
+        The path cannot stand behind the prefix.
+    """
+    place = filled(prefixed(f"{path}/"))
+    if place != prefixed(filled(f"{path}/")):  # as Snakemake does with paths that functions return
+        raise InputError(
+            f"{source}: the folder '{filled(path)}' cannot stand behind the module's prefix; "
+            "expected a relative path that does not begin with .., or no prefix (and never replace_prefix)"
+        )
+    return os.path.normpath(place)
+
+
+def _folders(config, place):
+    folders = Folders(*map(place, ("<results>", "<logs>", "<benchmarks>")))
+    if Path(folders.results).is_file():
+        raise InputError(f"results: '{folders.results}' is a file; expected a folder, which may be there or not")
+    return folders
+
+
+def _open_plates(rows, config, remote):
+    return sheet_plates.Plates(
+        rows,
+        channel=config["nuclei"]["channel"],
+        regexes=config["layouts"],
+        fan_out=config["fan_out"],
+        results=config["results"],
+        made=GENERATED,
+        remote=remote,
+    )
+
+
+def _checked_rows(config, remote):
+    """Return slide -> row and stack -> row of the sheets."""
+    slides = sheets.read_sheet_if_any("slides", config)
+    stacks = sheets.read_sheet_if_any("stacks", config)
+    return (
+        {row["slide"]: sheets.check_slide(row, made=GENERATED) for row in slides},
+        {row["stack"]: sheets.check_stack(row, results=config["results"], made=GENERATED) for row in stacks},
+    )
+
+
+def _check_files(plates, stack_rows):
+    """Check that plates have not lost their images, and that Snakemake can take the files of stacks."""
+    plates.check_mounted()
+    for name, row in stack_rows.items():
+        for path in stack_files.files_of(row["path"]):
+            check_path(path, f"{row[None]}: stack '{name}'")
+
+
+def _check_urls(slide_rows, stack_rows, remote):
+    """Check that slides and stacks at URLs exist; in jobs too, for which the answers are kept."""
+    for kind, rows in (("slide", slide_rows), ("stack", stack_rows)):
+        places = {row["path"]: f"{row[None]}: {kind} '{name}'" for name, row in rows.items()}
+        remote.check({path: place for path, place in places.items() if is_url(path)})
+
+
+def _check_functions(configuration, *, plates, stack_rows):
+    """Check, before any job, that the user's functions exist and take their arguments."""
+    stack, filters = configuration.values["stack"], configuration.values["filters"]
+    calls, metrics = [], []
+    if stack_rows and stack["function"] != "nuclei":
+        calls.append(("stack.function", stack["function"], stack["arguments"]))
+    if plates.filtered:
+        calls += [
+            (f"filters.chain.{number}", step["function"], step["arguments"])
+            for number, step in enumerate(filters["chain"])
+        ]
+        metrics = [("filters.metrics", name) for name in filters["metrics"]]
+    try:
+        function_checks.check_calls(calls, metrics=metrics, folders=configuration.folders)
+    except InputError as error:
+        raise InputError(f"{configuration.source}: {error}") from None
+
+
+def _forget_deleted(plates, slide_rows, results):
+    """Have stores, filtered images and downloads made again that were deleted: Snakemake does not know of them."""
+    runs.forget_incomplete(
+        results, slides=slide_rows, stored=plates.stored, plates=plates.ready, filters=bool(plates.filtered)
+    )
+    archives.forget_deleted(plates.downloads.values(), results=results)

@@ -1,0 +1,285 @@
+"""Answer what the rules ask about plates: images, units, tables, pictures, stores, and what their jobs need."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fieldwork import InputError
+from fieldwork.gpu import choice as gpu
+from fieldwork.inputs import archives, platemaps
+from fieldwork.inputs.config import detection_arguments
+from fieldwork.inputs.layouts import Image
+from fieldwork.inputs.paths import is_url
+from fieldwork.inputs.plates import Plate, Plates
+from fieldwork.planning import resources, runs
+from fieldwork.planning.files import Files
+from fieldwork.planning.roads import Caller, Road
+from fieldwork.planning.snakemake_workarounds import with_one_line_errors
+
+TABLES = ("nuclei.parquet", "fields.csv", "wells.csv")
+PLATEMAP_PICTURES = ("plots/doses.png", "plots/controls.png")  # each has a rule of its own
+
+
+@with_one_line_errors
+class PlatePlan(Road):
+    """The plates of the sheet, as rules ask for them.
+
+    Parameters
+    ----------
+    plates : fieldwork.inputs.plates.Plates
+        All plates of the sheet, by name.
+    downloads : dict of str to fieldwork.inputs.archives.Archive
+        Those that the sheet has a URL for.
+    caller, files, config
+        As for `Road`.
+    has_gpu : bool
+        Jobs may take a GPU.
+
+    Attributes
+    ----------
+    downloads
+        As given.
+    without_images : dict of str to InputError
+        Plates whose images are not downloaded yet, or are not what they should be, and why.
+    ready : mapping of str to Plate
+        All others; a plate is opened when it is first asked for.
+    """
+
+    def __init__(
+        self, plates: Plates, downloads: dict, *, caller: Caller, files: Files, config: dict, has_gpu: bool
+    ) -> None:
+        super().__init__(caller=caller, files=files, config=config, jobs=len(plates))
+        self.downloads = downloads
+        self.without_images = dict(_without_images(plates, downloads)) if caller.main else {}
+        self.ready: Mapping[str, Plate] = plates
+        if self.without_images:
+            self.ready = {name: plates[name] for name in plates if name not in self.without_images}
+            self._jobs = max(1, len(self.ready))
+        self.has_gpu = has_gpu
+        self.detection = detection_arguments(config["nuclei"])
+        self._units_to_do = functools.cache(self._count_units_to_do)
+
+    # Which plates
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all plates of the sheet."""
+        return [*self.ready, *self.without_images]
+
+    @property
+    def filtered(self) -> list[str]:
+        """Names of the plates whose images are to be filtered."""
+        return list(self.ready) if self._config["filters"]["chain"] else []
+
+    @property
+    def stored(self) -> list[str]:
+        """Names of the plates that are to become OME-Zarr stores."""
+        return [name for name, plate in self.ready.items() if self._config["ome_zarr_plate"] and plate.scan.images]
+
+    def require_images(self, names: Iterable[str]) -> None:
+        """Check that plates are in the sheet and have their images.
+
+        Raises
+        ------
+        SystemExit
+            Names the plates and says what to do.
+        """
+        names = list(names)
+        for name in names:
+            if name not in self.ready and name not in self.without_images:
+                raise InputError(f"plate '{name}' is not in the sheet '{self._config['plates']}'")
+        needed = [name for name in names if name in self.without_images]
+        if absent := [f"'{name}'" for name in needed if not Path(self.downloads[name].folder).exists()]:
+            target = "the module's rule `download`" if self._caller.namespace else "`snakemake --cores N download`"
+            raise InputError(f"no images yet of plate(s) {', '.join(absent)}: run {target} first")
+        if needed:
+            raise self.without_images[needed[0]]
+
+    def require_all_images(self) -> None:
+        """Check that all plates of the sheet have their images."""
+        self.require_images(self.without_images)
+
+    def plate(self, wildcards: object) -> Plate:
+        """Return the plate of the wildcards."""
+        self.require_images([wildcards.plate])
+        return self.ready[wildcards.plate]
+
+    def channel(self, wildcards: object) -> str:
+        """Return the channel in which nuclei are looked for."""
+        return self.plate(wildcards).channel
+
+    # The images of the nuclei channel: of one unit, or, without that wildcard, of the plate
+
+    def units(self, plate: str) -> list[str]:
+        """Return the names of a plate's units."""
+        return list(self.ready[plate].units)
+
+    def images(self, wildcards: object) -> list[Image]:
+        """Return the images of a job."""
+        plate, unit = self.plate(wildcards), wildcards.get("unit")
+        if not unit:
+            return plate.images
+        if unit not in plate.units:
+            raise InputError(f"plate '{plate.name}' has no unit '{unit}' with fan_out: {self._config['fan_out']}")
+        return plate.units[unit]
+
+    def image_rows(self, wildcards: object) -> list[tuple]:
+        """Return where each image was taken: well, site, time point, z plane, path."""
+        return [(image.well, image.site, image.timepoint, image.z, image.path) for image in self.images(wildcards)]
+
+    def image_urls(self, wildcards: object) -> list[str]:
+        """Return the URLs among the images."""
+        return list(filter(is_url, self._image_paths(wildcards)))
+
+    def fetched_images(self, wildcards: object) -> list:
+        """Return Snakemake's inputs for `image_urls`."""
+        return self._files.fetched(self._image_paths(wildcards))
+
+    def newest_image(self, wildcards: object) -> list[str]:
+        """Return what Snakemake is told of the images; see `Files.newest`."""
+        return self._files.newest(self._image_paths(wildcards))
+
+    def image_stamps(self, wildcards: object) -> list[tuple | None]:
+        """Return the state of each image."""
+        return self._files.stamps(self._image_paths(wildcards))
+
+    def _image_paths(self, wildcards):
+        return [image.path for image in self.images(wildcards)]
+
+    # The images of all channels
+
+    def all_images(self, wildcards: object) -> list[tuple]:
+        """Return all images of a plate as plain tuples, which parameters of a rule can be."""
+        return [tuple(image) for image in self.plate(wildcards).scan.images]
+
+    def all_image_urls(self, wildcards: object) -> list[str]:
+        """Return the URLs among all images, without absent objects, which fail as bad images do."""
+        return [path for path in self._all_image_paths(wildcards) if is_url(path) and self._files.stamp(path)]
+
+    def all_fetched_images(self, wildcards: object) -> list:
+        """Return Snakemake's inputs for `all_image_urls`."""
+        return self._files.fetched(self.all_image_urls(wildcards))
+
+    def newest_of_all_images(self, wildcards: object) -> list[str]:
+        """Return what Snakemake is told of all images; see `Files.newest`."""
+        return self._files.newest(self._all_image_paths(wildcards))
+
+    def all_image_stamps(self, wildcards: object) -> list[tuple | None]:
+        """Return the state of each of all images."""
+        return self._files.stamps(self._all_image_paths(wildcards))
+
+    def _all_image_paths(self, wildcards):
+        """Return the paths of all images; a file may have several channels."""
+        return list(dict.fromkeys(image.path for image in self.plate(wildcards).scan.images))
+
+    # Platemap, pictures, store
+
+    def platemap(self, wildcards: object) -> list[str]:
+        """Return the path of a plate's platemap in a list; an empty one without a platemap."""
+        return list(filter(None, [self.plate(wildcards).platemap]))
+
+    def newest_platemap(self, wildcards: object) -> list[str]:
+        """Return what Snakemake is told of the platemap."""
+        return self._files.newest(self.platemap(wildcards))
+
+    def platemap_stamps(self, wildcards: object) -> list[tuple | None]:
+        """Return the state of the platemap."""
+        return self._files.stamps(self.platemap(wildcards))
+
+    def further_products(self, name: str) -> list[str]:
+        """Return what to ask for of a plate beside `densities.png`: what other jobs draw, and what was deleted.
+
+        One picture stands for all outputs of its job, and the tables: thousands of plates are planned an eighth sooner.
+        """
+        path = self.ready[name].platemap
+        wells = platemaps.read_platemap(path) if path else {}
+        pictures = platemaps.pictures(next(iter(wells.values()), {}), with_quality=self._config["quality"])
+        folder = Path(self._config["results"], "plates", name)
+        drawn = (folder / "densities.png").exists()
+        return [
+            product
+            for product in [*TABLES, *(f"plots/{picture}.png" for picture in pictures)]
+            if product in PLATEMAP_PICTURES or drawn and not (folder / product).exists()
+        ]
+
+    def store(self, wildcards: object) -> str:
+        """Return the path of a plate's OME-Zarr store."""
+        return f"{self._config['results']}/plates/{wildcards.plate}/{wildcards.plate}.ome.zarr"
+
+    @property
+    def store_settings(self) -> dict:
+        """How stores are written."""
+        slide = self._config["slide"]
+        return {"version": slide["ome_zarr"], **{key: slide[key] for key in ("chunk", "codec", "level")}}
+
+    # What jobs need
+
+    def unit_threads(self, wildcards: object) -> int:
+        """Return the workers of a detection job: here, as many as let all units that are still to do end soonest."""
+        if self._caller.on_cluster:
+            return resources.threads_on_cluster(self._seconds(wildcards))
+        units, fields = self._units_to_do()
+        return resources.threads_per_unit(units, fields=fields, cores=self._caller.cores)
+
+    def unit_gpus(self, wildcards: object, threads: int) -> int:
+        """Return 1 where the job will take a GPU."""
+        if not self.has_gpu:
+            return 0
+        return int(gpu.wanted(self._config["device"], frames=len(self.images(wildcards)), workers=threads))
+
+    def unit_memory(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the memory of a detection job, in MB."""
+        gpu_mb = resources.GPU_PROCESS_MB * self.unit_gpus(wildcards, threads)
+        return self.pool_memory(wildcards, threads, attempt) + attempt * gpu_mb
+
+    def store_memory(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the memory of a job that writes a store, in MB.
+
+        A worker holds a field's images (compressed ones, unpacked) with levels and label.
+        """
+        images = self.plate(wildcards).scan.images
+        fields = len({(image.well, image.site) for image in images})
+        field_mb = 3 * self._files.megabytes(image.path for image in images) / fields
+        return attempt * resources.memory_mb(threads, worker=200 + 4 * field_mb)
+
+    def _seconds(self, wildcards):
+        return resources.S_PER_MB * self._files.megabytes(self._image_paths(wildcards))
+
+    def _count_units_to_do(self):
+        """Count the units without a table, and their fields; where none is missing, the configuration changed: all."""
+        plates = self.ready.items()
+        units = {(name, unit): len(images) for name, plate in plates for unit, images in plate.units.items()}
+        folder = Path(self._config["results"], "plates")
+        missing = {
+            (plate, unit): fields
+            for (plate, unit), fields in units.items()
+            if not (folder / plate / "units" / f"{unit}.parquet").exists()
+        }
+        return len(missing or units), sum((missing or units).values())
+
+    # Before the jobs
+
+    def check_mounted(self) -> None:
+        """Check that no plate has lost all of its images since it had tables.
+
+        Raises
+        ------
+        SystemExit
+            Names the plate.
+        """
+        for name, plate in self.ready.items():
+            if not plate.scan.images and runs.fields_in(self._config["results"], name):
+                raise InputError(
+                    f"plate '{name}' has no image, but it has tables of images: is a drive not mounted? "
+                    "If the images are gone for good, delete the tables"
+                )
+
+
+def _without_images(plates, downloads):
+    """Yield plates whose images are still to be downloaded, or are not what they should be, and why."""
+    for name, archive in downloads.items():
+        try:
+            archives.check_folder(archive)
+            plates[name]
+        except InputError as error:
+            yield name, error

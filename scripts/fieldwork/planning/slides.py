@@ -1,0 +1,100 @@
+"""Answer what the rules ask about slides: files, batches, stores, and what their jobs need."""
+
+from fieldwork import InputError
+from fieldwork.inputs.paths import is_url
+from fieldwork.planning import resources
+from fieldwork.planning.files import Files
+from fieldwork.planning.roads import Caller, Road
+from fieldwork.planning.snakemake_workarounds import with_one_line_errors
+
+
+@with_one_line_errors
+class SlidePlan(Road):
+    """The slides of the sheet, as rules ask for them.
+
+    Parameters
+    ----------
+    rows : dict of str to dict
+        Slide -> its checked row of the sheet.
+    caller, files, config
+        As for `Road`.
+    has_gpu : bool
+        Jobs may take a GPU.
+
+    Attributes
+    ----------
+    rows
+        As given.
+    batches : dict of str to list of str
+        Plate, under which slides are reported -> its slides.
+    """
+
+    def __init__(self, rows: dict, *, caller: Caller, files: Files, config: dict, has_gpu: bool) -> None:
+        super().__init__(caller=caller, files=files, config=config, jobs=1)
+        self.rows = rows
+        self.has_gpu = has_gpu
+        self.batches: dict[str, list[str]] = {}
+        for name, row in rows.items():
+            self.batches.setdefault(row["plate"], []).append(name)
+
+    def path(self, wildcards: object) -> str:
+        """Return the path or URL of a slide."""
+        if wildcards.slide not in self.rows:
+            raise InputError(f"slide '{wildcards.slide}' is not in the sheet '{self._config['slides']}'")
+        return self.rows[wildcards.slide]["path"]
+
+    @property
+    def paths_on_disk(self) -> list[str]:
+        """Paths of all slides that are not at a URL."""
+        return [row["path"] for row in self.rows.values() if not is_url(row["path"])]
+
+    @property
+    def all_fetched(self) -> list:
+        """Snakemake's inputs for all slides at URLs."""
+        return self._files.fetched(row["path"] for row in self.rows.values())
+
+    def newest_file(self, wildcards: object) -> list[str]:
+        """Return what Snakemake is told of a slide's file; see `Files.newest`."""
+        return self._files.newest([self.path(wildcards)])
+
+    def fetched(self, wildcards: object) -> list:
+        """Return Snakemake's input for a slide at a URL."""
+        return self._files.fetched([self.path(wildcards)])
+
+    def stamps(self, wildcards: object) -> list[tuple | None]:
+        """Return the state of a slide's file."""
+        return self._files.stamps([self.path(wildcards)])
+
+    def batch(self, wildcards: object) -> list[str]:
+        """Return the slides that are reported under a plate."""
+        if wildcards.plate not in self.batches:
+            raise InputError(f"no slide in the sheet '{self._config['slides']}' is of plate '{wildcards.plate}'")
+        return self.batches[wildcards.plate]
+
+    def store(self, wildcards: object) -> str:
+        """Return the path of a slide's OME-Zarr store."""
+        return f"{self._config['results']}/slides/{wildcards.slide}/{wildcards.slide}.ome.zarr"
+
+    def settings(self, wildcards: object) -> dict:
+        """Return how a slide is converted; its own reader comes before the configured one."""
+        slide = self._config["slide"]
+        return {
+            "reader": self.rows[wildcards.slide].get("reader", slide["reader"]),
+            "version": slide["ome_zarr"],
+            **{key: slide[key] for key in ("chunk", "shard", "codec", "level")},
+        }
+
+    def conversion_memory(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the memory of a conversion, in MB.
+
+        A worker holds some copies of a block, with its levels and compressed; so does its reader.
+        """
+        side = max(self._config["slide"]["shard"], 2 * self._config["slide"]["chunk"])
+        return attempt * resources.memory_mb(threads, worker=150 + 5 * 3 * side**2 / 1e6)
+
+    def detection_memory(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the memory of a detection job, in MB."""
+        return attempt * (resources.memory_mb(threads) + resources.GPU_PROCESS_MB * self.has_gpu)
+
+    def _seconds(self, wildcards):
+        return resources.SLIDE_S_PER_MB * self._files.megabytes([self.path(wildcards)])

@@ -1,0 +1,82 @@
+"""Answer what the rules ask about stacks: files, the work on a frame, and what their jobs need."""
+
+import functools
+
+from fieldwork import InputError
+from fieldwork.inputs import stack_files
+from fieldwork.inputs.config import detection_arguments
+from fieldwork.planning import resources
+from fieldwork.planning.files import Files
+from fieldwork.planning.roads import Caller, Road
+from fieldwork.planning.snakemake_workarounds import with_one_line_errors
+
+
+@with_one_line_errors
+class StackPlan(Road):
+    """The stacks of the sheet, as rules ask for them.
+
+    Parameters
+    ----------
+    rows : dict of str to dict
+        Stack -> its checked row of the sheet.
+    caller, files, config
+        As for `Road`.
+
+    Attributes
+    ----------
+    rows
+        As given.
+    finds_nuclei : bool
+        Frames are searched for nuclei, and not given to a function of the user's.
+    frame_work : dict
+        The function for each frame, with its arguments.
+    """
+
+    def __init__(self, rows: dict, *, caller: Caller, files: Files, config: dict) -> None:
+        super().__init__(caller=caller, files=files, config=config, jobs=len(rows))
+        self.rows = rows
+        # A Zarr store may have hundreds of thousands of files, and Snakemake asks again and again.
+        self._files_of = functools.cache(stack_files.files_of)
+        stack = config["stack"]
+        self.finds_nuclei = stack["function"] == "nuclei"
+        self.frame_work = {"function": stack["function"], "arguments": stack["arguments"]}
+        if self.finds_nuclei:
+            self.frame_work["arguments"] = detection_arguments(config["nuclei"] | stack["arguments"])
+            self.frame_work["with_quality"] = config["quality"]
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables of a stack."""
+        return ["frames.csv", "nuclei.parquet"] if self.finds_nuclei else ["frames.csv"]
+
+    @property
+    def frame_place(self) -> dict:
+        """Channel and z plane of the frames."""
+        return {"channel": self._config["stack"]["channel"], "z": self._config["stack"]["z"]}
+
+    @property
+    def images(self) -> str | None:
+        """The form in which images that the function returns are saved; None for nuclei."""
+        return None if self.finds_nuclei else self._config["stack"]["images"]
+
+    def path(self, wildcards: object) -> str:
+        """Return the path or URL of a stack."""
+        if wildcards.stack not in self.rows:
+            raise InputError(f"stack '{wildcards.stack}' is not in the sheet '{self._config['stacks']}'")
+        return self.rows[wildcards.stack]["path"]
+
+    def newest_file(self, wildcards: object) -> list[str]:
+        """Return what Snakemake is told: a stack's file, the newest image of a folder, or the folder of a Zarr store."""
+        path = self.path(wildcards)
+        return self._files.newest([path] if stack_files.is_zarr(path) else self._files_of(path))
+
+    def fetched(self, wildcards: object) -> list:
+        """Return Snakemake's input for a stack at a URL."""
+        return self._files.fetched([self.path(wildcards)])
+
+    def stamps(self, wildcards: object) -> list[tuple | None]:
+        """Return the state of each file of a stack."""
+        return self._files.stamps(self._files_of(self.path(wildcards)))
+
+    def _seconds(self, wildcards):
+        return resources.S_PER_MB * self._files.megabytes(self._files_of(self.path(wildcards)))
