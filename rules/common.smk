@@ -1,6 +1,5 @@
 """Read the configuration, build the plan that rules ask (scripts/fieldwork/planning), and name the targets."""
 
-import functools
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -48,8 +47,8 @@ with snakemake_workarounds.one_line_errors():
         settings,
         caller=CALLER,
         remote=Remote(storage, asks=CALLER.main),
-        place=functools.partial(
-            planning.placed,
+        place=lambda path: planning.placed(
+            path,
             prefixed=workflow.modifier.path_modifier.replace_prefix,
             filled=workflow.pathvars.apply,
             source=settings.source,

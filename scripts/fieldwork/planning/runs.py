@@ -1,44 +1,46 @@
-"""A whole run: one at a time in a folder, what its jobs die with, what it did in the end."""
+"""Keep runs apart: one at a time in a folder, jobs that end with it, and what it did in the end."""
 
 import csv
 import fcntl
 import hashlib
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from fieldwork import InputError
 
 
-def own_jobs():
-    """Have the jobs that this process starts die with it (fieldwork/__init__.py).
+def own_jobs() -> None:
+    """Name this process as the run that its jobs end with (`processes.prepare`).
 
-    In a cluster's job it is the Snakemake of that job: the run itself may be on another machine, or not to be seen.
+    In a cluster's job it is the Snakemake of that job: the run itself may be on another machine, or out of sight.
     """
     os.environ["FIELDWORK_RUN"] = f"{os.getpid()}@{os.uname().nodename}"
 
 
-def keep_to_plan(read, *, plans, module=None):
-    """Have a cluster's jobs refuse another configuration, or other sheets, than those of the run that sent them.
+def keep_to_plan(inputs: object, *, plans: bool, module: str | None = None) -> None:
+    """Refuse, in a cluster's job, another configuration or other sheets than those of its run.
 
-    They read them again, and would write tables that the run takes for those of its own.
+    Jobs read them again, and would write tables that the run takes for its own.
 
     Parameters
     ----------
-    read : object
+    inputs : object
         What was read; its text must be the same in every process.
     plans : bool
-        True of the run itself.
+        True in the run itself.
     module : str, optional
         Several modules of a workflow have a plan each.
 
     Raises
     ------
     InputError
-        They were changed while the run was at work.
+        The configuration or a sheet was changed while the run was at work.
     """
-    name, digest = f"FIELDWORK_PLAN_{module or ''}", hashlib.sha256(repr(read).encode()).hexdigest()
+    name, digest = f"FIELDWORK_PLAN_{module or ''}", hashlib.sha256(repr(inputs).encode()).hexdigest()
     if plans:
         os.environ[name] = digest
     elif os.environ.get(name, digest) != digest:
@@ -48,20 +50,20 @@ def keep_to_plan(read, *, plans, module=None):
         )
 
 
-def hold_folder(path):
-    """Keep a second run out of a folder for as long as this process lives.
+def hold_folder(path: str | os.PathLike) -> TextIO:
+    """Lock a folder against a second run for as long as this process lives.
 
-    Snakemake's own lock outlasts a killed run and must then be lifted by hand; the kernel lifts this one.
+    Snakemake's own lock outlasts a killed run and must be lifted by hand; the kernel lifts this one.
 
     Parameters
     ----------
     path : path-like
-        The lock file; its folder is made.
+        The lock file; its folder is created.
 
     Returns
     -------
     file object
-        Keep it: the lock goes with it.
+        Keep it: the lock ends with it.
 
     Raises
     ------
@@ -90,26 +92,33 @@ def hold_folder(path):
     return stream
 
 
-def clear_leftovers(results):
-    """Delete what jobs of a killed run were writing; to be called while `results` is held."""
+def clear_leftovers(results: str | os.PathLike) -> None:
+    """Delete what jobs of a killed run were writing. Call it while `results` is locked."""
     for folder in ("plates/*", "plates/*/units", "plates/*/plots", "slides/*", "stacks/*"):
         for part in Path(results).glob(f"{folder}/.*.part"):
-            if not part.is_dir():  # a slide's store is gone on with; jobs clear up after stores of their own
+            if not part.is_dir():  # a slide's store is resumed; jobs delete other stores themselves
                 part.unlink(missing_ok=True)
 
 
-def forget_incomplete(results, *, slides=(), stored=(), plates=(), filters=False):
-    """Have stores and filtered images made again that were deleted, which Snakemake does not know of.
+def forget_incomplete(
+    results: str | os.PathLike,
+    *,
+    slides: Iterable[str] = (),
+    stored: Iterable[str] = (),
+    plates: Iterable[str] = (),
+    filters: bool = False,
+) -> None:
+    """Hide what stands beside deleted stores and filtered images, which Snakemake does not know, so that it runs again.
 
-    The JSON file or table beside them is put aside, and put back where they are there again.
+    The JSON file or table is renamed, and renamed back where the store or the images are back.
 
     Parameters
     ----------
     results : path-like
     slides, stored, plates : iterable of str
-        Slides, plates that are made into stores, and all plates.
+        Slides, plates that are written as stores, and all plates.
     filters : bool
-        Images are to be filtered; where they are not, a plate's table of them is put back whatever is there.
+        Images are to be filtered; where not, a plate's table of them is renamed back in any case.
     """
     stores = [(Path(results, "slides", name, f"{name}.ome.zarr"), "slide.json") for name in slides]
     stores += [(Path(results, "plates", name, f"{name}.ome.zarr"), f"{name}.ome.zarr.json") for name in stored]
@@ -117,13 +126,13 @@ def forget_incomplete(results, *, slides=(), stored=(), plates=(), filters=False
         _hide_or_show(store.with_name(name), shown=lambda facts, store=store: store.exists() or _failed(facts))
     for plate in plates:
         table = Path(results, "plates", plate, "filtered", "filtered.csv")
-        _hide_or_show(table, shown=lambda table: not filters or _images_are_there(table))
+        _hide_or_show(table, shown=lambda table: not filters or _images_exist(table))
 
 
 def _hide_or_show(path, *, shown):
-    """Put a file aside where it is not to be shown to Snakemake, or back where it is."""
+    """Rename a file that Snakemake must not see, or back one that it may see; `shown` says which."""
     aside = path.with_name(f".{path.name}.aside")
-    with suppress(FileNotFoundError):  # there is none; or the job of another run, which is refused later, replaces it
+    with suppress(FileNotFoundError):  # no such file; or the job of another run, which is refused later, replaces it
         if not path.exists():
             if shown(aside):
                 os.replace(aside, path)
@@ -137,32 +146,40 @@ def _failed(facts):
     return '"status": "failed"' in facts.read_text(encoding="utf-8", errors="replace")
 
 
-def _images_are_there(table):
-    """Tell whether the filtered images are beside their table that it says were saved."""
+def _images_exist(table):
+    """Return True if all filtered images that a table says were saved are beside it."""
     with table.open(encoding="utf-8", newline="") as stream:
         saved = [name for row in csv.DictReader(stream) if (name := row.get("FileName_Filtered"))]
-    folder, there = table.parent, set()
-    for inner in {os.path.dirname(name) for name in saved}:  # listed: asking for each takes long on a network's disk
+    folder, present = table.parent, set()
+    for inner in {os.path.dirname(name) for name in saved}:  # a network's disk lists faster than it looks up each
         with suppress(OSError):
-            there |= {os.path.join(inner, name) for name in os.listdir(folder / inner)}
-    return there.issuperset(saved)
+            present |= {os.path.join(inner, name) for name in os.listdir(folder / inner)}
+    return present.issuperset(saved)
 
 
-def fields_in(results, plate):
-    """Count the fields in a plate's tables; 0 where there are none yet."""
+def fields_in(results: str | os.PathLike, plate: str) -> int:
+    """Count the fields in a plate's tables; 0 without tables."""
     return len(_rows(Path(results) / "plates" / plate / "fields.csv") or [])
 
 
-def summary(plates, slides, stacks, results, logs, *, downloads=()):
-    """Say in a few lines what there is now: plates, slides, stacks, what failed, nuclei, where.
+def summary(
+    plates: Iterable[str],
+    slides: Iterable[str],
+    stacks: Iterable[str],
+    results: str | os.PathLike,
+    logs: str | os.PathLike,
+    *,
+    downloads: Iterable[str] = (),
+) -> str:
+    """Return a few lines on what exists now: plates, slides, stacks, failures, nuclei, and where.
 
     Parameters
     ----------
     plates, slides, stacks : iterable of str
-        Those of the sheets.
+        Names in the sheets.
     results, logs : path-like
     downloads : iterable of str
-        The folders of the plates that the sheet has a URL for.
+        Folders of the plates that the sheet has a URL for.
 
     Returns
     -------
@@ -205,13 +222,13 @@ def summary(plates, slides, stacks, results, logs, *, downloads=()):
 
 
 def _count(tables):
-    """Say how many rows tables of images or frames have, and how many failed."""
+    """Return in words how many rows tables of images or frames have, and how many failed."""
     status = [row["Image_Status"] for rows in tables for row in rows]
     return f"{len(status):,}, of which {status.count('failed'):,} failed"
 
 
 def _rows(path):
-    """The rows of a CSV; None where there is none."""
+    """Return the rows of a CSV file; None where there is no file."""
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))

@@ -66,7 +66,7 @@ class StackPlan(Road):
         return self.rows[wildcards.stack]["path"]
 
     def newest_file(self, wildcards: object) -> list[str]:
-        """Return what Snakemake is told: a stack's file, the newest image of a folder, or the folder of a Zarr store."""
+        """Return what Snakemake is told: a stack's file, a folder's newest image, or the folder of a Zarr store."""
         path = self.path(wildcards)
         return self._files.newest([path] if stack_files.is_zarr(path) else self._files_of(path))
 

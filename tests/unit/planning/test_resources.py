@@ -43,11 +43,11 @@ def test_a_cluster_is_asked_for_as_many_threads_as_there_is_work_for(seconds, th
 
 
 def test_time_limits_follow_the_work_and_are_never_short():
-    assert resources.minutes(0, threads=1) == 5
-    assert resources.minutes(60, threads=1) == 15
-    assert resources.minutes(60, threads=4) == 8  # 2.5 minutes, rounded up
+    assert resources.time_limit_min(0, threads=1) == 5
+    assert resources.time_limit_min(60, threads=1) == 15
+    assert resources.time_limit_min(60, threads=4) == 8  # 2.5 minutes, rounded up
 
 
 def test_memory_grows_with_workers_and_with_what_is_held():
-    assert resources.memory(1) == 1050
-    assert resources.memory(4, worker=200, held=1000) == 2500
+    assert resources.memory_mb(1) == 1050
+    assert resources.memory_mb(4, worker=200, held=1000) == 2500

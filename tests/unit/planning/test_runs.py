@@ -212,29 +212,6 @@ def test_filtered_images_of_which_one_is_gone_are_forgotten_until_it_is_back(tmp
     assert table.exists()
 
 
-INTERRUPTED = """
-import os, signal, sys, threading, time
-from fieldwork.planning import runs
-lock = threading.Lock()
-def handler(*received):
-    with lock:
-        print("ended in good order", flush=True)
-        os._exit(0)
-signal.signal(signal.SIGTERM, handler)
-runs.take_sigterm_in_a_thread()
-with lock:
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(0.1)
-time.sleep(60)
-"""
-
-
-def test_sigterm_while_the_main_thread_holds_the_handlers_lock_does_not_wait_for_ever():
-    command = [sys.executable, "-c", INTERRUPTED]
-    process = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30)
-    assert process.stdout == "ended in good order\n"
-
-
 def test_a_plate_whose_store_is_gone_is_forgotten(tmp_path):
     store, facts = tmp_path / "plates/P/P.ome.zarr", tmp_path / "plates/P/P.ome.zarr.json"
     store.mkdir(parents=True)

@@ -1,0 +1,246 @@
+"""What rules ask a plan, asked without Snakemake, on folders of files without pixels."""
+
+import os
+import time
+
+import pytest
+
+from fieldwork import InputError
+from fieldwork.planning import plan as planning
+from plans import PlateFolder, Wildcards, plan_in, write_sheets
+
+THREE_WELLS = PlateFolder("P1", wells=("B02", "B03", "C02"))
+
+
+@pytest.fixture(autouse=True)
+def in_the_folder(tmp_path, monkeypatch):
+    """Work in the plan's folder, as Snakemake does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FIELDWORK_PLAN_", "")  # what `keep_to_plan` sets is undone
+    monkeypatch.delenv("FIELDWORK_PLAN_")
+
+
+@pytest.mark.parametrize(
+    ("fan_out", "units"),
+    [
+        ("plate", ["all"]),
+        ("well", ["B02", "B03", "C02"]),
+        ("field", ["B02_s1", "B02_s2", "B03_s1", "B03_s2", "C02_s1", "C02_s2"]),
+    ],
+)
+def test_units_follow_the_fan_out_and_share_out_all_images(tmp_path, fan_out, units):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    plates = plan_in(tmp_path, fan_out=fan_out).plates
+    assert plates.units("P1") == units
+    rows = [row for unit in units for row in plates.image_rows(Wildcards(plate="P1", unit=unit))]
+    assert rows == plates.image_rows(Wildcards(plate="P1"))
+    assert [row[:4] for row in rows] == [(well, site, None, None) for well in THREE_WELLS.wells for site in (1, 2)]
+    assert all("_w1" in row[4] for row in rows) and plates.channel(Wildcards(plate="P1")) == "w1"
+
+
+def test_all_images_are_those_of_every_channel(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    plates = plan_in(tmp_path).plates
+    assert [image[3] for image in plates.all_images(Wildcards(plate="P1"))] == ["w1", "w2"] * 6
+    assert len(plates.all_image_stamps(Wildcards(plate="P1"))) == 12
+
+
+def test_one_unit_gets_all_cores_and_done_units_do_not_count(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    unit = Wildcards(plate="P1", unit="all")
+    assert plan_in(tmp_path, cores=8).plates.unit_threads(unit) == 8
+    wells = Wildcards(plate="P1", unit="C02")
+    assert plan_in(tmp_path, cores=8, fan_out="well").plates.unit_threads(wells) == 2
+    done = tmp_path / "results/plates/P1/units"
+    done.mkdir(parents=True)
+    for well in ("B02", "B03"):
+        (done / f"{well}.parquet").touch()
+    assert plan_in(tmp_path, cores=8, fan_out="well").plates.unit_threads(wells) == 8
+
+
+def test_jobs_of_a_cluster_ask_by_their_work_alone(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS], slides=[("S1", "")], stacks=["T1"])
+    plan = plan_in(tmp_path, cores=64, on_cluster=True)
+    assert plan.plates.unit_threads(Wildcards(plate="P1", unit="all")) == 1  # 6 MB: 0.06 s
+    assert plan.slides.threads(Wildcards(slide="S1")) == 1
+    assert plan.stacks.threads(Wildcards(stack="T1")) == 1
+
+
+def test_jobs_share_the_cores_of_this_machine(tmp_path):
+    write_sheets(tmp_path, plates=[PlateFolder(f"P{n}") for n in range(3)], slides=[("S1", "")], stacks=["T1", "T2"])
+    plan = plan_in(tmp_path, cores=8)
+    assert plan.plates.threads(Wildcards(plate="P1")) == 2
+    assert plan.slides.threads(Wildcards(slide="S1")) == 8
+    assert plan.stacks.threads(Wildcards(stack="T1")) == 4
+
+
+def test_memory_and_time_grow_with_attempts_and_mode_fork_holds_the_images(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    unit = Wildcards(plate="P1", unit="all")
+    plates = plan_in(tmp_path).plates
+    assert plates.unit_memory(unit, 2, 1) == 1400 and plates.unit_memory(unit, 2, 3) == 4200
+    assert plates.minutes(unit, 2, 1) == 6 and plates.minutes(unit, 2, 2) == 12
+    fork = plan_in(tmp_path, pool={"mode": "fork"}).plates
+    assert fork.unit_memory(unit, 2, 1) == 1418  # and three times 6 MB
+    assert plates.store_memory(Wildcards(plate="P1"), 1, 1) == 924  # 700 + 200 + 4 x 3 x 2 MB of a field
+
+
+def test_what_is_not_in_a_sheet_is_refused_in_one_line(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS], slides=[("S1", "")], stacks=["T1"])
+    plan = plan_in(tmp_path, fan_out="well")
+    for ask, message in {
+        (lambda: plan.plates.image_rows(Wildcards(plate="P9", unit="B02"))): "plate 'P9' is not in the sheet",
+        (lambda: plan.plates.image_rows(Wildcards(plate="P1", unit="D04"))): "plate 'P1' has no unit 'D04'",
+        (lambda: plan.slides.newest_file(Wildcards(slide="S9"))): "slide 'S9' is not in the sheet",
+        (
+            lambda: plan.slides.batch(Wildcards(plate="B9"))
+        ): "no slide in the sheet 'config/slides.tsv' is of plate 'B9'",
+        (lambda: plan.stacks.newest_file(Wildcards(stack="T9"))): "stack 'T9' is not in the sheet",
+    }.items():
+        with pytest.raises(SystemExit, match=f"^Error: {message}[^\n]*$"):
+            ask()
+
+
+def test_a_file_in_place_of_the_results_is_refused(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match="results: 'out' is a file; expected a folder"):
+        plan_in(tmp_path, results="out")
+
+
+def test_a_plate_that_lost_its_images_is_not_taken_for_an_empty_one(tmp_path):
+    write_sheets(tmp_path, plates=[PlateFolder("P1", wells=())])
+    tables = tmp_path / "results/plates/P1"
+    assert plan_in(tmp_path).plates.units("P1") == []
+    tables.mkdir(parents=True)
+    (tables / "fields.csv").write_text("Metadata_Plate\nP1\n")
+    with pytest.raises(SystemExit, match="plate 'P1' has no image, but it has tables of images"):
+        plan_in(tmp_path)
+
+
+def test_snakemake_is_told_of_the_newest_image_and_of_none_from_the_future(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    images = [row[4] for row in plan_in(tmp_path).plates.image_rows(Wildcards(plate="P1"))]
+    now = time.time()
+    for age, image in enumerate(images):
+        os.utime(image, (now - 100 - age,) * 2)
+    os.utime(images[3], (now - 50,) * 2)
+    os.utime(images[4], (now + 1000,) * 2)
+    plates = plan_in(tmp_path).plates
+    assert plates.newest_image(Wildcards(plate="P1")) == [images[3]]
+    before = plates.image_stamps(Wildcards(plate="P1"))
+    assert len(before) == 6 and before[3] == (10**6, os.stat(images[3]).st_mtime_ns)
+    os.utime(images[0], (now - 9000,) * 2)  # an older file in its place is another one
+    assert plan_in(tmp_path).plates.image_stamps(Wildcards(plate="P1")) != before
+
+
+def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path):
+    doses = PlateFolder("P2", platemap="well,concentration_um,control\nB02,1,negative\n")
+    write_sheets(tmp_path, plates=[THREE_WELLS, doses])
+    plates = plan_in(tmp_path).plates
+    assert plates.further_products("P1") == []
+    assert plates.further_products("P2") == ["plots/doses.png", "plots/controls.png"]
+    folder = tmp_path / "results/plates/P1"
+    for name in ("densities.png", "nuclei.parquet", "fields.csv", "plots/nuclei.png", "plots/quality.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert plates.further_products("P1") == ["wells.csv", "plots/fields.png", "plots/edge.png", "plots/focus.png"]
+
+
+def test_slides_are_reported_by_batch_and_convert_as_their_row_says(tmp_path):
+    write_sheets(tmp_path, slides=[("S1", "B1"), ("S2", "B1"), ("S3", "")])
+    slides = plan_in(tmp_path, slide={"codec": "lz4"}).slides
+    assert slides.batches == {"B1": ["S1", "S2"], "slides": ["S3"]}
+    assert slides.batch(Wildcards(plate="B1")) == ["S1", "S2"]
+    settings = slides.settings(Wildcards(slide="S1"))
+    assert (settings["reader"], settings["codec"], settings["version"]) == ("auto", "lz4", "0.5")
+    assert slides.store(Wildcards(slide="S1")) == "results/slides/S1/S1.ome.zarr"
+
+
+def test_the_work_on_a_stack_is_detection_or_a_function(tmp_path):
+    write_sheets(tmp_path, stacks=["T1"])
+    stacks = plan_in(tmp_path, nuclei={"sigma": 3}, stack={"arguments": {"threshold": 7}}).stacks
+    assert stacks.tables == ["frames.csv", "nuclei.parquet"] and stacks.images is None
+    assert stacks.frame_work["arguments"] == {"sigma": 3, "min_distance": 6, "threshold_abs": 7}
+    stack = {"function": "skimage.filters.sobel", "images": "tiff"}
+    stacks = plan_in(tmp_path, stack=stack).stacks
+    assert stacks.tables == ["frames.csv"] and stacks.images == "tiff"
+    assert stacks.frame_work == {"function": "skimage.filters.sobel", "arguments": {}}
+
+
+def test_a_function_that_is_not_there_is_refused_before_any_job_and_not_in_jobs(tmp_path):
+    write_sheets(tmp_path, stacks=["T1"])
+    with pytest.raises(InputError, match=r"--config: stack.function: .*sobell.*did you mean 'sobel'"):
+        plan_in(tmp_path, stack={"function": "skimage.filters.sobell"})
+    plan_in(tmp_path, main=False, stack={"function": "skimage.filters.sobell"})
+
+
+def test_a_gpu_that_is_asked_for_and_absent_is_refused_here_and_asked_for_on_a_cluster(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    with pytest.raises(InputError, match="device: gpu, but "):
+        plan_in(tmp_path, device="gpu")
+    plan = plan_in(tmp_path, device="gpu", on_cluster=True)
+    unit = Wildcards(plate="P1", unit="all")
+    assert plan.has_gpu and plan.plates.unit_gpus(unit, 1) == 1
+    assert plan.plates.unit_memory(unit, 1, 1) == 1050 + 2000
+    assert plan_in(tmp_path).plates.unit_gpus(unit, 1) == 0
+
+
+def test_a_plan_of_empty_sheets_is_empty(tmp_path):
+    write_sheets(tmp_path)
+    plan = plan_in(tmp_path)
+    assert plan.is_empty and plan.benchmarks.plate is None and plan.benchmarks.channel(None) == "auto"
+    write_sheets(tmp_path, stacks=["T1"])
+    assert not plan_in(tmp_path).is_empty
+
+
+def test_benchmarks_take_the_first_plate_that_exists(tmp_path):
+    write_sheets(tmp_path, plates=[PlateFolder("P2", wells=("B02",)), THREE_WELLS])
+    benchmarks = plan_in(tmp_path).benchmarks
+    assert benchmarks.plate == "P2" and benchmarks.channel(None) == "w1"
+    assert len(benchmarks.images(None)) == 2 and len(benchmarks.fields(None)) == 2
+
+
+def test_jobs_refuse_another_configuration_than_their_run_had(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    plan_in(tmp_path)
+    plan_in(tmp_path, main=False)
+    with pytest.raises(InputError, match="changed while the run was at work"):
+        plan_in(tmp_path, main=False, nuclei={"sigma": 5})
+
+
+def test_a_module_reads_no_file_and_its_messages_say_so(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    (tmp_path / "config/config.yaml").write_text("fan_out: well\n")
+    assert plan_in(tmp_path).config["fan_out"] == "well"
+    assert plan_in(tmp_path, namespace="cells").config["fan_out"] == "plate"
+    with pytest.raises(InputError, match="^config of module cells: 'fan_out' is 'all'"):
+        plan_in(tmp_path, namespace="cells", fan_out="all")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "expected"),
+    [
+        ("", "results", "results"),
+        ("cells/", "results", "cells/results"),
+        ("", "../out", "../out"),
+        ("a/", "../out", None),
+    ],
+)
+def test_folders_stand_behind_a_modules_prefix_or_are_refused(prefix, path, expected):
+    def prefixed(text):
+        return text if text.startswith(("/", "../")) else prefix + text
+
+    def ask():
+        return planning.placed(
+            "<results>",
+            prefixed=prefixed,
+            filled=lambda text: text.replace("<results>", path),
+            source="config of module cells",
+        )
+
+    if expected:
+        assert ask() == expected
+    else:
+        with pytest.raises(InputError, match="^config of module cells: the folder '../out' cannot stand behind"):
+            ask()
