@@ -7,7 +7,6 @@ from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
-import json
 import logging
 import os
 import subprocess
@@ -47,7 +46,7 @@ def main(*, plate, images, channel, settings, snakefile, cores, table):
         )
         # A bad image is no reason to stop: it costs its time as any other.
         settings = {**settings, "plates": "plates.tsv", "on_bad_image": "record", "max_failed_fields": 1}
-        Path(folder, "config.json").write_text(json.dumps(settings), encoding="utf-8")
+        outputs.write_json(settings, Path(folder, "config.json"))
         for fan_out in ("plate", "well", "field"):
             command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
             command += ["--configfile", str(Path(folder, "config.json")), "--cores", str(cores)]

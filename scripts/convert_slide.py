@@ -7,7 +7,6 @@ from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
-import json
 import logging
 import time
 
@@ -43,8 +42,7 @@ def main(*, slide, path, copy, store, made, on_bad_image, **settings):
             *(slide, len(failed), failed[0][0], failed[0][1], failed[0][4]),
         )
     facts["seconds"] = round(time.monotonic() - begin, 1)
-    with outputs.whole(made) as part:
-        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    outputs.write_json(facts, made)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import functools
-import json
 import logging
-from pathlib import Path
 
-from fieldwork import parallel
+from fieldwork import outputs, parallel
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
@@ -22,13 +20,11 @@ log = logging.getLogger(__name__)
 
 
 def main(*, slide, facts, store, made, tile, settings, device, pool, workers):
-    facts = json.loads(Path(facts).read_text(encoding="utf-8"))
+    facts = outputs.read_json(facts)
     measured = []
     if facts["status"] == "ok":
         options = {"device": device, "pool": pool, "workers": workers}
         measured = measure(slide, facts, store, tile=tile, settings=settings, **options)
-    from fieldwork import outputs
-
     outputs.write_parquet(tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), made.nuclei)
     outputs.write_parquet(tables.tiles_table(slide, measured), made.tiles)
     log.info("slide %s: %d tiles, %d nuclei", slide, len(measured), sum(len(each.coordinates) for each in measured))

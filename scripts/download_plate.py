@@ -7,8 +7,6 @@ from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
-import json
-
 from fieldwork import outputs
 from fieldwork.inputs import archives
 from fieldwork.job_log import logged
@@ -18,8 +16,7 @@ from fieldwork.plates import download
 def main(*, made, **archive):
     archive = archives.Archive(**archive)
     facts = {"plate": archive.plate, "folder": archive.folder, **download.make_folder(archive)}
-    with outputs.whole(made) as part:
-        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    outputs.write_json(facts, made)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def main(*, images, copies, made, plate, channel, chain, metrics, save, folders,
     images = parallel.read_ahead(load, images, workers=workers, on_crash=fields.unreadable, **pool)
     originals = [filters.Original(image, targets[image.path]) for image in images]
     filtered = []
-    with outputs.whole_folder(Path(made).parent) as folder:
+    with outputs.atomic_folder(Path(made).parent) as folder:
         measure = functools.partial(
             filters.measure, channel=channel, chain=chain, metrics=metrics, save=save, folder=folder, folders=folders
         )

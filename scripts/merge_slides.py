@@ -7,9 +7,7 @@ from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
-import json
 import logging
-from pathlib import Path
 
 from fieldwork import InputError, outputs
 from fieldwork.job_log import logged
@@ -20,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def main(*, plate, slides, tiles, made, on_bad_image, max_failed):
     rows = [
-        tables.slide_row(plate, json.loads(Path(facts).read_text(encoding="utf-8")), tile_table, max_failed=max_failed)
+        tables.slide_row(plate, outputs.read_json(facts), tile_table, max_failed=max_failed)
         for facts, tile_table in zip(slides, tiles, strict=True)
     ]
     bad = [row for row in rows if row["Slide_Status"] == "failed" or row["Tiles_Failed"]]

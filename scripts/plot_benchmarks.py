@@ -49,7 +49,7 @@ def main(*, measured, charts):
     }
     for name, path in charts.items():
         figure = draw[name](rows[name], caption=captions.get(name, on))
-        with outputs.whole(path) as part:
+        with outputs.atomic_file(path) as part:
             figures.save(figure, part)
 
 

@@ -28,7 +28,7 @@ RULES = {
 
 def main(*, benchmarks, picture):
     rows = [row for path in sorted(Path(benchmarks).rglob("*.tsv")) for row in jobs_in(path) if row["Rule"] in RULES]
-    with outputs.whole(picture) as part:
+    with outputs.atomic_file(picture) as part:
         figures.save(job_times.jobs(rows), part)
 
 

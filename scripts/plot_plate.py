@@ -58,7 +58,7 @@ def main(*, nuclei_table, fields_table, wells_table, copies, pictures, plate, ch
         "focus": focus,
     }
     for picture, path in pictures.items():
-        with outputs.whole(path) as part:
+        with outputs.atomic_file(path) as part:
             figures.save(draw[picture](), part, colours=COLOURS.get(picture))
 
 

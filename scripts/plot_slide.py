@@ -7,9 +7,6 @@ from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
-import json
-from pathlib import Path
-
 import pandas as pd
 
 from fieldwork import figures, outputs
@@ -21,7 +18,7 @@ SIDE = 1500  # px: the picture's longer side at most
 
 
 def main(*, slide, facts, nuclei_table, store, picture):
-    facts = json.loads(Path(facts).read_text(encoding="utf-8"))
+    facts = outputs.read_json(facts)
     title = f"slide {slide}"
     if facts["status"] == "ok":
         nuclei = pd.read_parquet(nuclei_table, columns=["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"])
@@ -37,7 +34,7 @@ def main(*, slide, facts, nuclei_table, store, picture):
         )
     else:
         figure = plots.failed(title, facts["error"])
-    with outputs.whole(picture) as part:
+    with outputs.atomic_file(picture) as part:
         figures.save(figure, part, colours=256)
 
 

@@ -23,7 +23,7 @@ def main(*, planted, nuclei, score, name, frame):
     }
     matched = sum(synthetic.match(found[key], planted[key], within=WITHIN) for key in found.keys() & planted.keys())
     count_planted, count_found = sum(map(len, planted.values())), sum(map(len, found.values()))
-    with outputs.whole(score) as part:
+    with outputs.atomic_file(score) as part:
         part.write_text(
             f"Demo {name}: {count_planted:,} nuclei planted, {count_found:,} found, {matched:,} of them planted ones: "
             f"precision {matched / count_found:.1%}, recall {matched / count_planted:.1%}.\n"

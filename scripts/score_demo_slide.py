@@ -30,7 +30,7 @@ def main(*, planted, nuclei, score, region):
     )
     if min(precision, recall) < LEAST:
         raise RuntimeError(f"{result} At least {LEAST:.0%} was expected of both")
-    with outputs.whole(score) as part:
+    with outputs.atomic_file(score) as part:
         part.write_text(f"{result}\n")
 
 

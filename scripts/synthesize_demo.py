@@ -31,7 +31,7 @@ def main(*, platemap, images, planted_table):
         rng = np.random.default_rng([*well.encode(), site])
         expected = synthetic.nuclei_at(concentration, most=MOST, half=HALF)
         image, centres = synthetic.plant_field(rng, shape=SHAPE, count=rng.poisson(expected))
-        with outputs.whole(path) as part:
+        with outputs.atomic_file(path) as part:
             tifffile.imwrite(part, image, compression="zlib", predictor=True)
         planted += [
             {"Metadata_Well": well, "Metadata_Site": site, "Row": row, "Column": column} for row, column in centres

@@ -45,7 +45,7 @@ def repeated(picture, shape):
 
 def write_pyramid(path, image):
     """Write all levels as pages of one TIFF; each is the mean of 2 x 2 pixels of the one before."""
-    with outputs.whole(path) as part, tifffile.TiffWriter(part) as tif:
+    with outputs.atomic_file(path) as part, tifffile.TiffWriter(part) as tif:
         for level in range(LEVELS):
             if level:
                 image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)

@@ -20,7 +20,7 @@ FIRST = 8  # nuclei of the first frame
 
 def main(*, stack, planted_table):
     planted = []
-    with outputs.whole(stack) as part, tifffile.TiffWriter(part) as film:
+    with outputs.atomic_file(stack) as part, tifffile.TiffWriter(part) as film:
         for frame in range(FRAMES):
             rng = np.random.default_rng([frame])
             image, centres = synthetic.plant_field(rng, shape=SHAPE, count=round(FIRST * 2 ** (frame / 10)))

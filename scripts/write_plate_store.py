@@ -7,7 +7,6 @@ from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
-import json
 import logging
 
 from fieldwork import outputs
@@ -30,8 +29,7 @@ def main(*, images, copies, store, summary, plate, **arguments):
         if facts[what]:
             log.warning("plate %s: %d images are 0 in the store as they are %s", plate, len(facts[what]), what)
     log.info("plate %s: %d fields, %d channels", plate, len(facts["fields"]), len(facts["channels"]))
-    with outputs.whole(summary) as part:
-        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    outputs.write_json(facts, summary)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message names the place, what was found, what is expected."""
+    """The user's input cannot be used; the message names the file and line or key, what was found and what is expected."""
 
 
 class WorkerDied(RuntimeError):
-    """A worker process ended before it gave its frame's result; the message names the frame."""
+    """A worker process ended before it returned its frame's result; the message names the frame."""
 
 
 class DeviceFailed(RuntimeError):

@@ -1,33 +1,39 @@
 """The log file of a job, and its message when it fails."""
 
 import logging
+import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fieldwork import DeviceFailed, InputError, WorkerDied
-from fieldwork.job import log
+
+log = logging.getLogger(__name__)
 
 
 class _WithoutPandas:
-    """Keep Arrow from importing pandas only to see whether it was given pandas's: 0.25 s of every job."""
+    """An import hook that hides pandas, which Arrow imports only to check whether its input is pandas's.
+
+    Without it a detection job of 6 fields takes 0.25 s longer, of processor time (10 interleaved pairs: 1.09 s, not 0.82).
+    """
 
     def find_spec(self, name, path=None, target=None):
         if name == "pandas":
-            raise ImportError("a job that needs pandas imports it before job_log, or says so")
+            raise ImportError("a job that needs pandas imports it before `logged`, or sets with_pandas")
 
 
 @contextmanager
-def logged(path, *, with_pandas=False):
+def logged(path: str | os.PathLike, *, with_pandas: bool = False) -> Iterator[None]:
     """Write everything that a job logs, and the traceback of what ends it, to its log file.
 
-    Warnings, and the message of an error, also go to stderr: what a user sees is one line, the log has the rest.
+    Warnings and the message of an error also go to stderr, where the user reads one line; the log has the rest.
 
     Parameters
     ----------
     path : path-like
         The rule's log file.
     with_pandas : bool
-        Functions of the user's are called, which may import pandas.
+        The job calls functions of the user, which may import pandas.
 
     Raises
     ------

@@ -1,16 +1,24 @@
-"""Writing what others read: all of a file or nothing."""
+"""Writing of files that appear complete or not at all."""
+
+from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @contextmanager
-def whole(path):
-    """Give a sibling of a path to write to, and move it there when the block ends well: all of it or nothing.
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary file beside `path`; rename it on success, delete it on error.
 
     Parameters
     ----------
@@ -20,23 +28,22 @@ def whole(path):
     Yields
     ------
     pathlib.Path
-        Where to write; gone when the block raises.
+        Where to write.
     """
     path = Path(path)
-    sibling = path.with_name(part_name(path))
+    part = path.with_name(part_name(path))
     try:
-        yield sibling
-        os.replace(sibling, path)
+        yield part
+        os.replace(part, path)
     finally:
-        sibling.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
-def whole_folder(path):
-    """Give a sibling of a folder to fill, and move it there when the block ends well, in place of an older one.
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; rename it on success, in place of an older one, delete it on error.
 
-    Its name is a new one every time: what a worker of a killed job still writes, on another machine perhaps, goes
-    nowhere.
+    Its name is new every time, so a worker of a killed job, perhaps on another machine, cannot write into it.
 
     Parameters
     ----------
@@ -46,30 +53,30 @@ def whole_folder(path):
     Yields
     ------
     pathlib.Path
-        An empty folder; gone when the block raises.
+        An empty folder.
     """
     path = Path(path)
     clear_parts(path)
-    sibling = path.with_name(part_name(path))
-    sibling.mkdir(parents=True)
+    part = path.with_name(part_name(path))
+    part.mkdir(parents=True)
     try:
-        yield sibling
+        yield part
         old = path.with_name(part_name(path))
         with suppress(FileNotFoundError):
             os.rename(path, old)
-        os.rename(sibling, path)
+        os.rename(part, path)
         shutil.rmtree(old, ignore_errors=True)
     finally:
-        shutil.rmtree(sibling, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
-def part_name(path):
-    """Name a sibling of a path for this job alone."""
+def part_name(path: str | os.PathLike) -> str:
+    """Return a temporary name beside `path` that no other job has."""
     return f".{Path(path).name}.{uuid.uuid4().hex}.part"
 
 
-def clear_parts(path):
-    """Delete what killed jobs had in the siblings that `part_name` names."""
+def clear_parts(path: str | os.PathLike) -> None:
+    """Delete the temporary files and folders, named by `part_name`, that killed jobs left beside `path`."""
     for part in Path(path).parent.glob(f".{Path(path).name}.*.part"):
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
@@ -77,17 +84,28 @@ def clear_parts(path):
             part.unlink(missing_ok=True)
 
 
-def write_parquet(table, path):
-    """Write an Arrow table as Parquet, whole or not at all."""
-    import pyarrow.parquet as pq  # here: few that write need it, and it starts a thread
+def write_parquet(table: pa.Table, path: str | os.PathLike) -> None:
+    """Write an Arrow table as Parquet, complete or not at all."""
+    import pyarrow.parquet as pq  # it starts a thread: only once no fork follows
 
-    with whole(path) as part:
+    with atomic_file(path) as part:
         pq.write_table(table, part, compression="zstd")
 
 
-def write_csv(rows, columns, path):
-    """Write rows (dicts; None is an empty cell) as CSV, whole or not at all."""
-    with whole(path) as part, open(part, "w", encoding="utf-8", newline="") as stream:
+def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], path: str | os.PathLike) -> None:
+    """Write rows (dicts; None is an empty cell) as CSV, complete or not at all."""
+    with atomic_file(path) as part, open(part, "w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_json(values: Any, path: str | os.PathLike) -> None:
+    """Write values as JSON, complete or not at all."""
+    with atomic_file(path) as part:
+        part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Return the values of a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))

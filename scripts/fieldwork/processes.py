@@ -1,4 +1,4 @@
-"""Prepare the processes of jobs: their threads, their memory, and when they end."""
+"""What every process of a job needs before it works: one thread, memory that stays, an end when the run ends."""
 
 import ctypes
 import os
@@ -22,16 +22,16 @@ def prepare() -> None:
 
 
 def die_with_parent() -> None:
-    """Have Linux kill this process when its parent dies, even by SIGKILL."""
+    """Ask Linux to kill this process when its parent dies, even by SIGKILL."""
     PR_SET_PDEATHSIG = 1  # prctl(2)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_the_run():
-    """Have Linux kill this process when its run on this machine dies; exit where that is gone already.
+    """Ask Linux to kill this process when its run on this machine dies; exit if the run is gone already.
 
-    An orphan would write its tables into those of the next run, made perhaps with another configuration.
+    An orphan would write its tables among those of the next run, which may have another configuration.
     `planning.runs.own_jobs` sets the variable.
     """
     pid, _, node = os.environ.get("FIELDWORK_RUN", "").partition("@")
@@ -49,18 +49,18 @@ def _end_with_the_run():
 
 
 def _use_one_thread():
-    """Keep BLAS and OpenMP to one thread: work is parallel by processes, and their threads would fight for the cores.
+    """Limit BLAS and OpenMP to one thread: processes work in parallel, and more threads would fight for the cores.
 
-    Snakemake sets these variables to the threads of the job.
+    Snakemake sets these variables to the number of the job's threads.
     """
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
         os.environ[variable] = "1"
 
 
 def _keep_freed_memory():
-    """Have glibc keep freed memory for the next image.
+    """Set glibc to keep freed memory for the next image.
 
-    Memory that goes back to the kernel returns cleared, page by page: a tenth of the time of converting a slide.
+    The kernel clears memory page by page before it returns it: a tenth of the time of converting a slide.
     """
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):

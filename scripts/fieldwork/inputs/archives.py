@@ -1,11 +1,10 @@
 """The archives of plates that the sheet names by URL, and the folders that they were unpacked into."""
 
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
-from fieldwork import InputError
+from fieldwork import InputError, outputs
 from fieldwork.inputs.paths import check_path, is_url, refuse_results
 
 # In every folder that was made here: what it was made of. Another folder is the user's own. Hidden: no layout sees it.
@@ -135,7 +134,7 @@ def difference(archive, facts):
 def read_json(path):
     """A dict; an empty one where there is no such file, or nonsense in it."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = outputs.read_json(path)
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -137,7 +137,7 @@ class Remote:
         if self._asks or not path.exists():
             answer = ask()
             path.parent.mkdir(parents=True, exist_ok=True)
-            with outputs.whole(path) as part:
+            with outputs.atomic_file(path) as part:
                 part.write_bytes(answer)
         return path
 

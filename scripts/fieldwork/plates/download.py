@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -103,8 +102,7 @@ def _make_folder(archive, folder, work):
             f"unpack it by hand into '{folder}'"
         ) from error
     facts["files"] = sum(len(files) for _, _, files in os.walk(unpacked))
-    with outputs.whole(unpacked / RECORD) as part:
-        _write_json(part, facts)
+    outputs.write_json(facts, unpacked / RECORD)
     if os.path.lexists(folder):
         raise InputError(f"{archive}: '{folder}' appeared while the archive was fetched; it was left as it is")
     os.rename(unpacked, folder)
@@ -215,7 +213,7 @@ def _fetch_more(session, archive, path, state):
         answer.raw.headers.pop("Content-Encoding", None)
         with open(path, "ab" if there else "wb") as stream:
             if not there:  # when the older bytes are gone
-                _write_json(state, {**new, "total": total})
+                outputs.write_json({**new, "total": total}, state)
             check_space(path.parent, (total or 0) - there, "the rest of the archive")
             with progress_bar(
                 total=total, initial=there, progress=archive.plate, unit="B", unit_scale=True, unit_divisor=1000
@@ -225,7 +223,7 @@ def _fetch_more(session, archive, path, state):
                     bar.update(len(block))
                     if archive.size and stream.tell() > archive.size:
                         break  # without end, perhaps; its size is checked
-    _write_json(state, {**read_json(state), "total": _size(path)})
+    outputs.write_json({**read_json(state), "total": _size(path)}, state)
 
 
 def _digest(path):
@@ -248,8 +246,3 @@ def _cause(error):
 
 def _size(path):
     return path.stat().st_size if path.exists() else 0
-
-
-def _write_json(path, values):
-    with outputs.whole(path) as part:
-        part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

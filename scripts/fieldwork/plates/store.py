@@ -99,7 +99,7 @@ def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_
     channels, dtype = _channels(images, channel, [image for field in todo for image in field.failed], workers)
     settings = settings | ({"codec": "zstd"} if settings["codec"] == "keep" else {})
     failed, missing = [], []
-    with outputs.whole_folder(store) as part:
+    with outputs.atomic_folder(store) as part:
         counts = Counter(field.well for field in todo)
         parallel.apart(os.fspath(store), _lay_out, part, counts, settings["version"], plate)
         plan = Plan(

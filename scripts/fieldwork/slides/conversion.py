@@ -72,7 +72,7 @@ class Ledger:
 
     def start(self):
         """Write the lines that are known: the first one, and those of the blocks that are done."""
-        with outputs.whole(self.path) as part:
+        with outputs.atomic_file(self.path) as part:
             entries = [json.dumps(entry) + "\n" for entry in self.done.items()]
             part.write_text("".join([f"{self.identity}\n", *entries]), encoding="utf-8")
 

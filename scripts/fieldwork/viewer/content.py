@@ -5,7 +5,6 @@ Names come from the browser: `inside` alone turns them into paths.
 """
 
 import csv
-import json
 import logging
 import os
 import re
@@ -20,7 +19,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fieldwork import frames
+from fieldwork import frames, outputs
 from fieldwork.inputs.paths import is_url
 from fieldwork.omezarr import slides
 from fieldwork.wells import plate_format
@@ -292,7 +291,7 @@ def field_nuclei(results, plate, number):
 
 
 def _slide_facts(results, slide):
-    return json.loads(inside(results, "slides", slide, "slide.json").read_text(encoding="utf-8"))
+    return outputs.read_json(inside(results, "slides", slide, "slide.json"))
 
 
 def _levels(results, slide):

@@ -118,7 +118,7 @@ def test_what_killed_jobs_were_writing_is_deleted_and_nothing_else(tmp_path):
     results = tmp_path / "out"
     runs.clear_leftovers(results)  # no results yet
     (results / "plates/P 1/units").mkdir(parents=True)
-    with outputs.whole(results / "plates/P 1/nuclei.parquet") as part:
+    with outputs.atomic_file(results / "plates/P 1/nuclei.parquet") as part:
         part.write_text("whole")
     parts = [results / "plates/P 1" / part.name, results / "plates/P 1/units/.all.parquet.999999.part"]
     others = [

@@ -328,7 +328,7 @@ def test_only_a_column_control_makes_scores(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     (tmp_path / "t.csv").write_text("old")
-    with pytest.raises(error), outputs.whole(tmp_path / "t.csv") as part:
+    with pytest.raises(error), outputs.atomic_file(tmp_path / "t.csv") as part:
         part.write_text("half")
         assert (tmp_path / "t.csv").read_text() == "old" and part.parent == tmp_path
         raise error
@@ -346,7 +346,7 @@ def test_a_row_that_cannot_be_written_leaves_no_file(tmp_path):
 
 
 def test_what_other_processes_write_is_left_alone(tmp_path):
-    with outputs.whole(tmp_path / "t.csv") as part:
+    with outputs.atomic_file(tmp_path / "t.csv") as part:
         pattern = part.name
         part.write_text("1")
     leftover = pattern.replace(pattern.split(".")[-2], "999999")

@@ -1,4 +1,4 @@
-"""What a job says and where: tried on real processes."""
+"""What a job writes to its log and to the terminal: tried on real processes."""
 
 import os
 import re
@@ -13,8 +13,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
 JOB = """
 import logging, sys, warnings
 from fieldwork import InputError, WorkerDied
-from fieldwork.job import job_log
-with job_log(sys.argv[1]):
+from fieldwork.job_log import logged
+with logged(sys.argv[1]):
     logging.getLogger("x").info("fields: 240")
     {}
 print("after")
@@ -71,3 +71,14 @@ def test_warnings_reach_the_user_and_the_log(tmp_path, body):
 def test_an_exit_of_the_jobs_own_is_kept(tmp_path):
     done, _ = run_job(tmp_path, "sys.exit(3)")
     assert done.returncode == 3 and done.stderr == ""
+
+
+@pytest.mark.parametrize(("arguments", "allowed"), [("", False), (", with_pandas=True", True)])
+def test_pandas_is_kept_out_of_jobs_that_do_not_ask_for_it(tmp_path, arguments, allowed):
+    job = JOB.replace("sys.argv[1]", f"sys.argv[1]{arguments}").format(
+        "import pyarrow as pa; pa.array([1]); print('pandas' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", job, tmp_path / "job.log"], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{allowed}\nafter\n", "")
