@@ -1,6 +1,6 @@
 """Draw the time and the memory of the jobs that made the tables, by rule.
 
-Inputs: the tables, so that it comes after them; Snakemake's benchmarks. Output: a picture.
+Inputs: the tables, which it must follow; Snakemake's benchmarks. Output: a picture.
 """
 
 from fieldwork import processes
@@ -14,8 +14,8 @@ from pathlib import Path
 from fieldwork import figures, job_times, outputs
 from fieldwork.job_log import logged
 
-# Of others, some may not be done yet.
-RULES = {
+# The jobs of other rules may not be done yet.
+TABLE_RULES = {
     "detect_nuclei",
     "merge_units",
     "filter_images",
@@ -27,13 +27,15 @@ RULES = {
 
 
 def main(*, benchmarks, picture):
-    rows = [row for path in sorted(Path(benchmarks).rglob("*.tsv")) for row in jobs_in(path) if row["Rule"] in RULES]
+    rows = [
+        row for path in sorted(Path(benchmarks).rglob("*.tsv")) for row in jobs_in(path) if row["Rule"] in TABLE_RULES
+    ]
     with outputs.atomic_file(picture) as part:
         figures.save(job_times.jobs(rows), part)
 
 
 def jobs_in(path):
-    """Read what Snakemake measured of one job; of one that took no time, or is at work, nothing may be there."""
+    """Yield what Snakemake measured of a job: nothing if it took no time or is still at work."""
     rule = "detect_nuclei" if path.parent.name == "units" else path.stem
     with open(path, encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream, delimiter="\t"):

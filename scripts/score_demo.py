@@ -1,6 +1,6 @@
-"""Count how many of the demo's planted nuclei were found, and how many that were found had been planted.
+"""Count how many of the demo's planted nuclei were found, and how many of the found nuclei had been planted.
 
-Inputs: the planted nuclei, the nuclei of the plate or the stack. Outputs: one line with counts, precision and recall.
+Inputs: the planted nuclei, the nuclei of the plate or the stack. Output: one line with counts, precision and recall.
 """
 
 from fieldwork import processes
@@ -12,21 +12,23 @@ import pandas as pd
 from fieldwork import outputs, synthetic
 from fieldwork.job_log import logged
 
-WITHIN = 4  # px from a planted centre: less than a nucleus's sigma of 5
+PAIR_PX = 4  # from a planted centre: less than a nucleus's sigma of 5
 
 
 def main(*, planted, nuclei, score, name, frame):
     planted = {key: group[["Row", "Column"]] for key, group in pd.read_csv(planted).groupby(frame)}
-    found = {
+    detected = {
         key: group[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]]
         for key, group in pd.read_parquet(nuclei).groupby(frame)
     }
-    matched = sum(synthetic.match(found[key], planted[key], within=WITHIN) for key in found.keys() & planted.keys())
-    count_planted, count_found = sum(map(len, planted.values())), sum(map(len, found.values()))
+    matched = sum(
+        synthetic.match(detected[key], planted[key], within=PAIR_PX) for key in detected.keys() & planted.keys()
+    )
+    n_planted, n_detected = sum(map(len, planted.values())), sum(map(len, detected.values()))
     with outputs.atomic_file(score) as part:
         part.write_text(
-            f"Demo {name}: {count_planted:,} nuclei planted, {count_found:,} found, {matched:,} of them planted ones: "
-            f"precision {matched / count_found:.1%}, recall {matched / count_planted:.1%}.\n"
+            f"Demo {name}: {n_planted:,} nuclei planted, {n_detected:,} found, {matched:,} of them planted ones: "
+            f"precision {matched / n_detected:.1%}, recall {matched / n_planted:.1%}.\n"
         )
 
 

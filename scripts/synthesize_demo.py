@@ -1,6 +1,6 @@
 """Draw the demo plate: known nuclei, fewer where the platemap has more of the compound.
 
-Inputs: the platemap. Outputs: one image per field, named for its well and site; where every nucleus was planted.
+Input: the platemap. Outputs: one image per field, named after its well and site; the position of every planted nucleus.
 """
 
 from fieldwork import processes
@@ -16,9 +16,9 @@ from fieldwork import outputs, synthetic
 from fieldwork.inputs import platemaps
 from fieldwork.job_log import logged
 
-SHAPE = (512, 640)
-MOST = 150  # nuclei of an untreated field
-HALF = 1.0  # uM of the compound that leave half of them
+SHAPE_PX = (512, 640)
+UNTREATED_NUCLEI = 150  # of a field, on average
+HALF_UM = 1.0  # of the compound, which leave half of them
 
 
 def main(*, platemap, images, planted_table):
@@ -29,8 +29,8 @@ def main(*, platemap, images, planted_table):
         site = int(site.removeprefix("s"))
         concentration = float(wells[well]["Metadata_concentration_um"])
         rng = np.random.default_rng([*well.encode(), site])
-        expected = synthetic.nuclei_at(concentration, most=MOST, half=HALF)
-        image, centres = synthetic.plant_field(rng, shape=SHAPE, count=rng.poisson(expected))
+        expected = synthetic.nuclei_at(concentration, untreated=UNTREATED_NUCLEI, half=HALF_UM)
+        image, centres = synthetic.plant_field(rng, shape=SHAPE_PX, count=rng.poisson(expected))
         with outputs.atomic_file(path) as part:
             tifffile.imwrite(part, image, compression="zlib", predictor=True)
         planted += [

@@ -1,6 +1,6 @@
 """Draw the demo slide: a piece of real tissue, and a piece with known nuclei, where they are counted.
 
-Outputs: the slide, a pyramidal TIFF of JPEG tiles; where every nucleus was planted.
+Outputs: the slide, a pyramidal TIFF of JPEG tiles; the position of every planted nucleus.
 """
 
 from fieldwork import processes
@@ -15,22 +15,22 @@ from skimage.data import immunohistochemistry
 from fieldwork import outputs, synthetic
 from fieldwork.job_log import logged
 
-SHAPE = (3072, 4096)
+SHAPE_PX = (3072, 4096)
 MPP = 0.5  # micrometres per pixel: a 20x objective
-LEVELS = 4  # each of half the size; the last is 384 x 512 px
-REAL = np.s_[512:2560, 128:1792]  # the rectangle of the piece of real tissue
-PLANTED = 1200  # nuclei
+N_LEVELS = 4  # each of half the size; the last is 384 x 512 px
+REAL_TISSUE = np.s_[512:2560, 128:1792]  # the rectangle of the piece of real tissue
+N_NUCLEI = 1200
 
 
 def main(*, slide, planted_table, region):
     rng = np.random.default_rng(5)
-    image = np.full((*SHAPE, 3), synthetic.GLASS, np.uint8)
-    picture = immunohistochemistry()  # comes with scikit-image, nothing is downloaded
-    depth = synthetic.piece_of_tissue(rng, shape=image[REAL].shape[:2])
-    image[REAL] = synthetic.lay_on_glass(repeated(picture, depth.shape), depth)
+    image = np.full((*SHAPE_PX, 3), synthetic.GLASS_LEVEL, np.uint8)
+    picture = immunohistochemistry()  # part of scikit-image: nothing is downloaded
+    depth = synthetic.piece_of_tissue(rng, shape=image[REAL_TISSUE].shape[:2])
+    image[REAL_TISSUE] = synthetic.lay_on_glass(repeated(picture, depth.shape), depth)
     counted = image[region["row"] :, region["column"] :][: region["height"], : region["width"]]
     depth = synthetic.piece_of_tissue(rng, shape=counted.shape[:2])
-    tissue, centres = synthetic.plant_tissue(rng, depth=depth, count=PLANTED)
+    tissue, centres = synthetic.plant_tissue(rng, depth=depth, count=N_NUCLEI)
     counted[:] = synthetic.lay_on_glass(tissue, depth)
     write_pyramid(slide, image)
     rows = [{"Row": row + region["row"], "Column": column + region["column"]} for row, column in centres]
@@ -38,15 +38,15 @@ def main(*, slide, planted_table, region):
 
 
 def repeated(picture, shape):
-    """Fill a larger shape with a picture, every other one mirrored, so that there are no seams."""
+    """Fill a larger shape with copies of a picture, every other one mirrored, so that no seams appear."""
     more = [(0, size - side) for size, side in zip(shape, picture.shape, strict=False)]
     return np.pad(picture, [*more, (0, 0)], mode="symmetric")
 
 
 def write_pyramid(path, image):
-    """Write all levels as pages of one TIFF; each is the mean of 2 x 2 pixels of the one before."""
+    """Write all levels as pages of one TIFF; a pixel is the mean of 2 x 2 pixels of the level before."""
     with outputs.atomic_file(path) as part, tifffile.TiffWriter(part) as tif:
-        for level in range(LEVELS):
+        for level in range(N_LEVELS):
             if level:
                 image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
             tif.write(

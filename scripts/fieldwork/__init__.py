@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """The user's input cannot be used; the message names the file and line or key, what was found and what is expected."""
+    """The user's input cannot be used; the message says where, what was found and what is expected."""
 
 
 class WorkerDied(RuntimeError):

@@ -10,6 +10,17 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 from PIL import Image  # noqa: E402
 
+# Okabe and Ito's palette: colour-blind readers can tell its colours apart (https://jfly.uni-koeln.de/color/).
+BLACK = "#000000"
+ORANGE = "#e69f00"
+SKY_BLUE = "#56b4e9"
+GREEN = "#009e73"
+YELLOW = "#f0e442"
+BLUE = "#0072b2"
+VERMILION = "#d55e00"
+PURPLE = "#cc79a7"
+GREY = "#999999"  # beside the palette
+
 
 def counted(number, noun):
     """Say how many there are: ``1 well``, ``2 wells``."""

@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 class _WithoutPandas:
     """An import hook that hides pandas, which Arrow imports only to check whether its input is pandas's.
 
-    Without it a detection job of 6 fields takes 0.25 s longer, of processor time (10 interleaved pairs: 1.09 s, not 0.82).
+    It saves 0.25 s of every detection job (processor time of 6 fields, median of 10 interleaved pairs: 0.82 s, 1.09 s
+    without it).
     """
 
     def find_spec(self, name, path=None, target=None):

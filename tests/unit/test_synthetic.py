@@ -165,7 +165,7 @@ def test_the_demo_slide_fails_below_99_percent_in_its_counted_region(tmp_path, m
 
 @pytest.mark.parametrize(("concentration", "left"), [(0, 150), (1, 75), (3, 15), (1e6, 0)])
 def test_survivors_follow_the_hill_curve(concentration, left):
-    assert synthetic.nuclei_at(concentration, most=150, half=1.0) == left
+    assert synthetic.nuclei_at(concentration, untreated=150, half=1.0) == left
 
 
 def test_every_nucleus_is_matched_once_in_any_order():

@@ -73,8 +73,8 @@ def measure(kind, *, count, shape, detection, workers, repeats, hold=server.Cuda
 def _plant(seed, kind, shape):
     rng, count = np.random.default_rng(seed), shape[0] * shape[1] // SPACE
     if kind == "tiles":
-        middle = np.full(np.array(shape) - 2 * synthetic.MARGIN, synthetic.SPACING)
-        return synthetic.plant_tissue(rng, depth=np.pad(middle, synthetic.MARGIN), count=count)[0]
+        middle = np.full(np.array(shape) - 2 * synthetic.MARGIN_PX, synthetic.SPACING_PX)
+        return synthetic.plant_tissue(rng, depth=np.pad(middle, synthetic.MARGIN_PX), count=count)[0]
     return synthetic.plant_field(rng, shape=shape, count=count)[0]
 
 

@@ -114,7 +114,7 @@ def measure(image, *, channel, detection, with_quality, find=nuclei.candidates_b
     if isinstance(image.planes, frames.FrameError):
         return _failed(image, str(image.planes))
     try:
-        planes = frames.placed(image.planes, timepoint=image.timepoint, z=image.z)
+        planes = frames.with_position(image.planes, timepoint=image.timepoint, z=image.z)
     except frames.FrameError as error:
         return _failed(image, str(error))
     height, width = planes[0].image.shape

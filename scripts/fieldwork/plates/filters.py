@@ -151,7 +151,7 @@ def measure(original, *, channel, chain, metrics, save, folder, folders):
     if isinstance(image.planes, frames.FrameError):
         return _failed(image, str(image.planes))
     try:
-        planes = frames.placed(image.planes, timepoint=image.timepoint, z=image.z)
+        planes = frames.with_position(image.planes, timepoint=image.timepoint, z=image.z)
     except frames.FrameError as error:
         return _failed(image, str(error))
     done = []

@@ -270,7 +270,7 @@ def _planes_in(image, nuclei):
 
 def _planes_of(image, nuclei):
     """Read an image's planes: time point, z plane, pixels, with the former two from its name where that has them."""
-    planes = frames.placed(_planes_in(image, nuclei), timepoint=image.timepoint, z=image.z)
+    planes = frames.with_position(_planes_in(image, nuclei), timepoint=image.timepoint, z=image.z)
     return [(plane.timepoint, plane.z, plane.image) for plane in planes]
 
 

@@ -77,7 +77,7 @@ def open_stack(path, *, channel=0, z=0):
             return _open_folder(path)
         with frames.open_file(path) as file:
             head = file.read(8)
-            if head.startswith(frames.TIFF):
+            if head.startswith(frames.TIFF_SIGNATURES):
                 return _open_tiff(file, channel, z)
             if head.startswith(b"\x93NUMPY"):
                 return _open_npy(file, channel, z)
@@ -316,7 +316,7 @@ def _read_page(frame):
             raise frames.FrameError(
                 f"{page.dtype} of shape {page.shape}; expected {frame.dtype} of {frame.shape} as in the first frame"
             )
-        return frames.colours_of(page.asarray(maxworkers=1), page)  # each core has its frame
+        return frames.split_colours(page.asarray(maxworkers=1), page)  # each core has its frame
 
 
 # Folders
