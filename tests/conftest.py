@@ -4,7 +4,10 @@ from fieldwork import processes
 
 processes.prepare()  # as scripts do, before NumPy is imported
 
+import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,9 +15,23 @@ from fieldwork.gpu import choice
 from workspace import Workspace
 
 
+def hide_threads_of_xdist():
+    """Hide the thread through which a worker of pytest-xdist takes its orders; `map_frames` forks where it sees none.
+
+    A fork is safe beside it: it waits for the next order, and holds no lock that a forked worker takes.
+    """
+    hidden = sys._current_frames().keys() - {threading.main_thread().ident}
+    enumerate_all = threading.enumerate
+    threading.enumerate = lambda: [thread for thread in enumerate_all() if thread.ident not in hidden]
+    threading.active_count = lambda: len(threading.enumerate())
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    hide_threads_of_xdist()
+
+
 def pytest_collection_modifyitems(items):
-    """Run the tests of Dask last: it leaves threads, after which no other test could fork. Skip what needs a GPU."""
-    items.sort(key=lambda item: item.path.name == "test_dask_engine.py")
+    """Skip what needs a GPU where there is none."""
     for_a_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if for_a_gpu and (reason := choice.missing()):
         for item in for_a_gpu:
@@ -22,11 +39,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def without_zarrs_threads():
-    """End the threads that zarr started for a module's tests: after a thread, the next module's cannot fork."""
+def without_threads_of_libraries():
+    """End the threads that zarr and Dask started for a module: after a thread, the next module cannot fork."""
     yield
     if "zarr" in sys.modules:
         sys.modules["zarr"].core.sync.cleanup_resources()
+    if "distributed" in sys.modules:
+        utils = sys.modules["distributed"].utils
+        utils._offload_executor.shutdown()
+        utils._offload_executor = ThreadPoolExecutor(max_workers=1)
 
 
 @pytest.fixture
