@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import archive_server
 from fieldwork.gpu import choice
 from workspace import Workspace
 
@@ -55,3 +56,17 @@ def workspace(tmp_path, monkeypatch):
     """An empty working directory; its runs keep their compiled modules, as a user's do."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     return Workspace(tmp_path)
+
+
+@pytest.fixture
+def serve():
+    """Yield a function that starts a server of an archive; stop all of them in the end."""
+    servers = []
+
+    def start(content):
+        servers.append(archive_server.Server(content))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -1,8 +1,6 @@
 """The environments name the same versions, and the locks name no hosts."""
 
-import json
 import re
-import shutil
 import tomllib
 
 import pytest
@@ -80,21 +78,6 @@ def test_the_container_has_the_lock_and_nothing_else_as_the_makefile_installs_it
     makefile = (REPOSITORY / "Makefile").read_text()
     assert "--no-deps --require-hashes -r envs/requirements.lock\n" in makefile
     assert {word for word, _ in dockerfile} == {"FROM", "COPY", "RUN", "ENV", "WORKDIR", "ENTRYPOINT", "CMD"}
-
-
-def test_the_container_has_all_that_a_run_reads_and_starts_it(dockerfile, workspace):
-    copied = {name for word, rest in dockerfile if word == "COPY" for name in rest.split()[:-1]}
-    (workspace.path / "fieldwork").mkdir()
-    for name in copied:
-        source = REPOSITORY / name
-        target = workspace.path / "fieldwork" / name
-        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-    workspace.plant()
-    (entry,) = [json.loads(rest) for word, rest in dockerfile if word == "ENTRYPOINT"]
-    assert entry == ["snakemake", "--snakefile", "/fieldwork/Snakefile"]
-    snakefile = str(workspace.path / "fieldwork/Snakefile")
-    output = workspace.run("--snakefile", snakefile, "--", "tables")
-    assert "Plates: 1 of 1 done. Fields: 6, of which 0 failed" in output
 
 
 def test_every_direct_dependency_has_a_line_in_the_docs():

@@ -306,28 +306,3 @@ def test_the_chart_shows_every_way_of_every_reader():
     for axes in ways:
         assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4"]
         assert axes.get_xlabel() == "workers" and axes.get_ylabel() == "megapixels per second"
-
-
-def test_the_target_benchmarks_loads_the_slides_of_the_sheet_if_there_are_any(workspace, slide):
-    (workspace.path / "config").mkdir()
-    sheet = workspace.path / "config/slides.tsv"
-    (workspace.path / "config/plates.tsv").write_text("plate\timages\n")
-    sheet.write_text(f"slide\tpath\nS1\t{slide}\n")
-    generated = {"benchmark_frames": 1, "plot_frame_benchmarks": 1}  # these need no sheet
-    assert workspace.planned("benchmarks") == {
-        **generated,
-        "benchmark_slides": 1,
-        "plot_slide_benchmark": 1,
-        "benchmarks": 1,
-        "total": 5,
-    }
-    sheet.write_text("slide\tpath\n")
-    workspace.plant(wells=("B02",), sites=1)
-    assert set(workspace.planned("benchmarks")) == {
-        *generated,
-        "benchmark_methods",
-        "benchmark_fan_out",
-        "plot_benchmarks",
-        "benchmarks",
-        "total",
-    }

@@ -3,152 +3,30 @@
 import errno
 import fcntl
 import hashlib
-import http.server
-import io
 import json
 import logging
 import os
 import re
 import shutil
 import tarfile
-import threading
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
+from archive_server import FILES, below, pack
 from fieldwork import InputError
 from fieldwork.inputs import archives, sheets
 from fieldwork.plates import download, unpack
-from workspace import Workspace, wait_for
 
 ENDINGS = ("zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz")
-# Noise, so that no compression makes it small; more than the blocks in which it is fetched.
-FILES = {
-    "P1/a.tif": np.random.default_rng(1).bytes(300_000),
-    "P1/deep/b.tif": np.random.default_rng(2).bytes(200_000),
-    "empty": b"",
-}
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Try again at once. Runs of the whole workflow wait as they do."""
     monkeypatch.setattr(download, "PAUSES", (0,) * 4)
-
-
-def pack(path, files=None):
-    """Write an archive of the kind that its name says, and give its bytes."""
-    files = FILES if files is None else files
-    if path.name.endswith(".zip"):
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-    else:
-        kind = {"tar": "", "tgz": "gz"}.get(path.suffix[1:], path.suffix[1:])
-        with tarfile.open(path, f"w:{kind}") as archive:
-            for name, content in files.items():
-                member = tarfile.TarInfo(name)
-                member.size, member.mtime = len(content), 4e9  # long to come
-                archive.addfile(member, io.BytesIO(content))
-    return path.read_bytes()
-
-
-def below(folder):
-    """The files of a folder, without what Fieldwork notes there."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    files.pop(archives.RECORD, None)
-    return {name: path.read_bytes() for name, path in files.items()}
-
-
-class Server:
-    """One file for all paths, on 127.0.0.1, with the habits that servers have."""
-
-    def __init__(self, content):
-        self.content = content
-        self.headers = {"ETag": '"first"', "Last-Modified": "Mon, 02 Nov 2015 10:00:00 GMT"}
-        self.ranges, self.if_range = True, True
-        self.drop_after = None  # bytes of one answer
-        self.status = []  # of the next answers, where not 200 or 206
-        self.length = None  # said to be the file's
-        self.gate, self.held = None, threading.Event()  # an event that the second half of an answer waits for
-        self.asked, self.sent = [], 0
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                server.asked.append({**self.headers, "path": self.path})
-                server.answer(self)
-
-            def log_message(self, *arguments):
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.http.serve_forever)
-        self.thread.start()
-
-    def url(self, name):
-        return f"http://127.0.0.1:{self.http.server_port}/{name}"
-
-    def answer(self, handler):
-        if self.status:
-            status = self.status.pop(0)
-            handler.send_response(status)
-            handler.send_header("Content-Length", "0")
-            return handler.end_headers()
-        content, begin, total = self.content, 0, self.length or len(self.content)
-        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", "")) if self.ranges else None
-        same = handler.headers.get("If-Range") in (*self.headers.values(), None) or not self.if_range
-        if asked and same:
-            begin = int(asked[1])
-            if begin >= len(content):
-                handler.send_response(416)
-                handler.send_header("Content-Length", "0")
-                return handler.end_headers()
-            handler.send_response(206)
-            handler.send_header("Content-Range", f"bytes {begin}-{total - 1}/{total}")
-        else:
-            handler.send_response(200)
-        for name, value in {**self.headers, "Content-Length": total - begin}.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        end = len(content) if self.drop_after is None else begin + self.drop_after
-        for place in range(begin, min(end, len(content)), 10_000):
-            if self.gate and place > len(content) // 2:
-                self.held.set()
-                self.gate.wait(60)
-            block = content[place : min(place + 10_000, end)]
-            try:
-                handler.wfile.write(block)
-            except OSError:  # whoever asked was killed
-                break
-            self.sent += len(block)
-        handler.close_connection = True
-
-    def close(self):
-        if self.gate:
-            self.gate.set()
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
-
-
-@pytest.fixture
-def serve():
-    """Start servers, and stop them in the end."""
-    servers = []
-
-    def start(content):
-        servers.append(Server(content))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 @pytest.fixture
@@ -530,119 +408,6 @@ def test_a_sheets_rows_become_archives(tmp_path, monkeypatch):
         "a": archives.Archive("a", "u", "x", 7, "md5:ab"),
         "c": archives.Archive("c", "v", "y", None, None),
     }
-
-
-# The whole workflow.
-
-
-@pytest.fixture
-def by_hand(tmp_path):
-    """A workspace whose plate lies there, and its images, as they would be in an archive."""
-    workspace = Workspace(tmp_path / "by hand")
-    workspace.path.mkdir()
-    files = workspace.plant("P1", wells=("B02", "C03"), shape=(256, 256))
-    return workspace, {path.name: path.read_bytes() for path in files}
-
-
-def sheet(workspace, *rows):
-    path = workspace.path / "config/plates.tsv"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join("\t".join(row) + "\n" for row in (("plate", "images", "url", "checksum"), *rows)))
-
-
-def test_download_and_then_the_same_tables_as_by_hand(workspace, by_hand, tmp_path, serve):
-    other, files = by_hand
-    other.run("tables")
-    content = pack(tmp_path / "packed.zip", files)
-    server = serve(content)
-    sheet(workspace, ("P1", "images/P1", server.url("P1.zip"), f"md5:{hashlib.md5(content).hexdigest()}"))
-    for target in ("all", "results/plates/P1/units/all.parquet"):
-        output = workspace.run("--", target, status=1)
-        assert "Error: no images yet of plate(s) 'P1': run `snakemake --cores N download` first" in output
-        assert "Select jobs" not in output and "Job stats" not in output
-    assert not server.asked and workspace.planned("download") == {"download_plate": 1, "download": 1, "total": 2}
-    assert "the images of 1 of 1 plates with a url are there" in workspace.run("download")
-    made = json.loads((workspace.path / "results/plates/P1/download.json").read_text())
-    assert made["sha256"] == hashlib.sha256(content).hexdigest() and made["files"] == len(files) == 4
-    assert (made["plate"], made["folder"], made["bytes"]) == ("P1", "images/P1", len(content))
-    assert below(workspace.path / "images/P1") == files
-    assert "Nothing to be done" in workspace.run("download") and len(server.asked) == 1
-    workspace.run("tables")
-    assert workspace.tables() == other.tables() and len(workspace.tables()) == 3
-
-    (workspace.path / "results/plates/P1/download.json").unlink()
-    workspace.run("download")
-    assert len(server.asked) == 1
-    assert json.loads((workspace.path / "results/plates/P1/download.json").read_text()) == made
-    shutil.rmtree(workspace.path / "images/P1")
-    assert "run `snakemake --cores N download` first" in workspace.run("tables", status=1)
-    workspace.run("download")
-    assert len(server.asked) == 2 and below(workspace.path / "images/P1") == files
-
-    sheet(workspace, ("P1", "images/P1", server.url("new.zip"), ""))
-    for target in ("download", "tables"):
-        output = workspace.run(target, status=1)
-        assert "Delete that folder and run `snakemake --cores N download`" in output
-    assert below(workspace.path / "images/P1") == files and len(server.asked) == 2
-
-
-def test_one_plate_that_fails_costs_the_others_nothing(workspace, by_hand, tmp_path, serve):
-    _, files = by_hand
-    good, bad, odd = serve(pack(tmp_path / "good.tgz", files)), serve(b""), serve(pack(tmp_path / "odd.zip"))
-    bad.status = [404]
-    workspace.plant("mine")
-    sheet(
-        workspace,
-        ("bad", "images/bad", bad.url("bad.zip"), ""),
-        ("good", "images/good", good.url("good.tgz"), ""),
-        ("odd", "images/odd", odd.url("odd.zip"), ""),  # no layout fits
-        ("mine", "images/mine", good.url("mine.tgz"), ""),
-        ("own", "images/mine", "", ""),
-    )
-    output = workspace.run("download", "--keep-going", status=1)
-    assert f"plate 'bad': {bad.url('bad.zip')}: found HTTP status 404 (Not Found)" in output
-    assert "'images/mine' is there already, and was not downloaded" in output
-    assert sorted(os.listdir(workspace.path / "images")) == ["good", "mine", "odd"]
-    workspace.run("--", "results/plates/good/wells.csv", "results/plates/mine/wells.csv")
-    bad.content = good.content
-    sheet(workspace, ("bad", "images/bad", bad.url("bad.tgz"), ""), ("odd", "images/odd", odd.url("odd.zip"), ""))
-    workspace.run("download")  # which takes no offence at the names of images
-    output = workspace.run("tables", status=1)
-    assert "plate 'odd': 'images/odd': found 2 image files" in output and "Select jobs" not in output
-
-
-def download_of(process):
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            if "download_plate.py" in " ".join(child.cmdline()):
-                return child
-        except psutil.Error:  # it may end while it is looked at
-            pass
-    return None
-
-
-def test_a_run_killed_in_mid_download_goes_on_where_it_was(workspace, by_hand, tmp_path, serve):
-    _, files = by_hand
-    content = pack(tmp_path / "packed.zip", {**files, "noise": np.random.default_rng(5).bytes(2_000_000)})
-    server = serve(content)
-    server.gate = threading.Event()
-    sheet(workspace, ("P1", "images/P1", server.url("P1.zip"), ""))
-    process = workspace.start("download")
-    part = workspace.path / "images/.P1.download/archive"
-    wait_for(lambda: server.held.is_set() and part.exists() and part.stat().st_size > 0.4 * len(content), process)
-    job = download_of(process)
-    process.kill()
-    process.communicate()
-    job.wait(timeout=10)
-    there, sent = part.stat().st_size, server.sent
-    server.gate.set()
-    assert not (workspace.path / "images/P1").exists()
-    workspace.run("download")
-    assert server.asked[-1]["Range"] == f"bytes={there}-" and server.asked[-1]["If-Range"] == '"first"'
-    assert below(workspace.path / "images/P1").keys() == {*files, "noise"}
-    assert os.listdir(workspace.path / "images") == ["P1"]
-    assert len(server.asked) == 2 and sent + len(content) - there < 1.2 * len(content)
-    assert there > 0.4 * len(content)
 
 
 @pytest.mark.parametrize(

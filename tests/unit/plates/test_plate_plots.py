@@ -555,28 +555,3 @@ def test_every_picture_has_a_rule_and_a_caption():
         assert f'caption="report/plate_{name}.rst"' in rules
         caption = (REPOSITORY / f"rules/report/plate_{name}.rst").read_text()
         assert caption.startswith("Plate {{ snakemake.wildcards.plate }}: ")
-
-
-def test_a_plate_with_controls_and_doses_has_its_pictures_and_scores(workspace):
-    workspace.plant(wells=("A01", "A02", "A03", "A04"))
-    sheet = workspace.path / "config/plates.tsv"
-    sheet.write_text("plate\timages\tplatemap\nP1\timages/P1\tplatemap.csv\n")
-    roles = "well,control,dose_uM\na1,negative,0\nA02,Negative,0\nA03,positive,1\nA04,,3\n"
-    (workspace.path / "platemap.csv").write_text(roles)
-    folder = workspace.path / "results/plates/P1"
-    targets = [f"results/plates/P1/plots/{name}.png" for name in ("quality", "doses", "controls")]
-    workspace.run(*targets, "results/plates/P1/densities.png")
-    names = [*platemaps.pictures(["control", "dose_uM"], with_quality=True), "../densities"]
-    pictures = {name: (folder / f"plots/{name}.png").read_bytes() for name in names}
-    assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
-    assert list(pd.read_csv(folder / "wells.csv"))[-2:] == tables.SCORES
-    assert "0 others" not in (workspace.path / "logs/plates/P1/merge_units.log").read_text()
-    assert "Nothing to be done" in workspace.run(*targets)
-    (workspace.path / "platemap.csv").write_text(roles.replace("a1,negative,0", "a1,,5"))
-    assert workspace.planned(*targets) == {
-        "merge_units": 1,
-        "plot_plate": 1,
-        "plot_doses": 1,
-        "plot_controls": 1,
-        "total": 4,
-    }

@@ -466,17 +466,3 @@ def test_killed_and_started_again_the_store_is_the_same_for_any_number_of_worker
     assert process.wait() == 0, process.stderr.read()
     assert bytes_of(tmp_path / "killed.zarr") == expected
     assert not list(tmp_path.glob(".*"))
-
-
-def test_the_workflow_writes_stores_and_misses_deleted_ones(workspace):
-    workspace.plant("P1")
-    asked = ["--config", "ome_zarr_plate=true"]
-    workspace.run(*asked)
-    store = workspace.path / "results/plates/P1/P1.ome.zarr"
-    assert validate(store).field_count == 2
-    labels = [levels_of(zarr.open_group(label, mode="r"))[0] for label in store.glob("*/*/*/labels/nuclei")]
-    assert [label[:].max() for label in labels] == [5] * 6  # nuclei planted in each field
-    assert "Nothing to be done" in workspace.run("--dry-run", *asked)
-    assert "Nothing to be done" in workspace.run("--dry-run")
-    store.rename(store.with_name("elsewhere"))
-    assert workspace.planned(*asked) == {"write_plate_store": 1, "all": 1, "total": 2}
