@@ -1,6 +1,6 @@
-"""Call functions of the user's: whether they take their arguments, and what they gave for an image.
+"""Check the user's functions: the arguments that they take, and the results that they return for an image.
 
-As a program (``python -m fieldwork.user_functions``) it answers `planning.function_checks`, in a process of its own.
+As a program (``python -m fieldwork.user_functions``), in a process of its own, it answers `planning.function_checks`.
 """
 
 import functools
@@ -8,16 +8,17 @@ import inspect
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from fieldwork import InputError
 from fieldwork.inputs.functions import find, nearest
 
-RESERVED = ("Metadata_", "Image_", "FileName_", "PathName_")  # how the tables' own columns begin
+RESERVED_PREFIXES = ("Metadata_", "Image_", "FileName_", "PathName_")  # of the tables' own columns
 
 
-def check(name, arguments, *, folders=()):
+def check(name: str, arguments: dict, *, folders: Iterable[str | os.PathLike] = ()) -> None:
     """Check that a function can be found, and called with an image and these keyword arguments.
 
     Parameters
@@ -34,11 +35,12 @@ def check(name, arguments, *, folders=()):
     function = find(name, folders=folders)
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # compiled functions, such as OpenCV's, do not tell
+    except (TypeError, ValueError):  # compiled functions, such as OpenCV's, have no signature
         return
     parameters = signature.parameters.values()
-    known = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
-    if not any(each.kind == each.VAR_KEYWORD for each in parameters):
+    kinds = inspect.Parameter
+    known = [item.name for item in parameters if item.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
+    if not any(item.kind == kinds.VAR_KEYWORD for item in parameters):
         for argument in arguments:
             if argument not in known:
                 hint = nearest(argument, known[1:]) or f"; it takes {', '.join(known[1:]) or 'the image alone'}"
@@ -50,13 +52,13 @@ def check(name, arguments, *, folders=()):
 
 
 @functools.cache
-def metric(name):
-    """Find a NumPy function that gives one number for an image, such as ``var`` or ``linalg.norm``.
+def metric(name: str) -> Callable:
+    """Find a NumPy function that returns one number for an image, such as ``var`` or ``linalg.norm``.
 
     Raises
     ------
     InputError
-        NumPy has no such function, or it gives something else.
+        NumPy has no such function, or it returns something else.
     """
     name = f"numpy.{name}"
     function = find(name)
@@ -69,48 +71,54 @@ def metric(name):
     return function
 
 
-def result_of(value, name):
-    """Sort what a function gave for one frame: numbers or an image.
+def result_of(value: object, name: str) -> dict[str, int | float] | np.ndarray:
+    """Convert the result of a function for one frame to numbers or an image.
 
     Parameters
     ----------
     value : object
         A number, a dict of numbers, or a 2-D array of real numbers.
     name : str
-        Of the function; its last part is the column of a number.
+        The function's name; its last part is the column of a number.
 
     Returns
     -------
     dict of str to int or float, or (rows, columns) array
-        Numbers by column, or an image as `image_of` gives it.
+        Numbers by column, or an image as `image_of` returns it.
 
     Raises
     ------
     ValueError
-        It is something else, or a column would be called as one of the table's own.
+        It is something else, or a column would have the name of one of the table's own.
     """
     if _number(value) is not None:
         value = {name.rpartition(".")[2]: value}
     if not isinstance(value, dict):
         return image_of(value, expected="a number, a dict of numbers, or an image (2-D array of real numbers)")
     numbers = {}
-    for key, each in value.items():
-        column, number = str(key), _number(each)
+    for key, item in value.items():
+        column, number = str(key), _number(item)
         if number is None:
-            raise ValueError(f"gave {_described(each)} as '{column}'; expected a number")
-        if column.startswith(RESERVED) or column in numbers:
+            raise ValueError(f"gave {_described(item)} as '{column}'; expected a number")
+        if column.startswith(RESERVED_PREFIXES) or column in numbers:
             raise ValueError(f"gave '{column}', a name that another column has; expected another name")
         numbers[column] = number
     return numbers
 
 
-def reason(name, error):
-    """Say in a line that a function failed, and how."""
+def reason(name: str, error: Exception) -> str:
+    """Describe in one line how a function failed, as tables hold it."""
     return f"{name} failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def image_of(value, *, expected="an image (2-D array of real numbers)"):
-    """Check that a value is an image, and bring it to a type that files can hold.
+def image_of(value: object, *, expected: str = "an image (2-D array of real numbers)") -> np.ndarray:
+    """Check that a value is an image, and convert it to a type that files can hold.
+
+    Parameters
+    ----------
+    value : object
+    expected : str
+        For the message.
 
     Returns
     -------
@@ -121,7 +129,7 @@ def image_of(value, *, expected="an image (2-D array of real numbers)"):
     Raises
     ------
     ValueError
-        Says what it is instead.
+        Describes the value.
     """
     is_array = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
     if not is_array or value.ndim != 2 or not value.size or value.dtype.kind not in "biuf":
@@ -131,7 +139,7 @@ def image_of(value, *, expected="an image (2-D array of real numbers)"):
 
 
 def _number(value):
-    """The int or float that a value is; None where it is no real number."""
+    """Convert a real number of any type to int or float; return None for anything else."""
     if isinstance(value, int):
         return int(value) if abs(value) < 2**63 else float(value)  # no column of integers holds more
     if isinstance(value, float):
@@ -149,10 +157,10 @@ def _described(value):
 def _answer_questions():
     """Read questions from stdin (JSON) and write a line of JSON for each: its problem, or an empty text.
 
-    A question has the ``name`` of a function, its ``arguments`` (None: it is a metric), and ``folders`` as for `find`.
+    A question has the ``name`` of a function, its ``arguments`` (None for a metric), and ``folders`` as for `find`.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what modules print
+    os.dup2(2, 1)  # modules print to stderr, not among the answers
     for question in json.load(sys.stdin):
         problem = ""
         try:

@@ -291,8 +291,8 @@ def test_other_urls_are_taken(url):
     [
         (sheets.check_slide, "s3://b/store.zarr", "more than one file"),
         (sheets.check_slide, "https://h/slide.mrxs", "more than one file"),
-        (partial(sheets.check_stack, results="results"), "s3://b/frames/", "a folder or a Zarr store"),
-        (partial(sheets.check_stack, results="results"), "http://h/film.ome.zarr", "a folder or a Zarr store"),
+        (partial(sheets.check_stack, results="results"), "s3://b/frames/", "more than one file"),
+        (partial(sheets.check_stack, results="results"), "http://h/film.ome.zarr", "more than one file"),
     ],
 )
 def test_folders_and_stores_at_urls_are_refused(check, path, found):

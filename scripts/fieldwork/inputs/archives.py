@@ -1,18 +1,20 @@
-"""The archives of plates that the sheet names by URL, and the folders that they were unpacked into."""
+"""Find the archives of plates that the sheet names by URL, and check the folders that they were unpacked into."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from fieldwork import InputError, outputs
 from fieldwork.inputs.paths import check_path, is_url, refuse_results
 
-# In every folder that was made here: what it was made of. Another folder is the user's own. Hidden: no layout sees it.
+# A folder with this file was unpacked by Fieldwork from the archive that it describes; any other is the user's own.
+# It is hidden, so that no layout sees it.
 RECORD = ".download.json"
 
 
 class Archive(NamedTuple):
-    """An archive of the sheet, the folder it becomes, its size in bytes, and its ``md5:...`` or ``sha256:...``."""
+    """An archive of the sheet, the folder for its files, its size in bytes, and its ``md5:...`` or ``sha256:...``."""
 
     plate: str
     url: str
@@ -24,15 +26,15 @@ class Archive(NamedTuple):
         return f"plate '{self.plate}': {self.url}"
 
 
-def of_sheet(rows, *, results):
+def of_sheet(rows: Iterable[dict], *, results: str | os.PathLike) -> dict[str, Archive]:
     """Find the plates whose archive the sheet names.
 
     Parameters
     ----------
-    rows : list of dict
+    rows : iterable of dict
         From `sheets.read_sheet`.
     results : path-like
-        The folder of the results, into which nothing is unpacked.
+        The folder of the results, into which no archive may be unpacked.
 
     Returns
     -------
@@ -44,40 +46,40 @@ def of_sheet(rows, *, results):
     InputError
         Names the sheet's line: a checksum without a URL, or a folder that cannot be one plate's own.
     """
-    found, places = {}, {}
+    archives, named_in = {}, {}  # by plate; and real path of a folder -> where it is named
     for row in rows:
-        place = f"{row[None]}: plate '{row['plate']}'"
+        where = f"{row[None]}: plate '{row['plate']}'"
         if "url" not in row:
             if alone := {"size", "checksum"} & row.keys():
-                raise InputError(f"{place} has a {max(alone)}, but no url that it is of; add the url, or take it out")
+                raise InputError(f"{where} has a {max(alone)}, but no url that it is of; add the url, or take it out")
             continue
         if is_url(row["images"]):
             raise InputError(
-                f"{place} has a url, and images at '{row['images']}'; expected the folder that is to have them"
+                f"{where} has a url, and images at '{row['images']}'; expected the folder that is to have them"
             )
         folder = os.path.normpath(row["images"])
-        check_path(folder, place)
-        refuse_results(folder, results, place=place)
+        check_path(folder, where)
+        refuse_results(folder, results, where=where)
         real = os.path.realpath(folder)
-        if real in places:
+        if real in named_in:
             raise InputError(
-                f"{place} has the folder '{folder}' of {places[real]}; give each archive a folder of its own"
+                f"{where} has the folder '{folder}' of {named_in[real]}; give each archive a folder of its own"
             )
-        places[real] = place
+        named_in[real] = where
         size = int(row["size"]) if "size" in row else None
         checksum = row["checksum"].lower() if "checksum" in row else None
-        found[row["plate"]] = Archive(row["plate"], row["url"], folder, size, checksum)
-    for real, place in places.items():
+        archives[row["plate"]] = Archive(row["plate"], row["url"], folder, size, checksum)
+    for real, where in named_in.items():
         for above in map(str, Path(real).parents):
-            if above in places:
+            if above in named_in:
                 raise InputError(
-                    f"{place} has a folder in that of {places[above]}; give each archive a folder of its own"
+                    f"{where} has a folder in that of {named_in[above]}; give each archive a folder of its own"
                 )
-    return found
+    return archives
 
 
-def check_folder(archive):
-    """Read what a plate's folder was made of, and check that it is what the sheet says.
+def check_folder(archive: Archive) -> dict | None:
+    """Check that a plate's folder was unpacked from the archive that the sheet names.
 
     Parameters
     ----------
@@ -86,12 +88,12 @@ def check_folder(archive):
     Returns
     -------
     dict or None
-        `url`, `bytes`, `sha256`, `md5`, `files`; None where there is no folder, or one that was not made here.
+        `url`, `bytes`, `sha256`, `md5`, `files`; None without a folder, or for one that Fieldwork did not unpack.
 
     Raises
     ------
     InputError
-        The folder was made of another archive.
+        The folder was unpacked from another archive.
     """
     facts = read_json(Path(archive.folder, RECORD))
     if not {"url", "bytes", "sha256", "md5", "files"} <= facts.keys():
@@ -107,22 +109,22 @@ def check_folder(archive):
     return facts
 
 
-def forget_deleted(archives, *, results):
-    """Have folders downloaded again that were deleted, which Snakemake does not know of.
+def forget_deleted(archives: Iterable[Archive], *, results: str | os.PathLike) -> None:
+    """Delete the output of downloads whose folder was deleted: Snakemake knows only the output, and makes both again.
 
     Parameters
     ----------
     archives : iterable of Archive
     results : path-like
-        Where Snakemake looks for ``download.json``; the rule can write it again, from what is noted in a folder.
+        The folder of the outputs ``download.json``; the rule can write one again from the record in a folder.
     """
     for archive in archives:
         if not os.path.exists(archive.folder):
             Path(results, "plates", archive.plate, "download.json").unlink(missing_ok=True)
 
 
-def difference(archive, facts):
-    """Say what of an archive is not as the sheet says; empty where all is."""
+def difference(archive: Archive, facts: dict) -> str:
+    """Describe how the size or checksum of a download differs from the sheet's; empty where they are equal."""
     if archive.size not in (None, facts["bytes"]):
         return f"found {facts['bytes']} bytes, expected {archive.size}"
     kind, _, expected = (archive.checksum or "").partition(":")
@@ -131,8 +133,8 @@ def difference(archive, facts):
     return ""
 
 
-def read_json(path):
-    """A dict; an empty one where there is no such file, or nonsense in it."""
+def read_json(path: Path) -> dict:
+    """Read a JSON object from a file; an empty dict without a file, or where it holds anything else."""
     try:
         values = outputs.read_json(path)
     except (OSError, ValueError):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from fieldwork import InputError
 from fieldwork.inputs.schemas import checker, complaint, is_number, read_schema
 
 
-def read_config(path):
+def read_config(path: str | os.PathLike) -> dict:
     """Read a configuration file.
 
     Parameters
@@ -22,7 +23,7 @@ def read_config(path):
     Returns
     -------
     dict
-        What it says, unchecked; empty for an empty file.
+        Its keys and values, unchecked; empty for an empty file.
 
     Raises
     ------
@@ -34,7 +35,12 @@ def read_config(path):
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(f"{path}, line {mark.line + 1}: not valid YAML: {error.problem}") from None
-    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:  # YAML's dates and booleans raise what they like
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        yaml.YAMLError,
+    ) as error:  # PyYAML raises any, for bad dates and booleans
         raise InputError(f"{path}: cannot be read: {error}") from None
     if values is None:
         return {}
@@ -43,15 +49,15 @@ def read_config(path):
     return values
 
 
-def check_config(config, *, source):
+def check_config(config: dict, *, source: str) -> dict:
     """Check the configuration against its schema and fill in the defaults.
 
     Parameters
     ----------
     config : dict
-        What Snakemake merged from its files and `--config`.
+        The configuration that Snakemake merged from its files and `--config`.
     source : str
-        Where that came from, for messages.
+        Where it came from, for messages.
 
     Returns
     -------
@@ -61,7 +67,7 @@ def check_config(config, *, source):
     Raises
     ------
     InputError
-        Names the key, what was found and what is expected.
+        Names the key, the value found and the values expected.
     """
     schema = read_schema("config")
     filled = _with_defaults(copy.deepcopy(config), schema)
@@ -70,8 +76,8 @@ def check_config(config, *, source):
     chunk, shard = filled["slide"]["chunk"], filled["slide"]["shard"]
     if shard not in {chunk * 2**power for power in range(16)}:
         raise InputError(f"{source}: 'slide.shard' is {shard}; expected 1, 2, 4, 8 ... times slide.chunk ({chunk})")
-    for each in (filled["stack"], *filled["filters"]["chain"]):
-        each["arguments"] = _typed(each.get("arguments", {}))
+    for step in (filled["stack"], *filled["filters"]["chain"]):
+        step["arguments"] = _typed(step.get("arguments", {}))
     if filled["stack"]["function"] == "nuclei":
         nuclei = schema["properties"]["nuclei"]
         detection = {key: part for key, part in nuclei["properties"].items() if key != "channel"}
@@ -80,8 +86,8 @@ def check_config(config, *, source):
     return filled
 
 
-def detection_arguments(settings):
-    """Return the keyword arguments of `nuclei.detect_nuclei` that the configuration's ``nuclei`` sets."""
+def detection_arguments(settings: dict) -> dict:
+    """Return the keyword arguments of `detect_nuclei` that the configuration's ``nuclei`` stands for."""
     return {
         "sigma": settings["sigma"],
         "min_distance": settings["min_distance"],
@@ -90,7 +96,7 @@ def detection_arguments(settings):
 
 
 def _with_defaults(values, schema):
-    """Fill in what the schema has a default for, in nested objects too."""
+    """Fill in the schema's defaults, in nested objects too; convert numbers to the type that the schema asks for."""
     for key, part in schema.get("properties", {}).items():
         if "default" in part:
             values.setdefault(key, part["default"])
@@ -105,11 +111,11 @@ def _with_defaults(values, schema):
 
 
 def _typed(value):
-    """Make numbers and truth values of text: Snakemake's --config leaves nested ones as text."""
+    """Convert text to numbers and truth values: Snakemake's --config leaves nested ones as text."""
     if isinstance(value, dict):
-        return {key: _typed(each) for key, each in value.items()}
+        return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_typed(each) for each in value]
+        return [_typed(item) for item in value]
     with suppress(TypeError, json.JSONDecodeError):
         typed = json.loads(value)
         return typed if isinstance(typed, int | float) else value

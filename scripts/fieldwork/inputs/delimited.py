@@ -2,12 +2,13 @@
 
 import csv
 import os
+from collections.abc import Iterator
 from itertools import zip_longest
 
 from fieldwork import InputError
 
 
-def read_rows(path, *, delimiter, name=None):
+def read_rows(path: str | os.PathLike, *, delimiter: str, name: str | None = None) -> Iterator[tuple[int, list[str]]]:
     """Read a delimited text file line by line.
 
     Parameters
@@ -16,12 +17,12 @@ def read_rows(path, *, delimiter, name=None):
         UTF-8, with quotes as in CSV.
     delimiter : str
     name : str, optional
-        What messages call it, if it is a copy.
+        The file's name in messages, if `path` is a copy.
 
     Yields
     ------
     (int, list of str)
-        Number and cells, without blanks around them, of each line that is not empty; the header is the first.
+        Number and cells of each line that is not empty, the header first. Blanks around cells are stripped.
 
     Raises
     ------
@@ -44,11 +45,29 @@ def read_rows(path, *, delimiter, name=None):
         raise InputError(f"{name}, line {reader.line_num}: cannot be read: {error}") from None
 
 
-def read_table(path, *, delimiter):
-    """Give the header, and line number and {column: cell} of each filled line, of a delimited text file."""
+def read_table(path: str | os.PathLike, *, delimiter: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Read a delimited text file with a header.
+
+    Parameters
+    ----------
+    path, delimiter
+        As for `read_rows`.
+
+    Returns
+    -------
+    header : list of str
+        Empty for an empty file.
+    lines : list of (int, dict of str to str)
+        Number of each line that is not empty, and its cells by column; missing cells are empty text.
+
+    Raises
+    ------
+    InputError
+        As `read_rows`; or a column has no name or another one's, or a line has more cells than the header.
+    """
     (_, header), *body = list(read_rows(path, delimiter=delimiter)) or [(1, [])]
-    if twice := {name for name in header if header.count(name) > 1 or not name}:
-        raise InputError(f"{path}, line 1: column {min(twice)!r} stands there twice, or has no name")
+    if wrong := {name for name in header if header.count(name) > 1 or not name}:
+        raise InputError(f"{path}, line 1: column {min(wrong)!r} stands there twice, or has no name")
     for number, row in body:
         if len(row) > len(header):
             raise InputError(f"{path}, line {number}: found {len(row)} cells under {len(header)} columns")

@@ -1,7 +1,7 @@
-"""Functions that the configuration names by their import path: finding, checking, and sorting what they give.
+"""Find the functions that the configuration names by their import path.
 
 A user's own modules lie beside the configuration. Their folders come last in `sys.path`, so that a ``filters.py`` or
-``io.py`` there never takes an installed module's place. The Snakefile imports this module, so it imports nothing large.
+``io.py`` there never takes an installed module's place.
 """
 
 import difflib
@@ -10,11 +10,12 @@ import os
 import pkgutil
 import sys
 import traceback
+from collections.abc import Callable, Iterable
 
 from fieldwork import InputError
 
 
-def find(name, *, folders=()):
+def find(name: str, *, folders: Iterable[str | os.PathLike] = ()) -> Callable:
     """Import a function by its name.
 
     Parameters
@@ -22,7 +23,7 @@ def find(name, *, folders=()):
     name : str
         ``skimage.filters.sobel``, ``my_module.my_function``, or without a dot a name in ``skimage.filters``.
     folders : iterable of path-like
-        Where own modules are looked for, after the installed ones: the folders of the config files.
+        Folders of the user's own modules, which are searched after the installed ones: those of the config files.
 
     Returns
     -------
@@ -31,41 +32,42 @@ def find(name, *, folders=()):
     Raises
     ------
     InputError
-        Says what was not found and the nearest name; or the file, the line and the exception of a module that failed.
+        Names the missing part and the nearest name; or the file, the line and the exception of a module that failed.
     """
     own = [os.path.abspath(folder) for folder in folders]
     sys.path.extend(folder for folder in own if folder not in sys.path)
-    found, place = None, ""
+    target, path = None, ""
     for part in (name if "." in name else f"skimage.filters.{name}").split("."):
-        inside, place = place, f"{place}.{part}" if place else part
+        parent, path = path, f"{path}.{part}" if path else part
         try:
-            # What a module does not have may be a submodule that nobody has imported yet.
-            there = inside and hasattr(found, part)
-            found = getattr(found, part) if there else importlib.import_module(place)
+            # A name that a module does not have may be a submodule that is not imported yet.
+            is_attribute = parent and hasattr(target, part)
+            target = getattr(target, part) if is_attribute else importlib.import_module(path)
         except (Exception, SystemExit) as error:
-            if not isinstance(error, ModuleNotFoundError) or not f"{place}.".startswith(f"{error.name}."):
+            if not isinstance(error, ModuleNotFoundError) or not f"{path}.".startswith(f"{error.name}."):
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                raise InputError(f"{name}: {place} cannot be imported: {_origin(error, own)}: {reason}") from None
-            if inside:
-                problem = f"{inside} ({getattr(found, '__file__', 'built in')}) has no '{part}'"
+                raise InputError(f"{name}: {path} cannot be imported: {_origin(error, own)}: {reason}") from None
+            if parent:
+                problem = f"{parent} ({getattr(target, '__file__', 'built in')}) has no '{part}'"
             else:
                 problem = f"no module '{part}' is installed" + (f" or in {', '.join(own)}" if own else "")
-            known = dir(found) if inside else [module.name for module in pkgutil.iter_modules()]
+            known = dir(target) if parent else [module.name for module in pkgutil.iter_modules()]
             raise InputError(f"{name}: {problem}{nearest(part, known)}") from None
-    if not callable(found):
-        raise InputError(f"{name} is of type {type(found).__name__}; expected a function")
-    return found
+    if not callable(target):
+        raise InputError(f"{name} is of type {type(target).__name__}; expected a function")
+    return target
 
 
-def nearest(name, known):
-    near = difflib.get_close_matches(str(name), [each for each in known if not each.startswith("_")], n=1)
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean '...'?" with the public name that is nearest; empty where none is near."""
+    near = difflib.get_close_matches(str(name), [other for other in known if not other.startswith("_")], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _origin(error, folders):
-    """The file and line of an exception: the user's own where it passed through one."""
+    """Return the file and line of an exception: the user's own where it passed through one."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     steps = traceback.extract_tb(error.__traceback__)
-    step = ([each for each in steps if each.filename.startswith(tuple(folders))] or steps)[-1]
+    step = ([step for step in steps if step.filename.startswith(tuple(folders))] or steps)[-1]
     return f"{step.filename}, line {step.lineno}"

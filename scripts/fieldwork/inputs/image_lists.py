@@ -10,13 +10,16 @@ from fieldwork.inputs.layouts import Image, Scan, images_of_plate, index_of, nat
 from fieldwork.inputs.paths import is_url, path_of_url
 from fieldwork.wells import normal_well, row_letters
 
+LAYOUT_NAME = "image list"
+_METADATA = ("Well", "Row", "Column", "Site", "Timepoint", "ZPlane", "Plate")
 
-def read_image_list(path, *, plate, url=None):
+
+def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = None) -> Scan:
     """Read an image list in CellProfiler's LoadData form.
 
     Parameters
     ----------
-    path : path
+    path : path-like
         UTF-8; separated by tabs if it ends in .tsv or .txt, else by commas. Each ``FileName_<Channel>`` (with
         ``PathName_<Channel>``) or ``URL_<Channel>`` is a channel. Wells are ``Metadata_Well``, or
         ``Metadata_Row`` and ``Metadata_Column``. Optional: ``Metadata_Site`` (else rows are counted within a
@@ -25,12 +28,12 @@ def read_image_list(path, *, plate, url=None):
     plate : str
         The plate's name in the sheet; it picks the plate's rows by ``Metadata_Plate``.
     url : str, optional
-        Where the list is from, if `path` is a copy: images without a path or URL of their own are beside it.
+        The list's URL, if `path` is a copy: images without a path or URL of their own are beside it.
 
     Returns
     -------
     Scan
-        Its layout is ``image list``. Whether the images exist is not looked at.
+        Its layout is ``image list``. It is not checked that the images exist.
 
     Raises
     ------
@@ -41,69 +44,88 @@ def read_image_list(path, *, plate, url=None):
     rows = read_rows(file, delimiter="\t" if path.lower().endswith((".tsv", ".txt")) else ",", name=path)
     _, names = next(rows, (1, []))
     header = [name.removeprefix("Image_") for name in names]
+    channels, metadata = _find_columns(header, names, path)
+    column_names = {kind: names[index] for kind, index in metadata.items()}
+    is_folder = functools.cache(os.path.isdir)
+    entries, sites, empty = [], Counter(), 0
+    for line, cells in rows:
+        where = f"{path}, line {line}"
+        if len(cells) != len(header):
+            raise InputError(f"{where}: found {len(cells)} cells, expected {len(header)}.")
+        texts = {kind: cells[index] for kind, index in metadata.items()}
+        read = functools.partial(_read, texts, column_names, where)
+        well, timepoint, z = _position(texts, read)
+        list_plate = texts.get("Plate")
+        sites[list_plate, well, timepoint, z] += 1
+        site = sites[list_plate, well, timepoint, z]
+        if "Site" in texts:
+            site = read("Site", index_of, "a whole number from 0 to 999999999")
+        row = dict(zip(header, cells, strict=True))
+        for channel in channels:
+            image = _image_path(row, channel, where=where, list_path=path, at_url=bool(url), is_folder=is_folder)
+            if image:
+                entries.append((list_plate, Image(image, well, site, channel, timepoint, z)))
+            else:
+                empty += 1
+    if not entries:
+        raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
+    notes = [f"{path}: {empty} cells for an image's name are empty; such images were left out."] if empty else []
+    entries.sort(key=lambda entry: natural(entry[1].path))
+    images = images_of_plate(entries, plate, f"{path}, column Metadata_Plate", notes)
+    images, duplicates = sorted_without_duplicates(images)
+    return Scan(LAYOUT_NAME, images, [], [], duplicates, notes)
+
+
+def _find_columns(header, names, path):
+    """Return the channels, and kind of metadata -> index of its column; `names` are those in the file, for messages."""
     channels = [name.partition("_")[2] for name in header if name.startswith(("FileName_", "URL_"))]
     channels = list(dict.fromkeys(channels))
-    columns = {}  # kind of metadata -> place of its column
-    for kind in ("Well", "Row", "Column", "Site", "Timepoint", "ZPlane", "Plate"):
+    metadata = {}
+    for kind in _METADATA:
         for name in (f"Metadata_{kind}", *(f"Metadata_{kind}_{channel}" for channel in channels)):
             if name in header:
-                columns.setdefault(kind, header.index(name))
-    if not channels or ("Well" not in columns and not {"Row", "Column"} <= columns.keys()):
+                metadata.setdefault(kind, header.index(name))
+    if not channels or ("Well" not in metadata and not {"Row", "Column"} <= metadata.keys()):
         raise InputError(
             f"{path}, line 1: found columns {', '.join(map(repr, names)) or 'none'}. Expected FileName_<Channel> "
             "with PathName_<Channel>, or URL_<Channel>, for each channel; and Metadata_Well, or Metadata_Row "
             "with Metadata_Column. Tabs stand between them in .tsv and .txt files, commas in all others."
         )
+    return channels, metadata
 
-    is_folder = functools.cache(os.path.isdir)
-    entries, sites, notes, empty = [], Counter(), [], 0
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise InputError(f"{path}, line {line}: found {len(cells)} cells, expected {len(header)}.")
-        row = dict(zip(header, cells, strict=True))
-        texts = {kind: cells[place] for kind, place in columns.items()}
 
-        def read(kind, convert, expected, line=line, texts=texts):
-            try:
-                return convert(texts[kind])
-            except ValueError:
-                where = f"{path}, line {line}, column {names[columns[kind]]}"
-                raise InputError(f"{where}: found {texts[kind]!r}, expected {expected}.") from None
+def _read(texts, column_names, where, kind, convert, expected):
+    """Convert the text of one kind of metadata; InputError names its column where that fails."""
+    try:
+        return convert(texts[kind])
+    except ValueError:
+        raise InputError(f"{where}, column {column_names[kind]}: found {texts[kind]!r}, expected {expected}.") from None
 
-        if "Well" in texts:
-            well = read("Well", normal_well, "a well such as B02")
-        else:
-            letters = read("Row", row_letters, "a row such as B or 2")
-            texts["Column"] = letters + texts["Column"]
-            well = read("Column", normal_well, "a row such as B or 2 and a column such as 2")
-        timepoint, z = (
-            read(kind, index_of, "a whole number from 0 to 999999999, or nothing") if texts.get(kind) else None
-            for kind in ("Timepoint", "ZPlane")
-        )
-        of_plate = texts.get("Plate")
-        sites[of_plate, well, timepoint, z] += 1
-        site = sites[of_plate, well, timepoint, z]
-        if "Site" in texts:
-            site = read("Site", index_of, "a whole number from 0 to 999999999")
-        for channel in channels:
-            parent, name = row.get(f"PathName_{channel}", ""), row.get(f"FileName_{channel}")
-            if name is None or (f"URL_{channel}" in row and f"PathName_{channel}" not in row):
-                where = f"{path}, line {line}, column URL_{channel}"
-                parent, name = os.path.split(path_of_url(row[f"URL_{channel}"], where))
-            if not name:
-                empty += 1
-                continue
-            image = os.path.join(parent.rstrip("/") if is_url(parent) else parent, name)
-            beside = os.path.join(os.path.dirname(path), parent)
-            # Not in the working directory, but beside the list. Nothing in a list at a URL is taken from there.
-            if not is_url(image) and (not os.path.isabs(image) if url else not is_folder(parent) and is_folder(beside)):
-                image = os.path.join(beside, name)
-            entries.append((of_plate, Image(image, well, site, channel, timepoint, z)))
-    if not entries:
-        raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
-    if empty:
-        notes.append(f"{path}: {empty} cells for an image's name are empty; such images were left out.")
-    entries.sort(key=lambda entry: natural(entry[1].path))
-    images = images_of_plate(entries, plate, f"{path}, column Metadata_Plate", notes)
-    images, duplicates = sorted_without_duplicates(images)
-    return Scan("image list", images, [], [], duplicates, notes)
+
+def _position(texts, read):
+    """Return well, time point and z plane of a row."""
+    if "Well" in texts:
+        well = read("Well", normal_well, "a well such as B02")
+    else:
+        texts["Column"] = read("Row", row_letters, "a row such as B or 2") + texts["Column"]
+        well = read("Column", normal_well, "a row such as B or 2 and a column such as 2")
+    timepoint, z = (
+        read(kind, index_of, "a whole number from 0 to 999999999, or nothing") if texts.get(kind) else None
+        for kind in ("Timepoint", "ZPlane")
+    )
+    return well, timepoint, z
+
+
+def _image_path(row, channel, *, where, list_path, at_url, is_folder):
+    """Return the path or URL of a row's image of a channel; empty where its cell is empty."""
+    parent, name = row.get(f"PathName_{channel}", ""), row.get(f"FileName_{channel}")
+    if name is None or (f"URL_{channel}" in row and f"PathName_{channel}" not in row):
+        parent, name = os.path.split(path_of_url(row[f"URL_{channel}"], f"{where}, column URL_{channel}"))
+    if not name:
+        return ""
+    image = os.path.join(parent.rstrip("/") if is_url(parent) else parent, name)
+    near_list = os.path.join(os.path.dirname(list_path), parent)
+    # A folder that is not in the working directory is looked for beside the list; for a list at a URL, only there.
+    if not is_url(image) and (not os.path.isabs(image) if at_url else not is_folder(parent) and is_folder(near_list)):
+        image = os.path.join(near_list, name)
+    return image

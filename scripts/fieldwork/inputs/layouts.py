@@ -1,20 +1,20 @@
-"""Which well, site, channel, time point and z plane an image is of: by its file's name, or by an image list.
+"""Find a plate's images in a folder, and their well, site, channel, time point and z plane, by the files' names.
 
-This is the one place that knows about file names. It opens no image, and imports only the standard library:
-the Snakefile imports it at every start.
+Only this module knows how instruments name files. It opens no image.
 """
 
 import difflib
 import os
 import re
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.stains import is_dna
 from fieldwork.wells import normal_well, row_letters
 
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
 _GUID = r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
 _WELL = r"(?:[A-Z]|A[A-F])\d\d"  # 1536-well plates end at AF48
@@ -24,8 +24,8 @@ _THUMBNAIL = re.compile(rf"(?i)_thumb(?:nail)?(?:{_GUID})?{_END}")
 _FOLDERS = r"^(?:(?:TimePoint_(?P<t>\d+)|ZStep_(?P<z>\d+)|[^/]*)/)*"
 _SITE_CHANNEL = r"(?:_s(?P<site>\d+))?(?:_(?P<channel>w\d+))?"
 
-# In order of precedence. The groups are those of the config's `layouts`; "well_" is "well" in a second place.
-# What real names look like is known from:
+# In order of precedence. The groups are those of the config's `layouts`; "well_" is "well" once more in a pattern.
+# The patterns follow real names from:
 # bbbc021: BBBC021v1's four families. A GUID has a fixed length: "_w266923EBB-..." can only be channel w2.
 # imagexpress, metaxpress: test plates of faim-ipa and plateviewer; CellProfiler#505 (no site or no channel).
 # cellvoyager: tests of fractal-tasks-core (CV7000, CV8000); cellpainting-gallery, cpg0016 source_10.
@@ -61,11 +61,11 @@ class Image(NamedTuple):
     channel: str
     timepoint: int | None
     z: int | None
-    copy: str | None = None  # what is read in its place, in a job for which Snakemake has fetched it from a URL
+    copy: str | None = None  # the file to read, in a job for which Snakemake has fetched the image from a URL
 
 
 class Scan(NamedTuple):
-    """What a plate's folder or image list holds; what is not in the lists is counted in the notes."""
+    """The files of a plate's folder or image list; the notes count those that are in none of the lists."""
 
     layout: str
     images: list[Image]
@@ -75,13 +75,21 @@ class Scan(NamedTuple):
     notes: list[str]
 
 
-def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None, names=None):
+def scan_folder(
+    folder: str | os.PathLike,
+    *,
+    plate: str,
+    layout: str = "auto",
+    layouts: dict[str, str] | None = None,
+    results: str | os.PathLike | None = None,
+    names: Iterable[str] | None = None,
+) -> Scan:
     """Find a plate's images in a folder and the folders below it, by their names.
 
     Parameters
     ----------
-    folder : path
-        Files that end in one of `SUFFIXES` are images. Links are followed; hidden folders are left out.
+    folder : path-like
+        Files that end in one of `IMAGE_SUFFIXES` are images. Links are followed; hidden folders are left out.
     plate : str
         The plate's name in the sheet; it picks the plate's files where a config regex has a group ``plate``.
     layout : str
@@ -90,10 +98,10 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None, nam
         The config's ``layouts``: name -> regex with the named group well, and with site, channel, plate, z
         and t where names have them, searched in the path below the folder, with ``/`` between folders. On a
         tie, ``auto`` prefers these to the built-in ones.
-    results : path, optional
-        The folder of the results, which is left out: filtered images are called like the images that they are made of.
-    names : list of str, optional
-        The files below the folder, as paths in it, where it is one at a URL.
+    results : path-like, optional
+        The folder of the results, which is left out: filtered images have the names of the original ones.
+    names : iterable of str, optional
+        For a folder at a URL: the files below it, as paths in it.
 
     Returns
     -------
@@ -112,40 +120,13 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None, nam
         raise InputError(f"layout {layout!r} is unknown. Expected auto, {', '.join(known)}. {hint}")
     candidates = known if layout == "auto" else {layout: known[layout]}
     if names is None:
-        found, notes = _image_paths(folder, candidates.values(), results)
+        images, notes = _image_paths(folder, candidates.values(), results)
     else:
-        found, notes = _image_names(names)
-    thumbnails = list(filter(_THUMBNAIL.search, found))
-    paths = [path for path in found if not _THUMBNAIL.search(path)] if thumbnails else found
-    matches = {name: [regex.search(path) for path in paths] for name, regex in candidates.items()}
-    counts = {name: sum(map(bool, these)) for name, these in matches.items()}
-    chosen = max(counts, key=counts.get)  # the first of the largest: a tie goes to the earlier layout
-    if layout == "auto" and counts[chosen]:
-        others = ", ".join(f"{name} {count}" for name, count in counts.items() if count and name != chosen)
-        found_by = f"layout auto: {chosen} matches {counts[chosen]} of {len(paths)} image files"
-        notes.insert(0, f"{found_by}; others: {others or 'none matches any'}.")
-    columns = 12
-    if chosen == "scanr":
-        numbers = [int(match["number"]) for match in matches[chosen] if match and not match["well"]]
-        wells, columns = (384, 24) if max(numbers, default=0) > 96 else (96, 12)
-        if numbers:
-            notes.append(
-                f"layout scanr: {len(numbers)} files have a well number and no well name; the highest is "
-                f"{max(numbers)}, so they are counted row by row on a plate of {wells} wells."
-            )
-
-    entries, unmatched, reasons = [], [], []
-    for path, match in zip(paths, matches[chosen], strict=True):
-        try:
-            if match:
-                entries.append(_described(match, os.path.join(folder, path), columns))
-        except ValueError as error:
-            reasons.append(f"{path!r}: {error}")
-            match = None
-        if not match:
-            unmatched.append(os.path.join(folder, path))
-    if reasons:
-        notes.append(f"layout {chosen}: {len(reasons)} files match but are of no use, first {reasons[0]}.")
+        images, notes = _image_names(names)
+    thumbnails = list(filter(_THUMBNAIL.search, images))
+    paths = [path for path in images if not _THUMBNAIL.search(path)] if thumbnails else images
+    chosen, matches = _choose_layout(paths, candidates, notes)
+    entries, unmatched = _entries(paths, matches, chosen, folder, notes)
     if paths and not entries:
         examples = ", ".join(map(repr, paths[:3]))
         wanted = "a known layout" if layout == "auto" else f"layout {layout}"
@@ -161,8 +142,8 @@ def scan_folder(folder, *, plate, layout="auto", layouts=None, results=None, nam
     return Scan(chosen, images, thumbnails, unmatched, duplicates, notes)
 
 
-def nuclei_channel(images, requested="auto"):
-    """Name the channel in which to look for nuclei.
+def nuclei_channel(images: Iterable[Image], requested: str = "auto") -> str:
+    """Choose the channel in which to look for nuclei.
 
     Parameters
     ----------
@@ -170,6 +151,11 @@ def nuclei_channel(images, requested="auto"):
     requested : str
         A channel, in any case; or ``auto``: the first in natural order that is named like a DNA stain (DAPI,
         Hoechst, DNA, nuclei; but no brightfield), else the first.
+
+    Returns
+    -------
+    str
+        As the images name it.
 
     Raises
     ------
@@ -179,19 +165,19 @@ def nuclei_channel(images, requested="auto"):
     channels = sorted({image.channel for image in images}, key=natural)
     if requested == "auto":
         stains = [name for name in channels if is_dna(name)]
-        same = stains or channels
+        matching = stains or channels
     else:
-        same = [name for name in channels if name.lower() == requested.lower()]
-    if not same:
+        matching = [name for name in channels if name.lower() == requested.lower()]
+    if not matching:
         raise InputError(
             f"nuclei channel {requested!r}: not found. Expected auto or one of the channels there: "
             f"{', '.join(channels) or '(no images, no channels)'} (an image list can name those inside of files)."
         )
-    return requested if requested in same else same[0]
+    return requested if requested in matching else matching[0]
 
 
-def natural(text):
-    """Sort key by which w2 comes before w10, whatever the case."""
+def natural(text: str) -> tuple[list[str | int], str]:
+    """Return a sort key by which w2 comes before w10, in any case."""
     parts = re.split(r"(\d+)", text.lower())
     parts[1::2] = map(int, parts[1::2])
     return parts, text
@@ -220,74 +206,116 @@ def _config_layouts(layouts):
 
 
 def _image_paths(folder, regexes, results):
-    """List the image files below a folder, as paths in it, in natural order; note what else is there."""
+    """List the image files below a folder, as paths in it, in natural order; and notes on all other files."""
     paths, others, again, seen = [], Counter(), [], set()
     left_out = os.path.realpath(results) if results else None
     pending = deque([""])
     while pending:
         below = pending.pop()
-        here = os.path.join(folder, below)
-        if left_out and os.path.realpath(here) == left_out:
+        directory = os.path.join(folder, below)
+        if left_out and os.path.realpath(directory) == left_out:
             continue
         try:
-            status = os.stat(here)
+            status = os.stat(directory)
             if (status.st_dev, status.st_ino) in seen:  # links can make loops, and n! ways through n folders
                 again.append(below)
                 continue
             seen.add((status.st_dev, status.st_ino))
-            with os.scandir(here) as entries:
+            with os.scandir(directory) as entries:
                 entries = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            raise InputError(f"{here!r}: {error.strerror}. Expected a folder that can be read.") from None
+            raise InputError(f"{directory!r}: {error.strerror}. Expected a folder that can be read.") from None
         for entry in entries:
             path = below + entry.name
             is_link = entry.is_symlink()
             is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()
-            is_image = entry.name.lower().endswith(SUFFIXES)
+            is_image = entry.name.lower().endswith(IMAGE_SUFFIXES)
             if entry.name.startswith(".") or entry.name == "@eaDir":  # Synology's previews, named like images
                 others["hidden"] += 1
             elif is_image and not (is_folder and not any(regex.search(path) for regex in regexes)):
-                paths.append(path)  # also a folder that is named like a plate's image: it fails as an image
+                paths.append(path)  # also a folder with the name of a plate's image: it fails as an image
             elif is_folder and is_link:
-                pending.appendleft(f"{path}/")  # links last: what is reached twice is known by its own path
+                pending.appendleft(f"{path}/")  # links last: a folder that is reached twice keeps its own path
             elif is_folder:
                 pending.append(f"{path}/")
             else:
                 others[os.path.splitext(entry.name)[1].lower() or "no suffix"] += 1
-    notes = _others_noted(others)
+    notes = _notes_on_others(others)
     if again:
         notes.append(f"{len(again)} links lead to folders that were read already, first {again[0]!r}.")
     return sorted(paths, key=lambda path: (natural(path), path)), notes
 
 
 def _image_names(names):
-    """Sort out the images among the objects of a folder at a URL, as `_image_paths` does with files."""
+    """List the images among the objects of a folder at a URL, as `_image_paths` does with files."""
     paths, others = [], Counter()
     for name in names:
         last = os.path.basename(name)
         if any(part.startswith(".") or part == "@eaDir" for part in name.split("/")):
             others["hidden"] += 1
-        elif last.lower().endswith(SUFFIXES):
+        elif last.lower().endswith(IMAGE_SUFFIXES):
             paths.append(name)
         else:
             others[os.path.splitext(last)[1].lower() or "no suffix"] += 1
-    return sorted(paths, key=lambda path: (natural(path), path)), _others_noted(others)
+    return sorted(paths, key=lambda path: (natural(path), path)), _notes_on_others(others)
 
 
-def _others_noted(others):
+def _notes_on_others(others):
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
     return [f"{others.total()} files that are no images were not looked at: {kinds}."] if others else []
 
 
-def index_of(text):
-    """Read a site, time point or z plane; ValueError where it is none that a table of 64-bit integers can hold."""
+def _choose_layout(paths, candidates, notes):
+    """Return the name of the layout that matches most paths, and its match or None for each path; note the choice."""
+    matches = {name: [regex.search(path) for path in paths] for name, regex in candidates.items()}
+    counts = {name: len(paths) - layout_matches.count(None) for name, layout_matches in matches.items()}
+    chosen = max(counts, key=counts.get)  # the first of the largest: a tie goes to the earlier layout
+    if len(candidates) > 1 and counts[chosen]:
+        others = ", ".join(f"{name} {count}" for name, count in counts.items() if count and name != chosen)
+        share = f"layout auto: {chosen} matches {counts[chosen]} of {len(paths)} image files"
+        notes.insert(0, f"{share}; others: {others or 'none matches any'}.")
+    return chosen, matches[chosen]
+
+
+def _entries(paths, matches, layout, folder, notes):
+    """Return (plate or None, Image) for each path that describes an image, and the other paths."""
+    columns = _columns_of_scanr(matches, notes) if layout == "scanr" else 12
+    entries, unmatched, reasons = [], [], []
+    for path, match in zip(paths, matches, strict=True):
+        try:
+            if match:
+                entries.append(_described(match, os.path.join(folder, path), columns))
+        except ValueError as error:
+            reasons.append(f"{path!r}: {error}")
+            match = None
+        if not match:
+            unmatched.append(os.path.join(folder, path))
+    if reasons:
+        notes.append(f"layout {layout}: {len(reasons)} files match but are of no use, first {reasons[0]}.")
+    return entries, unmatched
+
+
+def _columns_of_scanr(matches, notes):
+    """Return the columns of the plate on which scanR numbers the wells: 12, or 24 where a number is above 96."""
+    numbers = [int(match["number"]) for match in matches if match and not match["well"]]
+    wells, columns = (384, 24) if max(numbers, default=0) > 96 else (96, 12)
+    if numbers:
+        notes.append(
+            f"layout scanr: {len(numbers)} files have a well number and no well name; the highest is "
+            f"{max(numbers)}, so they are counted row by row on a plate of {wells} wells."
+        )
+    return columns
+
+
+def index_of(text: str) -> int:
+    """Read a site, time point or z plane: 0 to 999999999, which any table of integers can hold; else ValueError."""
     if not text.isdecimal() or len(text) > 9:
         raise ValueError(f"{text!r} is no number from 0 to 999999999")
     return int(text)
 
 
 def _described(match, path, columns):
-    """Turn a match into (plate or None, Image); ValueError where a text is no well or no number."""
+    """Convert a match to (plate or None, Image); ValueError where a text is no well or no number."""
     groups = {name.rstrip("_"): text for name, text in match.groupdict().items() if text is not None}
     well = groups.get("well", "")
     if "row" in groups:
@@ -302,25 +330,59 @@ def _described(match, path, columns):
     return groups.get("plate"), Image(path, normal_well(well), site, channel, timepoint, z)
 
 
-def images_of_plate(entries, plate, source, notes):
-    """Take the images of the sheet's plate from entries (plate there or None, Image)."""
-    plates = Counter(there for there, _ in entries if there)
+def images_of_plate(entries: list[tuple[str | None, Image]], plate: str, source: str, notes: list[str]) -> list[Image]:
+    """Select the images of one plate of the sheet.
+
+    Parameters
+    ----------
+    entries : list of (str or None, Image)
+        The name of the image's plate in a file's name or list, if it is there; and the image.
+    plate : str
+        The plate's name in the sheet.
+    source : str
+        Where the entries' names of plates are from, for messages.
+    notes : list of str
+        A note on other plates is added to these.
+
+    Returns
+    -------
+    list of Image
+        All, if they are of a single plate, whatever its name.
+
+    Raises
+    ------
+    InputError
+        There are several plates, but not this one.
+    """
+    plates = Counter(name for name, _ in entries if name)
     if plate in plates:
         others = len(entries) - plates[plate]
         if others:
             notes.append(f"{source}: {others} images are not of plate {plate!r} and were left out.")
-        return [image for there, image in entries if there == plate]
+        return [image for name, image in entries if name == plate]
     if len(plates) > 1:
         raise InputError(
             f"{source}: found the plates {', '.join(map(repr, sorted(plates, key=natural)))}, expected "
             f"{plate!r} among them. Name the plate in the sheet as it is named there."
         )
-    notes += [f"{source}: found {there!r}; the sheet's name {plate!r} is used." for there in plates]
+    notes += [f"{source}: found {name!r}; the sheet's name {plate!r} is used." for name in plates]
     return [image for _, image in entries]
 
 
-def sorted_without_duplicates(images):
-    """Sort images; where several claim one place, keep the first and list the paths of the others."""
+def sorted_without_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[str]]:
+    """Sort images; of several with the same well, site, channel, time point and z plane, keep the first.
+
+    Parameters
+    ----------
+    images : iterable of Image
+
+    Returns
+    -------
+    images : list of Image
+        By well, site, time point, z plane, channel: the order of the tables' rows.
+    duplicates : list of str
+        Paths of the images that were not kept.
+    """
     first, duplicates = {}, []
     for image in images:
         if first.setdefault(image[1:], image) is not image:

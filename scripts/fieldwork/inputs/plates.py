@@ -1,20 +1,23 @@
-"""A plate of the sheet: the images of its nuclei channel, and the units that detection jobs take them in."""
+"""Open the plates of the sheet: find the images of the nuclei channel, group them into units, report on every file."""
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import image_lists, layouts, platemaps
-from fieldwork.inputs.paths import check_path, existing, is_url, normal_path, refuse_results
+from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
+from fieldwork.inputs.remote import Remote
 
+# The configuration's `fan_out` -> the unit of an image: a detection job takes one unit.
 FAN_OUT = {
     "plate": lambda image: "all",
     "well": lambda image: image.well,
     "field": lambda image: f"{image.well}_s{image.site}",
 }
-LISTS = (".csv", ".tsv", ".txt")  # how the URL of an image list ends
+LIST_SUFFIXES = (".csv", ".tsv", ".txt")  # of the URL of an image list
 
 
 class Plate(NamedTuple):
@@ -27,13 +30,13 @@ class Plate(NamedTuple):
     platemap: str | None
 
     @property
-    def images(self):
-        """Images of the nuclei channel, in the order of the tables' rows."""
+    def images(self) -> list[layouts.Image]:
+        """The images of the nuclei channel, in the order of the tables' rows."""
         return [image for unit in self.units.values() for image in unit]
 
 
 class Plates(Mapping):
-    """The plates of a sheet by name, opened when first asked for: a cluster's job then looks for its own images only.
+    """The plates of a sheet by name. Each is opened on first use: a job of a cluster then lists its own images only.
 
     Parameters
     ----------
@@ -43,28 +46,37 @@ class Plates(Mapping):
         Of `open_plate`.
     """
 
-    def __init__(self, rows, **options):
+    def __init__(self, rows: Iterable[dict], **options: object) -> None:
         self._rows = {row["plate"]: row for row in rows}
         self._options = options
         self._opened = {}
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Plate:
         if name not in self._opened:
             self._opened[name] = open_plate(self._rows[name], **self._options)
         return self._opened[name]
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self._rows
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._rows)
 
 
-def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset(), remote=None):
-    """Find the images of one row of the sheet and deal them out to units.
+def open_plate(
+    row: dict,
+    *,
+    channel: str,
+    regexes: dict[str, str],
+    fan_out: str,
+    results: str | os.PathLike,
+    made: Collection[str] = frozenset(),
+    remote: Remote | None = None,
+) -> Plate:
+    """Find the images of one row of the sheet and group them into units.
 
     Parameters
     ----------
@@ -72,16 +84,16 @@ def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset(), rem
         From `sheets.read_sheet`.
     channel : str
         The nuclei channel, where the row names none.
-    regexes : dict
+    regexes : dict of str to str
         The configuration's own layouts.
     fan_out : {'plate', 'well', 'field'}
-        What a unit is.
+        The size of a unit.
     results : path-like
-        The folder of the results, where no image is taken from.
+        The folder of the results, from which no image is taken.
     made : set of str
-        Listed images that a rule makes, so that they need not be there yet.
-    remote : fieldwork.remote.Remote, optional
-        Of use where something lies at a URL.
+        Listed images that a rule makes, so that they need not exist yet.
+    remote : Remote, optional
+        Needed if the images or the image list are at a URL.
 
     Returns
     -------
@@ -92,95 +104,98 @@ def open_plate(row, *, channel, regexes, fan_out, results, made=frozenset(), rem
     InputError
         Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel.
     """
-    place, name, source = row[None], row["plate"], normal_path(row["images"])
+    name, source = row["plate"], normal_path(row["images"])
+    where = f"{row[None]}: plate '{name}'"
     if "://" in source:
         source = source.rstrip("/")
-        check_path(source, f"{place}: plate '{name}'")
+        check_path(source, where)
     else:
-        existing(source, place=place, what=f"plate '{name}' takes its images from")
-        refuse_results(source, results, place=f"{place}: plate '{name}'")
-    if platemap := row.get("platemap"):
-        check_path(platemap, f"{place}: plate '{name}'")
-        if is_url(platemap):
-            raise InputError(f"{place}: plate '{name}' has the platemap '{platemap}'; expected a file on disk")
-        existing(platemap, place=place, what=f"plate '{name}' has the platemap")
-        platemaps.read_platemap(platemap)
+        check_exists(source, where=row[None], what=f"plate '{name}' takes its images from")
+        refuse_results(source, results, where=where)
+    _check_platemap(row)
     try:
-        if is_url(source):
-            scan = _scan_url(row["images"], row, regexes, remote)
-        elif os.path.isdir(source):
-            scan = layouts.scan_folder(
-                source, plate=name, layout=row.get("layout", "auto"), layouts=regexes, results=results
-            )
-        else:
-            scan = image_lists.read_image_list(source, plate=name)
+        scan = _scan(row, source, regexes=regexes, results=results, remote=remote)
         if scan.images:
             channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel))
     except InputError as error:
-        raise InputError(f"{place}: plate '{name}': {error}") from None
+        raise InputError(f"{where}: {error}") from None
     urls = [image.path for image in scan.images if is_url(image.path)]
     for url in urls:
-        check_path(url, f"{place}: plate '{name}'")
-    absent = remote.absent(urls) if urls and scan.layout == "image list" else {}
+        check_path(url, where)
+    absent = remote.absent(urls) if urls and scan.layout == image_lists.LAYOUT_NAME else {}
     units = {}
     for image in scan.images:
         if image.channel == channel:
-            check_path(image.path, f"{place}: plate '{name}'")
+            check_path(image.path, where)
             units.setdefault(FAN_OUT[fan_out](image), []).append(image)
+            named = f"well {image.well}, site {image.site} names the image"
             if image.path in absent:
-                raise InputError(
-                    f"{place}: plate '{name}': {source}: well {image.well}, site {image.site} names the image "
-                    f"'{image.path}': {absent[image.path]}"
-                )
-            if not os.path.isdir(source) and not is_url(image.path) and image.path not in made:
-                existing(image.path, place=source, what=f"well {image.well}, site {image.site} names the image")
-    return Plate(name, scan, channel, units, platemap)
+                raise InputError(f"{where}: {source}: {named} '{image.path}': {absent[image.path]}")
+            if scan.layout == image_lists.LAYOUT_NAME and not is_url(image.path) and image.path not in made:
+                check_exists(image.path, where=source, what=named)
+    return Plate(name, scan, channel, units, row.get("platemap"))
 
 
-def _scan_url(url, row, regexes, remote):
-    """Find the images of a list at a URL, or of a folder on S3."""
-    if url.lower().endswith(LISTS):
-        return image_lists.read_image_list(remote.copy(url), plate=row["plate"], url=url)
+def _check_platemap(row):
+    """Check that the platemap of a row, if any, is a file on disk that can be read."""
+    if not (platemap := row.get("platemap")):
+        return
+    named = f"plate '{row['plate']}'"
+    check_path(platemap, f"{row[None]}: {named}")
+    if is_url(platemap):
+        raise InputError(f"{row[None]}: {named} has the platemap '{platemap}'; expected a file on disk")
+    check_exists(platemap, where=row[None], what=f"{named} has the platemap")
+    platemaps.read_platemap(platemap)
+
+
+def _scan(row, source, *, regexes, results, remote):
+    """Find the images of a row: of a folder on disk or on S3, or of an image list on disk or at a URL."""
+    plate, url = row["plate"], row["images"]
+    options = {"plate": plate, "layout": row.get("layout", "auto"), "layouts": regexes}
+    if not is_url(source):
+        if os.path.isdir(source):
+            return layouts.scan_folder(source, results=results, **options)
+        return image_lists.read_image_list(source, plate=plate)
+    if url.lower().endswith(LIST_SUFFIXES):
+        return image_lists.read_image_list(remote.copy(url), plate=plate, url=url)
     if not url.lower().startswith("s3://"):
         raise InputError(
-            f"'{url}' is no image list ({', '.join(LISTS)}); expected one, as folders of web servers cannot be listed"
+            f"'{url}' is no image list ({', '.join(LIST_SUFFIXES)}); expected one, as folders of web servers "
+            "cannot be listed"
         )
-    folder = url.rstrip("/")
-    return layouts.scan_folder(
-        folder, plate=row["plate"], layout=row.get("layout", "auto"), layouts=regexes, names=remote.names(folder)
-    )
+    return layouts.scan_folder(source, names=remote.names(source), **options)
 
 
-def report(plate, log):
-    """Print what was found of a plate.
+def report(plate: Plate, log: str | os.PathLike) -> None:
+    """Print one line about a plate's files, with a warning if any is lost.
 
     Parameters
     ----------
     plate : Plate
     log : path-like
-        Where `write_log` says what became of each file.
+        The log that `write_log` writes; the line names it.
     """
-    headline, details = account(plate)
+    headline, details = file_report(plate)
     lost = plate.scan.unmatched or plate.scan.duplicates or not plate.images
     print(f"{'WARNING ' if lost else ''}{headline}", f"({log})" if details else "", file=sys.stderr)
 
 
-def write_log(plate, log):
-    """Write what became of every file of a plate.
+def write_log(plate: Plate, log: Path) -> None:
+    """Write what happened to every file of a plate.
 
     Parameters
     ----------
     plate : Plate
     log : pathlib.Path
-        Its folder is made.
+        Its folder is created.
     """
-    headline, details = account(plate)
+    headline, details = file_report(plate)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("\n".join([headline, *details, ""]), encoding="utf-8", errors="backslashreplace")
 
 
-def account(plate):
-    """Say what became of every file of a plate: read, of another channel, skipped, or a hole.
+def file_report(plate: Plate) -> tuple[str, list[str]]:
+    """List what happened to every file: read, other channel, skipped, missing.
 
     Parameters
     ----------
@@ -197,9 +212,9 @@ def account(plate):
     if not scan.images:
         return f"plate {plate.name}: no image", [*scan.notes, *(f"thumbnail: {path}" for path in scan.thumbnails)]
     wells = {image.well for image in images}
-    places = {(image.well, image.site, image.timepoint, image.z) for image in images}
-    others = {(image.well, image.site, image.timepoint, image.z): image.path for image in scan.images}
-    holes = [path for place, path in others.items() if place not in places]
+    frames = {(image.well, image.site, image.timepoint, image.z) for image in images}
+    path_of = {(image.well, image.site, image.timepoint, image.z): image.path for image in scan.images}
+    holes = [path for frame, path in path_of.items() if frame not in frames]
     counts = {
         f"image(s) of channel {plate.channel} in {len(wells)} well(s)": len(images),
         "of other channels": len(scan.images) - len(images),
@@ -217,11 +232,11 @@ def account(plate):
         "thumbnail, skipped": scan.thumbnails,
         f"no image of channel {plate.channel} beside": holes,
     }
-    details = [*scan.notes, *(f"{what}: {item}" for what, items in lists.items() for item in items)]
+    details = [*scan.notes, *(f"{what}: {path}" for what, paths in lists.items() for path in paths)]
     if plate.platemap:
         described = set(platemaps.read_platemap(plate.platemap))
-        details += [f"in the platemap, without images: {' '.join(sorted(described - wells))}"] * bool(described - wells)
-        details += [f"with images, not in the platemap: {' '.join(sorted(wells - described))}"] * bool(
-            wells - described
-        )
+        if without_images := sorted(described - wells):
+            details.append(f"in the platemap, without images: {' '.join(without_images)}")
+        if not_described := sorted(wells - described):
+            details.append(f"with images, not in the platemap: {' '.join(not_described)}")
     return headline, details

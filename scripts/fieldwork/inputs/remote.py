@@ -1,7 +1,7 @@
-"""What lies at URLs: asked of Snakemake's storage plugins, which are handed in, as nothing of Snakemake is imported.
+"""Look up objects at URLs with Snakemake's storage plugins, which the caller passes in.
 
-By themselves they ask the server again and again: 337 times in a run with 6 images. Here it is asked once for a folder
-or for what an image list names, and what it says is kept in a file for the run's jobs; then each image is fetched.
+By themselves the plugins ask a server again and again: 337 times in a run with 6 images. Here it is asked once for a
+folder or for the images of a list, and the answer is kept in a file for the run's jobs; then each image is fetched.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -16,7 +17,8 @@ from pathlib import Path
 
 from fieldwork import InputError, outputs
 
-ANSWERS = Path(".snakemake/fieldwork")
+ANSWERS_FOLDER = Path(".snakemake/fieldwork")
+REQUESTS_AT_ONCE = 8
 S3_HINT = (
     " (asked with the settings SNAKEMAKE_STORAGE_S3_ENDPOINT_URL, SNAKEMAKE_STORAGE_S3_ACCESS_KEY and "
     "SNAKEMAKE_STORAGE_S3_SECRET_KEY; config/README.md)"
@@ -31,17 +33,22 @@ class Remote:
     storage : snakemake.storage.StorageRegistry
         A Snakefile's ``storage``.
     asks : bool
-        True of a run itself. Its jobs take what it has been told, where they find that.
+        True for a run itself, which asks the servers. Its jobs use the answers that it kept, where they find them.
+
+    Attributes
+    ----------
+    known : dict of str to (int, float)
+        URL -> size in bytes, modification time in s since 1970.
     """
 
-    def __init__(self, storage, *, asks):
+    def __init__(self, storage: object, *, asks: bool) -> None:
         self._storage = storage
         self._asks = asks
-        self._knowing = {}  # class of a plugin's objects -> its subclass
-        self.known = {}  # URL -> size in bytes, modification time in s since 1970
+        self._subclasses = {}  # class of a plugin's objects -> its subclass that uses `known`
+        self.known: dict[str, tuple[int, float]] = {}
 
-    def names(self, folder):
-        """List what is in a folder on S3, and in the folders below it.
+    def names(self, folder: str) -> list[str]:
+        """List the objects in a folder on S3, and in the folders below it.
 
         Parameters
         ----------
@@ -58,22 +65,22 @@ class Remote:
         InputError
             There is none, or the server cannot be asked; names the URL and the reason.
         """
-        found = self._told(f"in {folder}", lambda: self._listed(folder))
-        self.known |= {f"{folder}/{name}": facts for name, facts in found.items()}
-        return list(found)
+        objects = self._answer(f"in {folder}", lambda: self._list_folder(folder))
+        self.known |= {f"{folder}/{name}": facts for name, facts in objects.items()}
+        return list(objects)
 
-    def copy(self, url):
-        """Give the path of a local copy of a small file, such as an image list.
+    def copy(self, url: str) -> Path:
+        """Return the path of a local copy of a small file, such as an image list.
 
         Raises
         ------
         InputError
-            It cannot be had; names the URL and the reason.
+            It cannot be read; names the URL and the reason.
         """
-        return self._kept(url, lambda: self._content(url))
+        return self._answer_file(url, lambda: self._content(url))
 
-    def absent(self, urls):
-        """Say which of some objects are not there, or must not be read.
+    def absent(self, urls: Iterable[str]) -> dict[str, str]:
+        """Find the objects that do not exist, or must not be read.
 
         Parameters
         ----------
@@ -82,58 +89,59 @@ class Remote:
         Returns
         -------
         dict of str to str
-            URL -> the reason. What the others are is `known` now.
+            URL -> the reason. All other objects are in `known` now.
         """
         urls = list(dict.fromkeys(urls))
         if not urls:
             return {}
-        found = self._told("\n".join(["of", *urls]), lambda: self._looked_up(urls))
-        reasons = {url: facts for url, facts in found.items() if isinstance(facts, str)}
-        self.known |= {url: facts for url, facts in found.items() if url not in reasons}
+        answers = self._answer("\n".join(["of", *urls]), lambda: self._look_up(urls))
+        reasons = {url: facts for url, facts in answers.items() if isinstance(facts, str)}
+        self.known |= {url: facts for url, facts in answers.items() if url not in reasons}
         return reasons
 
-    def check(self, places):
-        """Refuse objects that are not there.
+    def check(self, named_in: dict[str, str]) -> None:
+        """Check that objects exist.
 
         Parameters
         ----------
-        places : dict of str to str
-            URL -> where it is named, for the message.
+        named_in : dict of str to str
+            URL -> which line of which sheet names it, for the message.
 
         Raises
         ------
         InputError
-            Names the place, the URL and the reason.
+            Names the line, the URL and the reason.
         """
-        for url, reason in self.absent(places).items():
-            raise InputError(f"{places[url]} has the path '{url}': {reason}")
+        for url, reason in self.absent(named_in).items():
+            raise InputError(f"{named_in[url]} has the path '{url}': {reason}")
 
-    def input(self, url):
-        """Give what a rule names as its input: Snakemake fetches it for its jobs."""
+    def input(self, url: str) -> object:
+        """Return the input of a rule that stands for a URL: Snakemake fetches it for its jobs."""
         flagged = self._storage(url)
         if url in self.known:
             stored = flagged.flags["storage_object"]
             kind = type(stored)
-            if kind not in self._knowing:
-                self._knowing[kind] = type("Knowing", (_Knowing, kind), {"known": self.known})
-            flagged.flags["storage_object"] = self._knowing[kind](
+            if kind not in self._subclasses:
+                self._subclasses[kind] = type("Known", (_KnownObject, kind), {"known": self.known})
+            flagged.flags["storage_object"] = self._subclasses[kind](
                 query=stored.query, keep_local=stored.keep_local, retrieve=stored.retrieve, provider=stored.provider
             )
         return flagged
 
-    def clear_leftovers(self):
-        """Delete local copies that a killed run has left half-written: Snakemake would take them for whole ones."""
+    def clear_leftovers(self) -> None:
+        """Delete local copies that a killed run left half-written: Snakemake would take them for complete ones."""
         for url, (size, _) in self.known.items():
             path = Path(self._storage(url))
             if path.is_file() and path.stat().st_size != size:
                 path.unlink()
 
-    def _told(self, what, ask):
-        return json.loads(self._kept(what, lambda: json.dumps(ask()).encode()).read_bytes())
+    def _answer(self, question, ask):
+        """Return a server's answer, as JSON gives it; `ask` gets it from the server."""
+        return json.loads(self._answer_file(question, lambda: json.dumps(ask()).encode()).read_bytes())
 
-    def _kept(self, what, ask):
-        """Give the path of a file with an answer of the server; `ask` gets its bytes."""
-        path = ANSWERS / hashlib.sha256(what.encode()).hexdigest()[:16]
+    def _answer_file(self, question, ask):
+        """Return the path of the file that keeps an answer; `ask` gets its bytes from the server."""
+        path = ANSWERS_FOLDER / hashlib.sha256(question.encode()).hexdigest()[:16]
         if self._asks or not path.exists():
             answer = ask()
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,16 +149,18 @@ class Remote:
                 part.write_bytes(answer)
         return path
 
-    def _listed(self, folder):
+    def _list_folder(self, folder):
+        """Return the name of each object below a folder, and its size and modification time."""
         try:
-            found = self._below(f"{folder}/")
+            objects = self._list_prefix(f"{folder}/")
         except Exception as error:  # boto3's and Snakemake's, neither of which is imported here
             raise InputError(f"'{folder}': {_reason(error, folder)}") from None
-        if not found:
+        if not objects:
             raise InputError(f"'{folder}': there is no object below it; expected the folder of the plate's images")
-        return {url.removeprefix(f"{folder}/"): facts for url, facts in found.items()}
+        return {url.removeprefix(f"{folder}/"): facts for url, facts in objects.items()}
 
     def _content(self, url):
+        """Return the bytes of an object."""
         try:
             stored = self._object(url)
             if _is_s3(url):
@@ -161,36 +171,37 @@ class Remote:
         except Exception as error:  # boto3's, requests' and Snakemake's
             raise InputError(f"'{url}': {_reason(error, url)}") from None
 
-    def _looked_up(self, urls):
-        """Size and modification time of each object, or the reason why there is none."""
-        found = {}
+    def _look_up(self, urls):
+        """Return size and modification time of each object, or the reason why there is none."""
+        answers = {}
         for _, group in itertools.groupby(sorted(filter(_is_s3, urls), key=os.path.dirname), key=os.path.dirname):
             group = list(group)
             try:
-                below = self._below(os.path.commonprefix(group))  # a request for every 1000 that begin alike
+                objects = self._list_prefix(os.path.commonprefix(group))  # a request for every 1000 that begin alike
             except Exception as error:  # as above
-                found |= dict.fromkeys(group, _reason(error, group[0]))
+                answers |= dict.fromkeys(group, _reason(error, group[0]))
                 continue
             for url in group:
-                found[url] = below.get(url, "there is no such object")
-                if url not in below and any(other.startswith(f"{url}/") for other in below):
-                    found[url] = "a folder; expected an object"
-        others = [url for url in urls if url not in found]
-        with ThreadPoolExecutor(8) as threads:
-            found |= zip(others, threads.map(self._head, others), strict=True)
-        return found
+                answers[url] = objects.get(url, "there is no such object")
+                if url not in objects and any(other.startswith(f"{url}/") for other in objects):
+                    answers[url] = "a folder; expected an object"
+        others = [url for url in urls if url not in answers]
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+            answers |= zip(others, threads.map(self._head, others), strict=True)
+        return answers
 
-    def _below(self, prefix):
-        """List the objects whose URL begins with a prefix."""
+    def _list_prefix(self, prefix):
+        """Return the URL of each object on S3 that begins with a prefix, and its size and modification time."""
         stored = self._object(prefix)
         bucket, key = stored.bucket, re.sub(r"(?i)^s3://[^/]*/?", "", prefix)
         return {
-            f"{prefix[: len(prefix) - len(key)].rstrip('/')}/{each.key}": (each.size, each.last_modified.timestamp())
-            for each in stored.provider.s3c.Bucket(bucket).objects.filter(Prefix=key)
-            if not each.key.endswith("/")  # how browsers of buckets make empty folders
+            f"{prefix[: len(prefix) - len(key)].rstrip('/')}/{item.key}": (item.size, item.last_modified.timestamp())
+            for item in stored.provider.s3c.Bucket(bucket).objects.filter(Prefix=key)
+            if not item.key.endswith("/")  # an empty folder, as browsers of buckets make them
         }
 
     def _head(self, url):
+        """Return size and modification time of a file on a web server, or the reason why there is none."""
         try:
             with self._object(url).httpr("HEAD", stream=True) as response:
                 response.raise_for_status()
@@ -202,8 +213,8 @@ class Remote:
         return self._storage(url).flags["storage_object"]
 
 
-class _Knowing:
-    """An object of a storage plugin that goes by what the server has said, and does not ask it again."""
+class _KnownObject:
+    """An object of a storage plugin that uses the answer of the server, and does not ask again."""
 
     async def inventory(self, cache):
         pass
@@ -231,7 +242,7 @@ class _Knowing:
 
 
 def _time_of(modified):
-    """Seconds since 1970 of a Last-Modified header; 0, as for Snakemake's plugin, where there is no date in it."""
+    """Return the seconds since 1970 of a Last-Modified header; 0, as Snakemake's plugin, for one without a date."""
     try:
         return parsedate_to_datetime(modified).timestamp()
     except (TypeError, ValueError):

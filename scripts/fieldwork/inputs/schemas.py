@@ -2,38 +2,42 @@
 
 import difflib
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
+from jsonschema import Draft202012Validator, ValidationError, validators
 
-SCHEMAS = Path(__file__).parents[3] / "config" / "schemas"
-
-
-def read_schema(name):
-    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+SCHEMA_FOLDER = Path(__file__).parents[3] / "config" / "schemas"
 
 
-def is_number(_, value):
-    """JSON Schema's number, without the NaN and infinity that YAML can say and no range refuses."""
+def read_schema(name: str) -> dict:
+    """Read the schema ``config``, ``plates``, ``slides`` or ``stacks``."""
+    return yaml.safe_load((SCHEMA_FOLDER / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+
+
+def is_number(_: object, value: object) -> bool:
+    """Return True for JSON Schema's numbers, without NaN and infinity, which YAML can write and no range refuses."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_integer(_, value):
-    """JSON Schema's integer, without 6.0."""
+    """Return True for JSON Schema's integers, without 6.0."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def checker(schema):
-    """Give a function that lists the errors of values; it takes longer to make than to call."""
-    from jsonschema import Draft202012Validator, validators  # 0.1 s, and jobs that read platemaps don't need it
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": is_number, "integer": _is_integer})
+_Validator = validators.extend(Draft202012Validator, type_checker=_TYPES)
 
-    strict = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": is_number, "integer": _is_integer})
-    validator = validators.extend(Draft202012Validator, type_checker=strict)(schema)
+
+def checker(schema: dict) -> Callable[[object], list[ValidationError]]:
+    """Return a function that lists the errors of values; it takes longer to build than to call."""
+    validator = _Validator(schema)
     return lambda values: sorted(validator.iter_errors(values), key=lambda error: list(map(str, error.path)))
 
 
-def complaint(error):
-    """Say in a line what a schema error found, where, and what is expected."""
+def complaint(error: ValidationError) -> str:
+    """Describe a schema error in one line: the key, the value found, the values expected."""
     key = ".".join(map(str, error.absolute_path))
     known = error.schema.get("properties", {})
     if error.validator == "additionalProperties":

@@ -1,16 +1,20 @@
 """Read the sheets of plates, slides and stacks, and check their rows."""
 
 import os
+from collections.abc import Collection
+from pathlib import Path
 
 from fieldwork import InputError
 from fieldwork.inputs.delimited import read_table
-from fieldwork.inputs.paths import check_path, existing, is_url, normal_path, refuse_results
+from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
 from fieldwork.inputs.schemas import checker, complaint, read_schema
 
-SEVERAL_FILES = (".mrxs", ".vms", ".vmu")  # slides whose pixels are in files beside the one that is opened
+SHEETS = ("plates", "slides", "stacks")
+FOLDER_SUFFIXES = ("/", ".zarr")
+SEVERAL_FILES_SUFFIXES = (".mrxs", ".vms", ".vmu")  # slides whose pixels are in other files than the one that is opened
 
 
-def read_sheet(kind, path):
+def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
     """Read a sheet: tab-separated, ids as text, one row for each `kind`.
 
     Parameters
@@ -21,7 +25,7 @@ def read_sheet(kind, path):
     Returns
     -------
     list of dict
-        Column -> text, without the empty cells; and under ``None`` where the row stands, for messages.
+        Column -> text, without the empty cells; and ``None`` -> the row's file and line, for messages.
 
     Raises
     ------
@@ -38,29 +42,46 @@ def read_sheet(kind, path):
             + f"and, optional, {', '.join(optional)}, " * bool(optional)
             + "separated by tabs"
         )
-    rows, seen, errors_of = [], {}, checker(schema)
+    rows, line_of, errors_of = [], {}, checker(schema)
     for line, cells in lines:
-        place, row = f"{path}, line {line}", {name: cell for name, cell in cells.items() if cell}
+        where, row = f"{path}, line {line}", {name: cell for name, cell in cells.items() if cell}
         for error in errors_of(row):
-            raise InputError(f"{place}: {complaint(error)}")
+            raise InputError(f"{where}: {complaint(error)}")
         name = row[known[0]]
         # Names become folders, and some file systems don't tell upper from lower case.
-        if name.casefold() in seen:
-            raise InputError(f"{place}: {kind[:-1]} '{name}' stands in line {seen[name.casefold()]} already")
-        seen[name.casefold()] = line
-        rows.append({None: place, **row})
+        if name.casefold() in line_of:
+            raise InputError(f"{where}: {kind[:-1]} '{name}' stands in line {line_of[name.casefold()]} already")
+        line_of[name.casefold()] = line
+        rows.append({None: where, **row})
     return rows
 
 
-def read_sheet_if_any(kind, config):
-    """Read a sheet; no rows where its default path does not exist, but a sheet of another kind does."""
+def read_sheet_if_any(kind: str, config: dict) -> list[dict]:
+    """Read the sheet of a kind that the configuration names; an absent one may be an empty one.
+
+    Parameters
+    ----------
+    kind : {'plates', 'slides', 'stacks'}
+    config : dict
+        From `config.check_config`.
+
+    Returns
+    -------
+    list of dict
+        As from `read_sheet`. Empty if there is no file at the default path ``config/{kind}.tsv``, but a sheet of
+        another kind; a sheet with any other path must exist.
+
+    Raises
+    ------
+    InputError
+        As `read_sheet`.
+    """
     path = config[kind]
-    others = [other for other in ("plates", "slides", "stacks") if other != kind and os.path.exists(config[other])]
-    is_absent = path == f"config/{kind}.tsv" and others and not os.path.exists(path)
-    return [] if is_absent else read_sheet(kind, path)
+    may_be_absent = path == f"config/{kind}.tsv" and any(Path(config[name]).exists() for name in SHEETS if name != kind)
+    return [] if may_be_absent and not Path(path).exists() else read_sheet(kind, path)
 
 
-def check_slide(row, *, made=frozenset()):
+def check_slide(row: dict, *, made: Collection[str] = frozenset()) -> dict:
     """Check a row of the sheet of slides and fill it in.
 
     Parameters
@@ -68,35 +89,29 @@ def check_slide(row, *, made=frozenset()):
     row : dict
         From `read_sheet`.
     made : set of str
-        Slides that a rule makes, so that they need not be there yet.
+        Paths of slides that a rule makes, so that they need not exist yet.
 
     Returns
     -------
     dict
-        With a normal `path` and a `plate`. Whether there is something at a URL is not looked at.
+        With a normal `path` and a `plate`. It is not checked that a URL exists.
 
     Raises
     ------
     InputError
         Names the sheet's line and what is wrong.
     """
-    place, path = row[None], normal_path(row["path"])
-    check_path(path, f"{place}: slide '{row['slide']}'")
-    if is_url(path):
-        if path.lower().endswith(("/", ".zarr", *SEVERAL_FILES)):
-            raise InputError(
-                f"{place}: slide '{row['slide']}' has the path '{path}', which is more than one file; download it, and "
-                "name its file on disk"
-            )
-        return {"plate": "slides", **row, "path": path}
-    if os.path.isdir(path):
-        raise InputError(f"{place}: slide '{row['slide']}' has the path '{path}', a folder; expected the slide's file")
-    if path not in made:
-        existing(path, place=place, what=f"slide '{row['slide']}' has the path")
-    return {"plate": "slides", **row, "path": path}
+    row = _with_checked_path(
+        row, "slide", several=(*FOLDER_SUFFIXES, *SEVERAL_FILES_SUFFIXES), on_disk="file", made=made
+    )
+    if not is_url(row["path"]) and os.path.isdir(row["path"]):
+        raise InputError(
+            f"{row[None]}: slide '{row['slide']}' has the path '{row['path']}', a folder; expected the slide's file"
+        )
+    return {"plate": "slides", **row}
 
 
-def check_stack(row, *, results, made=frozenset()):
+def check_stack(row: dict, *, results: str | os.PathLike, made: Collection[str] = frozenset()) -> dict:
     """Check a row of the sheet of stacks and fill it in.
 
     Parameters
@@ -104,30 +119,39 @@ def check_stack(row, *, results, made=frozenset()):
     row : dict
         From `read_sheet`.
     results : path-like
-        The folder of the results, where no stack may lie.
+        The folder of the results, which may hold no stack.
     made : set of str
-        Stacks that a rule makes, so that they need not be there yet.
+        Paths of stacks that a rule makes, so that they need not exist yet.
 
     Returns
     -------
     dict
-        With a normal `path`. Whether there is something at a URL is not looked at.
+        With a normal `path`. It is not checked that a URL exists.
 
     Raises
     ------
     InputError
         Names the sheet's line and what is wrong.
     """
-    place, path = row[None], normal_path(row["path"])
-    check_path(path, f"{place}: stack '{row['stack']}'")
-    if is_url(path):
-        if path.lower().endswith(("/", ".zarr")):
-            raise InputError(
-                f"{place}: stack '{row['stack']}' has the path '{path}', a folder or a Zarr store; expected a single "
-                "file: download it, and name its folder on disk"
-            )
-        return {**row, "path": path}
-    if path not in made:
-        existing(path, place=place, what=f"stack '{row['stack']}' has the path")
-    refuse_results(path, results, place=f"{place}: stack '{row['stack']}'")
+    row = _with_checked_path(row, "stack", several=FOLDER_SUFFIXES, on_disk="folder", made=made)
+    if not is_url(row["path"]):
+        refuse_results(row["path"], results, where=f"{row[None]}: stack '{row['stack']}'")
+    return row
+
+
+def _with_checked_path(row, kind, *, several, on_disk, made):
+    """Check the path of a row; return the row with a normal path.
+
+    URLs that end in one of `several` are more than one file, of which `on_disk` says what to name: a file or a folder.
+    """
+    path, named = normal_path(row["path"]), f"{kind} '{row[kind]}'"
+    check_path(path, f"{row[None]}: {named}")
+    if not is_url(path):
+        if path not in made:
+            check_exists(path, where=row[None], what=f"{named} has the path")
+    elif path.lower().endswith(several):
+        raise InputError(
+            f"{row[None]}: {named} has the path '{path}', which is more than one file; download it, and name its "
+            f"{on_disk} on disk"
+        )
     return {**row, "path": path}

@@ -4,25 +4,24 @@ import os
 from collections import Counter
 
 from fieldwork import InputError
-from fieldwork.inputs import layouts
+from fieldwork.inputs.layouts import IMAGE_SUFFIXES, natural
 
-SUFFIXES = (*layouts.SUFFIXES, ".gif")
+FRAME_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
+ZARR_METADATA_NAMES = ("zarr.json", ".zarray", ".zgroup")  # a folder with one of these is a Zarr array or group
 
-ZARR = ("zarr.json", ".zarray", ".zgroup")  # a folder with one of these is a Zarr array or group
 
-
-def files_of(path):
+def files_of(path: str | os.PathLike) -> list[str]:
     """List the files that a stack is made of.
 
     Parameters
     ----------
-    path : str or path-like
+    path : path-like
 
     Returns
     -------
     list of str
         All files of a Zarr store; a folder's images in natural order, without broken links, which are frames that
-        fail; or the path itself, whatever there is.
+        fail; or the path itself, of a file or of nothing.
 
     Raises
     ------
@@ -40,8 +39,8 @@ def files_of(path):
     return [path]
 
 
-def list_folder(path):
-    """Give the image files of a folder in natural order, and count what else is in it."""
+def list_folder(path: str | os.PathLike) -> tuple[list[str], Counter]:
+    """List the image files of a folder in natural order, and count its other entries by suffix."""
     images, others = [], Counter()
     with os.scandir(path) as entries:
         for entry in entries:
@@ -49,18 +48,21 @@ def list_folder(path):
                 others["hidden"] += 1
             elif os.path.isdir(entry.path):
                 others["folder"] += 1
-            elif entry.name.lower().endswith(SUFFIXES):
+            elif entry.name.lower().endswith(FRAME_SUFFIXES):
                 images.append(entry.path)
             else:
                 others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1
-    return sorted(images, key=lambda image: (layouts.natural(image), image)), others
+    return sorted(images, key=lambda image: (natural(image), image)), others
 
 
-def is_zarr(path):
-    return any(os.path.isfile(os.path.join(path, name)) for name in ZARR)
+def is_zarr(path: str | os.PathLike) -> bool:
+    """Return True for the folder of a Zarr array or group."""
+    return any(os.path.isfile(os.path.join(path, name)) for name in ZARR_METADATA_NAMES)
 
 
-def files_below(path):
+def files_below(path: str | os.PathLike) -> list[str]:
+    """List all files below a folder, links followed. Raises OSError for a folder that cannot be listed."""
+
     def refuse(error):
         raise error
 

@@ -1,4 +1,4 @@
-"""Check the functions that the configuration names before any job starts, and list the files that they are from."""
+"""Check the functions that the configuration names before any job starts, and list the files that define them."""
 
 import ast
 import json
@@ -7,37 +7,43 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from fieldwork import InputError
 
-CHECK_SECONDS = 60  # for all imports; PyTorch from a slow network folder takes half of that
+IMPORTS_TIMEOUT_S = 60  # PyTorch from a slow network folder takes half of that
 
 
-def check_calls(calls, *, metrics=(), folders=()):
-    """Check functions and metrics in a process of its own, which modules may crash, fill with threads, or print from.
+def check_calls(
+    calls: Iterable[tuple[str, str, dict]],
+    *,
+    metrics: Iterable[tuple[str, str]] = (),
+    folders: Iterable[str | os.PathLike] = (),
+) -> None:
+    """Check functions and metrics in a process of its own, as modules may crash, start threads, or print.
 
     Parameters
     ----------
     calls : iterable of (str, str, dict)
-        Where the configuration names it, for the message; the function's name; its arguments.
+        The configuration's key, for the message; the function's name; its arguments.
     metrics : iterable of (str, str)
-        The same of metrics: where, and the name.
+        The same for metrics: key and name.
     folders
         As for `find`.
 
     Raises
     ------
     InputError
-        One line for the first that is wrong: where, what was found, what is expected.
+        One line for the first that is wrong: its key, what was found, what is expected.
     """
-    work = [*calls, *((key, name, None) for key, name in metrics)]
-    if not work:
+    named = [*calls, *((key, name, None) for key, name in metrics)]
+    if not named:
         return
     folders = list(map(os.fspath, folders))
-    questions = [{"name": name, "arguments": arguments, "folders": folders} for _, name, arguments in work]
-    # -P: without the working directory, as in jobs, where a skimage.py of the user's would be in the way.
+    questions = [{"name": name, "arguments": arguments, "folders": folders} for _, name, arguments in named]
+    # -P: without the working directory, as in jobs; a user's skimage.py there would hide the installed module.
     command = [sys.executable, "-P", "-m", "fieldwork.user_functions"]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     # Files and not pipes: a process that a module has started would hold a pipe open.
@@ -49,26 +55,26 @@ def check_calls(calls, *, metrics=(), folders=()):
                 stdout=answers,
                 stderr=printed,
                 env={**os.environ, "PYTHONPATH": path},
-                timeout=CHECK_SECONDS,
+                timeout=IMPORTS_TIMEOUT_S,
             )
             end = process.returncode
             reason = f"was ended by {signal.Signals(-end).name}" if end < 0 else f"ended (exit status {end})"
         except subprocess.TimeoutExpired:
-            reason = f"was not done after {CHECK_SECONDS} s"
+            reason = f"was not done after {IMPORTS_TIMEOUT_S} s"
         answers.seek(0)
         printed.seek(0)
-        found = [json.loads(line) for line in answers]
-        last = printed.read().decode(errors="replace").strip().rpartition("\n")[2]
-    for (key, name, _), problem in zip(work, [*found, None], strict=False):
+        problems = [json.loads(line) for line in answers]
+        last_line = printed.read().decode(errors="replace").strip().rpartition("\n")[2]
+    for (key, name, _), problem in zip(named, [*problems, None], strict=False):
         if problem is None:
-            said = f"; it printed last: {last}" if last else ""
-            raise InputError(f"{key}: Python {reason} while it imported {name}{said}")
+            hint = f"; it printed last: {last_line}" if last_line else ""
+            raise InputError(f"{key}: Python {reason} while it imported {name}{hint}")
         if problem:
             raise InputError(f"{key}: {problem}")
 
 
-def module_files(names, *, folders):
-    """List the files of own modules, so that a change of them re-makes what they made. Nothing is imported.
+def module_files(names: Iterable[str], *, folders: Iterable[str | os.PathLike]) -> dict[str, Path]:
+    """List the files of the user's own modules, whose changes re-make tables. Nothing is imported.
 
     Parameters
     ----------
@@ -80,10 +86,10 @@ def module_files(names, *, folders):
     Returns
     -------
     dict of str to pathlib.Path
-        By number of the folder and path below it; with the modules of those folders that they import, but not what
-        they import by a name made up as they run.
+        By number of the folder and path below it; with the modules of those folders that they import, but without
+        imports by a name that is composed at run time.
     """
-    found = {}
+    files = {}
     for number, folder in enumerate(map(Path, folders)):
         ahead = [tuple(name.split(".")) for name in names]
         while ahead:
@@ -92,16 +98,16 @@ def module_files(names, *, folders):
                 stem = folder.joinpath(*dotted[:count])
                 for path in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")):
                     name = f"{number}/{path.relative_to(folder).as_posix()}"
-                    if name not in found and path.is_file():
-                        found[name] = path
+                    if name not in files and path.is_file():
+                        files[name] = path
                         ahead += _imports(path, folder)
-    return found
+    return files
 
 
 def _imports(path, folder):
-    """List what a file imports, each as the parts of a dotted name; of `from a import b`, a.b."""
+    """List the imports of a file as the parts of dotted names; of `from a import b`, a.b."""
     names = []
-    with suppress(SyntaxError, ValueError):  # `check_calls` tells of those
+    with suppress(SyntaxError, ValueError):  # `check_calls` reports those
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Import):
                 names += [tuple(alias.name.split(".")) for alias in node.names]

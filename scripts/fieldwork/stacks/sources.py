@@ -11,7 +11,7 @@ import os
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from fieldwork.inputs.stack_files import SUFFIXES, ZARR, files_below, is_zarr, list_folder
+from fieldwork.inputs.stack_files import FRAME_SUFFIXES, ZARR_METADATA_NAMES, files_below, is_zarr, list_folder
 from fieldwork.omezarr import metadata as omezarr_metadata
 
 MOST_FRAMES = 2**20  # also of planes in a file and of chunks in a shard; more is a damaged header
@@ -328,7 +328,7 @@ def _open_folder(path):
     images, others = list_folder(path)
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
     if not images:
-        raise FrameError(f"a folder without images; found {found or 'nothing'}; expected {', '.join(SUFFIXES)}")
+        raise FrameError(f"a folder without images; found {found or 'nothing'}; expected {', '.join(FRAME_SUFFIXES)}")
     listed = [StackFrame(image, index) for index, image in enumerate(images)]
     return Stack(listed, [f"left out of the folder: {found}"] if found else [])
 
@@ -442,7 +442,7 @@ def _read_zarr(frame):
 
 def _stamp(path):
     """Size and modification time of a file, or of a Zarr array's metadata: another one has others."""
-    metadata = (os.path.join(path, name) for name in ZARR)
+    metadata = (os.path.join(path, name) for name in ZARR_METADATA_NAMES)
     status = os.stat(next(filter(os.path.isfile, metadata), path))
     return status.st_size, status.st_mtime_ns
 

@@ -184,7 +184,7 @@ def test_calls_are_checked_in_another_process_and_named_by_their_key(write, capf
     ],
 )
 def test_a_module_that_ends_or_blocks_the_process_is_named(write, monkeypatch, text, end, said):
-    monkeypatch.setattr(function_checks, "CHECK_SECONDS", 3 if "sleep" in text else 60)
+    monkeypatch.setattr(function_checks, "IMPORTS_TIMEOUT_S", 3 if "sleep" in text else 60)
     folders = write(good="def f(image): pass", ending=text)
     calls = [("good", "good.f", {}), ("bad", "ending.f", {}), ("good", "good.f", {})]
     message = refused(function_checks.check_calls, calls, folders=folders)

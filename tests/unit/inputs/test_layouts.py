@@ -191,7 +191,7 @@ def test_the_13200_fields_of_bbbc021_in_four_families(tmp_path):
 
 @real_plates
 def test_real_imagexpress_plate():
-    folder = DATA / "ImageXpress" / "Projection-Mix"
+    folder = PLATES / "ImageXpress" / "Projection-Mix"
     scan = layouts.scan_folder(folder, plate="Projection-Mix")
     fields = [(well, site) for well in ("E07", "E08") for site in (1, 2)]
     projections = {(*field, channel, None, None) for field in fields for channel in ("w1", "w2", "w3")}

@@ -1,4 +1,4 @@
-"""A plate of the sheet: its images dealt out to units, and an account of every file."""
+"""A plate of the sheet: its images dealt out to units, and a report on every file."""
 
 import os
 import re
@@ -124,7 +124,7 @@ def test_the_account_counts_and_lists_every_file(here):
     touch(here, *holes, *thumbnails, *unmatched, *duplicates, "images/notes.txt")
     (here / "map.csv").write_text("well,dose\nD06,2\nB02,1\nD05,2\n")
     plate = open_plate("images", platemap="map.csv")
-    headline, details = plates.account(plate)
+    headline, details = plates.file_report(plate)
     assert headline.startswith("plate P1, layout metaxpress: 5 image(s) of channel w1 in 3 well(s)")
     # w2 of three sites of B02 and two of C04; no count is without its images
     for said in ("5 of other channels", "1 thumbnail", "3 whose names match no layout", "1 dupl", "2 frame(s) without"):
@@ -144,7 +144,7 @@ def test_the_account_counts_and_lists_every_file(here):
 
 def test_a_whole_plate_is_accounted_for_without_zeros(here):
     touch(here, "images/P_B02_s1_w1.tif", "images/P_B02_s2_w1.tif")
-    headline, details = plates.account(open_plate("images", layout="metaxpress"))
+    headline, details = plates.file_report(open_plate("images", layout="metaxpress"))
     assert headline == "plate P1, layout metaxpress: 2 image(s) of channel w1 in 1 well(s)"
     assert details == []
 
@@ -154,9 +154,9 @@ def test_a_plate_without_images_is_a_plate_and_says_so(here, fan_out):
     (here / "images").mkdir()
     plate = open_plate("images", fan_out=fan_out)  # so that its tables are made, without rows
     assert plate.images == []
-    assert plates.account(plate) == ("plate P1: no image", [])
+    assert plates.file_report(plate) == ("plate P1: no image", [])
     touch(here, "images/P_B02_s1_w1_thumb.tif", "images/notes.txt")
-    headline, details = plates.account(open_plate("images", fan_out=fan_out))
+    headline, details = plates.file_report(open_plate("images", fan_out=fan_out))
     assert headline == "plate P1: no image" and details[-1] == "thumbnail: images/P_B02_s1_w1_thumb.tif"
     assert "1 .txt" in "".join(details)
 
@@ -175,7 +175,7 @@ def test_a_report_warns_of_files_that_are_lost_and_its_log_lists_them(here, caps
     log = here / "logs/plates/P1/images.log"
     plates.report(plate, log)
     plates.write_log(plate, log)
-    headline, details = plates.account(plate)
+    headline, details = plates.file_report(plate)
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err == f"WARNING {headline} ({log})\n"
     assert details and log.read_text() == "\n".join([headline, *details]) + "\n"
@@ -186,7 +186,7 @@ def test_a_report_of_a_whole_plate_is_a_line_without_warning(here, capsys):
     plate = open_plate("images", layout="metaxpress")
     plates.report(plate, here / "images.log")
     plates.write_log(plate, here / "images.log")
-    headline, _ = plates.account(plate)
+    headline, _ = plates.file_report(plate)
     assert capsys.readouterr().err.rstrip() == headline and (here / "images.log").read_text() == f"{headline}\n"
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from fieldwork import InputError
 from fieldwork.inputs import config, platemaps, schemas, sheets
-from fieldwork.inputs.paths import existing
+from fieldwork.inputs.paths import check_exists
 from workspace import REPOSITORY as ROOT
 
 DEFAULTS = {
@@ -233,7 +233,7 @@ def test_an_empty_sheet_means_nothing_of_that_kind(tmp_path, text):
 @pytest.mark.parametrize(("kind", "column"), [("plates", "images"), ("slides", "path"), ("stacks", "path")])
 def test_every_sheet_of_the_repository_has_the_columns_of_its_schema(tmp_path, kind, column):
     header = (ROOT / f"config/{kind}.tsv").read_text().splitlines()[0].split("\t")
-    assert header == list(schemas.schema(kind)["properties"]) and header[:2] == [kind[:-1], column]
+    assert header == list(schemas.read_schema(kind)["properties"]) and header[:2] == [kind[:-1], column]
     assert sheets.read_sheet(kind, ROOT / f"config/{kind}.tsv") is not None
 
 
@@ -320,12 +320,12 @@ def test_a_wrong_platemap_is_refused(tmp_path, text, said):
 def test_a_file_that_is_there_passes_and_an_absent_one_is_named_with_its_neighbour(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "", "platemap_1.csv")
-    existing("platemap_1.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")
+    check_exists("platemap_1.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
     with pytest.raises(InputError) as caught:
-        existing("platemap_2.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")
+        check_exists("platemap_2.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
     message = str(caught.value)
     assert message.startswith("p.tsv, line 2: plate 'A' has the platemap 'platemap_2.csv', which does not exist.")
     assert "'platemap_1.csv'" in message and str(tmp_path) in message
     (tmp_path / "platemap_3.csv").symlink_to("away/map.csv")
     with pytest.raises(InputError, match=r"'platemap_3.csv' \(a link to 'away/map.csv'\), which does not exist"):
-        existing("platemap_3.csv", place="p.tsv, line 2", what="plate 'A' has the platemap")
+        check_exists("platemap_3.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
