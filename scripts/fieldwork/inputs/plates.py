@@ -73,7 +73,7 @@ def open_plate(
     regexes: dict[str, str],
     fan_out: str,
     results: str | os.PathLike,
-    made: Collection[str] = frozenset(),
+    generated: Collection[str] = frozenset(),
     remote: Remote | None = None,
 ) -> Plate:
     """Find the images of one row of the sheet and group them into units.
@@ -90,7 +90,7 @@ def open_plate(
         The size of a unit.
     results : path-like
         The folder of the results, from which no image is taken.
-    made : set of str
+    generated : set of str
         Listed images that a rule makes, so that they need not exist yet.
     remote : Remote, optional
         Needed if the images or the image list are at a URL.
@@ -131,7 +131,7 @@ def open_plate(
             named = f"well {image.well}, site {image.site} names the image"
             if image.path in absent:
                 raise InputError(f"{where}: {source}: {named} '{image.path}': {absent[image.path]}")
-            if scan.layout == image_lists.LAYOUT_NAME and not is_url(image.path) and image.path not in made:
+            if scan.layout == image_lists.LAYOUT_NAME and not is_url(image.path) and image.path not in generated:
                 check_exists(image.path, where=source, what=named)
     return Plate(name, scan, channel, units, row.get("platemap"))
 

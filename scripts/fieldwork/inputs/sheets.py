@@ -57,7 +57,7 @@ def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
 
 
 def read_sheet_if_any(kind: str, config: dict) -> list[dict]:
-    """Read the sheet of a kind that the configuration names; an absent one may be an empty one.
+    """Read the sheet that the configuration names; one at its default path may be absent.
 
     Parameters
     ----------
@@ -81,14 +81,14 @@ def read_sheet_if_any(kind: str, config: dict) -> list[dict]:
     return [] if may_be_absent and not Path(path).exists() else read_sheet(kind, path)
 
 
-def check_slide(row: dict, *, made: Collection[str] = frozenset()) -> dict:
+def check_slide(row: dict, *, generated: Collection[str] = frozenset()) -> dict:
     """Check a row of the sheet of slides and fill it in.
 
     Parameters
     ----------
     row : dict
         From `read_sheet`.
-    made : set of str
+    generated : set of str
         Paths of slides that a rule makes, so that they need not exist yet.
 
     Returns
@@ -102,7 +102,7 @@ def check_slide(row: dict, *, made: Collection[str] = frozenset()) -> dict:
         Names the sheet's line and what is wrong.
     """
     row = _with_checked_path(
-        row, "slide", several=(*FOLDER_SUFFIXES, *SEVERAL_FILES_SUFFIXES), on_disk="file", made=made
+        row, "slide", several=(*FOLDER_SUFFIXES, *SEVERAL_FILES_SUFFIXES), on_disk="file", generated=generated
     )
     if not is_url(row["path"]) and os.path.isdir(row["path"]):
         raise InputError(
@@ -111,7 +111,7 @@ def check_slide(row: dict, *, made: Collection[str] = frozenset()) -> dict:
     return {"plate": "slides", **row}
 
 
-def check_stack(row: dict, *, results: str | os.PathLike, made: Collection[str] = frozenset()) -> dict:
+def check_stack(row: dict, *, results: str | os.PathLike, generated: Collection[str] = frozenset()) -> dict:
     """Check a row of the sheet of stacks and fill it in.
 
     Parameters
@@ -120,7 +120,7 @@ def check_stack(row: dict, *, results: str | os.PathLike, made: Collection[str] 
         From `read_sheet`.
     results : path-like
         The folder of the results, which may hold no stack.
-    made : set of str
+    generated : set of str
         Paths of stacks that a rule makes, so that they need not exist yet.
 
     Returns
@@ -133,13 +133,13 @@ def check_stack(row: dict, *, results: str | os.PathLike, made: Collection[str] 
     InputError
         Names the sheet's line and what is wrong.
     """
-    row = _with_checked_path(row, "stack", several=FOLDER_SUFFIXES, on_disk="folder", made=made)
+    row = _with_checked_path(row, "stack", several=FOLDER_SUFFIXES, on_disk="folder", generated=generated)
     if not is_url(row["path"]):
         refuse_results(row["path"], results, where=f"{row[None]}: stack '{row['stack']}'")
     return row
 
 
-def _with_checked_path(row, kind, *, several, on_disk, made):
+def _with_checked_path(row, kind, *, several, on_disk, generated):
     """Check the path of a row; return the row with a normal path.
 
     URLs that end in one of `several` are more than one file, of which `on_disk` says what to name: a file or a folder.
@@ -147,7 +147,7 @@ def _with_checked_path(row, kind, *, several, on_disk, made):
     path, named = normal_path(row["path"]), f"{kind} '{row[kind]}'"
     check_path(path, f"{row[None]}: {named}")
     if not is_url(path):
-        if path not in made:
+        if path not in generated:
             check_exists(path, where=row[None], what=f"{named} has the path")
     elif path.lower().endswith(several):
         raise InputError(

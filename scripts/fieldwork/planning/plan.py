@@ -212,7 +212,7 @@ def _open_plates(rows, config, remote):
         regexes=config["layouts"],
         fan_out=config["fan_out"],
         results=config["results"],
-        made=GENERATED,
+        generated=GENERATED,
         remote=remote,
     )
 
@@ -222,8 +222,8 @@ def _checked_rows(config, remote):
     slides = sheets.read_sheet_if_any("slides", config)
     stacks = sheets.read_sheet_if_any("stacks", config)
     return (
-        {row["slide"]: sheets.check_slide(row, made=GENERATED) for row in slides},
-        {row["stack"]: sheets.check_stack(row, results=config["results"], made=GENERATED) for row in stacks},
+        {row["slide"]: sheets.check_slide(row, generated=GENERATED) for row in slides},
+        {row["stack"]: sheets.check_stack(row, results=config["results"], generated=GENERATED) for row in stacks},
     )
 
 

@@ -25,9 +25,11 @@ def touch(folder, *names):
         path.touch()
 
 
-def open_plate(images, *, fan_out="plate", regexes=None, made=frozenset(), **row):
+def open_plate(images, *, fan_out="plate", regexes=None, generated=frozenset(), **row):
     row = {None: "config/plates.tsv, line 4", "plate": "P1", "images": images, **row}
-    return plates.open_plate(row, channel="auto", regexes=regexes or {}, fan_out=fan_out, results="results", made=made)
+    return plates.open_plate(
+        row, channel="auto", regexes=regexes or {}, fan_out=fan_out, results="results", generated=generated
+    )
 
 
 WELLS = ["B02", "B11", "H12"]
@@ -107,11 +109,11 @@ def test_an_image_list_that_names_an_absent_image_is_refused_with_the_nearest_on
 def test_images_that_a_rule_makes_need_not_be_there_yet_but_all_others_do(here):
     touch(here, "images/a.tif")
     image_list(here, ["a.tif", "b.tif"])
-    plate = open_plate("list.csv", made={"images/b.tif"})
+    plate = open_plate("list.csv", generated={"images/b.tif"})
     assert [image.path for image in plate.images] == ["images/a.tif", "images/b.tif"]
     image_list(here, ["a.tif", "b.tif", "c.tif"])
     with pytest.raises(InputError, match="c.tif"):
-        open_plate("list.csv", made={"images/b.tif"})
+        open_plate("list.csv", generated={"images/b.tif"})
 
 
 def test_the_account_counts_and_lists_every_file(here):
