@@ -42,7 +42,6 @@ SLIDES = [
     "Slide_FailedShare",
     "Slide_Reader",
     "Slide_Codec",
-    "Slide_Seconds",
 ]
 
 
@@ -134,7 +133,6 @@ def slide_row(plate, facts, tiles, *, max_failed):
         "PathName_Slide": os.path.dirname(facts["path"]),
         "Slide_Status": facts["status"],
         "Slide_Error": facts["error"],
-        "Slide_Seconds": facts["seconds"],
     }
     if facts["status"] != "ok":
         return {name: row.get(name) for name in SLIDES}
