@@ -25,7 +25,7 @@ def main(*, slide, facts, nuclei_table, store, picture):
         levels = slides.open_levels(store)
         small = next((level for level in levels if max(level.shape) <= SIDE), levels[-1])
         figure = plots.overview(
-            slides.read(small, 0, 0, *small.shape[1:]),
+            slides.read_block(small, 0, 0, *small.shape[1:]),
             slides.read_label(store, "tissue") > 0,
             nuclei.to_numpy(),
             shape=(facts["height"], facts["width"]),

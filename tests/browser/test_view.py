@@ -110,9 +110,9 @@ def write_slides(folder, omezarr, outputs, pa):
         slide.mkdir(parents=True)
         store = slide / f"{name}.ome.zarr"
         layout = {"version": version, "chunk": 256, "shard": 512, "codec": "zstd", "level": 1}
-        omezarr.create(store, shape=SLIDE, mpp=(0.5, 0.5), name=name, **layout)
+        omezarr.create_slide(store, shape=SLIDE, mpp=(0.5, 0.5), name=name, **layout)
         for array, pixels in zip(omezarr.open_levels(store), slide_levels(), strict=False):
-            omezarr.write(array, pixels, 0, 0)
+            omezarr.write_block(array, pixels, 0, 0)
         x, y = np.array(sorted(SLIDE_NUCLEI, key=lambda place: place[::-1]), float).T
         columns = {"ObjectNumber": np.arange(1, 4), "Nuclei_Location_Center_X": x, "Nuclei_Location_Center_Y": y}
         outputs.write_parquet(pa.table(columns), slide / "nuclei.parquet")

@@ -416,7 +416,7 @@ def _copy(image, pixels, y, x):
 
 def _into_zarr(case, source, region, step, store):
     lay_out, open_array, write, read = (
-        (_lay_out_blocks, _open_blocks, slides.write, slides.read)
+        (_lay_out_blocks, _open_blocks, slides.write_block, slides.read_block)
         if case.shape == "blocks"
         else (_lay_out_strips, _open_strips, _write_strip, _read_strip)
     )
@@ -457,7 +457,7 @@ def _read_strip(array, y, x, height, width):
 
 
 def _lay_out_blocks(store, *, region, source):
-    slides.create(
+    slides.create_slide(
         store,
         shape=(region.height, region.width),
         version="0.5",

@@ -1,4 +1,8 @@
-"""Write plates as OME-Zarr. `create_plate` lays a store out; processes then write its fields with `write_field`."""
+"""Write plates as OME-Zarr. `create_plate` lays a store out; then any number of processes call `write_field`."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
 
 import numpy as np
 import zarr
@@ -6,29 +10,30 @@ import zarr
 from fieldwork.omezarr.metadata import (
     ONE_THREAD,
     ZARR_FORMATS,
+    Channel,
     add_image,
     by_zarrs,
     compression_of,
+    halved,
     level_shapes,
     new_label,
     omero,
     set_ome,
     version_of,
 )
-from fieldwork.omezarr.slides import halved
 from fieldwork.wells import ROWS, place_of, plate_format
 
 
-def create_plate(path, *, wells, version, name):
-    """Lay out a store of a plate: its metadata, and a group for each well, for fields that `write_field` adds.
+def create_plate(path: str | PathLike, *, wells: dict[str, int], version: str, name: str) -> None:
+    """Lay out a store of a plate: its metadata, and a group for each well, to which `write_field` adds fields.
 
     Parameters
     ----------
     path : path-like
-        Folder to make, or an empty one.
+        A new or an empty folder.
     wells : dict of str to int
-        The wells with images (``B02``) and how many fields each has: its groups are to be ``B/2/0``, ``B/2/1``, ..
-        All rows and columns of their `names.plate_format` are listed, as OME-Zarr demands.
+        The wells with images (``B02``) and their numbers of fields, whose groups are to be ``B/2/0``, ``B/2/1``, ..
+        All rows and columns of their `wells.plate_format` are listed, as OME-Zarr demands.
     version : {'0.5', '0.4'}
         Of OME-Zarr.
     name : str
@@ -56,29 +61,42 @@ def create_plate(path, *, wells, version, name):
         set_ome(root.create_group(well_path(well)), version, {"well": {"images": images, "version": version}})
 
 
-def well_path(well):
-    """Give the path of a well's group in a plate's store: ``B/2`` for ``B02``."""
+def well_path(well: str) -> str:
+    """Return the path of a well's group in a plate's store: ``B/2`` for ``B02``."""
     row, column = place_of(well)
     return f"{ROWS[row]}/{column + 1}"
 
 
-def write_field(path, pixels, *, labels, version, chunk, codec, level, sizes, name, channels, attributes):
+def write_field(
+    path: str | PathLike,
+    pixels: np.ndarray,
+    *,
+    labels: dict[str, np.ndarray],
+    version: str,
+    chunk: int,
+    codec: str,
+    level: int,
+    sizes: dict[str, float],
+    name: str,
+    channels: Sequence[Channel],
+    attributes: dict[str, Any],
+) -> None:
     """Write one field of a plate, with its pyramid: means of 2 x 2 pixels, of the same dtype.
 
     Parameters
     ----------
     path : path-like
-        Of its group, which is made, in the store of `create_plate`.
+        Of the field's new group, in the store of `create_plate`.
     pixels : (t, c, z, y, x) array
         0 where there is no image.
     labels : dict of str to (t, z, y, x) array of integers
-        Label images, 0 is background; each of their levels takes every second pixel of the one before.
+        Label images, 0 is background; each level takes every second pixel of the level before.
     version, codec, level
-        As for `create`, without 'keep'.
+        As for `slides.create_slide`, without 'keep'.
     chunk : int
         Longest edge of a chunk, in pixels; a chunk is of one plane. In 0.5 a level is one file for each time point.
     sizes : dict of str to float
-        The axes z, y and x whose pixel size is known, and that, in micrometers.
+        Micrometres per pixel, of those of the axes z, y and x for which they are known.
     name : str
     channels : list of Channel
     attributes : dict
@@ -94,21 +112,21 @@ def write_field(path, pixels, *, labels, version, chunk, codec, level, sizes, na
     for label, mask in labels.items():
         masks = [mask[..., :: 2**n, :: 2**n] for n in range(len(levels))]
         with new_label(group, label) as (label_group, extra):
-            places = [(2**n, 0) for n in range(len(levels))]
-            options = {"places": places, "sizes": sizes, "name": label, "extra": extra}
+            origins = [(2**n, 0) for n in range(len(levels))]
+            options = {"origins": origins, "sizes": sizes, "name": label, "extra": extra}
             _write_levels(label_group, "tzyx", masks, chunk, compression_of(version, "zstd"), **options)
     group.attrs["fieldwork"] = attributes
 
 
 def _write_levels(group, axes, levels, chunk, compression, **options):
-    """Make an image whose levels are at hand; in 0.5 each of them is one shard for each time point."""
+    """Write all levels of an image; in 0.5 each level is one shard for each time point."""
     layouts = []
     for pixels in levels:
         plane = [min(chunk, side) for side in pixels.shape[-2:]]
         layout = {"chunks": (1,) * (pixels.ndim - 2) + tuple(plane), **compression}
         if version_of(group) == "0.5":
-            whole = [-(-side // edge) * edge for side, edge in zip(pixels.shape[-2:], plane, strict=True)]
-            layout["shards"] = (1, *pixels.shape[1:-2], *whole)
+            shard = [-(-side // edge) * edge for side, edge in zip(pixels.shape[-2:], plane, strict=True)]
+            layout["shards"] = (1, *pixels.shape[1:-2], *shard)
         layouts.append(layout)
     zarr.config.set(ONE_THREAD)
     with by_zarrs():

@@ -74,7 +74,7 @@ def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_
     sigma : float
         Of the detection, in pixels; rounded, the radius of a nucleus's disc.
     settings : dict
-        version, chunk, codec, level, as for `omezarr.write_field`; the codec ``keep``, for slides, is ``zstd`` here.
+        version, chunk, codec, level, as for `plates.write_field`; the codec ``keep``, for slides, is ``zstd`` here.
     on_bad_image : {'record', 'stop'}
         A bad image is 0 and listed, or ends the job.
     workers : int
@@ -220,7 +220,7 @@ def _sample(image, nuclei):
 
 
 def _window(pixels):
-    """Say which values there can be in a channel, and which are shown (see `omezarr.Channel`)."""
+    """Say which values there can be in a channel, and which are shown (see `omezarr.metadata.Channel`)."""
     if pixels.dtype.kind == "f":
         lowest, highest = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 1.0)
         start, end = np.percentile(pixels, SHOWN).tolist() if pixels.size else (lowest, highest)

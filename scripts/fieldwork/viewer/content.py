@@ -328,7 +328,7 @@ def slide_tile(results, name, level, column, row):
     if array is None or y >= array.shape[1] or x >= array.shape[2]:
         raise NotFound(f"slide {name} has no tile {column}, {row} on level {level}")
     height, width = min(TILE, array.shape[1] - y), min(TILE, array.shape[2] - x)
-    return _png(cv2.cvtColor(slides.read(array, y, x, height, width), cv2.COLOR_RGB2BGR))
+    return _png(cv2.cvtColor(slides.read_block(array, y, x, height, width), cv2.COLOR_RGB2BGR))
 
 
 def slide_nuclei(results, name, left, top, right, bottom):

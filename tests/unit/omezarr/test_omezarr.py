@@ -19,14 +19,12 @@ from fieldwork.omezarr import slides
 
 imagecodecs.numcodecs.register_codecs("imagecodecs_jpeg", verbose=False)
 
-STORES = [
-    (version, codec) for version, codecs in omezarr_metadata.CODECS.items() for codec in codecs if codec != "keep"
-]
+STORES = [(version, codec) for version, codecs in slides.CODECS.items() for codec in codecs if codec != "keep"]
 OPTIONS = dict(chunk=64, shard=256, level=1, mpp=(0.5, 0.25), name="A slide")
 
 
 def picture(height, width, seed=0):
-    """Smooth colours, so that a mistake of one pixel or one channel shows, and a white corner: chunks of fill value."""
+    """Draw smooth colours, which show a mistake of one pixel or channel, and a white corner: chunks of fill value."""
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     image = cv2.GaussianBlur(noise, (0, 0), 2).reshape(height, width, 3)
     image[: height // 2, : width // 3] = 255
@@ -41,20 +39,20 @@ def pyramid(image, *, chunk=64):
 
 
 def write_blocks(path, images, *, start=0, step=1, shard=256):
-    """Write every `step`-th block of level 0 and what lies under it."""
+    """Write every `step`-th block of level 0; the process that starts at 0 also writes the other levels."""
     arrays = slides.open_levels(path)
     height, width = images[0].shape[:2]
     blocks = [(y, x) for y in range(0, height, shard) for x in range(0, width, shard)]
     for y, x in blocks[start::step]:
-        slides.write(arrays[0], images[0][y : y + shard, x : x + shard], y, x)
+        slides.write_block(arrays[0], images[0][y : y + shard, x : x + shard], y, x)
     if start == 0:
         for array, image in zip(arrays[1:], images[1:], strict=True):
-            slides.write(array, image, 0, 0)
+            slides.write_block(array, image, 0, 0)
 
 
 def written(path, image, *, version="0.5", codec="zstd", **options):
-    """A store of an image and its pyramid."""
-    slides.create(path, shape=image.shape[:2], version=version, codec=codec, **(OPTIONS | options))
+    """Write a store of an image and its pyramid."""
+    slides.create_slide(path, shape=image.shape[:2], version=version, codec=codec, **(OPTIONS | options))
     write_blocks(path, pyramid(image))
     return path
 
@@ -64,7 +62,7 @@ def bytes_of(folder):
 
 
 def validate(path, version):
-    """Validate an image group with ome-zarr-models; gives its OME attributes."""
+    """Validate an image group with ome-zarr-models and return its OME attributes."""
     from ome_zarr_models import v04, v05
 
     group = zarr.open_group(path, mode="r")
@@ -74,7 +72,7 @@ def validate(path, version):
 
 
 def ome_zarr_py(path):
-    """What ome-zarr-py finds in a store: lists of levels by node, the image first."""
+    """Read a store with ome-zarr-py: lists of levels by node, the image first."""
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
 
@@ -82,8 +80,8 @@ def ome_zarr_py(path):
         return [[np.asarray(level) for level in node.data] for node in Reader(parse_url(str(path)))() if node.data]
 
 
-def place_of(dataset):
-    """Scale and translation of a level."""
+def placement(dataset):
+    """Return scale and translation of a level."""
     scale, translation = dataset.coordinateTransformations
     return [tuple(scale.scale), tuple(translation.translation)]
 
@@ -102,18 +100,18 @@ def test_every_reader_gives_the_pixels_that_were_written(tmp_path, version, code
     image = picture(*size)
     path = written(tmp_path / "slide.zarr", image, version=version, codec=codec)
     expected = pyramid(image)
-    ours = slides.open_levels(path)
+    arrays = slides.open_levels(path)
     plain = zarr.open_group(path, mode="r")
-    (theirs,) = ome_zarr_py(path)
-    assert len(ours) == len(theirs) == len(expected)
+    (levels,) = ome_zarr_py(path)
+    assert len(arrays) == len(levels) == len(expected)
     for n, level in enumerate(expected):
-        found = slides.read(ours[n], 0, 0, *level.shape[:2])
-        assert found.flags.c_contiguous
-        np.testing.assert_array_equal(found, level)
+        pixels = slides.read_block(arrays[n], 0, 0, *level.shape[:2])
+        assert pixels.flags.c_contiguous
+        np.testing.assert_array_equal(pixels, level)
         np.testing.assert_array_equal(plain[str(n)][:], level.transpose(2, 0, 1))
-        np.testing.assert_array_equal(theirs[n], level.transpose(2, 0, 1))
+        np.testing.assert_array_equal(levels[n], level.transpose(2, 0, 1))
     if size == (777, 1301):
-        np.testing.assert_array_equal(slides.read(ours[0], 50, 700, 300, 601), image[50:350, 700:1301])
+        np.testing.assert_array_equal(slides.read_block(arrays[0], 50, 700, 300, 601), image[50:350, 700:1301])
 
 
 @pytest.mark.parametrize(("version", "codec"), [("0.5", "zstd"), ("0.5", "lz4"), ("0.4", "zstd"), ("0.4", "lz4")])
@@ -125,8 +123,8 @@ def test_zarr_without_zarrs_reads_the_same(tmp_path, version, codec):
         "assert 'Batched' in type(array.async_array.codec_pipeline).__name__;"
         "sys.stdout.buffer.write(array[:].tobytes())"
     )
-    found = subprocess.run([sys.executable, "-c", code, path / "0"], stdout=subprocess.PIPE, check=True)
-    np.testing.assert_array_equal(np.frombuffer(found.stdout, np.uint8).reshape(3, 300, 200), image.transpose(2, 0, 1))
+    reader = subprocess.run([sys.executable, "-c", code, path / "0"], stdout=subprocess.PIPE, check=True)
+    np.testing.assert_array_equal(np.frombuffer(reader.stdout, np.uint8).reshape(3, 300, 200), image.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
@@ -136,7 +134,7 @@ def test_metadata_are_valid_and_say_where_the_pixels_are(tmp_path, version):
     assert [(axis.name, axis.type, axis.unit) for axis in multiscale.axes] == [
         ("c", "channel", None), ("y", "space", "micrometer"), ("x", "space", "micrometer")
     ]  # fmt: skip
-    assert [place_of(level) for level in multiscale.datasets] == [
+    assert [placement(level) for level in multiscale.datasets] == [
         [(1, 0.5, 0.25), (0, 0, 0)],
         [(1, 1, 0.5), (0, 0.25, 0.125)],  # the first mean of 2 x 2 is half a pixel in
         [(1, 2, 1), (0, 0.75, 0.375)],
@@ -145,7 +143,7 @@ def test_metadata_are_valid_and_say_where_the_pixels_are(tmp_path, version):
     attributes = zarr.open_group(path, mode="r").attrs.asdict()
     assert attributes["fieldwork"] == {"vendor": {"MPP": "0.5"}}
     omero = attributes.get("ome", attributes)["omero"]
-    assert [(each["label"], each["color"], each["active"]) for each in omero["channels"]] == [
+    assert [(channel["label"], channel["color"], channel["active"]) for channel in omero["channels"]] == [
         ("Red", "FF0000", True), ("Green", "00FF00", True), ("Blue", "0000FF", True)
     ]  # fmt: skip
     assert omero["rdefs"]["model"] == "color"
@@ -170,9 +168,9 @@ def test_shards_halve_with_the_levels(tmp_path):
 def test_forked_writers_make_the_bytes_of_one_writer(tmp_path, version, codec):
     image = picture(600, 700)
     alone = written(tmp_path / "alone.zarr", image, version=version, codec=codec)  # this process has threads now
-    np.testing.assert_array_equal(slides.read(slides.open_levels(alone)[0], 0, 0, 600, 700), image)
+    np.testing.assert_array_equal(slides.read_block(slides.open_levels(alone)[0], 0, 0, 600, 700), image)
     path = tmp_path / "shared.zarr"
-    slides.create(path, shape=(600, 700), version=version, codec=codec, **OPTIONS)
+    slides.create_slide(path, shape=(600, 700), version=version, codec=codec, **OPTIONS)
     writers = [
         multiprocessing.get_context("fork").Process(
             target=write_blocks, args=(path, pyramid(image)), kwargs={"start": start, "step": 2}, daemon=True
@@ -192,21 +190,21 @@ def test_forked_writers_make_the_bytes_of_one_writer(tmp_path, version, codec):
 def test_white_takes_no_bytes(tmp_path, version):
     path = written(tmp_path / "slide.zarr", np.full((300, 300, 3), 255, np.uint8), version=version)
     assert {Path(name).name for name in bytes_of(path)} <= {"zarr.json", ".zarray", ".zgroup", ".zattrs"}
-    assert (slides.read(slides.open_levels(path)[0], 0, 0, 300, 300) == 255).all()
+    assert (slides.read_block(slides.open_levels(path)[0], 0, 0, 300, 300) == 255).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"subsampling": "420"}, {"outcolorspace": "rgb"}])
 def test_kept_tiles_are_the_streams_and_decode_to_their_pixels(tmp_path, options):
     image = np.pad(picture(300, 200), ((0, 84), (0, 56), (0, 0)), mode="edge")  # whole tiles
     path = tmp_path / "slide.zarr"
-    slides.create(path, shape=(300, 200), version="0.4", codec="keep", **OPTIONS | {"chunk": 128})
+    slides.create_slide(path, shape=(300, 200), version="0.4", codec="keep", **OPTIONS | {"chunk": 128})
     decoded = np.empty_like(image)
     for row in range(3):
         for column in range(2):
-            here = np.s_[row * 128 : row * 128 + 128, column * 128 : column * 128 + 128]
-            stream = imagecodecs.jpeg8_encode(np.ascontiguousarray(image[here]), level=90, **options)
+            area = np.s_[row * 128 : row * 128 + 128, column * 128 : column * 128 + 128]
+            stream = imagecodecs.jpeg8_encode(np.ascontiguousarray(image[area]), level=90, **options)
             slides.put_tile(path, 0, row, column, stream)
-            decoded[here] = imagecodecs.jpeg8_decode(stream)
+            decoded[area] = imagecodecs.jpeg8_decode(stream)
             assert (path / f"0/0/{row}/{column}").read_bytes() == stream
     assert len(list((path / "0/0").rglob("*.*"))) == 0  # no parts of files
     assert abs(decoded.astype(int) - image).mean() < 3
@@ -214,22 +212,22 @@ def test_kept_tiles_are_the_streams_and_decode_to_their_pixels(tmp_path, options
     arrays = slides.open_levels(path)
     for number, level in list(enumerate(pyramid(expected)))[1 : len(arrays)]:
         slides.write_jpegs(path, number, level, 0, 0, tile=128)
-        found = slides.read(arrays[number], 0, 0, *level.shape[:2])
-        assert abs(found.astype(int) - level).mean() < 10  # the picture is noisy
-    np.testing.assert_array_equal(slides.read(arrays[0], 0, 0, 300, 200), expected)
-    np.testing.assert_array_equal(slides.read(arrays[0], 120, 30, 100, 150), expected[120:220, 30:180])
+        pixels = slides.read_block(arrays[number], 0, 0, *level.shape[:2])
+        assert abs(pixels.astype(int) - level).mean() < 10  # the picture is noisy
+    np.testing.assert_array_equal(slides.read_block(arrays[0], 0, 0, 300, 200), expected)
+    np.testing.assert_array_equal(slides.read_block(arrays[0], 120, 30, 100, 150), expected[120:220, 30:180])
     validate(path, "0.4")
-    (theirs,) = ome_zarr_py(path)
-    for found, array in zip(theirs, arrays, strict=True):
-        np.testing.assert_array_equal(found, array[:])
+    (levels,) = ome_zarr_py(path)
+    for level, array in zip(levels, arrays, strict=True):
+        np.testing.assert_array_equal(level, array[:])
     metadata = json.loads((path / "0/.zarray").read_text())
     assert metadata["compressor"] == {"id": "imagecodecs_jpeg"}
     assert metadata["filters"] == [{"id": "shuffle", "elementsize": 128 * 128}]
 
 
 def test_kept_tiles_that_are_missing_are_white(tmp_path):
-    slides.create(tmp_path / "a", shape=(300, 200), version="0.4", codec="keep", **OPTIONS | {"chunk": 128})
-    assert (slides.read(slides.open_levels(tmp_path / "a")[0], 0, 0, 300, 200) == 255).all()
+    slides.create_slide(tmp_path / "a", shape=(300, 200), version="0.4", codec="keep", **OPTIONS | {"chunk": 128})
+    assert (slides.read_block(slides.open_levels(tmp_path / "a")[0], 0, 0, 300, 200) == 255).all()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
@@ -246,19 +244,19 @@ def test_labels_lie_on_the_level_they_were_made_from(tmp_path, version, dtype):
     (label,) = validate(path / "labels/tissue", version).multiscales
     assert [axis.name for axis in label.axes] == ["y", "x"]
     assert len(label.datasets) == len(image.datasets) == levels  # OME-Zarr: MUST have the same number
-    assert place_of(label.datasets[0]) == [each[1:] for each in place_of(image.datasets[2])]
+    assert placement(label.datasets[0]) == [values[1:] for values in placement(image.datasets[2])]
     attributes = group["tissue"].attrs.asdict()
     assert attributes.get("ome", attributes)["image-label"]["version"] == version
     nodes = ome_zarr_py(path)
     assert len(nodes) == 3
-    for n, found in enumerate(nodes[1]):
-        assert found.dtype == dtype
-        np.testing.assert_array_equal(found, mask[:: 2**n, :: 2**n])
+    for n, label in enumerate(nodes[1]):
+        assert label.dtype == dtype
+        np.testing.assert_array_equal(label, mask[:: 2**n, :: 2**n])
 
 
 def test_labels_fit_a_store_of_kept_tiles(tmp_path):
     path = tmp_path / "slide.zarr"
-    slides.create(path, shape=(300, 200), version="0.4", codec="keep", **OPTIONS | {"chunk": 128})
+    slides.create_slide(path, shape=(300, 200), version="0.4", codec="keep", **OPTIONS | {"chunk": 128})
     slides.add_label(path, "tissue", np.eye(75, 50, dtype=np.uint8), factor=4, mpp=(0.5, 0.25))
     validate(path, "0.4")
     np.testing.assert_array_equal(ome_zarr_py(path)[1][0], np.eye(75, 50))
@@ -279,10 +277,10 @@ def test_associated_images_are_images_beside_the_slide(tmp_path, version):
     validate(path, version)
     for name, image in pictures.items():
         validate(path / "associated" / name, version)
-        ((found,),) = ome_zarr_py(path / "associated" / name)
-        np.testing.assert_array_equal(found, image.transpose(2, 0, 1))
+        ((level,),) = ome_zarr_py(path / "associated" / name)
+        np.testing.assert_array_equal(level, image.transpose(2, 0, 1))
         (array,) = slides.open_levels(path / "associated" / name)
-        np.testing.assert_array_equal(slides.read(array, 0, 0, *image.shape[:2]), image)
+        np.testing.assert_array_equal(slides.read_block(array, 0, 0, *image.shape[:2]), image)
 
 
 @pytest.mark.parametrize(
@@ -295,9 +293,9 @@ def test_associated_images_are_images_beside_the_slide(tmp_path, version):
         ({"shard": 32}, "power of two"),
     ],
 )
-def test_what_cannot_be_written_is_refused_before_anything_is_made(tmp_path, options, reason):
+def test_what_cannot_be_written_is_refused_before_a_folder_appears(tmp_path, options, reason):
     with pytest.raises(ValueError, match=reason):
-        slides.create(
+        slides.create_slide(
             tmp_path / "slide.zarr", **(OPTIONS | {"shape": (9, 9), "version": "0.5", "codec": "zstd"} | options)
         )
     assert not (tmp_path / "slide.zarr").exists()

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from fieldwork import InputError, frames, outputs
 from fieldwork.inputs import layouts
-from fieldwork.omezarr import slides
+from fieldwork.omezarr import metadata as omezarr_metadata
 from fieldwork.pixel_sizes import pixel_sizes
 from fieldwork.plates import store as plate_store
 from fieldwork.plates import tables
@@ -374,7 +374,7 @@ def test_a_window_is_never_empty(value, dtype):
 @pytest.mark.parametrize("shape", [(7, 5), (1, 1), (8, 6)])
 def test_levels_are_means_of_any_dtype(dtype, shape):
     pixels = np.random.default_rng(0).integers(0, 120, shape).astype(dtype)
-    found = slides.halved(pixels)
+    found = omezarr_metadata.halved(pixels)
     assert found.dtype == dtype
     if np.dtype(dtype).kind == "f":
         assert abs(found - halved(pixels)).max() <= 0.5
