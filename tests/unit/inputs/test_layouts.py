@@ -2,18 +2,16 @@
 
 import os
 import random
-import subprocess
 import sys
 import uuid
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from fieldwork import InputError
-from fieldwork.inputs import image_lists, layouts
+from fieldwork.inputs import layouts
 from fieldwork.inputs.layouts import Image
-from workspace import DATA, SCRIPTS
+from workspace import DATA
 
 PLATES = DATA / "plates"
 real_plates = pytest.mark.skipif(not PLATES.is_dir(), reason=f"no real plates in {PLATES}")
@@ -506,178 +504,7 @@ def test_a_relative_folder_gives_relative_paths(tmp_path, monkeypatch):
     assert layouts.scan_folder(Path("plates/one"), plate="p").images[0].path == "plates/one/x_B02.tif"
 
 
-def test_the_import_is_light():
-    code = "import sys; from fieldwork.inputs import layouts; print({'numpy', 'pandas', 'tifffile'} & set(sys.modules))"
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
-
-
-# ------------------------------------------------------------------------------------------------ image lists
-
-
-def written(path, *lines, end="\n"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(end.join([*lines, ""]).encode())
-    return path
-
-
-def test_a_load_data_list(tmp_path):
-    path = written(
-        tmp_path / "list.csv",
-        "FileName_DNA,PathName_DNA,FileName_Actin,PathName_Actin,Metadata_Plate,Metadata_Well,Metadata_Site,Metadata_ZPlane,Metadata_Timepoint",
-        '"b, 2.tif",/images,a.tif,/images,P,b2,2,3,4',
-        "",
-        "c.tif,/images,d.tif,/images,P,A12,1,,",
-    )
-    scan = image_lists.read_image_list(path, plate="P")
-    assert scan == layouts.Scan(
-        "image list",
-        [
-            Image("/images/d.tif", "A12", 1, "Actin", None, None),
-            Image("/images/c.tif", "A12", 1, "DNA", None, None),
-            Image("/images/a.tif", "B02", 2, "Actin", 4, 3),
-            Image("/images/b, 2.tif", "B02", 2, "DNA", 4, 3),
-        ],
-        [], [], [], [],
-    )  # fmt: skip
-    assert layouts.nuclei_channel(scan.images) == "DNA"
-
-
-def test_bbbc021s_own_list(tmp_path, monkeypatch):
-    lines = [
-        "TableNumber,ImageNumber,Image_FileName_DAPI,Image_PathName_DAPI,Image_FileName_Tubulin,Image_PathName_Tubulin,"
-        "Image_FileName_Actin,Image_PathName_Actin,Image_Metadata_Plate_DAPI,Image_Metadata_Well_DAPI,Replicate,"
-        "Image_Metadata_Compound,Image_Metadata_Concentration"
-    ]
-    for plate in ("Week1_22123", "Week1_22141"):
-        for number, well in enumerate(["B02", "B02", "B03", "B02"]):
-            files = [f"{well}_{number}_{channel}.tif,Week1/{plate}" for channel in ("w1", "w2", "w4")]
-            lines.append(f"4,{number},{','.join(files)},{plate},{well},1,5-fluorouracil,0.003")
-    path = written(tmp_path / "lists" / "BBBC021_v1_image.csv", *lines, end="\r\n")
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    beside = tmp_path / "lists" / "Week1" / "Week1_22141"
-    beside.mkdir(parents=True)
-    scan = image_lists.read_image_list(path, plate="Week1_22141")
-    assert [image[1:3] for image in scan.images if image.channel == "DAPI"] == [
-        ("B02", 1), ("B02", 2), ("B02", 3), ("B03", 1),
-    ]  # fmt: skip
-    assert Counter(image.channel for image in scan.images) == {"DAPI": 4, "Tubulin": 4, "Actin": 4}
-    assert scan.notes == [f"{path}, column Metadata_Plate: 12 images are not of plate 'Week1_22141' and were left out."]
-    first = next(image for image in scan.images if image.channel == "DAPI")
-    assert first.path == str(beside / "B02_0_w1.tif")  # the working directory has no such folder
-    (tmp_path / "Week1" / "Week1_22141").mkdir(parents=True)
-    scan = image_lists.read_image_list(path, plate="Week1_22141")
-    first = next(image for image in scan.images if image.channel == "DAPI")
-    assert first.path == "Week1/Week1_22141/B02_0_w1.tif"
-
-
-def test_urls_rows_columns_and_tabs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
-    (tmp_path / "lists" / "there").mkdir(parents=True)
-    path = written(
-        tmp_path / "lists" / "list.TSV",
-        "URL_w1\tMetadata_Row\tMetadata_Column",
-        "file:///images/a%20b.tif\tB\t2",
-        "file:/images/c.tif\t3\t04",
-        "file://localhost/images/d.tif\t27\t1",
-        "here/e.tif\tb\t2",
-        "there/f.tif\tb\t2",
-        "C:/g.tif\tb\t2",
-    )
-    scan = image_lists.read_image_list(path, plate="P")
-    by_the_list = str(tmp_path / "lists")
-    assert [(image.path, image.well, image.site) for image in scan.images] == [
-        ("/images/a b.tif", "B02", 1),
-        ("here/e.tif", "B02", 2),
-        (f"{by_the_list}/there/f.tif", "B02", 3),
-        ("C:/g.tif", "B02", 4),
-        ("/images/c.tif", "C04", 1),
-        ("/images/d.tif", "AA01", 1),
-    ]
-
-
-def test_images_beside_the_list_and_empty_cells(tmp_path):
-    path = written(tmp_path / "list.csv", "FileName_a,FileName_b,Metadata_Well", "1.tif,,B02", "2.tif,sub/3.tif,B02")
-    scan = image_lists.read_image_list(path, plate="P")
-    assert [(image.path, image.site, image.channel) for image in scan.images] == [
-        (str(tmp_path / "1.tif"), 1, "a"),
-        (str(tmp_path / "2.tif"), 2, "a"),
-        (str(tmp_path / "sub/3.tif"), 2, "b"),
-    ]
-    assert "1 cells for an image's name are empty" in scan.notes[0]
-
-
-def test_duplicates_and_plates_of_a_list(tmp_path):
-    lines = ["FileName_a,Metadata_Well,Metadata_Site,Metadata_Plate", "10.tif,B02,1,X", "9.tif,B2,1,X"]
-    scan = image_lists.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
-    assert [image.path for image in scan.images] == [str(tmp_path / "9.tif")]
-    assert scan.duplicates == [str(tmp_path / "10.tif")]
-    assert "found 'X'; the sheet's name 'P' is used" in scan.notes[0]
-    path = written(tmp_path / "list.csv", *lines, "1.tif,B02,1,Y")
-    with pytest.raises(InputError, match="list.csv, column Metadata_Plate: found the plates 'X', 'Y', expected 'P'"):
-        image_lists.read_image_list(path, plate="P")
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ([], "list.csv, line 1: found columns none"),
-        (["Metadata_Well", "B02"], "line 1: found columns 'Metadata_Well'. Expected FileName_<Channel>"),
-        (["FileName_a;Metadata_Well", "a.tif;B02"], "line 1: .*'FileName_a;Metadata_Well'.*commas"),
-        (["FileName_a,Metadata_Row", "a.tif,B"], "line 1: .*Metadata_Row with Metadata_Column"),
-        (["FileName_a,Metadata_Well"], "list.csv: found no image"),
-        (["FileName_a,Metadata_Well", ",B02"], "list.csv: found no image"),
-        (["FileName_a,Metadata_Well", "a.tif,B02", "a.tif"], "line 3: found 1 cells, expected 2"),
-        (["FileName_a,Metadata_Well", "a.tif,B02", "", "a.tif,well"], "line 4, .*_Well: found 'well'"),
-        (["FileName_a,Image_Metadata_Well_a", "a.tif,"], "line 2, column Image_Metadata_Well_a: found ''"),
-        (["FileName_a,Metadata_Row,Metadata_Column", "a.tif,99,1"], "line 2, .*Metadata_Row: found '99'"),
-        (["FileName_a,Metadata_Row,Metadata_Column", "a.tif,2,x"], "line 2, .*_Column: found 'Bx'"),
-        (["FileName_a,Metadata_Well,Metadata_Site", "a.tif,B02,"], "line 2, column Metadata_Site: found ''"),
-        (["FileName_a,Metadata_Well,Metadata_ZPlane", "a.tif,B02,1.5"], "line 2, .*_ZPlane: found '1.5'"),
-        (["FileName_a,Metadata_Well,Metadata_ZPlane", "a.tif,B02,-1"], "line 2, .*_ZPlane: found '-1'"),
-        (["FileName_a,Metadata_Well,Metadata_Site", "a.tif,B02,1_0"], "line 2, .*_Site: found '1_0'"),
-        (["FileName_a,Metadata_Well,Metadata_Site", "a.tif,B02,1234567890"], "line 2, .*from 0 to 999999999"),
-        (["FileName_a,Metadata_Well,Metadata_Timepoint", "a.tif,B02," + "9" * 30], "line 2, .*from 0 to 999999999"),
-        (["URL_a,Metadata_Well", "s3://bucket,B02"], "line 2, column URL_a: found 's3://bucket'"),
-    ],
-)  # fmt: skip
-def test_a_wrong_list_names_its_line(tmp_path, lines, message):
-    with pytest.raises(InputError, match=message):
-        image_lists.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
-
-
-def test_a_list_that_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match="nowhere.csv: cannot be read: No such file"):
-        image_lists.read_image_list(tmp_path / "nowhere.csv", plate="P")
-    (tmp_path / "list.csv").write_bytes("FileName_a,Metadata_Well\nä.tif,B02\n".encode("latin-1"))
-    with pytest.raises(InputError, match="list.csv: cannot be read: .utf-8. codec.*save it as UTF-8"):
-        image_lists.read_image_list(tmp_path / "list.csv", plate="P")
-    written(tmp_path / "list.csv", "FileName_a,Metadata_Well", "x" * 200_000 + ",B02")
-    with pytest.raises(InputError, match="line 2: cannot be read: field larger than"):
-        image_lists.read_image_list(tmp_path / "list.csv", plate="P")
-
-
-# ----------------------------------------------------------------------------------------- wells and channels
-
-
-@pytest.mark.parametrize(
-    ("text", "well"),
-    [("b2", "B02"), ("B02", "B02"), ("B002", "B02"), ("B 2", "B02"), (" B - 02 ", "B02"), ("A_01", "A01")]
-    + [("H12", "H12"), ("aa1", "AA01"), ("P24", "P24"), ("AF48", "AF48"), ("AV72", "AV72"), ("Z10", "Z10")],
-)  # fmt: skip
-def test_normal_well(text, well):
-    assert layouts.normal_well(text) == well
-
-
-@pytest.mark.parametrize(
-    "text", ["", "B", "2", "B0", "B00", "B73", "B100", "AW1", "AAA1", "B02x", "well", "2B", "B²", "B٢"]
-)
-def test_what_is_no_well(text):
-    with pytest.raises(ValueError, match="no well"):
-        layouts.normal_well(text)
+# --------------------------------------------------------------------------------------------- nuclei channels
 
 
 def of_channels(*names):

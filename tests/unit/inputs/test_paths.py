@@ -1,0 +1,41 @@
+"""An absent file is refused with the nearest name; URLs of files become paths."""
+
+import pytest
+
+from fieldwork import InputError
+from fieldwork.inputs.paths import check_exists, path_of_url
+
+
+def test_a_file_that_is_there_passes_and_an_absent_one_is_named_with_its_neighbour(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "platemap_1.csv").touch()
+    check_exists("platemap_1.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
+    with pytest.raises(InputError) as caught:
+        check_exists("platemap_2.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
+    message = str(caught.value)
+    assert message.startswith("p.tsv, line 2: plate 'A' has the platemap 'platemap_2.csv', which does not exist.")
+    assert "'platemap_1.csv'" in message and str(tmp_path) in message
+    (tmp_path / "platemap_3.csv").symlink_to("away/map.csv")
+    with pytest.raises(InputError, match=r"'platemap_3.csv' \(a link to 'away/map.csv'\), which does not exist"):
+        check_exists("platemap_3.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("file:///images/a%20b.tif", "/images/a b.tif"),
+        ("FILE://localhost/a.tif", "/a.tif"),
+        ("file:/a.tif", "/a.tif"),
+        ("C:/a.tif", "C:/a.tif"),
+        ("images/a%20b.tif", "images/a%20b.tif"),
+        ("https://host/a%20b.tif", "https://host/a%20b.tif"),
+    ],
+)
+def test_only_the_url_of_a_file_on_disk_becomes_a_path(url, path):
+    assert path_of_url(url, "list.csv, line 2") == path
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "https://host/", "ftp://host/a.tif"])
+def test_a_url_of_no_file_is_refused(url):
+    with pytest.raises(InputError, match=f"^list.csv, line 2: found '{url}', expected a path, or a file's URL"):
+        path_of_url(url, "list.csv, line 2")

@@ -1,0 +1,74 @@
+"""Functions are checked in another process before any job, and their files are listed."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fieldwork.planning import function_checks
+
+
+def test_calls_are_checked_in_another_process_and_named_by_their_key(refused, write_modules, capfd):
+    noisy = """
+    import os, threading, time
+    print("hello")
+    os.system("echo shell")
+    threading.Thread(target=time.sleep, args=[100]).start()  # longer than the check may take
+    def f(image): pass
+    """
+    folders = write_modules(noisy=noisy)
+    function_checks.check_calls([("a", "noisy.f", {}), ("b", "median", {})], metrics=[("c", "var")], folders=folders)
+    assert "noisy" not in sys.modules and capfd.readouterr() == ("", "")
+    calls = [("first", "noisy.f", {}), ("second", "median", {"footprnt": 1}), ("third", "no.such", {})]
+    message = refused(function_checks.check_calls, calls, metrics=[("fourth", "nothing")], folders=folders)
+    assert message == "second: median takes no argument 'footprnt'; did you mean 'footprint'?"
+    message = refused(function_checks.check_calls, [], metrics=[("fourth", "men")])
+    assert message.startswith("fourth: numpy.men: ") and "did you mean" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "said"),
+    [
+        ("import os\nprint('bye', flush=True)\nos._exit(3)", "ended (exit status 3)", "; it printed last: bye"),
+        ("import os\nos._exit(0)", "ended (exit status 0)", ""),
+        ("import os\nos.abort()", "was ended by SIGABRT", ""),
+        ("import time\ntime.sleep(50)", "was not done after 3 s", ""),
+    ],
+)
+def test_a_module_that_ends_or_blocks_the_process_is_named(refused, write_modules, monkeypatch, text, end, said):
+    monkeypatch.setattr(function_checks, "IMPORTS_TIMEOUT_S", 3 if "sleep" in text else 60)
+    folders = write_modules(good="def f(image): pass", ending=text)
+    calls = [("good", "good.f", {}), ("bad", "ending.f", {}), ("good", "good.f", {})]
+    message = refused(function_checks.check_calls, calls, folders=folders)
+    assert message == f"bad: Python {end} while it imported ending.f{said}"
+
+
+def test_nothing_to_check_starts_nothing(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", None)
+    function_checks.check_calls([])
+
+
+def test_own_files_are_those_that_the_named_ones_import(write_modules):
+    folders = write_modules(
+        one="import numpy\nimport two as zwei\ndef f(image):\n    from package.sub import g",
+        two="import three\nimport one",
+        three="this is no Python",
+        unused="",
+        package__in____init__="",
+        package__in__sub="from . import other\nfrom .deep.leaf import x",
+        package__in__other="from package import last",
+        package__in__last="",
+        package__in__unused="",
+        package__in__deep__in__leaf="from ..up import y",
+        package__in__up="",
+    )
+    names = ["one.f", "skimage.filters.sobel", "gaussian", "absent.f"]
+    loaded = set(sys.modules)
+    found = function_checks.module_files(names, folders=folders)
+    package = ["package/__init__", "package/deep/leaf", "package/last", "package/other", "package/sub", "package/up"]
+    assert sorted(found) == [f"0/{name}.py" for name in ["one", *package, "three", "two"]]
+    assert all(path == folders[0] / name.removeprefix("0/") for name, path in found.items())
+    assert set(sys.modules) == loaded
+    assert sorted(function_checks.module_files(["package.other.f"], folders=folders)) == [
+        f"0/package/{name}.py" for name in ("__init__", "last", "other")
+    ]

@@ -1,0 +1,111 @@
+"""The user's functions: arguments are checked, results become numbers or images."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fieldwork import user_functions
+
+
+def test_arguments_are_checked_against_the_signature(refused, write_modules):
+    folders = write_modules(
+        own="""
+        def needs(image, size): pass
+        def takes(image, **anything): pass
+        def alone(image): pass
+        """
+    )
+    check = user_functions.check
+    check("gaussian", {"sigma": 2, "mode": "wrap"})
+    check("own.takes", {"size": [1, 2]}, folders=folders)
+    check("cv2.medianBlur", {"whatever": 3})  # it does not tell
+    assert refused(check, "skimage.filters.gaussian", {"sigm": 2}) == (
+        "skimage.filters.gaussian takes no argument 'sigm'; did you mean 'sigma'?"
+    )
+    assert refused(check, "own.needs", {"wide": 2}, folders=folders).endswith("'wide'; it takes size")
+    assert refused(check, "own.alone", {"wide": 2}, folders=folders).endswith("it takes the image alone")
+    assert "missing a required argument: 'size'" in refused(check, "own.needs", {}, folders=folders)
+    assert "multiple values for argument 'image'" in refused(check, "gaussian", {"image": 3})
+    assert "takes no argument '1'" in refused(check, "gaussian", {1: 3})
+
+
+@pytest.mark.parametrize("name", ["var", "mean", "ptp", "linalg.norm", "median", "count_nonzero"])
+def test_metrics_are_numpys_functions(name):
+    image = np.arange(20.0).reshape(4, 5)
+    assert user_functions.metric(name)(image) == eval(f"np.{name}")(image)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("varr", "did you mean 'var'?"),
+        ("histogram", "gives a value of type tuple for an image; expected one number"),
+        ("diff", "gives an array of shape (3, 3) and type float64"),
+        ("percentile", "numpy.percentile fails on an image: TypeError"),
+        ("pi", "numpy.pi is of type float; expected a function"),
+        ("random.shuffle", "gives None"),
+    ],
+)
+def test_what_is_no_metric_is_refused(refused, name, expected):
+    assert expected in refused(user_functions.metric, name)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (3, 3),
+        (True, 1),
+        (np.bool_(False), 0),
+        (2.5, 2.5),
+        (np.float32(0.1), 0.10000000149011612),
+        (np.uint64(2**64 - 1), 2**64 - 1),
+        (np.array(7, "int8"), 7),
+        (np.longdouble(1.5), 1.5),
+        (10**30, 1e30),
+    ],
+)
+def test_a_number_is_a_column_called_as_the_function(value, expected):
+    found = user_functions.result_of(value, "my_module.count")
+    assert found == {"count": expected} and type(found["count"]) is type(expected)
+    assert user_functions.result_of({"a": value, 5: 0.5}, "my_module.count") == {"a": expected, "5": 0.5}
+
+
+def test_not_a_number_is_a_number():
+    assert math.isnan(user_functions.result_of(np.nan, "f")["f"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("bool", "uint8"), ("float16", "float32"), (">u2", "uint16"), ("int64", "int64"), ("longdouble", "float64")],
+)
+def test_an_array_is_an_image(dtype, expected):
+    value = np.eye(4, 6, dtype=dtype)[:, ::2]
+    image = user_functions.result_of(value, "f")
+    assert image.dtype == expected and image.dtype.isnative and image.flags.c_contiguous
+    np.testing.assert_array_equal(image, value)
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (None, "gave None"),
+        ("3", "gave a value of type str"),
+        ([1, 2], "gave a value of type list"),
+        (1j, "gave a value of type complex"),
+        (np.complex64(1), "gave a value of type complex64"),
+        (np.zeros(3), "array of shape (3,) and type float64"),
+        (np.zeros((0, 3)), "shape (0, 3)"),
+        (np.zeros((2, 2), complex), "type complex128"),
+        (np.array([["a"]]), "type <U1"),
+        ({"a": "b"}, "gave a value of type str as 'a'"),
+        ({"a": np.zeros(2)}, "shape (2,)"),
+        ({"Image_Mean": 3}, "'Image_Mean'"),
+        ({"Metadata_Frame": 3}, "'Metadata_Frame'"),
+        ({1: 3, "1": 4}, "'1'"),
+    ],
+)
+def test_anything_else_is_refused(refused, value, what):
+    with pytest.raises(ValueError, match="expected") as caught:
+        user_functions.result_of(value, "f")
+    assert what in str(caught.value)
