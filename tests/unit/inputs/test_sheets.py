@@ -61,7 +61,7 @@ def test_a_plate_name_that_is_no_plain_folder_name_is_refused(tmp_path, name):
     with pytest.raises(InputError) as caught:
         sheets.read_sheet("plates", path)
     assert str(caught.value).startswith(f"{path}, line 3: 'plate' is {name!r}; expected ")
-    assert "that begins with a letter or digit; up to 100" in str(caught.value)
+    assert "that begins with a letter or digit; at most 100 characters" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["Week1_22123", "24277", "P 1 (b) #2", "Plätte-3.1", "ß", "x" * 100])

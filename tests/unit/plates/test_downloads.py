@@ -413,10 +413,10 @@ def test_a_sheets_rows_become_archives(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ("ftp://x.org/P1.zip\t\t", "'url' is 'ftp://x.org/P1.zip'; expected where an archive of the images is"),
-        ("https://x.org/P1.rar\t\t", "'url' is 'https://x.org/P1.rar'; expected where an archive"),
-        ("https:P1.zip\t\t", "'url' is 'https:P1.zip'; expected where an archive"),
-        ("https://x.org/?P1.zip\t\t", "'url' is 'https://x.org/?P1.zip'; expected where an archive"),
+        ("ftp://x.org/P1.zip\t\t", "'url' is 'ftp://x.org/P1.zip'; expected the URL of an archive of the images"),
+        ("https://x.org/P1.rar\t\t", "'url' is 'https://x.org/P1.rar'; expected the URL of an archive"),
+        ("https:P1.zip\t\t", "'url' is 'https:P1.zip'; expected the URL of an archive"),
+        ("https://x.org/?P1.zip\t\t", "'url' is 'https://x.org/?P1.zip'; expected the URL of an archive"),
         (
             "https://x.org/P1.zip\t1.5 GB\t",
             "'size' is '1.5 GB'; expected the size of the archive",
