@@ -1,6 +1,6 @@
 """Convert a slide to OME-Zarr.
 
-Input: the slide. Outputs: slide.json, what is known of it; beside it the store, unless the slide is a failed one.
+Input: the slide. Outputs: slide.json, its facts; beside it the store, unless the slide has failed.
 """
 
 from fieldwork import processes
@@ -12,13 +12,12 @@ import time
 
 from fieldwork import InputError, WorkerDied, outputs
 from fieldwork.job_log import logged
-from fieldwork.slides import conversion
-from fieldwork.slides.readers import SlideError
+from fieldwork.slides import SlideError, conversion
 
 log = logging.getLogger(__name__)
 
 
-def main(*, slide, path, copy, store, made, on_bad_image, **settings):
+def main(*, slide, path, copy, store, facts_file, on_bad_image, **settings):
     begin = time.monotonic()
     facts = {"slide": slide, "path": path, "status": "ok", "error": ""}
     try:
@@ -29,7 +28,7 @@ def main(*, slide, path, copy, store, made, on_bad_image, **settings):
                 f"slide {slide}: {path}: {error}. The run stops at a bad slide because of on_bad_image: stop."
             ) from None
         log.warning("slide %s failed: %s: %s", slide, path, error)
-        conversion.discard(store)  # of another file, or another time
+        conversion.discard(store)  # of another file, or an earlier version of it
         facts |= {"status": "failed", "error": str(error)}
     except WorkerDied as error:
         raise WorkerDied(f"slide {slide}: {error}. The same command goes on from there") from None
@@ -42,7 +41,7 @@ def main(*, slide, path, copy, store, made, on_bad_image, **settings):
             *(slide, len(failed), failed[0][0], failed[0][1], failed[0][4]),
         )
     facts["seconds"] = round(time.monotonic() - begin, 1)
-    outputs.write_json(facts, made)
+    outputs.write_json(facts, facts_file)
 
 
 if __name__ == "__main__":
@@ -52,7 +51,7 @@ if __name__ == "__main__":
             path=snakemake.params.path,
             copy=next(iter(snakemake.input.fetched), snakemake.params.path),
             store=snakemake.params.store,
-            made=snakemake.output[0],
+            facts_file=snakemake.output[0],
             on_bad_image=snakemake.config["on_bad_image"],
             workers=snakemake.threads,
             made_by=snakemake.params.made_by,

@@ -1,4 +1,4 @@
-"""Join what is known of a batch's slides into one row each.
+"""Join the facts and tables of a batch's slides into one row each.
 
 Inputs: slide.json and the tables of every slide. Output: slides.csv.
 """
@@ -16,7 +16,7 @@ from fieldwork.slides import tables
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, slides, tiles, made, on_bad_image, max_failed):
+def main(*, plate, slides, tiles, table, on_bad_image, max_failed):
     rows = [
         tables.slide_row(plate, outputs.read_json(facts), tile_table, max_failed=max_failed)
         for facts, tile_table in zip(slides, tiles, strict=True)
@@ -28,7 +28,7 @@ def main(*, plate, slides, tiles, made, on_bad_image, max_failed):
             f"first {bad[0]['Metadata_Slide']}: {bad[0]['Slide_Error'] or 'see its slide.json and tiles.parquet'}. "
             "The run stops at a bad slide because of on_bad_image: stop."
         )
-    outputs.write_csv(rows, tables.SLIDES, made)
+    outputs.write_csv(rows, tables.SLIDE_COLUMNS, table)
     failed = [row for row in rows if row["Slide_Status"] == "failed"]
     for row in failed:
         log.info("failed: %s: %s", row["Metadata_Slide"], row["Slide_Error"])
@@ -46,7 +46,7 @@ if __name__ == "__main__":
             plate=snakemake.wildcards.plate,
             slides=snakemake.input.slides,
             tiles=snakemake.input.tiles,
-            made=snakemake.output[0],
+            table=snakemake.output[0],
             on_bad_image=snakemake.params.on_bad_image,
             max_failed=snakemake.params.max_failed,
         )

@@ -14,7 +14,7 @@ from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
 from fieldwork.slides import plots
 
-SIDE = 1500  # px: the picture's longer side at most
+LARGEST_THUMBNAIL_PX = 1500  # its longer side
 
 
 def main(*, slide, facts, nuclei_table, store, picture):
@@ -23,7 +23,7 @@ def main(*, slide, facts, nuclei_table, store, picture):
     if facts["status"] == "ok":
         nuclei = pd.read_parquet(nuclei_table, columns=["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"])
         levels = slides.open_levels(store)
-        small = next((level for level in levels if max(level.shape) <= SIDE), levels[-1])
+        small = next((level for level in levels if max(level.shape) <= LARGEST_THUMBNAIL_PX), levels[-1])
         figure = plots.overview(
             slides.read_block(small, 0, 0, *small.shape[1:]),
             slides.read_label(store, "tissue") > 0,

@@ -1,4 +1,4 @@
-"""Slides that tests write."""
+"""Write slides for tests."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import tifffile
 
 
 def picture(height, width, seed=0):
-    """Smooth colours with a white border, as tissue on glass."""
+    """Draw smooth colours with a white border, like tissue on glass: a (height, width, 3) uint8 array."""
     rng = np.random.default_rng(seed)
     image = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), (0, 0), 3)
     image = cv2.normalize(image, None, 30, 220, cv2.NORM_MINMAX)
@@ -15,6 +15,7 @@ def picture(height, width, seed=0):
 
 
 def write_slide(path, image, **options):
+    """Write an image as a tiled TIFF of 0.5 µm per pixel, and return its path."""
     options = {"compression": "deflate", "tile": (64, 64), "photometric": "rgb", **options}
     tifffile.imwrite(path, image, resolution=(20000, 20000), resolutionunit="CENTIMETER", **options)
     return path

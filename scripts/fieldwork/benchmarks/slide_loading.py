@@ -21,9 +21,8 @@ import zarr
 from fieldwork import parallel
 from fieldwork.benchmarks import measuring
 from fieldwork.omezarr import slides
-from fieldwork.slides import choice
+from fieldwork.slides import SlideError, choice
 from fieldwork.slides import readers as slide_readers
-from fieldwork.slides.readers import SlideError
 
 MOST = 4096  # px, side of what is loaded of each level: on 2 cores the benchmark takes 2 to 3 minutes
 STRIP = 512  # px, Fieldwork's chunk and a multiple of the usual tiles: no tile is decoded for two strips

@@ -1,1 +1,5 @@
-"""Read whole slides, convert them to OME-Zarr, measure their tiles, and write their tables and pictures."""
+"""Whole slides: reading them, converting them to OME-Zarr, measuring their tiles, their tables and pictures."""
+
+
+class SlideError(Exception):
+    """The reason why a slide or a part of it cannot be read, as a text for people."""

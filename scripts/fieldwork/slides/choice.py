@@ -1,4 +1,4 @@
-"""Which reader to trust with a slide: all of them are tried, in processes of their own."""
+"""Choose a reader that can be trusted with a slide: all readers are tried, in processes of their own."""
 
 import json
 import os
@@ -6,27 +6,29 @@ import signal
 import subprocess
 import sys
 import tempfile
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from fieldwork import processes
-from fieldwork.slides.readers import READERS, SlideError, check_file, open_slide
+from fieldwork.slides import SlideError
+from fieldwork.slides.readers import READERS, check_file, open_slide
 
-# tifffile (2048 x 2048 pixels of JPEG tiles in 19 ms) is as fast as cuCIM (24; OpenSlide 120) and says what it cannot
-# decode. cuCIM gives other tiles' pixels, YCbCr for RGB where Bio-Formats wrote it, or ends the process.
-PREFERENCE = ("tifffile", "cucim", "openslide")
+# tifffile (2048 x 2048 pixels of JPEG tiles in 19 ms) is as fast as cuCIM (24; OpenSlide 120) and reports what it
+# cannot decode. cuCIM returns other tiles' pixels, YCbCr for RGB where Bio-Formats wrote it, or ends the process.
+READERS_BY_PREFERENCE = ("tifffile", "cucim", "openslide")
 
-PROBE_SECONDS = 60
+PROBE_S = 60
 
-SAME = 2  # grey levels; JPEG 2000 decoders differ by 1
+LARGEST_DIFFERENCE = 2  # grey levels; JPEG 2000 decoders differ by 1
 
 
-def choose_reader(path, requested="auto"):
-    """Find the reader that is right for a file, by trying all of them in processes of their own.
+def choose_reader(path: str | PathLike, requested: str = "auto") -> tuple[str, str]:
+    """Choose the reader for a file, by trying all of them in processes of their own.
 
-    OpenSlide is taken for right where it knows the vendor, otherwise the TIFF tags as tifffile applies them. The
-    others are trusted if they agree: the same levels and pixel size, and sampled pixels within 2 grey levels.
+    OpenSlide is the reference where it knows the vendor, otherwise tifffile, which follows the TIFF tags. The other
+    readers are trusted if they agree: the same levels and pixel size, and sampled pixels within 2 grey levels.
 
     Parameters
     ----------
@@ -46,97 +48,100 @@ def choose_reader(path, requested="auto"):
         No reader can be trusted, or not the requested one; with the reason of each.
     """
     check_file(path)
-    found = _probe_all(path)
-    tags, vendor = found["tifffile"], found["openslide"]["vendor"]
-    if vendor and vendor != "generic-tiff" and not found["openslide"]["reason"]:
-        right = "openslide"
-    elif not tags["reason"]:
-        right = "tifffile"
-    elif not found["openslide"]["reason"] and found["openslide"]["shapes"] == tags["shapes"]:
-        right = "openslide"
-    else:
-        if not found["openslide"]["reason"]:
-            found["openslide"]["reason"] = "nothing confirms what it reads"
-        raise SlideError("no reader can read it: " + _reasons(found))
-    for each in found.values():
-        each["reason"] = each["reason"] or _disagreement(each, found[right], right)
-    trusted = [name for name in PREFERENCE if not found[name]["reason"]]
+    probes = _probe_all(path)
+    vendor = probes["openslide"]["vendor"]
+    reference = _reference_of(probes)
+    for probe in probes.values():
+        probe["reason"] = probe["reason"] or _disagreement(probe, probes[reference], reference)
+    trusted = [name for name in READERS_BY_PREFERENCE if not probes[name]["reason"]]
     if requested not in ("auto", *trusted):
-        raise SlideError(f"reader {requested!r}: {found[requested]['reason']}; {' or '.join(trusted)} can read it")
+        raise SlideError(f"reader {requested!r}: {probes[requested]['reason']}; {' or '.join(trusted)} can read it")
     chosen = trusted[0] if requested == "auto" else requested
     others = [name for name in trusted if name != chosen]
-    why = "it knows the format" if right == "openslide" and vendor != "generic-tiff" else "it fits the file's tags"
+    why = "it knows the format" if reference == "openslide" and vendor != "generic-tiff" else "it fits the file's tags"
     if others:
         why = f"{' and '.join(others)} agree{'s' * (len(others) == 1)} on levels, pixel size and sampled pixels"
     start = chosen + ", as requested" * (requested != "auto")
-    left_out = _reasons(found)
+    left_out = _reasons(probes)
     return chosen, f"{start}: {why}" + (f"; not trusted: {left_out}" if left_out else "")
 
 
-def _reasons(found):
-    return "; ".join(f"{name}: {each['reason']}" for name, each in found.items() if each["reason"])
+def _reference_of(probes):
+    """Return the reader with which the others have to agree."""
+    openslide, tags = probes["openslide"], probes["tifffile"]
+    if openslide["vendor"] and openslide["vendor"] != "generic-tiff" and not openslide["reason"]:
+        return "openslide"
+    if not tags["reason"]:
+        return "tifffile"
+    if not openslide["reason"]:
+        if openslide["shapes"] == tags["shapes"]:
+            return "openslide"
+        openslide["reason"] = "nothing confirms what it reads"
+    raise SlideError("no reader can read it: " + _reasons(probes))
 
 
-def _disagreement(one, other, name):
-    """Say in what two probes differ, or nothing."""
-    if one["shapes"] != other["shapes"]:
-        found, expected = ([f"{width}x{height}" for height, width in probe["shapes"]] for probe in (one, other))
-        return f"levels of {' '.join(found)} pixels, where {name} sees {' '.join(expected)}"
-    if (one["mpp"] is None) != (other["mpp"] is None) or not np.allclose(one["mpp"] or 0, other["mpp"] or 0, rtol=0.01):
-        return f"micrometres per pixel (y, x) {one['mpp']}, where {name} has {other['mpp']}"
-    if missing := set(other["pixels"]) - set(one["pixels"]):
-        return f"cannot read {len(missing)} of {len(other['pixels'])} samples that {name} can"
-    pairs = [(one["pixels"][place].astype(int), pixels) for place, pixels in other["pixels"].items()]
+def _reasons(probes):
+    return "; ".join(f"{name}: {probe['reason']}" for name, probe in probes.items() if probe["reason"])
+
+
+def _disagreement(probe, reference, name):
+    """Describe the first difference of a probe from that of the reference reader `name`; empty if they agree."""
+    if probe["shapes"] != reference["shapes"]:
+        levels, expected = (
+            " ".join(f"{width}x{height}" for height, width in shapes)
+            for shapes in (probe["shapes"], reference["shapes"])
+        )
+        return f"levels of {levels} pixels, where {name} sees {expected}"
+    mpp, expected = probe["mpp"], reference["mpp"]
+    if (mpp is None) != (expected is None) or not np.allclose(mpp or 0, expected or 0, rtol=0.01):
+        return f"micrometres per pixel (y, x) {mpp}, where {name} has {expected}"
+    if missing := set(reference["pixels"]) - set(probe["pixels"]):
+        return f"cannot read {len(missing)} of {len(reference['pixels'])} samples that {name} can"
+    pairs = [(probe["pixels"][sample].astype(int), pixels) for sample, pixels in reference["pixels"].items()]
     worst = max(np.abs(pixels - expected).max() for pixels, expected in pairs)
-    return f"pixels differ from {name}'s by up to {worst} grey levels" if worst > SAME else ""
+    return f"pixels differ from {name}'s by up to {worst} grey levels" if worst > LARGEST_DIFFERENCE else ""
 
 
 def _probe_all(path):
     """Probe a file with all readers at once, each in a process of its own: any may crash or hang."""
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    program = [sys.executable, "-m", "fieldwork.slides.choice"]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with tempfile.TemporaryDirectory(prefix="fieldwork-") as folder:
-        probes = {}
-        for reader in READERS:
-            command = [
-                sys.executable,
-                "-m",
-                "fieldwork.slides.choice",
-                reader,
-                os.path.abspath(path),
-                f"{folder}/{reader}.npz",
-            ]
-            probes[reader] = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
-        return {reader: _result(process, f"{folder}/{reader}.npz") for reader, process in probes.items()}
+        answers = {reader: f"{folder}/{reader}.npz" for reader in READERS}
+        running = {
+            reader: subprocess.Popen([*program, reader, os.path.abspath(path), answer], env=environment, **streams)
+            for reader, answer in answers.items()
+        }
+        return {reader: _result(process, answers[reader]) for reader, process in running.items()}
 
 
 def _result(process, answer):
-    """Wait for a probe and give what it found; why the reader failed is ``reason``, otherwise empty."""
-    found = {"shapes": None, "mpp": None, "vendor": None, "pixels": {}}
+    """Wait for a probe and return its answer; ``reason`` is why the reader failed, otherwise empty."""
+    nothing = {"shapes": None, "mpp": None, "vendor": None, "pixels": {}}
     errors = process.communicate()[1].decode(errors="replace").strip()
     if process.returncode == -signal.SIGALRM:
-        return found | {"reason": f"took more than {PROBE_SECONDS} s"}
+        return nothing | {"reason": f"took more than {PROBE_S} s"}
     if process.returncode < 0:
-        return found | {"reason": f"killed by {signal.Signals(-process.returncode).name} while reading"}
+        return nothing | {"reason": f"killed by {signal.Signals(-process.returncode).name} while reading"}
     if process.returncode:
-        return found | {"reason": f"failed: {errors.splitlines()[-1] if errors else process.returncode}"}
+        return nothing | {"reason": f"failed: {errors.splitlines()[-1] if errors else process.returncode}"}
     with np.load(answer) as arrays:
         facts = json.loads(str(arrays["facts"]))
-        return found | facts | {"pixels": {name: arrays[name] for name in arrays.files if name != "facts"}}
+        return nothing | facts | {"pixels": {name: arrays[name] for name in arrays.files if name != "facts"}}
 
 
 def _probe(reader, path, answer):
-    """Read samples of a slide and write what was found."""
-    signal.alarm(PROBE_SECONDS)  # ends the process in whatever library it hangs, and when the parent is gone, too
+    """Read samples of a slide with one reader, and write the answer of the probe to a file."""
+    signal.alarm(PROBE_S)  # ends the process in whatever library it hangs, also when the parent is gone
     facts, pixels, failed = {}, {}, []
     try:
         slide = open_slide(path, reader)
         facts |= {"shapes": slide.shapes, "mpp": slide.mpp, "vendor": slide.properties.get("openslide.vendor")}
-        for place in _sample_places(slide.shapes):
+        for sample in _samples(slide.shapes):
             try:
-                pixels[str(place)] = slide.read(*place, workers=2)
+                pixels[str(sample)] = slide.read(*sample, workers=2)
             except SlideError as error:  # one damaged tile is no reason against a reader
                 failed.append(str(error))
     except SlideError as error:
@@ -145,8 +150,8 @@ def _probe(reader, path, answer):
     np.savez(answer, facts=json.dumps(facts), **pixels)
 
 
-def _sample_places(shapes):
-    """Give level, y, x, height, width of what is compared: places on level 0, and the lowest level's corner."""
+def _samples(shapes):
+    """Yield level, y, x, height, width of the samples: three of level 0, and the lowest level's corner."""
     (rows, columns), side = shapes[0], 128
     yield 0, 0, 0, side, side
     yield 0, rows // 2 - 300, columns // 2 - 300, 600, 600  # over several tiles

@@ -1,4 +1,4 @@
-"""A slide into an OME-Zarr store: block by block in worker processes, the whole pyramid, gone on with when killed."""
+"""Convert a slide to OME-Zarr block by block. A killed conversion resumes."""
 
 import functools
 import hashlib
@@ -7,24 +7,24 @@ import json
 import logging
 import os
 import shutil
+from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fieldwork import InputError, WorkerDied, outputs, parallel, tissue
 from fieldwork.omezarr import metadata, slides
-from fieldwork.slides import choice, jpeg, readers
-from fieldwork.slides.readers import SlideError
+from fieldwork.slides import SlideError, choice, jpeg, readers
 
-TISSUE_SIZE = 2048  # px: tissue is looked for on the first level whose sides are no longer
-CRASHED = "its decoder crashed"
+LARGEST_TISSUE_LEVEL_PX = 2048  # tissue is sought on the first level whose sides are no longer
+CRASH_REASON = "its decoder crashed"
 
 log = logging.getLogger(__name__)
 
 
 class Block(NamedTuple):
-    """A square of one level that a worker reads once, to write it and the levels that follow from it."""
+    """A square of one level, which a worker reads once to write it and the levels that follow from it."""
 
     level: int
     y: int
@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What every worker needs to know."""
+    """Source, store and layout of a conversion, for every worker."""
 
     path: str
     reader: str
@@ -43,75 +43,82 @@ class Plan(NamedTuple):
     size: int  # px: the side of a block
     chunk: int  # px
     shard: int  # px
-    keep: bool
+    keep: bool  # the slide's JPEG tiles as they are
 
     @property
-    def depth(self):
-        """How many levels follow from a block in whole chunks."""
+    def depth(self) -> int:
+        """Number of levels that follow from a block in whole chunks."""
         return (self.size // self.chunk).bit_length() - 1
 
 
 class Ledger:
-    """The blocks that are done, in a file beside the store, for a run that is killed and started again.
+    """The finished blocks, in a file beside the store, from which a killed conversion resumes.
 
     Parameters
     ----------
     path : pathlib.Path
-        One line for what is being made, and one for every block.
+        One line for the identity, and one for every block.
     identity : list
-        Source, settings and code: what another one began is not gone on with.
+        Source, settings and code: a conversion of another identity does not resume.
+
+    Attributes
+    ----------
+    begun : bool
+        The file is there and has this identity.
+    done : dict of Block to list
+        The tiles of each finished block that could not be decoded.
     """
 
-    def __init__(self, path, identity):
+    def __init__(self, path: Path, identity: list) -> None:
         self.path = path
         self.identity = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         self.begun = lines[:1] == [f"{self.identity}\n"]
-        whole = [line for line in lines[1:] if line.endswith("\n")]  # the last may be half of a killed writer's
-        self.done = {Block(*block): failed for block, failed in map(json.loads, whole)} if self.begun else {}
+        complete = [line for line in lines[1:] if line.endswith("\n")]  # a killed writer may leave half a line
+        self.done = {Block(*block): failed for block, failed in map(json.loads, complete)} if self.begun else {}
 
-    def start(self):
-        """Write the lines that are known: the first one, and those of the blocks that are done."""
+    def start(self) -> None:
+        """Write the identity and the blocks that are done, without half a line."""
         with outputs.atomic_file(self.path) as part:
             entries = [json.dumps(entry) + "\n" for entry in self.done.items()]
             part.write_text("".join([f"{self.identity}\n", *entries]), encoding="utf-8")
 
-    def enter(self, block, failed):
-        """Take down a block, and the tiles in it that could not be decoded."""
+    def enter(self, block: Block, failed: list) -> None:
+        """Add a finished block, with [y, x, height, width, reason] of each tile that could not be decoded."""
         self.done[block] = failed
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps([block, failed]) + "\n")
 
 
 def convert(
-    path,
-    store,
+    path: str | PathLike,
+    store: str | PathLike,
     *,
-    reader,
-    version,
-    chunk,
-    shard,
-    codec,
-    level,
-    on_bad_image,
-    workers,
-    made_by,
-    progress=False,
-    origin=None,
-):
-    """Convert a slide to OME-Zarr.
+    reader: str,
+    version: str,
+    chunk: int,
+    shard: int,
+    codec: str,
+    level: int,
+    on_bad_image: str,
+    workers: int,
+    made_by: str,
+    progress: bool | str = False,
+    origin: str | None = None,
+) -> dict[str, Any]:
+    """Convert a slide to OME-Zarr block by block. A killed conversion resumes.
 
     Parameters
     ----------
     path : path-like
         The slide's file.
     store : path-like
-        It appears when it is complete. Until then it grows beside it under a hidden name, where a second call with
-        the same arguments goes on after the first was killed.
+        It appears when it is complete. Until then it grows beside it under a hidden name. After a kill, a second call
+        with the same arguments resumes there.
     reader : str
-        One of `slides.READERS`, or ``auto``.
+        One of `readers.READERS`, or ``auto``.
     version, chunk, shard, codec, level
-        As for `omezarr.create`; ``keep`` becomes ``zstd`` where the slide or the version does not allow it.
+        As for `omezarr.slides.create_slide`; ``keep`` becomes ``zstd`` where slide or version does not allow it.
     on_bad_image : {'record', 'stop'}
         A tile that cannot be decoded is filled with white and listed, or ends the conversion.
     workers : int
@@ -121,71 +128,36 @@ def convert(
     progress : bool or str
         As for `parallel.map_frames`.
     origin : str, optional
-        Where the slide is from, if `path` is a copy.
+        The slide's own path or URL, if `path` is a copy.
 
     Returns
     -------
     dict
-        What ``slide.json`` says of the slide: sizes, levels, mpp, reader and codec and why, tissue, failed tiles.
+        The slide's part of ``slide.json``: sizes, levels, mpp, reader and codec with reasons, tissue, failed tiles.
 
     Raises
     ------
-    fieldwork.slides.readers.SlideError
+    SlideError
         The slide cannot be opened.
     InputError
-        ``stop``, and a tile cannot be decoded; names its place.
+        ``stop``, and a tile cannot be decoded; the message names its position.
     """
     path, store = os.fspath(path), Path(store)
-    reader, reason = choice.choose_reader(path, reader)
-    log.info("%s: reader %s: %s", path, reader, reason)
-    facts, associated = parallel.apart(path, _facts, path, reader, on_crash=_unopened)
-    facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
-    tile = None
-    if codec == "keep":
-        tile, reason = parallel.apart(
-            path, _kept_tile, path, version, (facts["height"], facts["width"]), on_crash=_unopened
-        )
-        facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
-        log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
-    chunk = tile or chunk
-    ratio = 2 ** (max(shard // chunk, 1).bit_length() - 1)  # as configured, but for tiles of another size that are kept
-    block = max(ratio, 2)  # in chunks: a single one would give no whole chunk on the next level
-    plan = Plan(
-        path=path,
-        reader=reader,
-        store=os.fspath(store.with_name(f".{store.name}.part")),
-        size=block * chunk,
-        chunk=chunk,
-        shard=ratio * chunk,
-        keep=bool(tile),
-    )
+    facts, associated, tile = _examine(path, reader, codec, version)
+    plan = _plan(path, store, facts["reader"], chunk=chunk, shard=shard, tile=tile)
     shape = facts["height"], facts["width"]
     status = os.stat(path)
     identity = [plan, version, facts["codec"], level, made_by, shape, status.st_size, status.st_mtime_ns]
     ledger = Ledger(store.with_name(f".{store.name}.blocks"), identity)
     if ledger.begun and Path(plan.store).exists():
-        log.info("%s: goes on after %d blocks that were done before", path, len(ledger.done))
+        log.info("%s: resumes after %d blocks that were done before", path, len(ledger.done))
     else:
         ledger.done.clear()
-        ledger.path.unlink(missing_ok=True)  # first: it may be of another store than the one that is laid out now
+        ledger.path.unlink(missing_ok=True)  # first: it may describe another store than the one that is laid out now
         parallel.apart(path, _lay_out, plan, facts, version, level, origin or path)
     ledger.start()
-    levels = metadata.level_shapes(*shape, chunk=chunk)
-    for source in range(0, max(len(levels) - 1, 1), plan.depth):
-        blocks = [
-            Block(source, y, x)
-            for y in range(0, levels[source][0], plan.size)
-            for x in range(0, levels[source][1], plan.size)
-        ]
-        _convert_blocks(
-            [block for block in blocks if block not in ledger.done],
-            plan,
-            ledger,
-            on_bad_image=on_bad_image,
-            workers=workers,
-            progress=progress and f"{progress} level {source}",
-        )
-    facts["levels"] = levels
+    facts["levels"] = metadata.level_shapes(*shape, chunk=plan.chunk)
+    _fill(plan, ledger, facts["levels"], on_bad_image=on_bad_image, workers=workers, progress=progress)
     facts["failed_tiles"] = sorted(tile for failed in ledger.done.values() for tile in failed)
     facts |= _finish(plan, facts, associated)
     shutil.rmtree(store, ignore_errors=True)
@@ -194,8 +166,8 @@ def convert(
     return facts
 
 
-def discard(store):
-    """Delete a store, and what has been done for it so far."""
+def discard(store: str | PathLike) -> None:
+    """Delete a store, and the remains of a killed conversion to it."""
     store = Path(store)
     for folder in (store, store.with_name(f".{store.name}.part")):
         shutil.rmtree(folder, ignore_errors=True)
@@ -206,10 +178,41 @@ def _unopened(call, reason):
     raise SlideError(f"cannot be opened: its reader crashed ({reason})")
 
 
+def _examine(path, reader, codec, version):
+    """Choose reader and codec; return facts, associated images, and the side of JPEG tiles that are kept, or None."""
+    reader, reason = choice.choose_reader(path, reader)
+    log.info("%s: reader %s: %s", path, reader, reason)
+    facts, associated = parallel.apart(path, _facts, path, reader, on_crash=_unopened)
+    facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
+    tile = None
+    if codec == "keep":
+        shape = facts["height"], facts["width"]
+        tile, reason = parallel.apart(path, _kept_tile, path, version, shape, on_crash=_unopened)
+        facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
+        log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
+    return facts, associated, tile
+
+
+def _plan(path, store, reader, *, chunk, shard, tile):
+    """Plan a conversion; kept JPEG tiles, of side `tile`, are the chunks."""
+    chunk = tile or chunk
+    ratio = 2 ** (max(shard // chunk, 1).bit_length() - 1)  # as configured, unless kept tiles are of another size
+    chunks = max(ratio, 2)  # along a block's side: a single one would give no whole chunk on the next level
+    return Plan(
+        path=path,
+        reader=reader,
+        store=os.fspath(store.with_name(f".{store.name}.part")),
+        size=chunks * chunk,
+        chunk=chunk,
+        shard=ratio * chunk,
+        keep=bool(tile),
+    )
+
+
 def _lay_out(plan, facts, version, level, origin):
-    """Begin an empty store."""
+    """Create an empty store."""
     shutil.rmtree(plan.store, ignore_errors=True)
-    slides.create(
+    slides.create_slide(
         plan.store,
         shape=(facts["height"], facts["width"]),
         version=version,
@@ -224,7 +227,7 @@ def _lay_out(plan, facts, version, level, origin):
 
 
 def _facts(path, reader):
-    """Open the slide and give what it says of itself, and its associated images."""
+    """Open the slide; return what it states, and its associated images."""
     slide = readers.open_slide(path, reader)
     height, width = slide.shapes[0]
     facts = {
@@ -239,7 +242,7 @@ def _facts(path, reader):
 
 
 def _kept_tile(path, version, shape):
-    """Give the side of the slide's JPEG tiles if they can be kept as they are, and a sentence on it."""
+    """Return the side of the slide's JPEG tiles, None if they cannot be kept as they are, and the reason."""
     if version != "0.4":
         return None, 'JPEG tiles can be kept with ome_zarr: "0.4" only, as there is no registered JPEG codec for Zarr 3'
     tiles = jpeg.jpeg_tiles(path)
@@ -250,14 +253,30 @@ def _kept_tile(path, version, shape):
     return tiles.tile, f"its JPEG tiles of {tiles.tile} px are stored as they are"
 
 
+def _fill(plan, ledger, levels, *, on_bad_image, workers, progress):
+    """Write all pixels of a store: level 0 and the levels that follow from its blocks, then the next such group."""
+    for source in range(0, max(len(levels) - 1, 1), plan.depth):
+        blocks = [
+            Block(source, y, x)
+            for y in range(0, levels[source][0], plan.size)
+            for x in range(0, levels[source][1], plan.size)
+        ]
+        _convert_blocks(
+            [block for block in blocks if block not in ledger.done],
+            plan,
+            ledger,
+            on_bad_image=on_bad_image,
+            workers=workers,
+            progress=progress and f"{progress} level {source}",
+        )
+
+
 def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
-    convert_block = functools.partial(_convert_block, plan=plan)
+    """Convert blocks and enter them in the ledger; those that crash the reader become white."""
+    function = functools.partial(_convert_block, plan=plan)
+    results = parallel.map_frames(function, blocks, workers=workers, progress=progress, on_crash=lambda *_: None)
     crashed = []
-    for block, failed in zip(
-        blocks,
-        parallel.map_frames(convert_block, blocks, workers=workers, progress=progress, on_crash=lambda *_: None),
-        strict=True,
-    ):
+    for block, failed in zip(blocks, results, strict=True):
         if failed is None:
             crashed.append(block)
             continue
@@ -271,8 +290,7 @@ def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
     if crashed and (crashed[0].level or not plan.reader):
         raise WorkerDied(f"a worker crashed on {crashed[0]} while it wrote the store")
     if crashed:
-        # Once more without the slide: white, and listed.
-        plan = plan._replace(reader="")
+        plan = plan._replace(reader="")  # once more without the slide: white, and listed
         _convert_blocks(crashed, plan, ledger, on_bad_image=on_bad_image, workers=workers, progress=False)
 
 
@@ -287,32 +305,32 @@ def _tiles(path):
 
 
 def _convert_block(block, *, plan):
-    """Write one block and what follows from it; give [y, x, height, width, reason] of what could not be decoded."""
-    levels = slides.kept_open(plan.store)
+    """Write one block and what follows from it; return [y, x, height, width, reason] of undecodable tiles."""
+    levels = slides.cached_levels(plan.store)
     array, y, x = levels[block.level], block.y, block.x
     height, width = min(plan.size, array.shape[1] - y), min(plan.size, array.shape[2] - x)
     failed = []
     if block.level:
-        pixels = slides.read(array, y, x, height, width)
+        pixels = slides.read_block(array, y, x, height, width)
     else:
         pixels, failed = _read(plan, y, x, height, width)
         if plan.keep:
             failed += _keep(plan, y, x, height, width, failed)
         else:
-            slides.write(array, pixels, y, x)
+            slides.write_block(array, pixels, y, x)
     for level in range(block.level + 1, min(block.level + 1 + plan.depth, len(levels))):
-        pixels, y, x = slides.halved(pixels), y // 2, x // 2
+        pixels, y, x = metadata.halved(pixels), y // 2, x // 2
         if plan.keep:
             slides.write_jpegs(plan.store, level, pixels, y, x, tile=plan.chunk)
         else:
-            slides.write(levels[level], pixels, y, x)
+            slides.write_block(levels[level], pixels, y, x)
     return failed
 
 
 def _read(plan, y, x, height, width):
     """Read a part of level 0; if that fails, in the file's own tiles, with white for those that fail."""
     if not plan.reader:
-        return np.full((height, width, 3), 255, np.uint8), [[y, x, height, width, CRASHED]]
+        return np.full((height, width, 3), 255, np.uint8), [[y, x, height, width, CRASH_REASON]]
     slide = _slide(plan.path, plan.reader)
     try:
         return slide.read(0, y, x, height, width), []
@@ -330,14 +348,14 @@ def _read(plan, y, x, height, width):
 
 
 def _cuts(start, length, step):
-    """Cut a range at the multiples of a step: (begin, end) of each piece."""
+    """Yield (begin, end) of the pieces of a range that is cut at the multiples of a step."""
     edges = [start, *range(start - start % step + step, start + length, step), start + length]
     return itertools.pairwise(edges)
 
 
 def _keep(plan, y, x, height, width, failed):
-    """Store the JPEG tiles of a part of level 0 as they are, white ones in place of failed ones; give further ones."""
-    tiles, size, further = _tiles(plan.path), plan.chunk, []
+    """Store the JPEG tiles of a part of level 0 as they are, failed ones as white; return those that fail here."""
+    tiles, size, also_failed = _tiles(plan.path), plan.chunk, []
     white = np.full((size, size, 3), 255, np.uint8)
     for row in range(y // size, -(-(y + height) // size)):
         for column in range(x // size, -(-(x + width) // size)):
@@ -349,20 +367,20 @@ def _keep(plan, y, x, height, width, failed):
                     slides.put_tile(plan.store, 0, row, column, tiles.read(row, column))
             except SlideError as error:
                 slides.write_jpegs(plan.store, 0, white, top, left, tile=size)
-                further.append([top, left, min(size, y + height - top), min(size, x + width - left), str(error)])
-    return further
+                also_failed.append([top, left, min(size, y + height - top), min(size, x + width - left), str(error)])
+    return also_failed
 
 
 def _finish(plan, facts, associated):
-    """Add the associated images and the label of tissue; give the tissue's area."""
-    for added in ("associated", "labels"):  # by a run that was killed here
-        shutil.rmtree(Path(plan.store, added), ignore_errors=True)
+    """Add the associated images and the label of tissue; return the tissue's area."""
+    for name in ("associated", "labels"):  # of a run that was killed here
+        shutil.rmtree(Path(plan.store, name), ignore_errors=True)
     for name, image in associated.items():
         slides.add_associated(plan.store, name, image)
     levels = slides.open_levels(plan.store)
-    small = [number for number, array in enumerate(levels) if max(array.shape) <= TISSUE_SIZE]
+    small = [number for number, array in enumerate(levels) if max(array.shape) <= LARGEST_TISSUE_LEVEL_PX]
     number = min(small, default=len(levels) - 1)
-    pixels = slides.read(levels[number], 0, 0, *levels[number].shape[1:])
+    pixels = slides.read_block(levels[number], 0, 0, *levels[number].shape[1:])
     mask = tissue.tissue_mask(pixels, fluorescence=facts["fluorescence"])
     factor, mpp = 2**number, facts["mpp"]
     slides.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=factor, mpp=mpp)

@@ -1,25 +1,34 @@
 """The picture of a slide: its tissue, and how dense the nuclei are in it."""
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from fieldwork.figures import plt
 
-OUTLINE = "#d55e00"  # Okabe and Ito: safe for colour-blind readers
-BINS = 60  # squares along the longer side, at most
-NUCLEI = 4  # in a square at least, on average: of less, a map shows chance
-BARS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)  # mm
+OUTLINE_COLOUR = "#d55e00"  # Okabe and Ito: safe for colour-blind readers
+MOST_SQUARES = 60  # along the longer side
+LEAST_NUCLEI = 4  # in a square, on average: with fewer, a map shows chance
+SCALE_BARS_MM = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
 
-def overview(thumbnail, tissue, nuclei, *, shape, mpp, title):
+def overview(
+    thumbnail: np.ndarray,
+    tissue: np.ndarray,
+    nuclei: np.ndarray,
+    *,
+    shape: tuple[int, int],
+    mpp: tuple[float, float] | None,
+    title: str,
+) -> Figure:
     """Draw a slide beside the map of its nuclei.
 
     Parameters
     ----------
     thumbnail : (rows, columns, 3) uint8 array
-        The whole slide, in few pixels.
+        The slide in few pixels, RGB.
     tissue : (rows, columns) bool array
-        The whole slide, in any number of pixels.
+        True where there is tissue; the slide in any number of pixels.
     nuclei : (n, 2) array
         Row and column of each nucleus, in pixels of level 0.
     shape : (int, int)
@@ -40,20 +49,20 @@ def overview(thumbnail, tissue, nuclei, *, shape, mpp, title):
     left.imshow(thumbnail, extent=extent)
     if tissue.any() and not tissue.all():
         rows, columns = (np.linspace(0, side, count) for side, count in zip((height, width), tissue.shape, strict=True))
-        left.contour(columns, rows, tissue, levels=[0.5], colors=OUTLINE, linewidths=1)
+        left.contour(columns, rows, tissue, levels=[0.5], colors=OUTLINE_COLOUR, linewidths=1)
     left.set_title("tissue outlined")
     if mpp:
-        bar = max([each for each in BARS if each <= width / 4], default=BARS[0])
+        bar = max([length for length in SCALE_BARS_MM if length <= width / 4], default=SCALE_BARS_MM[0])
         ends = [width * 0.04, width * 0.04 + bar]
         rim = [withStroke(linewidth=6, foreground="white")]  # on fluorescence slides
         left.plot(ends, [height * 0.95] * 2, color="black", lw=4, solid_capstyle="butt", path_effects=rim)
-        words = f"{bar:g} mm" if bar >= 1 else f"{1000 * bar:g} µm"
-        left.text(np.mean(ends), height * 0.93, words, ha="center", va="bottom", path_effects=rim)
+        label = f"{bar:g} mm" if bar >= 1 else f"{1000 * bar:g} µm"
+        left.text(np.mean(ends), height * 0.93, label, ha="center", va="bottom", path_effects=rim)
     left.axis("off")
-    side = max(max(height, width) / BINS, np.sqrt(NUCLEI * height * width / max(1, len(nuclei))))
+    side = max(max(height, width) / MOST_SQUARES, np.sqrt(LEAST_NUCLEI * height * width / max(1, len(nuclei))))
     edges = [np.arange(0, length + side, side) for length in (height, width)]
     counts = np.histogram2d(*(nuclei * scale).T, bins=edges)[0]
-    # Of squares that stick out of the slide, what is on it.
+    # Of squares that extend beyond the slide, only the part on it counts.
     sides = [np.diff(np.minimum(edge, length)) for edge, length in zip(edges, (height, width), strict=True)]
     density = np.ma.masked_equal(counts, 0) / np.outer(*sides) * (1 if mpp else 1e6)
     image = right.imshow(density, extent=(0, edges[1][-1], edges[0][-1], 0), cmap="viridis", vmin=0)
@@ -62,8 +71,8 @@ def overview(thumbnail, tissue, nuclei, *, shape, mpp, title):
     return figure
 
 
-def failed(title, reason):
-    """Draw nothing but why there is no picture of a slide."""
+def failed(title: str, reason: str) -> Figure:
+    """Draw the reason why there is no picture of a slide."""
     figure = plt.figure(figsize=(6, 2))
     figure.suptitle(title)
     figure.text(0.5, 0.4, reason, ha="center", va="center", wrap=True)

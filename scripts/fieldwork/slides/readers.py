@@ -6,24 +6,30 @@ import os
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from xml.etree import ElementTree
+from os import PathLike
 
 import numpy as np
+import tifffile
 
-from fieldwork.pixel_sizes import MICROMETRES, likely_mpp, number_or_none
+from fieldwork.pixel_sizes import likely_mpp, number_or_none
+from fieldwork.slides import SlideError, tiff
 
 READERS = ("cucim", "tifffile", "openslide")
-MOST_PIXELS = 2**28  # of one tile or strip; more is a damaged header, or no region can be read without the whole
-JPEG, JPEG_2000 = (6, 7, 34892), (33003, 33004, 33005, 34712)  # TIFF compressions
-# How to turn stored pixels into shown ones, by orientation tag: transpose, flip rows, flip columns (TIFF 6.0, p. 36).
-TURNS = dict(enumerate(([0, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 0], [1, 0, 0], [1, 0, 1], [1, 1, 1], [1, 1, 0]), 1))
+
+# From stored to shown pixels: orientation tag -> transpose, flip rows, flip columns (TIFF 6.0, p. 36).
+TURN_OF_ORIENTATION = {
+    1: (0, 0, 0),
+    2: (0, 0, 1),
+    3: (0, 1, 1),
+    4: (0, 1, 0),
+    5: (1, 0, 0),
+    6: (1, 0, 1),
+    7: (1, 1, 1),
+    8: (1, 1, 0),
+}
 
 
-class SlideError(Exception):
-    """Why a slide or a part of it cannot be read; the text is the reason, for people."""
-
-
-def open_slide(path, reader):
+def open_slide(path: str | PathLike, reader: str) -> "Slide":
     """Open a whole slide with one reader.
 
     Parameters
@@ -36,7 +42,7 @@ def open_slide(path, reader):
     Returns
     -------
     Slide
-        Open, to be closed. Open it in the process that reads: neither threads nor file positions survive a fork.
+        To be closed. Open it in the process that reads: neither threads nor file positions survive a fork.
 
     Raises
     ------
@@ -46,16 +52,17 @@ def open_slide(path, reader):
     """
     try:
         check_file(path)
-        return {"cucim": _Cucim, "tifffile": _Tiff, "openslide": _OpenSlide}[reader](os.fspath(path))
+        return {"cucim": _Cucim, "tifffile": TiffSlide, "openslide": _OpenSlide}[reader](os.fspath(path))
     except SlideError:
         raise
     except Exception as error:  # damaged bytes make readers raise anything
         raise SlideError(f"cannot be opened: {_reason(error)}") from error
 
 
-def check_file(path):
+def check_file(path: str | PathLike) -> None:
+    """Raise `SlideError` unless `path` is a regular file: at a pipe a reader would wait for ever."""
     try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)  # a pipe would make a reader wait for ever
+        regular = stat.S_ISREG(os.stat(path).st_mode)
     except OSError as error:
         raise SlideError(f"cannot be opened: {error.strerror}") from None
     if not regular:
@@ -78,19 +85,19 @@ class Slide:
     properties : dict of str to str
         The vendor's metadata.
     tile : (height, width)
-        Pieces of level 0, counted from its first pixel, of which no part can be decoded without the whole.
+        The smallest parts of level 0 that can be decoded, counted from its first pixel.
     """
 
     reader = shapes = mpp = objective_power = properties = None
-    tile = (64, 64)  # where the file does not tell
+    tile = (64, 64)  # where the file does not state it
 
-    def read(self, level, y, x, height, width, workers=1):
+    def read(self, level: int, y: int, x: int, height: int, width: int, workers: int = 1) -> np.ndarray:
         """Read a region.
 
         Parameters
         ----------
         level : int
-            0 is the largest.
+            From 0, the largest.
         y, x : int
             Top left corner, in pixels of that level; may lie outside the slide. OpenSlide takes whole pixels of
             level 0, so its other levels are off by up to half a pixel of level 0.
@@ -102,8 +109,8 @@ class Slide:
         Returns
         -------
         (height, width, 3) uint8 array
-            RGB, C-contiguous, colours as the reader gives them; white outside the slide and behind what is
-            transparent.
+            RGB, C-contiguous, colours as the reader gives them; white outside the slide and behind transparent
+            pixels.
 
         Raises
         ------
@@ -119,8 +126,8 @@ class Slide:
             try:
                 region = self._region(level, top, left, bottom - top, right - left, workers)
             except Exception as error:
-                place = f"level {level}, rows {top} to {bottom - 1}, columns {left} to {right - 1}"
-                raise SlideError(f"{place} cannot be read: {_reason(error)}") from error
+                area = f"level {level}, rows {top} to {bottom - 1}, columns {left} to {right - 1}"
+                raise SlideError(f"{area} cannot be read: {_reason(error)}") from error
             if region.shape[:2] == (height, width):
                 return region
         canvas = np.full((height, width, 3), 255, np.uint8)
@@ -129,24 +136,25 @@ class Slide:
         return canvas
 
     @functools.cached_property
-    def fluorescence(self):
-        """Whether the ground is dark: stated (Hamamatsu), or seen on the lowest level at 25 places."""
+    def fluorescence(self) -> bool:
+        """Whether the ground is dark: as Hamamatsu states it, or seen in 25 samples of the lowest level."""
         stated = re.compile(r"(Excitation|Emission)WaveLength=[1-9]")
         if "hamamatsu.Fluorescence" in self.properties or any(map(stated.search, self.properties.values())):
             return True
         level = len(self.shapes) - 1
         (rows, columns), side = self.shapes[level], 32
-        seen = []
+        brightness = []
         for y in np.linspace(0, max(rows - side, 0), 5, dtype=int):
             for x in np.linspace(0, max(columns - side, 0), 5, dtype=int):
                 try:
-                    seen.append(self.read(level, y, x, min(side, rows), min(side, columns)).max(axis=2).ravel())
+                    brightness.append(self.read(level, y, x, min(side, rows), min(side, columns)).max(axis=2).ravel())
                 except SlideError:
-                    continue  # whoever converts the slide will meet it, and say so
-        return bool(seen) and bool(np.median(np.concatenate(seen)) < 64)  # bright field is above 200, dark below 30
+                    continue  # the conversion will meet and report it
+        # Bright field is above 200, dark ground below 30.
+        return bool(brightness) and bool(np.median(np.concatenate(brightness)) < 64)
 
-    def associated(self):
-        """Give the label, macro and so on: a dict of name to (height, width, 3) uint8; without undecodable ones."""
+    def associated(self) -> dict[str, np.ndarray]:
+        """Return label, macro and so on, name -> (height, width, 3) uint8 array; without undecodable ones."""
         images = {}
         for name, image in self._associated():
             try:
@@ -156,15 +164,23 @@ class Slide:
         return images
 
     def _recover(self):
-        """Make the slide usable after an error."""
+        """Restore the slide after an error."""
 
 
-class _Tiff(Slide):
+class TiffSlide(Slide):
+    """An open TIFF file, as tifffile reads it.
+
+    Attributes
+    ----------
+    pages : list of tifffile.TiffPage
+        By level.
+    upright : bool
+        Stored pixels are shown as they are, neither turned nor flipped.
+    """
+
     reader = "tifffile"
 
-    def __init__(self, path):
-        import tifffile
-
+    def __init__(self, path: str) -> None:
         self._file = open(path, "rb")  # noqa: SIM115
         try:
             self._tif = tifffile.TiffFile(self._file, name=os.path.basename(path))
@@ -173,19 +189,21 @@ class _Tiff(Slide):
             if self._tif.is_bif or self._tif.is_scn:
                 raise SlideError("only OpenSlide knows where the tiles of Ventana's and Leica's scans belong")
             levels = self._tif.series[0].levels
-            self._pages = [_only_page(each, self._tif) for each in levels]
-            self._turn = TURNS[int(self._pages[0].tags.valueof(274, 1))]
-            if self._turn == TURNS[1]:
-                self.tile = _segment_shape(self._pages[0])
-            turned = slice(None, None, -1 if self._turn[0] else 1)
-            self.shapes = tuple((page.imagelength, page.imagewidth)[turned] for page in self._pages)
-            self.properties, self.mpp, self.objective_power = _metadata(self._tif)
-            self.mpp = self.mpp and self.mpp[turned]
+            self.pages = [tiff.only_page(level, self._tif) for level in levels]
+            self._turn = TURN_OF_ORIENTATION[int(self.pages[0].tags.valueof(274, 1))]
+            self.upright = not any(self._turn)
+            if self.upright:
+                self.tile = tiff.segment_shape(self.pages[0])
+            order = slice(None, None, -1 if self._turn[0] else 1)
+            self.shapes = tuple((page.imagelength, page.imagewidth)[order] for page in self.pages)
+            self.properties, self.mpp, self.objective_power = tiff.metadata_of(self._tif)
+            self.mpp = self.mpp and self.mpp[order]
         except BaseException:
             self._file.close()
             raise
 
-    def close(self):
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def _associated(self):
@@ -193,7 +211,7 @@ class _Tiff(Slide):
             yield from ((series.name, series.asarray) for series in self._tif.series[1:])
 
     def _region(self, level, y, x, height, width, workers):
-        page, (transpose, *flips) = self._pages[level], self._turn
+        page, (transpose, *flips) = self.pages[level], self._turn
         rows, columns = self.shapes[level]
         y, x = rows - y - height if flips[0] else y, columns - x - width if flips[1] else x
         box = (x, y, width, height) if transpose else (y, x, height, width)
@@ -203,27 +221,28 @@ class _Tiff(Slide):
         return _rgb(image, inverted=page.photometric == 0, premultiplied=1 in page.extrasamples)
 
     def _stored(self, page, y, x, height, width, workers):
-        """Decode the tiles or strips of a page that show the box; (height, width, samples)."""
+        """Decode the tiles or strips of a page that show the box: a (height, width, samples) array."""
         image = np.empty((height, width, page.samplesperpixel), np.uint8)
-        length, breadth = _segment_shape(page)
-        tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in JPEG else {}
+        length, breadth = tiff.segment_shape(page)
+        is_jpeg = page.compression in tiff.JPEG_COMPRESSIONS
+        tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if is_jpeg else {}
 
         def decode(number):
-            data = self._bytes(page, number)
-            # tifffile gives the head of a truncated JPEG without a word; NDPI's tiles are parts of one, without ends
+            data = self.stored_bytes(page, number)
+            # tifffile decodes a truncated JPEG in part, without an error; NDPI's tiles are parts of one, without ends.
             if tables and page.jpegheader is None and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-                raise SlideError(f"{segment_name(page, number)} is truncated: its JPEG stream has no end")
+                raise SlideError(f"{tiff.segment_name(page, number)} is truncated: its JPEG stream has no end")
             try:
                 tile, (sample, _, top, left, _), _ = page.decode(data, number, **tables)
             except Exception as error:
-                raise SlideError(f"{segment_name(page, number)} cannot be decoded: {_reason(error)}") from error
+                raise SlideError(f"{tiff.segment_name(page, number)} cannot be decoded: {_reason(error)}") from error
             plane = image if page.planarconfig == 1 else image[..., sample : sample + 1]
             above, before = max(y - top, 0), max(x - left, 0)
             part = tile[0, above : y + height - top, before : x + width - left]
-            # raises where the tile is smaller than it should be
+            # This raises where the tile is smaller than its tags say.
             plane[top + above - y : top + length - y, left + before - x : left + breadth - x] = part
 
-        numbers = _segments(page, y, x, height, width)
+        numbers = tiff.segments_showing(page, y, x, height, width)
         if workers == 1 or len(numbers) == 1:
             for number in numbers:
                 decode(number)
@@ -232,102 +251,27 @@ class _Tiff(Slide):
                 list(threads.map(decode, numbers))
         return image
 
-    def _bytes(self, page, number):
-        """Read the stored bytes of a tile or strip. Sparse files are refused: what is missing cannot be told."""
+    def stored_bytes(self, page: tifffile.TiffPage, number: int) -> bytes:
+        """Read the stored bytes of a tile or strip, or raise `SlideError` where they are missing or truncated.
+
+        Sparse files are refused: their absent tiles look like missing ones.
+        """
         table = page.dataoffsets, page.databytecounts
         offset, count = (values[number] if number < len(values) else 0 for values in table)
         data = os.pread(self._file.fileno(), count, offset) if offset else b""  # threads share the position
         if not data or len(data) < count:
-            raise SlideError(f"{segment_name(page, number)} is {'truncated' if data else 'missing'}")
+            raise SlideError(f"{tiff.segment_name(page, number)} is {'truncated' if data else 'missing'}")
         return data
 
 
-def _only_page(level, tif):
-    """Give the one page of a pyramid's level, if its pixels can be given as 8-bit RGB."""
-    page = level.keyframe
-    if len(level.pages) != 1 or level[0] is not page or page.parent is not tif or page.axes not in ("YX", "YXS", "SYX"):
-        raise SlideError(f"an image of axes {level.axes} and shape {level.shape}; expected one of rows and columns")
-    if page.dtype != np.uint8 or page.bitspersample != 8:
-        raise SlideError(f"{page.bitspersample} bits per sample ({page.dtype}); expected 8, a slide in colour or grey")
-    if page.photometric not in (0, 1, 2) and not (page.photometric == 6 and page.compression in JPEG):
-        raise SlideError(f"colours stored as {page.photometric!r}, {page.compression!r}; expected grey or RGB")
-    length, width = _segment_shape(page)
-    if not page.imagelength * page.imagewidth or not 0 < length * width <= MOST_PIXELS:
-        found = f"{page.imagelength} x {page.imagewidth} pixels in tiles or strips of {length} x {width}"
-        raise SlideError(f"{found}; expected some, and at most {MOST_PIXELS} in one")
-    return page
-
-
-def _segment_shape(page):
-    return (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-
-
-def segment_grid(page):
-    """Count the rows and columns of tiles or strips of a page."""
-    length, width = _segment_shape(page)
-    return math.ceil(page.imagelength / length), math.ceil(page.imagewidth / width)
-
-
-def _segments(page, y, x, height, width):
-    """Number the tiles or strips of a page that show a box, row by row, sample plane by sample plane."""
-    (length, breadth), (down, across) = _segment_shape(page), segment_grid(page)
-    planes = page.samplesperpixel if page.planarconfig == 2 else 1
-    rows, columns = (
-        range(y // length, (y + height - 1) // length + 1),
-        range(x // breadth, (x + width - 1) // breadth + 1),
-    )
-    return [(plane * down + row) * across + column for plane in range(planes) for row in rows for column in columns]
-
-
-def segment_name(page, number):
-    down, across = segment_grid(page)
-    kind = "tile" if page.is_tiled else "strip"
-    return f"{kind} {number} (row {number // across % down}, column {number % across})"
-
-
-def _metadata(tif):
-    """Give properties, (y, x) micrometres per pixel and objective power as a TIFF file states them."""
-    from tifffile.tifffile import svs_description_metadata
-
-    page, properties, mpp = tif.pages.first, {}, None
-    for name in ("ImageDescription", "Make", "Model", "Software", "DateTime"):
-        if page.tags.valueof(name):
-            properties[f"tiff.{name}"] = str(page.tags.valueof(name))
-    vendor = {"aperio": svs_description_metadata(page.description)} if tif.is_svs else {}
-    if tif.is_ndpi:
-        vendor = {"hamamatsu": page.ndpi_tags}
-    properties |= {f"{name}.{key}": str(value) for name, tags in vendor.items() for key, value in tags.items()}
-    power = properties.get("aperio.AppMag") or properties.get("hamamatsu.Magnification")
-    if "aperio.MPP" in properties:
-        mpp = (properties["aperio.MPP"],) * 2
-    if tif.is_ome:
-        mpp, power = _ome_metadata(tif.ome_metadata)
-    unit = {2: 25400, 3: 10000}.get(page.resolutionunit)
-    if mpp is None and unit:
-        mpp = [unit / value if value else 0 for value in page.resolution[::-1]]
-    return properties, likely_mpp(mpp), number_or_none(power)
-
-
-def _ome_metadata(xml):
-    """Give (y, x) micrometres per pixel and the objective power of the first image."""
-    root = ElementTree.fromstring(xml)
-    pixels = root.find("{*}Image/{*}Pixels")
-    units = [MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "\xb5m"), 0) for axis in "YX"]
-    sizes = [number_or_none(pixels.get(f"PhysicalSize{axis}")) or 0 for axis in "YX"]
-    settings = root.find("{*}Image/{*}ObjectiveSettings")
-    powers = {each.get("ID"): each.get("NominalMagnification") for each in root.iterfind("{*}Instrument/{*}Objective")}
-    mpp = [size * unit for size, unit in zip(sizes, units, strict=True)]
-    return mpp if all(mpp) else None, powers.get(settings.get("ID")) if settings is not None else None
-
-
-class _Cucim(_Tiff):
+class _Cucim(TiffSlide):
     reader = "cucim"
 
     def __init__(self, path):
-        from cucim import CuImage
+        from cucim import CuImage  # here: large, seldom used, and there is none for macOS
 
         super().__init__(path)
-        if self._turn != TURNS[1]:
+        if not self.upright:
             raise SlideError("cuCIM applies the orientation tag only in part")
         self._slide = CuImage(path)
         sizes = self._slide.resolutions["level_dimensions"]
@@ -342,13 +286,14 @@ class _Cucim(_Tiff):
         super().close()
 
     def _region(self, level, y, x, height, width, workers):
-        page = self._pages[level]
-        for number in _segments(page, y, x, height, width):  # cuCIM gives stale memory for a bad JPEG tile
-            data = self._bytes(page, number)
-            if page.compression in JPEG:
-                list(jpeg_markers(data, segment_name(page, number)))
-            elif page.compression in JPEG_2000 and not data.startswith(b"\xff\x4f\xff\x51"):  # and aborts on these
-                raise SlideError(f"{segment_name(page, number)} cannot be decoded: not a JPEG 2000 stream")
+        page = self.pages[level]
+        for number in tiff.segments_showing(page, y, x, height, width):
+            # Of a damaged JPEG tile cuCIM returns stale memory, and of a damaged JPEG 2000 tile it aborts.
+            data, name = self.stored_bytes(page, number), tiff.segment_name(page, number)
+            if page.compression in tiff.JPEG_COMPRESSIONS:
+                list(tiff.jpeg_markers(data, name))
+            elif page.compression in tiff.JPEG_2000_COMPRESSIONS and not data.startswith(b"\xff\x4f\xff\x51"):
+                raise SlideError(f"{name} cannot be decoded: not a JPEG 2000 stream")
         downsample = self._downsamples[level]
         location = tuple(math.ceil(value * downsample) for value in (x, y))  # cuCIM takes pixels of level 0
         return _rgb(np.asarray(self._slide.read_region(location, (width, height), level, num_workers=workers)))
@@ -358,7 +303,7 @@ class _OpenSlide(Slide):
     reader = "openslide"
 
     def __init__(self, path):
-        import openslide
+        import openslide  # here: large, and seldom used
 
         self._open = lambda: openslide.OpenSlide(path)
         self._slide = self._open()
@@ -395,7 +340,7 @@ class _OpenSlide(Slide):
 
 
 def _rgb(image, inverted=False, premultiplied=False):
-    """Make (rows, columns[, samples]) uint8 of grey or RGB, perhaps with alpha, RGB on white."""
+    """Convert (rows, columns[, samples]) uint8, grey or RGB and perhaps with alpha, to RGB on white."""
     image = np.atleast_3d(image)
     samples = image.shape[2]
     colours = image[..., :3] if samples > 2 else image[..., [0, 0, 0]]
@@ -409,23 +354,3 @@ def _rgb(image, inverted=False, premultiplied=False):
 def _reason(error):
     text = " ".join(str(error).split())[:300]
     return text if isinstance(error, SlideError) else f"{type(error).__name__}: {text}"
-
-
-def jpeg_markers(stream, place):
-    """Yield (marker, bytes) of each part of a JPEG stream, pixels with their scan's header, up to its end."""
-    end_of_scan = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # stuffed bytes, restarts and fill bytes belong to it
-    position, marker = 2, None
-    if not stream.startswith(b"\xff\xd8"):
-        raise SlideError(f"{place} cannot be decoded: not a JPEG stream: it starts with {stream[:2]!r}")
-    while marker != 0xD9:
-        marker = (
-            stream[position + 1] if stream[position : position + 1] == b"\xff" and position + 1 < len(stream) else 0
-        )
-        stop = position + 2 + (0 if marker == 0xD9 else int.from_bytes(stream[position + 2 : position + 4]))
-        if marker == 0xDA:
-            found = end_of_scan.search(stream, stop)
-            stop = found.start() if found else len(stream) + 1
-        if marker < 0xC0 or stop > len(stream) or (marker != 0xD9 and stop < position + 4):
-            raise SlideError(f"{place} cannot be decoded: its JPEG stream is damaged at byte {position}")
-        yield marker, stream[position:stop]
-        position = stop

@@ -1,6 +1,9 @@
 """The tables of slides: their columns and rows."""
 
 import os
+from collections.abc import Iterable
+from os import PathLike
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +25,7 @@ TILES = pa.schema(
         ("Tile_Error", pa.string()),
     ]
 )
-SLIDES = [
+SLIDE_COLUMNS = [
     "Metadata_Plate",
     "Metadata_Slide",
     "FileName_Slide",
@@ -45,13 +48,13 @@ SLIDES = [
 ]
 
 
-def nuclei_table(slide, measured, *, mpp):
-    """Put the nuclei of a slide into a table.
+def nuclei_table(slide: str, measured: Iterable, *, mpp: tuple[float, float] | None) -> pa.Table:
+    """Return the table of a slide's nuclei.
 
     Parameters
     ----------
     slide : str
-    measured : iterable of Measured
+    measured : iterable of tiles.Measured
         The slide's tiles, in any order.
     mpp : (float, float) or None
         Micrometres per pixel, vertically and horizontally.
@@ -59,12 +62,12 @@ def nuclei_table(slide, measured, *, mpp):
     Returns
     -------
     pyarrow.Table
-        One row for each nucleus, numbered from 1 in order of rows, then columns. Locations are in level-0 pixels;
-        those in µm, only where `mpp` is known, are of the same origin: the centre of the top-left pixel.
+        One row for each nucleus, numbered from 1 in order of rows, then columns. Locations are in level-0 pixels, and
+        also in µm where `mpp` is known; the origin of both is the centre of the top-left pixel.
     """
     measured = list(measured)
-    coordinates = np.concatenate([np.empty((0, 2), int), *(one.coordinates for one in measured)])
-    peaks = np.concatenate([np.empty(0), *(one.peaks for one in measured)])
+    coordinates = np.concatenate([np.empty((0, 2), int), *(result.coordinates for result in measured)])
+    peaks = np.concatenate([np.empty(0), *(result.peaks for result in measured)])
     order = np.lexsort(coordinates.T[::-1])
     rows, columns = coordinates[order].T.astype(np.float64)
     table = {
@@ -78,13 +81,13 @@ def nuclei_table(slide, measured, *, mpp):
     return pa.table({**table, "Nuclei_Intensity_Peak": peaks[order]})
 
 
-def tiles_table(slide, measured):
-    """Put the tiles of a slide into a table.
+def tiles_table(slide: str, measured: Iterable) -> pa.Table:
+    """Return the table of a slide's tiles.
 
     Parameters
     ----------
     slide : str
-    measured : iterable of Measured
+    measured : iterable of tiles.Measured
         In any order.
 
     Returns
@@ -96,35 +99,35 @@ def tiles_table(slide, measured):
     rows = [
         (
             slide,
-            *one.tile,
-            one.tissue,
-            None if one.tissue is None or (one.error and one.focus is None) else len(one.coordinates),
-            one.focus,
-            *one.colour,
+            *result.tile,
+            result.tissue,
+            None if result.tissue is None or (result.error and result.focus is None) else len(result.coordinates),
+            result.focus,
+            *result.colour,
+            result.error or None,
         )
-        + (one.error or None,)
-        for one in sorted(measured, key=lambda one: one.tile)
+        for result in sorted(measured, key=lambda result: result.tile)
     ]
     return pa.Table.from_pylist([dict(zip(TILES.names, row, strict=True)) for row in rows], TILES)
 
 
-def slide_row(plate, facts, tiles, *, max_failed):
-    """Put what is known of a slide into a row of its batch's table.
+def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, *, max_failed: float) -> dict[str, Any]:
+    """Return the row of a slide in its batch's table.
 
     Parameters
     ----------
     plate : str
     facts : dict
-        Of ``slide.json``.
+        The content of ``slide.json``.
     tiles : path-like
         The slide's ``tiles.parquet``.
     max_failed : float
-        Share of the slide's pixels; a slide of which more cannot be decoded has failed.
+        Share of the slide's pixels; a slide has failed if more of them cannot be decoded.
 
     Returns
     -------
     dict
-        Column of `SLIDES` -> value; None where a failed slide, or one without a pixel size, has none.
+        Column of `SLIDE_COLUMNS` -> value; None where a failed slide, or one without a pixel size, has none.
     """
     row = {
         "Metadata_Plate": plate,
@@ -135,7 +138,7 @@ def slide_row(plate, facts, tiles, *, max_failed):
         "Slide_Error": facts["error"],
     }
     if facts["status"] != "ok":
-        return {name: row.get(name) for name in SLIDES}
+        return {name: row.get(name) for name in SLIDE_COLUMNS}
     failed = sum(tile[2] * tile[3] for tile in facts["failed_tiles"])
     row["Slide_FailedShare"] = failed / (facts["height"] * facts["width"])
     if row["Slide_FailedShare"] > max_failed:

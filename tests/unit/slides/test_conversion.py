@@ -242,7 +242,7 @@ def test_killed_at_ten_random_moments_it_goes_on_to_the_same_store(tmp_path):
         lines.append(blocks(ledger))
     assert lines == sorted(set(lines))  # it went on each time, and never began again
     _, log = start(slide, store, **settings).communicate()
-    assert f"goes on after {lines[-1] - 1} blocks" in log
+    assert f"resumes after {lines[-1] - 1} blocks" in log
     assert digest(store.parent) == digest(tmp_path / "whole")
 
 
@@ -269,7 +269,7 @@ def test_what_another_slide_configuration_or_code_began_is_not_gone_on_with(tmp_
     if changed == "slide":
         write_slide(slide, picture(600, 800, seed=1))
     _, log = start(slide, store, **changes).communicate()
-    assert "goes on after" not in log
+    assert "resumes after" not in log
     np.testing.assert_array_equal(pixels_of(store)[0], tifffile.imread(slide))
 
 
@@ -304,7 +304,7 @@ def test_a_ledger_does_not_outlive_its_store(tmp_path):
 @pytest.mark.parametrize("level", [0, 2])
 def test_a_worker_that_crashes_for_another_reason_ends_the_conversion(tmp_path, level):
     slide = write_slide(tmp_path / "slide.tif", picture(600, 800))
-    crash = KILL.replace("SIGKILL", "SIGSEGV").format(function="omezarr.read" if level else "omezarr.write")
+    crash = KILL.replace("SIGKILL", "SIGSEGV").format(function="slides.read_block" if level else "slides.write_block")
     process = start(slide, tmp_path / "s.ome.zarr", prelude=crash)
     _, log = process.communicate()
     assert process.returncode == 1

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from fieldwork.slides import choice, jpeg, readers
-from fieldwork.slides.readers import SlideError
+from fieldwork.slides import SlideError, choice, jpeg, readers
 from workspace import DATA
 
 SLIDES = DATA / "slides"
