@@ -25,9 +25,9 @@ def main(*, images, copies, store, summary, plate, **arguments):
         log.info("failed: %s (well %s, site %d): %s", entry["path"], entry["well"], entry["site"], entry["error"])
     for entry in facts["missing"]:
         log.info("missing: %s", ", ".join(f"{key} {value}" for key, value in entry.items() if value is not None))
-    for what in ("failed", "missing"):
-        if facts[what]:
-            log.warning("plate %s: %d images are 0 in the store as they are %s", plate, len(facts[what]), what)
+    for state in ("failed", "missing"):
+        if facts[state]:
+            log.warning("plate %s: %d images are 0 in the store as they are %s", plate, len(facts[state]), state)
     log.info("plate %s: %d fields, %d channels", plate, len(facts["fields"]), len(facts["channels"]))
     outputs.write_json(facts, summary)
 

@@ -94,9 +94,9 @@ def write_field(
     version, codec, level
         As for `slides.create_slide`, without 'keep'.
     chunk : int
-        Longest edge of a chunk, in pixels; a chunk is of one plane. In 0.5 a level is one file for each time point.
+        Longest edge of a chunk, in pixels; a chunk holds one plane. In 0.5 a level is one file for each time point.
     sizes : dict of str to float
-        Micrometres per pixel, of those of the axes z, y and x for which they are known.
+        Micrometres per pixel of the axes z, y and x, where they are known.
     name : str
     channels : list of Channel
     attributes : dict

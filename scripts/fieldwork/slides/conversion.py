@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """Number of levels that follow from a block in whole chunks."""
+        """Return the number of levels that follow from a block in whole chunks."""
         return (self.size // self.chunk).bit_length() - 1
 
 

@@ -137,7 +137,7 @@ class Slide:
 
     @functools.cached_property
     def fluorescence(self) -> bool:
-        """Whether the ground is dark: as Hamamatsu states it, or seen in 25 samples of the lowest level."""
+        """Check whether the ground is dark: as Hamamatsu states it, or seen in 25 samples of the lowest level."""
         stated = re.compile(r"(Excitation|Emission)WaveLength=[1-9]")
         if "hamamatsu.Fluorescence" in self.properties or any(map(stated.search, self.properties.values())):
             return True

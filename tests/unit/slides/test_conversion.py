@@ -1,4 +1,4 @@
-"""Slides to OME-Zarr: every pixel, every level, damaged tiles, and runs that are killed."""
+"""Slides become OME-Zarr: every pixel, every level, damaged tiles, and conversions that are killed."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 
 def start(slide, store, *, prelude="", **changes):
-    """Start a conversion in an interpreter of its own, as a job does, where zarr has not started threads yet."""
+    """Start a conversion in an interpreter of its own, like a job, where zarr has not started threads yet."""
     settings = json.dumps(SETTINGS | changes)
     program = PROGRAM.format(
         scripts=str(REPOSITORY / "scripts"), prelude=prelude, slide=str(slide), store=str(store), settings=settings
@@ -60,12 +60,12 @@ def convert(slide, store, **changes):
 
 
 def pixels_of(store):
-    """Every level as (height, width, 3)."""
+    """Read every level as a (height, width, 3) array."""
     return [np.moveaxis(level[:], 0, 2) for level in slides.open_levels(store)]
 
 
 def digest(folder):
-    """Names and bytes of all files, hidden ones too."""
+    """Return name -> digest of the bytes of all files, hidden ones too."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -74,7 +74,7 @@ def digest(folder):
 
 
 def means(image):
-    """2 x 2 means, rounded half up; an odd side's last pixel counts twice."""
+    """Return 2 x 2 means, rounded half up; an odd side's last pixel counts twice."""
     image = np.pad(image, [(0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)], mode="edge").astype(int)
     return (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2] + 2) // 4
 
@@ -154,7 +154,7 @@ def test_kept_jpeg_tiles_are_the_slides_own_bytes(tmp_path, photometric):
         ({"tile": (64, 128), "compression": "jpeg"}, "0.4", "square"),
     ],
 )
-def test_where_tiles_cannot_be_kept_it_says_so_and_loses_nothing(tmp_path, options, version, reason):
+def test_where_tiles_cannot_be_kept_the_reason_is_stated_and_nothing_is_lost(tmp_path, options, version, reason):
     slide = write_slide(tmp_path / "slide.tif", picture(200, 300), **options)
     facts = convert(slide, tmp_path / "s.ome.zarr", codec="keep", version=version)
     assert facts["codec"] == "zstd" and reason in facts["codec_reason"]
@@ -162,7 +162,7 @@ def test_where_tiles_cannot_be_kept_it_says_so_and_loses_nothing(tmp_path, optio
 
 
 def damaged_slide(path):
-    """A slide of which the tile at row 320, column 448 is damaged; give the picture that was in it."""
+    """Write a slide with a damaged tile at row 320, column 448, and return the intact picture."""
     image = picture(600, 800)
     write_slide(path, image)
     with tifffile.TiffFile(path) as tif:
@@ -220,14 +220,14 @@ def test_what_is_no_slide_is_refused_with_every_readers_reason(tmp_path):
 
 
 def blocks(ledger):
-    """Whole lines of the ledger: the first, and one for each block."""
+    """Count the complete lines of the ledger: the first, and one for each block."""
     return ledger.read_text().count("\n") if ledger.exists() else 0
 
 
-def test_killed_at_ten_random_moments_it_goes_on_to_the_same_store(tmp_path):
+def test_killed_at_ten_random_moments_a_conversion_resumes_to_the_same_store(tmp_path):
     slide = write_slide(tmp_path / "slide.tif", picture(3000, 4000), compression="jpeg")
     settings = {"chunk": 32, "shard": 64, "reader": "tifffile"}
-    convert(slide, tmp_path / "whole" / "s.ome.zarr", **settings)
+    convert(slide, tmp_path / "unbroken" / "s.ome.zarr", **settings)
     store, ledger = tmp_path / "killed" / "s.ome.zarr", tmp_path / "killed" / ".s.ome.zarr.blocks"
     store.parent.mkdir()
     moments, lines = random.Random(3), [1]
@@ -240,10 +240,10 @@ def test_killed_at_ten_random_moments_it_goes_on_to_the_same_store(tmp_path):
         process.communicate()
         assert not store.exists()
         lines.append(blocks(ledger))
-    assert lines == sorted(set(lines))  # it went on each time, and never began again
+    assert lines == sorted(set(lines))  # each resumed, and none began again
     _, log = start(slide, store, **settings).communicate()
     assert f"resumes after {lines[-1] - 1} blocks" in log
-    assert digest(store.parent) == digest(tmp_path / "whole")
+    assert digest(store.parent) == digest(tmp_path / "unbroken")
 
 
 KILL = """
@@ -255,14 +255,14 @@ conversion.{function} = end
 
 
 def begin(slide, store, **changes):
-    """Begin a conversion that is killed when all blocks are done."""
+    """Start a conversion that is killed when all blocks are done; return its store so far and its ledger."""
     start(slide, store, prelude=KILL.format(function="_finish"), **changes).communicate()
     assert not store.exists()
     return store.with_name(f".{store.name}.part"), store.with_name(f".{store.name}.blocks")
 
 
 @pytest.mark.parametrize("changed", ["slide", "settings", "code"])
-def test_what_another_slide_configuration_or_code_began_is_not_gone_on_with(tmp_path, changed):
+def test_another_slide_configuration_or_code_does_not_resume_a_conversion(tmp_path, changed):
     slide, store = write_slide(tmp_path / "slide.tif", picture(600, 800)), tmp_path / "s.ome.zarr"
     begin(slide, store)
     changes = {"settings": {"level": 3}, "code": {"made_by": "other"}}.get(changed, {})
@@ -277,19 +277,19 @@ def test_what_another_slide_configuration_or_code_began_is_not_gone_on_with(tmp_
 @pytest.mark.parametrize("left", [0, 0.3, 0.9])
 def test_half_written_files_are_written_again(tmp_path, version, left):
     slide, store = write_slide(tmp_path / "slide.tif", picture(300, 420)), tmp_path / "cut" / "s.ome.zarr"
-    convert(slide, tmp_path / "whole" / "s.ome.zarr", version=version)
+    convert(slide, tmp_path / "unbroken" / "s.ome.zarr", version=version)
     store.parent.mkdir()
     part, ledger = begin(slide, store, version=version)
     for file in part.rglob("*"):
         if file.is_file() and not file.name.startswith((".z", "zarr.json")):
             os.truncate(file, int(left * file.stat().st_size))
-    with ledger.open("r+") as stream:  # as if none were done, and the killed writer had begun a line
+    with ledger.open("r+") as stream:  # as after a kill in the first block's line
         stream.readline()
         stream.seek(stream.tell())
         stream.truncate()
         stream.write("[[0, 0, 0], ")
     convert(slide, store, version=version)
-    assert digest(store.parent) == digest(tmp_path / "whole")
+    assert digest(store.parent) == digest(tmp_path / "unbroken")
 
 
 def test_a_ledger_does_not_outlive_its_store(tmp_path):
