@@ -1,6 +1,6 @@
-"""Run the workflow on a few fields with each fan-out, and measure what a field costs.
+"""Run the workflow on a few fields with every fan-out, and measure the time per field.
 
-Inputs: images of the nuclei channel. Outputs: a table with a row for each fan-out.
+Inputs: images of the nuclei channel. Output: a table with a row for every fan-out.
 """
 
 from fieldwork import processes
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def main(*, plate, images, channel, settings, snakefile, cores, table):
-    """Run each fan-out once in a folder of its own.
+    """Run every fan-out once in a temporary folder.
 
     `images`: (well, site, time point, z plane, path); `settings`: the configuration, without its sheets and folders.
     """
@@ -44,7 +44,7 @@ def main(*, plate, images, channel, settings, snakefile, cores, table):
         Path(folder, "plates.tsv").write_text(
             f"plate\timages\tnuclei_channel\nbenchmark\timages.csv\t{channel}\n", encoding="utf-8"
         )
-        # A bad image is no reason to stop: it costs its time as any other.
+        # A bad image does not stop the runs: it takes time as any other.
         settings = {**settings, "plates": "plates.tsv", "on_bad_image": "record", "max_failed_fields": 1}
         outputs.write_json(settings, Path(folder, "config.json"))
         for fan_out in ("plate", "well", "field"):

@@ -1,6 +1,6 @@
 """Measure ways to work through many frames: batches of images to filter, and a stack in which to find nuclei.
 
-Inputs: none, as images are generated. Outputs: a table of batches, one of the stack, and one of the machine.
+Inputs: none; images are generated. Outputs: a table of batches, one of the stack, and one of the machine.
 """
 
 from fieldwork import processes
@@ -18,17 +18,17 @@ from fieldwork import outputs
 from fieldwork.benchmarks import engines, measuring
 from fieldwork.job_log import logged
 
-REPEATS = 3
+N_REPEATS = 3
 
 log = logging.getLogger(__name__)
 
 
-def main(*, batches, stack, workers, filters_table, stack_table, machine_table, repeats=REPEATS):
-    beside = Path(filters_table).parent  # on the disk that filtered images are written to
-    for leftover in beside.glob(".frames.*"):  # of a run that was killed
+def main(*, batches, stack, workers, filters_table, stack_table, machine_table, repeats=N_REPEATS):
+    parent = Path(filters_table).parent  # on the disk that filtered images are written to
+    for leftover in parent.glob(".frames.*"):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     filtered = []
-    with tempfile.TemporaryDirectory(prefix=".frames.", dir=beside) as folder:
+    with tempfile.TemporaryDirectory(prefix=".frames.", dir=parent) as folder:
         for batch in batches:
             log.info("%d images of %d x %d", *batch[:3])
             filtered += engines.measure_filters(batch, workers=workers, folder=folder, repeats=repeats)

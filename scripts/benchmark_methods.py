@@ -1,6 +1,6 @@
-"""Measure ways of finding nuclei on one plate's images.
+"""Measure ways to find nuclei on the images of one plate.
 
-Inputs: images of the nuclei channel. Outputs: a table of methods, one of numbers of workers, and one of the machine.
+Inputs: images of the nuclei channel. Outputs: a table of methods, one of numbers of workers and one of the machine.
 """
 
 from fieldwork import processes
@@ -14,7 +14,7 @@ from fieldwork.benchmarks import measuring
 from fieldwork.benchmarks import methods as benchmark_methods
 from fieldwork.job_log import logged
 
-REPEATS = 3
+N_REPEATS = 3
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def main(*, plate, images, channel, detection, workers, with_gpu, methods_table, scaling_table, machine_table):
     sources = [(path, channel) for path in images]
     sizes = set()
-    for source in list(sources):  # also so that no case finds the files cold
+    for source in list(sources):  # also so that the system has the files in memory for every case
         try:
             sizes.add(benchmark_methods.read(source).shape)
         except frames.FrameError as error:
@@ -37,16 +37,16 @@ def main(*, plate, images, channel, detection, workers, with_gpu, methods_table,
     ]
     if with_gpu:
         cases += [
-            ("map_frames, serial", benchmark_methods.GPU, 1),
-            ("map_frames, paths", benchmark_methods.GPU, workers),
+            ("map_frames, serial", benchmark_methods.GPU_DETECTOR, 1),
+            ("map_frames, paths", benchmark_methods.GPU_DETECTOR, workers),
         ]
-    methods = benchmark_methods.compare(cases, sources, detection=detection, repeats=REPEATS)
+    methods = benchmark_methods.compare(cases, sources, detection=detection, repeats=N_REPEATS)
     counts = sorted({2**power for power in range(workers.bit_length())} | {workers})
     cases = [("map_frames, paths", "Fieldwork", count) for count in counts]
-    scaling = benchmark_methods.compare(cases, sources, detection=detection, repeats=REPEATS)
+    scaling = benchmark_methods.compare(cases, sources, detection=detection, repeats=N_REPEATS)
     machine = measuring.machine()
     height, width = sizes.pop() if len(sizes) == 1 else (None, None)
-    measured = {"Metadata_Plate": plate, "Image_Width": width, "Image_Height": height}  # no size: there are several
+    measured = {"Metadata_Plate": plate, "Image_Width": width, "Image_Height": height}  # None: there are several sizes
     methods, scaling = ([{**measured, **row} for row in rows] for rows in (methods, scaling))
     outputs.write_csv(methods, list(methods[0]), methods_table)
     outputs.write_csv(scaling, list(scaling[0]), scaling_table)

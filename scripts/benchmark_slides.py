@@ -1,4 +1,4 @@
-"""Measure ways of loading a slide, the first that can be read.
+"""Measure ways to load a slide: the first slide that can be read.
 
 Inputs: slides. Outputs: a table of ways, and one of the machine.
 """
@@ -17,16 +17,16 @@ from fieldwork import InputError, outputs
 from fieldwork.benchmarks import measuring, slide_loading
 from fieldwork.job_log import logged
 
-REPEATS = 3
+N_REPEATS = 3
 
 log = logging.getLogger(__name__)
 
 
-def main(*, paths, workers, with_gpu, ways_table, machine_table, repeats=REPEATS):
-    beside = Path(ways_table).parent  # on the disk that conversions write to
-    for leftover in beside.glob(".slides.*"):  # of a run that was killed
+def main(*, paths, workers, with_gpu, ways_table, machine_table, repeats=N_REPEATS):
+    parent = Path(ways_table).parent  # on the disk that conversions write to
+    for leftover in parent.glob(".slides.*"):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".slides.", dir=beside) as folder:
+    with tempfile.TemporaryDirectory(prefix=".slides.", dir=parent) as folder:
         for path in paths:
             source, readers = slide_loading.open_source(path, workers=workers, folder=folder, with_gpu=with_gpu)
             if readers:
@@ -38,19 +38,21 @@ def main(*, paths, workers, with_gpu, ways_table, machine_table, repeats=REPEATS
         ways = slide_loading.measure(cases, source, repeats=repeats)
     if all(row["Error"] for row in ways):
         raise InputError(f"{path}: every way of loading failed; first: {ways[0]['Error']}")
-    machine = measuring.machine() | versions(["zarr", "zarrs", *(slide_loading.PACKAGES[reader] for reader in readers)])
+    packages = ["zarr", "zarrs", *(slide_loading.READER_PACKAGES[reader] for reader in readers)]
+    machine = measuring.machine() | versions(packages)
     outputs.write_csv(ways, list(ways[0]), ways_table)
     outputs.write_csv([machine], list(machine), machine_table)
 
 
 def versions(packages):
-    found = {}
+    """Return package -> version."""
+    known = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            known[package] = version(package)
         except PackageNotFoundError:  # a cuCIM for another CUDA, or a system's OpenSlide
-            found[package] = "unknown"
-    return found
+            known[package] = "unknown"
+    return known
 
 
 if __name__ == "__main__":

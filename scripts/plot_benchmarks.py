@@ -1,6 +1,6 @@
-"""Draw the benchmarks' tables.
+"""Draw the tables of benchmarks.
 
-Inputs: tables of methods, workers and fan-out, of loading slides, of engines, or of a GPU, and of the machine.
+Inputs: tables of methods, workers and fan-out, of loading slides, of engines or of a GPU; one of the machine.
 Outputs: charts.
 """
 
@@ -14,9 +14,9 @@ from fieldwork import figures, outputs
 from fieldwork.benchmarks import plots
 from fieldwork.job_log import logged
 
-FILTERED = "each image read, filtered (gaussian), variance and mean before and after, saved"
-DETECTED = "nuclei and image quality of every frame of one stack, reading included"
-FOUND = "nuclei in generated images that are in memory, copies to and from the GPU included"
+FILTERING = "each image read, filtered (gaussian), variance and mean before and after, saved"
+DETECTION = "nuclei and image quality of every frame of one stack, reading included"
+GPU_DETECTION = "nuclei in generated images that are in memory, copies to and from the GPU included"
 
 
 def main(*, measured, charts):
@@ -24,7 +24,7 @@ def main(*, measured, charts):
     on = f"{machine.CPU}, {machine.Cores} cores, {machine.Memory_GB} GB, Python {machine.Python}"
     rows = {}
     for name in charts:
-        # A plate may be called 007 or NA.
+        # A plate's name may be 007 or NA.
         table = pd.read_csv(measured[name], dtype={"Metadata_Plate": str}, keep_default_na=False, na_values=[""])
         table = table.astype(object)
         rows[name] = table.where(table.notna(), None).to_dict("records")
@@ -34,10 +34,10 @@ def main(*, measured, charts):
     if "slides" in rows:
         captions["slides"] = f"{rows['slides'][0]['Slide']}. {on}"
     if "filters" in rows:
-        captions["filters"] = caption_of_frames(FILTERED, rows["filters"], on)
-        captions["stack"] = caption_of_frames(DETECTED, rows["stack"], on)
+        captions["filters"] = caption_of_frames(FILTERING, rows["filters"], on)
+        captions["stack"] = caption_of_frames(DETECTION, rows["stack"], on)
     if "gpu" in rows:
-        captions["gpu"] = f"{FOUND}\n{next(row['Device'] for row in rows['gpu'] if row['Device'])}. {on}"
+        captions["gpu"] = f"{GPU_DETECTION}\n{next(row['Device'] for row in rows['gpu'] if row['Device'])}. {on}"
     draw = {
         "methods": plots.methods,
         "scaling": plots.scaling,
@@ -54,7 +54,7 @@ def main(*, measured, charts):
 
 
 def captions_of_plate(rows, on):
-    """Say what was measured: on which images, and in the chart of fan-outs on how few."""
+    """Return chart -> caption: the images and the machine; of fan-outs, the number of fields."""
     first, few = rows["methods"][0], rows["fan_out"][0]
     sizes = f"{first['Image_Width']:.0f} x {first['Image_Height']:.0f} px" if first["Image_Width"] else "several sizes"
     plate = f"plate {first['Metadata_Plate']}"
@@ -68,7 +68,7 @@ def captions_of_plate(rows, on):
 
 
 def caption_of_frames(work, rows, on):
-    """Say what was done with images or frames, and whether they were fewer than elsewhere."""
+    """Return a caption: the work on images or frames, whether they were fewer than usual, and the machine."""
     if any(row["Scaled_By"] != 1 for row in rows):
         work += "\nscaled down: the start of workers weighs more than in full batches"
     return f"{work}\n{on}"

@@ -1,6 +1,6 @@
 """Show results in the browser: plates with their fields and nuclei, slides, stacks. `make view` calls it.
 
-The server listens on 127.0.0.1 only and changes nothing; it may run while a run is writing.
+The server listens only on 127.0.0.1 and changes nothing; it may work while a run writes.
 """
 
 from fieldwork import processes
@@ -18,16 +18,16 @@ from pathlib import Path
 from fieldwork.viewer.content import Results
 from fieldwork.viewer.server import Server
 
-FIRST_PORT, PORTS = 8000, 100
+FIRST_PORT, N_PORTS = 8000, 100
 
 
 def main(arguments=None):
-    """Serve until Ctrl-C; give the exit status."""
+    """Serve until Ctrl-C; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--directory", type=Path, help="the run's working directory, as Snakemake's --directory")
     parser.add_argument("--results", type=Path, help="the folder of results (default: results in the directory)")
     parser.add_argument("--port", type=int, help=f"default: {FIRST_PORT}, or the next that is free; 0: any")
-    parser.add_argument("--no-browser", action="store_true", help="only say the address")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     folder = options.results or (options.directory or Path()) / "results"
@@ -46,7 +46,7 @@ def main(arguments=None):
         return 1
     with server:
         print(f"{folder} is shown at {server.url} (Ctrl-C ends it)", flush=True)
-        # Without a desktop, a browser of texts would take over the terminal.
+        # Without a desktop, a text browser would take over the terminal.
         if not options.no_browser and (sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)):
             webbrowser.open(server.url)
         try:
@@ -57,16 +57,16 @@ def main(arguments=None):
 
 
 def start(results, port):
-    """Listen on a port, or for None on the first one that is free from `FIRST_PORT` on."""
+    """Return a server on a port, or for None on the first free port from `FIRST_PORT` on."""
     if port is not None:
         return Server(results, port)
-    for port in range(FIRST_PORT, FIRST_PORT + PORTS - 1):
+    for port in range(FIRST_PORT, FIRST_PORT + N_PORTS - 1):
         try:
             return Server(results, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-    return Server(results, FIRST_PORT + PORTS - 1)
+    return Server(results, FIRST_PORT + N_PORTS - 1)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 class Browser:
     """One page.
 
-    `complaints` are what the console and exceptions say, `addresses` all that the page asked for.
+    `complaints` are the messages of the console and of exceptions, `addresses` all that the page requested.
     """
 
     def __init__(self, socket):
@@ -28,7 +28,7 @@ class Browser:
         self.addresses = []
 
     async def send(self, method, **parameters):
-        """Send a command and give its result, noting what happens meanwhile."""
+        """Send a command and return its result; note the events meanwhile."""
         number = next(self.ids)
         await self.socket.write_message(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -39,21 +39,26 @@ class Browser:
             self.note(message.get("method"), message.get("params"))
 
     def note(self, event, details):
+        """Note a request, an error or a warning."""
         if event == "Network.requestWillBeSent":
             self.addresses.append(details["request"]["url"])
         level = details.get("type") or details.get("entry", {}).get("level") if details else None
-        said = event in ("Runtime.consoleAPICalled", "Log.entryAdded") and level in ("error", "warning", "assert")
-        if said or event == "Runtime.exceptionThrown":
+        is_complaint = event in ("Runtime.consoleAPICalled", "Log.entryAdded") and level in (
+            "error",
+            "warning",
+            "assert",
+        )
+        if is_complaint or event == "Runtime.exceptionThrown":
             self.complaints.append(details)
 
     async def value(self, expression):
-        """Evaluate JavaScript in the page."""
+        """Evaluate JavaScript in the page; return its value."""
         result = await self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     async def until(self, expression):
-        """Wait until JavaScript gives something true, and give that."""
+        """Wait until JavaScript returns something true, and return that."""
         for _ in range(300):
             if value := await self.value(expression):
                 return value
@@ -63,6 +68,7 @@ class Browser:
         )
 
     async def open(self, address):
+        """Go to an address."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.send(f"{domain}.enable")
         await self.send("Page.navigate", url=address)
@@ -78,24 +84,25 @@ class Browser:
             await self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     async def press(self, key):
+        """Press and release a key."""
         for kind in ("keyDown", "keyUp"):
             await self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     async def screenshot(self):
-        """Take a picture of the window, (rows, columns, 3)."""
-        found = await self.send("Page.captureScreenshot", format="png")
-        return imagecodecs.png_decode(base64.b64decode(found["data"]))[..., :3]
+        """Take a picture of the window: (rows, columns, 3)."""
+        answer = await self.send("Page.captureScreenshot", format="png")
+        return imagecodecs.png_decode(base64.b64decode(answer["data"]))[..., :3]
 
 
 @contextmanager
 def chromium(profile, *, page=Browser):
-    """Start Chromium with a profile in this folder; skip the test where there is none.
+    """Start Chromium with a profile in this folder; skip the test if it is not installed.
 
-    Yields a function that opens an address, lets an async function of the page act on it, and gives the page.
+    Yields a function that opens an address, calls an async function on the page, and returns the page.
     """
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
-        pytest.skip("no Chromium here")
+        pytest.skip("Chromium is not installed")
     command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     command += ["--disable-background-networking", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
     process = subprocess.Popen(
@@ -111,7 +118,7 @@ def chromium(profile, *, page=Browser):
 
         async def run():
             pages = json.loads((await AsyncHTTPClient().fetch(f"{devtools}/json")).body)
-            socket = next(each["webSocketDebuggerUrl"] for each in pages if each["type"] == "page")
+            socket = next(entry["webSocketDebuggerUrl"] for entry in pages if entry["type"] == "page")
             browser = page(await websocket_connect(socket, max_message_size=2**26))
             await browser.open(address)
             await steps(browser)
@@ -122,8 +129,8 @@ def chromium(profile, *, page=Browser):
 
     try:
         for line in process.stderr:
-            if found := re.search(r"ws://(127\.0\.0\.1:\d+)/", line):
-                devtools = f"http://{found[1]}"
+            if address := re.search(r"ws://(127\.0\.0\.1:\d+)/", line):
+                devtools = f"http://{address[1]}"
                 break
         else:
             pytest.fail(f"{program} ended before it listened")

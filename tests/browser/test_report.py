@@ -11,7 +11,7 @@ from fieldwork import synthetic
 
 
 def parts(report):
-    """Give what a report shows: path -> labels, picture and so on; and category -> subcategory -> paths."""
+    """Return the content of a report: path -> labels, picture and so on; category -> subcategory -> paths."""
     page = report.read_text()
     return [
         json.loads(re.search(rf"^ *var {name} = (\{{.*\}});$", page, re.MULTILINE)[1])
@@ -30,12 +30,12 @@ def test_the_report_holds_every_picture_under_its_labels(workspace):
     report = workspace.path / "results" / "report.html"
     workspace.run("--report", str(report))
     results, _ = parts(report)
-    drawn = {tuple(each["labels"].values()) for each in results.values()}
+    drawn = {tuple(result["labels"].values()) for result in results.values()}
     pictures = ["nuclei per well", "nuclei per field by treatment", "edge effect", "random fields"]
     assert {(plate, picture) for plate in ("P1", "Week1_22123") for picture in pictures} <= drawn
     assert ("film", "frame by frame") in drawn
     assert ("time and memory of jobs",) in drawn
-    assert all(each["data_uri"].startswith("data:image/png;") for each in results.values())
+    assert all(result["data_uri"].startswith("data:image/png;") for result in results.values())
     assert report.stat().st_size < 25e6
     assert not re.search(r'(src|href)="https?://', report.read_text())
 
@@ -43,7 +43,7 @@ def test_the_report_holds_every_picture_under_its_labels(workspace):
 LINK = "[...document.querySelectorAll('#app a')].find((link) => link.textContent.trim() === {})"
 ROWS = "document.querySelectorAll('#app tbody tr')"
 TEXTS = "[...{}.querySelectorAll('td')].map((cell) => cell.innerText.trim()).filter((text) => text)"
-# The picture that is shown, once it is another one than before.
+# The picture on the page, as soon as it differs from the last one.
 PICTURE = (
     "((image) => image && image.src !== window.last && (window.last = image.src))"
     "([...document.querySelectorAll('#app img')].find((image) => image.naturalWidth > 300))"

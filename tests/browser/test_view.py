@@ -1,4 +1,4 @@
-"""The results in the browser: what the server gives and refuses, and the page in Chromium where there is one."""
+"""The results in the browser: what the server sends and refuses, and the page in Chromium if it is installed."""
 
 import asyncio
 import hashlib
@@ -32,10 +32,10 @@ NUCLEI = {  # well, site -> column and row of each nucleus: a bright pixel of th
 }
 FAILED = [("B03", 2), ("C03", 1)]
 SLIDE = 1300, 2100  # px: not a multiple of anything
-COLOURS = [(250, 240, 200), (200, 250, 240), (240, 200, 250)]  # of a slide's levels, so that it shows which is shown
+COLOURS = [(250, 240, 200), (200, 250, 240), (240, 200, 250)]  # of a slide's levels: a picture reveals its level
 SLIDE_NUCLEI = [(300, 200), (2099, 1299), (1234, 700)]
 
-# An interpreter of its own: zarr and pyarrow start threads, after which no other test could fork.
+# Runs in an interpreter of its own: zarr and pyarrow start threads, after which no other test could fork.
 PROGRAM = """
 import json, sys
 import numpy as np, pyarrow as pa
@@ -67,8 +67,8 @@ def write_tables(folder, outputs, tables, pa):
         }
         rows.append(row)
         for number, (x, y) in enumerate(NUCLEI.get((well, site), []), 1):
-            place = {"Nuclei_Location_Center_X": x, "Nuclei_Location_Center_Y": y, "Nuclei_Intensity_Peak": 9.0}
-            nuclei.append({**row, "ObjectNumber": number, **place})
+            position = {"Nuclei_Location_Center_X": x, "Nuclei_Location_Center_Y": y, "Nuclei_Intensity_Peak": 9.0}
+            nuclei.append({**row, "ObjectNumber": number, **position})
     wells, columns = tables.wells_of(rows, {"B02": {"Metadata_compound": "<i>DMSO</i>"}})
     outputs.write_csv(rows, [name for name in tables.FIELDS.names if name not in tables.OPTIONAL], plate / "fields.csv")
     outputs.write_csv(wells, columns, plate / "wells.csv")
@@ -85,19 +85,24 @@ def write_planes(folder, outputs, pa):
     """Write a plate of one file of two channels and two z planes, each with a nucleus of its own in the second one."""
     plate = Path(folder, "results", "plates", "planes")
     plate.mkdir()
-    place = {"Metadata_Plate": "planes", "Metadata_Well": "AA01", "Metadata_Site": 1}
+    position = {"Metadata_Plate": "planes", "Metadata_Well": "AA01", "Metadata_Site": 1}
     fields = [
-        {**place, "Metadata_ZPlane": z, "FileName_DNA": "planes.ome.tif", "PathName_DNA": str(Path(folder, "images"))}
+        {
+            **position,
+            "Metadata_ZPlane": z,
+            "FileName_DNA": "planes.ome.tif",
+            "PathName_DNA": str(Path(folder, "images")),
+        }
         | {"Image_Count_Nuclei": 1, "Image_Status": "ok"}
         for z in (1, 2)
     ]
     nuclei = [
-        {**place, "Metadata_ZPlane": z, "ObjectNumber": 1}
+        {**position, "Metadata_ZPlane": z, "ObjectNumber": 1}
         | {"Nuclei_Location_Center_X": 10.0 * z, "Nuclei_Location_Center_Y": 5.0 * z}
         for z in (1, 2)
     ]
     outputs.write_csv(fields, list(fields[0]), plate / "fields.csv")
-    well = {**place, "Fields_Total": 2, "Fields_Failed": 0, "Count_Nuclei": 2, "Mean_Count_Nuclei": 1.0}
+    well = {**position, "Fields_Total": 2, "Fields_Failed": 0, "Count_Nuclei": 2, "Mean_Count_Nuclei": 1.0}
     outputs.write_csv([well], [name for name in well if name != "Metadata_Site"], plate / "wells.csv")
     table = pa.Table.from_pylist(nuclei).replace_schema_metadata({"channel": "Actin"})
     outputs.write_parquet(table, plate / "nuclei.parquet")
@@ -113,7 +118,7 @@ def write_slides(folder, omezarr, outputs, pa):
         omezarr.create_slide(store, shape=SLIDE, mpp=(0.5, 0.5), name=name, **layout)
         for array, pixels in zip(omezarr.open_levels(store), slide_levels(), strict=False):
             omezarr.write_block(array, pixels, 0, 0)
-        x, y = np.array(sorted(SLIDE_NUCLEI, key=lambda place: place[::-1]), float).T
+        x, y = np.array(sorted(SLIDE_NUCLEI, key=lambda position: position[::-1]), float).T
         columns = {"ObjectNumber": np.arange(1, 4), "Nuclei_Location_Center_X": x, "Nuclei_Location_Center_Y": y}
         outputs.write_parquet(pa.table(columns), slide / "nuclei.parquet")
         facts = {"slide": name, "status": "ok", "error": None, "mpp": [0.5, 0.5]}
@@ -124,7 +129,7 @@ def write_slides(folder, omezarr, outputs, pa):
 
 
 def slide_levels():
-    """Give the pixels of a slide's levels: noise, not flat, so that a tile at a wrong place is seen."""
+    """Yield the pixels of a slide's levels: noise, so that a tile in a wrong position is noticed."""
     rng = np.random.default_rng(0)
     height, width = SLIDE
     for number in itertools.count():
@@ -145,7 +150,7 @@ class Site(NamedTuple):
     process: subprocess.Popen
 
     def get(self, path, *, method="GET", **headers):
-        """Ask for a path as it is written; give status, type and content."""
+        """Request a path exactly as written; return status, type and content."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, headers={name: value for name, value in headers.items() if value})
@@ -167,7 +172,7 @@ class Site(NamedTuple):
 
 @contextmanager
 def served(folder, *options):
-    """Serve a folder's results, and end that as Ctrl-C does."""
+    """Serve a folder's results until the block ends, as Ctrl-C ends it."""
     command = [sys.executable, str(REPOSITORY / "scripts" / "view.py"), "--no-browser", "--port", "0", *options]
     process = subprocess.Popen(
         [*command, "--results", str(folder / "results")],
@@ -190,9 +195,9 @@ def served(folder, *options):
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("view")
     (folder / "images").mkdir()
-    for (well, number), places in NUCLEI.items():
+    for (well, number), centres in NUCLEI.items():
         image = np.full(SHAPE, 1000, np.uint16)
-        for x, y in places:
+        for x, y in centres:
             image[y, x] = 40000
         tifffile.imwrite(folder / "images" / f"{well}_s{number}.tif", image)
     planes = np.full((2, 2, *SHAPE), 1000, np.uint16)
@@ -212,11 +217,11 @@ PLATE = "/api/plates/week%201"
 
 
 def field_of(well, number):
-    """Give the number of a field's row in fields.csv."""
+    """Return the number of a field's row in fields.csv."""
     return sorted([*NUCLEI, *FAILED]).index((well, number))
 
 
-def test_the_list_has_all_that_is_there(site):
+def test_the_list_has_every_plate_slide_and_stack(site):
     assert site.json("/api/contents") == {
         "folder": str(site.path / "results"),
         "plates": [
@@ -242,25 +247,25 @@ def test_wells_and_fields_are_the_tables_rows(site):
         "C03": "1",
     }
     fields = site.json(f"{PLATE}/wells/B03")["fields"]
-    found = [(row["field"], row["Metadata_Site"], row["Image_Status"], row["Image_Error"]) for row in fields]
-    assert found == [(2, "1", "ok", ""), (3, "2", "failed", "empty file (0 bytes)")]
+    answer = [(row["field"], row["Metadata_Site"], row["Image_Status"], row["Image_Error"]) for row in fields]
+    assert answer == [(2, "1", "ok", ""), (3, "2", "failed", "empty file (0 bytes)")]
     assert site.get(f"{PLATE}/wells/H12")[0] == 404
 
 
 def test_nuclei_are_the_tables(site):
-    for (well, number), places in NUCLEI.items():
+    for (well, number), centres in NUCLEI.items():
         assert site.json(f"{PLATE}/fields/{field_of(well, number)}/nuclei") == {
-            "ObjectNumber": list(range(1, len(places) + 1)),
-            "Nuclei_Location_Center_X": [x for x, _ in places],
-            "Nuclei_Location_Center_Y": [y for _, y in places],
+            "ObjectNumber": list(range(1, len(centres) + 1)),
+            "Nuclei_Location_Center_X": [x for x, _ in centres],
+            "Nuclei_Location_Center_Y": [y for _, y in centres],
         }
 
 
 def test_a_field_is_a_picture_of_its_size_with_its_pixels_in_their_places(site):
-    for (well, number), places in NUCLEI.items():
+    for (well, number), centres in NUCLEI.items():
         image = site.png(f"{PLATE}/fields/{field_of(well, number)}/image.png")
         assert (image.shape, image.dtype) == (SHAPE, np.uint8)
-        assert sorted((x, y) for y, x in np.argwhere(image == 255)) == sorted(places)
+        assert sorted((x, y) for y, x in np.argwhere(image == 255)) == sorted(centres)
     status, _, content = site.get(f"{PLATE}/fields/{field_of('C03', 1)}/image.png")
     assert (status, json.loads(content)) == (404, {"error": "this field failed: empty file (0 bytes)"})
 
@@ -268,8 +273,8 @@ def test_a_field_is_a_picture_of_its_size_with_its_pixels_in_their_places(site):
 def test_planes_of_one_file_are_fields_in_the_channel_of_the_nuclei(site):
     for number in (0, 1):
         x, y = 10 * (number + 1), 5 * (number + 1)
-        found = site.json(f"/api/plates/planes/fields/{number}/nuclei")
-        assert (found["Nuclei_Location_Center_X"], found["Nuclei_Location_Center_Y"]) == ([x], [y])
+        answer = site.json(f"/api/plates/planes/fields/{number}/nuclei")
+        assert (answer["Nuclei_Location_Center_X"], answer["Nuclei_Location_Center_Y"]) == ([x], [y])
         image = site.png(f"/api/plates/planes/fields/{number}/image.png")
         assert np.argwhere(image == 255).tolist() == [[y, x]]
 
@@ -288,8 +293,8 @@ def test_tiles_are_the_stores_pixels(site, name):
         height, width = pixels.shape[:2]
         for row, column in itertools.product(range(-(-height // tile)), range(-(-width // tile))):
             expected = pixels[row * tile :, column * tile :][:tile, :tile]
-            found = site.png(f"/api/slides/{name}/tiles/{level}/{column}/{row}")
-            np.testing.assert_array_equal(found, expected)
+            answer = site.png(f"/api/slides/{name}/tiles/{level}/{column}/{row}")
+            np.testing.assert_array_equal(answer, expected)
         assert site.get(f"/api/slides/{name}/tiles/{level}/0/{row + 1}")[0] == 404
         assert site.get(f"/api/slides/{name}/tiles/{level}/{column + 1}/0")[0] == 404
     assert site.get(f"/api/slides/{name}/tiles/5/0/0")[0] == 404
@@ -299,9 +304,9 @@ def test_tiles_are_the_stores_pixels(site, name):
 def test_nuclei_of_a_part_of_a_slide(site):
     def within(left, top, right, bottom):
         query = f"left={left}&top={top}&right={right}&bottom={bottom}"
-        found = site.json(f"/api/slides/slide%20five/nuclei?{query}")
-        assert found["count"] == len(found["Nuclei_Location_Center_X"])
-        return list(zip(found["Nuclei_Location_Center_X"], found["Nuclei_Location_Center_Y"], strict=True))
+        answer = site.json(f"/api/slides/slide%20five/nuclei?{query}")
+        assert answer["count"] == len(answer["Nuclei_Location_Center_X"])
+        return list(zip(answer["Nuclei_Location_Center_X"], answer["Nuclei_Location_Center_Y"], strict=True))
 
     assert within(-1e9, -1e9, 1e9, 1e9) == [(300, 200), (1234, 700), (2099, 1299)]
     assert within(300, 200, 1234, 1300) == [(300, 200)]
@@ -315,13 +320,13 @@ def test_too_many_nuclei_are_counted_only(site):
 import sys; sys.path.insert(0, {str(REPOSITORY / "scripts")!r})
 from pathlib import Path
 from fieldwork.viewer import content as shown
-shown.MOST_NUCLEI = 2
+shown.MAX_NUCLEI = 2
 results = shown.Results(Path({str(site.path / "results")!r}), Path())
 print(shown.slide_nuclei(results, "slide five", 0, 0, 1e4, 1e4))
 """
-    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     expected = {"count": 3, "Nuclei_Location_Center_X": [], "Nuclei_Location_Center_Y": []}
-    assert found.stdout == f"{expected}\n"
+    assert answer.stdout == f"{expected}\n"
 
 
 def test_a_failed_slide_says_why(site):
@@ -350,7 +355,7 @@ def test_a_table_that_is_replaced_is_read_again(site):
 
 @pytest.fixture(scope="module")
 def secrets(site):
-    """Things that are not to be served, beside the results and by links in them."""
+    """Create files that must not be served, outside the results and behind links in them."""
     results = site.path / "results"
     (site.path / "secret.csv").write_text("secret")
     (site.path / "outside").mkdir()
@@ -433,7 +438,7 @@ def test_other_hosts_names_are_refused(site, host):
     connection.close()
 
 
-def test_localhost_is_ourselves_also_through_a_tunnel(site):
+def test_localhost_is_served_also_through_a_tunnel(site):
     assert site.get("/api/contents", Host="localhost:9999")[0] == 200
 
 
@@ -483,7 +488,7 @@ class Viewer(Browser):
     """The viewer's page."""
 
     async def rings(self):
-        """Give the middle of every ring on the screen, in px of the window, as (x, y)."""
+        """Return the middle of every ring on the screen, in px of the window, as (x, y)."""
         return await self.value(
             "[...document.querySelectorAll('.nuclei circle')].map((ring) => ring.getBoundingClientRect())"
             ".map(({left, top, width, height}) => [left + width / 2, top + height / 2])"
@@ -491,9 +496,9 @@ class Viewer(Browser):
 
     async def go_to(self, x, y):
         """Move a pixel of the image to the middle of the screen."""
-        place = f"new OpenSeadragon.Point({x + 0.5}, {y + 0.5})"
-        place = f"openImage.world.getItemAt(0).imageToViewportCoordinates({place})"
-        await self.value(f"void openImage.viewport.panTo({place})")
+        position = f"new OpenSeadragon.Point({x + 0.5}, {y + 0.5})"
+        position = f"openImage.world.getItemAt(0).imageToViewportCoordinates({position})"
+        await self.value(f"void openImage.viewport.panTo({position})")
 
     async def settled(self):
         """Wait until the image has come to rest with all its tiles."""
@@ -501,14 +506,16 @@ class Viewer(Browser):
             "typeof openImage !== 'undefined' && openImage?.world.getItemAt(0)?.getFullyLoaded()"
             "&& document.querySelector('[role=status]').textContent"
         )
-        place = None
-        while place != (place := await self.value("document.querySelector('.nuclei g').getAttribute('transform')")):
+        position = None
+        while position != (
+            position := await self.value("document.querySelector('.nuclei g').getAttribute('transform')")
+        ):
             await asyncio.sleep(0.3)
 
 
 @pytest.fixture
 def browse(site, tmp_path):
-    """Open the page and let an async function of a Viewer and a Site act on it."""
+    """Open the page and call an async function of a Viewer and a Site on it."""
 
     def act(steps, hash=""):
         async def with_site(page):
@@ -525,7 +532,7 @@ def browse(site, tmp_path):
 
 
 def spots(picture, box, *, dark=False):
-    """Find bright (or dark) squares in a part (left, top, width, height) of a picture; give their centres (x, y)."""
+    """Return the centres (x, y) of bright (or dark) squares in a part (left, top, width, height) of a picture."""
     left, top, width, height = (round(side) for side in box)
     grey = picture[top : top + height, left : left + width].max(axis=2)
     labels, number = ndimage.label(grey < 60 if dark else grey > 200)
@@ -541,15 +548,15 @@ SCALE = "openImage.world.getItemAt(0).viewportToImageZoom(openImage.viewport.get
 
 
 async def check_rings(browser, *, most):
-    """Compare the rings with the spots that the image itself has on the screen, whose number is at most `most`."""
+    """Compare the rings with the spots of the image on the screen, which are at most `most`."""
     await browser.settled()
-    await browser.click(".tools input")  # rings are there, but not to be seen
+    await browser.click(".tools input")  # the rings exist but are hidden
     await asyncio.sleep(0.3)
     rings, scale, box = np.array(await browser.rings()), await browser.value(SCALE), await browser.value(BOX)
-    found = spots(await browser.screenshot(), box)
+    centres = spots(await browser.screenshot(), box)
     await browser.click(".tools input")
-    assert 0 < len(found) <= most
-    for spot in found:
+    assert 0 < len(centres) <= most
+    for spot in centres:
         assert np.hypot(*(rings - spot).T).min() < scale, (spot, rings, scale)  # one pixel of the image
     return scale
 
@@ -651,7 +658,7 @@ def test_a_slide_zooms_from_overview_to_level_0(browse):
     browse(steps, "#/slides/slide%20five")
 
 
-def test_a_stack_is_a_table_and_what_failed_is_said(browse):
+def test_a_stack_is_a_table_and_a_failed_slide_says_why(browse):
     async def steps(browser, site):
         assert await browser.until("document.querySelectorAll('.rows tbody tr').length") == 3
         await browser.click("a[href='#/slides/torn']")

@@ -13,10 +13,10 @@ LOCKS = ("requirements.lock", "gpu.lock")
 
 
 def versions(lock):
-    """Give the version of each package in a lock, and check that there is just one."""
-    found = re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", (REPOSITORY / "envs" / lock).read_text(), re.MULTILINE)
-    assert len(dict(found)) == len(found) > 50
-    return dict(found)
+    """Return package -> version of a lock; check that no package has two."""
+    pins = re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", (REPOSITORY / "envs" / lock).read_text(), re.MULTILINE)
+    assert len(dict(pins)) == len(pins) > 50
+    return dict(pins)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -56,7 +56,7 @@ def test_every_rule_that_makes_something_does_so_by_a_script_and_names_the_envir
 
 @pytest.fixture
 def dockerfile():
-    """The instructions of the Dockerfile: word and rest."""
+    """Read the instructions of the Dockerfile: word and rest."""
     lines = (REPOSITORY / "Dockerfile").read_text().splitlines()
     return [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
 

@@ -21,12 +21,13 @@ from workspace import DATA, SCRIPTS
 
 
 def noise(shape=(75, 62), dtype="uint16", seed=0):
-    """Planted on a gradient, so that it can be compressed and no two rows are alike."""
+    """Return noise on a gradient: it can be compressed, and no two rows are alike."""
     values = np.random.default_rng(seed).integers(0, 100, shape) + np.arange(shape[-1])
     return values.astype(dtype)
 
 
-def one(path, **options):
+def read_one(path, **options):
+    """Read a file of one plane; return its image."""
     planes = frames.read(path, **options)
     assert len(planes) == 1
     timepoint, z, image, colours = planes[0]
@@ -37,9 +38,9 @@ def one(path, **options):
     return image
 
 
-def same(found, expected):
-    assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(found, expected)
+def same(image, expected):
+    assert image.dtype == expected.dtype
+    np.testing.assert_array_equal(image, expected)
 
 
 def stack(path, expected, **options):
@@ -58,14 +59,14 @@ def stack(path, expected, **options):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_lossless_tiffs_are_exact(tmp_path, compression, layout, dtype):
     tifffile.imwrite(tmp_path / "a.tif", noise(dtype=dtype), compression=compression, **layout)
-    same(one(tmp_path / "a.tif"), noise(dtype=dtype))
+    same(read_one(tmp_path / "a.tif"), noise(dtype=dtype))
 
 
 @pytest.mark.parametrize("compression", ["lzw", "zlib", "zstd"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_predictors_are_undone(tmp_path, compression, dtype):
     tifffile.imwrite(tmp_path / "a.tif", noise(dtype=dtype), compression=compression, predictor=True)
-    same(one(tmp_path / "a.tif"), noise(dtype=dtype))
+    same(read_one(tmp_path / "a.tif"), noise(dtype=dtype))
 
 
 @pytest.mark.parametrize("compression", [("jpeg2000", 0), ("jpegxl", 101), ("webp", 100), "png", "jpegxr"], ids=str)
@@ -82,13 +83,13 @@ def test_image_codecs_inside_tiff_that_lose_nothing(tmp_path, compression):
         pytest.skip(f"imagecodecs lacks {codec}: {error}")
     expected = tifffile.imread(tmp_path / "a.tif")[..., 2]
     assert np.abs(expected.astype(int) - image[..., 2]).max() <= (8 if codec == "jpegxr" else 0)
-    same(one(tmp_path / "a.tif"), expected)
+    same(read_one(tmp_path / "a.tif"), expected)
 
 
 def test_jpeg_in_tiff_is_near(tmp_path):
     smooth = (np.indices((64, 80)).sum(axis=0)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", smooth, compression="jpeg", compressionargs={"level": 95})
-    assert np.abs(one(tmp_path / "a.tif").astype(int) - smooth).max() <= 3
+    assert np.abs(read_one(tmp_path / "a.tif").astype(int) - smooth).max() <= 3
 
 
 @pytest.mark.parametrize(
@@ -111,30 +112,30 @@ def test_jpeg_in_tiff_is_near(tmp_path):
 @pytest.mark.parametrize("bigtiff", [False, True])
 def test_every_real_dtype_is_kept(tmp_path, dtype, byteorder, bigtiff):
     tifffile.imwrite(tmp_path / "a.tif", noise(dtype=dtype), byteorder=byteorder, bigtiff=bigtiff)
-    same(one(tmp_path / "a.tif"), noise(dtype=dtype))
+    same(read_one(tmp_path / "a.tif"), noise(dtype=dtype))
 
 
 @pytest.mark.parametrize("compression", [None, "lzw"])
 def test_big_endian_tiles(tmp_path, compression):
     tifffile.imwrite(tmp_path / "a.tif", noise(), byteorder=">", tile=(16, 16), compression=compression)
-    same(one(tmp_path / "a.tif"), noise())
+    same(read_one(tmp_path / "a.tif"), noise())
 
 
 def test_bilevel_becomes_uint8(tmp_path):
     image = noise() % 2 == 0
     tifffile.imwrite(tmp_path / "a.tif", image)
-    same(one(tmp_path / "a.tif"), image.astype(np.uint8))
+    same(read_one(tmp_path / "a.tif"), image.astype(np.uint8))
     Image.fromarray(image).save(tmp_path / "b.png")
-    same(one(tmp_path / "b.png"), image.astype(np.uint8))
+    same(read_one(tmp_path / "b.png"), image.astype(np.uint8))
     Image.fromarray(image).save(tmp_path / "c.tif", compression="group4")
-    same(one(tmp_path / "c.tif"), image.astype(np.uint8))
+    same(read_one(tmp_path / "c.tif"), image.astype(np.uint8))
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_tiffs_of_another_writer(tmp_path, compression, dtype):
     Image.fromarray(noise(dtype=dtype)).save(tmp_path / "a.tif", compression=compression)
-    same(one(tmp_path / "a.tif"), noise(dtype=dtype))
+    same(read_one(tmp_path / "a.tif"), noise(dtype=dtype))
 
 
 @pytest.mark.parametrize(
@@ -144,8 +145,8 @@ def test_tiffs_of_another_writer(tmp_path, compression, dtype):
 def test_names_do_not_matter(tmp_path, name):
     tifffile.imwrite(tmp_path / "a.tif", noise())
     (tmp_path / "a.tif").rename(tmp_path / name)
-    same(one(tmp_path / name), noise())
-    same(one(str(tmp_path / name)), noise())
+    same(read_one(tmp_path / name), noise())
+    same(read_one(str(tmp_path / name)), noise())
 
 
 # TIFF, many planes
@@ -156,7 +157,7 @@ def test_plain_pages_are_z_planes(tmp_path, compression):
     images = noise((3, 40, 50))
     tifffile.imwrite(tmp_path / "a.tif", images, photometric="minisblack", metadata=None, compression=compression)
     stack(tmp_path / "a.tif", {(None, 1): images[0], (None, 2): images[1], (None, 3): images[2]})
-    pages = [Image.fromarray(each) for each in images]
+    pages = [Image.fromarray(image) for image in images]
     pages[0].save(tmp_path / "b.tif", save_all=True, append_images=pages[1:])
     stack(tmp_path / "b.tif", {(None, 1): images[0], (None, 2): images[1], (None, 3): images[2]})
 
@@ -223,9 +224,9 @@ def test_one_stain_among_the_channels_is_taken_and_none_or_several_are_not_guess
         with pytest.raises(FrameError) as caught:
             frames.read(tmp_path / "a.ome.tif")
         assert str(caught.value).startswith(f"holds 3 channels ({', '.join(names).lower()}): ")
-        same(one(tmp_path / "a.ome.tif", channel="Actin"), images[names.index("Actin")])
+        same(read_one(tmp_path / "a.ome.tif", channel="Actin"), images[names.index("Actin")])
     else:
-        same(one(tmp_path / "a.ome.tif"), images[stain])
+        same(read_one(tmp_path / "a.ome.tif"), images[stain])
 
 
 @pytest.mark.parametrize("order", ["CTZYX", "ZTCYX", "TCZYX"])
@@ -244,11 +245,11 @@ def test_one_channel_of_one_plane_has_no_place(tmp_path):
     images = noise((2, 40, 50))
     metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "Actin"]}}
     tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata=metadata, photometric="minisblack")
-    same(one(tmp_path / "a.ome.tif", channel="actin"), images[1])
+    same(read_one(tmp_path / "a.ome.tif", channel="actin"), images[1])
 
 
 def ome_set(tmp_path, files, **uuids):
-    """Write a set of files: {name: [(c, z), ..]}; every file's metadata tell of all."""
+    """Write a set of files: {name: [(c, z), ..]}; the metadata of every file describes all of them."""
     blocks = []
     for name, places in files.items():
         for page, (c, z) in enumerate(places):
@@ -279,11 +280,11 @@ def test_of_a_set_of_ome_tiffs_only_this_files_planes_are_read(tmp_path, others_
         paths = {name: tmp_path / name / "renamed.tif" for name in "abc"}
     else:
         paths = {name: tmp_path / f"{name}.ome.tif" for name in "abc"}
-    assert one(paths["a"]).max() == 1
+    assert read_one(paths["a"]).max() == 1
     actin = {(None, 2): np.full((20, 30), 111, np.uint16), (None, 3): np.full((20, 30), 121, np.uint16)}
     stack(paths["b"], actin, channel="actin")
-    assert one(paths["c"]).max() == 21
-    assert one(paths["c"], channel="ACTIN").max() == 101
+    assert read_one(paths["c"]).max() == 21
+    assert read_one(paths["c"], channel="ACTIN").max() == 101
     stack(paths["b"], actin, channel="w2")  # the only channel in this file, whatever its name
     with pytest.raises(FrameError, match="'dapi' of dapi, actin is in another file"):
         frames.read(paths["b"], channel="dapi")
@@ -301,25 +302,25 @@ def test_ome_metadata_of_more_pages_than_there_are_give_no_zeros(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("written", "replacement"),
     [
         ('SizeZ="1"', 'SizeZ="99999999999"'),
         ('PlaneCount="1"', 'PlaneCount="99999999999"'),
         ("</Pixels>", "</Pixels><ModuloAlongZ/>"),
     ],
 )
-def test_monstrous_ome_metadata_are_refused(tmp_path, found, said):
+def test_monstrous_ome_metadata_are_refused(tmp_path, written, replacement):
     tifffile.imwrite(tmp_path / "a.ome.tif", noise(), metadata={"axes": "YX"})
     xml = tifffile.tiffcomment(tmp_path / "a.ome.tif")
-    assert found in xml
-    tifffile.tiffcomment(tmp_path / "a.ome.tif", xml.replace(found, said).encode())
+    assert written in xml
+    tifffile.tiffcomment(tmp_path / "a.ome.tif", xml.replace(written, replacement).encode())
     with pytest.raises(FrameError, match="OME metadata of"):
         frames.read(tmp_path / "a.ome.tif")
 
 
 def test_metadata_that_are_not_xml_leave_the_page(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(), description="<OME xmlns=' <<< </OME>", metadata=None)
-    same(one(tmp_path / "a.tif"), noise())
+    same(read_one(tmp_path / "a.tif"), noise())
 
 
 @pytest.mark.parametrize("thumbnail", [{"subfiletype": 1}, None])
@@ -333,7 +334,7 @@ def test_pyramids_and_thumbnails_give_the_full_size(tmp_path, thumbnail):
             tif.write(image, subifds=2, tile=(32, 32))
             tif.write(image[::2, ::2], subfiletype=1, tile=(32, 32))
             tif.write(image[::4, ::4], subfiletype=1, tile=(32, 32))
-    same(one(tmp_path / "a.tif"), image)
+    same(read_one(tmp_path / "a.tif"), image)
 
 
 @pytest.mark.parametrize(("shape", "axes"), [((2, 3, 20, 30), "HZYX"), ((2, 3, 20, 30), "QZYX"), ((4, 20, 30), "RYX")])
@@ -378,7 +379,7 @@ def test_the_colour_with_the_signal_is_taken(tmp_path, dtype, bands, compression
     image = blue(dtype, bands)
     pixels = image if planar == "contig" else np.moveaxis(image, 2, 0)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", planarconfig=planar, compression=compression)
-    same(one(tmp_path / "a.tif"), image[..., 2])
+    same(read_one(tmp_path / "a.tif"), image[..., 2])
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "gif"])
@@ -391,21 +392,21 @@ def test_the_colour_with_the_signal_of_other_formats(tmp_path, suffix, bands):
     expected = image[..., 2]
     if suffix == "gif":
         expected = np.asarray(Image.open(tmp_path / "a.gif").convert("RGB"))[..., 2]
-    same(one(tmp_path / f"a.{suffix}"), expected)
+    same(read_one(tmp_path / f"a.{suffix}"), expected)
 
 
 def test_jpeg_keeps_the_signals_colour(tmp_path):
     smooth = np.zeros((64, 64, 3), np.uint8)
     smooth[..., 2] = 3 * np.indices((64, 64))[0]
     iio.imwrite(tmp_path / "a.jpg", smooth, quality=95)
-    assert np.abs(one(tmp_path / "a.jpg").astype(int) - smooth[..., 2]).max() < 20
+    assert np.abs(read_one(tmp_path / "a.jpg").astype(int) - smooth[..., 2]).max() < 20
 
 
 @pytest.mark.parametrize("suffix", ["tif", "png"])
 def test_grey_stored_as_colours(tmp_path, suffix):
     image = noise(dtype="uint8")
     iio.imwrite(tmp_path / f"a.{suffix}", np.stack([image] * 3, axis=-1))
-    same(one(tmp_path / f"a.{suffix}"), image)
+    same(read_one(tmp_path / f"a.{suffix}"), image)
 
 
 @pytest.mark.parametrize("suffix", ["tif", "png"])
@@ -422,11 +423,11 @@ def test_grey_with_alpha(tmp_path):
     image = noise(dtype="uint8")
     alpha = np.indices(image.shape).sum(axis=0).astype(np.uint8) % 2 * 255
     Image.fromarray(np.stack([image, alpha], axis=-1)).save(tmp_path / "a.png")
-    same(one(tmp_path / "a.png"), image)
+    same(read_one(tmp_path / "a.png"), image)
     pixels = np.stack([image, alpha], axis=-1)
     options = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["unassalpha"]}
     tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
-    same(one(tmp_path / "a.tif"), image)
+    same(read_one(tmp_path / "a.tif"), image)
 
 
 def test_cmyk_is_refused(tmp_path):
@@ -444,7 +445,7 @@ def test_cmyk_is_refused(tmp_path):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_grey_png(tmp_path, dtype):
     iio.imwrite(tmp_path / "a.PNG", noise(dtype=dtype))
-    same(one(tmp_path / "a.PNG"), noise(dtype=dtype))
+    same(read_one(tmp_path / "a.PNG"), noise(dtype=dtype))
 
 
 @pytest.mark.parametrize("bands", [2, 3, 4])
@@ -452,21 +453,21 @@ def test_16_bit_colours_of_a_png_keep_16_bits(tmp_path, bands):
     image = np.zeros((40, 50, bands), np.uint16)
     image[..., 0] = noise((40, 50)) + 40000
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(image))
-    same(one(tmp_path / "a.png"), image[..., 0])
+    same(read_one(tmp_path / "a.png"), image[..., 0])
 
 
 def test_grey_bmp_jpeg_and_palettes(tmp_path):
     smooth = np.indices((64, 80)).sum(axis=0).astype(np.uint8)
     iio.imwrite(tmp_path / "a.bmp", smooth)
-    same(one(tmp_path / "a.bmp"), smooth)
+    same(read_one(tmp_path / "a.bmp"), smooth)
     iio.imwrite(tmp_path / "a.jpeg", smooth, quality=95)
-    assert np.abs(one(tmp_path / "a.jpeg").astype(int) - smooth).max() <= 3
+    assert np.abs(read_one(tmp_path / "a.jpeg").astype(int) - smooth).max() <= 3
     palette = Image.fromarray(smooth).convert("P")
     palette.putpalette([value for index in range(256) for value in (0, index, 0)])
     palette.save(tmp_path / "b.png")
-    same(one(tmp_path / "b.png"), smooth)  # green: the palette applied
+    same(read_one(tmp_path / "b.png"), smooth)  # green: the palette applied
     palette.save(tmp_path / "b.tif")
-    same(one(tmp_path / "b.tif"), smooth)  # the indices
+    same(read_one(tmp_path / "b.tif"), smooth)  # the indices
 
 
 def test_animations_are_refused(tmp_path):
@@ -476,7 +477,7 @@ def test_animations_are_refused(tmp_path):
         frames.read(tmp_path / "a.gif")
 
 
-# What is no image
+# Files that are no images
 
 
 def reason(path, **options):
@@ -583,7 +584,7 @@ def test_a_list_of_pages_that_goes_in_a_circle_ends(tmp_path, pages):
 
 
 def samples(folder):
-    """Files of every way of writing, and the images in them."""
+    """Write files in every way; return their paths."""
     image, pages = noise((40, 50)), noise((3, 20, 30), seed=1)
     small = noise((40, 50), "uint8")
     smooth = np.indices((40, 50)).sum(axis=0).astype(np.uint8)
@@ -624,13 +625,13 @@ def test_a_file_cut_anywhere_is_refused_or_still_whole(tmp_path):
         }:
             cut.write_bytes(content[:length])
             try:
-                found = frames.read(cut)
+                planes = frames.read(cut)
             except FrameError:
                 refused += 1
                 continue
-            assert [plane[:2] for plane in found] == [plane[:2] for plane in expected], (path.name, length)
-            for plane, whole in zip(found, expected, strict=True):
-                np.testing.assert_array_equal(plane.image, whole.image, err_msg=f"{path.name} cut to {length}")
+            assert [plane[:2] for plane in planes] == [plane[:2] for plane in expected], (path.name, length)
+            for plane, original in zip(planes, expected, strict=True):
+                np.testing.assert_array_equal(plane.image, original.image, err_msg=f"{path.name} cut to {length}")
     assert refused > 4000
 
 
@@ -679,7 +680,7 @@ def test_nothing_is_logged_or_warned_and_other_users_keep_tifffiles_log(tmp_path
         warnings.simplefilter("error")
         reason(tmp_path / "a.tif")
         (tmp_path / "b.tif").write_bytes(content)
-        one(tmp_path / "b.tif")
+        read_one(tmp_path / "b.tif")
     assert not caplog.records
     logging.getLogger("tifffile").warning("of another part of the program")
     assert len(caplog.records) == 1
@@ -739,9 +740,8 @@ def test_every_image_of_the_real_plates_is_read_as_tifffile_does():
     paths = [path for path in (DATA / "plates").rglob("*") if path.suffix.lower() == ".tif"]
     assert len(paths) > 50
     for path in paths:
-        found = frames.read(path)
-        assert isinstance(found[0], Plane)
-        same(one(path), tifffile.imread(path))
+        assert isinstance(frames.read(path)[0], Plane)
+        same(read_one(path), tifffile.imread(path))
 
 
 @pytest.mark.skipif(not (DATA / "annotated" / "images").is_dir(), reason="the annotated fields are not here")
@@ -749,7 +749,7 @@ def test_every_annotated_field_is_read():
     paths = sorted((DATA / "annotated" / "images").glob("*.png"))
     assert len(paths) > 200
     for path in paths:
-        same(one(path), np.asarray(Image.open(path)))
+        same(read_one(path), np.asarray(Image.open(path)))
 
 
 def test_a_channel_that_must_be_there_is_not_replaced_by_that_of_the_nuclei(tmp_path):

@@ -45,13 +45,13 @@ def test_light_is_where_the_nuclei_are_and_nowhere_else():
 
 
 def test_detection_finds_what_was_planted():
-    planted = found = matched = 0
+    planted = detected = matched = 0
     for seed in range(5):
         image, centres = draw(seed, count=60)
         peaks = nuclei.detect_nuclei(image)
-        planted, found = planted + len(centres), found + len(peaks)
+        planted, detected = planted + len(centres), detected + len(peaks)
         matched += synthetic.match(peaks, centres, within=4)
-    assert planted > 200 and matched / planted > 0.97 and matched / found > 0.97
+    assert planted > 200 and matched / planted > 0.97 and matched / detected > 0.97
 
 
 def test_one_seed_gives_one_field():
@@ -91,8 +91,8 @@ def test_nuclei_in_tissue_are_planted_apart_and_off_the_glass_and_found(seed):
     image, centres, depth = draw_tissue(seed)
     assert image.shape == (400, 500, 3) and image.dtype == np.uint8 and len(centres) == 60
     assert pdist(centres).min() >= 24 and depth[tuple(centres.T)].min() >= 24
-    found = nuclei.detect_nuclei(tissue.haematoxylin(image), sigma=3, min_distance=6, threshold_abs=0.05)
-    assert len(found) == 60 and synthetic.match(found, centres, within=3) == 60
+    detected = nuclei.detect_nuclei(tissue.haematoxylin(image), sigma=3, min_distance=6, threshold_abs=0.05)
+    assert len(detected) == 60 and synthetic.match(detected, centres, within=3) == 60
     mask = tissue.tissue_mask(image[::8, ::8], fluorescence=False)
     assert (mask == (depth[::8, ::8] > 0)).mean() > 0.95
 
@@ -142,9 +142,9 @@ def test_the_demo_slide_fails_below_99_percent_in_its_counted_region(tmp_path, m
     assert len(planted) == 200
     pd.DataFrame(planted, columns=["Row", "Column"]).to_csv(tmp_path / "planted.csv")
     elsewhere = planted - (0, 800)  # in real tissue, where nobody knows
-    found = np.vstack([planted[missed:] + (2, -2), planted[:invented] + 12, elsewhere])
+    detected = np.vstack([planted[missed:] + (2, -2), planted[:invented] + 12, elsewhere])
     columns = ["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]
-    pd.DataFrame(found.astype(float), columns=columns).to_parquet(tmp_path / "nuclei.parquet")
+    pd.DataFrame(detected.astype(float), columns=columns).to_parquet(tmp_path / "nuclei.parquet")
     arguments = {
         "planted": tmp_path / "planted.csv",
         "nuclei": tmp_path / "nuclei.parquet",
@@ -173,13 +173,13 @@ def test_every_nucleus_is_matched_once_in_any_order():
     planted = np.stack(np.meshgrid(np.arange(0, 300, 24), np.arange(0, 300, 24)), axis=-1).reshape(-1, 2)
     moved = planted + rng.uniform(-2.5, 2.5, planted.shape)  # 3.5 px at the most
     missed, invented = 10, planted[:7] + 12
-    found = rng.permutation(np.vstack([moved[missed:], invented]))
-    assert synthetic.match(found, planted, within=4) == len(planted) - missed
-    assert synthetic.match(planted, found, within=4) == len(planted) - missed
+    detected = rng.permutation(np.vstack([moved[missed:], invented]))
+    assert synthetic.match(detected, planted, within=4) == len(planted) - missed
+    assert synthetic.match(planted, detected, within=4) == len(planted) - missed
 
 
 @pytest.mark.parametrize(
-    ("found", "planted", "pairs"),
+    ("detected", "planted", "pairs"),
     [
         ([[10, 10], [11, 10], [10, 11]], [[10, 10]], 1),
         ([[10, 10]], [[10, 10], [10, 12]], 1),
@@ -190,5 +190,5 @@ def test_every_nucleus_is_matched_once_in_any_order():
         ([[10, 10]], np.empty((0, 2)), 0),
     ],
 )
-def test_pairs_are_one_to_one_and_within_reach(found, planted, pairs):
-    assert synthetic.match(found, planted, within=5) == pairs
+def test_pairs_are_one_to_one_and_within_reach(detected, planted, pairs):
+    assert synthetic.match(detected, planted, within=5) == pairs

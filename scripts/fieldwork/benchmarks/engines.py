@@ -101,7 +101,7 @@ def measure_filters(batch, *, workers, folder, repeats):
         Not every run gave the same numbers and, but for naive Dask, the same files; or one failed or took too long.
     """
     # In a process of its own, whose memory the cases don't inherit.
-    paths = measuring.run_apart(functools.partial(_plant_images, folder=folder), (batch,))
+    paths = measuring.run_in_process(functools.partial(_plant_images, folder=folder), (batch,))
     run = functools.partial(filter_images, paths=paths, workers=workers, folder=folder)
     cases = [Case(engine, batch) for engine in (*ENGINES, NAIVE)]
     once = cases[-1:] if batch.height < TINY else []
@@ -129,7 +129,7 @@ def measure_stack(stack, *, workers, folder, repeats):
     RuntimeError
         As by `measure_filters`.
     """
-    path = measuring.run_apart(functools.partial(_plant_stack, folder=folder), (stack,))
+    path = measuring.run_in_process(functools.partial(_plant_stack, folder=folder), (stack,))
     run = functools.partial(detect_in_stack, path=path, workers=workers)
     measured = measuring.measure([Case(engine, stack) for engine in STACK_ENGINES], run, repeats=repeats)
     return _rows("Frames", measured, workers)

@@ -1,4 +1,4 @@
-"""Measure the time and the memory of runs, each in a process of its own, on the machine at hand."""
+"""Time and memory of runs on this machine, each in a process of its own."""
 
 import functools
 import multiprocessing
@@ -8,42 +8,51 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
-DEADLINE = 900  # s for one run: a Pool waits for ever where a worker is killed (python/cpython#96062)
+RUN_TOO_LONG_S = 900  # a Pool waits forever if a worker is killed (python/cpython#96062)
 
 
 class Measured(NamedTuple):
-    """What was measured of one case."""
+    """The runs of one case."""
 
-    seconds: list  # of each timed run
+    seconds: list[float]  # of the timed runs
     peak_memory: int  # bytes
-    answers: list  # of each timed run, and of the one whose memory was looked at
+    answers: list  # of the timed runs, then of the run whose memory was measured
 
-    def spread(self):
-        """Give the columns of median, least and most seconds."""
+    def spread(self) -> dict[str, float]:
+        """Return the columns of the median, least and most seconds."""
         columns = {"Seconds": median, "Seconds_Min": min, "Seconds_Max": max}
-        return {column: round(of(self.seconds), 6) for column, of in columns.items()}
+        return {column: round(summary(self.seconds), 6) for column, summary in columns.items()}
 
 
-def measure(cases, run, *, repeats, untimed=None, failures=None):
-    """Run cases in processes of their own, interleaved, so that what disturbs the machine disturbs all of them.
+def measure(
+    cases: Sequence[tuple],
+    run: Callable[[tuple], tuple[float, Any]],
+    *,
+    repeats: int,
+    untimed: Callable[[tuple], tuple[float, Any]] | None = None,
+    failures: dict[tuple, str] | None = None,
+) -> dict[tuple, Measured]:
+    """Run cases in processes of their own, interleaved, so that a disturbance of the machine affects all of them.
 
     Parameters
     ----------
     cases : list of tuple
     run : callable
-        Takes a case; gives the seconds that its work took, and an answer that can be compared.
+        Takes a case; returns the seconds that its work took, and an answer that can be compared.
     repeats : int
+        Timed runs of a case. One more run follows, in which its memory is measured.
     untimed : callable, optional
-        What to call instead of `run` in the last run, that in which the memory is looked at.
+        Called instead of `run` in the run whose memory is measured.
     failures : dict, optional
-        Gets the cases that fail, and why; the others are measured.
+        Receives the cases that fail, and why; the other cases are measured.
 
     Returns
     -------
@@ -52,7 +61,7 @@ def measure(cases, run, *, repeats, untimed=None, failures=None):
     Raises
     ------
     RuntimeError
-        A run failed or took too long, and there is no `failures`.
+        A run failed or took too long, and `failures` is None.
     """
     seconds, memory, answers = ({case: [] for case in cases} for _ in range(3))
     failed = {} if failures is None else failures
@@ -62,12 +71,12 @@ def measure(cases, run, *, repeats, untimed=None, failures=None):
                 continue
             try:
                 if number < repeats:
-                    taken, answer = run_apart(run, case)
+                    taken, answer = run_in_process(run, case)
                     seconds[case].append(taken)
-                else:  # not timed: looking takes time
+                else:  # not timed: measuring memory takes time
                     look = functools.partial(_look, memory[case])
-                    (_, answer), peak = run_apart(functools.partial(_with_peak, untimed or run), case, look)
-                    memory[case].append(peak)  # a run may end before it is looked at
+                    (_, answer), peak = run_in_process(functools.partial(_with_peak, untimed or run), case, look)
+                    memory[case].append(peak)  # a run may end before `look` is called
                 answers[case].append(answer)
             except RuntimeError as error:
                 if failures is None:
@@ -81,14 +90,14 @@ def _look(seen, pid):
 
 
 def _with_peak(run, case):
-    """Give what a run gives, and the most memory that this process has had, without its workers, in bytes."""
+    """Return the result of a run, and the peak memory of this process, without its workers, in bytes."""
     result = run(case)
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
     return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def run_apart(run, case, look=None):
-    """Give what a function gives for a case, called in a process of its own.
+def run_in_process(run: Callable[[tuple], Any], case: tuple, look: Callable[[int], None] | None = None) -> Any:
+    """Return the result of a function for a case, called in a process of its own.
 
     Parameters
     ----------
@@ -101,26 +110,26 @@ def run_apart(run, case, look=None):
     Raises
     ------
     RuntimeError
-        It raised, was killed or took longer than `DEADLINE`; names the case.
+        The function raised, was killed or took longer than `RUN_TOO_LONG_S`; the message names the case.
     """
     context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, run, case))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(sender, run, case))
     process.start()
-    theirs.close()
+    sender.close()
     start = time.monotonic()
     try:
         while True:
             if look:
                 look(process.pid)
-            if ours.poll(0.02 if look else 0.2):
+            if receiver.poll(0.02 if look else 0.2):
                 break
-            # Its workers inherit its end of the pipe, and of its sentinel: neither closes while one of them lives.
-            if not process.is_alive() and not ours.poll():
+            # Its workers inherit its ends of the pipe and of its sentinel: neither closes while a worker lives.
+            if not process.is_alive() and not receiver.poll():
                 raise EOFError
-            if time.monotonic() - start > DEADLINE:
-                raise RuntimeError(f"{case}: not done after {DEADLINE} s")
-        good, answer = ours.recv()
+            if time.monotonic() - start > RUN_TOO_LONG_S:
+                raise RuntimeError(f"{case}: not done after {RUN_TOO_LONG_S} s")
+        good, answer = receiver.recv()
         process.join(timeout=5)  # it has nothing left to do
     except EOFError:
         process.join()
@@ -142,17 +151,17 @@ def _run(pipe, run, case):
 
 
 def _end(process):
-    """End a process and its workers, if they are still there; they outlive it where it was killed."""
-    with suppress(OSError):  # no such group: all have ended, or it was not there yet
+    """Kill a process and its workers if they still run: workers outlive a killed process."""
+    with suppress(OSError):  # no such group: all have ended, or it has not begun yet
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.join()
 
 
 def _memory(pid):
-    """Memory of a process, and what its children have for themselves, in bytes: shared pages count once."""
+    """Return the memory of a process and the unshared memory of its children, in bytes: shared pages count once."""
     total = 0
-    with suppress(psutil.Error):  # one may end while it is looked at: the next look counts
+    with suppress(psutil.Error):  # a process may end meanwhile: the next call counts
         root = psutil.Process(pid)
         total += root.memory_info().rss
         for child in root.children(recursive=True):
@@ -160,13 +169,8 @@ def _memory(pid):
     return total
 
 
-def machine():
-    """Describe the machine and the software that figures were measured with.
-
-    Returns
-    -------
-    dict
-    """
+def machine() -> dict:
+    """Describe this machine and the versions of the software that is measured."""
     packages = ("snakemake", "numpy", "scipy", "scikit-image", "opencv-python-headless", "tifffile")
     return {
         "CPU": _cpu(),

@@ -1,9 +1,10 @@
-"""Ways to find the nuclei in many images, measured side by side on the machine at hand."""
+"""Ways to find the nuclei in many images, measured side by side on this machine."""
 
 import functools
 import hashlib
 import multiprocessing
 import time
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from statistics import median
 
@@ -15,27 +16,30 @@ from fieldwork import frames, nuclei, parallel
 from fieldwork.benchmarks.measuring import measure
 from fieldwork.gpu import client
 
-_images = []  # what the forked workers of `pool_sharing_memory` find in their memory
+Detect = Callable[[np.ndarray], np.ndarray]  # (rows, columns) image -> (n, 2) rows and columns of nuclei
+Source = tuple[str, str]  # image file, channel
+
+_images = []  # the forked workers of `pool_sharing_memory` find them in their memory
 
 
-def by_scikit_image(image, *, sigma, min_distance, threshold_abs):
-    """Find nuclei as the tutorial does."""
+def by_scikit_image(image: np.ndarray, *, sigma: float, min_distance: int, threshold_abs: float) -> np.ndarray:
+    """Find nuclei in a (rows, columns) image as the tutorial does; return their rows and columns, (n, 2)."""
     smoothed = gaussian(image, sigma, preserve_range=True)
     return peak_local_max(smoothed, min_distance=min_distance, threshold_abs=threshold_abs)
 
 
 DETECTORS = {"scikit-image": by_scikit_image, "Fieldwork": nuclei.detect_nuclei}
-GPU = "Fieldwork, GPU"  # the detector that only some machines have
+GPU_DETECTOR = "Fieldwork, GPU"  # only some machines have it
 
 
-def read(source):
-    """Read the first plane of one channel of an image file; `source`: (path, channel)."""
+def read(source: Source) -> np.ndarray:
+    """Read the first plane, (rows, columns), of one channel of an image file; `source`: (path, channel)."""
     path, channel = source
     return frames.read(path, channel=channel)[0].image
 
 
 class ReadAndDetect:
-    """One detector on the image in a file, as a function that can be sent to workers."""
+    """A detector applied to the image in a file, as a function that can be sent to workers."""
 
     def __init__(self, detect):
         self.detect = detect
@@ -44,32 +48,32 @@ class ReadAndDetect:
         return self.detect(read(source))
 
 
-def comprehension_reading(detect, sources, workers):
-    """List comprehension over files."""
+def comprehension_reading(detect: Detect, sources: Sequence[Source], workers: int) -> list[np.ndarray]:
+    """Find nuclei in files by a list comprehension."""
     return [detect(read(source)) for source in sources]
 
 
-def pool_reading(detect, sources, workers):
-    """Pool over files: workers read."""
+def pool_reading(detect: Detect, sources: Sequence[Source], workers: int) -> list[np.ndarray]:
+    """Find nuclei in files by a Pool whose workers read."""
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         return pool.map(ReadAndDetect(detect), sources)
 
 
-def comprehension_in_memory(detect, sources, workers):
-    """Read all images, then a list comprehension over them."""
+def comprehension_in_memory(detect: Detect, sources: Sequence[Source], workers: int) -> list[np.ndarray]:
+    """Read all images, then find nuclei by a list comprehension."""
     images = [read(source) for source in sources]
     return [detect(image) for image in images]
 
 
-def pool_pickling(detect, sources, workers):
-    """Read all images, then a Pool to which each is sent."""
+def pool_pickling(detect: Detect, sources: Sequence[Source], workers: int) -> list[np.ndarray]:
+    """Read all images, then find nuclei by a Pool to which the images are sent."""
     images = [read(source) for source in sources]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         return pool.map(detect, images)
 
 
 class DetectShared:
-    """One detector on an image that forked workers find in their memory."""
+    """A detector applied to an image that forked workers find in their memory."""
 
     def __init__(self, detect):
         self.detect = detect
@@ -78,25 +82,25 @@ class DetectShared:
         return self.detect(_images[index])
 
 
-def pool_sharing_memory(detect, sources, workers):
-    """Read all images, then fork a Pool that shares them by copy-on-write."""
+def pool_sharing_memory(detect: Detect, sources: Sequence[Source], workers: int) -> list[np.ndarray]:
+    """Read all images, then find nuclei by a forked Pool that shares them by copy-on-write."""
     _images.extend(read(source) for source in sources)
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         return pool.map(DetectShared(detect), range(len(sources)))
 
 
-def map_frames_serial(detect, sources, workers):
-    """Fieldwork's map_frames, engine serial."""
+def map_frames_serial(detect: Detect, sources: Sequence[Source], workers: int) -> list[np.ndarray]:
+    """Find nuclei by Fieldwork's map_frames, engine serial."""
     return list(parallel.map_frames(ReadAndDetect(detect), sources, engine="serial"))
 
 
-def map_frames_paths(detect, sources, workers):
-    """Fieldwork's map_frames, engine pool, mode paths."""
+def map_frames_paths(detect: Detect, sources: Sequence[Source], workers: int) -> list[np.ndarray]:
+    """Find nuclei by Fieldwork's map_frames, engine pool, mode paths."""
     return list(parallel.map_frames(ReadAndDetect(detect), sources, mode="paths", workers=workers))
 
 
-def map_frames_fork(detect, sources, workers):
-    """Fieldwork's map_frames, engine pool, mode fork."""
+def map_frames_fork(detect: Detect, sources: Sequence[Source], workers: int) -> list[np.ndarray]:
+    """Find nuclei by Fieldwork's map_frames, engine pool, mode fork."""
     _images.extend(parallel.map_frames(read, sources, mode="paths", workers=workers))
     return list(parallel.map_frames(DetectShared(detect), range(len(sources)), mode="fork", workers=workers))
 
@@ -113,15 +117,17 @@ METHODS = {  # name -> function, whether it uses workers
 }
 
 
-def compare(cases, sources, *, detection, repeats):
-    """Measure ways of finding nuclei, interleaved, so that what disturbs the machine disturbs all of them.
+def compare(
+    cases: Sequence[tuple[str, str, int]], sources: Sequence[Source], *, detection: dict, repeats: int
+) -> list[dict]:
+    """Measure ways to find nuclei, interleaved, so that a disturbance of the machine affects all of them.
 
     Parameters
     ----------
     cases : list of (str, str, int)
-        Method (of `METHODS`), detector (of `DETECTORS`, or `GPU`), workers.
+        Method (of `METHODS`), detector (of `DETECTORS`, or `GPU_DETECTOR`), workers.
     sources : list of (str, str)
-        Image files, and the channel to read of each.
+        Image files and the channel to read.
     detection : dict
         Keyword arguments of the detectors.
     repeats : int
@@ -129,51 +135,51 @@ def compare(cases, sources, *, detection, repeats):
     Returns
     -------
     list of dict
-        One row a case: median, least and most seconds, reading included, the start of a GPU not; images per second;
+        One row per case: median, least and most seconds, with reading, without the start of a GPU; images per second;
         peak memory in MB.
 
     Raises
     ------
     RuntimeError
-        Not every run found the same nuclei in the same order, or one failed or took too long.
+        The runs did not all find the same nuclei in the same order, or a run failed or took too long.
     """
     run = functools.partial(_find, sources=sources, detection=detection)
     measured = measure(cases, run, repeats=repeats)
-    found = {case: each.answers for case, each in measured.items()}
-    if len({answer for answers in found.values() for answer in answers}) > 1:
-        raise RuntimeError(f"these did not find the same nuclei (number, digest) in every run: {found}")
+    answers = {case: runs.answers for case, runs in measured.items()}
+    if len({answer for of_case in answers.values() for answer in of_case}) > 1:
+        raise RuntimeError(f"these did not find the same nuclei (number, digest) in every run: {answers}")
     return [
         {
             "Method": method,
             "Detector": detector,
             "Workers": workers,
             "Images": len(sources),
-            **each.spread(),
-            "Images_per_Second": round(len(sources) / median(each.seconds), 2),
-            "Peak_Memory_MB": round(each.peak_memory / 1e6),
-            "Nuclei": each.answers[0][0],
+            **runs.spread(),
+            "Images_per_Second": round(len(sources) / median(runs.seconds), 2),
+            "Peak_Memory_MB": round(runs.peak_memory / 1e6),
+            "Nuclei": runs.answers[0][0],
         }
-        for (method, detector, workers), each in measured.items()
+        for (method, detector, workers), runs in measured.items()
     ]
 
 
 def _find(case, sources, detection):
-    """Run one case of `compare`; give its seconds, and the number and digest of its nuclei."""
+    """Run one case of `compare`; return its seconds, and the number and digest of its nuclei."""
     method, detector, workers = case
     with _detection(detector, sources, workers) as detect:
         start = time.perf_counter()
-        found = METHODS[method][0](functools.partial(detect, **detection), sources, workers)
+        nuclei_of_images = METHODS[method][0](functools.partial(detect, **detection), sources, workers)
         seconds = time.perf_counter() - start
     digest = hashlib.sha256()
-    for each in found:
-        digest.update(len(each).to_bytes(8) + np.ascontiguousarray(each, np.int64).tobytes())
-    return seconds, (sum(map(len, found)), digest.hexdigest()[:8])
+    for centres in nuclei_of_images:
+        digest.update(len(centres).to_bytes(8) + np.ascontiguousarray(centres, np.int64).tobytes())
+    return seconds, (sum(map(len, nuclei_of_images)), digest.hexdigest()[:8])
 
 
 @contextmanager
 def _detection(detector, sources, workers):
-    """Give a detector; a GPU runs until the block ends."""
-    if detector != GPU:
+    """Yield a detector; its GPU runs until the block ends."""
+    if detector != GPU_DETECTOR:
         yield DETECTORS[detector]
         return
     with client.processor("gpu", frames=len(sources), workers=workers) as processor:

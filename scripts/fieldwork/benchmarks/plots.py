@@ -1,27 +1,26 @@
-"""Charts of the benchmarks and the jobs."""
+"""Charts of the benchmarks."""
 
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-from fieldwork.figures import counted, plt
+from fieldwork.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, VERMILION, counted, plt
 
-# Okabe and Ito: safe for colour-blind readers
-COLOURS = {"scikit-image": "#e69f00", "Fieldwork": "#0072b2", "Fieldwork, GPU": "#009e73"}
-DEVICES = {"one core": "#0072b2", "GPU": "#009e73", "cuCIM": "#e69f00"}
-ENGINES = {
-    "serial": "#999999",
-    "pool": "#0072b2",
-    "pool, paths": "#0072b2",
-    "pool, fork": "#009e73",
-    "Pool.map, pickling": "#cc79a7",
-    "Dask, processes": "#e69f00",
-    "Dask, threads": "#56b4e9",
-    "auto": "#d55e00",
-    "naive dask.delayed": "#cc79a7",
+DETECTOR_COLOURS = {"scikit-image": ORANGE, "Fieldwork": BLUE, "Fieldwork, GPU": GREEN}
+DEVICE_COLOURS = {"one core": BLUE, "GPU": GREEN, "cuCIM": ORANGE}
+ENGINE_COLOURS = {
+    "serial": GREY,
+    "pool": BLUE,
+    "pool, paths": BLUE,
+    "pool, fork": GREEN,
+    "Pool.map, pickling": PURPLE,
+    "Dask, processes": ORANGE,
+    "Dask, threads": SKY_BLUE,
+    "auto": VERMILION,
+    "naive dask.delayed": PURPLE,
 }
-READERS = {"tifffile": "#0072b2", "cucim": "#e69f00", "openslide": "#009e73", "cucim, GPU": "#cc79a7"}
-CUTS = {"rows": "o-", "columns": "s--", "blocks": "D-", "whole": "o-"}
-WAYS = {  # of loading: task, kind of workers, shapes; from left to right and from top to bottom
+READER_COLOURS = {"tifffile": BLUE, "cucim": ORANGE, "openslide": GREEN, "cucim, GPU": PURPLE}
+SHAPE_STYLES = {"rows": "o-", "columns": "s--", "blocks": "D-", "whole": "o-"}
+LOADING_CHARTS = {  # title -> task, kind of workers, shapes; from left to right and from top to bottom
     "strips in threads, dropped": ("strips", "thread", ("rows", "columns")),
     "strips in processes, dropped": ("strips", "process", ("rows", "columns")),
     "whole, the reader's own threads": ("num_workers", "num_workers", ("whole",)),
@@ -34,15 +33,15 @@ WAYS = {  # of loading: task, kind of workers, shapes; from left to right and fr
 }
 
 
-def methods(rows, *, caption):
-    """Draw images per second of each method and detector as bars.
+def methods(rows: list[dict], *, caption: str) -> plt.Figure:
+    """Draw the images per second of every method and detector as bars.
 
     Parameters
     ----------
     rows : list of dict
-        From `benchmarks.compare`.
+        From `methods.compare`.
     caption : str
-        What they were measured on.
+        The images and the machine.
 
     Returns
     -------
@@ -50,22 +49,27 @@ def methods(rows, *, caption):
     """
     names = list(dict.fromkeys(row["Method"] for row in rows))
     figure, axes = plt.subplots(figsize=(10, 2 + 0.55 * len(names)), layout="constrained")
-    detectors = [detector for detector in COLOURS if any(row["Detector"] == detector for row in rows)]
+    detectors = [detector for detector in DETECTOR_COLOURS if any(row["Detector"] == detector for row in rows)]
     height = 0.8 / len(detectors)
     for number, detector in enumerate(detectors):
-        ours = [row for row in rows if row["Detector"] == detector]
-        rates = [row["Images_per_Second"] for row in ours]
+        of_detector = [row for row in rows if row["Detector"] == detector]
+        rates = [row["Images_per_Second"] for row in of_detector]
         spread = [
-            [rate - row["Images"] / row["Seconds_Max"] for rate, row in zip(rates, ours, strict=True)],
-            [row["Images"] / row["Seconds_Min"] - rate for rate, row in zip(rates, ours, strict=True)],
+            [rate - row["Images"] / row["Seconds_Max"] for rate, row in zip(rates, of_detector, strict=True)],
+            [row["Images"] / row["Seconds_Min"] - rate for rate, row in zip(rates, of_detector, strict=True)],
         ]
-        places = [names.index(row["Method"]) + height * (number - (len(detectors) - 1) / 2) for row in ours]
+        positions = [names.index(row["Method"]) + height * (number - (len(detectors) - 1) / 2) for row in of_detector]
         labels = [
             f"{rate:.0f}/s, {row['Peak_Memory_MB']:.0f} MB, {counted(row['Workers'], 'worker')}"
-            for rate, row in zip(rates, ours, strict=True)
+            for rate, row in zip(rates, of_detector, strict=True)
         ]
         bars = axes.barh(
-            places, rates, 0.95 * height, xerr=np.clip(spread, 0, None), color=COLOURS[detector], label=detector
+            positions,
+            rates,
+            0.95 * height,
+            xerr=np.clip(spread, 0, None),
+            color=DETECTOR_COLOURS[detector],
+            label=detector,
         )
         axes.bar_label(bars, labels, padding=6, fontsize=8)
     axes.set_yticks(range(len(names)), names)
@@ -77,13 +81,13 @@ def methods(rows, *, caption):
     return figure
 
 
-def scaling(rows, *, caption):
+def scaling(rows: list[dict], *, caption: str) -> plt.Figure:
     """Draw images per second against workers.
 
     Parameters
     ----------
     rows : list of dict
-        From `benchmarks.compare`, one method with several numbers of workers.
+        From `methods.compare`, one method with several numbers of workers.
     caption : str
 
     Returns
@@ -96,7 +100,7 @@ def scaling(rows, *, caption):
     spread = np.clip([np.subtract(rates, ends[0]), np.subtract(ends[1], rates)], 0, None)
     label = f"{rows[0]['Method']} (median; bars: least and most)"
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    axes.errorbar(workers, rates, yerr=spread, fmt="o-", color=COLOURS["Fieldwork"], capsize=3, label=label)
+    axes.errorbar(workers, rates, yerr=spread, fmt="o-", color=BLUE, capsize=3, label=label)
     axes.plot(workers, [rates[0] * count / workers[0] for count in workers], ":", color="grey", label="ideal")
     axes.set(xlabel="workers", ylabel="images per second, reading included", xticks=workers, ylim=(0, None))
     axes.set_title(caption, fontsize=9)
@@ -104,8 +108,8 @@ def scaling(rows, *, caption):
     return figure
 
 
-def fan_out(rows, *, caption):
-    """Draw the time of a field under each fan-out as bars.
+def fan_out(rows: list[dict], *, caption: str) -> plt.Figure:
+    """Draw the seconds per field of every fan-out as bars.
 
     Parameters
     ----------
@@ -119,7 +123,7 @@ def fan_out(rows, *, caption):
     """
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     names = [f"{row['Fan_Out']}\n{counted(row['Jobs'], 'job')}" for row in rows]
-    bars = axes.bar(names, [row["Seconds_per_Field"] for row in rows], color=COLOURS["Fieldwork"])
+    bars = axes.bar(names, [row["Seconds_per_Field"] for row in rows], color=BLUE)
     axes.bar_label(bars, fmt="%.2f s", padding=2)
     axes.margins(y=0.1)
     axes.set_ylabel("seconds of the whole run, per field")
@@ -127,13 +131,13 @@ def fan_out(rows, *, caption):
     return figure
 
 
-def devices(rows, *, caption):
-    """Draw how many times as fast as one core each way is, as bars, for fields and for tiles.
+def devices(rows: list[dict], *, caption: str) -> plt.Figure:
+    """Draw the speed of every way as a multiple of one core's, as bars, for fields and for tiles.
 
     Parameters
     ----------
     rows : list of dict
-        From `devices.measure`.
+        From `gpu.measure`.
     caption : str
 
     Returns
@@ -143,15 +147,15 @@ def devices(rows, *, caption):
     kinds = list(dict.fromkeys(row["Kind"] for row in rows))
     figure, charts = plt.subplots(1, len(kinds), figsize=(5.5 * len(kinds), 4.5), layout="constrained", squeeze=False)
     for axes, kind in zip(charts[0], kinds, strict=True):
-        ours = [row for row in rows if row["Kind"] == kind]
-        names = [f"{row['Way']}\n{counted(row['Workers'], 'worker')}" for row in ours]
-        colours = [DEVICES[row["Way"]] for row in ours]
-        bars = axes.bar(names, [row["Times_One_Core"] for row in ours], color=colours)
-        texts = [f"{row['Times_One_Core']:.3g}\n{row['Images_per_Second']:.3g}/s" for row in ours]
+        of_kind = [row for row in rows if row["Kind"] == kind]
+        names = [f"{row['Way']}\n{counted(row['Workers'], 'worker')}" for row in of_kind]
+        colof_kind = [DEVICE_COLOURS[row["Way"]] for row in of_kind]
+        bars = axes.bar(names, [row["Times_One_Core"] for row in of_kind], color=colof_kind)
+        texts = [f"{row['Times_One_Core']:.3g}\n{row['Images_per_Second']:.3g}/s" for row in of_kind]
         axes.bar_label(bars, texts, padding=2, fontsize=8)
         axes.margins(y=0.15)
-        first = ours[0]
-        equal = min(row["Images_Equal"] for row in ours if row["Way"] == "GPU")
+        first = of_kind[0]
+        equal = min(row["Images_Equal"] for row in of_kind if row["Way"] == "GPU")
         size = f"{first['Image_Height']} x {first['Image_Width']} px"
         axes.set_title(f"{first['Images']} {kind} of {size}\nGPU: the same nuclei in {equal}", fontsize=9)
         axes.set_ylabel("times as fast as one core")
@@ -159,14 +163,13 @@ def devices(rows, *, caption):
     return figure
 
 
-def loading(rows, *, caption):
-    """Draw the speed of ways to load a slide: bars for its levels, lines against workers for all else.
+def loading(rows: list[dict], *, caption: str) -> plt.Figure:
+    """Draw the speed of ways to load a slide: bars for its levels, lines against workers for the other tasks.
 
     Parameters
     ----------
     rows : list of dict
-        From `loading.measure`.
-        ``Seconds`` is None where a way failed.
+        From `slide_loading.measure`. ``Seconds`` is None where a way failed.
     caption : str
 
     Returns
@@ -176,19 +179,21 @@ def loading(rows, *, caption):
     failed = sum(row["Seconds"] is None for row in rows)
     missing = f"; {failed} of {len(rows)} ways failed, see the table" if failed else ""
     rows = [row for row in rows if row["Seconds"] is not None]
-    readers = [reader for reader in READERS if any(row["Reader"] == reader for row in rows)]
+    readers = [reader for reader in READER_COLOURS if any(row["Reader"] == reader for row in rows)]
     workers = sorted({row["Workers"] for row in rows})
     figure = plt.figure(figsize=(12, 14), layout="constrained")
     grid = figure.add_gridspec(4, 3)
     _levels(figure.add_subplot(grid[0, :]), [row for row in rows if row["Task"] == "load level"], readers)
     axes = None
-    for number, (title, (task, kind, shapes)) in enumerate(WAYS.items()):
-        # One scale for a row of the picture: its three ways can be compared.
+    for number, (title, (task, kind, shapes)) in enumerate(LOADING_CHARTS.items()):
+        # The charts of a row have one scale: its three ways can be compared.
         axes = figure.add_subplot(grid[1 + number // 3, number % 3], sharey=axes if number % 3 else None)
-        ours = [row for row in rows if (row["Task"], row["Workers_Kind"]) == (task, kind) and row["Shape"] in shapes]
+        in_chart = [
+            row for row in rows if (row["Task"], row["Workers_Kind"]) == (task, kind) and row["Shape"] in shapes
+        ]
         for reader in readers:
             for shape in shapes:
-                _against_workers(axes, [row for row in ours if (row["Reader"], row["Shape"]) == (reader, shape)])
+                _against_workers(axes, [row for row in in_chart if (row["Reader"], row["Shape"]) == (reader, shape)])
         axes.set_title(title, fontsize=10)
         axes.set(xlabel="workers", ylabel="megapixels per second")
         axes.set_xscale("log", base=2)
@@ -196,25 +201,25 @@ def loading(rows, *, caption):
         axes.minorticks_off()
         axes.margins(x=0.1)
     for axes in figure.axes:
-        axes.set_ylim(0)  # now that all is drawn on its scale
-    keys = [plt.Line2D([], [], color=READERS[reader], lw=4, label=reader) for reader in readers]
+        axes.set_ylim(0)  # only now: drawing changes the scale
+    keys = [plt.Line2D([], [], color=READER_COLOURS[reader], lw=4, label=reader) for reader in readers]
     for label, shape in {"rows, or whole": "rows", "columns": "columns", "blocks": "blocks"}.items():
-        keys += plt.plot([], [], CUTS[shape], color="grey", label=label)
+        keys += plt.plot([], [], SHAPE_STYLES[shape], color="grey", label=label)
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     figure.suptitle(f"{caption}\nmedian; thin bars: slowest and fastest run{missing}", fontsize=9)
     return figure
 
 
 def _levels(axes, rows, readers):
-    """Draw a group of bars for each level, one for each reader, with its seconds."""
+    """Draw a group of bars for every level, one for every reader, labelled with the seconds."""
     levels = sorted({row["Level"] for row in rows})
     width = 0.8 / len(readers)
     for offset, reader in enumerate(readers):
-        ours = [row for row in rows if row["Reader"] == reader]
-        places = [row["Level"] + (offset - (len(readers) - 1) / 2) * width for row in ours]
-        rates = [row["Megapixels_Per_Second"] for row in ours]
-        bars = axes.bar(places, rates, 0.93 * width, yerr=_spread(ours), color=READERS[reader])
-        texts = [f"{row['Seconds']:.2g} s" for row in ours]
+        of_reader = [row for row in rows if row["Reader"] == reader]
+        positions = [row["Level"] + (offset - (len(readers) - 1) / 2) * width for row in of_reader]
+        rates = [row["Megapixels_Per_Second"] for row in of_reader]
+        bars = axes.bar(positions, rates, 0.93 * width, yerr=_spread(of_reader), color=READER_COLOURS[reader])
+        texts = [f"{row['Seconds']:.2g} s" for row in of_reader]
         axes.bar_label(bars, texts, padding=2, fontsize=8, rotation=90 if len(levels) > 6 else 0)
     sizes = {row["Level"]: f"level {row['Level']}\n{row['Width']} x {row['Height']} px" for row in rows}
     axes.set_xticks(levels, [sizes[level] for level in levels], fontsize=8)
@@ -225,22 +230,23 @@ def _levels(axes, rows, readers):
 
 
 def _against_workers(axes, rows):
+    """Draw the megapixels per second of one reader and shape against the workers."""
     if not rows:
         return
     workers, rates = ([row[column] for row in rows] for column in ("Workers", "Megapixels_Per_Second"))
-    style, colour = CUTS[rows[0]["Shape"]], READERS[rows[0]["Reader"]]
+    style, colour = SHAPE_STYLES[rows[0]["Shape"]], READER_COLOURS[rows[0]["Reader"]]
     axes.errorbar(workers, rates, yerr=_spread(rows), fmt=style, color=colour, capsize=2, elinewidth=0.7)
 
 
 def _spread(rows):
-    """Give how far the slowest and the fastest run were from the median, in megapixels per second: (2, n)."""
+    """Return the distances of the slowest and fastest run from the median, in megapixels per second: (2, n)."""
     rates = [row["Megapixels_Per_Second"] for row in rows]
     ends = [[row["Megapixels"] / row[column] for row in rows] for column in ("Seconds_Max", "Seconds_Min")]
     return np.clip([np.subtract(rates, ends[0]), np.subtract(ends[1], rates)], 0, None)
 
 
-def speed_ups(rows, *, caption):
-    """Draw how many times as fast as a loop each engine is, as bars up or down from 1, in a group for each batch.
+def speed_ups(rows: list[dict], *, caption: str) -> plt.Figure:
+    """Draw the speed of every engine as a multiple of a loop's, as bars up or down from 1, in a group for every batch.
 
     Parameters
     ----------
@@ -257,17 +263,25 @@ def speed_ups(rows, *, caption):
     figure, axes = plt.subplots(figsize=(3 + 1.6 * len(batches), 5.5), layout="constrained")
     width = 0.9 / len(engines)
     for number, engine in enumerate(engines):
-        ours = [row for row in rows if row["Engine"] == engine]
-        places = [batches.index(_batch(row)) + (number - (len(engines) - 1) / 2) * width for row in ours]
-        speeds = np.array([row["Speedup"] for row in ours])
+        of_engine = [row for row in rows if row["Engine"] == engine]
+        positions = [batches.index(_batch(row)) + (number - (len(engines) - 1) / 2) * width for row in of_engine]
+        speeds = np.array([row["Speedup"] for row in of_engine])
         # Of the slowest and the fastest run, against the same loop.
         ends = [
-            [row["Speedup"] * row["Seconds"] / row[column] for row in ours] for column in ("Seconds_Max", "Seconds_Min")
+            [row["Speedup"] * row["Seconds"] / row[column] for row in of_engine]
+            for column in ("Seconds_Max", "Seconds_Min")
         ]
         spread = np.clip([speeds - ends[0], ends[1] - speeds], 0, None)
         thin = {"elinewidth": 0.7}
         bars = axes.bar(
-            places, speeds - 1, 0.9 * width, bottom=1, yerr=spread, color=ENGINES[engine], label=engine, error_kw=thin
+            positions,
+            speeds - 1,
+            0.9 * width,
+            bottom=1,
+            yerr=spread,
+            color=ENGINE_COLOURS[engine],
+            label=engine,
+            error_kw=thin,
         )
         axes.bar_label(bars, [f"{speed:.2g}" for speed in speeds], padding=2, fontsize=7)
     axes.axhline(1, color="black", linewidth=0.8)
@@ -286,7 +300,7 @@ def speed_ups(rows, *, caption):
 
 
 def _batch(row):
-    """Say how many images or frames a row is of, and which part of the full batch they are."""
+    """Describe the batch of a row: how many images or frames, and of how many in the full batch."""
     what = "Images" if "Images" in row else "Frames"
     full = f" of {row[what] * row['Scaled_By']:,.0f}" if row["Scaled_By"] != 1 else ""
     return f"{row[what]:,}{full} {what.lower()}\n{row['Height']} x {row['Width']} px"

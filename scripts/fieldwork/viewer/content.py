@@ -1,7 +1,7 @@
-"""What the page shows of a folder of results: tables as JSON, fields as PNG, slides as tiles.
+"""The content of the page for a folder of results: tables as JSON, fields as PNG, slides as tiles.
 
-Everything is read when it is asked for; tables and stores are kept until their file changes, as a run replaces them.
-Names come from the browser: `inside` alone turns them into paths.
+Files are read on request. Tables and stores are cached until their file changes, since a run may replace them.
+Names come from the browser: only `inside` turns them into paths.
 """
 
 import csv
@@ -10,9 +10,10 @@ import os
 import re
 import stat
 import threading
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,32 +27,32 @@ from fieldwork.wells import plate_format
 
 log = logging.getLogger(__name__)
 
-TILE = 512  # px, a slide's usual chunk: 2 ms to read and 10 ms to pack
-MOST_NUCLEI = 4000  # drawn at once; a browser still moves them smoothly
-CONTRAST = (1, 99.8)  # percentiles of a field that become black and white
-PLACE = ("Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane")
+TILE_PX = 512  # a slide's usual chunk: 2 ms to read and 10 ms to encode
+MAX_NUCLEI = 4000  # drawn at once; a browser still moves them smoothly
+CONTRAST_PERCENTILES = (1, 99.8)  # of a field; they become black and white
+POSITION_COLUMNS = ("Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane")
 X, Y = "Nuclei_Location_Center_X", "Nuclei_Location_Center_Y"
 
 
 class NotFound(LookupError):
-    """What was asked for is not there; the message is for the page."""
+    """The requested content does not exist; the message is for the page."""
 
 
 class Results(NamedTuple):
-    """A folder of results, and the run's working directory, to which its tables' relative paths are relative."""
+    """A folder of results and the run's working directory."""
 
     folder: Path
-    directory: Path
+    directory: Path  # the relative paths in the tables start here
 
 
-def inside(results, *names):
-    """Give the path of something in the folder of results.
+def inside(results: Results, *names: str) -> Path:
+    """Return the path of a file or folder in the folder of results.
 
     Parameters
     ----------
     results : Results
     names : str
-        Of folders and at last a file or folder, one by one, as the browser sent them.
+        Of the folders, from the outermost, and last of the file or folder, as the browser sent them.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def inside(results, *names):
     Raises
     ------
     NotFound
-        Nothing is there, or it is hidden, or a name or a link leads out of the folder.
+        The file or folder does not exist or is hidden, or a name or a link leads out of the folder.
     """
     missing = NotFound(f"{'/'.join(names)} is not among the results, or not yet")
     if not all(names) or any(name.startswith(".") or set("/\\\0") & set(name) for name in names):
@@ -69,48 +70,49 @@ def inside(results, *names):
     try:
         root = results.folder.resolve()
         path = root.joinpath(*names).resolve(strict=True)
-    except (OSError, RuntimeError, ValueError):  # absent; a circle of links; bytes that no path has
+    except (OSError, RuntimeError, ValueError):  # absent; a circle of links; characters that no path has
         raise missing from None
     if not path.is_relative_to(root):
         raise missing
     return path
 
 
-def file(results, *names):
-    """Open a file of the results to read bytes; NotFound as `inside`, and where it is no regular file."""
+def file(results: Results, *names: str) -> BinaryIO:
+    """Open a file of the results to read bytes; raise NotFound as `inside` does, and if it is no regular file."""
     path = inside(results, *names)
     if not stat.S_ISREG(path.stat().st_mode):
         raise NotFound(f"{'/'.join(names)} is no file")
     return path.open("rb")
 
 
-def _kept(read):
-    """Make a function of a file's path keep its last few results for as long as the file is the same."""
-    kept = lru_cache(16)(lambda path, changed: read(path))
+def _cached_while_unchanged(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    """Cache a reader's results until its file changes."""
+    cached = lru_cache(16)(lambda path, version: read(path))
 
-    def of(path):
+    def read_cached(path):
         status = os.stat(path)
-        return kept(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+        return cached(path, (status.st_mtime_ns, status.st_size, status.st_ino))
 
-    return of
+    return read_cached
 
 
-@_kept
+@_cached_while_unchanged
 def _csv(path):
+    """Read the rows of a CSV file, column -> text."""
     with open(path, encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
-@_kept
+@_cached_while_unchanged
 def _nuclei(path):
-    """Read the columns of a table of nuclei that are shown."""
+    """Read the columns of a table of nuclei that the page shows."""
     names = pq.read_schema(path).names
-    return pq.read_table(path, columns=[name for name in names if name in (*PLACE, "ObjectNumber", X, Y)])
+    return pq.read_table(path, columns=[name for name in names if name in (*POSITION_COLUMNS, "ObjectNumber", X, Y)])
 
 
-@_kept
-def _slide_places(path):
-    """Read the columns and rows of a slide's nuclei, two arrays, sorted by row as the table is."""
+@_cached_while_unchanged
+def _slide_centres(path):
+    """Read the columns and the rows of a slide's nuclei as two arrays, sorted by row as in the table."""
     table = pq.read_table(path, columns=[X, Y])
     return table[X].to_numpy(), table[Y].to_numpy()
 
@@ -118,14 +120,15 @@ def _slide_places(path):
 _opening = threading.Lock()  # zarr's configuration is one for all threads
 
 
-@_kept
+@_cached_while_unchanged
 def _levels_of(metadata):
+    """Open the levels of the store with this metadata file."""
     with _opening:
         return slides.open_levels(metadata.parent)
 
 
-def contents(results):
-    """List what there is to look at.
+def contents(results: Results) -> dict:
+    """List the plates, slides and stacks of the results.
 
     Parameters
     ----------
@@ -134,38 +137,39 @@ def contents(results):
     Returns
     -------
     dict
-        Of 'folder', and of the lists 'plates' (name, wells, nuclei, fields, failed), 'slides' (name, status) and
-        'stacks' (name), each sorted by name.
+        'folder', and the lists 'plates' (name, wells, nuclei, fields, failed), 'slides' (name, status) and 'stacks'
+        (name), sorted by name.
     """
-    of = partial(_names, results)
     return {
         "folder": str(results.folder.resolve()),
-        "plates": [_plate_in_short(results, name) for name in of("plates", "wells.csv")],
+        "plates": [_plate_summary(results, name) for name in _names(results, "plates", "wells.csv")],
         "slides": [
-            {"name": name, "status": _slide_facts(results, name)["status"]} for name in of("slides", "slide.json")
+            {"name": name, "status": _slide_facts(results, name)["status"]}
+            for name in _names(results, "slides", "slide.json")
         ],
-        "stacks": [{"name": name} for name in of("stacks", "frames.csv")],
+        "stacks": [{"name": name} for name in _names(results, "stacks", "frames.csv")],
     }
 
 
 def _names(results, kind, table):
-    """Name the plates, slides or stacks whose table is there, in the order of the alphabet."""
+    """List the names of the plates, slides or stacks whose table exists, in alphabetical order."""
     folder = results.folder / kind
-    names = os.listdir(folder) if folder.is_dir() else []
-    found = []
-    for name in sorted(names, key=lambda name: (name.casefold(), name)):
+    entries = os.listdir(folder) if folder.is_dir() else []
+    names = []
+    for name in sorted(entries, key=lambda name: (name.casefold(), name)):
         try:
             inside(results, kind, name, table)
         except NotFound:
             continue
-        found.append(name)
-    return found
+        names.append(name)
+    return names
 
 
-def _plate_in_short(results, plate):
+def _plate_summary(results, plate):
+    """Return the name and the counts of a plate; counts of 0 if its table cannot be read."""
     try:
         return _counts_of(results, plate)
-    except Exception:  # one table that cannot be read must not take the whole list away
+    except Exception:  # one unreadable table must not hide the rest of the list
         log.exception("plate %s", plate)
         return {"name": plate, "wells": 0, "nuclei": 0, "fields": 0, "failed": 0}
 
@@ -183,8 +187,8 @@ def _counts_of(results, plate):
     }
 
 
-def plate(results, name):
-    """Give the rows of a plate's wells.csv, {column: text} as in the file, under 'wells', and its 'format'."""
+def plate(results: Results, name: str) -> dict:
+    """Return the rows of a plate's wells.csv under 'wells', column -> text, and its 'format': rows and columns."""
     wells = _csv(inside(results, "plates", name, "wells.csv"))
     return {"wells": wells, "format": plate_format(row["Metadata_Well"] for row in wells)}
 
@@ -193,7 +197,7 @@ def _fields(results, plate):
     return _csv(inside(results, "plates", plate, "fields.csv"))
 
 
-def well(results, plate, name):
+def well(results: Results, plate: str, name: str) -> dict:
     """List the fields of a well.
 
     Parameters
@@ -204,8 +208,8 @@ def well(results, plate, name):
     Returns
     -------
     dict
-        Under 'fields' the well's rows of fields.csv, {column: text} as in the file, and the number of the row, from
-        0, under 'field'.
+        Under 'fields', the well's rows of fields.csv, column -> text, with the number of the row, from 0, under
+        'field'.
     """
     rows = [
         {"field": number, **row} for number, row in enumerate(_fields(results, plate)) if row["Metadata_Well"] == name
@@ -216,6 +220,7 @@ def well(results, plate, name):
 
 
 def _field(results, plate, number):
+    """Return a row of a plate's fields.csv."""
     rows = _fields(results, plate)
     if _index(number) >= len(rows):
         raise NotFound(f"plate {plate} has no field {number}")
@@ -229,27 +234,28 @@ def _index(text):
     return int(text)
 
 
-def field_image(results, plate, number):
+def field_image(results: Results, plate: str, number: str) -> bytes:
     """Draw a field.
 
     Parameters
     ----------
     results : Results
     plate, number : str
-        The number is that of the field's row in fields.csv, from 0: image files lie anywhere, and no other is shown.
+        `number` is the row of the field in fields.csv, from 0: images may lie anywhere, and only those of the table
+        are shown.
 
     Returns
     -------
     bytes
-        A grey PNG of 8 bits, of the field's size, with the percentiles `CONTRAST` as black and white.
+        An 8-bit grey PNG of the field's size, with `CONTRAST_PERCENTILES` as black and white.
     """
     row = _field(results, plate, number)
-    if row["Image_Status"] != "ok":  # it may be one that crashes its reader
+    if row["Image_Status"] != "ok":  # its image may crash the reader
         raise NotFound(f"this field failed: {row['Image_Error']}")
     if is_url(row["PathName_DNA"]):
         raise NotFound(f"{row['PathName_DNA']}/{row['FileName_DNA']}: only images on disk can be shown")
     path = results.directory / row["PathName_DNA"] / row["FileName_DNA"]
-    timepoint, z = (int(row[name]) if row.get(name) else None for name in PLACE[2:])
+    timepoint, z = (int(row[name]) if row.get(name) else None for name in POSITION_COLUMNS[2:])
     try:
         image = frames.read_plane(path, channel=_channel(results, plate), timepoint=timepoint, z=z)
     except frames.FrameError as error:
@@ -258,14 +264,14 @@ def field_image(results, plate, number):
 
 
 def _channel(results, plate):
-    """Name the channel in which the nuclei of a plate were looked for; a file may have several."""
+    """Return the name of the channel in which a plate's nuclei were detected; a file may have several."""
     facts = pq.read_schema(inside(results, "plates", plate, "nuclei.parquet")).metadata or {}
     return facts.get(b"channel", b"auto").decode()
 
 
-def in_8_bits(image):
-    """Stretch a (rows, columns) image of any type from its percentiles `CONTRAST` to 0 and 255, as uint8."""
-    low, high = np.percentile(image[::4, ::4], CONTRAST)  # every 16th pixel is enough
+def in_8_bits(image: np.ndarray) -> np.ndarray:
+    """Stretch a (rows, columns) image of any type from `CONTRAST_PERCENTILES` to 0 and 255, as uint8."""
+    low, high = np.percentile(image[::4, ::4], CONTRAST_PERCENTILES)  # every 16th pixel is enough
     if low == high:  # little but ground
         low, high = float(image.min()), float(image.max())
     scale = 255 / (high - low) if high > low else 0
@@ -273,42 +279,45 @@ def in_8_bits(image):
 
 
 def _png(image):
+    """Encode an image as PNG."""
     return cv2.imencode(".png", image)[1].tobytes()  # its defaults: half the time of libpng's fastest level
 
 
-def field_nuclei(results, plate, number):
-    """Give the nuclei of a field: columns of nuclei.parquet, under their names, in the table's order."""
+def field_nuclei(results: Results, plate: str, number: str) -> dict[str, list]:
+    """Return the nuclei of a field: columns of nuclei.parquet under their names, in the table's order."""
     row = _field(results, plate, number)
     table = _nuclei(inside(results, "plates", plate, "nuclei.parquet"))
-    for name in PLACE:
+    for name in POSITION_COLUMNS:
         if name in table.column_names:
             column = table[name]
             if row[name] == "":
                 table = table.filter(pc.is_null(column))
             else:
-                table = table.filter(pc.equal(column, row[name] if name == PLACE[0] else int(row[name])))
+                table = table.filter(pc.equal(column, row[name] if name == POSITION_COLUMNS[0] else int(row[name])))
     return table.select(["ObjectNumber", X, Y]).to_pydict()
 
 
 def _slide_facts(results, slide):
+    """Read a slide's slide.json."""
     return outputs.read_json(inside(results, "slides", slide, "slide.json"))
 
 
 def _levels(results, slide):
+    """Return the arrays of a slide's levels."""
     store = inside(results, "slides", slide, f"{slide}.ome.zarr")
     return _levels_of(next(path for name in ("zarr.json", ".zattrs") if (path := store / name).exists()))
 
 
-def slide(results, name):
-    """Give what slide.json says, and of a slide with a store the 'tile' size and the 'levels', [width, height] each."""
+def slide(results: Results, name: str) -> dict:
+    """Return the values of slide.json, and of a good slide 'tile' (px) and 'levels': the width and height of each."""
     facts = _slide_facts(results, name)
     if facts["status"] != "ok":
         return facts
     levels = [array.shape[:0:-1] for array in _levels(results, name)]
-    return {**facts, "tile": TILE, "levels": levels}
+    return {**facts, "tile": TILE_PX, "levels": levels}
 
 
-def slide_tile(results, name, level, column, row):
+def slide_tile(results: Results, name: str, level: str, column: str, row: str) -> bytes:
     """Draw a tile of a slide's level.
 
     Parameters
@@ -321,18 +330,18 @@ def slide_tile(results, name, level, column, row):
     Returns
     -------
     bytes
-        An RGB PNG with the store's very pixels, of `TILE` px or what is left at the right and bottom.
+        An RGB PNG with the pixels of the store, `TILE_PX` wide and high, or less at the right and the bottom.
     """
     array = dict(enumerate(_levels(results, name))).get(_index(level))
-    y, x = _index(row) * TILE, _index(column) * TILE
+    y, x = _index(row) * TILE_PX, _index(column) * TILE_PX
     if array is None or y >= array.shape[1] or x >= array.shape[2]:
         raise NotFound(f"slide {name} has no tile {column}, {row} on level {level}")
-    height, width = min(TILE, array.shape[1] - y), min(TILE, array.shape[2] - x)
+    height, width = min(TILE_PX, array.shape[1] - y), min(TILE_PX, array.shape[2] - x)
     return _png(cv2.cvtColor(slides.read_block(array, y, x, height, width), cv2.COLOR_RGB2BGR))
 
 
-def slide_nuclei(results, name, left, top, right, bottom):
-    """Give the nuclei in a part of a slide.
+def slide_nuclei(results: Results, name: str, left: float, top: float, right: float, bottom: float) -> dict:
+    """Return the nuclei in a part of a slide.
 
     Parameters
     ----------
@@ -344,18 +353,18 @@ def slide_nuclei(results, name, left, top, right, bottom):
     Returns
     -------
     dict
-        Their 'count', and the columns of their places under the table's names; empty where there are more than
-        `MOST_NUCLEI`.
+        Their 'count', and the columns of their centres under the table's names, which are empty if there are more than
+        `MAX_NUCLEI`.
     """
-    x, y = _slide_places(inside(results, "slides", name, "nuclei.parquet"))
+    x, y = _slide_centres(inside(results, "slides", name, "nuclei.parquet"))
     rows = slice(*np.searchsorted(y, (top, bottom)))
-    here = (x[rows] >= left) & (x[rows] < right)
-    count = int(here.sum())
-    here = here if count <= MOST_NUCLEI else np.zeros_like(here)
-    return {"count": count, X: x[rows][here].tolist(), Y: y[rows][here].tolist()}
+    in_view = (x[rows] >= left) & (x[rows] < right)
+    count = int(in_view.sum())
+    drawn = in_view if count <= MAX_NUCLEI else np.zeros_like(in_view)
+    return {"count": count, X: x[rows][drawn].tolist(), Y: y[rows][drawn].tolist()}
 
 
-def stack(results, name):
-    """Give a stack's frames.csv: its 'columns', and its 'rows' as lists of texts as in the file."""
+def stack(results: Results, name: str) -> dict:
+    """Return a stack's frames.csv: its 'columns', and its 'rows' as lists of texts."""
     rows = _csv(inside(results, "stacks", name, "frames.csv"))
     return {"columns": list(rows[0]) if rows else [], "rows": [list(row.values()) for row in rows]}

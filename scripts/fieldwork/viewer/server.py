@@ -1,4 +1,4 @@
-"""A server of one folder of results, for browsers on this machine alone."""
+"""A server of one folder of results, only for browsers on this machine."""
 
 import json
 import logging
@@ -8,6 +8,7 @@ import socketserver
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote
 
 from fieldwork.viewer import content as viewer_content
@@ -15,10 +16,15 @@ from fieldwork.viewer import content as viewer_content
 log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".txt": "text/plain"}
-RESULTS = {".csv": "text/csv", ".json": "application/json", ".png": "image/png", ".parquet": "application/octet-stream"}
+PAGE_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".txt": "text/plain"}
+RESULT_TYPES = {
+    ".csv": "text/csv",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".parquet": "application/octet-stream",
+}
 HEADERS = {
-    # Nothing from elsewhere, and nothing of this for pages from elsewhere. OpenSeadragon sets styles inline.
+    # The page loads nothing from other sites, and other sites load nothing from it. OpenSeadragon sets styles inline.
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -29,13 +35,13 @@ HOSTS = ("127.0.0.1", "localhost")
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Listens on 127.0.0.1. Not http.server's: that one asks for the machine's name, which may take seconds.
+    """A server that listens on 127.0.0.1. http.server's asks for the machine's name, which may take seconds.
 
     Parameters
     ----------
-    results : shown.Results
+    results : content.Results
     port : int
-        0 for any that is free.
+        0 for any free port.
 
     Raises
     ------
@@ -46,28 +52,31 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, results, port):
+    def __init__(self, results: viewer_content.Results, port: int):
         self.results = results
         super().__init__(("127.0.0.1", port), Handler)
 
     @property
-    def url(self):
+    def url(self) -> str:
+        """Return the address of the page."""
         return f"http://127.0.0.1:{self.server_address[1]}/"
 
     def handle_error(self, request, client_address):
-        log.debug("connection lost", exc_info=True)  # the browser does not wait for tiles that have left the screen
+        """Log a lost connection."""
+        log.debug("connection lost", exc_info=True)  # the browser drops requests for tiles that left the screen
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET requests: `answer` says with what."""
+    """Sends the answers of `answer` to GET requests."""
 
     protocol_version = "HTTP/1.1"  # one connection for many tiles
     timeout = 60  # s, of an idle connection
     server_version, sys_version = "Fieldwork", ""
 
-    def do_GET(self):
-        # Another site's name that resolves to 127.0.0.1 would let its scripts read the results (DNS rebinding). The
-        # port may be another one than ours: that of an SSH tunnel.
+    def do_GET(self) -> None:
+        """Answer a GET request."""
+        # A site whose name resolves to 127.0.0.1 could read the results with its scripts (DNS rebinding). The port may
+        # differ from the server's: that of an SSH tunnel.
         if self.headers.get("Host", "").partition(":")[0].lower() not in HOSTS:
             self.fail(HTTPStatus.FORBIDDEN, "only http://127.0.0.1 and http://localhost are served")
             return
@@ -75,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
             kind, content = answer(self.server.results, self.path)
         except viewer_content.NotFound as error:
             self.fail(HTTPStatus.NOT_FOUND, str(error))
-        except FileNotFoundError:  # between looking and reading
+        except FileNotFoundError:  # a run removed it meanwhile
             self.fail(HTTPStatus.NOT_FOUND, "this is not there any more")
         except Exception:  # whatever a broken table makes pyarrow or zarr raise: the server goes on
             log.exception("%r", self.path)
@@ -83,16 +92,18 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.reply(HTTPStatus.OK, kind, content)
 
-    def refuse(self):
+    def refuse(self) -> None:
+        """Answer a request of any other kind."""
         self.close_connection = True  # its body was not read
         self.fail(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is served", Allow="GET")
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = refuse
 
-    def fail(self, status, message, **headers):
+    def fail(self, status: HTTPStatus, message: str, **headers: str) -> None:
+        """Send a message as JSON."""
         self.reply(status, "application/json", json.dumps({"error": message}).encode(), **headers)
 
-    def reply(self, status, kind, content, **headers):
+    def reply(self, status: HTTPStatus, kind: str, content: bytes | BinaryIO, **headers: str) -> None:
         """Send bytes, or an open file."""
         file = None if isinstance(content, bytes) else content
         length = len(content) if file is None else file.seek(0, 2)
@@ -111,35 +122,36 @@ class Handler(BaseHTTPRequestHandler):
                 shutil.copyfileobj(file, self.wfile)
 
     def log_message(self, *_):
-        """Say nothing of single requests: thousands of tiles."""
+        """Ignore single requests: there are thousands of tiles."""
 
 
-def answer(results, target):
-    """Find what a GET request is for.
+def answer(results: viewer_content.Results, target: str) -> tuple[str, bytes | BinaryIO]:
+    """Find the answer to a GET request.
 
     Parameters
     ----------
-    results : shown.Results
+    results : content.Results
     target : str
         The request's path and query.
 
     Returns
     -------
-    (str, bytes or open binary file)
-        The type and the content.
+    kind : str
+        The media type.
+    content : bytes or open binary file
 
     Raises
     ------
-    shown.NotFound
-        There is no such thing, or it is not to be served.
+    content.NotFound
+        It does not exist, or must not be served.
     """
     path, _, query = target.partition("?")
     # Split before %2F becomes "/": a name is never a path.
     match [unquote(part) for part in path.split("/")[1:]]:
         case [""]:
-            return KINDS[".html"], (PAGE / "index.html").read_bytes()
+            return PAGE_TYPES[".html"], (PAGE / "index.html").read_bytes()
         case ["page", name] if name in {file.name for file in PAGE.iterdir()}:
-            return KINDS[Path(name).suffix], (PAGE / name).read_bytes()
+            return PAGE_TYPES[Path(name).suffix], (PAGE / name).read_bytes()
         case ["api", "contents"]:
             return as_json(viewer_content.contents(results))
         case ["api", "plates", plate]:
@@ -158,17 +170,18 @@ def answer(results, target):
             return as_json(viewer_content.slide_nuclei(results, slide, *rectangle(query)))
         case ["api", "stacks", stack]:
             return as_json(viewer_content.stack(results, stack))
-        case ["results", *names] if names and Path(names[-1]).suffix in RESULTS:
-            return RESULTS[Path(names[-1]).suffix], viewer_content.file(results, *names)
+        case ["results", *names] if names and Path(names[-1]).suffix in RESULT_TYPES:
+            return RESULT_TYPES[Path(names[-1]).suffix], viewer_content.file(results, *names)
     raise viewer_content.NotFound("no such page")
 
 
-def as_json(value):
+def as_json(value: Any) -> tuple[str, bytes]:
+    """Return the media type and the bytes of a value as JSON."""
     return "application/json", json.dumps(value, allow_nan=False).encode()
 
 
-def rectangle(query):
-    """Read left, top, right and bottom from a request's query."""
+def rectangle(query: str) -> list[float]:
+    """Read left, top, right and bottom, in px, from a request's query."""
     try:
         sides = [float(parse_qs(query)[name][0]) for name in ("left", "top", "right", "bottom")]
     except (KeyError, ValueError):

@@ -85,7 +85,7 @@ def images(tmp_path):
 def test_naive_dask_filters_measures_and_saves_every_image(images, tmp_path):
     paths, filtered, figures = images
     naive = functools.partial(_naive, paths=paths, saved=tmp_path / "saved")
-    assert measuring.run_apart(naive, ()) == figures  # apart: Dask starts threads
+    assert measuring.run_in_process(naive, ()) == figures  # apart: Dask starts threads
     saved = [tifffile.imread(path) for path in sorted((tmp_path / "saved").iterdir())]
     np.testing.assert_array_equal(saved, filtered)
 
@@ -98,7 +98,9 @@ def test_every_engine_gives_what_naive_dask_gives(images, tmp_path):
     paths, _, figures = images
     run = functools.partial(engines.filter_images, paths=paths, workers=2, folder=tmp_path / "saved")
     batch = Batch(5, 32, 40)
-    digests = {name: measuring.run_apart(run, Case(name, batch))[1][0] for name in (*engines.ENGINES, engines.NAIVE)}
+    digests = {
+        name: measuring.run_in_process(run, Case(name, batch))[1][0] for name in (*engines.ENGINES, engines.NAIVE)
+    }
     assert {metrics for metrics, _ in digests.values()} == {engines._digest(figures)}
     assert digests.pop(engines.NAIVE)[1] is None
     assert len({results for _, results in digests.values()}) == 1 and None not in digests["auto"]
@@ -204,4 +206,4 @@ def test_charts_of_engines_are_drawn_from_the_tables_and_say_what_was_scaled(mea
 
 def test_every_engine_has_a_colour_of_its_own_in_a_chart():
     for names in ([*engines.ENGINES, engines.NAIVE], engines.STACK_ENGINES):
-        assert len({plots.ENGINES[name] for name in names}) == len(names)
+        assert len({plots.ENGINE_COLOURS[name] for name in names}) == len(names)

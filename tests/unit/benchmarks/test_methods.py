@@ -25,22 +25,22 @@ DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 
 @pytest.fixture
 def images(tmp_path):
-    """Six planted fields in files, and how many nuclei scikit-image finds in them."""
-    sources, found = [], 0
+    """Write six planted fields; return their sources, and how many nuclei scikit-image finds in them."""
+    sources, n_nuclei = [], 0
     for number in range(6):
         image, _ = synthetic.plant_field(np.random.default_rng(number), shape=(120, 160), count=5)
         sources.append((str(tmp_path / f"{number}.tif"), "auto"))
         tifffile.imwrite(sources[-1][0], image)
-        found += len(peak_local_max(gaussian(image, 4, preserve_range=True), min_distance=6, threshold_abs=1000))
-    return sources, found
+        n_nuclei += len(peak_local_max(gaussian(image, 4, preserve_range=True), min_distance=6, threshold_abs=1000))
+    return sources, n_nuclei
 
 
 def test_every_method_and_detector_finds_the_same_nuclei(images):
-    sources, found = images
+    sources, n_nuclei = images
     cases = [(method, detector, 2) for method in ways.METHODS for detector in ways.DETECTORS]
     rows = ways.compare(cases, sources, detection=DETECTION, repeats=2)
     assert [(row["Method"], row["Detector"]) for row in rows] == [case[:2] for case in cases]
-    assert {row["Nuclei"] for row in rows} == {found} and found > 20
+    assert {row["Nuclei"] for row in rows} == {n_nuclei} and n_nuclei > 20
     for row in rows:
         assert 0 < row["Seconds_Min"] <= row["Seconds"] <= row["Seconds_Max"]
         assert row["Images"] == 6 and row["Peak_Memory_MB"] > 30
@@ -48,7 +48,7 @@ def test_every_method_and_detector_finds_the_same_nuclei(images):
 
 
 @pytest.mark.parametrize("detector", [lambda image, **_: [], lambda image, **options: by(image, **options)[::-1]])
-def test_a_detector_that_finds_other_nuclei_or_another_order_is_found_out(images, monkeypatch, detector):
+def test_a_detector_that_finds_other_nuclei_or_another_order_is_detected(images, monkeypatch, detector):
     monkeypatch.setitem(ways.DETECTORS, "other", detector)
     cases = [("list comprehension, reading", name, 1) for name in ("Fieldwork", "other")]
     with pytest.raises(RuntimeError, match="did not find the same nuclei"):
@@ -56,14 +56,14 @@ def test_a_detector_that_finds_other_nuclei_or_another_order_is_found_out(images
 
 
 def other_in_one_run(image, *, folder, run, **options):
-    """Find nothing in one run; each is a process of its own, whose images are counted in a file of its own."""
+    """Find nothing in one run: a run is a process of its own, and a file counts it."""
     (folder / f"run {os.getpid()}").touch()
-    found = by(image, **options)
-    return found[:0] if len(list(folder.glob("run *"))) == run else found
+    centres = by(image, **options)
+    return centres[:0] if len(list(folder.glob("run *"))) == run else centres
 
 
 @pytest.mark.parametrize("run", [1, 2, 3])  # 3: that in which the memory is measured
-def test_a_detector_that_finds_other_nuclei_in_one_run_only_is_found_out(images, monkeypatch, tmp_path, run):
+def test_a_detector_that_finds_other_nuclei_in_one_run_only_is_detected(images, monkeypatch, tmp_path, run):
     detector = functools.partial(other_in_one_run, folder=tmp_path, run=run)
     monkeypatch.setitem(ways.DETECTORS, "other", detector)
     cases = [("list comprehension, reading", name, 1) for name in ("Fieldwork", "other")]
@@ -72,10 +72,10 @@ def test_a_detector_that_finds_other_nuclei_in_one_run_only_is_found_out(images,
     assert len(list(tmp_path.glob("run *"))) == 3
 
 
-def test_a_method_that_gives_nuclei_to_another_image_is_found_out(images, monkeypatch):
+def test_a_method_that_gives_nuclei_to_another_image_is_detected(images, monkeypatch):
     def shifted(detect, sources, workers):
-        found = ways.comprehension_reading(detect, sources, workers)
-        return [np.concatenate(found[:2]), found[0][:0], *found[2:]]
+        nuclei = ways.comprehension_reading(detect, sources, workers)
+        return [np.concatenate(nuclei[:2]), nuclei[0][:0], *nuclei[2:]]
 
     monkeypatch.setitem(ways.METHODS, "shifted", (shifted, False))
     cases = [(method, "Fieldwork", 1) for method in ("list comprehension, reading", "shifted")]
@@ -121,7 +121,7 @@ def broken(image, **_):
 )
 def test_a_case_that_fails_or_hangs_ends_the_benchmark_and_is_named(images, monkeypatch, detector, method, message):
     monkeypatch.setitem(ways.DETECTORS, "bad", detector)
-    monkeypatch.setattr(measuring, "DEADLINE", 2)
+    monkeypatch.setattr(measuring, "RUN_TOO_LONG_S", 2)
     before = psutil.Process().children()
     with pytest.raises(RuntimeError, match=f"{method}.*{message}"):
         ways.compare([(method, "bad", 2)], images[0], detection=DETECTION, repeats=1)
@@ -173,7 +173,7 @@ def test_the_chart_of_methods_has_a_bar_a_row_and_names_them():
     rows = [
         row(method, detector, rate)
         for method in ("a", "b")
-        for detector, rate in zip(plots.COLOURS, (10, 70, 90), strict=True)
+        for detector, rate in zip(plots.DETECTOR_COLOURS, (10, 70, 90), strict=True)
     ]
     axes = plots.methods(rows, caption="a machine").axes[0]
     assert [bar.get_width() for bars in axes.containers[1::2] for bar in bars] == [10, 10, 70, 70, 90, 90]
@@ -183,8 +183,8 @@ def test_the_chart_of_methods_has_a_bar_a_row_and_names_them():
 
 
 def test_labels_of_methods_stay_inside_the_frame():
-    rows = [row(method, detector, 12345) for method in ways.METHODS for detector in plots.COLOURS]
-    figure = plots.methods([{**each, "Peak_Memory_MB": 123456, "Workers": 128} for each in rows], caption="")
+    rows = [row(method, detector, 12345) for method in ways.METHODS for detector in plots.DETECTOR_COLOURS]
+    figure = plots.methods([{**row, "Peak_Memory_MB": 123456, "Workers": 128} for row in rows], caption="")
     figure.canvas.draw()
     axes = figure.axes[0]
     assert max(text.get_window_extent().x1 for text in axes.texts) < axes.bbox.x1

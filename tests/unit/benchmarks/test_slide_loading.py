@@ -1,4 +1,4 @@
-"""Every way of loading a slide gives the same pixels, and what is too fast to be right is found out."""
+"""Every way of loading a slide returns the same pixels, and a way that is too fast to be right is detected."""
 
 import functools
 import itertools
@@ -15,10 +15,9 @@ import tifffile
 import benchmark_slides
 import plot_benchmarks
 from fieldwork import InputError
-from fieldwork.benchmarks import measuring, plots, slide_loading
-from fieldwork.benchmarks.slide_loading import Case, Region, Source
+from fieldwork.benchmarks import measuring, plots, slide_loading, slide_tasks
+from fieldwork.benchmarks.slide_tasks import Case, Region, Source
 from fieldwork.slides import choice
-from fieldwork.slides import readers as readers_module
 from fieldwork.slides import readers as slide_readers
 
 READERS = [reader for reader in slide_readers.READERS if reader != "cucim" or os.uname().sysname == "Linux"]
@@ -30,7 +29,7 @@ COLUMNS = (
 
 @pytest.fixture
 def slide(tmp_path):
-    """A tiled TIFF of two levels, lossless, no two squares alike; give its path."""
+    """Write a lossless tiled TIFF of two levels with no two squares alike; return its path."""
     return write_slide(tmp_path / "slide.tif", shape=(333, 420), tile=64)
 
 
@@ -50,18 +49,18 @@ def source(slide):
 
 
 def digest(pixels, step=1):
-    """What is to be found: the squares of 64 pixels, one by one, from right to left."""
+    """Return the expected answer: of squares of 64 pixels, from right to left."""
     squares = {}
     for x in reversed(range(0, pixels.shape[1], 64)):
         for y in range(0, len(pixels), 64):
-            squares |= slide_loading.check(pixels[y : y + 64, x : x + 64], y, x, side=64, step=step)
-    return step, slide_loading.digest(squares)
+            squares |= slide_tasks.check(pixels[y : y + 64, x : x + 64], y, x, side=64, step=step)
+    return step, slide_tasks.digest(squares)
 
 
-def found(cases, source, step=1):
-    """What is found by each case, in a process of its own: it may start threads."""
-    run = functools.partial(slide_loading.run, source=source, step=step)
-    return {case: measuring.run_apart(run, case)[1] for case in cases}
+def answers_of(cases, source, step=1):
+    """Return the answer of every case, run in a process of its own since it may start threads."""
+    run = functools.partial(slide_tasks.run, source=source, step=step)
+    return {case: measuring.run_in_process(run, case)[1] for case in cases}
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -69,42 +68,42 @@ def test_every_way_gives_the_pixels_that_tifffile_reads(source, reader):
     cases = slide_loading.list_cases([reader], levels=2, workers=2)
     expected = [digest(tifffile.imread(source.path, key=level)) for level in (0, 1)]
     assert expected[0] != expected[1]
-    assert found(cases, source) == {case: expected[case.level] for case in cases}
+    assert answers_of(cases, source) == {case: expected[case.level] for case in cases}
 
 
 def test_sampled_pixels_are_those_of_the_slide_in_every_way(source):
     cases = [case for case in slide_loading.list_cases(["tifffile"], levels=1, workers=2) if case.workers == 2]
-    assert set(found(cases, source, step=16).values()) == {digest(tifffile.imread(source.path), step=16)}
+    assert set(answers_of(cases, source, step=16).values()) == {digest(tifffile.imread(source.path), step=16)}
 
 
 def test_a_region_amid_a_slide_is_what_is_loaded(source):
     amid = source._replace(regions=(Region(64, 130, 200, 150),))
     cases = [case for case in slide_loading.list_cases(["tifffile"], levels=1, workers=2) if case.workers == 2]
-    assert set(found(cases, amid).values()) == {digest(tifffile.imread(source.path)[64:264, 130:280])}
+    assert set(answers_of(cases, amid).values()) == {digest(tifffile.imread(source.path)[64:264, 130:280])}
 
 
-@pytest.mark.parametrize("place", [(0, 0), (100, 200), (332, 419)])
-def test_one_other_pixel_is_another_checksum(place):
+@pytest.mark.parametrize("pixel", [(0, 0), (100, 200), (332, 419)])
+def test_one_other_pixel_is_another_checksum(pixel):
     image = np.zeros((333, 420, 3), np.uint8)
-    before = slide_loading.check(image, 0, 0, side=64, step=1)
-    image[place] = 0, 0, 1
-    after = slide_loading.check(image, 0, 0, side=64, step=1)
-    assert [key for key in before if before[key] != after[key]] == [tuple(each // 64 * 64 for each in place)]
+    before = slide_tasks.check(image, 0, 0, side=64, step=1)
+    image[pixel] = 0, 0, 1
+    after = slide_tasks.check(image, 0, 0, side=64, step=1)
+    assert [key for key in before if before[key] != after[key]] == [tuple(index // 64 * 64 for index in pixel)]
 
 
 @pytest.mark.parametrize("shape", ["rows", "columns", "blocks"])
 def test_pieces_cover_every_pixel_once(shape):
     seen = np.zeros((333, 420), int)
-    for y, x, height, width in slide_loading.cut(Region(7, 9, 333, 420), shape, strip=64, block=128):
+    for y, x, height, width in slide_tasks.cut(Region(7, 9, 333, 420), shape, strip=64, block=128):
         seen[y : y + height, x : x + width] += 1
         assert y % 64 == x % 64 == 0
     assert (seen == 1).all()
 
 
 def test_a_large_level_is_loaded_in_its_middle_and_cut_for_many_workers(slide, monkeypatch):
-    assert slide_loading._amid((20000, 3000)) == (7680, 0, 4096, 3000)  # 7680: 15 strips
+    assert slide_loading._middle_of((20000, 3000)) == (7680, 0, 4096, 3000)  # 7680: 15 strips
     monkeypatch.setattr(choice, "choose_reader", lambda path, reader: (reader, "it does not matter here"))
-    monkeypatch.setattr(readers_module, "READERS", ("tifffile",))
+    monkeypatch.setattr(slide_readers, "READERS", ("tifffile",))
     for workers, strip, block in [(1, 512, 512), (2, 256, 256), (3, 128, 128), (5, 64, 128), (99, 64, 64)]:
         source, _ = slide_loading.open_source(slide, workers=workers, folder=slide.parent)
         assert (source.strip, source.block) == (strip, block), workers
@@ -168,8 +167,8 @@ def test_only_readers_that_are_right_for_the_file_are_measured(tmp_path, caplog)
     assert {case.reader for case in slide_loading.list_cases(readers, levels=1, workers=2)} == {"tifffile"}
 
 
-class OnCpu(slide_loading.OnGpu):
-    """The GPU's road, with the processor at its end."""
+class OnCpu(slide_tasks.OnGpu):
+    """The GPU's code, which decodes on the processor."""
 
     device, _to_host = "cpu", staticmethod(np.asarray)
 
@@ -180,7 +179,7 @@ def by_cucim(case, path):
     return 0, pixels.tobytes()
 
 
-@pytest.mark.skipif("cucim" not in READERS, reason="cuCIM is there on Linux only")
+@pytest.mark.skipif("cucim" not in READERS, reason="cuCIM exists for Linux only")
 def test_squares_that_cucim_decodes_in_batches_are_put_where_they_belong(tmp_path):
     path = write_slide(tmp_path / "slide.tif", shape=(2500, 1900), tile=256)
     run = functools.partial(by_cucim, path=str(path))
@@ -188,19 +187,19 @@ def test_squares_that_cucim_decodes_in_batches_are_put_where_they_belong(tmp_pat
     for level, region, workers in [(0, whole, 1), (0, whole, 2), (0, part, 2), (1, lower, 2)]:
         y, x, height, width = region
         expected = tifffile.imread(path, key=level)[y : y + height, x : x + width]
-        assert measuring.run_apart(run, (level, region, workers))[1] == expected.tobytes()
+        assert measuring.run_in_process(run, (level, region, workers))[1] == expected.tobytes()
 
 
-@pytest.mark.skipif("cucim" not in READERS, reason="cuCIM is there on Linux only")
+@pytest.mark.skipif("cucim" not in READERS, reason="cuCIM exists for Linux only")
 def test_a_slide_that_is_smaller_than_such_a_square_is_read_too(source):
     run = functools.partial(by_cucim, path=source.path)
     for level, region in enumerate(source.regions):
         expected = tifffile.imread(source.path, key=level).tobytes()
-        assert measuring.run_apart(run, (level, region, 1))[1] == expected
+        assert measuring.run_in_process(run, (level, region, 1))[1] == expected
 
 
 def on_gpu(region, path):
-    return 0, slide_loading.OnGpu(path).read(0, *region, workers=2)
+    return 0, slide_tasks.OnGpu(path).read(0, *region, workers=2)
 
 
 @pytest.mark.gpu
@@ -209,18 +208,22 @@ def test_what_is_decoded_on_the_gpu_is_the_slide(tmp_path):
     options = {"tile": (256, 256), "photometric": "ycbcr", "compression": "jpeg", "metadata": None}
     tifffile.imwrite(tmp_path / "slide.tif", image, **options)
     run = functools.partial(on_gpu, path=str(tmp_path / "slide.tif"))
-    _, pixels = measuring.run_apart(run, Region(0, 0, 1300, 900))
+    _, pixels = measuring.run_in_process(run, Region(0, 0, 1300, 900))
     np.testing.assert_allclose(pixels, tifffile.imread(tmp_path / "slide.tif"), atol=8)  # decoders round
 
 
 def test_every_reader_has_a_colour_and_a_package():
-    assert set(slide_loading.PACKAGES) == set(plots.READERS) == {*slide_readers.READERS, slide_loading.GPU}
+    assert (
+        set(slide_loading.READER_PACKAGES)
+        == set(plots.READER_COLOURS)
+        == {*slide_readers.READERS, slide_tasks.GPU_READER}
+    )
 
 
 def test_a_gpu_is_one_more_reader_that_is_never_forked_and_left_out_where_it_fails(slide, monkeypatch, caplog):
-    cases = slide_loading.list_cases(["cucim", slide_loading.GPU], levels=2, workers=2)
-    ours = {(case.task, case.kind) for case in cases if case.reader == slide_loading.GPU}
-    assert ours == {("load level", "thread"), ("num_workers", "num_workers")}
+    cases = slide_loading.list_cases(["cucim", slide_tasks.GPU_READER], levels=2, workers=2)
+    on_gpu = {(case.task, case.kind) for case in cases if case.reader == slide_tasks.GPU_READER}
+    assert on_gpu == {("load level", "thread"), ("num_workers", "num_workers")}
     monkeypatch.setitem(sys.modules, "cupy", None)  # cannot be imported
     _, readers = slide_loading.open_source(slide, workers=2, folder=slide.parent, with_gpu=True)
     assert readers == READERS and ("left out: " in caplog.text and "cupy" in caplog.text) == ("cucim" in READERS)
@@ -250,9 +253,9 @@ def test_the_first_slide_that_can_be_read_is_measured(slide, monkeypatch):
         benchmark_slides.main(paths=[slide.parent / "empty.svs"], workers=2, with_gpu=0, **tables)
 
 
-def test_a_way_that_gives_other_pixels_is_found_out(source, monkeypatch):
-    copy = slide_loading._copy
-    monkeypatch.setattr(slide_loading, "_copy", lambda image, pixels, y, x: copy(image, pixels[:, ::-1], y, x))
+def test_a_way_that_gives_other_pixels_is_detected(source, monkeypatch):
+    copy = slide_tasks._copy
+    monkeypatch.setattr(slide_tasks, "_copy", lambda image, pixels, y, x: copy(image, pixels[:, ::-1], y, x))
     cases = [
         Case("load level", "tifffile", 0, "thread", 1, "whole"),
         Case("assemble", "tifffile", 0, "thread", 1, "rows"),
@@ -263,7 +266,7 @@ def test_a_way_that_gives_other_pixels_is_found_out(source, monkeypatch):
 
 
 def test_a_way_that_crashes_does_not_take_the_others_along(source, monkeypatch):
-    monkeypatch.setattr(slide_loading, "_copy", crash)
+    monkeypatch.setattr(slide_tasks, "_copy", crash)
     cases = [
         Case("assemble", "tifffile", 0, "thread", 2, "rows"),
         Case("strips", "tifffile", 0, "process", 2, "columns"),
@@ -282,7 +285,7 @@ def test_a_short_run_has_a_peak_of_memory_too(monkeypatch):
 
 def test_the_chart_shows_every_way_of_every_reader():
     rows = []
-    for number, case in enumerate(slide_loading.list_cases(list(plots.READERS), levels=3, workers=4)):
+    for number, case in enumerate(slide_loading.list_cases(list(plots.READER_COLOURS), levels=3, workers=4)):
         seconds = 1 + number / 10
         rows.append(dict(zip(["Task", "Reader", "Level", "Workers_Kind", "Workers", "Shape"], case, strict=True)))
         rows[-1] |= {"Megapixels": 2, "Seconds": seconds, "Seconds_Min": 0.9 * seconds, "Seconds_Max": 2 * seconds}

@@ -1,23 +1,23 @@
-// The page: a list of what there is, and one of it. The address after # says which:
-// #/plates/{plate}/{well}/{row of fields.csv}, #/slides/{slide}, #/stacks/{stack}. ../server.py says what is in it.
+// The page: a list of the results, and one of them. The address after # names it:
+// #/plates/{plate}/{well}/{row of fields.csv}, #/slides/{slide}, #/stacks/{stack}. ../server.py sends its content.
 "use strict";
 
 const X = "Nuclei_Location_Center_X";
 const Y = "Nuclei_Location_Center_Y";
 const SVG = "http://www.w3.org/2000/svg";
-const RING = 8; // px of the image, the radius of a nucleus's ring; at least LEAST_RING px of the screen
-const LEAST_RING = 4;
-const MOST_ROWS = 2000; // of a stack's table; more are slow to lay out
+const RING_PX = 8; // of the image: the radius of a nucleus's ring
+const LEAST_RING_PX = 4; // of the screen
+const MAX_ROWS = 2000; // of a stack's table; more are slow to lay out
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
 
 let openImage = null; // the OpenSeadragon viewer on the page
-let listed = null; // what the list was made from
-let mapped = null; // what the map of a plate's wells was made from; null where none is shown
-let turn = 0; // of asking; an answer to an earlier turn comes too late
+let listed = null; // the contents that the list shows
+let mapped = null; // the plate and wells that the map shows; null without a map
+let turn = 0; // counts requests for a page; an answer to an earlier one comes too late
 
 // --- small tools -----------------------------------------------------------------------------------------------------
 
-/** Make an element. Children are elements or text: nothing from a table is taken for markup. */
+/** Create an element. Children are elements or text: text from a table is never taken for markup. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -27,10 +27,10 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Join names to a path, of which none can be more than one step. */
+/** Join names to a path in which every name is exactly one step. */
 const path = (...names) => names.map(encodeURIComponent).join("/");
 
-/** Give the address of an answer of the server. */
+/** Return the address of an answer of the server. */
 const api = (...names) => `api/${path(...names)}`;
 
 /** Ask the server for JSON. */
@@ -44,7 +44,7 @@ async function ask(address) {
 const count = (number, noun, nouns = `${noun}s`) =>
   `${Number(number).toLocaleString("en")} ${Number(number) === 1 ? noun : nouns}`;
 const nuclei = (number) => count(number, "nucleus", "nuclei");
-/** Links to tables of a plate, slide or stack. */
+/** Create the links to the tables of a plate, slide or stack. */
 const tables = (kind, name, ...files) =>
   make(
     "p",
@@ -55,24 +55,24 @@ const tables = (kind, name, ...files) =>
 
 // --- the list --------------------------------------------------------------------------------------------------------
 
-function plateInShort({ wells, nuclei: found, fields, failed }) {
+function plateSummary({ wells, nuclei: found, fields, failed }) {
   const failures = failed ? [`${failed} of ${count(fields, "field")} failed`] : [];
   return [count(wells, "well"), nuclei(found), ...failures].join(", ");
 }
 
-/** Fill the list; give kind and name of what is first in it. */
+/** Fill the list; return kind and name of its first entry. */
 async function showContents() {
   const contents = await ask(api("contents"));
   const { folder, plates, slides, stacks } = contents;
   document.getElementById("folder").textContent = folder;
   const lists = [
-    ["Plates", "plates", plates, plateInShort],
+    ["Plates", "plates", plates, plateSummary],
     ["Slides", "slides", slides, (one) => (one.status === "ok" ? "" : "failed")],
     ["Stacks", "stacks", stacks, () => ""],
   ];
   const found = lists.filter(([, , items]) => items.length);
   const first = found.length ? [found[0][1], found[0][2][0].name] : [];
-  if (JSON.stringify(contents) === listed) return first; // the keyboard's place in the list is kept
+  if (JSON.stringify(contents) === listed) return first; // the list keeps the keyboard's focus
   listed = JSON.stringify(contents);
   document
     .getElementById("contents")
@@ -94,7 +94,7 @@ async function showContents() {
 
 // --- a plate ---------------------------------------------------------------------------------------------------------
 
-/** Row and column of a well, from 0: A01 is 0, 0; AA01 is 26, 0. */
+/** Return row and column of a well, from 0: A01 is 0, 0; AA01 is 26, 0. */
 function placeOf(well) {
   const [, letters, number] = /^([A-Z]+)(\d+)$/.exec(well);
   return [[...letters].reduce((row, letter) => row * 26 + letter.charCodeAt(0) - 64, 0) - 1, Number(number) - 1];
@@ -106,7 +106,7 @@ const wellAt = (row, column) => lettersOf(row) + String(column + 1).padStart(2, 
 /** Write a mean in few characters: 17.5, 171. */
 const short = (number) => String(Number(Number(number).toFixed(number < 100 ? 1 : 0)));
 
-/** Colour of a share from 0 to 1. */
+/** Return the colour of a share from 0 to 1. */
 function viridis(share) {
   const place = share * (VIRIDIS.length - 1);
   const low = Math.min(Math.floor(place), VIRIDIS.length - 2);
@@ -142,9 +142,9 @@ async function showPlate(main, plate, well, field) {
   else panel.replaceChildren(make("p", {}, "Choose a well to see its fields. Arrow keys go from well to well."));
 }
 
-/** A table of links, one for each well with images. */
+/** Create a table of links, one for every well with images. */
 function heatmap(plate, wells, [rows, columns]) {
-  // The mean, as a well of which a field failed has a smaller sum.
+  // The mean: a well with a failed field has a smaller sum.
   const counts = wells.filter((well) => well.Mean_Count_Nuclei !== "").map((well) => Number(well.Mean_Count_Nuclei));
   const [low, high] = counts.length ? [Math.min(...counts), Math.max(...counts)] : [0, 0];
   const many = columns > 12;
@@ -218,7 +218,7 @@ function heatmap(plate, wells, [rows, columns]) {
   ];
 }
 
-/** Make a table of wells one stop of the tab key, in which arrow keys go row by row, or column by column, to all. */
+/** Turn a table of wells into one stop of the tab key: arrow keys reach all wells, row by row or column by column. */
 function moveByArrows(table, here) {
   const places = new Map([...here.keys()].map((well) => [well, placeOf(well)]));
   const [byRow, byColumn] = [0, 1].map((axis) =>
@@ -319,12 +319,12 @@ async function showSlide(main, slide) {
 /**
  * Show an image, zoomable, with rings around its nuclei.
  *
- * nucleiIn takes a part of the image ({left, top, right, bottom} in px) and gives the nuclei there: their count, and
- * the lists X and Y, empty where they are too many to draw.
+ * nucleiIn takes a part of the image ({left, top, right, bottom} in px) and returns the nuclei in it: their count, and
+ * the lists X and Y, which are empty if they are too many to draw.
  */
 function showImage(parent, { label, slide, tileSources, nucleiIn }) {
   const box = make("div", { class: slide ? "image slide" : "image" });
-  const said = make("span", { role: "status" });
+  const message = make("span", { role: "status" });
   const rings = make("input", { type: "checkbox", checked: "" });
   const button = (text, title, act) => {
     const one = make("button", { type: "button", title, "aria-label": title }, text);
@@ -343,15 +343,15 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
         viewer.viewport.zoomTo(viewer.world.getItemAt(0).imageToViewportZoom(1)),
       ),
       make("label", {}, rings, " nuclei"),
-      said,
+      message,
     ),
     box,
   );
   const viewer = OpenSeadragon({
     element: box,
     tileSources,
-    drawer: "canvas", // also where there is no WebGL
-    showNavigationControl: false, // the buttons above, which have names
+    drawer: "canvas", // works without WebGL too
+    showNavigationControl: false, // the buttons above have names
     showNavigator: Boolean(slide),
     navigatorAutoFade: false,
     animationTime: 0.4,
@@ -360,7 +360,7 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
     gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
   });
   openImage = viewer;
-  viewer.canvas.setAttribute("role", "application"); // the keys are its own
+  viewer.canvas.setAttribute("role", "application"); // it handles the keys itself
   viewer.canvas.setAttribute("aria-label", `${label}: arrow keys move, + and - zoom, 0 shows all`);
   viewer.addHandler("canvas-key", (event) => {
     // Rotating and flipping would leave the rings where they are.
@@ -379,7 +379,7 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
   rings.addEventListener("change", () => svg.classList.toggle("off", !rings.checked));
 
   let smooth = true;
-  /** Lay the rings over the image as it is drawn now. */
+  /** Move the rings to where the image is drawn now. */
   const place = () => {
     const image = viewer.world.getItemAt(0);
     if (!image) return;
@@ -387,7 +387,7 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
     const start = image.imageToViewerElementCoordinates(new OpenSeadragon.Point(0, 0));
     const scale = (image.imageToViewerElementCoordinates(new OpenSeadragon.Point(width, 0)).x - start.x) / width;
     group.setAttribute("transform", `translate(${start.x} ${start.y}) scale(${scale})`);
-    svg.style.setProperty("--radius", `${Math.max(RING, LEAST_RING / scale)}px`);
+    svg.style.setProperty("--radius", `${Math.max(RING_PX, LEAST_RING_PX / scale)}px`);
     if (smooth !== scale < 1) viewer.drawer.setImageSmoothingEnabled((smooth = scale < 1)); // pixels are squares
   };
   let drawn = null;
@@ -403,7 +403,7 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
       if (mine !== asked || found === drawn) return;
       drawn = found;
     } catch (error) {
-      said.textContent = error.message;
+      message.textContent = error.message;
       return;
     }
     // The tables count from the centre of the first pixel, the image from its corner.
@@ -414,7 +414,7 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
       return circle;
     });
     group.replaceChildren(...circles);
-    said.textContent =
+    message.textContent =
       circles.length === drawn.count ? nuclei(drawn.count) : `${nuclei(drawn.count)} here: zoom in to see them`;
   };
   viewer.addHandler("update-viewport", place);
@@ -430,7 +430,7 @@ async function showStack(main, stack) {
   const { columns, rows } = await ask(api("stacks", stack));
   if (mine !== turn) return;
   const shown = columns.map((name, index) => [name, index]).filter(([name]) => name !== "Metadata_Stack");
-  const cut = rows.length > MOST_ROWS ? ` The first ${MOST_ROWS.toLocaleString("en")} are shown.` : "";
+  const cut = rows.length > MAX_ROWS ? ` The first ${MAX_ROWS.toLocaleString("en")} are shown.` : "";
   main.replaceChildren(
     make("h2", {}, `Stack ${stack}`),
     make("p", {}, `${count(rows.length, "frame")}.${cut}`),
@@ -446,7 +446,7 @@ async function showStack(main, stack) {
           "tbody",
           {},
           ...rows
-            .slice(0, MOST_ROWS)
+            .slice(0, MAX_ROWS)
             .map((row) => make("tr", {}, ...shown.map(([, index]) => make("td", {}, row[index])))),
         ),
       ),
