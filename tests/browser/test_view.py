@@ -206,7 +206,7 @@ def site(tmp_path_factory):
     tifffile.imwrite(folder / "images" / "planes.ome.tif", planes, photometric="minisblack", metadata=names)
     for well, number in FAILED:
         (folder / "images" / f"{well}_s{number}.tif").touch()
-    path = [str(REPOSITORY / "scripts"), str(REPOSITORY / "tests")]
+    path = [str(REPOSITORY / "scripts"), str(REPOSITORY / "tests"), str(Path(__file__).parent)]
     program = f"import sys; sys.path[:0] = {path!r}\n" + PROGRAM.format(folder=str(folder))
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
     with served(folder) as site:
