@@ -4,6 +4,7 @@ import ast
 import re
 
 import pytest
+
 from workspace import REPOSITORY, SCRIPTS
 
 LIBRARY = SCRIPTS / "fieldwork"
