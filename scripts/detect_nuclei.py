@@ -38,7 +38,7 @@ def main(
     images = fields.images_of(images, copies)
     load = functools.partial(fields.load, channel=channel)
     images = parallel.read_ahead(load, images, workers=workers, on_crash=fields.unreadable, **pool)
-    if parallel.shares(**pool):
+    if parallel.frames_are_forked(**pool):
         held = sum(plane.image.nbytes for image in images if isinstance(image.planes, list) for plane in image.planes)
         log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(images), held / 1e6, workers)
     options = {"channel": channel, "detection": detection, "with_quality": with_quality}

@@ -44,7 +44,7 @@ def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_i
     if leading and leading[-1].form:
         results.close()
         lay_out = functools.partial(stack_series.lay_out, kind=images, n_frames=len(frames), form=leading[-1].form)
-        series = parallel.apart(stack, lay_out, folder)
+        series = parallel.call_in_process(stack, lay_out, folder)
         leading, results = [], apply(functools.partial(measure, series=series))
     measured = []
     for each in itertools.chain(leading, results):
@@ -71,7 +71,9 @@ def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_i
 def open_frames(stack, path, copy, place):
     """List the frames of the stack, and log what was left out."""
     try:
-        opened = parallel.apart(stack, functools.partial(sources.open_stack, **place), copy, on_crash=unopened)
+        opened = parallel.call_in_process(
+            stack, functools.partial(sources.open_stack, **place), copy, on_crash=unopened
+        )
     except FrameError as error:
         raise InputError(f"stack {stack}: {path}: {error}") from None
     for note in opened.notes:

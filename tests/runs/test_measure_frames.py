@@ -22,7 +22,6 @@ ENGINES = {
     "serial": {"engine": "serial"},
     "paths": {"engine": "pool"},
     "fork": {"engine": "pool", "mode": "fork"},
-    "auto": {"engine": "auto"},
     "dask threads": {"engine": "dask", "dask": "threads"},
     "dask processes": {"engine": "dask", "dask": "processes"},
 }

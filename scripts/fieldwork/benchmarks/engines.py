@@ -1,11 +1,11 @@
-"""Ways to work through many frames, for measuring: a loop, a pool, Dask, and a choice between them."""
+"""Ways to work through many frames, for measuring: a loop, a pool, and Dask."""
 
 import functools
 import hashlib
-import logging
 import multiprocessing
 import tempfile
 import time
+from os import PathLike
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -23,8 +23,8 @@ from fieldwork.stacks import sources
 METRICS = ("var", "mean")
 SIGMA = 10  # px: the tutorial's
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
-FEW_CORES = 8  # with less, batches are scaled down, so that on 2 cores all takes some 9 minutes
-TINY = 100  # px: of smaller images there are so many that naive Dask is timed once only
+FULL_BATCH_CORES = 8  # with less, batches are scaled down, so that on 2 cores all takes some 9 minutes
+TINY_PX = 100  # px: of smaller images there are so many that naive Dask is timed once only
 
 SERIAL, NAIVE = "serial", "naive dask.delayed"
 ENGINES = {  # of `parallel.map_frames`
@@ -32,17 +32,16 @@ ENGINES = {  # of `parallel.map_frames`
     "pool": {"engine": "pool"},
     "Dask, processes": {"engine": "dask", "dask": "processes"},
     "Dask, threads": {"engine": "dask", "dask": "threads"},
-    "auto": {"engine": "auto"},
 }
 
 
 class Batch(NamedTuple):
-    """A number of images or frames of one size, and of how many times as many they stand for."""
+    """A number of images or frames of one size."""
 
     count: int
     height: int
     width: int
-    scaled_by: float = 1
+    scaled_by: float = 1  # times as many in the full batch that these stand for
 
 
 class Case(NamedTuple):
@@ -52,18 +51,23 @@ class Case(NamedTuple):
     batch: Batch
 
 
-def choose_batches(cores):
-    """Choose how many images are filtered, and how long the stack is, so that it takes minutes.
+def choose_batches(cores: int) -> tuple[list[Batch], Batch]:
+    """Choose how many images to filter, and how long the stack is, so that a run takes minutes.
 
-    Of full batches the start of workers, Dask's above all, is a smaller part. Naive Dask takes longer for each image
+    The start of workers, Dask's above all, is a smaller part of full batches. Naive Dask takes longer for each image
     the more there are (6 ms of 2,000, 13 ms of 5,000, 29 ms of 10,000), so scaled down it looks better than it is.
+
+    Parameters
+    ----------
+    cores : int
+        Of this machine.
 
     Returns
     -------
     filtered : list of Batch
     stack : Batch
     """
-    few = cores < FEW_CORES
+    few = cores < FULL_BATCH_CORES
     filtered = [
         Batch(round(count / factor), side, side, factor)
         for count, side, factor in [
@@ -78,7 +82,7 @@ def choose_batches(cores):
     return filtered, Batch(50, 1024, 1024, 2) if few else Batch(100, 1024, 1024)
 
 
-def measure_filters(batch, *, workers, folder, repeats):
+def measure_filters(batch: Batch, *, workers: int, folder: str | PathLike, repeats: int) -> list[dict]:
     """Measure ways to load, filter, measure and save a batch of images.
 
     Parameters
@@ -88,29 +92,30 @@ def measure_filters(batch, *, workers, folder, repeats):
     folder : path-like
         Where images are generated and filtered ones saved.
     repeats : int
+        Timed runs of each engine.
 
     Returns
     -------
     list of dict
         One row an engine, `SERIAL` first: median, least and most seconds, as `filter_images` times them; speed-up
-        against `SERIAL`; peak memory of all processes in MB; and what ``auto`` said of its choice.
+        against `SERIAL`; peak memory of all processes in MB.
 
     Raises
     ------
     RuntimeError
-        Not every run gave the same numbers and, but for naive Dask, the same files; or one failed or took too long.
+        The runs gave different numbers or (but for naive Dask) files, or one failed or took too long.
     """
     # In a process of its own, whose memory the cases don't inherit.
     paths = measuring.run_in_process(functools.partial(_plant_images, folder=folder), (batch,))
     run = functools.partial(filter_images, paths=paths, workers=workers, folder=folder)
     cases = [Case(engine, batch) for engine in (*ENGINES, NAIVE)]
-    once = cases[-1:] if batch.height < TINY else []
+    once = cases[-1:] if batch.height < TINY_PX else []
     measured = measuring.measure([case for case in cases if case not in once], run, repeats=repeats)
     measured |= measuring.measure(once, run, repeats=1)
     return _rows("Images", measured, workers)
 
 
-def measure_stack(stack, *, workers, folder, repeats):
+def measure_stack(stack: Batch, *, workers: int, folder: str | PathLike, repeats: int) -> list[dict]:
     """Measure ways to find the nuclei in every frame of a stack.
 
     Parameters
@@ -136,7 +141,7 @@ def measure_stack(stack, *, workers, folder, repeats):
 
 
 def _plant_images(case, folder):
-    """Write the images of a batch, noise from a fixed seed; give their paths."""
+    """Write the images of a batch, noise from a fixed seed; return their paths."""
     (batch,) = case
     rng = np.random.default_rng(0)
     paths = []
@@ -147,7 +152,7 @@ def _plant_images(case, folder):
 
 
 def _plant_stack(case, folder):
-    """Write a stack of planted nuclei, from a fixed seed, as one TIFF; give its path."""
+    """Write a stack of planted nuclei, from a fixed seed, as one TIFF; return its path."""
     (stack,) = case
     rng = np.random.default_rng(0)
     shape = stack.height, stack.width
@@ -158,29 +163,33 @@ def _plant_stack(case, folder):
     return path
 
 
-def filter_images(case, *, paths, workers, folder):
+def filter_images(
+    case: Case, *, paths: list[str], workers: int, folder: str | PathLike
+) -> tuple[float, tuple[str, str | None]]:
     """Filter a batch in one way.
 
     Parameters
     ----------
     case : Case
     paths : list of str
+        The images.
     workers : int
     folder : path-like
+        Where filtered images are saved for the time of the run.
 
     Returns
     -------
     seconds : float
         Includes importing Dask and starting workers; not importing NumPy and scikit-image, which Fieldwork's forked
         workers and naive Dask's threads find in memory.
-    (digests, said) : ((str, str or None), str or None)
-        Of the metrics, and of whole results and saved files (None: naive Dask's are not compared); what ``auto`` said.
+    digests : (str, str or None)
+        Of the metrics, and of complete results and saved files (None: naive Dask's are not compared).
     """
     with tempfile.TemporaryDirectory(dir=folder) as saved:
         if case.engine == NAIVE:
             start = time.perf_counter()
             figures = naive_dask(paths, saved, workers)
-            return time.perf_counter() - start, ((_digest(figures), None), None)
+            return time.perf_counter() - start, (_digest(figures), None)
         originals = [
             filters.Original(fields.FieldImage("A01", site, None, None, path), f"{site:05}")
             for site, path in enumerate(paths, start=1)
@@ -195,14 +204,14 @@ def filter_images(case, *, paths, workers, folder):
             folders=(),
         )
         options = {"workers": workers, "on_crash": filters.crashed, **ENGINES[case.engine]}
-        seconds, filtered, said = _timed(lambda: list(parallel.map_frames(measure, originals, **options)))
-        filtered = [each for found in filtered for each in found]
-        figures = [[found[name] for found in (each.before, each.after) for name in METRICS] for each in filtered]
-        files = (Path(saved, each.saved).read_bytes() for each in filtered)
-        return seconds, ((_digest(figures), _digest(filtered, files)), said)
+        seconds, results = _timed(lambda: list(parallel.map_frames(measure, originals, **options)))
+        filtered = [image for result in results for image in result]
+        figures = [[values[name] for values in (image.before, image.after) for name in METRICS] for image in filtered]
+        files = (Path(saved, image.saved).read_bytes() for image in filtered)
+        return seconds, (_digest(figures), _digest(filtered, files))
 
 
-def naive_dask(paths, saved, workers):
+def naive_dask(paths: list[str], saved: str | PathLike, workers: int) -> list[list[float]]:
     """Filter images as the tutorial does [1]_: every call delayed, those of all images computed at once, in threads.
 
     Parameters
@@ -215,7 +224,7 @@ def naive_dask(paths, saved, workers):
     Returns
     -------
     list of list of float
-        Of each image the metrics before, then those after.
+        The metrics of each image, first before filtering, then after it.
 
     References
     ----------
@@ -227,13 +236,13 @@ def naive_dask(paths, saved, workers):
     for number, path in enumerate(paths):
         image = dask.delayed(tifffile.imread)(path)
         filtered = dask.delayed(gaussian)(image, sigma=SIGMA)
-        figures.append([dask.delayed(getattr(np, name))(each) for each in (image, filtered) for name in METRICS])
+        figures.append([dask.delayed(getattr(np, name))(pixels) for pixels in (image, filtered) for name in METRICS])
         files.append(dask.delayed(tifffile.imwrite)(Path(saved, f"{number:05}.tif"), filtered))
     figures, _ = dask.compute(figures, files, num_workers=workers)
-    return [[float(figure) for figure in each] for each in figures]
+    return [[float(figure) for figure in row] for row in figures]
 
 
-def detect_in_stack(case, *, path, workers):
+def detect_in_stack(case: Case, *, path: str, workers: int) -> tuple[float, tuple[str]]:
     """Find the nuclei in every frame of a stack in one way, and measure the image quality.
 
     Parameters
@@ -246,16 +255,16 @@ def detect_in_stack(case, *, path, workers):
     -------
     seconds : float
         Includes reading.
-    (digests, said) : ((str,), str or None)
-        Of the results; what ``auto`` said.
+    digests : (str,)
+        Of the results.
     """
     measure = functools.partial(
         stack_frames.measure, function=stack_frames.NUCLEI, arguments=DETECTION, folders=(), with_quality=True
     )
-    seconds, measured, said = _timed(lambda: STACK_ENGINES[case.engine](measure, path, workers))
-    arrays = (array.tobytes() for each in measured for array in (each.coordinates, each.intensities))
+    seconds, measured = _timed(lambda: STACK_ENGINES[case.engine](measure, path, workers))
+    arrays = (array.tobytes() for frame in measured for array in (frame.coordinates, frame.intensities))
     rows, _ = stack_frames.rows_of("stack", measured, count_nuclei=True)
-    return seconds, ((_digest(rows, arrays),), said)
+    return seconds, (_digest(rows, arrays),)
 
 
 def _loop(measure, path, workers):
@@ -272,10 +281,9 @@ def _in_memory(path):
     return [stack_frames.Frame(sources.StackFrame(path, index), image) for index, image in enumerate(stack)]
 
 
-def _paths(measure, path, workers, engine="pool"):
+def _paths(measure, path, workers):
     frames = [stack_frames.Frame(frame) for frame in sources.open_stack(path).frames]
-    options = {"workers": workers, "on_crash": stack_frames.crashed}
-    return list(parallel.map_frames(measure, frames, engine=engine, **options))
+    return list(parallel.map_frames(measure, frames, workers=workers, on_crash=stack_frames.crashed))
 
 
 def _fork(measure, path, workers):
@@ -290,58 +298,41 @@ STACK_ENGINES = {
     "Pool.map, pickling": _pool_map,
     "pool, paths": _paths,
     "pool, fork": _fork,
-    "auto": functools.partial(_paths, engine="auto"),
 }
 
 
-class _Lines(logging.Handler):
-    """The lines that were logged."""
-
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def emit(self, record):
-        self.lines.append(record.getMessage())
-
-
 def _timed(work):
-    """Give the seconds that a call takes, what it gives, and the last that ``auto`` says meanwhile."""
-    heard = _Lines()
-    mapping.log.addHandler(heard)
-    mapping.log.setLevel(logging.INFO)  # of this process only, which ends with the case
+    """Return the seconds that a call takes, and its result."""
     start = time.perf_counter()
     result = work()
-    seconds = time.perf_counter() - start
-    return seconds, result, next((line for line in reversed(heard.lines) if line.startswith("auto: ")), None)
+    return time.perf_counter() - start, result
 
 
 def _digest(value, contents=()):
     digest = hashlib.sha256(repr(value).encode())
-    for each in contents:
-        digest.update(len(each).to_bytes(8) + each)
+    for content in contents:
+        digest.update(len(content).to_bytes(8) + content)
     return digest.hexdigest()[:8]
 
 
-def _rows(what, measured, workers):
-    """Put what was measured of one batch into rows; refuse it where the answers differ."""
-    answers = [digests for each in measured.values() for digests, _ in each.answers]
+def _rows(unit, measured, workers):
+    """Return the table's rows for one batch, counted in `unit`; raise where runs gave different results."""
+    answers = [answer for runs in measured.values() for answer in runs.answers]
     if any(len(set(digests) - {None}) > 1 for digests in zip(*answers, strict=True)):
-        found = {case.engine: each.answers for case, each in measured.items()}
-        raise RuntimeError(f"these did not give the same results in every run: {found}")
-    serial = next(median(each.seconds) for case, each in measured.items() if case.engine == SERIAL)
+        by_engine = {case.engine: runs.answers for case, runs in measured.items()}
+        raise RuntimeError(f"these did not give the same results in every run: {by_engine}")
+    serial = next(median(runs.seconds) for case, runs in measured.items() if case.engine == SERIAL)
     return [
         {
-            what: case.batch.count,
+            unit: case.batch.count,
             "Height": case.batch.height,
             "Width": case.batch.width,
             "Scaled_By": case.batch.scaled_by,
             "Engine": case.engine,
             "Workers": 1 if case.engine == SERIAL else workers,
-            **each.spread(),
-            "Speedup": round(serial / median(each.seconds), 3),
-            "Peak_Memory_MB": round(each.peak_memory / 1e6),
-            "Auto_Chose": each.answers[-2][1],  # of the last run that was timed
+            **runs.spread(),
+            "Speedup": round(serial / median(runs.seconds), 3),
+            "Peak_Memory_MB": round(runs.peak_memory / 1e6),
         }
-        for case, each in measured.items()
+        for case, runs in measured.items()
     ]

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-from fieldwork.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, VERMILION, counted, plt
+from fieldwork.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, counted, plt
 
 DETECTOR_COLOURS = {"scikit-image": ORANGE, "Fieldwork": BLUE, "Fieldwork, GPU": GREEN}
 DEVICE_COLOURS = {"one core": BLUE, "GPU": GREEN, "cuCIM": ORANGE}
@@ -15,7 +15,6 @@ ENGINE_COLOURS = {
     "Pool.map, pickling": PURPLE,
     "Dask, processes": ORANGE,
     "Dask, threads": SKY_BLUE,
-    "auto": VERMILION,
     "naive dask.delayed": PURPLE,
 }
 READER_COLOURS = {"tifffile": BLUE, "cucim": ORANGE, "openslide": GREEN, "cucim, GPU": PURPLE}

@@ -59,7 +59,7 @@ def check(device, *, pool, source):
     """
     if device == "cpu":
         return False
-    if device == "gpu" and pool["engine"] in ("auto", "dask") and "://" in pool["dask"]:
+    if device == "gpu" and pool["engine"] == "dask" and "://" in pool["dask"]:
         raise InputError(
             f"{source}: device: gpu is one of this machine, but the workers are those of {pool['dask']}; "
             "set pool.engine: pool, or device: cpu"

@@ -161,7 +161,7 @@ def processor(device, *, frames, workers, megapixels=1.3, hold=Cuda):
         yield Cpu
         return
     address, key = f"\0fieldwork-{os.getpid()}-{os.urandom(8).hex()}", os.urandom(32)
-    with parallel.beside(serve, hold, address, key) as process:
+    with parallel.background_process(serve, hold, address, key) as process:
         there, said = _heard(process, GPU_ANSWER_S)
         if there:
             log.info("device %s: %s", device, said)

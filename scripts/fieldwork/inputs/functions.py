@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 
 from fieldwork import InputError
 
+own_folders: list[str] = []  # those that `find` has put into `sys.path`
+
 
 def find(name: str, *, folders: Iterable[str | os.PathLike] = ()) -> Callable:
     """Import a function by its name.
@@ -36,6 +38,7 @@ def find(name: str, *, folders: Iterable[str | os.PathLike] = ()) -> Callable:
     """
     own = [os.path.abspath(folder) for folder in folders]
     sys.path.extend(folder for folder in own if folder not in sys.path)
+    own_folders.extend(folder for folder in own if folder not in own_folders)
     target, path = None, ""
     for part in (name if "." in name else f"skimage.filters.{name}").split("."):
         parent, path = path, f"{path}.{part}" if path else part

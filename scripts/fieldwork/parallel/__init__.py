@@ -1,5 +1,23 @@
 """Apply one function to many frames: in this process, in a pool of workers, or in Dask."""
 
-from fieldwork.parallel.mapping import ENGINES, MODES, apart, beside, map_frames, progress_bar, read_ahead, shares
+from fieldwork.parallel.mapping import (
+    ENGINES,
+    MODES,
+    background_process,
+    call_in_process,
+    frames_are_forked,
+    map_frames,
+    read_ahead,
+)
+from fieldwork.parallel.progress import progress_bar
 
-__all__ = ["ENGINES", "MODES", "apart", "beside", "map_frames", "progress_bar", "read_ahead", "shares"]
+__all__ = [
+    "ENGINES",
+    "MODES",
+    "background_process",
+    "call_in_process",
+    "frames_are_forked",
+    "map_frames",
+    "progress_bar",
+    "read_ahead",
+]

@@ -13,6 +13,7 @@ ENVIRONMENT = Path(__file__).parents[3] / "envs" / "fieldwork.yaml"
 # Modules that no table depends on, and why. All others that a script reaches count, comments too.
 NOT_COUNTED = {
     "job_log.py": "it writes the log and the message of a failed job",
+    "parallel/progress.py": "it shows how far a job is, and passes results on unchanged",
 }
 # What computes: import name -> distributions whose versions count. A distribution that another one decodes with, or
 # wraps, stands beside it.

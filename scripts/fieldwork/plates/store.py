@@ -94,14 +94,14 @@ def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_
     """
     with open(fields, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    found = parallel.apart(os.fspath(nuclei), _nuclei_by_field, nuclei)
+    found = parallel.call_in_process(os.fspath(nuclei), _nuclei_by_field, nuclei)
     todo = _fields_of(images, rows, found, channel)
     channels, dtype = _channels(images, channel, [image for field in todo for image in field.failed], workers)
     settings = settings | ({"codec": "zstd"} if settings["codec"] == "keep" else {})
     failed, missing = [], []
     with outputs.atomic_folder(store) as part:
         counts = Counter(field.well for field in todo)
-        parallel.apart(os.fspath(store), _lay_out, part, counts, settings["version"], plate)
+        parallel.call_in_process(os.fspath(store), _lay_out, part, counts, settings["version"], plate)
         plan = Plan(
             store=os.fspath(part),
             channels=channels,

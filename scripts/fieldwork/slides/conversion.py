@@ -154,7 +154,7 @@ def convert(
     else:
         ledger.done.clear()
         ledger.path.unlink(missing_ok=True)  # first: it may describe another store than the one that is laid out now
-        parallel.apart(path, _lay_out, plan, facts, version, level, origin or path)
+        parallel.call_in_process(path, _lay_out, plan, facts, version, level, origin or path)
     ledger.start()
     facts["levels"] = metadata.level_shapes(*shape, chunk=plan.chunk)
     _fill(plan, ledger, facts["levels"], on_bad_image=on_bad_image, workers=workers, progress=progress)
@@ -182,12 +182,12 @@ def _examine(path, reader, codec, version):
     """Choose reader and codec; return facts, associated images, and the side of JPEG tiles that are kept, or None."""
     reader, reason = choice.choose_reader(path, reader)
     log.info("%s: reader %s: %s", path, reader, reason)
-    facts, associated = parallel.apart(path, _facts, path, reader, on_crash=_unopened)
+    facts, associated = parallel.call_in_process(path, _facts, path, reader, on_crash=_unopened)
     facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
     tile = None
     if codec == "keep":
         shape = facts["height"], facts["width"]
-        tile, reason = parallel.apart(path, _kept_tile, path, version, shape, on_crash=_unopened)
+        tile, reason = parallel.call_in_process(path, _kept_tile, path, version, shape, on_crash=_unopened)
         facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
         log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
     return facts, associated, tile

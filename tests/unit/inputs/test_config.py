@@ -123,7 +123,8 @@ WRONG = [
     ("nuclei.min_distance", 6.0, "whole number from 1"),  # range(6.0) fails in every job
     ("nuclei.threshold", "otsu", "a number"),
     ("nuclei.threshold", float("nan"), "a number"),  # which no pixel is above
-    ("pool.engine", "threads", "auto, serial, pool or dask"),
+    ("pool.engine", "threads", "serial, pool or dask"),
+    ("pool.engine", "auto", "serial, pool or dask (auto is gone: pool is as fast)"),
     ("pool.dask", "node1:8786", "a scheduler's address such as tcp://node1:8786"),
     ("pool.mode", "spawn", "paths or fork"),
     ("quality", "yes", "true or false"),

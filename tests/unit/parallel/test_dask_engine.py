@@ -3,9 +3,9 @@
 import faulthandler
 import functools
 import http.server
-import importlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,8 +21,12 @@ import psutil
 import pytest
 
 from fieldwork import InputError, WorkerDied, parallel
-from fieldwork.parallel import dask_engine, mapping
-from workspace import SCRIPTS
+from fieldwork.inputs import functions
+from fieldwork.inputs.functions import find
+from fieldwork.parallel import dask_engine
+from workspace import REPOSITORY, SCRIPTS
+
+PATH = [SCRIPTS, Path(__file__).parent, REPOSITORY / "tests"]  # of workers: the library, and the functions below
 
 
 class Cluster(NamedTuple):
@@ -33,18 +37,23 @@ class Cluster(NamedTuple):
     workers: list[subprocess.Popen]
 
 
-def start(name, *arguments, folder):
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+def with_path(folders):
+    """Return this process's environment with a PYTHONPATH of these folders alone."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+
+
+def start(name, *arguments, folder, path=()):
     command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--no-dashboard", *arguments]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=folder, env=with_path(path), stderr=subprocess.PIPE, text=True)
 
 
 def start_scheduler(folder):
+    """Start a scheduler that has no Fieldwork; return its process and its address."""
     scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", folder=folder)
     for line in scheduler.stderr:
         if found := re.search(r"Scheduler at: +(tcp://\S+)", line):
             return scheduler, found[1]
-    raise AssertionError("no scheduler")
+    raise AssertionError(f"no scheduler: {scheduler.wait()}")
 
 
 def stop(processes):
@@ -57,11 +66,11 @@ def stop(processes):
 
 
 @contextmanager
-def running_cluster(folder):
-    """Run two workers of one thread each."""
+def running_cluster(folder, *options, workers=2, path=PATH):
+    """Run workers, of one thread each where the options say nothing else."""
     scheduler, address = start_scheduler(folder)
-    options = "--nthreads", "1", "--host", "127.0.0.1", "--local-directory", str(folder)
-    workers = [start("worker", address, *options, folder=folder) for _ in range(2)]
+    options = *(options or ("--nthreads", "1")), "--host", "127.0.0.1", "--local-directory", str(folder)
+    workers = [start("worker", address, *options, folder=folder, path=path) for _ in range(workers)]
     for worker in workers:
         assert any("Registered to" in line for line in worker.stderr)
     try:
@@ -230,27 +239,115 @@ def test_workers_die_with_their_parent(tmp_path):
     assert not alive
 
 
-def test_workers_elsewhere_find_the_code_and_the_files(cluster, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for number in range(40):
-        Path(f"{number}.raw").write_bytes(bytes(number))
-    found = list(dask_frames(size_and_process, [f"{number}.raw" for number in range(40)], cluster.address))
-    assert [size for size, _ in found] == list(range(40))
-    assert len({pid for _, pid in found}) == 2
+def test_workers_elsewhere_find_the_files_by_their_relative_paths(cluster, tmp_path, monkeypatch):
+    for folder in ("first", "second"):  # as of two jobs, one after the other
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        for number in range(40):
+            Path(f"{number}.raw").write_bytes(bytes(number + len(folder)))
+        found = list(dask_frames(size_and_process, [f"{number}.raw" for number in range(40)], cluster.address))
+        assert [size for size, _ in found] == [number + len(folder) for number in range(40)]
+        assert len({pid for _, pid in found}) == 2
 
 
-def test_workers_elsewhere_take_up_changed_code(cluster, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    module = tmp_path / "planted_module.py"
-    found = []
-    for factor in (2, 30):
-        module.write_text(f"def times(number):\n    return {factor} * number\n")
-        importlib.invalidate_caches()
-        sys.modules.pop("planted_module", None)
-        times = importlib.import_module("planted_module").times
-        found.append(list(dask_frames(times, range(10), cluster.address)))
-    del sys.modules["planted_module"]
-    assert found == [[factor * number for number in range(10)] for factor in (2, 30)]
+def folder_before_and_after(number):
+    folder = os.getcwd()
+    time.sleep(0.05)
+    return folder, os.getcwd()
+
+
+def test_two_jobs_at_a_time_keep_their_folders(tmp_path):
+    """Two programs share a worker of four threads."""
+    with running_cluster(tmp_path, "--nthreads", "4", workers=1) as running:
+        programs = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            code = (
+                f"from fieldwork import parallel, processes\nfrom test_dask_engine import folder_before_and_after\n"
+                f"found = list(parallel.map_frames(folder_before_and_after, range(60), engine='dask', "
+                f"dask={running.address!r}))\nassert set(sum(found, ())) == {{{str(tmp_path / name)!r}}}\n"
+            )
+            programs.append(subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path / name, env=with_path(PATH)))
+        assert [program.wait(timeout=60) for program in programs] == [0, 0]
+
+
+def copy_of_the_library(folder):
+    shutil.copytree(SCRIPTS / "fieldwork", folder / "fieldwork", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda library: (library / "nuclei.py").open("a").write("#"), "has another copy of Fieldwork"),
+        (lambda library: (library / "nuclei.py").rename(library / "nuclei2.py"), "has another copy of Fieldwork"),
+        (lambda library: (library / "parallel" / "dask_worker.py").unlink(), "has no copy of Fieldwork"),
+        (shutil.rmtree, "has no copy of Fieldwork"),
+    ],
+)
+def test_a_worker_with_another_library_is_refused_in_one_line_that_names_it(tmp_path, change, problem):
+    library = copy_of_the_library(tmp_path) / "fieldwork"
+    change(library)
+    with running_cluster(tmp_path, path=[tmp_path]) as running, pytest.raises(InputError) as caught:
+        list(dask_frames(abs, range(100), running.address))
+    message = str(caught.value)
+    assert re.match(rf"the Dask worker at tcp://127.0.0.1:\d+ {problem}; it must have that of {SCRIPTS}", message)
+    assert message.endswith(f"start it again with `PYTHONPATH={SCRIPTS} dask worker {running.address}`")
+    assert len(message.splitlines()) == 1
+
+
+def test_a_copy_of_the_library_elsewhere_is_as_good(tmp_path):
+    with running_cluster(tmp_path, path=[copy_of_the_library(tmp_path)]) as running:
+        assert list(dask_frames(abs, range(-9, 0), running.address)) == list(range(9, 0, -1))
+
+
+def own_function(number, *, folders):
+    return find("planted_module.times", folders=folders)(number)
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """Write a user's module, as one that this process has found; it is forgotten afterwards."""
+    path = list(sys.path)
+
+    def write(folder, factor):
+        folder.mkdir(exist_ok=True)
+        (folder / "planted_module.py").write_text(f"def times(number):\n    return {factor} * number\n")
+        monkeypatch.setattr(functions, "own_folders", [str(folder)])
+        return functools.partial(own_function, folders=[folder])
+
+    yield write
+    sys.path[:] = path
+
+
+def test_workers_elsewhere_find_a_users_modules_and_refuse_changed_ones(doomed_cluster, own_module, tmp_path):
+    function = own_module(tmp_path / "config", 2)
+    for _ in range(2):
+        assert list(dask_frames(function, range(10), doomed_cluster.address)) == [2 * number for number in range(10)]
+    own_module(tmp_path / "config", 30)
+    with pytest.raises(InputError, match="planted_module.py has changed since the Dask worker at tcp.* start it again"):
+        list(dask_frames(function, range(10), doomed_cluster.address))
+
+
+def test_workers_elsewhere_refuse_a_users_modules_of_a_second_project(doomed_cluster, own_module, tmp_path):
+    function = own_module(tmp_path / "a", 2)
+    assert list(dask_frames(function, range(10), doomed_cluster.address)) == [2 * number for number in range(10)]
+    function = own_module(tmp_path / "b", 3)
+    with pytest.raises(InputError, match=rf"has imported {tmp_path}/a/planted_module.py, of another project"):
+        list(dask_frames(function, range(10), doomed_cluster.address))
+
+
+def installed(number, *, folders):
+    find("skimage.filters.sobel", folders=folders)
+    return number
+
+
+def test_a_project_of_which_nothing_was_imported_is_in_no_ones_way(doomed_cluster, own_module, tmp_path):
+    own_module(tmp_path / "a", 2)
+    first = functools.partial(installed, folders=[tmp_path / "a"])
+    assert list(dask_frames(first, range(10), doomed_cluster.address)) == list(range(10))
+    second = own_module(tmp_path / "b", 3)  # a module of the same name
+    assert list(dask_frames(second, range(10), doomed_cluster.address)) == [3 * number for number in range(10)]
 
 
 def test_a_killed_worker_costs_no_row(cluster, tmp_path):
@@ -274,16 +371,18 @@ def test_a_scheduler_that_is_lost_ends_the_work(doomed_cluster):
 
 
 def test_losing_all_workers_for_good_ends_the_work(doomed_cluster, monkeypatch):
-    monkeypatch.setattr(dask_engine, "WITHOUT_WORKERS", 2)
+    monkeypatch.setattr(dask_engine, "WITHOUT_WORKERS_S", 2)
     found = dask_frames(rest, range(1000), doomed_cluster.address)
     next(found)
     stop(doomed_cluster.workers)
-    with pytest.raises(WorkerDied, match="no workers for 2 s; start some with `dask worker tcp://"):
+    with pytest.raises(
+        WorkerDied, match="no workers for 2 s; start some with `PYTHONPATH=.*/scripts dask worker tcp://"
+    ):
         list(found)
 
 
 def test_a_scheduler_without_workers_is_waited_for_and_then_an_input_error(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(dask_engine, "WITHOUT_WORKERS", 1)
+    monkeypatch.setattr(dask_engine, "WITHOUT_WORKERS_S", 1)
     scheduler, address = start_scheduler(tmp_path)
     try:
         with pytest.raises(InputError, match=f"{address} has had no workers for 1 s"):
@@ -294,7 +393,7 @@ def test_a_scheduler_without_workers_is_waited_for_and_then_an_input_error(tmp_p
 
 
 def test_no_scheduler_at_the_address_is_an_input_error(monkeypatch):
-    monkeypatch.setattr(dask_engine, "CONNECTING", 1)
+    monkeypatch.setattr(dask_engine, "CONNECT_S", 1)
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9 \(.*start one with"):
         list(dask_frames(abs, [-1], "tcp://127.0.0.1:9"))
     with socket.create_server(("127.0.0.1", 0)) as other:  # accepts, and is no scheduler
@@ -309,21 +408,3 @@ def test_no_scheduler_at_the_address_is_an_input_error(monkeypatch):
     finally:
         server.shutdown()
         server.server_close()
-
-
-def test_auto_goes_to_a_cluster_where_that_pays(cluster, monkeypatch, caplog):
-    monkeypatch.setattr(mapping, "LOOKING", 0.2)
-    monkeypatch.setattr(mapping, "JOINING", 0.5)
-    caplog.set_level("INFO", "fieldwork.parallel")
-    options = {"engine": "auto", "dask": cluster.address}
-    pids = list(parallel.map_frames(rest, range(60), workers=1, on_crash=lambda *_: None, **options))
-    assert len(pids) == 60 and len(set(pids)) == 3  # one here, two there
-    assert f"at {cluster.address}: Dask, with 2 threads" in caplog.text
-
-
-def test_auto_stays_here_where_no_scheduler_answers(monkeypatch, caplog):
-    monkeypatch.setattr(mapping, "LOOKING", 0.2)
-    monkeypatch.setattr(mapping, "JOINING", 0.1)
-    monkeypatch.setattr(dask_engine, "CONNECTING", 1)
-    assert len(list(parallel.map_frames(rest, range(20), engine="auto", dask="tcp://127.0.0.1:9", workers=2))) == 20
-    assert "auto: without Dask, as no Dask scheduler answers at tcp://127.0.0.1:9" in caplog.text

@@ -18,7 +18,7 @@ from fieldwork import WorkerDied, parallel
 from fieldwork.parallel import mapping
 from workspace import REPOSITORY
 
-WAYS = [("serial", "paths"), ("pool", "paths"), ("pool", "fork"), ("auto", "paths"), ("auto", "fork")]
+WAYS = [("serial", "paths"), ("pool", "paths"), ("pool", "fork")]
 
 
 def slow_square(number):
@@ -41,13 +41,15 @@ def loaded(number):
     return f"loaded {number}"
 
 
-def test_frames_are_read_ahead_where_workers_share_them():
+def test_frames_are_read_ahead_where_workers_inherit_them():
     frames, options = list(range(5)), {"workers": 2, "on_crash": lambda frame, signal: f"{frame}: {signal}"}
-    for engine in ("pool", "auto"):
-        ahead = parallel.read_ahead(loaded, frames, engine=engine, mode="fork", **options)
-        assert ahead == ["loaded 0", "loaded 1", "loaded 2", "3: SIGSEGV", "loaded 4"]
-    ways = [("pool", "paths", "processes"), ("serial", "fork", "processes"), ("dask", "fork", "threads")]
-    for engine, mode, dask in [*ways, ("auto", "fork", "tcp://127.0.0.1:1")]:
+    ahead = parallel.read_ahead(loaded, frames, engine="pool", mode="fork", **options)
+    assert ahead == ["loaded 0", "loaded 1", "loaded 2", "3: SIGSEGV", "loaded 4"]
+    for engine, mode, dask in [
+        ("pool", "paths", "processes"),
+        ("serial", "fork", "processes"),
+        ("dask", "fork", "threads"),
+    ]:
         assert parallel.read_ahead(loaded, frames, engine=engine, mode=mode, dask=dask, **options) is frames
 
 
@@ -215,38 +217,17 @@ def test_a_batch_is_cut_short_at_a_slow_frame():
     assert not any(found[number][1] == found[number + 50][1] == found[number + 100][1] for number in range(49, 250, 50))
 
 
-def process_after(pause, number):
-    time.sleep(pause)
+def process(_):
     return os.getpid()
 
 
 @pytest.mark.parametrize("mode", ["paths", "fork"])
-@pytest.mark.parametrize(
-    ("pause", "count", "workers", "choice"),
-    [
-        (0, 4, 2, "1 worker"),
-        (0, 5, 2, "2 workers"),
-        (0.1, 6, 2, "2 workers"),
-        (0.2, 30, 4, "4 workers"),
-        (0.1, 6, 1, "1 worker"),
-    ],
-)
-def test_auto_takes_on_the_workers_that_pay_and_says_why(mode, pause, count, workers, choice, caplog):
-    caplog.set_level("INFO", "fieldwork.parallel")
-    function = functools.partial(process_after, pause)
-    options = {"engine": "auto", "mode": mode, "workers": workers, "on_crash": lambda *_: None}
-    pids = set(parallel.map_frames(function, range(count), **options))
-    assert os.getpid() not in pids and len(pids) == int(choice.split()[0])
-    last = caplog.messages[-1]
-    assert last.startswith("auto: ") and "a worker takes" in last and last.endswith(f": {choice}")
-
-
-def test_auto_needs_no_worker_for_one_core_unless_a_frame_may_crash():
-    options = {"engine": "auto", "workers": 1}
-    assert set(parallel.map_frames(functools.partial(process_after, 0), range(3), **options)) == {os.getpid()}
-    assert os.getpid() not in parallel.map_frames(
-        functools.partial(process_after, 0), range(3), on_crash=lambda *_: None, **options
-    )
+def test_no_more_workers_start_than_there_are_frames(mode):
+    for count in (1, 2):
+        found = parallel.map_frames(process, range(count), mode=mode, workers=5)
+        assert os.getpid() != next(found)
+        assert len(multiprocessing.active_children()) == count
+        found.close()
 
 
 def test_a_crash_without_a_handler_ends_the_work():
@@ -293,19 +274,20 @@ def test_after_threads_fork_is_refused_and_paths_still_works():
         thread.join()
 
 
-def test_auto_begins_in_this_process_where_workers_start_slowly(monkeypatch):
-    monkeypatch.setattr(mapping, "SPAWNING", 0.2)
+def environment(name):
+    return os.environ.get(name)
+
+
+def test_workers_that_are_not_forked_are_prepared_before_they_import_what_the_function_needs(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)  # rules out a fork
     thread.start()
     try:
-        few = list(parallel.map_frames(functools.partial(process_after, 0), range(20), engine="auto", workers=2))
-        many = list(parallel.map_frames(functools.partial(process_after, 0.1), range(20), engine="auto", workers=2))
+        assert list(parallel.map_frames(environment, ["OMP_NUM_THREADS"])) == ["1"]
     finally:
         stop.set()
         thread.join()
-    assert set(few) == {os.getpid()}
-    assert many[0] == os.getpid() and os.getpid() not in many[1:]
 
 
 def test_where_fork_does_not_exist_it_is_refused(monkeypatch):
@@ -317,7 +299,7 @@ def test_where_fork_does_not_exist_it_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"engine": "dusk"}, "engine is 'dusk'; expected one of auto, serial, pool, dask"),
+        ({"engine": "dusk"}, "engine is 'dusk'; expected one of serial, pool, dask"),
         ({"mode": "spoon"}, "mode is 'spoon'; expected one of paths, fork"),
         ({"workers": 0}, "workers is 0; expected at least 1"),
     ],
@@ -327,20 +309,19 @@ def test_wrong_arguments_are_refused_at_the_call(arguments, message):
         parallel.map_frames(abs, [1], **arguments)
 
 
-def test_a_call_apart_is_made_in_another_process_and_named_if_that_dies():
-    assert parallel.apart("a.tif", divmod, 7, 2) == (3, 1)
-    assert parallel.apart("a.tif", os.getpid) != os.getpid()
+def test_a_call_is_made_in_another_process_and_named_if_that_dies():
+    assert parallel.call_in_process("a.tif", divmod, 7, 2) == (3, 1)
+    assert parallel.call_in_process("a.tif", os.getpid) != os.getpid()
     function = functools.partial(killed_at, victim=1, by=signal.SIGSEGV)
-    assert parallel.apart("a.tif", function, 1, on_crash="{} {}".format) == "a.tif SIGSEGV"
+    assert parallel.call_in_process("a.tif", function, 1, on_crash="{} {}".format) == "a.tif SIGSEGV"
     with pytest.raises(WorkerDied, match="SIGSEGV while it worked on a.tif"):
-        parallel.apart("a.tif", function, 1)
+        parallel.call_in_process("a.tif", function, 1)
 
 
-def test_only_forked_workers_share_frames():
+def test_only_forked_workers_inherit_frames():
     ways = [(engine, mode) for engine in parallel.ENGINES for mode in parallel.MODES]
-    shared = [way for way in ways if parallel.shares(engine=way[0], mode=way[1], dask="processes")]
-    assert shared == [("auto", "fork"), ("pool", "fork")]
-    assert not parallel.shares(engine="auto", mode="fork", dask="tcp://node1:8786")  # might send them all
+    forked = [way for way in ways if parallel.frames_are_forked(engine=way[0], mode=way[1], dask="processes")]
+    assert forked == [("pool", "fork")]
 
 
 def test_progress_is_whole_lines_on_stderr(capfd):
