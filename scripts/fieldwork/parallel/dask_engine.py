@@ -17,7 +17,7 @@ import distributed
 from fieldwork import InputError, WorkerDied
 from fieldwork.inputs import functions
 from fieldwork.parallel.batches import Batches
-from fieldwork.parallel.dask_worker import DASK_BATCH_S, LIBRARY, Job, Task, digest_of_library
+from fieldwork.parallel.dask_worker import DASK_BATCH_S, LIBRARY, Call, Job, digest_of_library, work_on
 
 CONNECT_S = 5  # s until a scheduler has answered
 WITHOUT_WORKERS_S = 60  # s that a cluster may have none: batch systems and nannies start them again
@@ -82,7 +82,7 @@ def map_frames(
                     )
                 # Two batches a thread: one to work on and one at hand.
                 while len(running) < 2 * threads and (batch := batches.take(size, 16 * size * threads)):
-                    task = pickle.dumps(Task(job, [frames[index] for index in batch]))
+                    task = pickle.dumps(Call(work_on, job, pickle.dumps([frames[index] for index in batch])))
                     running[client.submit(pickle.loads, task, pure=False)] = batch
                 done = _done(running)
                 answers = [(running.pop(future), _answer(future, client, where)) for future in done]
@@ -211,7 +211,8 @@ def _answer(future, client, where):
 
 def _refuse_other_libraries(client, where):
     """Raise InputError where a worker has no library, or another copy than this process."""
-    for worker, digest in client.run(digest_of_library, on_error="return").items():
+    call = pickle.dumps(Call(digest_of_library))
+    for worker, digest in client.run(pickle.loads, call, on_error="return").items():
         # An OSError is a lost worker's.
         if digest != digest_of_library() and isinstance(digest, str | ImportError | AttributeError):
             found = "another copy of Fieldwork" if isinstance(digest, str) else "no copy of Fieldwork"

@@ -6,12 +6,12 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distributed import get_worker
 
@@ -22,8 +22,7 @@ from fieldwork.parallel.batches import unsendable, work_through
 LIBRARY = Path(__file__).parents[1]
 DASK_BATCH_S = 0.2  # s of work in a task: a task costs the scheduler and the network some 5 ms
 
-_folder_is_free = threading.Condition()
-_threads_at_work = 0  # in the working directory that this process has now
+_at_work = SimpleNamespace(change=threading.Condition(), folder=None, threads=0)  # in the folder of one job at a time
 _own_files = {}  # file of a user's module that this process has imported -> its state then
 
 
@@ -36,17 +35,18 @@ class Job(NamedTuple):
     function: bytes  # pickled
 
 
-class Task:
-    """A batch of frames, pickled: unpickling it does the work, and gives the answer.
+class Call:
+    """A call in a Dask worker: unpickling it makes the call, and returns the result.
 
-    So a task is `pickle.loads` and bytes. A scheduler, which unpickles tasks too, needs no library for them.
+    So what Dask is sent is `pickle.loads` and bytes: a scheduler, which unpickles tasks too, needs no library for
+    them, and a worker without one answers with an ordinary ImportError.
     """
 
-    def __init__(self, job: Job, frames: list):
-        self.arguments = job, pickle.dumps(frames)
+    def __init__(self, function: Callable, *arguments: Any):
+        self.call = function, arguments
 
     def __reduce__(self):
-        return work_on, self.arguments
+        return self.call
 
 
 @cache
@@ -99,23 +99,23 @@ def work_on(job: Job, frames: bytes) -> bytes:
 
 @contextmanager
 def _in_folder(folder) -> Iterator[None]:
-    """Work in a folder, to which a job's relative paths belong; threads in another one end their batches first."""
-    global _threads_at_work
-    with _folder_is_free:
-        _folder_is_free.wait_for(lambda: not _threads_at_work or os.getcwd() == folder)
+    """Work in a job's folder, where its relative paths begin; wait until no thread of this worker is in another one."""
+    with _at_work.change:
+        _at_work.change.wait_for(lambda: not _at_work.threads or _at_work.folder == folder)
         os.chdir(folder)
-        _threads_at_work += 1
+        _at_work.folder = folder
+        _at_work.threads += 1
     try:
         yield
     finally:
-        with _folder_is_free:
-            _threads_at_work -= 1
-            _folder_is_free.notify_all()
+        with _at_work.change:
+            _at_work.threads -= 1
+            _at_work.change.notify_all()
 
 
 @contextmanager
 def _with_own_modules(folders) -> Iterator[None]:
-    """Refuse to work with modules of a user's that this process imported before they changed, or for another project.
+    """Raise InputError where this process has imported modules of another project, or modules that changed since.
 
     A worker outlives jobs, but Python imports a module once.
     """
@@ -130,11 +130,13 @@ def _with_own_modules(folders) -> Iterator[None]:
             raise InputError(f"{worker} has imported {file}, of another project; stop it and start it again")
         if _state_of(file) != state:
             raise InputError(f"{file} has changed since {worker} imported it; stop the worker and start it again")
-    yield
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if file and _is_below(file, folders):
-            _own_files.setdefault(file, _state_of(file))
+    try:
+        yield
+    finally:
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if file and _is_below(file, folders):
+                _own_files.setdefault(file, _state_of(file))
 
 
 def _is_below(file, folders):

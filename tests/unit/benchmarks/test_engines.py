@@ -76,14 +76,14 @@ def images(tmp_path):
     (tmp_path / "saved").mkdir()
     filtered = [gaussian(image, engines.SIGMA) for image in images]
     pairs = zip(images, filtered, strict=True)
-    figures = [[float(number) for each in pair for number in (each.var(), each.mean())] for pair in pairs]
+    figures = [[float(number) for pixels in pair for number in (pixels.var(), pixels.mean())] for pair in pairs]
     return paths, filtered, figures
 
 
 def test_naive_dask_filters_measures_and_saves_every_image(images, tmp_path):
     paths, filtered, figures = images
     naive = functools.partial(_naive, paths=paths, saved=tmp_path / "saved")
-    assert measuring.run_in_process(naive, ()) == figures  # apart: Dask starts threads
+    assert measuring.run_in_process(naive, ()) == figures  # Dask starts threads
     saved = [tifffile.imread(path) for path in sorted((tmp_path / "saved").iterdir())]
     np.testing.assert_array_equal(saved, filtered)
 
@@ -130,21 +130,21 @@ def test_every_way_through_a_stack_finds_the_nuclei_of_its_frames_in_order(tmp_p
         engines.stack_frames.measure, function="nuclei", arguments=engines.DETECTION, folders=(), with_quality=False
     )
     for run in engines.STACK_ENGINES.values():
-        found = run(measure, path, 2)
-        assert [each.index for each in found] == [0, 1, 2, 3]
-        for each, coordinates in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(each.coordinates, coordinates)
+        measured = run(measure, path, 2)
+        assert [frame.index for frame in measured] == [0, 1, 2, 3]
+        for frame, coordinates in zip(measured, expected, strict=True):
+            np.testing.assert_array_equal(frame.coordinates, coordinates)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 7, 8, 64])
 def test_batches_stand_for_those_of_the_tutorial(cores):
     filtered, stack = engines.choose_batches(cores)
     full = [(10, 2048), (50, 2048), (50, 512), (500, 512), (5000, 32), (50000, 32)]
-    assert [(round(each.count * each.scaled_by), each.height) for each in filtered] == full
-    assert all(each.height == each.width and each.count >= 10 for each in filtered)
-    assert len({(each.count, each.height) for each in filtered}) == 6 and stack.count >= 10
+    assert [(round(batch.count * batch.scaled_by), batch.height) for batch in filtered] == full
+    assert all(batch.height == batch.width and batch.count >= 10 for batch in filtered)
+    assert len({(batch.count, batch.height) for batch in filtered}) == 6 and stack.count >= 10
     if cores >= 8:
-        assert all(each.scaled_by == 1 for each in (*filtered[:4], stack))
+        assert all(batch.scaled_by == 1 for batch in (*filtered[:4], stack))
 
 
 def row(batch, engine, speed, what="Images"):
@@ -158,7 +158,7 @@ def test_the_chart_has_a_bar_a_row_from_1_to_its_speed_up():
     batches = [Batch(1000, 512, 640), Batch(2000, 32, 32, 25)]
     rows = [row(batch, name, speeds[name][number]) for number, batch in enumerate(batches) for name in speeds]
     axes = plots.speed_ups(rows, caption="a machine").axes[0]
-    bars = {each.get_label(): each for each in axes.containers if each.get_label() in speeds}
+    bars = {bar.get_label(): bar for bar in axes.containers if bar.get_label() in speeds}
     assert list(bars) == list(speeds)
     for name, container in bars.items():
         assert [bar.get_y() for bar in container] == [1, 1]
@@ -182,7 +182,7 @@ def test_labels_of_speed_ups_stay_inside_the_frame():
     figure.canvas.draw()
     axes = figure.axes[0]
     extents = [text.get_window_extent() for text in axes.texts]
-    assert min(each.y0 for each in extents) > axes.bbox.y0 and max(each.y1 for each in extents) < axes.bbox.y1
+    assert min(extent.y0 for extent in extents) > axes.bbox.y0 and max(extent.y1 for extent in extents) < axes.bbox.y1
 
 
 def test_charts_of_engines_are_drawn_from_the_tables_and_say_what_was_scaled(measured, monkeypatch):

@@ -4,6 +4,7 @@ import faulthandler
 import functools
 import http.server
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +25,7 @@ import pytest
 from fieldwork import InputError, WorkerDied, parallel
 from fieldwork.inputs import functions
 from fieldwork.inputs.functions import find
-from fieldwork.parallel import dask_engine
+from fieldwork.parallel import dask_engine, dask_worker
 from workspace import REPOSITORY, SCRIPTS
 
 PATH = [SCRIPTS, Path(__file__).parent, REPOSITORY / "tests"]  # of workers: the library, and the functions below
@@ -51,8 +53,8 @@ def start_scheduler(folder):
     """Start a scheduler that has no Fieldwork; return its process and its address."""
     scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", folder=folder)
     for line in scheduler.stderr:
-        if found := re.search(r"Scheduler at: +(tcp://\S+)", line):
-            return scheduler, found[1]
+        if match := re.search(r"Scheduler at: +(tcp://\S+)", line):
+            return scheduler, match[1]
     raise AssertionError(f"no scheduler: {scheduler.wait()}")
 
 
@@ -66,10 +68,10 @@ def stop(processes):
 
 
 @contextmanager
-def running_cluster(folder, *options, workers=2, path=PATH):
-    """Run workers, of one thread each where the options say nothing else."""
+def running_cluster(folder, *, workers=2, path=PATH):
+    """Run workers of one thread each."""
     scheduler, address = start_scheduler(folder)
-    options = *(options or ("--nthreads", "1")), "--host", "127.0.0.1", "--local-directory", str(folder)
+    options = "--nthreads", "1", "--host", "127.0.0.1", "--local-directory", str(folder)
     workers = [start("worker", address, *options, folder=folder, path=path) for _ in range(workers)]
     for worker in workers:
         assert any("Registered to" in line for line in worker.stderr)
@@ -98,7 +100,7 @@ def slow_square(number):
     return number**2
 
 
-def whole_array(image):
+def doubled(image):
     return image * 2
 
 
@@ -146,18 +148,18 @@ def test_results_come_in_the_order_of_the_frames(dask):
 
 def test_large_arrays_pass_both_ways():
     images = [np.full((700, 700), number, np.uint16) for number in range(8)]
-    np.testing.assert_array_equal(list(dask_frames(whole_array, images, "processes")), np.array(images) * 2)
+    np.testing.assert_array_equal(list(dask_frames(doubled, images, "processes")), np.array(images) * 2)
 
 
 @pytest.mark.parametrize("dask", ["threads", "processes"])
 def test_an_exception_comes_in_its_frames_place_with_the_workers_traceback(dask):
-    found = []
+    results = []
     with pytest.raises(ZeroDivisionError) as caught:
-        found.extend(iter(dask_frames(divide, range(100), dask)))
+        results.extend(iter(dask_frames(divide, range(100), dask)))
     assert "in divide" in caught.value.__notes__[0]
-    found = dask_frames(divide, range(100), dask)
-    assert [next(found) for _ in range(30)] == [10 // (number - 30) for number in range(30)]
-    found.close()
+    results = dask_frames(divide, range(100), dask)
+    assert [next(results) for _ in range(30)] == [10 // (number - 30) for number in range(30)]
+    results.close()
 
 
 def test_a_result_that_cannot_be_sent_is_an_error_that_says_so():
@@ -167,8 +169,8 @@ def test_a_result_that_cannot_be_sent_is_an_error_that_says_so():
 
 def test_a_crash_costs_its_own_frame_only():
     function = functools.partial(crashed_at, victim=13)
-    found = dask_frames(function, range(40), "processes", on_crash=lambda number, reason: f"{number} {reason}")
-    assert list(found) == [*range(13), "13 SIGSEGV", *range(14, 40)]
+    results = dask_frames(function, range(40), "processes", on_crash=lambda number, reason: f"{number} {reason}")
+    assert list(results) == [*range(13), "13 SIGSEGV", *range(14, 40)]
 
 
 def test_a_crash_without_a_handler_ends_the_work_and_names_the_frame():
@@ -189,15 +191,15 @@ def test_a_worker_that_cannot_begin_is_an_input_error_that_says_why():
 
 
 def test_leaving_early_leaves_no_worker_behind():
-    found = dask_frames(rest, range(1000), "processes")
-    worker = psutil.Process(next(found))
+    results = dask_frames(rest, range(1000), "processes")
+    worker = psutil.Process(next(results))
     for process in [psutil.Process(), worker]:
-        listening = [each.laddr.ip for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
+        listening = [link.laddr.ip for link in process.net_connections() if link.status == psutil.CONN_LISTEN]
         assert set(listening) == {"127.0.0.1"}
     children = psutil.Process().children(recursive=True)
     workers = [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]  # Python's own
     assert worker in workers and len(workers) == 2
-    found.close()
+    results.close()
     assert not any(worker.is_running() for worker in workers)
 
 
@@ -245,60 +247,66 @@ def test_workers_elsewhere_find_the_files_by_their_relative_paths(cluster, tmp_p
         monkeypatch.chdir(tmp_path / folder)
         for number in range(40):
             Path(f"{number}.raw").write_bytes(bytes(number + len(folder)))
-        found = list(dask_frames(size_and_process, [f"{number}.raw" for number in range(40)], cluster.address))
-        assert [size for size, _ in found] == [number + len(folder) for number in range(40)]
-        assert len({pid for _, pid in found}) == 2
+        results = list(dask_frames(size_and_process, [f"{number}.raw" for number in range(40)], cluster.address))
+        assert [size for size, _ in results] == [number + len(folder) for number in range(40)]
+        assert len({pid for _, pid in results}) == 2
 
 
-def folder_before_and_after(number):
+def folder_before_and_after(_):
     folder = os.getcwd()
-    time.sleep(0.05)
+    time.sleep(0.02)
     return folder, os.getcwd()
 
 
-def test_two_jobs_at_a_time_keep_their_folders(tmp_path):
-    """Two programs share a worker of four threads."""
-    with running_cluster(tmp_path, "--nthreads", "4", workers=1) as running:
-        programs = []
-        for name in ("one", "two"):
-            (tmp_path / name).mkdir()
-            code = (
-                f"from fieldwork import parallel, processes\nfrom test_dask_engine import folder_before_and_after\n"
-                f"found = list(parallel.map_frames(folder_before_and_after, range(60), engine='dask', "
-                f"dask={running.address!r}))\nassert set(sum(found, ())) == {{{str(tmp_path / name)!r}}}\n"
-            )
-            programs.append(subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path / name, env=with_path(PATH)))
-        assert [program.wait(timeout=60) for program in programs] == [0, 0]
+def test_threads_of_a_worker_keep_to_the_folders_of_two_jobs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # and back afterwards
+    jobs, frames = {}, pickle.dumps([0])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        jobs[name] = dask_worker.Job(
+            dask_worker.digest_of_library(), str(tmp_path / name), (), pickle.dumps(folder_before_and_after)
+        )
+    with ThreadPoolExecutor(4) as threads:
+        answers = [(name, threads.submit(dask_worker.work_on, jobs[name], frames)) for name in "abba" * 5]
+    for name, answer in answers:
+        _, [folders] = pickle.loads(answer.result())
+        assert folders == (jobs[name].folder,) * 2
 
 
-def copy_of_the_library(folder):
-    shutil.copytree(SCRIPTS / "fieldwork", folder / "fieldwork", ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
+def test_a_function_that_exits_is_an_error_and_no_endless_wait():
+    job = dask_worker.Job(dask_worker.digest_of_library(), os.getcwd(), (), pickle.dumps(sys.exit))
+    with pytest.raises(RuntimeError, match="ended by SystemExit: 3"):
+        dask_worker.work_on(job, pickle.dumps([3]))
+
+
+def test_the_digest_of_the_library_is_of_names_and_bytes_wherever_it_lies(tmp_path, monkeypatch):
+    library = tmp_path / "elsewhere"
+    shutil.copytree(dask_worker.LIBRARY, library, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(dask_worker, "LIBRARY", library)
+    digest = dask_worker.digest_of_library.__wrapped__  # not the one that this process keeps
+    digests = [digest()]
+    (library / "nuclei.py").rename(library / "nuclei2.py")
+    digests.append(digest())
+    (library / "nuclei2.py").open("a").write("#")
+    digests.append(digest())
+    (library / "plates" / "new.py").touch()
+    digests.append(digest())
+    assert len(set(digests)) == 4 and digests[0] == dask_worker.digest_of_library()
 
 
 @pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        (lambda library: (library / "nuclei.py").open("a").write("#"), "has another copy of Fieldwork"),
-        (lambda library: (library / "nuclei.py").rename(library / "nuclei2.py"), "has another copy of Fieldwork"),
-        (lambda library: (library / "parallel" / "dask_worker.py").unlink(), "has no copy of Fieldwork"),
-        (shutil.rmtree, "has no copy of Fieldwork"),
-    ],
+    ("copied", "problem"), [(True, "has another copy of Fieldwork"), (False, "has no copy of Fieldwork")]
 )
-def test_a_worker_with_another_library_is_refused_in_one_line_that_names_it(tmp_path, change, problem):
-    library = copy_of_the_library(tmp_path) / "fieldwork"
-    change(library)
-    with running_cluster(tmp_path, path=[tmp_path]) as running, pytest.raises(InputError) as caught:
+def test_a_worker_with_another_library_is_refused_in_one_line_that_names_it(tmp_path, copied, problem):
+    if copied:
+        shutil.copytree(SCRIPTS / "fieldwork", tmp_path / "fieldwork")
+        (tmp_path / "fieldwork" / "nuclei.py").open("a").write("#")
+    with running_cluster(tmp_path, path=[tmp_path], workers=1) as running, pytest.raises(InputError) as caught:
         list(dask_frames(abs, range(100), running.address))
     message = str(caught.value)
     assert re.match(rf"the Dask worker at tcp://127.0.0.1:\d+ {problem}; it must have that of {SCRIPTS}", message)
     assert message.endswith(f"start it again with `PYTHONPATH={SCRIPTS} dask worker {running.address}`")
     assert len(message.splitlines()) == 1
-
-
-def test_a_copy_of_the_library_elsewhere_is_as_good(tmp_path):
-    with running_cluster(tmp_path, path=[copy_of_the_library(tmp_path)]) as running:
-        assert list(dask_frames(abs, range(-9, 0), running.address)) == list(range(9, 0, -1))
 
 
 def own_function(number, *, folders):
@@ -307,7 +315,7 @@ def own_function(number, *, folders):
 
 @pytest.fixture
 def own_module(tmp_path, monkeypatch):
-    """Write a user's module, as one that this process has found; it is forgotten afterwards."""
+    """Write a user's module, as one that this process has imported; its folder is forgotten afterwards."""
     path = list(sys.path)
 
     def write(folder, factor):
@@ -320,34 +328,27 @@ def own_module(tmp_path, monkeypatch):
     sys.path[:] = path
 
 
-def test_workers_elsewhere_find_a_users_modules_and_refuse_changed_ones(doomed_cluster, own_module, tmp_path):
-    function = own_module(tmp_path / "config", 2)
-    for _ in range(2):
-        assert list(dask_frames(function, range(10), doomed_cluster.address)) == [2 * number for number in range(10)]
-    own_module(tmp_path / "config", 30)
-    with pytest.raises(InputError, match="planted_module.py has changed since the Dask worker at tcp.* start it again"):
-        list(dask_frames(function, range(10), doomed_cluster.address))
-
-
-def test_workers_elsewhere_refuse_a_users_modules_of_a_second_project(doomed_cluster, own_module, tmp_path):
-    function = own_module(tmp_path / "a", 2)
-    assert list(dask_frames(function, range(10), doomed_cluster.address)) == [2 * number for number in range(10)]
-    function = own_module(tmp_path / "b", 3)
-    with pytest.raises(InputError, match=rf"has imported {tmp_path}/a/planted_module.py, of another project"):
-        list(dask_frames(function, range(10), doomed_cluster.address))
-
-
 def installed(number, *, folders):
     find("skimage.filters.sobel", folders=folders)
     return number
 
 
-def test_a_project_of_which_nothing_was_imported_is_in_no_ones_way(doomed_cluster, own_module, tmp_path):
+def test_workers_elsewhere_find_a_users_modules_and_refuse_old_ones_and_those_of_others(
+    doomed_cluster, own_module, tmp_path
+):
+    numbers, address = list(range(10)), doomed_cluster.address
     own_module(tmp_path / "a", 2)
-    first = functools.partial(installed, folders=[tmp_path / "a"])
-    assert list(dask_frames(first, range(10), doomed_cluster.address)) == list(range(10))
-    second = own_module(tmp_path / "b", 3)  # a module of the same name
-    assert list(dask_frames(second, range(10), doomed_cluster.address)) == [3 * number for number in range(10)]
+    function = functools.partial(installed, folders=[tmp_path / "a"])  # imports none of the folder's modules
+    assert list(dask_frames(function, numbers, address)) == numbers
+    function = own_module(tmp_path / "b", 3)  # a module of the same name
+    for _ in range(2):
+        assert list(dask_frames(function, numbers, address)) == [3 * number for number in numbers]
+    own_module(tmp_path / "b", 30)
+    with pytest.raises(InputError, match="planted_module.py has changed since the Dask worker at tcp.* start it again"):
+        list(dask_frames(function, numbers, address))
+    function = own_module(tmp_path / "a", 2)
+    with pytest.raises(InputError, match=rf"has imported {tmp_path}/b/planted_module.py, of another project"):
+        list(dask_frames(function, numbers, address))
 
 
 def test_a_killed_worker_costs_no_row(cluster, tmp_path):
@@ -358,27 +359,27 @@ def test_a_killed_worker_costs_no_row(cluster, tmp_path):
 
 def test_a_crash_on_workers_elsewhere_costs_its_own_frame_only(cluster):
     function = functools.partial(crashed_at, victim=13)
-    found = dask_frames(function, range(40), cluster.address, on_crash=lambda number, reason: f"{number} {reason}")
-    assert list(found) == [*range(13), "13 SIGSEGV", *range(14, 40)]
+    results = dask_frames(function, range(40), cluster.address, on_crash=lambda number, reason: f"{number} {reason}")
+    assert list(results) == [*range(13), "13 SIGSEGV", *range(14, 40)]
 
 
 def test_a_scheduler_that_is_lost_ends_the_work(doomed_cluster):
-    found = dask_frames(rest, range(1000), doomed_cluster.address)
-    next(found)
+    results = dask_frames(rest, range(1000), doomed_cluster.address)
+    next(results)
     doomed_cluster.scheduler.kill()
     with pytest.raises(WorkerDied, match=f"scheduler at {doomed_cluster.address} was lost"):
-        list(found)
+        list(results)
 
 
 def test_losing_all_workers_for_good_ends_the_work(doomed_cluster, monkeypatch):
     monkeypatch.setattr(dask_engine, "WITHOUT_WORKERS_S", 2)
-    found = dask_frames(rest, range(1000), doomed_cluster.address)
-    next(found)
+    results = dask_frames(rest, range(1000), doomed_cluster.address)
+    next(results)
     stop(doomed_cluster.workers)
     with pytest.raises(
         WorkerDied, match="no workers for 2 s; start some with `PYTHONPATH=.*/scripts dask worker tcp://"
     ):
-        list(found)
+        list(results)
 
 
 def test_a_scheduler_without_workers_is_waited_for_and_then_an_input_error(tmp_path, monkeypatch, caplog):
