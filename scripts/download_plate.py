@@ -1,6 +1,6 @@
-"""Fetch the archive of one plate and unpack it.
+"""Download the archive of one plate and unpack it.
 
-Output: what was fetched; the images appear in the plate's folder.
+Output: facts about the archive, as JSON; the images appear in the plate's folder.
 """
 
 from fieldwork import processes
@@ -13,12 +13,13 @@ from fieldwork.job_log import logged
 from fieldwork.plates import download
 
 
-def main(*, made, **archive):
+def main(*, summary, **archive):
     archive = archives.Archive(**archive)
     facts = {"plate": archive.plate, "folder": archive.folder, **download.make_folder(archive)}
-    outputs.write_json(facts, made)
+    with outputs.whole(summary) as part:
+        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
     with logged(snakemake.log[0]):
-        main(made=snakemake.output[0], **snakemake.params.archive)
+        main(summary=snakemake.output[0], **snakemake.params.archive)

@@ -13,47 +13,46 @@ import pandas as pd
 
 from fieldwork import figures, frames, outputs
 from fieldwork.job_log import logged
-from fieldwork.plates import plots
+from fieldwork.plates import plate_maps, plots
 
-SHOWN = 16  # random fields
+RANDOM_FIELDS = 16
 FOCUS = "ImageQuality_PowerLogLogSlope_DNA"
-COLOURS = {"densities": 64, "focus": 64, "nuclei": 256, "quality": 256}  # else 300 to 800 KB
-PLACE = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]
-FILE = ["FileName_DNA", "PathName_DNA"]
+COLOURS = {"densities": 64, "focus": 64, "nuclei": 256, "quality": 256}  # of a picture; else it has 300 to 800 KB
+FIELD_COLUMNS = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]  # that tell a field
+FILE_COLUMNS = ["FileName_DNA", "PathName_DNA"]
 
 
 def main(*, nuclei_table, fields_table, wells_table, copies, pictures, plate, channel, sigma):
     fields, wells = read_table(fields_table), read_table(wells_table)
 
     def gallery(chosen, titles, title):
+        rows, centres = chosen.to_dict("records"), centres_of(nuclei_table, chosen)
         drawn = [
-            (words, image_of(row, channel, copies), centres)
-            for words, row, centres in zip(
-                titles, chosen.to_dict("records"), centres_of(nuclei_table, chosen), strict=True
-            )
+            (field_title, image_of(row, channel, copies), field_centres)
+            for field_title, row, field_centres in zip(titles, rows, centres, strict=True)
         ]
         return plots.gallery(drawn, title=f"plate {plate}: {title}", radius=2 * sigma)
 
     def densities():
         chosen = random_fields(fields)
-        titles = [f"{place_of(row)}: {count_of(row)}" for row in chosen.to_dict("records")]
+        titles = [f"{name_of(row)}: {count_of(row)}" for row in chosen.to_dict("records")]
         return gallery(chosen, titles, "random fields, from few to many nuclei")
 
     def focus():
-        ranks, chosen, of = by_focus(fields)
+        ranks, chosen, n_ranked = by_focus(fields)
         titles = [
-            f"{rank} of {of}: {place_of(row)}\nslope {row[FOCUS]:.2f}, {count_of(row)}"
+            f"{rank} of {n_ranked}: {name_of(row)}\nslope {row[FOCUS]:.2f}, {count_of(row)}"
             for rank, row in zip(ranks, chosen.to_dict("records"), strict=True)
         ]
-        return gallery(chosen, titles, f"best, median and worst focus of {of} fields with structure")
+        return gallery(chosen, titles, f"best, median and worst focus of {n_ranked} fields with structure")
 
     draw = {
-        "nuclei": lambda: plots.nuclei(wells, plate=plate),
+        "nuclei": lambda: plate_maps.nuclei(wells, plate=plate),
         "fields": lambda: plots.fields_by_treatment(wells, fields, plate=plate),
         "edge": lambda: plots.edge(wells, plate=plate),
-        "quality": lambda: plots.quality(wells, fields, plate=plate),
+        "quality": lambda: plate_maps.quality(wells, fields, plate=plate),
         "doses": lambda: plots.doses(wells, plate=plate),
-        "controls": lambda: plots.controls(wells, plate=plate),
+        "controls": lambda: plate_maps.controls(wells, plate=plate),
         "densities": densities,
         "focus": focus,
     }
@@ -63,31 +62,33 @@ def main(*, nuclei_table, fields_table, wells_table, copies, pictures, plate, ch
 
 
 def read_table(path):
-    """Read fields.csv or wells.csv; a folder, a well's compound or its control may be called 007 or NA."""
+    """Read fields.csv or wells.csv; names are text, as a folder, a compound or a control may be called 007 or NA."""
     columns = pd.read_csv(path, nrows=0).columns
-    numbers = [name for name in columns if not name.startswith("Metadata_") and name not in (*FILE, "Image_Status")]
-    numbers += [name for name in PLACE[1:] if name in columns]
+    numbers = [
+        name for name in columns if not name.startswith("Metadata_") and name not in (*FILE_COLUMNS, "Image_Status")
+    ]
+    numbers += [name for name in FIELD_COLUMNS[1:] if name in columns]
     texts = {name: str for name in columns if name not in numbers}
     return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
 
 
 def random_fields(fields):
-    """Take up to `SHOWN` good fields, sorted by their number of nuclei."""
+    """Choose up to `RANDOM_FIELDS` good fields, sorted by their number of nuclei."""
     good = fields[fields.Image_Status == "ok"]
-    return good.sample(min(SHOWN, len(good)), random_state=0).sort_values("Image_Count_Nuclei", kind="stable")
+    return good.sample(min(RANDOM_FIELDS, len(good)), random_state=0).sort_values("Image_Count_Nuclei", kind="stable")
 
 
 def by_focus(fields):
-    """Take the three sharpest fields, the three in the middle and the three most blurred.
+    """Choose the three sharpest fields, the three in the middle and the three most blurred.
 
     Returns
     -------
     ranks : list of int
         From 1, the sharpest.
     chosen : pandas.DataFrame
-    of : int
-        How many were ranked: good fields but those that are nothing but noise, whose spectrum rises (white noise
-        has a slope of 1), or flat (0): there is nothing in them to be sharp.
+    n_ranked : int
+        Number of the ranked fields: the good ones, except those that hold nothing that could be sharp, as they are
+        noise, whose spectrum rises (white noise has a slope of 1), or flat (0).
     """
     ranked = fields[(fields.Image_Status == "ok") & (fields[FOCUS] < 0)]
     ranked = ranked.sort_values(FOCUS, ascending=False, kind="stable")
@@ -97,38 +98,39 @@ def by_focus(fields):
     return [rank + 1 for rank in ranks], ranked.iloc[ranks], len(ranked)
 
 
-def place_of(row):
-    """Say where a field is: ``B02 site 1 t2 z3``."""
+def name_of(row):
+    """Return a field's name for people: ``B02 site 1 t2 z3``."""
     numbers = {"t": row.get("Metadata_Timepoint"), "z": row.get("Metadata_ZPlane")}
     moment = "".join(f" {short}{number:.0f}" for short, number in numbers.items() if pd.notna(number))
     return f"{row['Metadata_Well']} site {row['Metadata_Site']:.0f}{moment}"
 
 
 def count_of(row):
+    """Return the number of nuclei of a field with its noun."""
     count = int(row["Image_Count_Nuclei"])
     return "1 nucleus" if count == 1 else f"{count} nuclei"
 
 
 def centres_of(nuclei_table, fields):
-    """Give rows and columns of the nuclei of each field: a list of (n, 2) arrays."""
+    """Read rows and columns of the nuclei of each field: a list of (n, 2) arrays."""
     if fields.empty:
         return []
-    # Of a large plate only the wells that are shown.
+    # Only the wells that are drawn: a plate's nuclei may be many.
     nuclei = pd.read_parquet(nuclei_table, filters=[("Metadata_Well", "in", sorted(set(fields.Metadata_Well)))])
-    found = []
+    centres = []
     for row in fields.to_dict("records"):
-        here = nuclei
-        for name in (name for name in PLACE if name in fields):
-            here = here[here[name].isna() if pd.isna(row[name]) else here[name] == row[name]]
-        found.append(here[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]].to_numpy())
-    return found
+        of_field = nuclei
+        for name in (name for name in FIELD_COLUMNS if name in fields):
+            of_field = of_field[of_field[name].isna() if pd.isna(row[name]) else of_field[name] == row[name]]
+        centres.append(of_field[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]].to_numpy())
+    return centres
 
 
 def image_of(row, channel, copies):
-    """Read the plane of a file that a row of the fields table is about; of one at a URL, the local copy."""
+    """Read the plane that a row of the fields table is about; `copies` has the local copies of URLs."""
     path = os.path.join(row["PathName_DNA"], row["FileName_DNA"])
-    place = {"timepoint": row.get("Metadata_Timepoint"), "z": row.get("Metadata_ZPlane")}
-    return frames.read_plane(copies.get(path, path), channel=channel, **place)
+    timepoint, z = row.get("Metadata_Timepoint"), row.get("Metadata_ZPlane")
+    return frames.read_plane(copies.get(path, path), channel=channel, timepoint=timepoint, z=z)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""How pictures are drawn without a screen, and written."""
+"""Matplotlib without a screen: the palette of all pictures, and writing them as PNG."""
 
 import io
+import os
 from pathlib import Path
 
 import matplotlib
@@ -22,21 +23,21 @@ PURPLE = "#cc79a7"
 GREY = "#999999"  # beside the palette
 
 
-def counted(number, noun):
-    """Say how many there are: ``1 well``, ``2 wells``."""
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 well``, ``2 wells``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def save(figure, path, *, colours=None):
-    """Write a figure as PNG and forget it.
+def save(figure: plt.Figure, path: str | os.PathLike, *, colours: int | None = None) -> None:
+    """Write a figure as PNG and close it.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     path : path-like
     colours : int, optional
-        At most so many, up to 256, and every fourth level of brightness: microscope images, which are mostly noise,
-        then take a quarter of the bytes.
+        Largest number of colours, up to 256; brightness then has every fourth level only. Microscope images, which
+        are mostly noise, take a quarter of the bytes this way.
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})

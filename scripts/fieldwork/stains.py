@@ -1,7 +1,8 @@
-"""What stains are called, and the colours that they are shown in."""
+"""Names of stains, and the colours in which viewers show them."""
 
 import itertools
 import re
+from collections.abc import Collection
 
 # CellProfiler's pipelines say OrigDNA and CorrDNA; mtDNA is another stain; brightfield may use DAPI's filter.
 _DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nuclei|nucleus)(?![a-z])")
@@ -9,15 +10,15 @@ _DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nucle
 _TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
 
 
-def is_dna(channel):
-    """Tell whether a channel is named like a DNA stain (DAPI, Hoechst, DNA, nuclei), and not in transmitted light."""
+def is_dna(channel: str) -> bool:
+    """Return True if a channel is named like a DNA stain (DAPI, Hoechst, DNA, nuclei), not like transmitted light."""
     return bool(_DNA.search(channel)) and not _TRANSMITTED.search(channel)
 
 
-BLUE = "0000FF"  # the nuclei channel, and others that are named like a DNA stain
+DNA_COLOUR = "0000FF"  # of the nuclei channel, and of others that are named like a DNA stain
 
-# Other stains and dyes by what they are called; Cell Painting's are among them.
-COLOURS = {
+# Colours of other stains and dyes, with the names of these; Cell Painting's are among them.
+STAIN_COLOURS = {
     "00FF00": r"e?gfp|fitc|alexa ?(?:fluor ?)?488|green|er|tubulin",
     "FF0000": r"rfp|m?cherry|tritc|cy3|alexa ?(?:fluor ?)?5[469]\d|texas ?red|(?<!far )red|actin|phalloidin|agp",
     "FF00FF": r"cy5|alexa ?(?:fluor ?)?6\d\d|far ?red|mito\w*",
@@ -27,34 +28,34 @@ COLOURS = {
 }
 
 
-def colours_of(channels, nuclei):
-    """Give each channel the colour that its stain is usually shown in, and those without a known name the others.
+def colours_of(channels: Collection[str], nuclei: str) -> dict[str, str]:
+    """Choose the colour of each channel: the usual one of its stain, or one that is left for an unknown stain.
 
-    Nuclei without a known name are blue, where nothing else is.
+    The nuclei channel is blue if its stain is unknown and no other channel is blue.
 
     Parameters
     ----------
-    channels : list of str
+    channels : collection of str
     nuclei : str
-        That of the nuclei.
+        The nuclei channel.
 
     Returns
     -------
     dict of str to str
-        Channel -> RRGGBB.
+        Channel -> RRGGBB, in the order of `channels`.
     """
     colours = {}
     for name in channels:
         if is_dna(name):
-            colours[name] = BLUE
+            colours[name] = DNA_COLOUR
             continue
-        for colour, pattern in COLOURS.items():
+        for colour, pattern in STAIN_COLOURS.items():
             if re.search(rf"(?i)(?<![a-z])(?:{pattern})(?![a-z])", re.sub(r"[\W_]+", " ", name)):
                 colours[name] = colour
                 break
-    if BLUE not in colours.values():
-        colours.setdefault(nuclei, BLUE)
-    free = [colour for colour in COLOURS if colour not in colours.values()]
+    if DNA_COLOUR not in colours.values():
+        colours.setdefault(nuclei, DNA_COLOUR)
+    free = [colour for colour in STAIN_COLOURS if colour not in colours.values()]
     unknown = [name for name in channels if name not in colours]
-    colours |= dict(zip(unknown, itertools.cycle(free or COLOURS), strict=False))
+    colours |= dict(zip(unknown, itertools.cycle(free or STAIN_COLOURS), strict=False))
     return {name: colours[name] for name in channels}

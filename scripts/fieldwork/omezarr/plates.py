@@ -21,7 +21,8 @@ from fieldwork.omezarr.metadata import (
     set_ome,
     version_of,
 )
-from fieldwork.wells import ROWS, place_of, plate_format
+from fieldwork.omezarr.slides import halved
+from fieldwork.wells import ROWS, plate_format, row_and_column
 
 
 def create_plate(path: str | PathLike, *, wells: dict[str, int], version: str, name: str) -> None:
@@ -32,14 +33,14 @@ def create_plate(path: str | PathLike, *, wells: dict[str, int], version: str, n
     path : path-like
         A new or an empty folder.
     wells : dict of str to int
-        The wells with images (``B02``) and their numbers of fields, whose groups are to be ``B/2/0``, ``B/2/1``, ..
+        The wells with images (``B02``) and how many fields each has: its groups are to be ``B/2/0``, ``B/2/1``, ..
         All rows and columns of their `wells.plate_format` are listed, as OME-Zarr demands.
     version : {'0.5', '0.4'}
         Of OME-Zarr.
     name : str
         Of the plate.
     """
-    places = [place_of(well) for well in wells]
+    places = [row_and_column(well) for well in wells]
     rows, columns = plate_format(wells)
     plate = {
         "columns": [{"name": str(column + 1)} for column in range(columns)],
@@ -61,9 +62,9 @@ def create_plate(path: str | PathLike, *, wells: dict[str, int], version: str, n
         set_ome(root.create_group(well_path(well)), version, {"well": {"images": images, "version": version}})
 
 
-def well_path(well: str) -> str:
-    """Return the path of a well's group in a plate's store: ``B/2`` for ``B02``."""
-    row, column = place_of(well)
+def well_path(well):
+    """Give the path of a well's group in a plate's store: ``B/2`` for ``B02``."""
+    row, column = row_and_column(well)
     return f"{ROWS[row]}/{column + 1}"
 
 

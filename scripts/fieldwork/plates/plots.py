@@ -1,112 +1,29 @@
-"""Pictures of a plate, drawn from its tables."""
+"""Charts of a plate, drawn from its tables, and galleries of its fields."""
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.collections import PolyCollection
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullLocator
 
-from fieldwork.figures import counted, plt
+from fieldwork.figures import BLUE, counted, plt
 from fieldwork.inputs import platemaps
-from fieldwork.plates import tables
-from fieldwork.wells import ROWS, place_of, plate_format
+from fieldwork.wells import plate_format, row_and_column
 
-QUALITY = {  # title, unit
-    "PowerLogLogSlope": ("focus: slope of the power spectrum\n(lower where blurred)", "log power per log radius"),
-    "PercentMaximal": ("pixels at the maximum\n(more where saturated)", "%"),
-    "MeanIntensity": ("mean intensity", "grey levels"),
-    "MedianIntensity": ("median intensity", "grey levels"),
-    "StdIntensity": ("standard deviation of intensity", "grey levels"),
-    "MinIntensity": ("lowest intensity", "grey levels"),
-    "MaxIntensity": ("highest intensity", "grey levels"),
-}
-COUNT = "nuclei per field, mean of the well"
-# Okabe and Ito: safe for colour-blind readers. In a heatmap each has a white rim, so that it shows on any colour.
-OUTLINES = ("#d55e00", "#56b4e9", "#009e73", "#cc79a7", "#000000", "#e69f00", "#0072b2", "#f0e442")
-CONTROLS = {"positive": "#d55e00", "negative": "#56b4e9", "sample": "#999999"}
-RING = "#ff00ff"  # on grey, also for colour-blind readers
-PANEL = 2.8  # inches, width of a field
-MOST_GROUPS = 40  # of treatments in one chart; a library of compounds has hundreds
-MOST_COMPOUNDS = 24  # with a dose-response each
+MEAN_COUNT = "nuclei per field, mean of the well"
+RING_COLOUR = "#ff00ff"  # colour-blind readers see it on grey, too
+DOSE_0_COLOUR = "#777777"
+FIELD_WIDTH_IN = 2.8  # inches
+MOST_GROUPS = 40  # treatments in one chart; a library of compounds has hundreds
+MOST_COMPOUNDS = 24  # charts of dose-response
 
 
-def nuclei(wells, *, plate):
-    """Draw the nuclei of each well where it is on the plate: the mean of its good fields, and their sum.
-
-    Parameters
-    ----------
-    wells : pandas.DataFrame
-        wells.csv, with platemap columns as text.
-    plate : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    values = {
-        "mean of the well's good fields": (wells.Mean_Count_Nuclei, "nuclei per field"),
-        "sum of the well's good fields": (wells.Count_Nuclei, "nuclei per well"),
-    }
-    return _heatmaps(wells, values, across=1, title=f"plate {plate}: nuclei")
-
-
-def quality(wells, fields, *, plate):
-    """Draw each measure of image quality where it is on the plate: the median of the well's good fields.
-
-    Parameters
-    ----------
-    wells, fields : pandas.DataFrame
-        wells.csv and fields.csv, the latter with the columns of `tables.QUALITY`.
-    plate : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    medians = fields[fields.Image_Status == "ok"].groupby("Metadata_Well")[list(tables.QUALITY)].median()
-    medians = medians.reindex(wells.Metadata_Well).set_axis(wells.index)
-    values = {QUALITY[name][0]: (medians[column], QUALITY[name][1]) for column, name in tables.QUALITY.items()}
-    return _heatmaps(wells, values, across=3, title=f"plate {plate}: image quality (medians of good fields)")
-
-
-def controls(wells, *, plate):
-    """Draw how far each well is from the negative controls, and the counts of controls and samples.
-
-    Parameters
-    ----------
-    wells : pandas.DataFrame
-        wells.csv of a plate whose platemap has a column ``control``.
-    plate : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    roles = wells[platemaps.control_column(wells.columns)].map(platemaps.control_of)
-    good = wells.Mean_Count_Nuclei.notna()
-    z_prime = wells.ZPrime_Count_Nuclei.dropna().unique()
-    counted = " and ".join(f"{(good & (roles == role)).sum()} {role}" for role in platemaps.CONTROLS)
-    said = f"{z_prime[0]:.2f}" if len(z_prime) else "undefined"
-    values = {
-        "robust z of nuclei per field": (wells.RobustZ_Count_Nuclei, "1.4826 MADs from the negative controls' median")
-    }
-    title = f"plate {plate}: Z' = {said} ({counted} control wells)"
-    if wells.RobustZ_Count_Nuclei.isna().all():
-        title += "\nrobust z undefined: it takes two negative controls whose counts differ"
-    figure = _heatmaps(wells, values, across=1, title=title, diverging=True, extra_row=2, outlines=_controls(wells))
-    if len(wells):
-        groups = {role: wells.Mean_Count_Nuclei[good & (roles == role)] for role in CONTROLS}
-        axes = figure.add_subplot(figure.axes[0].get_gridspec()[-1, :])
-        _boxes(axes, groups, quantity=COUNT, noun="well", colours=CONTROLS)
-    return figure
-
-
-def fields_by_treatment(wells, fields, *, plate):
+def fields_by_treatment(wells: pd.DataFrame, fields: pd.DataFrame, *, plate: str) -> plt.Figure:
     """Draw the nuclei of each field, in a row for each treatment.
 
-    The groups are the first of these that there is: the values of the platemap's treatment column
-    (`platemaps.TREATMENT_COLUMNS`), if they are at most `MOST_GROUPS`; positive and negative controls and samples; rows
-    of the plate, or columns where all wells are in one row. Treatments are sorted by their medians.
+    The groups are the first of these that exist: the values of the platemap's treatment column
+    (`platemaps.TREATMENTS`), if they are no more than `MOST_GROUPS`; positive and negative controls and samples; rows
+    of the plate, or columns if all wells are in one row. Treatments are sorted by their medians.
 
     Parameters
     ----------
@@ -118,25 +35,25 @@ def fields_by_treatment(wells, fields, *, plate):
     -------
     matplotlib.figure.Figure
     """
-    counted = fields[fields.Image_Status == "ok"]
-    if counted.empty:
-        return _nothing(f"plate {plate}: nuclei per field", wells)
-    what, group_of = _grouping(wells)
-    ours = counted.Metadata_Well.map(group_of)
-    groups = {group: counted.Image_Count_Nuclei[ours == group] for group in dict.fromkeys(group_of.values())}
+    good = fields[fields.Image_Status == "ok"]
+    if good.empty:
+        return empty_picture(f"plate {plate}: nuclei per field", wells)
+    grouping, group_of = _grouping(wells)
+    group_of_field = good.Metadata_Well.map(group_of)
+    groups = {group: good.Image_Count_Nuclei[group_of_field == group] for group in dict.fromkeys(group_of.values())}
     groups = {group: counts for group, counts in groups.items() if len(counts)}
-    if what not in ("row", "column"):
+    if grouping not in ("row", "column"):
         groups = dict(sorted(groups.items(), key=lambda item: (-item[1].median(), item[0])))
     noun = "image" if {"Metadata_Timepoint", "Metadata_ZPlane"} & set(fields) else "field"
     figure, axes = plt.subplots(figsize=(9, 1.5 + 0.32 * len(groups)), layout="constrained")
-    _boxes(axes, groups, quantity=f"nuclei per {noun}", noun=noun)
-    axes.set_ylabel(what)
-    axes.set_title(f"plate {plate}: nuclei per {noun} by {what}")
+    draw_boxes(axes, groups, quantity=f"nuclei per {noun}", noun=noun)
+    axes.set_ylabel(grouping)
+    axes.set_title(f"plate {plate}: nuclei per {noun} by {grouping}")
     return figure
 
 
 def _grouping(wells):
-    """Say by what the wells of a plate are grouped, and give each one's group, in the order of the plate."""
+    """Return the name of the property that groups a plate's wells, and well -> group, in the order of the plate."""
     treatment, control = platemaps.treatment_column(wells.columns), platemaps.control_column(wells.columns)
     if treatment and wells[treatment].nunique() <= MOST_GROUPS:
         named = wells[treatment].where(wells[treatment] != "", "(not in the platemap)")
@@ -146,14 +63,14 @@ def _grouping(wells):
     rows = {well: well.rstrip("0123456789") for well in wells.Metadata_Well}
     if len(set(rows.values())) > 1:
         return "row", rows
-    return "column", {well: str(place_of(well)[1] + 1) for well in wells.Metadata_Well}
+    return "column", {well: str(row_and_column(well)[1] + 1) for well in wells.Metadata_Well}
 
 
-def edge(wells, *, plate):
-    """Draw the counts of the wells at the rim against those inside.
+def edge(wells: pd.DataFrame, *, plate: str) -> plt.Figure:
+    """Draw the counts of the wells at the rim against those inside; of the negative controls also separately.
 
-    The rim is the outermost rows and columns of the plate; where no well there has images, as on plates whose rim is
-    left empty, that of the block of wells that have. Negative controls are compared apart too.
+    The rim is the outermost rows and columns of the plate, or `rim_of` the wells that have images if the plate's own
+    rim is left empty.
 
     Parameters
     ----------
@@ -165,34 +82,34 @@ def edge(wells, *, plate):
     -------
     matplotlib.figure.Figure
     """
-    counted = wells[wells.Mean_Count_Nuclei.notna()]
-    if counted.empty:
-        return _nothing(f"plate {plate}: edge effect", wells)
-    where, rim = rim_of(counted.Metadata_Well)
+    good = wells[wells.Mean_Count_Nuclei.notna()]
+    if good.empty:
+        return empty_picture(f"plate {plate}: edge effect", wells)
+    definition, at_rim = rim_of(good.Metadata_Well)
     control = platemaps.control_column(wells.columns)
-    alike = {"": np.full(len(rim), True)}
-    if control:  # the only wells at the rim and inside that are surely treated alike
-        alike[", negative controls"] = (counted[control].map(platemaps.control_of) == "negative").to_numpy()
+    subsets = {"": np.full(len(at_rim), True)}
+    if control:  # of these alone it is sure that those at the rim and those inside are treated alike
+        subsets[", negative controls"] = (good[control].map(platemaps.control_of) == "negative").to_numpy()
     groups, notes = {}, []
-    for suffix, ours in alike.items():
-        pair = {f"rim{suffix}": counted.Mean_Count_Nuclei[rim & ours]}
-        pair[f"inside{suffix}"] = counted.Mean_Count_Nuclei[~rim & ours]
-        at_rim, inside = (counts.median() for counts in pair.values())
-        if inside > 0 and at_rim == at_rim:
-            relative = f"{at_rim / inside - 1:+.1%}".replace("-", "\N{MINUS SIGN}")
+    for suffix, subset in subsets.items():
+        pair = {f"rim{suffix}": good.Mean_Count_Nuclei[at_rim & subset]}
+        pair[f"inside{suffix}"] = good.Mean_Count_Nuclei[~at_rim & subset]
+        rim, inside = (counts.median() for counts in pair.values())
+        if inside > 0 and rim == rim:
+            relative = f"{rim / inside - 1:+.1%}".replace("-", "\N{MINUS SIGN}")
             notes.append(f"median of the rim{suffix}: {relative} against inside")
         groups |= {name: counts for name, counts in pair.items() if len(counts)}
     notes = notes or ["no wells to compare"]
     figure, axes = plt.subplots(figsize=(9, 1.7 + 0.6 * len(groups)), layout="constrained")
-    _boxes(axes, groups, quantity=COUNT, noun="well", medians=True)
-    axes.set_title("\n".join([f"plate {plate}: edge effect", *notes, f"rim: {where}"]), fontsize=10)
+    draw_boxes(axes, groups, quantity=MEAN_COUNT, noun="well", medians=True)
+    axes.set_title("\n".join([f"plate {plate}: edge effect", *notes, f"rim: {definition}"]), fontsize=10)
     return figure
 
 
-def rim_of(wells):
-    """Tell which wells are at the rim; of the plate, or of the block of these wells where they do not reach all sides.
+def rim_of(wells: Iterable[str]) -> tuple[str, np.ndarray]:
+    """Find the wells at the rim of the plate, or of the block of these wells if they do not reach all sides.
 
-    Wells that do not may be of a smaller plate than `plate_format` says.
+    Such a block may be a smaller plate than `plate_format` assumes.
 
     Parameters
     ----------
@@ -200,23 +117,24 @@ def rim_of(wells):
 
     Returns
     -------
-    where : str
-    rim : (n,) bool array
+    definition : str
+        What the rim is, for readers.
+    at_rim : (n,) bool array
     """
-    places = [place_of(well) for well in wells]
+    positions = [row_and_column(well) for well in wells]
     height, width = plate_format(wells)
-    ends = [{min(axis), max(axis)} for axis in zip(*places, strict=True)]
-    where = "the outermost rows and columns of the plate"
+    ends = [{min(axis), max(axis)} for axis in zip(*positions, strict=True)]
+    definition = "the outermost rows and columns of the plate"
     if ends != [{0, height - 1}, {0, width - 1}]:
-        where = "of the block of wells with images, which does not reach all sides of the plate"
-    return where, np.array([row in ends[0] or column in ends[1] for row, column in places])
+        definition = "of the block of wells with images, which does not reach all sides of the plate"
+    return definition, np.array([row in ends[0] or column in ends[1] for row, column in positions])
 
 
-def doses(wells, *, plate):
-    """Draw nuclei against the dose, one chart for each compound: wells, means and standard deviations.
+def doses(wells: pd.DataFrame, *, plate: str) -> plt.Figure:
+    """Draw nuclei against the dose, a chart for each compound: wells, means and standard deviations.
 
-    Wells of dose 0 are in every chart, apart: they are the vehicle's, but for positive controls. Of many compounds,
-    those with the most doses.
+    Wells of dose 0 stand at the left of every chart: they are the vehicle's, unless they are positive controls. Of more
+    than `MOST_COMPOUNDS` compounds, those with the most doses are drawn.
 
     Parameters
     ----------
@@ -230,38 +148,22 @@ def doses(wells, *, plate):
     """
     column, treatment = platemaps.dose_column(wells.columns), platemaps.treatment_column(wells.columns)
     dose, count = pd.to_numeric(wells[column], errors="coerce"), wells.Mean_Count_Nuclei
-    given = count.notna() & np.isfinite(dose) & (dose >= 0)
+    known = count.notna() & np.isfinite(dose) & (dose >= 0)
     control = platemaps.control_column(wells.columns)
-    vehicle = wells[control].map(platemaps.control_of) != "positive" if control else given
-    treated, zero = wells[given & (dose > 0)], count[given & (dose == 0) & vehicle]
+    vehicle = wells[control].map(platemaps.control_of) != "positive" if control else known
+    treated, zero = wells[known & (dose > 0)], count[known & (dose == 0) & vehicle]
     if treated.empty:
-        return _nothing(f"plate {plate}: dose-response", wells, "no well has a dose above 0 and a count")
+        return empty_picture(f"plate {plate}: dose-response", wells, "no well has a dose above 0 and a count")
     compounds = treated[treatment] if treatment else pd.Series("all wells", treated.index)
     tested = dose[treated.index].groupby(compounds).nunique().sort_index().sort_values(ascending=False, kind="stable")
-    shown = sorted(tested.index[:MOST_COMPOUNDS])
-    across = min(4, int(np.ceil(np.sqrt(len(shown)))))
-    down = -(-len(shown) // across)
-    size = (8, 4.5) if len(shown) == 1 else (max(8, 3.4 * across), 2.7 * down + 1)
-    figure, grid = plt.subplots(
-        down, across, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
-    lowest, highest = dose[treated.index].min(), dose[treated.index].max()
-    apart = lowest / max(3, (highest / lowest) ** 0.15)
-    ticks = LogLocator(subs=(1,) if highest >= 10 * lowest else (1, 2, 5)).tick_values(lowest, highest)
-    ticks = [tick for tick in ticks if lowest <= tick <= highest] or [lowest, highest]
-    for axes, compound in zip(grid.flat, shown, strict=False):
-        _summed_up(axes, np.full(len(zero), apart), zero, colour="#777777", label="dose 0")
-        if len(zero):
-            axes.axhline(zero.mean(), color="#777777", linestyle=":", linewidth=1)
-            axes.axvline(np.sqrt(apart * lowest), color="#cccccc", linewidth=1)
-        ours = compounds.index[compounds == compound]
-        _summed_up(axes, dose[ours], count[ours], colour="#0072b2", label="wells, mean and SD")
-        axes.set_xscale("log")
+    drawn = sorted(tested.index[:MOST_COMPOUNDS])
+    figure, grid = _grid_of_compounds(len(drawn))
+    doses_of_all = dose[treated.index]
+    for axes, compound in zip(grid.flat, drawn, strict=False):
+        members = compounds.index[compounds == compound]
+        _dose_response(axes, dose[members], count[members], zero, span=(doses_of_all.min(), doses_of_all.max()))
         axes.set_title(compound or "(no name)", fontsize=10)
-        axes.set_xticks([apart, *ticks] if len(zero) else ticks, ["0", *map("{:g}".format, ticks)][not len(zero) :])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.tick_params(labelbottom=True)
-    for axes in grid.flat[len(shown) :]:
+    for axes in grid.flat[len(drawn) :]:
         axes.axis("off")
     grid[0, 0].set_ylim(bottom=0)
     grid[0, 0].legend(fontsize=8, handletextpad=0.3)
@@ -269,18 +171,43 @@ def doses(wells, *, plate):
     figure.supxlabel(f"dose, {unit}" if unit else f"dose ({name})", fontsize=10)
     figure.supylabel("nuclei per field (means of wells)", fontsize=10)
     notes = [f"plate {plate}: nuclei against dose"]
-    if len(tested) > len(shown):
-        notes.append(f"{len(shown)} of {len(tested)} compounds, those with the most doses")
-    if left_out := len(wells) - given.sum():
+    if len(tested) > len(drawn):
+        notes.append(f"{len(drawn)} of {len(tested)} compounds, those with the most doses")
+    if left_out := len(wells) - known.sum():
         notes.append(f"without a count or a dose, left out: {counted(left_out, 'well')}")
-    if left_out := (given & (dose == 0) & ~vehicle).sum():
+    if left_out := (known & (dose == 0) & ~vehicle).sum():
         notes.append(f"positive controls of dose 0, left out: {counted(left_out, 'well')}")
     figure.suptitle("\n".join(notes), fontsize=11)
     return figure
 
 
-def _summed_up(axes, x, y, *, colour, label):
-    """Draw points, and means and sample standard deviations of those at one x, joined by a line."""
+def _grid_of_compounds(number):
+    """Create a figure with a nearly square grid of charts, at most four in a row."""
+    across = min(4, int(np.ceil(np.sqrt(number))))
+    down = -(-number // across)
+    size = (8, 4.5) if number == 1 else (max(8, 3.4 * across), 2.7 * down + 1)
+    return plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
+
+
+def _dose_response(axes, dose, count, zero, *, span):
+    """Draw one compound, and the counts of dose 0 (`zero`) at the left; `span`: lowest and highest dose of all."""
+    lowest, highest = span
+    zero_dose = lowest / max(3, (highest / lowest) ** 0.15)
+    ticks = LogLocator(subs=(1,) if highest >= 10 * lowest else (1, 2, 5)).tick_values(lowest, highest)
+    ticks = [tick for tick in ticks if lowest <= tick <= highest] or [lowest, highest]
+    _points_and_means(axes, np.full(len(zero), zero_dose), zero, colour=DOSE_0_COLOUR, label="dose 0")
+    if len(zero):
+        axes.axhline(zero.mean(), color=DOSE_0_COLOUR, linestyle=":", linewidth=1)
+        axes.axvline(np.sqrt(zero_dose * lowest), color="#cccccc", linewidth=1)
+    _points_and_means(axes, dose, count, colour=BLUE, label="wells, mean and SD")
+    axes.set_xscale("log")
+    axes.set_xticks([zero_dose, *ticks] if len(zero) else ticks, ["0", *map("{:g}".format, ticks)][not len(zero) :])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(labelbottom=True)
+
+
+def _points_and_means(axes, x, y, *, colour, label):
+    """Draw points, and their means and sample standard deviations at each x, joined by a line."""
     by_dose = pd.Series(np.asarray(y)).groupby(np.asarray(x))
     mean, deviation = by_dose.mean(), by_dose.std().fillna(0)
     axes.plot(x, y, "o", ms=3.5, color=colour, alpha=0.5, mew=0)
@@ -290,16 +217,16 @@ def _summed_up(axes, x, y, *, colour, label):
         )
 
 
-def gallery(fields, *, title, radius):
+def gallery(fields: Sequence[tuple[str, np.ndarray, np.ndarray]], *, title: str, radius: float) -> plt.Figure:
     """Draw fields in a grid, with their nuclei marked.
 
     Parameters
     ----------
     fields : list of (str, (rows, columns) array, (n, 2) array)
-        Title, image, and row and column of its nuclei; in the order in which they are drawn.
+        Title, image, and row and column of its nuclei; drawn in this order.
     title : str
     radius : float
-        Of the ring around a nucleus, in px of the image; drawn larger where it would be too small to see.
+        Of the ring around a nucleus, in px of the image; drawn larger if it would be too small to see.
 
     Returns
     -------
@@ -307,9 +234,9 @@ def gallery(fields, *, title, radius):
     """
     width = max(1, int(np.ceil(np.sqrt(len(fields)))))
     height = max(1, int(np.ceil(len(fields) / width)))
-    # As high as the fields are with their titles, so that there are no gaps between them.
+    # As high as the fields and their titles, so that no gaps are between them.
     aspect = np.median([image.shape[0] / image.shape[1] for _, image, _ in fields] or [1])
-    size = (PANEL * width, (PANEL * min(aspect, 2) + 0.4) * height + 0.4)
+    size = (FIELD_WIDTH_IN * width, (FIELD_WIDTH_IN * min(aspect, 2) + 0.4) * height + 0.4)
     figure, grid = plt.subplots(height, width, figsize=size, squeeze=False, layout="constrained")
     figure.suptitle(title)
     for axes in grid.flat:
@@ -319,177 +246,36 @@ def gallery(fields, *, title, radius):
     low, high = np.percentile(sample, [1, 99.8])
     for axes, (name, image, coordinates) in zip(grid.flat, fields, strict=False):
         axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-9))
-        across = 2 * radius * 72 * PANEL / image.shape[1]  # points
-        axes.plot(coordinates[:, 1], coordinates[:, 0], "o", mfc="none", mec=RING, ms=max(across, 5), mew=1.1)
+        diameter = 2 * radius * 72 * FIELD_WIDTH_IN / image.shape[1]  # points
+        rings = {"mfc": "none", "mec": RING_COLOUR, "ms": max(diameter, 5), "mew": 1.1}
+        axes.plot(coordinates[:, 1], coordinates[:, 0], "o", **rings)
         axes.set_title(name, fontsize=9)
     return figure
 
 
-def _heatmaps(wells, values, *, across, title, diverging=False, extra_row=0, outlines=None):
-    """Draw a plate for each of {title: (values of the wells, unit)}, with one legend.
-
-    `extra_row` inches below are left for another chart; `outlines` are by default those of `outlined`.
-    """
-    if wells.empty:
-        return _nothing(title, wells)
-    height, width = plate_format(wells.Metadata_Well)
-    numbers = across == 1 and width <= 24
-    room = 4.4 if across > 1 else 10 if width > 12 else 8  # inches for a plate
-    cell = min(room / width, 0.8)
-    down = -(-len(values) // across)
-    heights = [max(1.2, cell * height) + 0.8] * down + [extra_row] * bool(extra_row)
-    breadth = max(across * (cell * width + 1.3), 7)
-    figure = plt.figure(figsize=(breadth, sum(heights) + 0.8), layout="constrained")
-    figure.suptitle(title)
-    grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
-    marks, outlines = well_marks(wells, (height, width)), outlined(wells) if outlines is None else outlines
-    for number, (name, (numbered, unit)) in enumerate(values.items()):
-        axes = figure.add_subplot(grid[number // across, number % across])
-        _heatmap(axes, wells.Metadata_Well, numbered, size=(height, width), cell=cell, unit=unit, diverging=diverging)
-        _mark(axes, marks, outlines, cell=cell)
-        if numbers:
-            _write(axes, cell=cell)
-        axes.set_title(name, fontsize=10)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)), fontsize=9)
-    return figure
-
-
-def _heatmap(axes, wells, values, *, size, cell, unit, diverging):
-    """Colour the wells by value, with letters and numbers as on the plate."""
-    shown = np.full(size, np.nan)
-    for well, value in zip(wells, values, strict=True):
-        shown[place_of(well)] = value
-    known = shown[np.isfinite(shown)]
-    limits = (known.min(), known.max()) if known.size else (0, 1)
-    if diverging:
-        limits = np.array([-1, 1]) * max(3, np.abs(known).max(initial=0))
-    image = axes.imshow(np.ma.masked_invalid(shown), cmap="PuOr_r" if diverging else "viridis")
-    image.set_clim(*limits)
-    axes.set_facecolor("#e8e8e8")
-    step = int(np.ceil(0.15 / cell))  # inches for a number of two digits
-    font = min(9, max(6, 0.5 * cell * 72))
-    axes.set_xticks(range(0, size[1], step), range(1, size[1] + 1, step), fontsize=font)
-    axes.set_yticks(range(0, size[0], step), ROWS[: size[0] : step], fontsize=font)
-    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
-    axes.set_xticks(np.arange(size[1] + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(size[0] + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=min(1, 3 * cell))
-    axes.tick_params(which="minor", length=0)
-    if known.size:
-        bar = axes.figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, fraction=0.05)
-        bar.set_label(unit, fontsize=9)
-        bar.ax.tick_params(labelsize=8)
-
-
-def _write(axes, *, cell):
-    """Write each value into its well, dark on light or light on dark."""
-    image = axes.images[0]
-    font = min(9, max(6, 0.25 * cell * 72))
-    for (row, column), value in np.ndenumerate(image.get_array().filled(np.nan)):
-        if np.isfinite(value):
-            luminance = np.dot(image.cmap(image.norm(value))[:3], (0.299, 0.587, 0.114))
-            colour = "black" if luminance > 0.5 else "white"
-            text = axes.text(column, row, short(value), ha="center", va="center", fontsize=font, color=colour)
-            text.set_in_layout(False)  # hundreds of them, all inside; to measure each takes seconds
-
-
-def short(value):
-    """Write a number in at most five characters or so: 17.5, 171, 12345, 123k."""
-    if abs(value) >= 99_999.5:
-        return f"{value / 1000:.0f}k"
-    whole = abs(value) >= 99.95 or value == round(value)
-    return f"{value:z.0f}" if whole else f"{value:z.1f}"  # z: no minus zero
-
-
-def well_marks(wells, size):
-    """Sort out the wells without a value, or with one of only some of their fields.
+def draw_boxes(
+    axes: plt.Axes,
+    groups: dict[str, pd.Series],
+    *,
+    quantity: str,
+    noun: str,
+    colours: dict[str, str] | None = None,
+    medians: bool = False,
+) -> None:
+    """Draw a box and points for each group, from top to bottom, labelled with the group's size.
 
     Parameters
     ----------
-    wells : pandas.DataFrame
-        wells.csv.
-    size : (int, int)
-        Rows and columns of the plate.
-
-    Returns
-    -------
-    dict
-        What is wrong -> list of (row, column).
+    axes : matplotlib.axes.Axes
+    groups : dict of str to pandas.Series
+        Name -> values.
+    quantity, noun : str
+        What the values are, and what has them (``field``).
+    colours : dict of str to str, optional
+        Name -> colour of the points; blue for the others.
+    medians : bool
+        Write each group's median beside its size.
     """
-    places = dict(zip(wells.Metadata_Well.map(place_of), wells.index, strict=True))
-    failed = wells.Fields_Failed
-    return {
-        "no image": [there for there in np.ndindex(size) if there not in places],
-        "every field failed": [there for there, row in places.items() if failed[row] == wells.Fields_Total[row]],
-        "some fields failed": [there for there, row in places.items() if 0 < failed[row] < wells.Fields_Total[row]],
-    }
-
-
-def outlined(wells):
-    """Choose the wells to outline: treatments where there are few, or else controls.
-
-    Parameters
-    ----------
-    wells : pandas.DataFrame
-        wells.csv.
-
-    Returns
-    -------
-    dict
-        Label -> list of (row, column).
-    """
-    treatment = platemaps.treatment_column(wells.columns)
-    names = sorted(set(wells[treatment]) - {""}) if treatment else []
-    if 1 < len(names) <= len(OUTLINES):
-        return {name: [place_of(well) for well in wells.Metadata_Well[wells[treatment] == name]] for name in names}
-    return _controls(wells)
-
-
-def _controls(wells):
-    """Give the places of the controls, under labels; nothing where the platemap names none."""
-    control = platemaps.control_column(wells.columns)
-    if control is None:
-        return {}
-    roles = wells[control].map(platemaps.control_of)
-    groups = {f"{role} control": wells.Metadata_Well[roles == role] for role in platemaps.CONTROLS}
-    return {label: [place_of(well) for well in ours] for label, ours in groups.items() if len(ours)}
-
-
-def _mark(axes, marks, outlines, *, cell):
-    """Draw the marks of `well_marks` and the squares of `outlined`, named for a legend."""
-    width = np.clip(3 * cell, 0.8, 2)
-    for (label, places), colour in zip(outlines.items(), OUTLINES, strict=False):
-        corners = np.array([[-0.4, -0.4], [-0.4, 0.4], [0.4, 0.4], [0.4, -0.4]])
-        squares = [corners + (column, row) for row, column in places]
-        rim = [withStroke(linewidth=2 * width, foreground="white")]
-        axes.add_collection(
-            PolyCollection(
-                squares, facecolors="none", edgecolors=colour, linewidths=width, path_effects=rim, label=label
-            )
-        )
-    looks = {
-        "no image": {"marker": ".", "color": "#999999", "size": 0.2, "x": 0, "y": 0},
-        "every field failed": {"marker": "x", "color": "black", "size": 0.45, "x": 0, "y": 0},
-        "some fields failed": {"marker": "v", "color": "#d55e00", "size": 0.25, "x": 0.28, "y": -0.28},
-    }
-    for label, places in marks.items():
-        if places:
-            look, (rows, columns) = looks[label], np.transpose(places)
-            side = np.clip(look["size"] * cell * 72, 4, 16)  # points; a legend has room for no more
-            axes.scatter(
-                *(columns + look["x"], rows + look["y"]),
-                s=side**2,
-                marker=look["marker"],
-                color=look["color"],
-                linewidths=max(0.8, 0.1 * side) if look["marker"] == "x" else 0,
-                label=f"{label} ({counted(len(places), 'well')})",
-            )
-
-
-def _boxes(axes, groups, *, quantity, noun, colours=None, medians=False):
-    """Draw a box and points for each group, from top to bottom, with its size."""
     shift = np.random.default_rng(0)  # of the points, so that they do not hide each other
     names = list(groups)
     axes.boxplot(
@@ -503,7 +289,7 @@ def _boxes(axes, groups, *, quantity, noun, colours=None, medians=False):
     )
     for number, (name, counts) in enumerate(groups.items()):
         height = number + shift.uniform(-0.22, 0.22, len(counts))
-        colour = (colours or {}).get(name, "#0072b2")
+        colour = (colours or {}).get(name, BLUE)
         axes.plot(counts, height, "o", ms=3.5, alpha=0.6, mew=0, color=colour, zorder=1)
     labels = [
         f"{name if len(name) <= 40 else name[:39] + '…'}  (n = {len(groups[name])}"
@@ -518,8 +304,8 @@ def _boxes(axes, groups, *, quantity, noun, colours=None, medians=False):
     axes.set_xlabel(f"{quantity}; n: {noun}s, box: quartiles")
 
 
-def _nothing(title, wells, reason=None):
-    """Say in a picture why there is nothing in it."""
+def empty_picture(title: str, wells: pd.DataFrame, reason: str | None = None) -> plt.Figure:
+    """Draw a title and a reason in place of a chart; the default reason is that no image is there or none is good."""
     figure, axes = plt.subplots(figsize=(7, 1.5), layout="constrained")
     axes.axis("off")
     axes.set_title(title)

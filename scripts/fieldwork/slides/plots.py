@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from fieldwork.figures import plt
+from fieldwork.figures import VERMILION, plt
 
-OUTLINE_COLOUR = "#d55e00"  # Okabe and Ito: safe for colour-blind readers
+OUTLINE_COLOUR = VERMILION
 MOST_SQUARES = 60  # along the longer side
 LEAST_NUCLEI = 4  # in a square, on average: with fewer, a map shows chance
 SCALE_BARS_MM = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)

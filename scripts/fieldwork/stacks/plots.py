@@ -1,21 +1,22 @@
-"""The picture of a stack: what was measured, frame by frame, and a few of the frames."""
+"""The picture of a stack: charts of what was measured in its frames, and a few of the frames."""
 
 import numpy as np
+import pandas as pd
 
-from fieldwork.figures import plt
-
-LINE, FAILED, RING = "#0072b2", "#d55e00", "#e69f00"  # Okabe and Ito: safe for colour-blind readers
+from fieldwork.figures import BLUE, ORANGE, VERMILION, plt
 
 
-def over_time(frames, columns, shown, *, title):
-    """Draw what was measured against the frames' numbers, above a few of the frames.
+def over_time(
+    frames: pd.DataFrame, columns: dict[str, str], shown: list[tuple[int, np.ndarray, np.ndarray]], *, title: str
+) -> plt.Figure:
+    """Draw the measured values against the frames' numbers, above a few of the frames.
 
     Parameters
     ----------
     frames : pandas.DataFrame
         The stack's table of frames.
     columns : dict of str to str
-        What is drawn, a chart for each: column -> its label.
+        The columns to draw, a chart for each: column -> its label.
     shown : list of (int, (rows, columns) array, (n, 2) array)
         Number of a frame, its pixels, and row and column of its nuclei.
     title : str
@@ -31,9 +32,9 @@ def over_time(frames, columns, shown, *, title):
     failed = frames.Metadata_Frame[frames.Image_Status == "failed"]
     charts = above.subplots(len(columns), 1, squeeze=False, sharex=True)[:, 0] if columns else []
     for axes, (column, label) in zip(charts, columns.items(), strict=True):
-        axes.plot(frames.Metadata_Frame, frames[column], ".-", color=LINE)  # a gap where a frame failed
+        axes.plot(frames.Metadata_Frame, frames[column], ".-", color=BLUE)  # a gap where a frame failed
         for number in failed:
-            axes.axvline(number, color=FAILED, lw=1)
+            axes.axvline(number, color=VERMILION, lw=1)
         axes.set(ylabel=label, title=f"{len(failed)} of {len(frames)} frames failed" if len(failed) else None)
         if (frames[column].dropna() >= 0).all():
             axes.set_ylim(bottom=0)
@@ -44,7 +45,7 @@ def over_time(frames, columns, shown, *, title):
         low, high = np.percentile(sample, [1, 99.8])  # one contrast for all
         for axes, (number, image, nuclei) in zip(below.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-9))
-            axes.plot(nuclei[:, 1], nuclei[:, 0], "o", mfc="none", mec=RING, ms=5, mew=1)
+            axes.plot(nuclei[:, 1], nuclei[:, 0], "o", mfc="none", mec=ORANGE, ms=5, mew=1)
             axes.set_title(f"frame {number}", fontsize=9)
             axes.axis("off")
     return figure

@@ -1,4 +1,4 @@
-"""The pictures of a plate show what its tables say, where it is on the plate."""
+"""The pictures of a plate show the values of its tables, at the wells' positions."""
 
 import itertools
 import re
@@ -12,8 +12,8 @@ from PIL import Image
 import plot_plate
 from fieldwork import figures, outputs
 from fieldwork.inputs import platemaps
-from fieldwork.plates import plots, tables
-from fieldwork.wells import place_of, plate_format
+from fieldwork.plates import plate_maps, plots, tables
+from fieldwork.wells import plate_format, row_and_column
 from workspace import REPOSITORY
 
 LETTERS = [chr(65 + number) for number in range(26)] + ["A" + chr(65 + number) for number in range(22)]
@@ -21,7 +21,7 @@ ALL = ("nuclei", "fields", "edge", "quality", "doses", "controls")
 
 
 def counted(well, site, count, **others):
-    """A row of fields.csv; without a count it failed."""
+    """Return a row of fields.csv; without a count it failed."""
     failed = count is None
     return {
         **{"Metadata_Plate": "P1", "Metadata_Well": well, "Metadata_Site": site},
@@ -43,35 +43,34 @@ def read(folder, rows, platemap=None):
 
 
 def draw(picture, wells, fields):
-    """Draw one picture of the tables."""
+    """Draw one picture of a plate."""
     if picture == "quality":
-        return plots.quality(wells, fields, plate="P1")
+        return plate_maps.quality(wells, fields, plate="P1")
     if picture == "fields":
         return plots.fields_by_treatment(wells, fields, plate="P1")
-    return getattr(plots, picture)(wells, plate="P1")
+    return getattr(plots if picture in ("edge", "doses") else plate_maps, picture)(wells, plate="P1")
 
 
 def shown(axes):
-    """Give the values that a heatmap shows, by (row, column)."""
-    return {
-        place: value for place, value in np.ndenumerate(axes.images[0].get_array().filled(np.nan)) if value == value
-    }
+    """Return the values that a heatmap shows, by (row, column)."""
+    values = axes.images[0].get_array().filled(np.nan)
+    return {position: value for position, value in np.ndenumerate(values) if value == value}
 
 
 def marked(axes):
-    """Give the marks of a heatmap: label without its count -> places, and the number in the label."""
+    """Return the marks of a heatmap: label without its count -> positions; check the count in the label."""
     marks = {}
     for collection in axes.collections:
         label, _, number = collection.get_label().partition(" (")
         if number:
-            places = {(round(y), round(x)) for x, y in collection.get_offsets()}
-            assert len(places) == len(collection.get_offsets()) == int(number.split()[0])
-            marks[label] = places
+            positions = {(round(y), round(x)) for x, y in collection.get_offsets()}
+            assert len(positions) == len(collection.get_offsets()) == int(number.split()[0])
+            marks[label] = positions
     return marks
 
 
 def outlines(axes):
-    """Give the outlined wells of a heatmap: label -> places."""
+    """Return the outlined wells of a heatmap: label -> positions."""
     return {
         collection.get_label(): {tuple(path.vertices[:4].mean(axis=0)[::-1].round().astype(int)) for path in paths}
         for collection in axes.collections
@@ -80,7 +79,7 @@ def outlines(axes):
 
 
 def boxes(axes):
-    """Give the groups of a chart of boxes: label -> sorted values."""
+    """Return the groups of a chart of boxes: label -> sorted values."""
     points = [line for line in axes.lines if line.get_marker() == "o"]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     heights = list(axes.get_yticks())
@@ -97,7 +96,7 @@ def without_figures():
 
 
 def test_wells_have_their_places():
-    assert [place_of(well) for well in ("A01", "B02", "H12", "P24", "Z01", "AA01", "AF48", "AV72")] == [
+    assert [row_and_column(well) for well in ("A01", "B02", "H12", "P24", "Z01", "AA01", "AF48", "AV72")] == [
         *((0, 0), (1, 1), (7, 11), (15, 23)),
         *((25, 0), (26, 0), (31, 47), (47, 71)),
     ]
@@ -126,7 +125,7 @@ def test_each_well_shows_its_numbers_where_it_is_and_what_has_none_is_marked(tmp
     rows = [counted("B02", 1, 4), counted("B02", 2, 7), counted("B11", 1, 0), counted("G03", 1, 120_000)]
     rows += [counted("G03", 2, None), counted("G11", 1, None), counted("G11", 2, None)]
     wells, _ = read(tmp_path, rows)
-    figure = plots.nuclei(wells, plate="007")
+    figure = plate_maps.nuclei(wells, plate="007")
     assert "007" in figure.get_suptitle()
     means, sums = (axes for axes in figure.axes if axes.images)
     assert shown(means) == {(1, 1): 5.5, (1, 10): 0, (6, 2): 120_000}
@@ -155,7 +154,7 @@ def test_a_full_plate_of_384_or_1536_wells_has_every_number_in_its_place(tmp_pat
     places = [*np.ndindex(size)]
     rows = [counted(f"{LETTERS[row]}{column + 1:02}", 1, 100 * row + column) for row, column in places]
     wells, _ = read(tmp_path, rows)
-    figure = plots.nuclei(wells, plate="P1")
+    figure = plate_maps.nuclei(wells, plate="P1")
     axes = figure.axes[0]
     assert shown(axes) == {(row, column): 100 * row + column for row, column in places}
     assert len(axes.texts) == (384 if size == (16, 24) else 0)  # in 1536 wells nobody could read them
@@ -181,15 +180,15 @@ def test_quality_is_the_median_of_the_good_fields_with_its_unit(tmp_path):
     rows = [measured("A01", site, 5, value) for site, value in enumerate((1.0, 2.0, 9.0))]
     rows += [measured("B03", 1, 5, 4.0), measured("B03", 2, None, 0), measured("B02", 1, None, 0)]
     wells, fields = read(tmp_path, rows)
-    figure = plots.quality(wells, fields, plate="P1")
+    figure = plate_maps.quality(wells, fields, plate="P1")
     drawn = [axes for axes in figure.axes if axes.images]
-    assert len(drawn) == len(tables.QUALITY) == len(plots.QUALITY)
+    assert len(drawn) == len(tables.QUALITY) == len(plate_maps.QUALITY_LABELS)
     for number, (axes, name) in enumerate(zip(drawn, tables.QUALITY.values(), strict=True)):
         assert shown(axes) == {(0, 0): 2 + number, (1, 2): 4 + number}
-        assert axes.get_title() == plots.QUALITY[name][0]
+        assert axes.get_title() == plate_maps.QUALITY_LABELS[name][0]
         assert marked(axes).keys() == {"no image", "every field failed", "some fields failed"}
     units = [axes.get_ylabel() for axes in figure.axes if not axes.images]
-    assert units == [unit for _, unit in plots.QUALITY.values()]
+    assert units == [unit for _, unit in plate_maps.QUALITY_LABELS.values()]
 
 
 def test_few_treatments_are_outlined_or_else_controls(tmp_path):
@@ -201,14 +200,14 @@ def test_few_treatments_are_outlined_or_else_controls(tmp_path):
         "B02": {"Metadata_compound": "toxin", "Metadata_control": ""},
     }
     wells, _ = read(tmp_path, rows, platemap)
-    axes = plots.nuclei(wells, plate="P1").axes[0]
+    axes = plate_maps.nuclei(wells, plate="P1").axes[0]
     assert outlines(axes) == {"NA": {(0, 0)}, "toxin": {(0, 1), (1, 0), (1, 1)}}
     for other in (wells.drop(columns="Metadata_compound"), wells.replace({"Metadata_compound": {"toxin": ""}})):
-        axes = plots.nuclei(other, plate="P1").axes[0]
+        axes = plate_maps.nuclei(other, plate="P1").axes[0]
         assert outlines(axes) == {"positive control": {(0, 1)}, "negative control": {(0, 0)}}
     many = [counted(f"A{column:02}", 1, 5) for column in range(1, 10)]
     wells, _ = read(tmp_path, many, {row["Metadata_Well"]: {"Metadata_compound": row["Metadata_Well"]} for row in many})
-    assert outlines(plots.nuclei(wells, plate="P1").axes[0]) == {}
+    assert outlines(plate_maps.nuclei(wells, plate="P1").axes[0]) == {}
 
 
 def test_fields_are_grouped_by_treatment_sorted_by_their_medians(tmp_path):
@@ -257,7 +256,7 @@ def test_the_rim_is_compared_with_the_inside(tmp_path):
     }
     title = axes.get_title()
     assert "median of the rim: \N{MINUS SIGN}20.0% against inside\n" in title and "of the plate" in title
-    left_empty = wells[[place_of(well) in inner for well in wells.Metadata_Well]]
+    left_empty = wells[[row_and_column(well) in inner for well in wells.Metadata_Well]]
     axes = plots.edge(left_empty, plate="P1").axes[0]
     assert [len(values) for values in boxes(axes).values()] == [28, 32, 1]
     assert "+0.0%" in axes.get_title() and "block of wells with images" in axes.get_title()
@@ -297,10 +296,10 @@ def test_nuclei_are_drawn_against_the_dose_by_compound_with_dose_0_apart(tmp_pat
     for axes in figure.axes:
         assert axes.get_xscale() == "log" and axes.get_ylim()[0] == 0
         zero, treated = (line for line in axes.lines if line.get_marker() == "o")
-        apart = set(zero.get_xdata())
-        assert sorted(zero.get_ydata()) == [90, 102] and len(apart) == 1 and max(apart) < 0.1 / 2
+        zero_doses = set(zero.get_xdata())
+        assert sorted(zero.get_ydata()) == [90, 102] and len(zero_doses) == 1 and max(zero_doses) < 0.1 / 2
         ticks = [(at, label.get_text()) for at, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)]
-        assert ticks == [(*apart, "0"), (0.1, "0.1"), (1, "1"), (10, "10")]
+        assert ticks == [(*zero_doses, "0"), (0.1, "0.1"), (1, "1"), (10, "10")]
         groups = expected[axes.get_title()]
         points = sorted(zip(treated.get_xdata(), treated.get_ydata(), strict=True))
         assert points == sorted((dose, mean) for dose, means in groups.items() for mean in means)
@@ -337,9 +336,9 @@ def test_robust_z_and_z_prime_are_drawn_with_the_controls(tmp_path):
     roles = {"A01": "positive", "A02": "positive", "B01": "negative", "B02": "negative", "B03": "", "A03": "negative"}
     rows = [counted(well, 1, count) for well, count in sorted(counts.items())]
     wells, _ = read(tmp_path, rows, {well: {"Metadata_control": role} for well, role in roles.items()})
-    figure = plots.controls(wells, plate="P1")
+    figure = plate_maps.controls(wells, plate="P1")
     assert shown(figure.axes[0]) == {
-        place_of(well): pytest.approx((count - 102) / (1.4826 * 2)) for well, count in counts.items() if count
+        row_and_column(well): pytest.approx((count - 102) / (1.4826 * 2)) for well, count in counts.items() if count
     }
     assert f"Z' = {1 - 3 * (2**0.5 + 8**0.5) / 91:.2f} (2 positive and 2 negative" in figure.get_suptitle()
     low, high = figure.axes[0].images[0].get_clim()
@@ -347,9 +346,9 @@ def test_robust_z_and_z_prime_are_drawn_with_the_controls(tmp_path):
     assert "undefined" not in figure.get_suptitle()
     compounds = wells.assign(Metadata_compound=["DMSO", "tox"] * 3)
     expected = {"positive control": {(0, 0), (0, 1)}, "negative control": {(0, 2), (1, 0), (1, 1)}}
-    assert outlines(plots.controls(compounds, plate="P1").axes[0]) == expected
+    assert outlines(plate_maps.controls(compounds, plate="P1").axes[0]) == expected
     wells["RobustZ_Count_Nuclei"] = np.nan
-    assert "robust z undefined" in plots.controls(wells, plate="P1").get_suptitle()
+    assert "robust z undefined" in plate_maps.controls(wells, plate="P1").get_suptitle()
     (below,) = (axes for axes in figure.axes if not axes.images and axes.get_xlabel())
     assert boxes(below) == {"positive  (n = 2)": [10, 12], "negative  (n = 2)": [100, 104], "sample  (n = 1)": [102]}
 
@@ -417,7 +416,7 @@ def test_odd_plates_have_every_picture(tmp_path, rows, controlled):
 
 
 def draw_gallery(picture, monkeypatch):
-    """Draw a gallery from the tables in this folder, and give what was drawn: titles, images, nuclei."""
+    """Draw a gallery from the tables in this folder; return its titles, images and nuclei."""
     drawn, gallery = [], plots.gallery
     monkeypatch.setattr(plots, "gallery", lambda fields, **options: drawn.extend(fields) or gallery(fields, **options))
     plot_plate.main(
@@ -460,23 +459,23 @@ def test_the_fields_of_a_plate_are_drawn_from_few_to_many_nuclei_each_with_its_o
         ("C02", 1, None, None): 4,
         ("C02", 2, None, None): 2,
     }
-    images = {place: np.full((30, 40), number, np.uint16) for number, place in enumerate(counts)}
+    images = {field: np.full((30, 40), number, np.uint16) for number, field in enumerate(counts)}
     stack = np.array([images["B02", 1, t, z] for t in (1, 2) for z in (1, 2)]).reshape(2, 2, 30, 40)
     tifffile.imwrite("007/B02_1.tif", stack, imagej=True, metadata={"axes": "TZYX"})
     for site in (1, 2):
         tifffile.imwrite(f"007/C02_{site}.tif", images["C02", site, None, None])
     names = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]
     files = ["PathName_DNA", "FileName_DNA", "Image_Count_Nuclei", "Image_Status"]
-    rows = [(*place, "007", f"{place[0]}_{place[1]}.tif", count, "ok") for place, count in counts.items()]
+    rows = [(*field, "007", f"{field[0]}_{field[1]}.tif", count, "ok") for field, count in counts.items()]
     rows.append(("C02", 3, None, None, "007", "C02_3.tif", None, "failed"))
     wells = pd.DataFrame({"Metadata_Well": ["B02", "C02"]})
     wells.to_csv("wells.csv", index=False)
     pd.DataFrame(rows, columns=[*names, *files]).astype(dict.fromkeys(names[2:], "Int64")).to_csv("fields.csv")
     expected = {
-        place: [(number + k, 10 + 3 * number + k) for k in range(count)]
-        for number, (place, count) in enumerate(counts.items())
+        field: [(number + k, 10 + 3 * number + k) for k in range(count)]
+        for number, (field, count) in enumerate(counts.items())
     }
-    nuclei = [(*place, *centre) for place, centres in expected.items() for centre in centres]
+    nuclei = [(*field, *centre) for field, centres in expected.items() for centre in centres]
     columns = [*names, "Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]
     pd.DataFrame(nuclei, columns=columns).sample(frac=1, random_state=0).to_parquet("nuclei.parquet")
 
@@ -489,9 +488,9 @@ def test_the_fields_of_a_plate_are_drawn_from_few_to_many_nuclei_each_with_its_o
         "C02 site 1: 4 nuclei",
         "B02 site 1 t1 z1: 5 nuclei",
     ]
-    for (_, image, coordinates), place in zip(drawn, sorted(counts, key=counts.get), strict=True):
-        np.testing.assert_array_equal(image, images[place])
-        assert sorted(map(tuple, coordinates)) == expected[place]
+    for (_, image, coordinates), field in zip(drawn, sorted(counts, key=counts.get), strict=True):
+        np.testing.assert_array_equal(image, images[field])
+        assert sorted(map(tuple, coordinates)) == expected[field]
 
 
 def test_a_plate_without_fields_has_a_picture_too(tmp_path):
@@ -547,11 +546,11 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
 
 def test_every_picture_has_a_rule_and_a_caption():
     rules = (REPOSITORY / "rules/plates.smk").read_text()
-    made = re.findall(r'"?(\w+)"?(?:=|: )report\(\s*"<results>/plates/{plate}/(?:plots/)?(\w+)[.]png"', rules)
-    assert sorted(made) == sorted(
+    reported = re.findall(r'"?(\w+)"?(?:=|: )report\(\s*"<results>/plates/{plate}/(?:plots/)?(\w+)[.]png"', rules)
+    assert sorted(reported) == sorted(
         (name, name) for name in [*platemaps.pictures(PLATEMAP, with_quality=True), "densities"]
     )
-    for name, _ in made:
+    for name, _ in reported:
         assert f'caption="report/plate_{name}.rst"' in rules
         caption = (REPOSITORY / f"rules/report/plate_{name}.rst").read_text()
         assert caption.startswith("Plate {{ snakemake.wildcards.plate }}: ")

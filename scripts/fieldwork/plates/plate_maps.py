@@ -1,0 +1,263 @@
+"""Heatmaps in the form of the plate: nuclei, image quality and controls, well by well."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.collections import PolyCollection
+from matplotlib.patheffects import withStroke
+
+from fieldwork.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, VERMILION, YELLOW, counted, plt
+from fieldwork.inputs import platemaps
+from fieldwork.plates import tables
+from fieldwork.plates.plots import MEAN_COUNT, draw_boxes, empty_picture
+from fieldwork.wells import ROWS, plate_format, row_and_column
+
+QUALITY_LABELS = {  # title, unit
+    "PowerLogLogSlope": ("focus: slope of the power spectrum\n(lower where blurred)", "log power per log radius"),
+    "PercentMaximal": ("pixels at the maximum\n(more where saturated)", "%"),
+    "MeanIntensity": ("mean intensity", "grey levels"),
+    "MedianIntensity": ("median intensity", "grey levels"),
+    "StdIntensity": ("standard deviation of intensity", "grey levels"),
+    "MinIntensity": ("lowest intensity", "grey levels"),
+    "MaxIntensity": ("highest intensity", "grey levels"),
+}
+# Of treatments; each has a white rim in a heatmap, so that it shows on any colour.
+OUTLINE_COLOURS = (VERMILION, SKY_BLUE, GREEN, PURPLE, BLACK, ORANGE, BLUE, YELLOW)
+CONTROL_COLOURS = {"positive": VERMILION, "negative": SKY_BLUE, "sample": GREY}
+
+
+def nuclei(wells: pd.DataFrame, *, plate: str) -> plt.Figure:
+    """Draw the nuclei of each well at its position on the plate: the mean of its good fields, and their sum.
+
+    Parameters
+    ----------
+    wells : pandas.DataFrame
+        wells.csv, with platemap columns as text.
+    plate : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    values = {
+        "mean of the well's good fields": (wells.Mean_Count_Nuclei, "nuclei per field"),
+        "sum of the well's good fields": (wells.Count_Nuclei, "nuclei per well"),
+    }
+    return _heatmaps(wells, values, across=1, title=f"plate {plate}: nuclei")
+
+
+def quality(wells: pd.DataFrame, fields: pd.DataFrame, *, plate: str) -> plt.Figure:
+    """Draw each measure of image quality at the wells' positions: the median of the well's good fields.
+
+    Parameters
+    ----------
+    wells, fields : pandas.DataFrame
+        wells.csv and fields.csv, the latter with the columns of `tables.QUALITY`.
+    plate : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    medians = fields[fields.Image_Status == "ok"].groupby("Metadata_Well")[list(tables.QUALITY)].median()
+    medians = medians.reindex(wells.Metadata_Well).set_axis(wells.index)
+    labels = {column: QUALITY_LABELS[name] for column, name in tables.QUALITY.items()}
+    values = {title: (medians[column], unit) for column, (title, unit) in labels.items()}
+    return _heatmaps(wells, values, across=3, title=f"plate {plate}: image quality (medians of good fields)")
+
+
+def controls(wells: pd.DataFrame, *, plate: str) -> plt.Figure:
+    """Draw each well's distance from the negative controls, and the counts of controls and samples.
+
+    Parameters
+    ----------
+    wells : pandas.DataFrame
+        wells.csv of a plate whose platemap has a column ``control``.
+    plate : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    roles = wells[platemaps.control_column(wells.columns)].map(platemaps.control_of)
+    good = wells.Mean_Count_Nuclei.notna()
+    z_prime = wells.ZPrime_Count_Nuclei.dropna().unique()
+    z_prime = f"{z_prime[0]:.2f}" if len(z_prime) else "undefined"
+    numbers = " and ".join(f"{(good & (roles == role)).sum()} {role}" for role in platemaps.CONTROLS)
+    values = {
+        "robust z of nuclei per field": (wells.RobustZ_Count_Nuclei, "1.4826 MADs from the negative controls' median")
+    }
+    title = f"plate {plate}: Z' = {z_prime} ({numbers} control wells)"
+    if wells.RobustZ_Count_Nuclei.isna().all():
+        title += "\nrobust z undefined: it takes two negative controls whose counts differ"
+    outlines = _control_positions(wells)
+    figure = _heatmaps(wells, values, across=1, title=title, diverging=True, extra_row=2, outlines=outlines)
+    if len(wells):
+        groups = {role: wells.Mean_Count_Nuclei[good & (roles == role)] for role in CONTROL_COLOURS}
+        axes = figure.add_subplot(figure.axes[0].get_gridspec()[-1, :])
+        draw_boxes(axes, groups, quantity=MEAN_COUNT, noun="well", colours=CONTROL_COLOURS)
+    return figure
+
+
+def _heatmaps(wells, values, *, across, title, diverging=False, extra_row=0, outlines=None):
+    """Draw a heatmap for each item of {title: (values of the wells, unit)}, with one legend.
+
+    `extra_row` inches below are left for another chart; `outlines` are by default those of `outlined`.
+    """
+    if wells.empty:
+        return empty_picture(title, wells)
+    height, width = plate_format(wells.Metadata_Well)
+    with_numbers = across == 1 and width <= 24
+    room = 4.4 if across > 1 else 10 if width > 12 else 8  # inches for a plate
+    cell = min(room / width, 0.8)
+    down = -(-len(values) // across)
+    heights = [max(1.2, cell * height) + 0.8] * down + [extra_row] * bool(extra_row)
+    breadth = max(across * (cell * width + 1.3), 7)
+    figure = plt.figure(figsize=(breadth, sum(heights) + 0.8), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
+    marks, outlines = well_marks(wells, (height, width)), outlined(wells) if outlines is None else outlines
+    for number, (name, (numbers, unit)) in enumerate(values.items()):
+        axes = figure.add_subplot(grid[number // across, number % across])
+        _heatmap(axes, wells.Metadata_Well, numbers, size=(height, width), cell=cell, unit=unit, diverging=diverging)
+        _mark(axes, marks, outlines, cell=cell)
+        if with_numbers:
+            _write_numbers(axes, cell=cell)
+        axes.set_title(name, fontsize=10)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)), fontsize=9)
+    return figure
+
+
+def _heatmap(axes, wells, values, *, size, cell, unit, diverging):
+    """Colour the wells by value, with letters and numbers as on the plate; `cell` is a well's width in inches."""
+    grid = np.full(size, np.nan)
+    for well, value in zip(wells, values, strict=True):
+        grid[row_and_column(well)] = value
+    known = grid[np.isfinite(grid)]
+    limits = (known.min(), known.max()) if known.size else (0, 1)
+    if diverging:
+        limits = np.array([-1, 1]) * max(3, np.abs(known).max(initial=0))
+    image = axes.imshow(np.ma.masked_invalid(grid), cmap="PuOr_r" if diverging else "viridis")
+    image.set_clim(*limits)
+    axes.set_facecolor("#e8e8e8")
+    step = int(np.ceil(0.15 / cell))  # inches for a number of two digits
+    font = min(9, max(6, 0.5 * cell * 72))
+    axes.set_xticks(range(0, size[1], step), range(1, size[1] + 1, step), fontsize=font)
+    axes.set_yticks(range(0, size[0], step), ROWS[: size[0] : step], fontsize=font)
+    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_xticks(np.arange(size[1] + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(size[0] + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=min(1, 3 * cell))
+    axes.tick_params(which="minor", length=0)
+    if known.size:
+        bar = axes.figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, fraction=0.05)
+        bar.set_label(unit, fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+
+
+def _write_numbers(axes, *, cell):
+    """Write each value into its well, dark on light or light on dark."""
+    image = axes.images[0]
+    font = min(9, max(6, 0.25 * cell * 72))
+    for (row, column), value in np.ndenumerate(image.get_array().filled(np.nan)):
+        if np.isfinite(value):
+            luminance = np.dot(image.cmap(image.norm(value))[:3], (0.299, 0.587, 0.114))
+            colour = "black" if luminance > 0.5 else "white"
+            text = axes.text(column, row, short(value), ha="center", va="center", fontsize=font, color=colour)
+            text.set_in_layout(False)  # hundreds of them, all inside; to measure each takes seconds
+
+
+def short(value: float) -> str:
+    """Return a number in about five characters at most: 17.5, 171, 12345, 123k."""
+    if abs(value) >= 99_999.5:
+        return f"{value / 1000:.0f}k"
+    is_whole = abs(value) >= 99.95 or value == round(value)
+    return f"{value:z.0f}" if is_whole else f"{value:z.1f}"  # z: no minus zero
+
+
+def well_marks(wells: pd.DataFrame, size: tuple[int, int]) -> dict[str, list[tuple[int, int]]]:
+    """Find the wells without a value, and those with a value of only some of their fields.
+
+    Parameters
+    ----------
+    wells : pandas.DataFrame
+        wells.csv.
+    size : (int, int)
+        Rows and columns of the plate.
+
+    Returns
+    -------
+    dict of str to list of (int, int)
+        What is wrong -> rows and columns.
+    """
+    numbers = dict(zip(wells.Metadata_Well.map(row_and_column), wells.index, strict=True))
+    failed, total = wells.Fields_Failed, wells.Fields_Total
+    return {
+        "no image": [position for position in np.ndindex(size) if position not in numbers],
+        "every field failed": [position for position, well in numbers.items() if failed[well] == total[well]],
+        "some fields failed": [position for position, well in numbers.items() if 0 < failed[well] < total[well]],
+    }
+
+
+def outlined(wells: pd.DataFrame) -> dict[str, list[tuple[int, int]]]:
+    """Choose the wells to outline: treatments if they are few, or else controls.
+
+    Parameters
+    ----------
+    wells : pandas.DataFrame
+        wells.csv.
+
+    Returns
+    -------
+    dict of str to list of (int, int)
+        Label -> rows and columns.
+    """
+    treatment = platemaps.treatment_column(wells.columns)
+    names = sorted(set(wells[treatment]) - {""}) if treatment else []
+    if 1 < len(names) <= len(OUTLINE_COLOURS):
+        return {
+            name: [row_and_column(well) for well in wells.Metadata_Well[wells[treatment] == name]] for name in names
+        }
+    return _control_positions(wells)
+
+
+def _control_positions(wells):
+    """Return the positions of the controls by label; nothing if the platemap names none."""
+    control = platemaps.control_column(wells.columns)
+    if control is None:
+        return {}
+    roles = wells[control].map(platemaps.control_of)
+    groups = {f"{role} control": wells.Metadata_Well[roles == role] for role in platemaps.CONTROLS}
+    return {label: [row_and_column(well) for well in members] for label, members in groups.items() if len(members)}
+
+
+def _mark(axes, marks, outlines, *, cell):
+    """Draw the marks of `well_marks` and the squares of `outlined`, with labels for a legend."""
+    width = np.clip(3 * cell, 0.8, 2)
+    for (label, positions), colour in zip(outlines.items(), OUTLINE_COLOURS, strict=False):
+        corners = np.array([[-0.4, -0.4], [-0.4, 0.4], [0.4, 0.4], [0.4, -0.4]])
+        squares = [corners + (column, row) for row, column in positions]
+        rim = [withStroke(linewidth=2 * width, foreground="white")]
+        axes.add_collection(
+            PolyCollection(
+                squares, facecolors="none", edgecolors=colour, linewidths=width, path_effects=rim, label=label
+            )
+        )
+    looks = {
+        "no image": {"marker": ".", "color": GREY, "size": 0.2, "x": 0, "y": 0},
+        "every field failed": {"marker": "x", "color": "black", "size": 0.45, "x": 0, "y": 0},
+        "some fields failed": {"marker": "v", "color": VERMILION, "size": 0.25, "x": 0.28, "y": -0.28},
+    }
+    for label, positions in marks.items():
+        if positions:
+            look, (rows, columns) = looks[label], np.transpose(positions)
+            side = np.clip(look["size"] * cell * 72, 4, 16)  # points; a legend has room for no more
+            axes.scatter(
+                *(columns + look["x"], rows + look["y"]),
+                s=side**2,
+                marker=look["marker"],
+                color=look["color"],
+                linewidths=max(0.8, 0.1 * side) if look["marker"] == "x" else 0,
+                label=f"{label} ({counted(len(positions), 'well')})",
+            )
