@@ -1,4 +1,4 @@
-"""Join what the detection jobs of one plate wrote into the plate's tables.
+"""Join the tables of one plate's detection jobs into the plate's tables.
 
 Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuclei.parquet, fields.csv, wells.csv.
 """
@@ -18,14 +18,14 @@ from fieldwork.plates import tables
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed_fields, threshold, channel):
+def main(*, plate, units, platemap, results, with_quality, on_bad_image, max_failed_fields, threshold, channel):
     nuclei, fields, absent = tables.merge_units(units.nuclei, units.fields)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     left_out = absent if with_quality else [*absent, *tables.QUALITY]
     wells, wells_columns = tables.wells_of(fields, platemaps.read_platemap(platemap) if platemap else {})
-    outputs.write_parquet(nuclei.replace_schema_metadata({"channel": channel}), made.nuclei)  # for viewers
-    outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], made.fields)
-    outputs.write_csv(wells, wells_columns, made.wells)
+    outputs.write_parquet(nuclei.replace_schema_metadata({"channel": channel}), results.nuclei)  # for viewers
+    outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], results.fields)
+    outputs.write_csv(wells, wells_columns, results.wells)
     good = sum(row["Image_Status"] == "ok" for row in fields)
     if good and not len(nuclei):
         log.warning(
@@ -44,7 +44,13 @@ def main(*, plate, units, platemap, made, with_quality, on_bad_image, max_failed
 
 
 def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
-    """Refuse a plate of which too many fields failed: its table would look whole and not be."""
+    """Raise an error if too many fields failed: the plate's tables would look complete without being so.
+
+    Raises
+    ------
+    InputError
+        Names the first failed fields with their reasons.
+    """
     failed = [
         "{PathName_DNA}/{FileName_DNA} (well {Metadata_Well}, site {Metadata_Site}): {Image_Error}".format(**row)
         for row in fields
@@ -72,7 +78,7 @@ if __name__ == "__main__":
             plate=snakemake.wildcards.plate,
             units=snakemake.input,
             platemap=next(iter(snakemake.params.platemap), None),
-            made=snakemake.output,
+            results=snakemake.output,
             with_quality=snakemake.params.quality,
             on_bad_image=snakemake.params.on_bad_image,
             max_failed_fields=snakemake.params.max_failed_fields,

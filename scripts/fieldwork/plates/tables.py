@@ -1,8 +1,9 @@
-"""The tables of plates: their columns, and how they are put together."""
+"""The tables of plates: their columns, and what fills them."""
 
 import os
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -45,15 +46,15 @@ FIELDS = pa.schema(
         *((column, pa.float64()) for column in QUALITY),
     ]
 )
-# What a unit hands on to its plate: each image's form, and the number of a nucleus's row among the unit's fields.
+# Extra columns of unit tables: `Image_Form` (finds odd images) and `Field` (row of the nucleus's field).
 UNIT_FIELDS = FIELDS.append(pa.field("Image_Form", pa.string()))
 UNIT_NUCLEI = NUCLEI.append(pa.field("Field", pa.int64()))
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
 SCORES = ["RobustZ_Count_Nuclei", "ZPrime_Count_Nuclei"]  # of plates whose platemap names controls
 
 
-def nuclei_of(plate, fields):
-    """Put the nuclei of measured fields into a table.
+def nuclei_of(plate: str, fields: Sequence) -> pa.Table:
+    """Return the nuclei of measured fields as a table.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def nuclei_of(plate, fields):
     Returns
     -------
     pyarrow.Table
-        Of schema `UNIT_NUCLEI`: one row for each nucleus, numbered from 1 in each field.
+        Of schema `UNIT_NUCLEI`: a row for each nucleus, numbered from 1 in each field.
     """
     counts = [len(field.coordinates) for field in fields]
     total = sum(counts)
@@ -87,8 +88,8 @@ def nuclei_of(plate, fields):
     return pa.table(columns, schema=UNIT_NUCLEI)
 
 
-def fields_of(plate, fields):
-    """Put measured and failed fields into a table.
+def fields_of(plate: str, fields: Sequence) -> pa.Table:
+    """Return measured and failed fields as a table.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def fields_of(plate, fields):
     Returns
     -------
     pyarrow.Table
-        Of schema `UNIT_FIELDS`: one row for each field; quality columns are null where they were not measured.
+        Of schema `UNIT_FIELDS`: a row for each field; quality is null where it was not measured.
     """
     rows = [
         {
@@ -122,8 +123,8 @@ def fields_of(plate, fields):
     return pa.Table.from_pylist(rows, UNIT_FIELDS)
 
 
-def fail_odd_forms(rows):
-    """Fail the images that are not of the form that most images of the plate have.
+def fail_odd_forms(rows: Sequence[dict]) -> list[dict]:
+    """Return rows in which the images fail whose form is not that of most of the plate's images.
 
     A camera writes one size and type: another one is a thumbnail, a montage, a picture for people or a broken export,
     and its counts are not comparable. Only an absolute majority decides.
@@ -131,17 +132,17 @@ def fail_odd_forms(rows):
     Parameters
     ----------
     rows : list of dict
-        Rows of the fields table, numbered by a key `Field`; neighbours with one file are its planes.
+        Rows of the fields table, numbered by a key `Field`; neighbours of the same file are its planes.
 
     Returns
     -------
     list of dict
-        The rows; each odd file is one failed row.
+        The rows in the order of `Field`; an odd file is one failed row.
     """
     forms = {_image(row): row["Image_Form"] for row in rows if row["Image_Status"] == "ok"}
     usual, votes = max(Counter(forms.values()).items(), key=itemgetter(1), default=(None, 0))
     if votes * 2 <= len(forms):
-        return rows
+        return list(rows)
     odd = {image for image, form in forms.items() if form != usual}
     kept = [row for row in rows if _image(row) not in odd]
     for image, planes in groupby((row for row in rows if _image(row) in odd), key=_image):
@@ -160,11 +161,14 @@ def fail_odd_forms(rows):
 
 
 def _image(row):
+    """Return what tells the image of a row from the others."""
     return tuple(row[name] for name in ("PathName_DNA", "FileName_DNA", "Metadata_Well", "Metadata_Site"))
 
 
-def merge_units(nuclei_paths, fields_paths):
-    """Join what the detection jobs of one plate wrote.
+def merge_units(
+    nuclei_paths: Sequence[str | os.PathLike], fields_paths: Sequence[str | os.PathLike]
+) -> tuple[pa.Table, list[dict], list[str]]:
+    """Join the tables that the detection jobs of one plate wrote.
 
     Parameters
     ----------
@@ -178,7 +182,7 @@ def merge_units(nuclei_paths, fields_paths):
     fields : list of dict
         Rows of all fields, failed ones too.
     absent : list of str
-        Those of the `OPTIONAL` columns that no field has; `nuclei` is without them.
+        The `OPTIONAL` columns that no field has; `nuclei` is without them.
     """
     nuclei, numbers, fields = [UNIT_NUCLEI.empty_table()], [np.empty(0, np.int64)], []
     for unit_nuclei, unit_fields in zip(nuclei_paths, fields_paths, strict=True):
@@ -186,27 +190,27 @@ def merge_units(nuclei_paths, fields_paths):
         numbers.append(nuclei[-1]["Field"].to_numpy() + len(fields))
         fields += pq.read_table(unit_fields).to_pylist()
     kept = fail_odd_forms([{**row, "Field": number} for number, row in enumerate(fields)])
-    good = [row["Field"] for row in kept if row["Image_Status"] == "ok"]
+    good_fields = [row["Field"] for row in kept if row["Image_Status"] == "ok"]
     absent = [name for name in OPTIONAL if all(row[name] is None for row in kept)]
-    good = np.isin(np.concatenate(numbers), good)
+    good = np.isin(np.concatenate(numbers), good_fields)
     return pa.concat_tables(nuclei).filter(good).drop_columns([*absent, "Field"]), kept, absent
 
 
-def wells_of(fields, platemap):
-    """Sum the fields up by well.
+def wells_of(fields: Sequence[dict], platemap: dict[str, dict[str, str]]) -> tuple[list[dict], list[str]]:
+    """Sum up the fields of each well.
 
     Parameters
     ----------
     fields : list of dict
         Rows of the fields table, sorted by well.
     platemap : dict
-        Well -> {column: value}, joined to the wells that have images. With a column `control`, the wells are
-        compared with those that it calls positive and negative.
+        Well -> {column: value}, joined to the wells that have images. Its column `control`, if any, names the positive
+        and negative controls, with which all wells are compared.
 
     Returns
     -------
     rows : list of dict
-        One for each well. Counts are None where every field of the well failed: unknown is not zero.
+        A row for each well. Counts are None if every field of the well failed: unknown is not zero.
     columns : list of str
     """
     described = list(next(iter(platemap.values()), {}))
@@ -232,13 +236,13 @@ def wells_of(fields, platemap):
 
 
 def _score(rows, control):
-    """Compare the mean counts of wells with those of the controls, in place.
+    """Add the columns `SCORES` to the rows of wells: their mean counts compared with those of the controls.
 
-    The robust z is (count - median) / (1.4826 MAD), median and MAD (median absolute deviation) of the negative
-    controls; 1.4826 makes of the MAD the standard deviation of a normal distribution (Birmingham et al., Nat. Methods
-    6:569, 2009, who take all samples). Z' is 1 - 3 (SD_p + SD_n) / |mean_p - mean_n|, with sample standard deviations,
-    and one for the whole plate (Zhang, Chung & Oldenburg, J. Biomol. Screen. 4:67, 1999). Each is None where it is not
-    defined: fewer than two good wells of a control, or a divisor of 0.
+    The robust z is (count - median) / (1.4826 MAD), with median and MAD (median absolute deviation) of the negative
+    controls; 1.4826 MADs are the standard deviation of a normal distribution (Birmingham et al., Nat. Methods 6:569,
+    2009, who use all samples). Z' is 1 - 3 (SD_p + SD_n) / |mean_p - mean_n|, with sample standard deviations, the same
+    for all wells of the plate (Zhang, Chung & Oldenburg, J. Biomol. Screen. 4:67, 1999). A score is None where it is
+    not defined: fewer than two good wells of a control, or a divisor of 0.
     """
     means = {role: [] for role in (*platemaps.CONTROLS, "sample")}
     for row in rows:

@@ -1,4 +1,4 @@
-"""The tables: columns, order, what becomes of failed and odd fields, and who can read them."""
+"""The tables: columns, order, failed and odd fields, and readers of other projects."""
 
 import itertools
 
@@ -18,7 +18,7 @@ SHAPE = (100, 120)
 
 
 def field(well, site, count=3, *, timepoint=None, z=None, shape=SHAPE, error=None, name=None, form="{} x {} px"):
-    """A measured field with nuclei at (row, column) = (10 i + site, i), of intensity 5000 - i."""
+    """Return a measured field with nuclei at (row, column) = (10 i + site, i), of intensity 5000 - i."""
     path = name or f"images/{well}_s{site}_t{timepoint}_z{z}.tif"
     if error:
         return fields.Field(well, site, timepoint, z, path, error=error)
@@ -37,25 +37,25 @@ def merge(folder, measured, *, fan_out="plate"):
     """Write a plate's units as detection does, and merge them."""
     units, folder = {}, folder / fan_out
     folder.mkdir()
-    for each in measured:
-        units.setdefault(plates.FAN_OUT[fan_out](each), []).append(each)
-    for unit, these in units.items():
-        outputs.write_parquet(tables.nuclei_of("P1", these), folder / f"{unit}.parquet")
-        outputs.write_parquet(tables.fields_of("P1", these), folder / f"{unit}.fields.parquet")
+    for measured_field in measured:
+        units.setdefault(plates.FAN_OUT[fan_out](measured_field), []).append(measured_field)
+    for unit, members in units.items():
+        outputs.write_parquet(tables.nuclei_of("P1", members), folder / f"{unit}.parquet")
+        outputs.write_parquet(tables.fields_of("P1", members), folder / f"{unit}.fields.parquet")
     return tables.merge_units(
         [folder / f"{unit}.parquet" for unit in units], [folder / f"{unit}.fields.parquet" for unit in units]
     )
 
 
 def test_x_is_the_column_y_the_row_and_numbers_begin_anew_in_each_field():
-    found = tables.nuclei_of("007", [field("B02", 1, 2), field("B02", 2, 0), field("C11", 2, 3)]).to_pandas()
-    assert found["Nuclei_Location_Center_X"].tolist() == [0, 1, 0, 1, 2]
-    assert found["Nuclei_Location_Center_Y"].tolist() == [1, 11, 2, 12, 22]
-    assert found["Nuclei_Intensity_Peak"].tolist() == [5000, 4999, 5000, 4999, 4998]
-    assert found["ObjectNumber"].tolist() == [1, 2, 1, 2, 3]
-    assert found["Metadata_Well"].tolist() == ["B02"] * 2 + ["C11"] * 3
-    assert found["Metadata_Site"].tolist() == [1, 1, 2, 2, 2]
-    assert found["Metadata_Plate"].tolist() == ["007"] * 5
+    nuclei = tables.nuclei_of("007", [field("B02", 1, 2), field("B02", 2, 0), field("C11", 2, 3)]).to_pandas()
+    assert nuclei["Nuclei_Location_Center_X"].tolist() == [0, 1, 0, 1, 2]
+    assert nuclei["Nuclei_Location_Center_Y"].tolist() == [1, 11, 2, 12, 22]
+    assert nuclei["Nuclei_Intensity_Peak"].tolist() == [5000, 4999, 5000, 4999, 4998]
+    assert nuclei["ObjectNumber"].tolist() == [1, 2, 1, 2, 3]
+    assert nuclei["Metadata_Well"].tolist() == ["B02"] * 2 + ["C11"] * 3
+    assert nuclei["Metadata_Site"].tolist() == [1, 1, 2, 2, 2]
+    assert nuclei["Metadata_Plate"].tolist() == ["007"] * 5
 
 
 def test_a_failed_field_has_a_reason_and_no_numbers():
@@ -115,9 +115,9 @@ def test_70000_nuclei_in_one_field_are_70000_rows_in_order(tmp_path):
 def test_time_and_z_are_columns_only_where_the_plate_has_them(tmp_path, timepoint, z):
     measured = [field("B02", 1, 2, timepoint=timepoint, z=z), field("B02", 2, error="text")]
     nuclei, rows, absent = merge(tmp_path, measured)
-    there = {"Metadata_Timepoint": timepoint, "Metadata_ZPlane": z}
-    assert absent == [name for name, value in there.items() if value is None]
-    for name, value in there.items():
+    values = {"Metadata_Timepoint": timepoint, "Metadata_ZPlane": z}
+    assert absent == [name for name, value in values.items() if value is None]
+    for name, value in values.items():
         assert (name in nuclei.column_names) == (value is not None)
         if value is not None:
             assert nuclei[name].to_pylist() == [value] * 2 and rows[0][name] == value
@@ -132,11 +132,11 @@ def test_merging_by_plate_well_or_field_gives_the_same_bytes(tmp_path):
     written = {}
     for fan_out in plates.FAN_OUT:
         nuclei, rows, _ = merge(tmp_path, measured, fan_out=fan_out)
-        made = [tmp_path / f"{fan_out}.{name}" for name in ("parquet", "csv", "wells.csv")]
-        outputs.write_parquet(nuclei, made[0])
-        outputs.write_csv(rows, tables.FIELDS.names, made[1])
-        outputs.write_csv(*tables.wells_of(rows, {}), made[2])
-        written[fan_out] = [path.read_bytes() for path in made]
+        paths = [tmp_path / f"{fan_out}.{name}" for name in ("parquet", "csv", "wells.csv")]
+        outputs.write_parquet(nuclei, paths[0])
+        outputs.write_csv(rows, tables.FIELDS.names, paths[1])
+        outputs.write_csv(*tables.wells_of(rows, {}), paths[2])
+        written[fan_out] = [path.read_bytes() for path in paths]
     assert [row["Image_Status"] for row in rows].count("failed") == 2 and nuclei.num_rows > 40
     assert written["plate"] == written["well"] == written["field"]
 
@@ -187,8 +187,8 @@ def test_a_file_of_another_number_of_planes_is_one_failed_row(tmp_path, usual, o
 
 
 @pytest.mark.parametrize("along", ["z", "timepoint"])
-def test_a_failed_file_keeps_the_place_that_its_name_gives_it(tmp_path, along):
-    """A plate whose names have a place, in which one file holds planes along the other axis, and one is small."""
+def test_a_failed_file_keeps_the_time_point_or_z_plane_of_its_name(tmp_path, along):
+    """Merge a plate whose names state one axis; one file holds planes along the other axis, and one is too small."""
     named = "timepoint" if along == "z" else "z"
     measured = [field("B02", 1, **{named: number}) for number in (1, 2, 3, 4)]
     form = "3 planes of {} x {} px"
@@ -205,10 +205,10 @@ def test_rows_come_in_the_order_of_their_numbers_wherever_odd_ones_stand():
     measured = [field("B02", 1, shape=(5, 5)), field("B02", 2), field("B02", 3, shape=(6, 6)), field("B02", 4)]
     measured += [field("B02", 5, error="text"), field("B02", 6), field("B02", 7), field("B02", 8, shape=(5, 5))]
     rows = tables.fields_of("P1", measured).to_pylist()
-    found = tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(rows)])
-    assert [row["Field"] for row in found] == list(range(8))
-    assert [row["Metadata_Site"] for row in found] == list(range(1, 9))
-    wrong = [(row["Image_Error"] or "").startswith("wrong shape") for row in found]
+    numbered = tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(rows)])
+    assert [row["Field"] for row in numbered] == list(range(8))
+    assert [row["Metadata_Site"] for row in numbered] == list(range(1, 9))
+    wrong = [(row["Image_Error"] or "").startswith("wrong shape") for row in numbered]
     assert wrong == [True, False, True, False, False, False, False, True]
 
 
@@ -267,7 +267,7 @@ def test_a_plate_without_fields_has_a_header_for_its_wells():
 
 
 def controlled(means, *, column="Metadata_control"):
-    """Wells of (role, mean count or None for a failed well): the rows of wells.csv, and their columns."""
+    """Return rows and columns of wells.csv for wells of (role, mean count or None for a failed well)."""
     rows, platemap = [], {}
     for number, (role, mean) in enumerate(means):
         well = f"B{number + 1:02}"
@@ -287,11 +287,11 @@ def test_robust_z_and_z_prime_are_as_worked_out_by_hand_and_by_scipy():
     assert columns[-2:] == tables.SCORES
     # Median 100; distances 0, 4, 4, 30, 2: MAD 4.
     assert median_abs_deviation(negative) == 4
-    found = [row["RobustZ_Count_Nuclei"] for row in wells]
-    assert found[:-1] == pytest.approx([(mean - 100) / (1.4826 * 4) for mean in (*negative, *positive, *sample)])
+    scores = [row["RobustZ_Count_Nuclei"] for row in wells]
+    assert scores[:-1] == pytest.approx([(mean - 100) / (1.4826 * 4) for mean in (*negative, *positive, *sample)])
     by_scipy = (np.array(negative) - np.median(negative)) / median_abs_deviation(negative, scale="normal")
-    assert found[:5] == pytest.approx(by_scipy, rel=1e-5)
-    assert found[-1] is None
+    assert scores[:5] == pytest.approx(by_scipy, rel=1e-5)
+    assert scores[-1] is None
     # Means 12 and 105.6; sample variances 8 / 2 and (5.6^2 + 1.6^2 + 9.6^2 + 24.4^2 + 7.6^2) / 4 = 194.8.
     z_prime = 1 - 3 * (2 + 194.8**0.5) / 93.6
     assert [row["ZPrime_Count_Nuclei"] for row in wells] == pytest.approx([z_prime] * len(wells))
@@ -363,9 +363,9 @@ def test_pandas_and_pycytominer_take_the_nuclei_as_they_are(tmp_path):
 
     nuclei, _, _ = merge(tmp_path, [field("B02", 1, 3), field("B02", 2, 4), field("C03", 1, 5)])
     outputs.write_parquet(nuclei, tmp_path / "nuclei.parquet")
-    found = pd.read_parquet(tmp_path / "nuclei.parquet")
-    assert pd.api.types.is_string_dtype(found["Metadata_Plate"]) and found["Metadata_Site"].dtype == "int64"
-    profiles = aggregate(found, strata=["Metadata_Plate", "Metadata_Well"])
+    table = pd.read_parquet(tmp_path / "nuclei.parquet")
+    assert pd.api.types.is_string_dtype(table["Metadata_Plate"]) and table["Metadata_Site"].dtype == "int64"
+    profiles = aggregate(table, strata=["Metadata_Plate", "Metadata_Well"])
     assert profiles[["Metadata_Plate", "Metadata_Well"]].values.tolist() == [["P1", "B02"], ["P1", "C03"]]
     assert profiles["Nuclei_Location_Center_X"].tolist() == [1.0, 2.0]  # medians of 0 1 2 0 1 2 3 and of 0 1 2 3 4
     assert profiles["Nuclei_Location_Center_Y"].tolist() == [12.0, 21.0]  # of 1 11 21 2 12 22 32
