@@ -22,8 +22,8 @@ def jobs(rows: list[dict]) -> plt.Figure:
     for axes, column, label in zip(charts, ("Seconds", "Memory_MB"), ("seconds", "memory (MB)"), strict=True):
         for position, rule in enumerate(rules):
             values = [row[column] for row in rows if row["Rule"] == rule]
-            axes.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.5, ms=5)
-            axes.plot(np.median(values), place, "|", color=ORANGE, ms=16, mew=2)
+            axes.plot(values, [position] * len(values), "o", color=BLUE, alpha=0.5, ms=5)
+            axes.plot(np.median(values), position, "|", color=ORANGE, ms=16, mew=2)
         axes.set(xscale="log", xlabel=label)
         axes.grid(axis="x", alpha=0.3)
     names = [f"{rule} ({sum(row['Rule'] == rule for row in rows):,})" for rule in rules]

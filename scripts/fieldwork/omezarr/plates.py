@@ -21,7 +21,6 @@ from fieldwork.omezarr.metadata import (
     set_ome,
     version_of,
 )
-from fieldwork.omezarr.slides import halved
 from fieldwork.wells import ROWS, plate_format, row_and_column
 
 

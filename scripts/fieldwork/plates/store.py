@@ -1,4 +1,4 @@
-"""A plate into an OME-Zarr store: field by field in worker processes, with all channels and the nuclei found."""
+"""Write a plate as an OME-Zarr store: all channels and the detected nuclei, field by field in worker processes."""
 
 import csv
 import functools
@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -18,46 +19,59 @@ from fieldwork.omezarr import metadata, plates
 from fieldwork.pixel_sizes import pixel_sizes
 from fieldwork.stains import colours_of
 
-SAMPLED = 8  # images of each channel, evenly spread over the plate, of which the contrast is taken
-SAMPLED_PIXELS = 2**14  # of each of them
-SHOWN = (1, 99.9)  # percentiles: of the background a little is black, of the signal hardly anything is cut off
+SAMPLED_IMAGES = 8  # of each channel, evenly spread over the plate: they decide the channel's contrast
+SAMPLED_PIXELS = 2**14  # of each of these images
+WINDOW_PERCENTILES = (1, 99.9)  # a little of the background is black, hardly any of the signal is cut off
 
 
-class Field(NamedTuple):
-    """One field of a plate: its images of all channels, and what the plate's tables say of it."""
+class StoredField(NamedTuple):
+    """A field of the plate: its images of all channels, and its rows of the plate's tables."""
 
     path: str  # in the store
     well: str
     site: int
     images: list[layouts.Image]
-    shape: tuple[int, int] | None
-    failed: dict[layouts.Image, str]
-    nuclei: np.ndarray  # (n, 5) integers: time point and z plane (-1: none), ObjectNumber, y, x
+    shape: tuple[int, int] | None  # None: no image of the plate was good
+    failed: dict[layouts.Image, str]  # image -> reason
+    nuclei: np.ndarray  # (n, 5) int64: time point and z plane (-1: none), ObjectNumber, y, x
 
     def __str__(self):
         return f"the field of well {self.well}, site {self.site}"
 
 
-class Plan(NamedTuple):
-    """What every worker needs to know."""
+class StoreFormat(NamedTuple):
+    """What all fields of a store have in common; every worker gets it."""
 
-    store: str  # under its temporary name
+    store: str  # path, under its temporary name
     channels: list[metadata.Channel]
-    nuclei: str  # the name of their channel
-    timepoints: set[int | None]  # of the whole plate, for axes that are the same in all fields
+    nuclei: str  # the name of the nuclei's channel
+    timepoints: set[int | None]  # of all fields, so that their axes are the same
     z_planes: set[int | None]
     dtype: str
     radius: int  # px: of a nucleus's disc
-    settings: dict[str, str | int]  # of the store: version, chunk, codec, level
+    settings: dict[str, str | int]  # version, chunk, codec, level
 
 
-def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_bad_image, workers, progress=False):
+def write(
+    images: Sequence[layouts.Image],
+    store: str | os.PathLike,
+    *,
+    plate: str,
+    channel: str,
+    nuclei: str | os.PathLike,
+    fields: str | os.PathLike,
+    sigma: float,
+    settings: dict[str, str | int],
+    on_bad_image: str,
+    workers: int,
+    progress: bool | str = False,
+) -> dict:
     """Write a plate as OME-Zarr.
 
-    Fields are ``B/2/0``, ``B/2/1``, .. of well B02, in the order of their sites: an image (t, c, z, y, x) and its label
-    image ``nuclei`` (t, z, y, x), a disc around each nucleus, of the value of its ObjectNumber. A field's attribute
-    'fieldwork' says which site it is, which time points and z planes there are along its axes, and which of its images
-    are 0 as they failed or are missing.
+    The fields of well B02 are ``B/2/0``, ``B/2/1``, .. in the order of their sites. A field is an image
+    (t, c, z, y, x) and its label image ``nuclei`` (t, z, y, x): a disc for each nucleus, whose value is the nucleus's
+    ObjectNumber. Its attribute 'fieldwork' names the site, the time points and z planes along the axes, and the images
+    that are 0 because they failed or are missing.
 
     Parameters
     ----------
@@ -66,26 +80,27 @@ def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_
     store : path-like
         It appears when it is complete, in place of an older one.
     plate : str
-        Its name.
+        The plate's name.
     channel : str
-        That of the nuclei.
+        The nuclei channel.
     nuclei, fields : path-like
-        The plate's tables. An image that failed there fails here, and the others of its field are to be of its shape.
+        The plate's tables. An image that failed there fails here; the other images of its field need its shape.
     sigma : float
         Of the detection, in pixels; rounded, the radius of a nucleus's disc.
     settings : dict
-        version, chunk, codec, level, as for `plates.write_field`; the codec ``keep``, for slides, is ``zstd`` here.
+        version, chunk, codec, level, as for `omezarr.plates.write_field`; the codec ``keep``, for slides, is ``zstd``
+        here.
     on_bad_image : {'record', 'stop'}
         A bad image is 0 and listed, or ends the job.
     workers : int
-        Processes; each holds one field.
+        Number of processes; each holds one field.
     progress : bool or str
         As for `parallel.map_frames`.
 
     Returns
     -------
     dict
-        What the summary beside the store says: channels, fields, failed images, missing images.
+        The summary beside the store: channels, fields, failed images, missing images.
 
     Raises
     ------
@@ -94,15 +109,15 @@ def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_
     """
     with open(fields, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    found = parallel.call_in_process(os.fspath(nuclei), _nuclei_by_field, nuclei)
-    todo = _fields_of(images, rows, found, channel)
+    nuclei_by_field = parallel.call_in_process(os.fspath(nuclei), _nuclei_by_field, nuclei)
+    todo = _fields_of(images, rows, nuclei_by_field, channel)
     channels, dtype = _channels(images, channel, [image for field in todo for image in field.failed], workers)
     settings = settings | ({"codec": "zstd"} if settings["codec"] == "keep" else {})
     failed, missing = [], []
     with outputs.atomic_folder(store) as part:
         counts = Counter(field.well for field in todo)
         parallel.call_in_process(os.fspath(store), _lay_out, part, counts, settings["version"], plate)
-        plan = Plan(
+        store_format = StoreFormat(
             store=os.fspath(part),
             channels=channels,
             nuclei=channel,
@@ -112,10 +127,10 @@ def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_
             radius=max(1, round(sigma)),
             settings=settings,
         )
-        for field, state in zip(todo, _write_fields(todo, plan, workers, progress), strict=True):
-            place = {"field": field.path, "well": field.well, "site": field.site}
-            failed += [place | entry for entry in state["failed"]]
-            missing += [place | entry for entry in state["missing"]]
+        for field, state in zip(todo, _write_fields(todo, store_format, workers, progress), strict=True):
+            names = {"field": field.path, "well": field.well, "site": field.site}
+            failed += [names | entry for entry in state["failed"]]
+            missing += [names | entry for entry in state["missing"]]
         if failed and on_bad_image == "stop":
             raise InputError(
                 f"plate {plate}: {failed[0]['path']} failed: {failed[0]['error']}. The run stops at a bad image "
@@ -124,7 +139,7 @@ def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_
     return {
         "plate": plate,
         **settings,
-        "channels": [each._asdict() for each in channels],
+        "channels": [entry._asdict() for entry in channels],
         "fields": [{"path": field.path, "well": field.well, "site": field.site} for field in todo],
         "failed": failed,
         "missing": missing,
@@ -132,8 +147,8 @@ def write(images, store, *, plate, channel, nuclei, fields, sigma, settings, on_
 
 
 def _nuclei_by_field(path):
-    """Read a table of nuclei: well and site -> what `Field.nuclei` is. Arrow starts a thread, and forks follow."""
-    import pyarrow.parquet as pq
+    """Read a table of nuclei: (well, site) -> `StoredField.nuclei`."""
+    import pyarrow.parquet as pq  # it starts a thread, and forks follow in the calling process
 
     table = pq.read_table(path)
     names = ["Metadata_Timepoint", "Metadata_ZPlane", "ObjectNumber"]
@@ -144,36 +159,36 @@ def _nuclei_by_field(path):
     columns += [np.rint(table[f"Nuclei_Location_Center_{axis}"].to_numpy()) for axis in "YX"]
     values = np.column_stack(columns).astype(np.int64)
     keys = list(zip(table["Metadata_Well"].to_pylist(), table["Metadata_Site"].to_pylist(), strict=True))
-    found, start = {}, 0
+    by_field, start = {}, 0
     for key, group in itertools.groupby(keys):
         end = start + len(list(group))
-        found.setdefault(key, []).append(values[start:end])
+        by_field.setdefault(key, []).append(values[start:end])
         start = end
-    return {key: np.concatenate(parts) for key, parts in found.items()}
+    return {key: np.concatenate(parts) for key, parts in by_field.items()}
 
 
 def _fields_of(images, rows, nuclei, channel):
-    """Bring together what belongs to each field; ``rows`` are of the plate's fields.csv."""
-    good = {}  # well and site -> shape
-    reasons = {}
+    """Collect the images, the shape and the nuclei of each field; `rows` are of the plate's fields.csv."""
+    shapes = {}  # well, site -> shape of the good images
+    reasons = {}  # well, site, folder, file -> why the image failed
     for row in rows:
-        place = row["Metadata_Well"], int(row["Metadata_Site"])
+        well_and_site = row["Metadata_Well"], int(row["Metadata_Site"])
         if row["Image_Status"] == "ok":
-            good.setdefault(place, (int(row["Image_Height"]), int(row["Image_Width"])))
+            shapes.setdefault(well_and_site, (int(row["Image_Height"]), int(row["Image_Width"])))
         else:
-            reasons[*place, row["PathName_DNA"], row["FileName_DNA"]] = row["Image_Error"]
-    [(usual, _)] = Counter(good.values()).most_common(1) or [(None, 0)]
+            reasons[*well_and_site, row["PathName_DNA"], row["FileName_DNA"]] = row["Image_Error"]
+    [(usual, _)] = Counter(shapes.values()).most_common(1) or [(None, 0)]
     fields, number = [], Counter()
     for (well, site), group in itertools.groupby(images, key=lambda image: (image.well, image.site)):
         group = list(group)
         keys = {image: (well, site, *os.path.split(image.path)) for image in group if image.channel == channel}
         fields.append(
-            Field(
+            StoredField(
                 path=f"{plates.well_path(well)}/{number[well]}",
                 well=well,
                 site=site,
                 images=group,
-                shape=good.get((well, site), usual),
+                shape=shapes.get((well, site), usual),
                 failed={image: reasons[key] for image, key in keys.items() if key in reasons},
                 nuclei=nuclei.get((well, site), np.empty((0, 5), np.int64)),
             )
@@ -183,11 +198,12 @@ def _fields_of(images, rows, nuclei, channel):
 
 
 def _numbers(rows, column):
+    """Return the numbers in a column, which may be absent or partly empty."""
     return {int(row[column]) for row in rows if row.get(column)}
 
 
 def _channels(images, nuclei, failed, workers):
-    """Choose how each channel is shown; give the dtype of the plate's images, too."""
+    """Choose a colour and a contrast for each channel; return the channels, and the dtype of the plate's images."""
     by_channel, left_out = {}, set(failed)
     for image in images:
         by_channel.setdefault(image.channel, []).append(image)
@@ -195,7 +211,7 @@ def _channels(images, nuclei, failed, workers):
     chosen = []
     for name in names:
         good = [image for image in by_channel[name] if image not in left_out]
-        chosen += good[:: math.ceil(len(good) / SAMPLED) or 1]
+        chosen += good[:: math.ceil(len(good) / SAMPLED_IMAGES) or 1]
     sample = functools.partial(_sample, nuclei=nuclei)
     samples = list(parallel.map_frames(sample, chosen, workers=workers, on_crash=lambda *_: None))
     dtype = np.result_type(*[sample.dtype for sample in samples if sample is not None] or ["uint16"])
@@ -210,7 +226,7 @@ def _channels(images, nuclei, failed, workers):
 
 
 def _sample(image, nuclei):
-    """Read some pixels of an image, evenly spread; None of a bad one."""
+    """Return some pixels of an image, evenly spread, as a 1-D array; None if the image is bad."""
     try:
         pixels = _planes_in(image, nuclei)[0].image
     except FrameError:
@@ -220,32 +236,35 @@ def _sample(image, nuclei):
 
 
 def _window(pixels):
-    """Say which values there can be in a channel, and which are shown (see `omezarr.metadata.Channel`)."""
+    """Return the range of a channel's values, and the range that viewers show (see `omezarr.metadata.Channel`)."""
     if pixels.dtype.kind == "f":
         lowest, highest = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 1.0)
-        start, end = np.percentile(pixels, SHOWN).tolist() if pixels.size else (lowest, highest)
+        start, end = np.percentile(pixels, WINDOW_PERCENTILES).tolist() if pixels.size else (lowest, highest)
         step = max(1, abs(start))
     else:
         lowest, highest = np.iinfo(pixels.dtype).min, np.iinfo(pixels.dtype).max
-        start, end = map(round, np.percentile(pixels, SHOWN).tolist()) if pixels.size else (lowest, highest)
+        start, end = (
+            map(round, np.percentile(pixels, WINDOW_PERCENTILES).tolist()) if pixels.size else (lowest, highest)
+        )
         start, step = min(start, int(highest) - 1), 1
     return {"min": lowest, "max": highest, "start": start, "end": end if end > start else start + step}
 
 
 def _lay_out(store, wells, version, name):
+    """Create the store of a plate, without pixels."""
     plates.create_plate(store, wells=wells, version=version, name=name)
 
 
-def _write_fields(fields, plan, workers, progress):
-    """Write all fields; give each one's state, in order."""
-    write_field = functools.partial(_write_field, plan=plan)
+def _write_fields(fields, store_format, workers, progress):
+    """Write all fields; return their states, in order."""
+    write_field = functools.partial(_write_field, store_format=store_format)
     states = list(
         parallel.map_frames(write_field, fields, workers=workers, progress=progress, on_crash=lambda *_: None)
     )
     for number, field in enumerate(fields):
         if states[number] is None:
-            # Which image did it? Each is read in a process of its own; then the field is written without those.
-            try_to_read = functools.partial(_whether_readable, nuclei=plan.nuclei)
+            # A worker crashed. Reading each image in a process of its own finds the images to leave out.
+            try_to_read = functools.partial(_crash_if_unreadable, nuclei=store_format.nuclei)
             crashes = parallel.map_frames(try_to_read, field.images, on_crash=_crashed)
             failed = {image: reason for image, reason in zip(field.images, crashes, strict=True) if reason}
             field = field._replace(failed=failed | field.failed)
@@ -254,28 +273,29 @@ def _write_fields(fields, plan, workers, progress):
 
 
 def _crashed(image, reason):
+    """Return the reason of an image that crashed its reader."""
     return f"crashed the reader ({reason})"
 
 
-def _whether_readable(image, nuclei):
-    """Read an image, or crash; whether it is a good one does not matter here."""
+def _crash_if_unreadable(image, nuclei):
+    """Read an image and drop it: this process ends if the image crashes the reader; other faults are ignored."""
     with suppress(FrameError):
         _planes_of(image, nuclei)
 
 
 def _planes_in(image, nuclei):
-    """Read an image's planes. A file that calls no channel by the image's can be asked for that of the nuclei only."""
+    """Read an image's planes; a file that names other channels only is taken for the nuclei channel, for no other."""
     return frames.read(image.copy or image.path, channel=image.channel, exact=image.channel != nuclei)
 
 
 def _planes_of(image, nuclei):
-    """Read an image's planes: time point, z plane, pixels, with the former two from its name where that has them."""
-    planes = frames.with_position(_planes_in(image, nuclei), timepoint=image.timepoint, z=image.z)
+    """Read an image's planes: time point, z plane, pixels; a time point or z plane in the file's name counts first."""
+    planes = frames.placed(_planes_in(image, nuclei), timepoint=image.timepoint, z=image.z)
     return [(plane.timepoint, plane.z, plane.image) for plane in planes]
 
 
 def _read(field, nuclei):
-    """Read a field: its planes (image, time point, z plane, pixels), reasons of failed images, rows and columns."""
+    """Read a field: its planes (image, time point, z plane, pixels), image -> why it failed, (rows, columns)."""
     read, failed = [], dict(field.failed)
     for image in field.images:
         if image not in failed:
@@ -287,49 +307,47 @@ def _read(field, nuclei):
     shape = field.shape or max(shapes, key=shapes.get, default=(1, 1))
     for image, *_, pixels in read:
         if pixels.shape != shape:
-            found, usual = (f"{height} x {width} px" for height, width in (pixels.shape, shape))
-            failed[image] = f"wrong shape: found {found}, the field's images are {usual}"
-    return [each for each in read if each[0] not in failed], failed, shape
+            actual, usual = (f"{height} x {width} px" for height, width in (pixels.shape, shape))
+            failed[image] = f"wrong shape: found {actual}, the field's images are {usual}"
+    return [plane for plane in read if plane[0] not in failed], failed, shape
 
 
-def _write_field(field, *, plan):
-    """Write one field; give which of its images failed and are missing."""
-    read, failed, shape = _read(field, plan.nuclei)
-    timepoints = _axis(plan.timepoints.union(timepoint for _, timepoint, _, _ in read))
-    z_planes = _axis(plan.z_planes.union(z for _, _, z, _ in read))
-    axes = timepoints, [channel.label for channel in plan.channels], z_planes
-    dtype = np.result_type(plan.dtype, *(pixels.dtype for *_, pixels in read))
+def _write_field(field, *, store_format):
+    """Write one field; return its failed and its missing images."""
+    read, failed, shape = _read(field, store_format.nuclei)
+    timepoints = _axis(store_format.timepoints.union(timepoint for _, timepoint, _, _ in read))
+    z_planes = _axis(store_format.z_planes.union(z for _, _, z, _ in read))
+    axes = timepoints, [channel.label for channel in store_format.channels], z_planes
+    dtype = np.result_type(store_format.dtype, *(pixels.dtype for *_, pixels in read))
     field_pixels = np.zeros((*map(len, axes), *shape), dtype)
     missing = dict.fromkeys(itertools.product(*axes))
-    while read:  # each goes when it is copied
+    while read:  # a plane's memory is free when it is copied
         image, timepoint, z, pixels = read.pop(0)
-        place = timepoints[0] if timepoint is None else timepoint, image.channel, z_planes[0] if z is None else z
-        if place in missing:
-            del missing[place]
-            field_pixels[tuple(axis.index(value) for axis, value in zip(axes, place, strict=True))] = pixels
+        plane = timepoints[0] if timepoint is None else timepoint, image.channel, z_planes[0] if z is None else z
+        if plane in missing:
+            del missing[plane]
+            field_pixels[tuple(axis.index(value) for axis, value in zip(axes, plane, strict=True))] = pixels
         else:
             failed[image] = "another image of the channel has the same time point and z plane"
     for image in failed:
-        for place in list(missing):
-            if all(
-                one in (None, other)
-                for one, other in zip((image.timepoint, image.channel, image.z), place, strict=True)
-            ):
-                del missing[place]
+        named = image.timepoint, image.channel, image.z
+        for plane in list(missing):
+            if all(name in (None, value) for name, value in zip(named, plane, strict=True)):
+                del missing[plane]
     state = {
         "failed": [_described(image) | {"error": failed[image]} for image in field.images if image in failed],
-        "missing": [dict(zip(("timepoint", "channel", "z"), place, strict=True)) for place in missing],
+        "missing": [dict(zip(("timepoint", "channel", "z"), plane, strict=True)) for plane in missing],
     }
     nuclei = field.nuclei.copy()
     for column, axis in enumerate((timepoints, z_planes)):
         nuclei[:, column] = 0 if axis == [None] else np.searchsorted(axis, nuclei[:, column])
     plates.write_field(
-        f"{plan.store}/{field.path}",
+        f"{store_format.store}/{field.path}",
         field_pixels,
-        labels={"nuclei": discs(nuclei, (len(timepoints), len(z_planes), *shape), radius=plan.radius)},
+        labels={"nuclei": discs(nuclei, (len(timepoints), len(z_planes), *shape), radius=store_format.radius)},
         sizes=next((pixel_sizes(image.copy or image.path) for image in field.images if image not in failed), {}),
         name=f"{field.well}, site {field.site}",
-        channels=plan.channels,
+        channels=store_format.channels,
         attributes={
             "well": field.well,
             "site": field.site,
@@ -337,30 +355,32 @@ def _write_field(field, *, plan):
             "z_planes": [z for z in z_planes if z is not None],
             **state,
         },
-        **plan.settings,
+        **store_format.settings,
     )
     return state
 
 
 def _described(image):
+    """Return an image's record without its local copy, whose path is of this machine only."""
     return {name: value for name, value in image._asdict().items() if name != "copy"}
 
 
 def _axis(values):
-    """Put the places along an axis in order; those of images without a place on it are the first."""
+    """Return the sorted values along an axis, without None: an image without a value goes to the first."""
     return sorted(value for value in values if value is not None) or [None]
 
 
-def discs(nuclei, shape, *, radius):
-    """Draw nuclei as discs; where they overlap, a pixel is of the nearest one.
+def discs(nuclei: np.ndarray, shape: tuple[int, int, int, int], *, radius: int) -> np.ndarray:
+    """Draw nuclei as discs; where discs overlap, a pixel belongs to the nearest nucleus.
 
     Parameters
     ----------
     nuclei : (n, 5) integer array
-        t, z, value, y and x of each.
+        t, z, value, y and x of each nucleus.
     shape : (int, int, int, int)
         t, z, y, x.
     radius : int
+        In pixels.
 
     Returns
     -------
@@ -371,7 +391,7 @@ def discs(nuclei, shape, *, radius):
     t, z, value, *centre = nuclei.T
     around = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, -1).T
     distance = np.hypot(*around.T)
-    for index in np.argsort(-distance, kind="stable"):  # from afar to the centre: what is nearer is drawn later
+    for index in np.argsort(-distance, kind="stable"):  # from the rim to the centre: what is nearer is drawn later
         y, x = centre + around[index, :, None]
         inside = (distance[index] <= radius) & (y >= 0) & (y < shape[2]) & (x >= 0) & (x < shape[3])
         image[t[inside], z[inside], y[inside], x[inside]] = value[inside]

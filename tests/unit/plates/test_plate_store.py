@@ -1,4 +1,4 @@
-"""Plates to OME-Zarr: valid for other tools, pixels as in the files, nuclei where they are, nothing lost in silence."""
+"""Plates as OME-Zarr: valid for other tools, with the files' pixels and the nuclei, nothing lost in silence."""
 
 import json
 import os
@@ -21,7 +21,6 @@ from scipy import ndimage
 
 from fieldwork import InputError, frames, outputs
 from fieldwork.inputs import layouts
-from fieldwork.omezarr import metadata as omezarr_metadata
 from fieldwork.pixel_sizes import pixel_sizes
 from fieldwork.plates import store as plate_store
 from fieldwork.plates import tables
@@ -34,7 +33,7 @@ SIGMA = 3
 
 
 class Planted(NamedTuple):
-    """A plate: its images, and the tables that name these nuclei: (well, site, t, z) -> (n, 2) rows and columns."""
+    """A plate: its images, and the nuclei in its tables: (well, site, t, z) -> (n, 2) rows and columns."""
 
     folder: Path
     images: list[layouts.Image]
@@ -66,9 +65,9 @@ class Planted(NamedTuple):
 def plant(
     folder, fields, *, channels=("w1", "w2"), times=(None,), planes=(None,), shape=SHAPE, dtype="uint16", failed=None
 ):
-    """Write a plate's images and tables; ``fields`` are wells and sites, ``failed`` names images of w1 and why."""
+    """Write a plate's images and tables; `fields`: (well, site) pairs; `failed`: (well, site) -> why w1 failed."""
     rng = np.random.default_rng(0)
-    images, nuclei, rows, places = [], {}, [], []
+    images, nuclei, rows, objects = [], {}, [], []
     (folder / "images").mkdir()
     for well, site in fields:
         for t in times:
@@ -79,15 +78,15 @@ def plant(
                     images.append(layouts.Image(str(path), well, site, channel, t, z))
                 reason = (failed or {}).get((well, site))
                 grid = [(y, x) for y in range(4, shape[0] - 3, 12) for x in range(4, shape[1] - 3, 12)]
-                found = [] if reason else rng.permutation(grid)[: rng.integers(3, 9)]
-                nuclei[well, site, t, z] = found
-                places += [(well, site, t, z, number, y, x) for number, (y, x) in enumerate(found, start=1)]
+                planted = [] if reason else rng.permutation(grid)[: rng.integers(3, 9)]
+                nuclei[well, site, t, z] = planted
+                objects += [(well, site, t, z, number, y, x) for number, (y, x) in enumerate(planted, start=1)]
                 dna = Path(images[-len(channels)].path)
                 size = [None, None] if reason else shape
                 rows.append((well, site, t, z, dna.name, str(dna.parent), *size, "failed" if reason else "ok", reason))
     names = [*[name for name, _ in tables.METADATA[1:]], "ObjectNumber"]
     names += ["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]
-    table = pa.table({name: list(column) for name, column in zip(names, zip(*places, strict=True), strict=True)})
+    table = pa.table({name: list(column) for name, column in zip(names, zip(*objects, strict=True), strict=True)})
     pq.write_table(table.drop_columns([name for name in names if table[name].null_count]), folder / "nuclei.parquet")
     columns = [*names[:4], "FileName_DNA", "PathName_DNA", "Image_Height", "Image_Width", "Image_Status", "Image_Error"]
     outputs.write_csv([dict(zip(columns, row, strict=True)) for row in rows], columns, folder / "fields.csv")
@@ -96,7 +95,7 @@ def plant(
 
 
 def validate(store, version="0.5"):
-    """Validate a plate with all its wells, images and labels; give the plate's metadata."""
+    """Check a plate with all its wells, images and labels; return the plate's metadata."""
     from ome_zarr_models import v04, v05
 
     group = zarr.open_group(store, mode="r")
@@ -113,13 +112,13 @@ def validate(store, version="0.5"):
 
 
 def attributes(group):
-    found = group.attrs.asdict()
-    return found.get("ome", found) | {"fieldwork": found.get("fieldwork")}
+    attrs = group.attrs.asdict()
+    return attrs.get("ome", attrs) | {"fieldwork": attrs.get("fieldwork")}
 
 
 def levels_of(group):
     (multiscale,) = attributes(group)["multiscales"]
-    return [group[each["path"]] for each in multiscale["datasets"]]
+    return [group[dataset["path"]] for dataset in multiscale["datasets"]]
 
 
 def bytes_of(folder):
@@ -127,7 +126,7 @@ def bytes_of(folder):
 
 
 def halved(pixels):
-    """The mean of 2 x 2 pixels, in another way."""
+    """Return means of 2 x 2 pixels, computed in another way than by the library."""
     pixels = np.pad(pixels, [(0, side % 2) for side in pixels.shape], mode="edge").astype(float)
     means = pixels.reshape(pixels.shape[0] // 2, 2, pixels.shape[1] // 2, 2).mean(axis=(1, 3))
     return np.floor(means + 0.5)
@@ -148,7 +147,7 @@ def test_sparse_plate_with_mixed_fields_is_valid_and_has_the_pixels_of_the_files
     assert [column.name for column in plate.columns] == [str(number) for number in range(1, 13)]
     assert (plate.field_count, plate.name) == (3, "P")
     paths = ["B/2/0", "B/2/1", "B/2/2", "C/11/0", "H/12/0", "H/12/1"]
-    assert [(each["path"], each["well"], each["site"]) for each in facts["fields"]] == [
+    assert [(field["path"], field["well"], field["site"]) for field in facts["fields"]] == [
         (path, *field) for path, field in zip(paths, fields, strict=True)
     ]
     assert facts["failed"] == facts["missing"] == []
@@ -191,18 +190,20 @@ def test_discs_lie_on_the_nuclei_and_have_their_numbers(tmp_path, version):
     planted.write(version=version)
     for number in (0, 1):
         label = planted.field(f"B/2/{number}/labels/nuclei")
-        found = planted.nuclei["B02", number + 1, None, None]
+        nuclei = planted.nuclei["B02", number + 1, None, None]
         levels = [level[0, 0] for level in levels_of(label)]
-        centres = ndimage.center_of_mass(levels[0] > 0, levels[0], range(1, len(found) + 1))
-        np.testing.assert_array_equal(centres, found)
+        centres = ndimage.center_of_mass(levels[0] > 0, levels[0], range(1, len(nuclei) + 1))
+        np.testing.assert_array_equal(centres, nuclei)
         assert (np.bincount(levels[0].ravel())[1:] == 29).all()  # pixels within 3 px: 1 + 4 * 7
         np.testing.assert_array_equal(levels[1], levels[0][::2, ::2])
         image = attributes(planted.field(f"B/2/{number}"))["multiscales"][0]
-        assert [each["coordinateTransformations"][1]["translation"][-1] for each in image["datasets"]] == [0, 0.5, 1.5]
+        transformations = [level["coordinateTransformations"] for level in image["datasets"]]
+        assert [translation["translation"][-1] for _, translation in transformations] == [0, 0.5, 1.5]
         assert len(levels) == 3
-        places = [each["coordinateTransformations"] for each in attributes(label)["multiscales"][0]["datasets"]]
-        assert [each[0]["scale"] for each in places] == [[1, 1, 2**n, 2**n] for n in range(3)]
-        assert not any(any(each[1]["translation"]) for each in places)  # first pixels are first pixels
+        datasets = attributes(label)["multiscales"][0]["datasets"]
+        transformations = [level["coordinateTransformations"] for level in datasets]
+        assert [scale["scale"] for scale, _ in transformations] == [[1, 1, 2**n, 2**n] for n in range(3)]
+        assert not any(any(shift["translation"]) for _, shift in transformations)  # first pixels are first pixels
 
 
 def test_where_discs_overlap_the_nearest_centre_wins():
@@ -222,16 +223,15 @@ def test_where_discs_overlap_the_nearest_centre_wins():
 def test_channels_are_in_natural_order_and_shown_as_what_they_are(tmp_path, channels):
     planted = plant(tmp_path, [("B02", 1)], channels=channels)
     facts = planted.write()
-    omero = attributes(planted.field())["omero"]
-    assert [each["label"] for each in omero["channels"]] == sorted(channels, key=lambda name: int(name[1:]))
-    assert omero["channels"][0]["color"] == "0000FF"
-    colours = [each["color"] for each in omero["channels"]]
-    assert len(set(colours)) == len(channels)
-    for each, channel in zip(omero["channels"], facts["channels"], strict=True):
-        assert {key: each[key] for key in channel} == channel
-        pixels = tifffile.imread(tmp_path / "images" / f"B02_1_None_None_{each['label']}.tif")
+    drawn = attributes(planted.field())["omero"]["channels"]
+    assert [channel["label"] for channel in drawn] == sorted(channels, key=lambda name: int(name[1:]))
+    assert drawn[0]["color"] == "0000FF"
+    assert len({channel["color"] for channel in drawn}) == len(channels)
+    for channel, summary in zip(drawn, facts["channels"], strict=True):
+        assert {key: channel[key] for key in summary} == summary
+        pixels = tifffile.imread(tmp_path / "images" / f"B02_1_None_None_{channel['label']}.tif")
         start, end = np.percentile(pixels, (1, 99.9))
-        assert each["window"] == {"min": 0, "max": 65535, "start": round(start), "end": round(end)}
+        assert channel["window"] == {"min": 0, "max": 65535, "start": round(start), "end": round(end)}
 
 
 def test_stains_have_their_colours():
@@ -262,8 +262,8 @@ def test_time_points_and_z_planes_of_names_are_axes(tmp_path, version):
         for z, plane in enumerate((3, 4)):
             expected = tifffile.imread(tmp_path / "images" / f"B03_1_{timepoint}_{plane}_w2.tif")
             np.testing.assert_array_equal(pixels[t, 1, z], expected)
-            found = planted.nuclei["B03", 1, timepoint, plane]
-            assert [labels[t, z, y, x] for y, x in found] == list(range(1, len(found) + 1))
+            nuclei = planted.nuclei["B03", 1, timepoint, plane]
+            assert [labels[t, z, y, x] for y, x in nuclei] == list(range(1, len(nuclei) + 1))
     if version == "0.5":  # a shard for each time point
         assert len(list((planted.store / "B/3/0/0/c").rglob("*"))) == 3 * 5
 
@@ -292,9 +292,9 @@ def test_what_is_bad_or_missing_is_zero_and_said(tmp_path, version):
     planted = planted._replace(images=images)
     facts = planted.write(version=version)
     validate(planted.store, version)
-    said = {(entry["field"], entry["channel"]): entry["error"] for entry in facts["failed"]}
-    assert said.pop(("B/2/0", "w2")).startswith("truncated")
-    assert said == {
+    errors = {(entry["field"], entry["channel"]): entry["error"] for entry in facts["failed"]}
+    assert errors.pop(("B/2/0", "w2")).startswith("truncated")
+    assert errors == {
         ("B/2/1", "w2"): "wrong shape: found 30 x 45 px, the field's images are 60 x 90 px",
         ("C/3/0", "w1"): "cannot be decoded: planted",
         ("D/4/0", "w1"): "wrong shape: planted",
@@ -305,10 +305,10 @@ def test_what_is_bad_or_missing_is_zero_and_said(tmp_path, version):
         level = levels_of(group)[0]
         assert level.shape == (1, 2, 1, *SHAPE)
         assert level[:].any(axis=(0, 2, 3, 4)).tolist() == filled
-        here = attributes(group)["fieldwork"]
+        listed = attributes(group)["fieldwork"]
         for what in ("failed", "missing"):
-            assert here[what] == [
-                {key: value for key, value in entry.items() if key in here[what][0]}
+            assert listed[what] == [
+                {key: value for key, value in entry.items() if key in listed[what][0]}
                 for entry in facts[what]
                 if entry["field"] == path
             ]
@@ -356,7 +356,7 @@ def test_dtypes_are_kept_or_promoted_together(tmp_path):
     assert level.dtype == np.float32
     np.testing.assert_array_equal(level[0, 1, 0], pixels)
     np.testing.assert_array_equal(level[0, 0, 0], tifffile.imread(tmp_path / "images/B02_1_None_None_w1.tif"))
-    start, end = np.percentile(pixels, plate_store.SHOWN).tolist()
+    start, end = np.percentile(pixels, plate_store.WINDOW_PERCENTILES).tolist()
     window = {"min": 0, "max": 1, "start": pytest.approx(start, abs=0.01), "end": pytest.approx(end, abs=0.01)}
     assert attributes(planted.field())["omero"]["channels"][1]["window"] == window
 
@@ -374,12 +374,12 @@ def test_a_window_is_never_empty(value, dtype):
 @pytest.mark.parametrize("shape", [(7, 5), (1, 1), (8, 6)])
 def test_levels_are_means_of_any_dtype(dtype, shape):
     pixels = np.random.default_rng(0).integers(0, 120, shape).astype(dtype)
-    found = omezarr_metadata.halved(pixels)
-    assert found.dtype == dtype
+    level = slides.halved(pixels)
+    assert level.dtype == dtype
     if np.dtype(dtype).kind == "f":
-        assert abs(found - halved(pixels)).max() <= 0.5
+        assert abs(level - halved(pixels)).max() <= 0.5
     else:
-        np.testing.assert_array_equal(found, halved(pixels))
+        np.testing.assert_array_equal(level, halved(pixels))
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_pixel_sizes_are_those_that_files_state(tmp_path, options, sizes):
     (image,) = attributes(planted.field())["multiscales"]
     units = {axis["name"]: axis.get("unit") for axis in image["axes"]}
     assert {axis for axis, unit in units.items() if unit} == sizes.keys()
-    scales = [each["coordinateTransformations"][0]["scale"] for each in image["datasets"]]
+    scales = [dataset["coordinateTransformations"][0]["scale"] for dataset in image["datasets"]]
     y, x, z = (sizes.get(axis, 1) for axis in "yxz")
     assert scales[0] == pytest.approx([1, 1, z, y, x])
     assert scales[1] == pytest.approx([1, 1, z, 2 * y, 2 * x])
@@ -434,7 +434,7 @@ if __name__ == "__main__":
 
 
 def start(planted, name, workers):
-    """Write a store in an interpreter of its own."""
+    """Start to write a store in an interpreter of its own."""
     arguments = {"store": str(planted.folder / name), "nuclei": str(planted.folder / "nuclei.parquet")}
     arguments |= {"fields": str(planted.folder / "fields.csv"), "plate": "P", "channel": "w1", "sigma": SIGMA}
     arguments |= {"settings": SETTINGS, "on_bad_image": "record", "workers": workers}
