@@ -1,4 +1,4 @@
-"""Fetch the archive of a plate, check it, and unpack it into the folder of the plate."""
+"""Download the archive of a plate, check it, and unpack it into the plate's folder."""
 
 import errno
 import fcntl
@@ -11,27 +11,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import requests
+
 from fieldwork import InputError, outputs
-from fieldwork.inputs.archives import RECORD, check_folder, difference, read_json
+from fieldwork.inputs.archives import RECORD, Archive, check_folder, difference, read_json
 from fieldwork.inputs.paths import path_of_url
 from fieldwork.parallel import progress_bar
 from fieldwork.plates.unpack import check_space, unpack
 
-BLOCK = 2**14  # bytes; what a lost connection costs at most
-PAUSES = (1, 2, 4, 8, 16, 32)  # s before each new try; from the first again once a try got further than any before
-PATIENCE = (30, 60)  # s to wait for a connection, and for the next bytes
+BLOCK_BYTES = 2**14  # a lost connection costs no more
+PAUSES_S = (1, 2, 4, 8, 16, 32)  # before each new try; from the first again once a try got further than any before
+HTTP_TIMEOUT_S = (30, 60)  # for a connection, and for the next bytes
 
 log = logging.getLogger(__name__)
 
 
 class _Lost(Exception):
-    """The server did not give what it was asked for, and may do so the next time."""
+    """The server did not send all that was requested; the next try may succeed."""
 
 
-def make_folder(archive):
-    """Fetch an archive and unpack it into its folder, which appears whole or not at all.
+def make_folder(archive: Archive) -> dict:
+    """Download an archive and unpack it into its folder, which appears complete or not at all.
 
-    What was fetched before the connection was lost, or the job was killed, is gone on from.
+    A download whose connection was lost, or whose job was killed, resumes.
 
     Parameters
     ----------
@@ -40,13 +42,13 @@ def make_folder(archive):
     Returns
     -------
     dict
-        What the folder was made of, as from `check_folder`; of a folder that is there and was not made here, which is
-        never touched, only the `url`.
+        Facts about the archive, as from `check_folder`. A folder of the user's own is never touched: its facts are the
+        `url` alone.
 
     Raises
     ------
     InputError
-        Names the plate and the URL, what was found, what is expected, what to do.
+        Names the plate and the URL, what was found and expected, and what to do.
     """
     folder = Path(archive.folder)
     work = folder.with_name(f".{folder.name}.download")
@@ -58,8 +60,8 @@ def make_folder(archive):
         log.warning("%s: nothing is fetched: '%s' is there already, and was not downloaded", archive, folder)
         return {"url": archive.url}
     try:
-        with _held(work, archive):
-            return _make_folder(archive, folder, work)
+        with _locked(work, archive):
+            return _fetch_and_unpack(archive, folder, work)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
@@ -71,8 +73,8 @@ def make_folder(archive):
         ) from None
 
 
-def _make_folder(archive, folder, work):
-    """Fetch, check and unpack in the folder `work`, and rename."""
+def _fetch_and_unpack(archive, folder, work):
+    """Fetch, check and unpack an archive in the folder `work`, then rename what was unpacked to `folder`."""
     is_web = not archive.url.lower().startswith("file:")
     path = work / "archive" if is_web else Path(path_of_url(archive.url, str(archive)))
     if is_web:
@@ -113,8 +115,8 @@ def _make_folder(archive, folder, work):
 
 
 @contextmanager
-def _held(work, archive):
-    """Hold the folder to work in against other runs; delete it at the end unless there is something to go on from."""
+def _locked(work, archive):
+    """Lock the folder `work` against other runs; delete it at the end unless it holds a part that can be resumed."""
     work.mkdir(parents=True, exist_ok=True)
     with open(work / "lock", "w") as stream:
         try:
@@ -135,9 +137,7 @@ def _held(work, archive):
 
 
 def _fetch(archive, path, state):
-    """Fetch an archive over HTTP; what is there of it already stays."""
-    import requests  # here: the Snakefile imports this module at every start, and needs no HTTP
-
+    """Fetch an archive over HTTP into the file `path`, which may hold a part of it; `state` says of which archive."""
     if read_json(state).get("url") != archive.url:
         path.unlink(missing_ok=True)
     tries, farthest = 0, _size(path)
@@ -159,44 +159,44 @@ def _fetch(archive, path, state):
                 lost = str(_cause(error)) or type(error).__name__
             except requests.RequestException as error:
                 raise InputError(f"{archive}: cannot be fetched: {error}; correct the url in the sheet") from None
-            there = _size(path)
-            tries, farthest = 0 if there > farthest else tries, max(there, farthest)
-            if tries == len(PAUSES):
+            fetched = _size(path)
+            tries, farthest = 0 if fetched > farthest else tries, max(fetched, farthest)
+            if tries == len(PAUSES_S):
                 raise InputError(
                     f"{archive}: tried {tries + 1} times without getting further than {farthest} bytes: {lost}. "
                     "Is there a network? The same command goes on from there"
                 )
-            log.warning("%s: lost after %d bytes: %s; once more in %d s", archive, there, lost, PAUSES[tries])
-            time.sleep(PAUSES[tries])
+            log.warning("%s: lost after %d bytes: %s; once more in %d s", archive, fetched, lost, PAUSES_S[tries])
+            time.sleep(PAUSES_S[tries])
             tries += 1
 
 
 def _fetch_more(session, archive, path, state):
-    """Ask once for what is not there yet of an archive and append it, or begin anew where the server does."""
-    there = _size(path)
-    known = read_json(state) if there else {}
-    same = known.get("etag") or known.get("last_modified")
-    # identity, as all else would be unpacked on the way, and no Range could tell where it was broken off.
+    """Request the rest of an archive once and append it; begin anew if the server sends all of it."""
+    start = _size(path)
+    known = read_json(state) if start else {}
+    version = known.get("etag") or known.get("last_modified")
+    # identity: any other encoding would be decoded on the way, and no Range could state the end of the first part.
     headers = {"Accept-Encoding": "identity"}
-    if same:
-        headers |= {"Range": f"bytes={there}-", "If-Range": same}
-    with session.get(archive.url, headers=headers, stream=True, timeout=PATIENCE) as answer:
-        said, status = answer.headers, answer.status_code
-        new = {"url": archive.url, "etag": said.get("ETag"), "last_modified": said.get("Last-Modified")}
+    if version:
+        headers |= {"Range": f"bytes={start}-", "If-Range": version}
+    with session.get(archive.url, headers=headers, stream=True, timeout=HTTP_TIMEOUT_S) as answer:
+        fields, status = answer.headers, answer.status_code
+        new = {"url": archive.url, "etag": fields.get("ETag"), "last_modified": fields.get("Last-Modified")}
         if str(new["etag"]).startswith("W/"):
-            new["etag"] = None  # weak: of something like it, which is not enough to go on from (RFC 9110, 13.1.5)
+            new["etag"] = None  # weak: equal tags do not mean equal bytes, which resuming needs (RFC 9110, 13.1.5)
         if status == 200:
-            there, total = 0, int(said["Content-Length"]) if said.get("Content-Length", "").isdecimal() else None
+            start, total = 0, int(fields["Content-Length"]) if fields.get("Content-Length", "").isdecimal() else None
         elif status == 206:
             total = known.get("total")
-            # Some servers don't know If-Range.
+            # Some servers ignore If-Range.
             changed = [key for key in ("etag", "last_modified") if new[key] and known.get(key) not in (None, new[key])]
-            if changed or said.get("Content-Range") != f"bytes {there}-{(total or 0) - 1}/{total}":
+            if changed or fields.get("Content-Range") != f"bytes {start}-{(total or 0) - 1}/{total}":
                 path.unlink(missing_ok=True)
-                raise _Lost(f"the archive has changed since its first {there} bytes, it is fetched anew")
+                raise _Lost(f"the archive has changed since its first {start} bytes, it is fetched anew")
         elif status == 416:
             path.unlink(missing_ok=True)
-            raise _Lost(f"the server has no more than {there} bytes and said that there were more, it is fetched anew")
+            raise _Lost(f"the server has no more than {start} bytes and announced more before, it is fetched anew")
         elif status in (408, 425, 429) or status >= 500:
             raise _Lost(f"HTTP status {status} ({answer.reason})")
         else:
@@ -209,25 +209,25 @@ def _fetch_more(session, archive, path, state):
                 f"{archive}: found {total} bytes on the server, expected {archive.size}; "
                 "correct the url or the size in the sheet"
             )
-        # Raw bytes: a server that calls a .tar.gz's own compression an encoding of the transfer means no harm.
+        # Raw bytes: some servers call a .tar.gz's own compression an encoding of the transfer.
         answer.raw.headers.pop("Content-Encoding", None)
-        with open(path, "ab" if there else "wb") as stream:
-            if not there:  # when the older bytes are gone
-                outputs.write_json({**new, "total": total}, state)
-            check_space(path.parent, (total or 0) - there, "the rest of the archive")
+        with open(path, "ab" if start else "wb") as stream:
+            if not start:  # only now, as the older bytes are gone
+                _write_json(state, {**new, "total": total})
+            check_space(path.parent, (total or 0) - start, "the rest of the archive")
             with progress_bar(
-                total=total, initial=there, progress=archive.plate, unit="B", unit_scale=True, unit_divisor=1000
+                total=total, initial=start, progress=archive.plate, unit="B", unit_scale=True, unit_divisor=1000
             ) as bar:
-                for block in answer.iter_content(BLOCK):
+                for block in answer.iter_content(BLOCK_BYTES):
                     stream.write(block)
                     bar.update(len(block))
                     if archive.size and stream.tell() > archive.size:
-                        break  # without end, perhaps; its size is checked
-    outputs.write_json({**read_json(state), "total": _size(path)}, state)
+                        break  # it may have no end; the size is checked later
+    _write_json(state, {**read_json(state), "total": _size(path)})
 
 
 def _digest(path):
-    """Measure a file and take its digests: both, so that either can be compared with later."""
+    """Return a file's size and both its digests: a sheet may name either, now or later."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with open(path, "rb") as stream:
         while block := stream.read(2**20):
@@ -238,11 +238,18 @@ def _digest(path):
 
 
 def _cause(error):
-    """The exception behind those of the layers of HTTP: its message is the shortest."""
+    """Return the first exception below those of the layers of HTTP: its message is the shortest."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
     return error
 
 
 def _size(path):
+    """Return a file's size in bytes, 0 without a file."""
     return path.stat().st_size if path.exists() else 0
+
+
+def _write_json(path, values):
+    """Write values as JSON, all or nothing."""
+    with outputs.whole(path) as part:
+        part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

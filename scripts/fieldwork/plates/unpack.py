@@ -1,4 +1,4 @@
-"""Unpack the archive of a plate into a folder, and let nothing in it leave that folder."""
+"""Unpack the archive of a plate; nothing in it leaves the folder."""
 
 import errno
 import os
@@ -6,24 +6,33 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 
 from fieldwork import InputError
 from fieldwork.parallel import progress_bar
 
-# What is the disk's fault, and not the archive's.
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE}
+# Errors of the disk, not of the archive.
+DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.ESTALE,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EMFILE,
+}
 
 
-def unpack(path, folder, *, is_zip, progress):
-    """Unpack an archive of files that all stay in one folder.
+def unpack(path: str | os.PathLike, folder: str | os.PathLike, *, is_zip: bool, progress: str) -> None:
+    """Unpack an archive of plain files into one folder.
 
-    Modification times are those of now: Snakemake must not take new images for older ones.
+    Files get the current time as their modification time: Snakemake must not take new images for old ones.
 
     Parameters
     ----------
     path : path-like
-        A ZIP file, or a TAR file with any compression that Python's tarfile reads.
+        A ZIP file, or a TAR file in any compression that Python's tarfile reads.
     folder : path-like
         An empty folder.
     is_zip : bool
@@ -33,16 +42,17 @@ def unpack(path, folder, *, is_zip, progress):
     Raises
     ------
     InputError
-        Names the member that is outside, a device, encrypted ...; or the archive is broken.
+        Names the member that lies outside, is a link, a device or encrypted, or is there twice; or the archive is
+        broken.
     OSError
-        The disk's fault; ENOSPC: the files need more than it has free.
+        An error of the disk; ENOSPC: the files need more space than is free.
     """
     try:
         (_unpack_zip if is_zip else _unpack_tar)(path, folder, progress)
     except InputError:
         raise
-    except Exception as error:  # what zipfile, tarfile and the decompressors raise of broken bytes has no common class
-        if isinstance(error, OSError) and error.errno in DISK:
+    except Exception as error:  # the errors of zipfile, tarfile and the decompressors have no common class
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
         with open(path, "rb") as stream:
             start = stream.read(16)
@@ -54,10 +64,11 @@ def unpack(path, folder, *, is_zip, progress):
 
 
 def _unpack_zip(path, folder, progress):
+    """Check all members of a ZIP file, then unpack them."""
     with zipfile.ZipFile(path) as archive:
-        members, seen = archive.infolist(), set()
+        members, names = archive.infolist(), set()
         for member in members:
-            _check_name(member.filename, seen)
+            _check_name(member.filename, names)
             if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise InputError(f"member {member.filename!r} is a link or a device; expected files and folders")
             if member.flag_bits & 1:
@@ -68,26 +79,24 @@ def _unpack_zip(path, folder, progress):
 
 
 def _unpack_tar(path, folder, progress):
-    seen = set()
+    """Check and unpack a TAR file member by member, as it has no list of them."""
+    names = set()
     with tarfile.open(path, "r:*", tarinfo=_Header) as archive:
+        # A second wall, which Pythons before 3.11.4 lack. Alone it is not enough: it lets links within the folder pass,
+        # which may form circles, and takes /a for a without a word.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
         for member in progress_bar(archive, total=None, progress=progress, unit="file"):
-            _check_name(member.name + "/" * member.isdir(), seen)
-            target = Path(folder, member.name)
-            if member.isdir():
-                target.mkdir(parents=True, exist_ok=True)
-            elif member.isreg():
-                check_space(folder, member.size, f"member {member.name!r}")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.extractfile(member) as packed, open(target, "wb") as file:
-                    shutil.copyfileobj(packed, file)
-            else:
+            _check_name(member.name + "/" * member.isdir(), names)
+            if not (member.isreg() or member.isdir()):
                 raise InputError(f"member {member.name!r} is a link or a device; expected files and folders")
+            check_space(folder, member.size, f"member {member.name!r}")
+            archive.extract(member, folder, set_attrs=False)
         while archive.fileobj.read(2**14):  # to the end, where the checksum of the compression is
             pass
 
 
 class _Header(tarfile.TarInfo):
-    """A header of a TAR file; tarfile itself takes one that is spoilt, or cut off, for the archive's end."""
+    """A header of a TAR file. A damaged or truncated one is an error; tarfile takes it for the archive's end."""
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
@@ -95,22 +104,23 @@ class _Header(tarfile.TarInfo):
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                raise  # the end, as it should be
+                raise  # a block of zeros: the real end
             raise tarfile.ReadError(str(error)) from None
 
 
-def _check_name(name, seen):
-    """Refuse a member whose name leads out of the folder, here or on Windows, or a file of a name that was seen."""
-    path = PureWindowsPath(name)
+def _check_name(name, names):
+    """Raise an error if a member's name leads out of the folder, here or on Windows, or is one of `names`; add it."""
+    path = PureWindowsPath(name)  # zipfile would drop a root and '..' without a word
     if path.drive or path.root or ".." in path.parts:
         raise InputError(f"member {name!r} lies outside of the archive's folder; expected names without '..' and root")
     if not name.endswith("/"):
-        if str(path) in seen:
+        if str(path) in names:
             raise InputError(f"member {name!r} is there twice, and one would be lost; expected names that differ")
-        seen.add(str(path))
+        names.add(str(path))
 
 
-def check_space(folder, needed, what):
+def check_space(folder: str | os.PathLike, needed: int, what: str) -> None:
+    """Raise OSError (ENOSPC) if the disk of a folder has less than the needed bytes free; `what` needs them."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{what} needs {needed} bytes, found {free} free")

@@ -1,4 +1,4 @@
-"""Archives from a real server: slow, forgetful, lying; archives that are broken or evil; kills; tables in the end."""
+"""Archives from a real server that is slow, forgetful or lying; broken and evil archives; kills; the tables."""
 
 import errno
 import fcntl
@@ -25,8 +25,120 @@ ENDINGS = ("zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz")
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """Try again at once. Runs of the whole workflow wait as they do."""
-    monkeypatch.setattr(download, "PAUSES", (0,) * 4)
+    """Try again at once; runs of the whole workflow pause as usual."""
+    monkeypatch.setattr(download, "PAUSES_S", (0,) * 4)
+
+
+def pack(path, files=None):
+    """Write an archive of the kind that its name says, and return its bytes."""
+    files = FILES if files is None else files
+    if path.name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    else:
+        kind = {"tar": "", "tgz": "gz"}.get(path.suffix[1:], path.suffix[1:])
+        with tarfile.open(path, f"w:{kind}") as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size, member.mtime = len(content), 4e9  # long to come
+                archive.addfile(member, io.BytesIO(content))
+    return path.read_bytes()
+
+
+def below(folder):
+    """Return the files of a folder, without Fieldwork's own record."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files.pop(archives.RECORD, None)
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+class Server:
+    """A server on 127.0.0.1 that sends one file for all paths, with the bad habits of real servers."""
+
+    def __init__(self, content):
+        self.content = content
+        self.headers = {"ETag": '"first"', "Last-Modified": "Mon, 02 Nov 2015 10:00:00 GMT"}
+        self.ranges, self.if_range = True, True
+        self.drop_after = None  # bytes of one answer
+        self.status = []  # of the next answers, where not 200 or 206
+        self.length = None  # announced as the file's
+        self.gate, self.held = None, threading.Event()  # an event that the second half of an answer waits for
+        self.asked, self.sent = [], 0
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                server.asked.append({**self.headers, "path": self.path})
+                server.answer(self)
+
+            def log_message(self, *arguments):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.http.serve_forever)
+        self.thread.start()
+
+    def url(self, name):
+        return f"http://127.0.0.1:{self.http.server_port}/{name}"
+
+    def answer(self, handler):
+        if self.status:
+            status = self.status.pop(0)
+            handler.send_response(status)
+            handler.send_header("Content-Length", "0")
+            return handler.end_headers()
+        content, begin, total = self.content, 0, self.length or len(self.content)
+        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", "")) if self.ranges else None
+        same = handler.headers.get("If-Range") in (*self.headers.values(), None) or not self.if_range
+        if asked and same:
+            begin = int(asked[1])
+            if begin >= len(content):
+                handler.send_response(416)
+                handler.send_header("Content-Length", "0")
+                return handler.end_headers()
+            handler.send_response(206)
+            handler.send_header("Content-Range", f"bytes {begin}-{total - 1}/{total}")
+        else:
+            handler.send_response(200)
+        for name, value in {**self.headers, "Content-Length": total - begin}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        end = len(content) if self.drop_after is None else begin + self.drop_after
+        for start in range(begin, min(end, len(content)), 10_000):
+            if self.gate and start > len(content) // 2:
+                self.held.set()
+                self.gate.wait(60)
+            block = content[start : min(start + 10_000, end)]
+            try:
+                handler.wfile.write(block)
+            except OSError:  # whoever asked was killed
+                break
+            self.sent += len(block)
+        handler.close_connection = True
+
+    def close(self):
+        if self.gate:
+            self.gate.set()
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+
+@pytest.fixture
+def serve():
+    """Return a function that starts servers; stop them at the end."""
+    servers = []
+
+    def start(content):
+        servers.append(Server(content))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture
@@ -39,7 +151,7 @@ def fetch(tmp_path, server, name="P1.zip", **known):
 
 
 def refused(tmp_path, server, *parts, name="P1.zip", kept=(), **known):
-    """Check that a download fails with a message, and leaves nothing; give the message."""
+    """Check that a download fails with a message, and leaves nothing; return the message."""
     with pytest.raises(InputError) as caught:
         fetch(tmp_path, server, name, **known)
     message = str(caught.value)
@@ -89,7 +201,7 @@ def test_a_connection_that_is_lost_again_and_again_costs_no_byte_twice_but_those
     assert [request["If-Range"] for request in server.asked[1:]] == ['"first"'] * (len(server.asked) - 1)
     begins = [int(request["Range"][6:-1]) for request in server.asked[1:]]
     assert begins == sorted(begins) and len(begins) >= 4
-    assert server.sent <= len(zipped) + len(begins) * download.BLOCK
+    assert server.sent <= len(zipped) + len(begins) * download.BLOCK_BYTES
 
 
 def test_last_modified_will_do_where_there_is_no_strong_etag(tmp_path, serve, zipped):
@@ -170,9 +282,9 @@ def test_another_size_is_refused_before_a_byte_is_fetched(tmp_path, serve, zippe
 def test_another_checksum_is_refused_and_nothing_kept(tmp_path, serve, zipped):
     server = serve(zipped)
     for kind, digits in (("md5", 32), ("sha256", 64)):
-        found = hashlib.new(kind, zipped).hexdigest()
+        actual = hashlib.new(kind, zipped).hexdigest()
         wrong = f"{kind}:{'0' * digits}"
-        refused(tmp_path, server, f"found {kind}:{found}, expected {wrong}", "correct the sheet", checksum=wrong)
+        refused(tmp_path, server, f"found {kind}:{actual}, expected {wrong}", "correct the sheet", checksum=wrong)
     fetch(tmp_path, server, checksum=f"md5:{hashlib.md5(zipped).hexdigest()}")
     assert below(tmp_path / "images/P1") == FILES
 
@@ -209,7 +321,7 @@ def test_a_wrong_byte_ends_in_a_message_or_in_files_and_never_outside(tmp_path, 
     packed = tmp_path / f"packed.{ending}"
     content = pack(packed, {"a/b.tif": b"abc" * 500, "c.tif": bytes(range(256))})
     rng = np.random.default_rng(4)
-    found = 0  # a plain TAR has checksums of its headers only
+    refusals = 0  # a plain TAR has checksums of its headers only
     for number in range(200):
         spoilt = bytearray(content)
         spoilt[rng.integers(len(content))] ^= 1 << rng.integers(8)
@@ -219,11 +331,11 @@ def test_a_wrong_byte_ends_in_a_message_or_in_files_and_never_outside(tmp_path, 
         try:
             unpack.unpack(packed, folder, is_zip=ending == "zip", progress="P1")
         except InputError:
-            found += 1
+            refusals += 1
         except OSError as error:  # a size that no disk has room for
             assert error.errno == errno.ENOSPC
-            found += 1
-    assert found > 20
+            refusals += 1
+    assert refusals > 20
     assert sorted(os.listdir(tmp_path)) == sorted([packed.name, *map(str, range(200))])
 
 
@@ -336,14 +448,14 @@ def test_a_folder_of_another_archive_than_the_sheets_is_said_and_stays(tmp_path,
     facts = fetch(tmp_path, server)
     sha256 = f"sha256:{facts['sha256']}"
     assert fetch(tmp_path, server, "mirror.zip", size=len(zipped), checksum=sha256) == facts  # the same bytes
-    for name, known, said in [
+    for name, known, message in [
         ("other.zip", {}, f"found {server.url('P1.zip')}, expected {server.url('other.zip')}"),
         ("P1.zip", {"size": 7}, f"found {len(zipped)} bytes, expected 7"),
         ("P1.zip", {"checksum": f"md5:{'0' * 32}"}, f"found md5:{facts['md5']}, expected md5:000"),
     ]:
         with pytest.raises(InputError) as caught:
             fetch(tmp_path, server, name, **known)
-        assert said in str(caught.value) and "Delete that folder and run `snakemake" in str(caught.value)
+        assert message in str(caught.value) and "Delete that folder and run `snakemake" in str(caught.value)
     assert below(tmp_path / "images/P1") == FILES and len(server.asked) == 1
 
 
@@ -403,11 +515,123 @@ def test_sheets_whose_archives_have_no_place_are_refused(tmp_path, monkeypatch, 
 def test_a_sheets_rows_become_archives(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sheet = rows(("a", "x", "u", "7", "MD5:AB".lower()), ("b", "x/"), ("c", "y/", "v"))
-    found = archives.of_sheet(sheet, results="results")
-    assert found == {
+    assert archives.of_sheet(sheet, results="results") == {
         "a": archives.Archive("a", "u", "x", 7, "md5:ab"),
         "c": archives.Archive("c", "v", "y", None, None),
     }
+
+
+# The whole workflow.
+
+
+@pytest.fixture
+def by_hand(tmp_path):
+    """Return a workspace with a plate, and the plate's images as an archive would hold them: name -> bytes."""
+    workspace = Workspace(tmp_path / "by hand")
+    workspace.path.mkdir()
+    files = workspace.plant("P1", wells=("B02", "C03"), shape=(256, 256))
+    return workspace, {path.name: path.read_bytes() for path in files}
+
+
+def sheet(workspace, *rows):
+    path = workspace.path / "config/plates.tsv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join("\t".join(row) + "\n" for row in (("plate", "images", "url", "checksum"), *rows)))
+
+
+def test_download_and_then_the_same_tables_as_by_hand(workspace, by_hand, tmp_path, serve):
+    other, files = by_hand
+    other.run("tables")
+    content = pack(tmp_path / "packed.zip", files)
+    server = serve(content)
+    sheet(workspace, ("P1", "images/P1", server.url("P1.zip"), f"md5:{hashlib.md5(content).hexdigest()}"))
+    for target in ("all", "results/plates/P1/units/all.parquet"):
+        output = workspace.run("--", target, status=1)
+        assert "Error: no images yet of plate(s) 'P1': run `snakemake --cores N download` first" in output
+        assert "Select jobs" not in output and "Job stats" not in output
+    assert not server.asked and workspace.planned("download") == {"download_plate": 1, "download": 1, "total": 2}
+    assert "the images of 1 of 1 plates with a url are there" in workspace.run("download")
+    facts = json.loads((workspace.path / "results/plates/P1/download.json").read_text())
+    assert facts["sha256"] == hashlib.sha256(content).hexdigest() and facts["files"] == len(files) == 4
+    assert (facts["plate"], facts["folder"], facts["bytes"]) == ("P1", "images/P1", len(content))
+    assert below(workspace.path / "images/P1") == files
+    assert "Nothing to be done" in workspace.run("download") and len(server.asked) == 1
+    workspace.run("tables")
+    assert workspace.tables() == other.tables() and len(workspace.tables()) == 3
+
+    (workspace.path / "results/plates/P1/download.json").unlink()
+    workspace.run("download")
+    assert len(server.asked) == 1
+    assert json.loads((workspace.path / "results/plates/P1/download.json").read_text()) == facts
+    shutil.rmtree(workspace.path / "images/P1")
+    assert "run `snakemake --cores N download` first" in workspace.run("tables", status=1)
+    workspace.run("download")
+    assert len(server.asked) == 2 and below(workspace.path / "images/P1") == files
+
+    sheet(workspace, ("P1", "images/P1", server.url("new.zip"), ""))
+    for target in ("download", "tables"):
+        output = workspace.run(target, status=1)
+        assert "Delete that folder and run `snakemake --cores N download`" in output
+    assert below(workspace.path / "images/P1") == files and len(server.asked) == 2
+
+
+def test_one_plate_that_fails_costs_the_others_nothing(workspace, by_hand, tmp_path, serve):
+    _, files = by_hand
+    good, bad, odd = serve(pack(tmp_path / "good.tgz", files)), serve(b""), serve(pack(tmp_path / "odd.zip"))
+    bad.status = [404]
+    workspace.plant("mine")
+    sheet(
+        workspace,
+        ("bad", "images/bad", bad.url("bad.zip"), ""),
+        ("good", "images/good", good.url("good.tgz"), ""),
+        ("odd", "images/odd", odd.url("odd.zip"), ""),  # no layout fits
+        ("mine", "images/mine", good.url("mine.tgz"), ""),
+        ("own", "images/mine", "", ""),
+    )
+    output = workspace.run("download", "--keep-going", status=1)
+    assert f"plate 'bad': {bad.url('bad.zip')}: found HTTP status 404 (Not Found)" in output
+    assert "'images/mine' is there already, and was not downloaded" in output
+    assert sorted(os.listdir(workspace.path / "images")) == ["good", "mine", "odd"]
+    workspace.run("--", "results/plates/good/wells.csv", "results/plates/mine/wells.csv")
+    bad.content = good.content
+    sheet(workspace, ("bad", "images/bad", bad.url("bad.tgz"), ""), ("odd", "images/odd", odd.url("odd.zip"), ""))
+    workspace.run("download")  # which takes no offence at the names of images
+    output = workspace.run("tables", status=1)
+    assert "plate 'odd': 'images/odd': found 2 image files" in output and "Select jobs" not in output
+
+
+def download_of(process):
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if "download_plate.py" in " ".join(child.cmdline()):
+                return child
+        except psutil.Error:  # it may end while it is looked at
+            pass
+    return None
+
+
+def test_a_run_killed_in_mid_download_goes_on_where_it_was(workspace, by_hand, tmp_path, serve):
+    _, files = by_hand
+    content = pack(tmp_path / "packed.zip", {**files, "noise": np.random.default_rng(5).bytes(2_000_000)})
+    server = serve(content)
+    server.gate = threading.Event()
+    sheet(workspace, ("P1", "images/P1", server.url("P1.zip"), ""))
+    process = workspace.start("download")
+    part = workspace.path / "images/.P1.download/archive"
+    wait_for(lambda: server.held.is_set() and part.exists() and part.stat().st_size > 0.4 * len(content), process)
+    job = download_of(process)
+    process.kill()
+    process.communicate()
+    job.wait(timeout=10)
+    fetched, sent = part.stat().st_size, server.sent
+    server.gate.set()
+    assert not (workspace.path / "images/P1").exists()
+    workspace.run("download")
+    assert server.asked[-1]["Range"] == f"bytes={fetched}-" and server.asked[-1]["If-Range"] == '"first"'
+    assert below(workspace.path / "images/P1").keys() == {*files, "noise"}
+    assert os.listdir(workspace.path / "images") == ["P1"]
+    assert len(server.asked) == 2 and sent + len(content) - fetched < 1.2 * len(content)
+    assert fetched > 0.4 * len(content)
 
 
 @pytest.mark.parametrize(
