@@ -16,8 +16,7 @@ from fieldwork.plates import download
 def main(*, summary, **archive):
     archive = archives.Archive(**archive)
     facts = {"plate": archive.plate, "folder": archive.folder, **download.make_folder(archive)}
-    with outputs.whole(summary) as part:
-        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    outputs.write_json(facts, summary)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main(*, stack, path, selection, frames_table, nuclei_table, picture):
     nuclei = pd.read_parquet(nuclei_table) if nuclei_table else pd.DataFrame({"Metadata_Frame": []})
     drawn = [(number, sources.read(records[number]), centres_of(nuclei, number)) for number in chosen]
     figure = plots.over_time(frames, columns, drawn, title=f"stack {stack}")
-    with outputs.whole(picture) as part:
+    with outputs.atomic_file(picture) as part:
         figures.save(figure, part, colours=64)
 
 

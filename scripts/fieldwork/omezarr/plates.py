@@ -32,7 +32,7 @@ def create_plate(path: str | PathLike, *, wells: dict[str, int], version: str, n
     path : path-like
         A new or an empty folder.
     wells : dict of str to int
-        The wells with images (``B02``) and how many fields each has: its groups are to be ``B/2/0``, ``B/2/1``, ..
+        The wells with images (``B02``) and their numbers of fields, whose groups are to be ``B/2/0``, ``B/2/1``, ..
         All rows and columns of their `wells.plate_format` are listed, as OME-Zarr demands.
     version : {'0.5', '0.4'}
         Of OME-Zarr.
@@ -61,8 +61,8 @@ def create_plate(path: str | PathLike, *, wells: dict[str, int], version: str, n
         set_ome(root.create_group(well_path(well)), version, {"well": {"images": images, "version": version}})
 
 
-def well_path(well):
-    """Give the path of a well's group in a plate's store: ``B/2`` for ``B02``."""
+def well_path(well: str) -> str:
+    """Return the path of a well's group in a plate's store: ``B/2`` for ``B02``."""
     row, column = row_and_column(well)
     return f"{ROWS[row]}/{column + 1}"
 

@@ -213,7 +213,7 @@ def _fetch_more(session, archive, path, state):
         answer.raw.headers.pop("Content-Encoding", None)
         with open(path, "ab" if start else "wb") as stream:
             if not start:  # only now, as the older bytes are gone
-                _write_json(state, {**new, "total": total})
+                outputs.write_json({**new, "total": total}, state)
             check_space(path.parent, (total or 0) - start, "the rest of the archive")
             with progress_bar(
                 total=total, initial=start, progress=archive.plate, unit="B", unit_scale=True, unit_divisor=1000
@@ -223,7 +223,7 @@ def _fetch_more(session, archive, path, state):
                     bar.update(len(block))
                     if archive.size and stream.tell() > archive.size:
                         break  # it may have no end; the size is checked later
-    _write_json(state, {**read_json(state), "total": _size(path)})
+    outputs.write_json({**read_json(state), "total": _size(path)}, state)
 
 
 def _digest(path):
@@ -247,9 +247,3 @@ def _cause(error):
 def _size(path):
     """Return a file's size in bytes, 0 without a file."""
     return path.stat().st_size if path.exists() else 0
-
-
-def _write_json(path, values):
-    """Write values as JSON, all or nothing."""
-    with outputs.whole(path) as part:
-        part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

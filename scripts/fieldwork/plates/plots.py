@@ -22,7 +22,7 @@ def fields_by_treatment(wells: pd.DataFrame, fields: pd.DataFrame, *, plate: str
     """Draw the nuclei of each field, in a row for each treatment.
 
     The groups are the first of these that exist: the values of the platemap's treatment column
-    (`platemaps.TREATMENTS`), if they are no more than `MOST_GROUPS`; positive and negative controls and samples; rows
+    (`platemaps.TREATMENT_COLUMNS`), if they are at most `MOST_GROUPS`; positive and negative controls and samples; rows
     of the plate, or columns if all wells are in one row. Treatments are sorted by their medians.
 
     Parameters

@@ -290,7 +290,7 @@ def _planes_in(image, nuclei):
 
 def _planes_of(image, nuclei):
     """Read an image's planes: time point, z plane, pixels; a time point or z plane in the file's name counts first."""
-    planes = frames.placed(_planes_in(image, nuclei), timepoint=image.timepoint, z=image.z)
+    planes = frames.with_position(_planes_in(image, nuclei), timepoint=image.timepoint, z=image.z)
     return [(plane.timepoint, plane.z, plane.image) for plane in planes]
 
 

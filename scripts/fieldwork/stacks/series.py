@@ -1,4 +1,4 @@
-"""The images that a function gives for the frames of a stack: one Zarr array or one TIFF, written by many processes."""
+"""Write the images that a function returns for a stack's frames: one Zarr array or TIFF, by many processes."""
 
 import functools
 import os
@@ -7,36 +7,39 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tifffile
 
 from fieldwork import outputs
 
-NAMES = {"zarr": "frames.zarr", "tiff": "frames.tif"}
+FILE_NAMES = {"zarr": "frames.zarr", "tiff": "frames.tif"}
 
 
 class Series(NamedTuple):
-    """A series of images that has been laid out: where and how its frames are written."""
+    """A series of images on the disk: where and how its frames are written."""
 
-    path: str  # under its temporary name, another one for every job: workers keep it open
+    path: str  # its temporary name, a new one for every job, as workers keep it open
     kind: str
     shape: tuple[int, int, int]
     dtype: str
     offset: int = 0  # of the first pixel in a TIFF
 
     @property
-    def form(self):
+    def form(self) -> tuple[tuple[int, int], str]:
         """Shape and dtype of a frame."""
         return self.shape[1:], self.dtype
 
 
-def lay_out(folder, *, kind, n_frames, form):
-    """Begin a series without pixels (0), in place of what a killed job began.
+def lay_out(folder: str | os.PathLike, *, kind: str, n_frames: int, form: tuple[tuple[int, int], str]) -> Series:
+    """Create a series whose pixels are 0, in place of what a killed job left.
+
+    Zarr starts threads, so a process that calls this must not fork later.
 
     Parameters
     ----------
     folder : path-like
-        Where it is to appear, under a name of `NAMES`, when `finish` is called.
+        The series appears in it, under a name of `FILE_NAMES`, when `finish` is called.
     kind : {'zarr', 'tiff'}
-        A Zarr 3 array (t, y, x) with a chunk for every frame, or an uncompressed TIFF with a page for every frame.
+        A Zarr 3 array (t, y, x) with a chunk for each frame, or an uncompressed TIFF with a page for each frame.
     n_frames : int
     form : ((int, int), str)
         Rows and columns of each frame, and the dtype.
@@ -46,22 +49,20 @@ def lay_out(folder, *, kind, n_frames, form):
     Series
     """
     clear(folder)
-    path = Path(folder, outputs.part_name(NAMES[kind]))
+    path = Path(folder, outputs.part_name(FILE_NAMES[kind]))
     series = Series(os.fspath(path), kind, (n_frames, *form[0]), form[1])
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "tiff":
-        import tifffile
-
         offset, _ = tifffile.imwrite(
             path,
             shape=series.shape,
             dtype=series.dtype,
-            photometric="minisblack",  # three frames are no colours
+            photometric="minisblack",  # or three frames would be colours
             metadata={"axes": "TYX"},
             returnoffset=True,
         )
         return series._replace(offset=offset)
-    import zarr  # here and below: it starts threads, so that this is for processes that fork no more
+    import zarr  # it starts threads, here and below
 
     zarr.create_array(
         path,
@@ -75,8 +76,8 @@ def lay_out(folder, *, kind, n_frames, form):
     return series
 
 
-def write(series, index, image):
-    """Write one frame of a series; others may write other frames at the same time."""
+def write(series: Series, index: int, image: np.ndarray) -> None:
+    """Write one frame of a series; other processes may write other frames at the same time."""
     if series.kind == "zarr":
         _opened(series.path)[index] = image
         return
@@ -87,17 +88,17 @@ def write(series, index, image):
             left = left[file.write(left) :]
 
 
-def finish(series):
-    """Move a series to where it is to appear."""
+def finish(series: Series) -> None:
+    """Rename a series from its temporary to its final name."""
     if series.kind == "zarr":
-        for part in Path(series.path).rglob("*.partial"):  # zarr's, of a worker that was killed
+        for part in Path(series.path).rglob("*.partial"):  # zarr's, left by a worker that was killed
             part.unlink()
-    os.replace(series.path, Path(series.path).with_name(NAMES[series.kind]))
+    os.replace(series.path, Path(series.path).with_name(FILE_NAMES[series.kind]))
 
 
-def clear(folder):
-    """Delete the series that a folder holds, and what a killed job began."""
-    for name in NAMES.values():
+def clear(folder: str | os.PathLike) -> None:
+    """Delete the series in a folder, and the parts that killed jobs left."""
+    for name in FILE_NAMES.values():
         path = Path(folder, name)
         outputs.clear_parts(path)
         if path.is_dir():
@@ -107,6 +108,7 @@ def clear(folder):
 
 @functools.cache
 def _opened(path):
+    """Open a series' Zarr array, once in every process."""
     import zarr
 
     return zarr.open_array(path, mode="r+")

@@ -374,7 +374,7 @@ def test_a_window_is_never_empty(value, dtype):
 @pytest.mark.parametrize("shape", [(7, 5), (1, 1), (8, 6)])
 def test_levels_are_means_of_any_dtype(dtype, shape):
     pixels = np.random.default_rng(0).integers(0, 120, shape).astype(dtype)
-    level = slides.halved(pixels)
+    level = omezarr_metadata.halved(pixels)
     assert level.dtype == dtype
     if np.dtype(dtype).kind == "f":
         assert abs(level - halved(pixels)).max() <= 0.5

@@ -1,4 +1,4 @@
-"""A stack's frames are read exactly and in order, whatever holds them; what is missing is a frame with a reason."""
+"""A stack's frames are read exactly and in order from every format; a missing one is a frame with a reason."""
 
 import os
 import pickle
@@ -23,32 +23,31 @@ HYPER = (4, 3, 2, 20, 31)  # T, Z, C, Y, X
 
 
 def noise(shape=(5, 20, 31), dtype="uint16", seed=0):
-    """Planted on a gradient, so that it can be compressed; no two planes are alike."""
+    """Return noise on a gradient, so that it can be compressed; no two planes are alike."""
     values = np.random.default_rng(seed).integers(0, 100, shape) + np.arange(shape[-1])
     return values.astype(dtype)
 
 
 def pixels(path, **options):
-    """Read a stack, by records that went through pickle as they do on their way to a worker; a reason where there is
-    no frame."""
-    found = []
+    """Read a stack by records that went through pickle, as on their way to a worker; a failed frame is its reason."""
+    images = []
     for index, frame in enumerate(pickle.loads(pickle.dumps(sources.open_stack(path, **options).frames))):
         assert frame.index == index and str(frame) == f"{frame.path} (frame {index})"
         try:
             image = sources.read(frame)
         except FrameError as error:
             assert str(error) and "\n" not in str(error) and len(str(error)) < 400
-            found.append(str(error))
+            images.append(str(error))
             continue
         assert image.ndim == 2 and image.flags.c_contiguous and image.dtype.isnative
-        found.append(image)
-    return found
+        images.append(image)
+    return images
 
 
-def same(found, expected):
-    """Check that all frames are there and are these images."""
-    assert len(found) == len(expected)
-    for image, truth in zip(found, expected, strict=True):
+def same(images, expected):
+    """Check that all frames are read and equal the expected images."""
+    assert len(images) == len(expected)
+    for image, truth in zip(images, expected, strict=True):
         assert not isinstance(image, str), image
         assert image.dtype == truth.dtype.newbyteorder("=")
         np.testing.assert_array_equal(image, truth)
@@ -167,7 +166,7 @@ def test_a_file_of_more_than_4_gb_that_one_page_stands_for(tmp_path):
 
 
 def test_a_metamorph_stack(tmp_path):
-    """One page stands for all; its tag UIC2 holds six numbers for each, and says that they are that many fractions."""
+    """Read a stack with one page for all planes; the tag UIC2 holds six numbers for each, as that many fractions."""
     images = noise((4, 20, 31))
     tags = [(33628, 4, 4, (0, 1, 0, 1), True), (33629, 4, 24, tuple(range(1, 25)), True)]
     tifffile.imwrite(tmp_path / "a.stk", images[0], metadata=None, extratags=tags)
@@ -192,15 +191,15 @@ def test_a_tiff_cut_anywhere_is_never_short_or_wrong(tmp_path, kind):
     for length in np.random.default_rng(7).integers(8, len(content), 40):
         (tmp_path / "cut.tif").write_bytes(content[:length])
         try:
-            found = pixels(tmp_path / "cut.tif")
+            frames = pixels(tmp_path / "cut.tif")
         except FrameError as error:
             assert "truncated" in str(error)
             continue
-        whole = [number for number, image in enumerate(found) if not isinstance(image, str)]
-        same([found[number] for number in whole], images[whole])
-        assert all(image.startswith("truncated") for image in found if isinstance(image, str))
-        assert len(found) == 9 or (kind in ("plain", "lzw") and isinstance(found[-1], str))  # these promise nothing
-        partial += 0 < len(whole) < 9
+        good = [number for number, image in enumerate(frames) if not isinstance(image, str)]
+        same([frames[number] for number in good], images[good])
+        assert all(image.startswith("truncated") for image in frames if isinstance(image, str))
+        assert len(frames) == 9 or (kind in ("plain", "lzw") and isinstance(frames[-1], str))  # these promise nothing
+        partial += 0 < len(good) < 9
     if not kind.startswith("ome"):  # their description is at the end: without it nothing is
         assert partial > 5
 
@@ -211,19 +210,19 @@ def test_promised_pages_that_are_missing_are_failed_frames(tmp_path):
     tifffile.imwrite(
         tmp_path / "a.tif", images, metadata=None, description=text, compression="zlib", photometric="minisblack"
     )
-    found = pixels(tmp_path / "a.tif")
-    same(found[:5], images)
-    assert found[5:] == ["truncated: 9 planes are promised, the file has 5 page(s)"] * 4
+    read = pixels(tmp_path / "a.tif")
+    same(read[:5], images)
+    assert read[5:] == ["truncated: 9 planes are promised, the file has 5 page(s)"] * 4
     tifffile.imwrite(tmp_path / "b.ome.tif", images, metadata={"axes": "TYX"})
     xml = tifffile.tiffcomment(tmp_path / "b.ome.tif").replace('SizeT="5"', 'SizeT="8"')
     tifffile.tiffcomment(tmp_path / "b.ome.tif", xml.encode())
-    found = pixels(tmp_path / "b.ome.tif")
-    same(found[:5], images)
-    assert len(found) == 8 and all("promised" in reason for reason in found[5:])
+    read = pixels(tmp_path / "b.ome.tif")
+    same(read[:5], images)
+    assert len(read) == 8 and all("promised" in reason for reason in read[5:])
 
 
 def test_pages_that_stand_one_by_one_are_not_taken_for_one_piece(tmp_path):
-    """Two pages of three are there, each directory behind its pixels, as libtiff writes them."""
+    """Read two pages of three, whose directories lie behind their pixels, as libtiff writes them."""
     images, text = noise((2, 20, 31)), b"ImageJ=1.54f\nimages=3\nslices=3\n\0"
     content, link = bytearray(b"II*\0\0\0\0\0"), 4
     for image in images:
@@ -236,9 +235,9 @@ def test_pages_that_stand_one_by_one_are_not_taken_for_one_piece(tmp_path):
         link = len(content)
         content += bytes(4)
     (tmp_path / "a.tif").write_bytes(content)
-    found = pixels(tmp_path / "a.tif")
-    same(found[:2], images)
-    assert found[2:] == ["truncated: 3 planes are promised, the file has 2 page(s)"]
+    read = pixels(tmp_path / "a.tif")
+    same(read[:2], images)
+    assert read[2:] == ["truncated: 3 planes are promised, the file has 2 page(s)"]
 
 
 def test_pages_unlike_the_first_fail(tmp_path):
@@ -304,9 +303,9 @@ def test_bad_files_of_a_folder_are_failed_frames(tmp_path):
     (tmp_path / "5.tif").symlink_to("5.tif")
     os.mkfifo(tmp_path / "6.tif")
     tifffile.imwrite(tmp_path / "7.tif", noise((10, 10)))
-    found = pixels(tmp_path)
-    same([found[0], found[6]], [noise((20, 31)), noise((10, 10))])
-    assert found[1:6] == [
+    read = pixels(tmp_path)
+    same([read[0], read[6]], [noise((20, 31)), noise((10, 10))])
+    assert read[1:6] == [
         "holds 5 planes; a file of a folder is one frame, so 1 is expected",
         "empty file (0 bytes)",
         "broken link to gone.tif",
@@ -356,10 +355,10 @@ def test_the_frames_of_a_truncated_npy_that_are_whole_are_read(tmp_path, order):
     np.save(tmp_path / "a.npy", np.asarray(noise(), order=order))
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(content[:-1241])  # a frame has 1240 bytes
-    found = pixels(tmp_path / "a.npy")
+    read = pixels(tmp_path / "a.npy")
     good = 3 if order == "C" else 0
-    same(found[:good], noise()[:good])
-    assert [reason[:10] for reason in found[good:]] == ["truncated:"] * (5 - good)
+    same(read[:good], noise()[:good])
+    assert [reason[:10] for reason in read[good:]] == ["truncated:"] * (5 - good)
 
 
 @pytest.mark.parametrize(
@@ -402,8 +401,8 @@ def test_zarr_arrays(tmp_path, zarr_format, chunks):
     images = noise((4, 3, 20, 31))
     for name, array in {"tyx": images[:, 1], "tzyx": images, "yx": images[0, 0]}.items():
         where = (1, *chunks)[-array.ndim :]
-        made = zarr.create_array(tmp_path / name, data=array, chunks=where, zarr_format=zarr_format)
-        assert made.metadata.zarr_format == zarr_format
+        stored = zarr.create_array(tmp_path / name, data=array, chunks=where, zarr_format=zarr_format)
+        assert stored.metadata.zarr_format == zarr_format
     same(pixels(tmp_path / "tyx"), images[:, 1])
     same(pixels(tmp_path / "tzyx", z=2), images[:, 2])
     same(pixels(tmp_path / "yx"), images[0, :1])
@@ -472,13 +471,13 @@ def test_a_damaged_chunk_is_a_failed_frame_and_a_missing_one_is_background(tmp_p
     content = (tmp_path / "a" / damaged).read_bytes()
     (tmp_path / "a" / damaged).write_bytes(content[: len(content) // 2])
     (tmp_path / "a" / missing).unlink()
-    found = pixels(tmp_path / "a")
-    assert found[1].startswith("cannot be decoded")
-    same([found[0], *found[2:]], [noise()[0], noise()[2], np.full((20, 31), 7, "uint16"), noise()[4]])
+    read = pixels(tmp_path / "a")
+    assert read[1].startswith("cannot be decoded")
+    same([read[0], *read[2:]], [noise()[0], noise()[2], np.full((20, 31), 7, "uint16"), noise()[4]])
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("valid", "hostile"),
     [
         ('"shape": [\n    5,', '"shape": [\n    99999999999,'),
         ('"chunk_shape": [\n        1,\n        20,', '"chunk_shape": [\n        1,\n        2000000000,'),
@@ -489,11 +488,11 @@ def test_a_damaged_chunk_is_a_failed_frame_and_a_missing_one_is_background(tmp_p
         ("{", "["),
     ],
 )
-def test_hostile_zarr_metadata_are_refused(tmp_path, found, said):
+def test_hostile_zarr_metadata_are_refused(tmp_path, valid, hostile):
     zarr.create_array(tmp_path / "a", data=noise(), chunks=(1, 20, 31))
     text = (tmp_path / "a" / "zarr.json").read_text()
-    assert found in text
-    (tmp_path / "a" / "zarr.json").write_text(text.replace(found, said, 1))
+    assert valid in text
+    (tmp_path / "a" / "zarr.json").write_text(text.replace(valid, hostile, 1))
     refused(tmp_path / "a")
 
 
@@ -531,9 +530,9 @@ def test_a_frame_with_nan_or_infinity_fails(tmp_path, kind, value):
         np.save(path, images)
     else:
         zarr.create_array(path, data=images, chunks=(1, 20, 31))
-    found = pixels(path)
-    assert found.pop(2) == "1 of 620 pixels are NaN or infinite"
-    same(found, np.delete(images, 2, axis=0))
+    read = pixels(path)
+    assert read.pop(2) == "1 of 620 pixels are NaN or infinite"
+    same(read, np.delete(images, 2, axis=0))
 
 
 @pytest.mark.parametrize("kind", ["tif", "npy", "zarr"])
@@ -603,18 +602,19 @@ def test_damaged_bytes_give_frames_or_an_error(tmp_path, kind):
     assert frames > 100
 
 
-def test_nothing_is_imported_in_vain(tmp_path):
+def test_listing_files_imports_no_reader_and_reading_only_its_own(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(), photometric="minisblack")
     np.save(tmp_path / "a.npy", noise())
     zarr.create_array(tmp_path / "a.zarr", data=noise())
     program = (
         "import sys, threading\n"
-        "from fieldwork.stacks import sources as stacks\n"
+        "from fieldwork.inputs import stack_files\n"
         f"paths = [{str(tmp_path)!r} + name for name in ('', '/a.tif', '/a.npy', '/a.zarr')]\n"
-        "print([len(stacks.files_of(path)) > 0 for path in paths])\n"
+        "print([len(stack_files.files_of(path)) > 0 for path in paths])\n"
         "print(sorted({'numpy', 'tifffile', 'zarr', 'PIL', 'cv2'} & set(sys.modules)))\n"
         "threading.Thread.start = None\n"
-        "print([stacks.read(stacks.open_stack(path).frames[0]).shape for path in paths[1:3]])\n"
+        "from fieldwork.stacks import sources\n"
+        "print([sources.read(sources.open_stack(path).frames[0]).shape for path in paths[1:3]])\n"
         "print(sorted({'zarr', 'PIL', 'cv2'} & set(sys.modules)))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
@@ -624,15 +624,15 @@ def test_nothing_is_imported_in_vain(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_that_of_one_frame(tmp_path):
-    """A sparse file of 6.3 GB, every tenth frame of it."""
+    """Read every tenth frame of a sparse file of 6.3 GB."""
     header = b"{'descr': '<u2', 'fortran_order': False, 'shape': (3000, 1024, 1024), }\n"
     with open(tmp_path / "a.npy", "wb") as file:
         file.write(b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header)
         file.truncate(file.tell() + 3000 * 1024 * 1024 * 2)
     program = (
-        "from fieldwork.stacks import sources as stacks\n"
-        f"for frame in stacks.open_stack({str(tmp_path / 'a.npy')!r}).frames[::10]:\n"
-        "    assert stacks.read(frame).shape == (1024, 1024)\n"
+        "from fieldwork.stacks import sources\n"
+        f"for frame in sources.open_stack({str(tmp_path / 'a.npy')!r}).frames[::10]:\n"
+        "    assert sources.read(frame).shape == (1024, 1024)\n"
         # Not getrusage's: that is at least what this process had when it started the other one.
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])\n"
     )
