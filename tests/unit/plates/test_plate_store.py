@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from fieldwork import InputError, frames, outputs
 from fieldwork.inputs import layouts
+from fieldwork.omezarr import metadata as omezarr_metadata
 from fieldwork.pixel_sizes import pixel_sizes
 from fieldwork.plates import store as plate_store
 from fieldwork.plates import tables
@@ -426,6 +427,7 @@ PROGRAM = """
 import json, sys
 sys.path.insert(0, {scripts!r})
 from fieldwork.inputs import layouts
+from fieldwork.omezarr import metadata as omezarr_metadata
 from fieldwork.plates import store as plate_store
 if __name__ == "__main__":
     images, arguments = json.loads({arguments!r})
