@@ -2,7 +2,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN = .venv/bin
 
-.PHONY: demo report view test test-slurm lint lock clean
+.PHONY: demo report view test test-slurm lint docs lock clean
 
 # Draw the demo's plate, slide and stack, find their nuclei, and say how many of the planted ones were found.
 SCORES = results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
@@ -33,6 +33,10 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+
+# docs/configuration.md, from the schema of the configuration.
+docs: .venv/installed
+	$(BIN)/python docs/write_configuration.py
 
 # The exact packages, by hash. --no-deps: the lock is complete, and cuCIM would pull in 2.6 GB of CUDA libraries.
 .venv/installed: envs/requirements.lock

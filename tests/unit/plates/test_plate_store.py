@@ -427,7 +427,6 @@ PROGRAM = """
 import json, sys
 sys.path.insert(0, {scripts!r})
 from fieldwork.inputs import layouts
-from fieldwork.omezarr import metadata as omezarr_metadata
 from fieldwork.plates import store as plate_store
 if __name__ == "__main__":
     images, arguments = json.loads({arguments!r})

@@ -1,0 +1,65 @@
+"""Write docs/configuration.md, every key of the configuration, from config/schemas/config.schema.yaml."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[1]
+TYPES = {
+    "array": "list",
+    "boolean": "true or false",
+    "integer": "whole number",
+    "number": "number",
+    "object": "keys and values",
+    "string": "text",
+}
+HEAD = """# Configuration
+
+`make docs` writes this page from [config.schema.yaml](../config/schemas/config.schema.yaml). Edit that file, not this
+one.
+
+The configuration is `config/config.yaml`, `--configfile FILE`, or `--config fan_out=well 'nuclei={threshold: 30}'`; a
+later one overrides an earlier one. [config/config.yaml](../config/config.yaml) has every key with its default.
+Every key can be left out. An unknown key is an error.
+"""
+
+
+def page() -> str:
+    """Return the text of docs/configuration.md."""
+    schema = yaml.safe_load((REPOSITORY / "config/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    return "\n".join([HEAD, *_table("", schema), *_sections("", schema)])
+
+
+def _sections(name: str, schema: dict) -> Iterator[str]:
+    """Yield the lines of a section for each key of `schema` that has keys of its own."""
+    for key, part in schema["properties"].items():
+        if "properties" in part:
+            yield from ("", f"## {name}{key}", "", f"{part['title']}.", "", *_table(f"{name}{key}.", part))
+            yield from _sections(f"{name}{key}.", part)
+
+
+def _table(name: str, schema: dict) -> Iterator[str]:
+    """Yield the lines of a table with the keys of `schema` that have no keys of their own."""
+    yield "| key | type | default | legal values | meaning |"
+    yield "|---|---|---|---|---|"
+    yield from _rows(name, schema)
+
+
+def _rows(name: str, schema: dict) -> Iterator[str]:
+    for key, part in schema["properties"].items():
+        if "properties" not in part:
+            default = f"`{_flow_style(part['default'])}`" if "default" in part else ""
+            cells = f"`{name}{key}`", TYPES[part.get("type", "string")], default, part["description"], part["title"]
+            yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        if "properties" in part.get("items", {}):
+            yield from _rows(f"{name}{key}[].", part["items"])
+
+
+def _flow_style(value: object) -> str:
+    """Return a value as it stands in a line of YAML."""
+    return yaml.safe_dump([value], default_flow_style=True).strip()[1:-1]
+
+
+if __name__ == "__main__":
+    (REPOSITORY / "docs/configuration.md").write_text(page(), encoding="utf-8")
