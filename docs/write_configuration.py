@@ -19,9 +19,9 @@ HEAD = """# Configuration
 `make docs` writes this page from [config.schema.yaml](../config/schemas/config.schema.yaml). Edit that file, not this
 one.
 
-The configuration is `config/config.yaml`, `--configfile FILE`, or `--config fan_out=well 'nuclei={threshold: 30}'`; a
-later one overrides an earlier one. [config/config.yaml](../config/config.yaml) has every key with its default.
-Every key can be left out. An unknown key is an error.
+The configuration is `config/config.yaml` in the working directory. `--configfile FILE` overrides single keys of it, and
+`--config fan_out=well 'nuclei={threshold: 30}'` overrides both. [config/config.yaml](../config/config.yaml) of the clone
+has every key with its default. Every key can be left out. An unknown key is an error.
 """
 
 
