@@ -1,5 +1,5 @@
 rule benchmarks:
-    """Which way is the fastest on this machine, and why."""
+    """Measure which ways are the fastest on this machine, and draw charts."""
     input:
         [f"<results>/benchmarks/{chart}.png" for chart in ("methods", "scaling", "fan_out") if plan.plates.names],
         "<results>/benchmarks/slides.png" if plan.slides.rows else [],
@@ -23,7 +23,7 @@ rule benchmark_methods:
         "<benchmarks>/benchmarks/benchmark_methods.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: CALLER.cores  # alone on the machine: anything else at work would be measured too
+    threads: CALLER.cores  # alone on the machine: other jobs would be measured too
     resources:
         mem_mb=lambda wildcards, input, threads: int(threads * 350 + 300 + 9 * input.size_mb),
         gpu=int(plan.has_gpu),
@@ -37,11 +37,11 @@ rule benchmark_methods:
 
 
 rule benchmark_fan_out:
-    """Measure what a field costs when a job takes a plate, a well or a field."""
+    """Measure the time per field when a job takes a plate, a well or a field."""
     input:
         local(plan.benchmarks.images),
         plan.benchmarks.fetched_images,
-        # Not needed, but measured first: the two must not run at the same time.
+        # Not read: it keeps these two benchmarks from running at the same time.
         "<results>/benchmarks/methods.csv",
     output:
         fan_out="<results>/benchmarks/fan_out.csv",
@@ -106,7 +106,7 @@ rule plot_benchmarks:
 
 
 rule benchmark_slides:
-    """Measure ways of loading a slide, the first that can be read."""
+    """Measure ways of loading a slide: the first one that can be read."""
     input:
         [local(path) for path in plan.slides.paths_on_disk],
         plan.slides.all_fetched,
@@ -131,7 +131,7 @@ rule benchmark_slides:
 
 
 rule plot_slide_benchmark:
-    """Draw the benchmark of loading."""
+    """Draw the benchmark of loading a slide."""
     input:
         slides="<results>/benchmarks/slides.csv",
         machine="<results>/benchmarks/slides_machine.csv",
@@ -157,7 +157,7 @@ rule plot_slide_benchmark:
 
 
 rule benchmark_frames:
-    """Measure ways to work through many images: batches to filter, and a stack. They are generated."""
+    """Measure ways to work through many generated images: batches to filter, and a stack."""
     output:
         filters="<results>/benchmarks/filters.csv",
         stack="<results>/benchmarks/stack.csv",
@@ -179,7 +179,7 @@ rule benchmark_frames:
 
 
 rule benchmark_gpu:
-    """Measure detection on a GPU against one core. Fields and tiles are generated."""
+    """Measure detection on a GPU against one core, in generated fields and tiles."""
     output:
         gpu="<results>/benchmarks/gpu.csv",
         machine="<results>/benchmarks/gpu_machine.csv",

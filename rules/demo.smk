@@ -1,4 +1,4 @@
-# The rectangle of the demo slide where nuclei are planted and counted, in px; elsewhere its tissue is a real picture.
+# Rectangle of the demo slide where nuclei are planted and counted, in px; elsewhere its tissue is a real picture.
 DEMO_PLANTED = {"row": 640, "column": 2048, "height": 1792, "width": 1792}
 
 
@@ -66,7 +66,7 @@ rule synthesize_demo_slide:
 
 
 rule score_demo_slide:
-    """Count how many of the demo slide's planted nuclei were found; below 99 % it fails."""
+    """Count how many of the demo slide's planted nuclei were found; fail below 99 %."""
     input:
         planted="resources/demo/slide_planted.csv",
         nuclei="<results>/slides/demo/nuclei.parquet",

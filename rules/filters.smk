@@ -4,7 +4,7 @@ rule filter_images:
         local(plan.plates.newest_image),
         fetched=plan.plates.fetched_images,
     output:
-        # The filtered images lie beside it.
+        # The filtered images lie beside the table.
         "<results>/plates/{plate}/filtered/filtered.csv",
     log:
         "<logs>/plates/{plate}/filter_images.log",

@@ -1,5 +1,5 @@
 rule write_plate_store:
-    """Write a plate as one OME-Zarr, with all its channels, and its nuclei as a label."""
+    """Write a plate as one OME-Zarr store, with all its channels, and its nuclei as a label image."""
     input:
         local(plan.plates.newest_of_all_images),
         fetched=plan.plates.all_fetched_images,

@@ -1,7 +1,7 @@
 rule detect_nuclei:
     """Find the nuclei in every field of one unit: a plate, a well or a field."""
     input:
-        # Here and elsewhere, local: no module's prefix stands before a path of the sheets.
+        # `local`, here and elsewhere: a path from a sheet gets no module's prefix.
         local(plan.plates.newest_image),
         fetched=plan.plates.fetched_images,
     output:
@@ -45,7 +45,7 @@ rule merge_units:
     benchmark:
         "<benchmarks>/plates/{plate}/merge_units.tsv"
     priority: plan.url_priority
-    localrule: True  # here and elsewhere: too small to be a job of a cluster, which costs seconds
+    localrule: True  # here and elsewhere: the start of a cluster's job takes longer than this work
     conda:
         "../envs/fieldwork.yaml"
     resources:
@@ -62,8 +62,8 @@ rule merge_units:
         "../scripts/merge_units.py"
 
 
-# What a plate has pictures of goes by its platemap too, and a rule's outputs cannot: hence three rules, and one script.
-# `plan.plates.further_products` says which a plate needs.
+# A plate's pictures depend on its platemap, but a rule's outputs cannot: hence three rules with one script.
+# `plan.plates.further_products` names the pictures of a plate.
 rule plot_plate:
     """Draw the nuclei of a plate by well, by treatment, at the rim, in random fields; and its image quality."""
     input:

@@ -5,7 +5,7 @@ rule convert_slide:
         fetched=plan.slides.fetched,
     output:
         # The store beside it is not declared: Snakemake would put a file of its own into it, and a slide that cannot
-        # be opened has none.
+        # be opened has no store.
         "<results>/slides/{slide}/slide.json",
     log:
         "<logs>/slides/{slide}/convert_slide.log",
@@ -79,7 +79,7 @@ rule merge_slides:
 
 
 rule plot_slide:
-    """Draw a slide: its tissue, and how dense the nuclei are in it."""
+    """Draw a slide: its tissue, and the density of its nuclei."""
     input:
         facts="<results>/slides/{slide}/slide.json",
         nuclei="<results>/slides/{slide}/nuclei.parquet",

@@ -5,8 +5,8 @@ rule measure_frames:
         fetched=plan.stacks.fetched,
     output:
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if plan.stacks.finds_nuclei else {}),
-        # Images that the function gives lie beside it. They are not declared: whether there are any shows only when
-        # the function has been called, and Snakemake would put a file of its own into a Zarr store.
+        # Images that the function returns lie beside the table. They are not declared: only a call of the function
+        # shows whether it returns images, and Snakemake would put a file of its own into a Zarr store.
         frames="<results>/stacks/{stack}/frames.csv",
     log:
         "<logs>/stacks/{stack}/measure_frames.log",
@@ -31,7 +31,7 @@ rule measure_frames:
 
 
 rule plot_stack:
-    """Draw a stack: what was measured, frame by frame, and a few of its frames."""
+    """Draw the measurements of a stack, frame by frame, and a few of its frames."""
     input:
         local(plan.stacks.newest_file),
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if plan.stacks.finds_nuclei else {}),
