@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 def main(*, detection, slide_detection, workers, ways_table, machine_table):
     in_slides = tiles.detection_px({**slide_detection, "threshold": slide_detection["haematoxylin"]}, MPP)
     rows = [
-        *gpu.measure("fields", **FIELDS, detection=detection, workers=workers, repeats=REPEATS),
-        *gpu.measure("tiles", **TILES, detection=in_slides, workers=workers, repeats=REPEATS),
+        *gpu.compare_devices("fields", **FIELDS, detection=detection, workers=workers, repeats=REPEATS),
+        *gpu.compare_devices("tiles", **TILES, detection=in_slides, workers=workers, repeats=REPEATS),
     ]
     for row in rows:
         log.info("%s", row)

@@ -10,35 +10,32 @@ processes.prepare()  # before NumPy is imported
 import functools
 from pathlib import Path
 
-from fieldwork import outputs, parallel
-from fieldwork.job import note_failure, report
+from fieldwork import job, outputs
 from fieldwork.job_log import logged
 from fieldwork.plates import fields, filters
 
 
-def main(*, images, copies, made, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):
-    filters.prepare(chain, save=save, folders=folders)
+def main(*, images, copies, filtered_table, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):
+    filters.import_filters(chain, save=save, folders=folders)
     images = fields.images_of(images, copies)
-    targets = filters.targets(images)
-    load = functools.partial(fields.load, channel=channel)
-    images = parallel.read_ahead(load, images, workers=workers, on_crash=fields.unreadable, **pool)
-    originals = [filters.Original(image, targets[image.path]) for image in images]
-    filtered = []
-    with outputs.atomic_folder(Path(made).parent) as folder:
-        measure = functools.partial(
-            filters.measure, channel=channel, chain=chain, metrics=metrics, save=save, folder=folder, folders=folders
+    targets = filters.targets_of(images)
+    options = {"chain": chain, "metrics": metrics, "save": save, "folders": folders}
+    with outputs.atomic_folder(Path(filtered_table).parent) as folder:
+        filtered = job.collect(
+            functools.partial(filters.filter_image, **options, folder=folder),
+            [filters.Original(image, targets[image.path]) for image in images],
+            read=functools.partial(filters.read_planes, channel=channel),
+            failed=filters.failed_image,
+            suspects="the reader or a filter",
+            label=f"plate {plate}",
+            noun="images",
+            progress=f"{plate} filters",
+            on_bad_image=on_bad_image,
+            workers=workers,
+            **pool,
         )
-        for found in parallel.map_frames(
-            measure, originals, workers=workers, progress=f"{plate} filters", on_crash=filters.crashed, **pool
-        ):
-            for each in found:
-                if each.error:
-                    place = f"plate {plate}: {each.path} (well {each.well}, site {each.site})"
-                    note_failure(place, each.error, on_bad_image=on_bad_image)
-            filtered += found
-        failed = [f"{each.path}: {each.error}" for each in filtered if each.error]
-        report(f"plate {plate}", "images filtered", failed, of=len(filtered))
-        outputs.write_csv(*filters.rows_of(plate, filtered, metrics=metrics, save=save), folder / Path(made).name)
+        rows, columns = filters.rows_of(plate, filtered, metrics=metrics, save=save)
+        outputs.write_csv(rows, columns, folder / Path(filtered_table).name)
 
 
 if __name__ == "__main__":
@@ -46,7 +43,7 @@ if __name__ == "__main__":
         main(
             images=snakemake.params.images,
             copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),
-            made=snakemake.output[0],
+            filtered_table=snakemake.output[0],
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,
             folders=snakemake.config["module_folders"],

@@ -1,7 +1,7 @@
 """Apply a function to every frame of a stack, in order: find its nuclei, or whatever the configuration names.
 
 Input: the stack. Outputs: frames.csv, one row per frame; nuclei.parquet, where nuclei are found; beside them, where the
-function gives images, frames.zarr or frames.tif.
+function returns images, frames.zarr or frames.tif.
 """
 
 from fieldwork import processes
@@ -13,9 +13,8 @@ import itertools
 import logging
 from pathlib import Path
 
-from fieldwork import InputError, outputs, parallel
+from fieldwork import InputError, job, outputs, parallel
 from fieldwork.frames import FrameError
-from fieldwork.job import note_failure, report
 from fieldwork.job_log import logged
 from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import series as stack_series
@@ -24,39 +23,34 @@ from fieldwork.stacks import sources
 log = logging.getLogger(__name__)
 
 
-def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_image, pool, workers):
-    folder = Path(made).parent
+def main(*, stack, path, copy, position, work, images, frames_table, nuclei_table, on_bad_image, pool, workers):
+    folder = Path(frames_table).parent
     stack_series.clear(folder)
     Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
-    frames = open_frames(stack, path, copy, place)
-    stack_frames.prepare(work["function"], folders=work["folders"], frames=frames)
-    frames = parallel.read_ahead(stack_frames.load, frames, workers=workers, on_crash=stack_frames.unreadable, **pool)
-    apply = functools.partial(
-        parallel.map_frames, frames=frames, workers=workers, progress=stack, on_crash=stack_frames.crashed, **pool
-    )
-    measure = functools.partial(stack_frames.measure, **work)
-    results = apply(measure)
-    leading, series = [], None
-    for each in results if work["function"] != stack_frames.NUCLEI else ():
-        leading.append(each)
-        if not each.error:  # it tells what the function gives
+    frames = open_frames(stack, path, copy, position)
+    stack_frames.import_function(work["function"], folders=work["folders"], stack=frames)
+    road = {"read": stack_frames.read_image, "workers": workers, **pool}
+    frames = job.read_ahead(frames, **road)
+    road |= {"failed": stack_frames.failed_frame, "suspects": "the reader or the function", "progress": stack}
+    measure = functools.partial(stack_frames.measure_frame, **work)
+    results, series = job.results_of(measure, frames, **road), None
+    leading = []
+    for result in results if work["function"] != stack_frames.NUCLEI else ():
+        leading.append(result)
+        if not result.error:  # the first good frame decides whether the function returns images or numbers
             break
     if leading and leading[-1].form:
         results.close()
         lay_out = functools.partial(stack_series.lay_out, kind=images, n_frames=len(frames), form=leading[-1].form)
         series = parallel.call_in_process(stack, lay_out, folder)
-        leading, results = [], apply(functools.partial(measure, series=series))
-    measured = []
-    for each in itertools.chain(leading, results):
-        if each.form and not series:
-            each = each._replace(error=f"{work['function']} gave an image; it gave numbers for the first good frame")
-        if each.error:
-            note_failure(f"stack {stack}: {frames[each.index]}", each.error, on_bad_image=on_bad_image)
-        measured.append(each)
-    failed = [f"{frames[each.index]}: {each.error}" for each in measured if each.error]
-    report(f"stack {stack}", "frames", failed, of=len(measured))
-    good = len(measured) - len(failed)
-    if nuclei_table and good and not any(len(each.coordinates) for each in measured):
+        leading, results = [], job.results_of(functools.partial(measure, series=series), frames, **road)
+    results = itertools.chain(leading, results)
+    if not series:
+        error = f"{work['function']} gave an image; it gave numbers for the first good frame"
+        results = (result._replace(error=error) if result.form else result for result in results)
+    measured = job.note_failures(results, frames, label=f"stack {stack}", noun="frames", on_bad_image=on_bad_image)
+    good = sum(not frame.error for frame in measured)
+    if nuclei_table and good and not any(len(frame.coordinates) for frame in measured):
         log.warning(
             "stack %s: no nucleus in any of %d frames; is the threshold (%s) too high for 8-bit or float images?",
             *(stack, good, work["arguments"]["threshold_abs"]),
@@ -65,14 +59,14 @@ def main(*, stack, path, copy, place, work, images, made, nuclei_table, on_bad_i
         stack_series.finish(series)
     if nuclei_table:
         outputs.write_parquet(stack_frames.nuclei_table(stack, measured), nuclei_table)
-    outputs.write_csv(*stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table)), made)
+    outputs.write_csv(*stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table)), frames_table)
 
 
-def open_frames(stack, path, copy, place):
+def open_frames(stack, path, copy, position):
     """List the frames of the stack, and log what was left out."""
     try:
         opened = parallel.call_in_process(
-            stack, functools.partial(sources.open_stack, **place), copy, on_crash=unopened
+            stack, functools.partial(sources.open_stack, **position), copy, on_crash=unopened
         )
     except FrameError as error:
         raise InputError(f"stack {stack}: {path}: {error}") from None
@@ -81,10 +75,11 @@ def open_frames(stack, path, copy, place):
     for frame in opened.frames:
         if frame.kind == "image":
             log.info("%s", frame)
-    return [stack_frames.Frame(frame) for frame in opened.frames]
+    return opened.frames
 
 
 def unopened(path, signal):
+    """Raise FrameError for a stack that crashed the reader."""
     raise FrameError(f"crashed the reader ({signal})")
 
 
@@ -94,10 +89,10 @@ if __name__ == "__main__":
             stack=snakemake.wildcards.stack,
             path=snakemake.params.path,
             copy=next(iter(snakemake.input.fetched), snakemake.params.path),
-            place=snakemake.params.place,
+            position=snakemake.params.place,
             work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
             images=snakemake.params.images,
-            made=snakemake.output.frames,
+            frames_table=snakemake.output.frames,
             nuclei_table=snakemake.output.get("nuclei"),
             on_bad_image=snakemake.config["on_bad_image"],
             pool=snakemake.config["pool"],

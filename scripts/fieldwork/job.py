@@ -1,38 +1,203 @@
-"""What became of the frames of a job: failures, and whether there are too many."""
+"""The road of every job: read its frames, measure each in a worker, note which of them failed."""
 
+import functools
 import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from fieldwork import InputError
+from fieldwork import InputError, parallel
+from fieldwork.frames import FrameError
 
 log = logging.getLogger(__name__)
 
 
-def note_failure(what, reason, *, on_bad_image):
-    """Log a frame that failed; raise InputError where the run is to stop at a bad image."""
-    log.info("failed: %s: %s", what, reason)
-    if on_bad_image == "stop":
-        raise InputError(f"{what} failed: {reason}. The run stops at a bad image because of on_bad_image: stop.")
+class Frame(NamedTuple):
+    """A frame of a job, and what was read of it ahead: its pixels, or the reason why there are none."""
+
+    source: Any
+    pixels: Any = None
+
+    def __str__(self):
+        return str(self.source)
 
 
-def report(what, done, failed, *, of):
-    """Log how much of a job failed, and refuse one of which nothing is good.
+def collect(
+    measure: Callable,
+    frames: Sequence,
+    *,
+    failed: Callable[[Any, str], Any],
+    label: str,
+    noun: str,
+    read: Callable | None = None,
+    suspects: str = "the reader",
+    progress: str = "",
+    on_bad_image: str = "record",
+    all_may_fail: bool = False,
+    engine: str = "pool",
+    mode: str = "paths",
+    dask: str = "processes",
+    workers: int = 1,
+) -> list:
+    """Measure every frame of a job and return all results, those of failed frames too.
 
     Parameters
     ----------
-    what, done : str
-        As in "plate P1" and "images filtered".
-    failed : list of str
-        Places and reasons.
-    of : int
-        Frames, failed ones too.
+    measure : callable
+        Takes a frame, and what `read` returned for it. Returns its result, or a list of results: one for each plane of
+        a file. A result has an attribute `error`, empty or None where it is good.
+    frames : sequence
+        Small records that say in messages what they are.
+    failed : callable
+        Takes a frame and a reason; returns in the form of `measure` what stands for a frame that could not be read, or
+        on which a worker crashed.
+    label, noun : str
+        For messages, as in "plate P1" and "images".
+    read : callable, optional
+        Takes a frame, returns its pixels: an array, or a list of `frames.Plane`. Workers call it; where they are
+        forked to share pixels, it is called for all frames ahead of `measure`. Left out where `measure` reads.
+    suspects : str
+        What may have crashed a worker.
+    progress : str
+        Label of the progress bar; empty for none.
+    on_bad_image : {'record', 'stop'}
+    all_may_fail : bool
+        Accept a job without a good result.
+    engine, mode, dask, workers
+        As for `parallel.map_frames`.
+
+    Returns
+    -------
+    list
+        Results in the order of the frames.
 
     Raises
     ------
     InputError
-        All of them failed.
+        A result failed and `on_bad_image` is 'stop', or all failed.
     """
-    log.info("%s: %d %s, %d failed", what, of, done, len(failed))
-    if failed and len(failed) == of:
-        raise InputError(f"{what}: not one good frame of {of}; first {failed[0]}")
-    if failed:
-        log.warning("%s: %d of %d failed, first %s", what, len(failed), of, failed[0])
+    pool = {"engine": engine, "mode": mode if read else "paths", "dask": dask, "workers": workers}
+    if read:
+        frames = read_ahead(frames, read=read, **pool)
+    results = results_of(measure, frames, failed=failed, read=read, suspects=suspects, progress=progress, **pool)
+    return note_failures(results, frames, label=label, noun=noun, on_bad_image=on_bad_image, all_may_fail=all_may_fail)
+
+
+def read_ahead(
+    frames: Sequence, *, read: Callable, engine: str, mode: str, dask: str = "processes", workers: int = 1
+) -> list[Frame]:
+    """Return the frames of a job, with their pixels where the workers of `results_of` will be forked and share them.
+
+    Workers read: what crashes a reader must not take the job along.
+
+    Parameters
+    ----------
+    frames, read, engine, mode, dask, workers
+        As for `collect`.
+    """
+    frames = [Frame(frame) for frame in frames]
+    if not parallel.frames_are_forked(engine=engine, mode=mode, dask=dask):
+        return frames
+    load = functools.partial(_load, read=read)
+    frames = list(parallel.map_frames(load, frames, workers=workers, on_crash=_crashed_reader))
+    held = sum(_bytes_of(frame.pixels) for frame in frames)
+    log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(frames), held / 1e6, workers)
+    return frames
+
+
+def results_of(
+    measure: Callable,
+    frames: Sequence,
+    *,
+    failed: Callable[[Any, str], Any],
+    read: Callable | None = None,
+    suspects: str = "the reader",
+    **pool: Any,
+) -> Iterator:
+    """Yield the result of every frame, in order.
+
+    Parameters
+    ----------
+    measure, failed, read, suspects, **pool
+        As for `collect`.
+    frames : sequence
+        From `read_ahead`, where there is a `read`.
+    """
+    apply = functools.partial(_measure, measure=measure, read=read, failed=failed) if read else measure
+    crashed = functools.partial(_crashed, failed=failed, suspects=suspects)
+    return parallel.map_frames(apply, frames, on_crash=crashed, **pool)
+
+
+def note_failures(
+    results: Iterable,
+    frames: Iterable,
+    *,
+    label: str,
+    noun: str,
+    on_bad_image: str = "record",
+    all_may_fail: bool = False,
+) -> list:
+    """Log which frames failed, and return all results, a list of them for each frame joined to one.
+
+    Parameters
+    ----------
+    results : iterable
+        From `results_of`.
+    frames, label, noun, on_bad_image, all_may_fail
+        As for `collect`.
+
+    Raises
+    ------
+    InputError
+        As for `collect`.
+    """
+    collected, failures = [], []
+    for frame, result in zip(frames, results, strict=True):
+        planes = result if isinstance(result, list) else [result]
+        for plane in planes:
+            if plane.error:
+                failures.append(f"{frame}: {plane.error}")
+                log.info("failed: %s: %s", label, failures[-1])
+                if on_bad_image == "stop":
+                    raise InputError(
+                        f"{label}: {frame} failed: {plane.error}. "
+                        "The run stops at a bad image because of on_bad_image: stop."
+                    )
+        collected += planes
+    log.info("%s: %d %s, %d failed", label, len(collected), noun, len(failures))
+    if failures and len(failures) == len(collected) and not all_may_fail:
+        raise InputError(f"{label}: not one good frame of {len(collected)}; first {failures[0]}")
+    if failures:
+        log.warning("%s: %d of %d %s failed, first %s", label, len(failures), len(collected), noun, failures[0])
+    return collected
+
+
+def _load(frame, *, read):
+    """Return a frame with its pixels, or with the reason why there are none."""
+    try:
+        return frame._replace(pixels=read(frame.source))
+    except FrameError as error:
+        return frame._replace(pixels=error)
+
+
+def _crashed_reader(frame, signal):
+    """Return a frame that crashed the reader, in place of `_load`."""
+    return frame._replace(pixels=FrameError(f"crashed the reader ({signal})"))
+
+
+def _measure(frame, *, measure, read, failed):
+    """Measure a frame, which is read first where it was not read ahead."""
+    if frame.pixels is None:
+        frame = _load(frame, read=read)
+    if isinstance(frame.pixels, FrameError):
+        return failed(frame.source, str(frame.pixels))
+    return measure(frame.source, frame.pixels)
+
+
+def _crashed(frame, signal, *, failed, suspects):
+    """Return the result of a frame on which a worker crashed."""
+    return failed(frame.source if isinstance(frame, Frame) else frame, f"crashed {suspects} ({signal})")
+
+
+def _bytes_of(pixels):
+    planes = [plane.image for plane in pixels] if isinstance(pixels, list) else [pixels]
+    return sum(getattr(image, "nbytes", 0) for image in planes)

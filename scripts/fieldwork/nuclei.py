@@ -1,4 +1,4 @@
-"""Nuclei: bright blobs found as local maxima of the smoothed image, exactly as scikit-image finds them, but faster."""
+"""Nuclei: bright blobs, found as local maxima of the smoothed image, exactly as scikit-image finds them, but faster."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ cv2.setNumThreads(1)  # parallelism is processes
 
 UNIT = 2.0**-24  # unit roundoff of float32
 TRUNCATE = 4.0  # standard deviations, scikit-image's default
-AT_ONCE = 2**22  # pixels of candidates' squares that a GPU gathers at once: 55 MB with their places
+GATHERED_PX = 2**22  # of candidates' squares that a GPU gathers at once: 55 MB with their positions
 
 
 class Candidates(NamedTuple):
@@ -21,7 +21,9 @@ class Candidates(NamedTuple):
     alone: np.ndarray  # (n,) bool: certainly higher than all else in the square
 
 
-def candidates_by_opencv(image, *, sigma, min_distance, threshold_abs, magnitude):
+def candidates_by_opencv(
+    image: np.ndarray, *, sigma: float, min_distance: int, threshold_abs: float, magnitude: float | None
+) -> Candidates | None:
     """Find the candidates of one image with OpenCV.
 
     Parameters
@@ -58,28 +60,28 @@ def candidates_by_opencv(image, *, sigma, min_distance, threshold_abs, magnitude
     return Candidates(coordinates, heights, rivals == 1)
 
 
-def candidates_in(images, *, sigma, min_distance, threshold_abs, magnitudes, xp, ndimage, to_host):
-    """Find the candidates of many images of one size, on a GPU or wherever their arrays are.
+def _candidates_on(device, images, *, sigma, min_distance, threshold_abs, magnitudes):
+    """Find the candidates of many images of one size on a device.
 
     Parameters
     ----------
-    images : (n, rows, columns) array of `xp`
+    device : gpu.server.Cuda
+        Its `xp` and `ndimage` are CuPy and ``cupyx.scipy.ndimage``, or NumPy and ``scipy.ndimage`` in tests; its
+        `to_host` converts an array of `xp` to one of NumPy.
+    images : (n, rows, columns) array of the device
         Longer than the square in both directions.
     sigma, min_distance, threshold_abs
         As for `detect_nuclei`.
     magnitudes : list of n floats, or of n times None
         Of each image, as for `candidates_by_opencv`.
-    xp, ndimage : module
-        CuPy and ``cupyx.scipy.ndimage``; or NumPy and ``scipy.ndimage``, which tests use.
-    to_host : callable
-        Makes a NumPy array of one of `xp`.
 
     Returns
     -------
     list of n times Candidates or None
-        As `candidates_by_opencv` gives them, but for heights, which are rounded in another order. What they lead to
-        is the same.
+        As from `candidates_by_opencv`, but for heights, which are rounded in another order. They lead to the same
+        peaks.
     """
+    xp, ndimage = device.xp, device.ndimage
     _, rows, columns = images.shape
     side = 2 * min_distance + 1
     kernel = xp.asarray(_kernel(sigma))
@@ -101,29 +103,33 @@ def candidates_in(images, *, sigma, min_distance, threshold_abs, magnitudes, xp,
     too_many = counts > _room((rows, columns), min_distance)
     possible &= ~too_many[:, None, None]
 
-    places = xp.flatnonzero(possible)
+    positions = xp.flatnonzero(possible)
     smoothed = smoothed.ravel()
-    heights = smoothed[places]
-    lows = lower(heights, margins[places // (rows * columns)])
-    alone = xp.zeros(places.shape, bool)
+    heights = smoothed[positions]
+    lows = lower(heights, margins[positions // (rows * columns)])
+    alone = xp.zeros(positions.shape, bool)
     steps = xp.arange(-min_distance, min_distance + 1)
-    square = (columns * steps[:, None] + steps).ravel()  # from a place to those around it
-    at_once = max(1, AT_ONCE // side**2)
-    for begin in range(0, len(places), at_once):
+    square = (columns * steps[:, None] + steps).ravel()  # from a position to those around it
+    at_once = max(1, GATHERED_PX // side**2)
+    for begin in range(0, len(positions), at_once):
         part = slice(begin, begin + at_once)
-        squares = smoothed[places[part, None] + square]
+        squares = smoothed[positions[part, None] + square]
         alone[part] = xp.count_nonzero(squares >= lows[part, None], axis=1) == 1
 
-    places, heights, alone = (to_host(each) for each in (places, heights, alone))
-    images, places = np.divmod(places, rows * columns)
-    coordinates = np.stack(np.divmod(places, columns), axis=1)
+    positions, heights, alone = (device.to_host(array) for array in (positions, heights, alone))
+    images, positions = np.divmod(positions, rows * columns)
+    coordinates = np.stack(np.divmod(positions, columns), axis=1)
     ends = np.searchsorted(images, np.arange(len(margins) + 1))
-    parts = [slice(*each) for each in zip(ends[:-1], ends[1:], strict=True)]
-    found = [Candidates(coordinates[part], heights[part], alone[part]) for part in parts]
-    return [None if many else each for many, each in zip(to_host(too_many), found, strict=True)]
+    parts = [slice(*bounds) for bounds in zip(ends[:-1], ends[1:], strict=True)]
+    return [
+        None if many else Candidates(coordinates[part], heights[part], alone[part])
+        for many, part in zip(device.to_host(too_many), parts, strict=True)
+    ]
 
 
-def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000, find=candidates_by_opencv):
+def detect_nuclei(
+    image: np.ndarray, *, sigma: float = 4, min_distance: int = 6, threshold_abs: float = 1000
+) -> np.ndarray:
     """Find bright blobs as local maxima of the smoothed image.
 
     Parameters
@@ -136,8 +142,6 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000, find=ca
         Half the side of the square, in pixels, in which a peak must be the highest.
     threshold_abs : float
         A peak's smoothed intensity is above this.
-    find : callable
-        What finds the candidates: `candidates_by_opencv`, or `gpu.Gpu.candidates`. The peaks are the same.
 
     Returns
     -------
@@ -163,6 +167,21 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000, find=ca
     `min_distance` lie in each other's squares, and as each is the highest in its own, they are equally high. Where
     peaks share a plateau, which scikit-image thins out by a rule of its own, it does the whole image.
     """
+    return _detect_among(
+        candidates_by_opencv, image, sigma=sigma, min_distance=min_distance, threshold_abs=threshold_abs
+    )
+
+
+def _detect_among(find_candidates, image, *, sigma=4, min_distance=6, threshold_abs=1000):
+    """Find the peaks among the candidates of an image, as `detect_nuclei` does: a GPU's way in.
+
+    Parameters
+    ----------
+    find_candidates : callable
+        `candidates_by_opencv`, or `gpu.client.Gpu.candidates`, which leads to the same peaks.
+    image, sigma, min_distance, threshold_abs
+        As for `detect_nuclei`.
+    """
     image = np.asarray(image)
     if image.ndim != 2 or image.size == 0:
         raise ValueError(f"expected a 2-D image with at least one pixel, found shape {image.shape}")
@@ -187,15 +206,15 @@ def detect_nuclei(image, *, sigma=4, min_distance=6, threshold_abs=1000, find=ca
         relative = low >= 0 and (image.dtype.kind in "biu" or threshold_abs > 1e-20)
         magnitude = None if relative else max(-low, high, 1e-20)
         options = {"sigma": sigma, "min_distance": min_distance, "threshold_abs": threshold_abs}
-        found = find(image, magnitude=magnitude, **options)
-        if found is not None:
-            coordinates = _settled(image, found, magnitude=magnitude, **options)
+        candidates = find_candidates(image, magnitude=magnitude, **options)
+        if candidates is not None:
+            coordinates = _settled(image, candidates, magnitude=magnitude, **options)
     if coordinates is None:
         coordinates = _by_scikit_image(image, sigma, min_distance, threshold_abs)
     return coordinates
 
 
-def intensities_at(coordinates, image, *, sigma):
+def intensities_at(coordinates: np.ndarray, image: np.ndarray, *, sigma: float) -> np.ndarray:
     """Compute the smoothed intensity at some pixels only.
 
     Parameters
@@ -216,6 +235,7 @@ def intensities_at(coordinates, image, *, sigma):
 
 
 def _by_scikit_image(image, sigma, min_distance, threshold_abs):
+    """Find the peaks of the whole image with scikit-image."""
     from skimage.feature import peak_local_max  # 0.3 s to import, and few images need it
     from skimage.filters import gaussian
 
@@ -224,7 +244,7 @@ def _by_scikit_image(image, sigma, min_distance, threshold_abs):
 
 
 def _margin(sigma, magnitude):
-    """How much lower an intensity may seem to be and yet be the same: a factor, or of `magnitude` a difference.
+    """Return by how much an intensity may seem lower and yet be the same: a factor; with a `magnitude` a difference.
 
     Each of the two is off by at most `error`; 0.1 of the least error, 16 u, is more than `_lower` rounds by.
     """
@@ -233,20 +253,20 @@ def _margin(sigma, magnitude):
 
 
 def _lower(magnitude, xp):
-    """What lowers intensities by their margin."""
+    """Return the function that lowers intensities by their margin."""
     return xp.multiply if magnitude is None else xp.subtract
 
 
 def _room(shape, min_distance):
-    """How many peaks an image has room for."""
+    """Return how many peaks an image has room for."""
     return shape[0] * shape[1] / (min_distance + 1) ** 2
 
 
-def _settled(image, found, *, sigma, min_distance, threshold_abs, magnitude):
+def _settled(image, candidates, *, sigma, min_distance, threshold_abs, magnitude):
     """Pick the peaks among the candidates and put them in order; None where peaks share a plateau."""
     kernel = _kernel(sigma)
     margin, lower = _margin(sigma, magnitude), _lower(magnitude, np)
-    coordinates, heights, alone = found
+    coordinates, heights, alone = candidates
     doubtful = np.flatnonzero(~alone | (lower(heights, margin) <= np.float32(threshold_abs)))
     if len(doubtful) * (len(kernel) + 2 * min_distance) ** 2 > 4 * image.size:  # more work than all of the image
         return None
@@ -261,8 +281,8 @@ def _settled(image, found, *, sigma, min_distance, threshold_abs, magnitude):
         peaks = coordinates[doubtful[good]]
         if len(peaks) ** 2 > image.size:
             return None
-        apart = np.abs(peaks[:, None] - peaks).max(axis=2)
-        if np.count_nonzero(apart < min_distance) > len(peaks):  # more than each to itself
+        distances = np.abs(peaks[:, None] - peaks).max(axis=2)
+        if np.count_nonzero(distances < min_distance) > len(peaks):  # more than each peak to itself
             return None
         coordinates = np.delete(coordinates, doubtful[~good], axis=0)
         heights = np.delete(heights, doubtful[~good])
@@ -285,7 +305,10 @@ def _settled(image, found, *, sigma, min_distance, threshold_abs, magnitude):
 
 
 def _in_float64(image, coordinates, sigma, reach):
-    """Smooth (n, 2 reach + 1, 2 reach + 1) around n pixels; and how far apart values must be to compare as SciPy's."""
+    """Smooth squares around n pixels; return them, and the least difference of values that compare as SciPy's do.
+
+    The squares are (n, 2 reach + 1, 2 reach + 1).
+    """
     kernel = _kernel(sigma)
     patches = _patches(image, coordinates, len(kernel) // 2 + reach)
     if patches.dtype.kind == "f" and patches.dtype.itemsize < 8:
@@ -298,7 +321,7 @@ def _in_float64(image, coordinates, sigma, reach):
 
 
 def _by_scipy(image, coordinates, sigma, reach):
-    """Smooth as scikit-image does, to the bit: (n, 2 reach + 1, 2 reach + 1) around n pixels."""
+    """Smooth squares around n pixels as scikit-image does, to the bit: (n, 2 reach + 1, 2 reach + 1)."""
     from scipy import ndimage  # 0.2 s to import, and few images need it
 
     radius = len(_kernel(sigma)) // 2
@@ -326,7 +349,7 @@ def _patches(image, coordinates, reach):
 
 
 def _kernel(sigma):
-    """Weights of the Gaussian, as SciPy computes them."""
+    """Return the weights of the Gaussian, as SciPy computes them."""
     radius = int(TRUNCATE * sigma + 0.5)
     kernel = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
     return kernel / kernel.sum()

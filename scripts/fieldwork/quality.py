@@ -1,4 +1,4 @@
-"""How far one image can be trusted: the figures of CellProfiler's MeasureImageQuality."""
+"""Image quality: how far one image can be trusted, by the figures of CellProfiler's MeasureImageQuality."""
 
 import functools
 import math
@@ -16,7 +16,7 @@ COLUMNS = (
 )
 
 
-def measure(image):
+def measure_image(image: np.ndarray) -> dict[str, float]:
     """Measure blur, saturation and intensity as CellProfiler's MeasureImageQuality defines them.
 
     Parameters
@@ -42,7 +42,7 @@ def measure(image):
     -----
     Sources: CellProfiler 4, ``modules/measureimagequality.py``; centrosome, ``radial_power_spectrum.py``. One
     difference: where over half of the pixels equal the mean, centrosome divides by zero and CellProfiler
-    writes 0; here the slope is given all the same.
+    writes 0; here the slope is computed all the same.
     """
     image = np.asarray(image)
     if image.ndim != 2 or image.size == 0:
@@ -64,10 +64,10 @@ def measure(image):
 
 
 def _power_slope(image):
-    """Slope of log(power) on log(radius) of a (rows, columns) image that is not constant."""
+    """Return the slope of log(power) on log(radius) of a (rows, columns) image that is not constant."""
     from scipy import fft  # 0.1 s to import, so only where it is used
 
-    reach = min(image.shape) // 8  # radii 2 .. reach - 1: beyond, the image's borders rule (centrosome)
+    reach = min(image.shape) // 8  # radii 2 .. reach - 1: beyond, the image's borders dominate (centrosome)
     if reach < 4:  # fewer than two radii
         return 0.0
     # Only the corners of low frequency count: an eighth of the columns goes on, then an eighth of the rows.
@@ -89,8 +89,11 @@ def _power_slope(image):
 
 @functools.lru_cache(maxsize=8)  # by the size of image, of which a plate has one
 def _radii(reach):
-    """Radius of each value of the corners, flat: rows 0, 1, .., -2, -1; columns 0, 1, .., then -1, -2, .."""
+    """Return the radius of each value of the corners, flat.
+
+    Rows 0, 1, .., -2, -1; columns 0, 1, .., then -1, -2, ..
+    """
     steps = np.arange(reach - 1)
-    # centrosome mirrors 0 .. n-1 onto n-1 .. 0, so that frequency -1 counts as 0, -2 as 1: its radii, kept.
+    # As in centrosome, which mirrors 0 .. n-1 onto n-1 .. 0, so that frequency -1 counts as 0, -2 as 1.
     squares = np.r_[steps, steps[::-1]][:, None] ** 2 + np.r_[steps, steps] ** 2
     return np.sqrt(squares).astype(np.intp).ravel() + 1

@@ -5,12 +5,13 @@ import numpy as np
 
 cv2.setNumThreads(1)  # parallelism is processes
 
-# Of the saturation (0 to 255) and of the brightest channel: what Otsu's method is checked against. On the slides of
-# OpenSlide's test data, glass has a saturation of 0 to 9 and tissue's pale parts 30; unstained ground is 2 to 5 bright.
+# Otsu's result is checked against these values of the saturation (0 to 255) and of the brightest channel. On the
+# slides of OpenSlide's test data, glass has a saturation of 0 to 9 and tissue's pale parts 30; unstained ground is 2 to
+# 5 bright.
 PALE = 20
 DARK = 8
 GAP = 30  # brightest channel: darker than any stain, where a brightfield scanner left the picture black
-SPECK = 16  # px of the low-resolution picture: smaller pieces are dust, smaller holes are pale cells
+SPECK_PX = 16  # of the low-resolution picture: smaller pieces are dust, smaller holes are pale cells
 
 # Optical densities of haematoxylin, eosin and DAB in red, green, blue (Ruifrok & Johnston, Anal. Quant. Cytol.
 # Histol. 23, 2001; https://pubmed.ncbi.nlm.nih.gov/11531144/), and scikit-image's floor and unit of the logarithm.
@@ -19,8 +20,8 @@ DENSITIES = np.log(np.maximum(np.arange(256) / 255, 1e-6)) / np.log(1e-6)
 HAEMATOXYLIN = np.outer(np.linalg.inv(STAINS)[:, 0], DENSITIES).astype(np.float32)  # a row for each of R, G, B
 
 
-def tissue_mask(image, *, fluorescence):
-    """Tell tissue from glass on a low-resolution picture of a slide.
+def tissue_mask(image: np.ndarray, *, fluorescence: bool) -> np.ndarray:
+    """Find the tissue on a low-resolution picture of a slide.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def tissue_mask(image, *, fluorescence):
     Returns
     -------
     (h, w) bool array
-        True on tissue; pieces and holes of less than `SPECK` pixels are gone.
+        True on tissue; pieces and holes of less than `SPECK_PX` pixels are gone.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def tissue_mask(image, *, fluorescence):
     Either always finds two classes. Where both are on the same side of `PALE` (`DARK`), there is one: blank glass,
     or tissue all over, and that value decides. Pen marks count as tissue.
     """
-    _check(image)
+    check_rgb(image)
     if fluorescence:
         from skimage.filters import threshold_li  # 0.3 s to import
 
@@ -63,7 +64,7 @@ def tissue_mask(image, *, fluorescence):
         tissue = values > threshold
     if tissue.all() or not tissue.any() or not values[~tissue].mean() < border < values[tissue].mean():
         tissue = values > border
-    small = min(SPECK - 1, tissue.size // 4)  # of a slide of a few pixels, something is to stay
+    small = min(SPECK_PX - 1, tissue.size // 4)  # of a slide of a few pixels, something must stay
     return ~_without_specks(~_without_specks(tissue, small), small)
 
 
@@ -73,7 +74,7 @@ def _without_specks(mask, size):
     return mask & (stats[:, cv2.CC_STAT_AREA] > size)[labels]
 
 
-def haematoxylin(image):
+def haematoxylin(image: np.ndarray) -> np.ndarray:
     """Unmix the haematoxylin of a brightfield picture.
 
     Parameters
@@ -92,7 +93,7 @@ def haematoxylin(image):
     ValueError
         The image is not of that shape and dtype, or is empty.
     """
-    _check(image)
+    check_rgb(image)
     red, green, blue = cv2.split(image)
     density = cv2.LUT(red, HAEMATOXYLIN[0])
     density += cv2.LUT(green, HAEMATOXYLIN[1])
@@ -100,29 +101,8 @@ def haematoxylin(image):
     return np.maximum(density, 0, out=density)
 
 
-def haematoxylin_in(images, *, xp):
-    """Unmix the haematoxylin of many pictures, on a GPU or wherever their arrays are.
-
-    Parameters
-    ----------
-    images : (n, h, w, 3) uint8 array of `xp`
-    xp : module
-        CuPy, or NumPy, which tests use.
-
-    Returns
-    -------
-    (n, h, w) float32 array of `xp`
-        Equal to `haematoxylin` to the bit: the same sums of the same numbers, in the same order.
-    """
-    red, green, blue = xp.asarray(HAEMATOXYLIN)
-    density = red[images[..., 0]]
-    density += green[images[..., 1]]
-    density += blue[images[..., 2]]
-    return xp.maximum(density, 0, out=density)
-
-
-def nuclei_channel(image, *, fluorescence, unmix=haematoxylin):
-    """Give the channel in which nuclei are bright.
+def nuclei_channel(image: np.ndarray, *, fluorescence: bool) -> np.ndarray:
+    """Return the channel in which nuclei are bright.
 
     Parameters
     ----------
@@ -130,8 +110,6 @@ def nuclei_channel(image, *, fluorescence, unmix=haematoxylin):
         Red, green, blue.
     fluorescence : bool
         As for `tissue_mask`.
-    unmix : callable
-        `haematoxylin`, or `gpu.Gpu.haematoxylin`, whose array is overwritten.
 
     Returns
     -------
@@ -144,13 +122,35 @@ def nuclei_channel(image, *, fluorescence, unmix=haematoxylin):
     ValueError
         The image is not of that shape and dtype, or is empty.
     """
-    _check(image)
+    check_rgb(image)
     if not fluorescence:
-        return unmix(image)
+        return haematoxylin(image)
     red, green, blue = cv2.split(image)
     return cv2.max(cv2.max(red, green), blue)
 
 
-def _check(image):
+def check_rgb(image: np.ndarray) -> None:
+    """Raise ValueError for an image that is not (h, w, 3) uint8, or is empty."""
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
         raise ValueError(f"expected (h, w, 3) uint8, not empty; found {image.shape} {image.dtype}")
+
+
+def _haematoxylin_on(device, images):
+    """Unmix the haematoxylin of many pictures on a device.
+
+    Parameters
+    ----------
+    device : gpu.server.Cuda
+        Its `xp` is CuPy, or NumPy in tests.
+    images : (n, h, w, 3) uint8 array of the device
+
+    Returns
+    -------
+    (n, h, w) float32 array of the device
+        Equal to `haematoxylin` to the bit: the same sums of the same numbers, in the same order.
+    """
+    red, green, blue = device.xp.asarray(HAEMATOXYLIN)
+    density = red[images[..., 0]]
+    density += green[images[..., 1]]
+    density += blue[images[..., 2]]
+    return device.xp.maximum(density, 0, out=density)

@@ -126,7 +126,7 @@ def test_a_function_beside_the_configuration_gives_columns_and_a_failed_row(work
     (workspace.path / "config" / "own.py").write_text(OWN)
     (workspace.path / "config" / "beside.py").write_text("FACTOR = 1\n")
     printed = workspace.run()
-    assert "stack film: 1 of 7 failed, first film.npy (frame 3): own.measure failed" in printed
+    assert "stack film: 1 of 7 frames failed, first film.npy (frame 3): own.measure failed" in printed
     assert "Frames: 7, of which 1 failed.\n" in printed  # and no nuclei, as none were looked for
     frames = frames_of(workspace)
     assert frames["Image_Status"].tolist() == ["ok"] * 3 + ["failed"] + ["ok"] * 3

@@ -44,13 +44,23 @@ def as_dtype(image, dtype):
     return (image * scale).clip(*limits).astype(dtype)
 
 
-def by_arrays(image, *, magnitude, **options):
-    """Find candidates as on a GPU, with NumPy and SciPy in the place of CuPy."""
-    options |= {"xp": np, "ndimage": ndimage, "to_host": np.asarray}
-    return nuclei.candidates_in(image[np.newaxis], magnitudes=[magnitude], **options)[0]
+class Numpy:
+    """NumPy and SciPy in the place of CuPy."""
+
+    xp, ndimage, to_host = np, ndimage, staticmethod(np.asarray)
 
 
-WAYS = pytest.mark.parametrize("find", [nuclei.candidates_by_opencv, by_arrays], ids=["opencv", "arrays"])
+def candidates_by_arrays(image, *, magnitude, **options):
+    """Find candidates as on a GPU."""
+    return nuclei._candidates_on(Numpy, image[np.newaxis], magnitudes=[magnitude], **options)[0]
+
+
+def detect_by_arrays(image, **options):
+    """Find nuclei as with a GPU."""
+    return nuclei._detect_among(candidates_by_arrays, image, **options)
+
+
+WAYS = pytest.mark.parametrize("detect", [detect_nuclei, detect_by_arrays], ids=["opencv", "arrays"])
 
 
 def reference(image, *, sigma=4, min_distance=6, threshold_abs=1000):
@@ -61,7 +71,7 @@ def reference(image, *, sigma=4, min_distance=6, threshold_abs=1000):
 @WAYS
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_peaks_are_scikit_images_in_its_order(kind, dtype, find):
+def test_peaks_are_scikit_images_in_its_order(kind, dtype, detect):
     total = 0
     for repeat in range(REPEATS):
         rng = np.random.default_rng([list(KINDS).index(kind), DTYPES.index(dtype), repeat])
@@ -71,45 +81,44 @@ def test_peaks_are_scikit_images_in_its_order(kind, dtype, find):
         options = {"sigma": sigma, "min_distance": min_distance, "threshold_abs": threshold}
         expected = reference(image, **options)
         total += len(expected)
-        np.testing.assert_array_equal(detect_nuclei(image, **options, find=find), expected)
+        np.testing.assert_array_equal(detect(image, **options), expected)
     assert total >= 10 * REPEATS
 
 
 @WAYS
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
 @pytest.mark.parametrize("kind", ["sparse", "dense", "noise", "alike", "below zero"])
-def test_common_fields_are_done_without_scikit_image(kind, dtype, monkeypatch, find):
+def test_common_fields_are_done_without_scikit_image(kind, dtype, monkeypatch, detect):
     image = as_dtype(KINDS[kind](np.random.default_rng(8)), dtype)
     threshold = float(np.quantile(image.astype(float), 0.3))
     expected = reference(image, threshold_abs=threshold)
     monkeypatch.setattr(nuclei, "_by_scikit_image", None)
-    np.testing.assert_array_equal(detect_nuclei(image, threshold_abs=threshold, find=find), expected)
+    np.testing.assert_array_equal(detect(image, threshold_abs=threshold), expected)
     assert len(expected) > 5
 
 
-@pytest.mark.parametrize("at_once", [1, 1000, nuclei.AT_ONCE])
+@pytest.mark.parametrize("at_once", [1, 1000, nuclei.GATHERED_PX])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_candidates_of_a_batch_are_those_of_each_image(dtype, at_once, monkeypatch):
-    monkeypatch.setattr(nuclei, "AT_ONCE", at_once)
+    monkeypatch.setattr(nuclei, "GATHERED_PX", at_once)
     options = {"sigma": 4, "min_distance": 6, "threshold_abs": 10}
     images = np.stack([as_dtype(KINDS[kind](np.random.default_rng(3)), dtype) for kind in KINDS])
     images[2] = images[2].max()  # a plateau: too many
     images[5] = 0
     magnitudes = [float(np.abs(image).max()) for image in images] if dtype == "float32" else [None] * len(images)
-    arrays = {"xp": np, "ndimage": ndimage, "to_host": np.asarray}
-    found = nuclei.candidates_in(images, magnitudes=magnitudes, **arrays, **options)
+    batch = nuclei._candidates_on(Numpy, images, magnitudes=magnitudes, **options)
     counts = []
-    for image, magnitude, each in zip(images, magnitudes, found, strict=True):
-        alone = by_arrays(image, magnitude=magnitude, **options)
+    for image, magnitude, candidates in zip(images, magnitudes, batch, strict=True):
+        alone = candidates_by_arrays(image, magnitude=magnitude, **options)
         by_opencv = nuclei.candidates_by_opencv(image, magnitude=magnitude, **options)
-        counts.append(None if each is None else len(each.coordinates))
-        assert (each is None) == (alone is None) == (by_opencv is None)
-        for one, other in zip(each or (), alone or (), strict=True):
-            assert one.dtype == other.dtype
-            np.testing.assert_array_equal(one, other)
-        if each:
-            np.testing.assert_allclose(each.heights, by_opencv.heights, rtol=1e-5)
-            np.testing.assert_array_equal(each.coordinates, by_opencv.coordinates)
+        counts.append(None if candidates is None else len(candidates.coordinates))
+        assert (candidates is None) == (alone is None) == (by_opencv is None)
+        for array, other in zip(candidates or (), alone or (), strict=True):
+            assert array.dtype == other.dtype
+            np.testing.assert_array_equal(array, other)
+        if candidates:
+            np.testing.assert_allclose(candidates.heights, by_opencv.heights, rtol=1e-5)
+            np.testing.assert_array_equal(candidates.coordinates, by_opencv.coordinates)
     assert counts[2] is None and counts[5] == 0 and sum(count or 0 for count in counts) > 100
 
 
@@ -130,21 +139,19 @@ def test_opencv_keeps_to_the_error_bound(kind, sigma):
 @WAYS
 @pytest.mark.parametrize("threshold", [0, -1, 1e-30, -1e-50, np.inf, -np.inf, None])
 @pytest.mark.parametrize("dtype", ["uint16", "float32", "float64"])
-def test_odd_thresholds_and_black_grounds(threshold, dtype, find):
+def test_odd_thresholds_and_black_grounds(threshold, dtype, detect):
     image = as_dtype(np.maximum(blobs(np.random.default_rng(4), count=30) - 0.1, 0), dtype)
     image[:60] = 0
-    np.testing.assert_array_equal(
-        detect_nuclei(image, threshold_abs=threshold, find=find), reference(image, threshold_abs=threshold)
-    )
+    np.testing.assert_array_equal(detect(image, threshold_abs=threshold), reference(image, threshold_abs=threshold))
 
 
 @WAYS
 @pytest.mark.parametrize("height", [1e-44, 1e-30, 1e-12, 1e12, 1e31, 1e300])
-def test_very_small_and_very_large_numbers(height, find):
+def test_very_small_and_very_large_numbers(height, detect):
     image = blobs(np.random.default_rng(6), count=60).clip(0) * height
     expected = reference(image, threshold_abs=0.1 * height)
     assert len(expected) > 10
-    np.testing.assert_array_equal(detect_nuclei(image, threshold_abs=0.1 * height, find=find), expected)
+    np.testing.assert_array_equal(detect(image, threshold_abs=0.1 * height), expected)
 
 
 @pytest.mark.parametrize("options", [{"sigma": (4, 2)}, {"sigma": 0}, {"min_distance": 0}, {"sigma": np.float32(3)}])
@@ -154,24 +161,24 @@ def test_other_arguments_that_scikit_image_takes(options):
 
 
 @WAYS
-def test_many_small_plateaus_neither_fill_the_memory_nor_differ(find):
+def test_many_small_plateaus_neither_fill_the_memory_nor_differ(detect):
     image = np.zeros((400, 500), "uint8")
     image[::8, ::8] = image[::8, 1::8] = 200
     options = {"sigma": 0.5, "min_distance": 1, "threshold_abs": 10}
     expected = reference(image, **options)
     assert len(expected) > 2000
-    np.testing.assert_array_equal(detect_nuclei(image, **options, find=find), expected)
+    np.testing.assert_array_equal(detect(image, **options), expected)
 
 
 @WAYS
-def test_a_threshold_and_a_height_that_only_float64_tells_apart(find):
+def test_a_threshold_and_a_height_that_only_float64_tells_apart(detect):
     image = as_dtype(blobs(np.random.default_rng(1), count=60), "uint16")
     smoothed = gaussian(image, 4, preserve_range=True)
     for row, column in reference(image):
         height = smoothed[row, column]
         for threshold in (np.nextafter(height, 0), height, np.nextafter(height, np.inf)):
             expected = reference(image, threshold_abs=threshold)
-            np.testing.assert_array_equal(detect_nuclei(image, threshold_abs=threshold, find=find), expected)
+            np.testing.assert_array_equal(detect(image, threshold_abs=threshold), expected)
 
 
 @pytest.mark.parametrize("apart", [5, 30])
@@ -211,14 +218,14 @@ def test_defaults_are_those_of_the_contract():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (5, 7), (13, 13), (14, 13), (15, 15), (30, 12)])
 @pytest.mark.parametrize("sigma", [0.2, 1, 4])
 @pytest.mark.parametrize("constant", [True, False])
-def test_small_and_constant_images_give_scikit_images_answer(shape, constant, sigma, find):
+def test_small_and_constant_images_give_scikit_images_answer(shape, constant, sigma, detect):
     image = np.full(shape, 4000, "uint16")
     if not constant:
         image[shape[0] // 2, shape[1] // 2] = 60000
     expected = reference(image, sigma=sigma)
     if min(shape) > 1:  # a peak keeps 6 px from every border: only from 13 px on there is room for one
         assert len(expected) == (not constant and min(shape) >= 13)
-    found = detect_nuclei(image, sigma=sigma, find=find)
+    found = detect(image, sigma=sigma)
     np.testing.assert_array_equal(found, expected)
     assert found.shape == (len(expected), 2) and found.dtype.kind == "i"
 

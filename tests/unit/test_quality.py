@@ -9,11 +9,11 @@ import pytest
 from scipy import ndimage
 
 from fieldwork import quality
-from workspace import SCRIPTS
+from workspace import REPOSITORY, SCRIPTS
 
 
 def reference(image):
-    """CellProfiler 4's figures, said again with NumPy and loops: no caches, no corners, no histograms."""
+    """Compute CellProfiler 4's figures with NumPy and loops: no caches, no corners, no histograms."""
     image = image.astype(np.float64)
     rows, columns = image.shape
     power = np.abs(np.fft.fft2(image - image.mean())) ** 2
@@ -56,7 +56,7 @@ def texture(shape, dtype, seed=1):
 @pytest.mark.parametrize("shape", [(64, 64), (65, 90), (91, 64), (32, 200), (39, 33)])
 def test_every_figure_is_cellprofilers(shape, dtype):
     image = texture(shape, dtype)
-    found, expected = quality.measure(image), reference(image)
+    found, expected = quality.measure_image(image), reference(image)
     assert tuple(found) == quality.COLUMNS
     assert all(type(figure) is float for figure in found.values())
     assert abs(expected["PowerLogLogSlope"]) > 0.1
@@ -71,7 +71,7 @@ def test_integer_figures_are_exact(shape, dtype):
     image = np.random.default_rng(7).integers(0, 200, shape).astype(dtype) - np.dtype(dtype).type(
         100 if dtype == "int16" else 0
     )
-    found = quality.measure(image)
+    found = quality.measure_image(image)
     pixels = [int(value) for value in image.ravel()]
     assert found["MeanIntensity"] == sum(pixels) / len(pixels)
     assert found["MedianIntensity"] == np.median(image)
@@ -84,13 +84,13 @@ def test_integer_figures_are_exact(shape, dtype):
     [((8, 8), False), ((23, 99), False), ((31, 31), False), ((32, 32), True), ((1, 1), False)],
 )
 def test_an_image_with_fewer_than_two_radii_has_slope_zero(shape, steep):
-    slope = quality.measure(texture(shape, "uint16") if shape != (1, 1) else np.ones(shape))["PowerLogLogSlope"]
+    slope = quality.measure_image(texture(shape, "uint16") if shape != (1, 1) else np.ones(shape))["PowerLogLogSlope"]
     assert (slope != 0) is steep
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "float32"])
 def test_a_constant_image(dtype):
-    found = quality.measure(np.ones((100, 120), dtype))
+    found = quality.measure_image(np.ones((100, 120), dtype))
     assert list(found.values()) == [0.0, 100.0, 1.0, 1.0, 0.0, 1.0, 1.0]
 
 
@@ -98,12 +98,16 @@ def test_a_mostly_dark_image_keeps_its_slope():
     image = np.zeros((128, 128), np.uint16)
     image[60:64, 50:57] = 4000  # over half of the pixels are alike: the median deviation that centrosome divides by
     assert np.median(image) == 0
-    assert quality.measure(image)["PowerLogLogSlope"] == pytest.approx(reference(image)["PowerLogLogSlope"], rel=1e-9)
+    assert quality.measure_image(image)["PowerLogLogSlope"] == pytest.approx(
+        reference(image)["PowerLogLogSlope"], rel=1e-9
+    )
 
 
 def test_blur_makes_the_slope_steeper():
     sharp = np.random.default_rng(3).normal(size=(256, 256))
-    slopes = [quality.measure(ndimage.gaussian_filter(sharp, sigma))["PowerLogLogSlope"] for sigma in (0, 1, 2, 4)]
+    slopes = [
+        quality.measure_image(ndimage.gaussian_filter(sharp, sigma))["PowerLogLogSlope"] for sigma in (0, 1, 2, 4)
+    ]
     assert slopes == sorted(slopes, reverse=True)
     assert slopes[0] > slopes[-1] + 1
 
@@ -111,24 +115,24 @@ def test_blur_makes_the_slope_steeper():
 @pytest.mark.parametrize("scale", [1e-160, 1e-3, 1e150])
 def test_the_slope_has_no_unit(scale):
     image = texture((96, 96), "float64")
-    assert quality.measure(image * scale)["PowerLogLogSlope"] == pytest.approx(
-        quality.measure(image)["PowerLogLogSlope"], rel=1e-9
+    assert quality.measure_image(image * scale)["PowerLogLogSlope"] == pytest.approx(
+        quality.measure_image(image)["PowerLogLogSlope"], rel=1e-9
     )
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5,), (5, 5, 3)])
 def test_what_is_not_an_image_is_refused(shape):
     with pytest.raises(ValueError, match=r"found an image of shape"):
-        quality.measure(np.zeros(shape))
+        quality.measure_image(np.zeros(shape))
 
 
 def test_figures_are_the_same_to_the_bit_in_other_processes_and_layouts():
     image = texture((200, 310), "uint16")
-    figures = repr(quality.measure(image))
-    assert repr(quality.measure(np.asfortranarray(image))) == figures
-    assert repr(quality.measure(np.pad(image, 3)[3:-3, 3:-3])) == figures
-    program = "import test_quality as t; print(t.quality.measure(t.texture((200, 310), 'uint16')))"
-    path = os.pathsep.join([os.path.dirname(__file__), str(SCRIPTS)])
+    figures = repr(quality.measure_image(image))
+    assert repr(quality.measure_image(np.asfortranarray(image))) == figures
+    assert repr(quality.measure_image(np.pad(image, 3)[3:-3, 3:-3])) == figures
+    program = "import test_quality as t; print(t.quality.measure_image(t.texture((200, 310), 'uint16')))"
+    path = os.pathsep.join([os.path.dirname(__file__), str(REPOSITORY / "tests"), str(SCRIPTS)])
     for threads in ("1", "4"):
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
         done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
@@ -137,4 +141,4 @@ def test_figures_are_the_same_to_the_bit_in_other_processes_and_layouts():
 
 def test_a_pattern_without_low_frequencies_has_slope_zero():
     board = np.indices((64, 64)).sum(axis=0) % 2 * 2.0 - 1
-    assert quality.measure(board)["PowerLogLogSlope"] == 0
+    assert quality.measure_image(board)["PowerLogLogSlope"] == 0

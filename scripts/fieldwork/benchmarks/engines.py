@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import multiprocessing
 import tempfile
 import time
@@ -14,7 +15,7 @@ import numpy as np
 import tifffile
 from skimage.filters import gaussian
 
-from fieldwork import parallel, synthetic
+from fieldwork import job, synthetic
 from fieldwork.benchmarks import measuring
 from fieldwork.plates import fields, filters
 from fieldwork.stacks import frames as stack_frames
@@ -195,17 +196,21 @@ def filter_images(
             for site, path in enumerate(paths, start=1)
         ]
         measure = functools.partial(
-            filters.measure,
-            channel="auto",
+            filters.filter_image,
             chain=[{"function": "skimage.filters.gaussian", "arguments": {"sigma": SIGMA}}],
             metrics=METRICS,
             save="tiff",
             folder=saved,
             folders=(),
         )
-        options = {"workers": workers, "on_crash": filters.crashed, **ENGINES[case.engine]}
-        seconds, results = _timed(lambda: list(parallel.map_frames(measure, originals, **options)))
-        filtered = [image for result in results for image in result]
+        road = {
+            "read": functools.partial(filters.read_planes, channel="auto"),
+            "failed": filters.failed_image,
+            "label": "batch",
+            "noun": "images",
+        }
+        options = {"workers": workers, **road, **ENGINES[case.engine]}
+        seconds, filtered = _timed(lambda: job.collect(measure, originals, **options))
         figures = [[values[name] for values in (image.before, image.after) for name in METRICS] for image in filtered]
         files = (Path(saved, image.saved).read_bytes() for image in filtered)
         return seconds, (_digest(figures), _digest(filtered, files))
@@ -259,7 +264,7 @@ def detect_in_stack(case: Case, *, path: str, workers: int) -> tuple[float, tupl
         Of the results.
     """
     measure = functools.partial(
-        stack_frames.measure, function=stack_frames.NUCLEI, arguments=DETECTION, folders=(), with_quality=True
+        stack_frames.measure_frame, function=stack_frames.NUCLEI, arguments=DETECTION, folders=(), with_quality=True
     )
     seconds, measured = _timed(lambda: STACK_ENGINES[case.engine](measure, path, workers))
     arrays = (array.tobytes() for frame in measured for array in (frame.coordinates, frame.intensities))
@@ -268,36 +273,29 @@ def detect_in_stack(case: Case, *, path: str, workers: int) -> tuple[float, tupl
 
 
 def _loop(measure, path, workers):
-    return [measure(frame) for frame in _in_memory(path)]
+    return list(itertools.starmap(measure, _in_memory(path)))
 
 
 def _pool_map(measure, path, workers):
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        return pool.map(measure, _in_memory(path))
+        return pool.starmap(measure, _in_memory(path))
 
 
 def _in_memory(path):
     stack = tifffile.imread(path)
-    return [stack_frames.Frame(sources.StackFrame(path, index), image) for index, image in enumerate(stack)]
+    return [(sources.StackFrame(path, index), image) for index, image in enumerate(stack)]
 
 
-def _paths(measure, path, workers):
-    frames = [stack_frames.Frame(frame) for frame in sources.open_stack(path).frames]
-    return list(parallel.map_frames(measure, frames, workers=workers, on_crash=stack_frames.crashed))
-
-
-def _fork(measure, path, workers):
-    frames = [stack_frames.Frame(frame) for frame in sources.open_stack(path).frames]
-    pool = {"workers": workers, "engine": "pool", "mode": "fork"}
-    frames = parallel.read_ahead(stack_frames.load, frames, on_crash=stack_frames.unreadable, **pool)
-    return list(parallel.map_frames(measure, frames, on_crash=stack_frames.crashed, **pool))
+def _collect(measure, path, workers, mode="paths"):
+    road = {"read": stack_frames.read_image, "failed": stack_frames.failed_frame, "label": path, "noun": "frames"}
+    return job.collect(measure, sources.open_stack(path).frames, mode=mode, workers=workers, **road)
 
 
 STACK_ENGINES = {
     SERIAL: _loop,
     "Pool.map, pickling": _pool_map,
-    "pool, paths": _paths,
-    "pool, fork": _fork,
+    "pool, paths": _collect,
+    "pool, fork": functools.partial(_collect, mode="fork"),
 }
 
 

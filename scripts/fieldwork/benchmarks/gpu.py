@@ -7,16 +7,25 @@ from statistics import median
 
 import numpy as np
 
-from fieldwork import nuclei, parallel, synthetic
+from fieldwork import parallel, synthetic
 from fieldwork.benchmarks import measuring
 from fieldwork.gpu import client, server
 
-SPACE = 3300  # px for each nucleus that is planted: a field of BBBC021's size has 400
+PX_PER_NUCLEUS = 3300  # of planted images: a field of BBBC021's size has 400
 
-_images = []  # what the processes that are measured find in their memory
+_images = []  # shared with the processes that are measured, by fork
 
 
-def measure(kind, *, count, shape, detection, workers, repeats, hold=server.Cuda, with_cucim=True):
+def compare_devices(
+    kind: str,
+    *,
+    count: int,
+    shape: tuple[int, int],
+    detection: dict,
+    workers: int,
+    repeats: int,
+    with_cucim: bool = True,
+) -> list[dict]:
     """Measure detection by one core, by the GPU with one and with all workers, and by cuCIM.
 
     Parameters
@@ -30,8 +39,6 @@ def measure(kind, *, count, shape, detection, workers, repeats, hold=server.Cuda
     detection : dict
         ``sigma``, ``min_distance`` and ``threshold_abs``.
     workers, repeats : int
-    hold : callable
-        As for `gpu.processor`.
     with_cucim : bool
         Measure cuCIM's ``rgb2hed``, ``gaussian`` and ``peak_local_max``, image by image, too.
 
@@ -45,7 +52,7 @@ def measure(kind, *, count, shape, detection, workers, repeats, hold=server.Cuda
     indices = range(count)
     _images[:] = parallel.map_frames(functools.partial(_plant, kind=kind, shape=shape), indices, workers=workers)
     cases = [("one core", 1), ("GPU", 1), ("GPU", workers)] + [("cuCIM", 1)] * with_cucim
-    run = functools.partial(_find, detection=detection, hold=hold)
+    run = functools.partial(_find, detection=detection)
     measured = measuring.measure(list(dict.fromkeys(cases)), run, repeats=repeats)
     first = measured["one core", 1]
     expected = first.answers[0][1]
@@ -57,60 +64,68 @@ def measure(kind, *, count, shape, detection, workers, repeats, hold=server.Cuda
             "Images": count,
             "Image_Width": shape[1],
             "Image_Height": shape[0],
-            "Device": each.answers[0][2],
-            **each.spread(),
-            "Start_Seconds": round(median(answer[0] for answer in each.answers), 3),
-            "Images_per_Second": round(count / median(each.seconds), 2),
-            "Times_One_Core": round(median(first.seconds) / median(each.seconds), 2),
+            "Device": case.answers[0][2],
+            **case.spread(),
+            "Start_Seconds": round(median(answer[0] for answer in case.answers), 3),
+            "Images_per_Second": round(count / median(case.seconds), 2),
+            "Times_One_Core": round(median(first.seconds) / median(case.seconds), 2),
             "Images_Equal": min(
-                sum(one == other for one, other in zip(answer[1], expected, strict=True)) for answer in each.answers
+                sum(digest == other for digest, other in zip(answer[1], expected, strict=True))
+                for answer in case.answers
             ),
         }
-        for (way, used), each in measured.items()
+        for (way, used), case in measured.items()
     ]
 
 
 def _plant(seed, kind, shape):
-    rng, count = np.random.default_rng(seed), shape[0] * shape[1] // SPACE
+    rng, count = np.random.default_rng(seed), shape[0] * shape[1] // PX_PER_NUCLEUS
     if kind == "tiles":
         middle = np.full(np.array(shape) - 2 * synthetic.MARGIN_PX, synthetic.SPACING_PX)
         return synthetic.plant_tissue(rng, depth=np.pad(middle, synthetic.MARGIN_PX), count=count)[0]
     return synthetic.plant_field(rng, shape=shape, count=count)[0]
 
 
-def _find(case, detection, hold):
-    """Run one case; give its seconds, and the seconds of the start, a digest for every image, and the device's name."""
+def _find(case, detection):
+    """Run one case.
+
+    Returns
+    -------
+    seconds : float
+    (start, digests, name) : (float, list of str, str or None)
+        Seconds of the start, a digest of the nuclei of every image, the device's name.
+    """
     way, workers = case
     begun = time.perf_counter()
     if way == "one core":
         started = begun
-        found = [_detect(index, client.Cpu, detection) for index in range(len(_images))]
+        nuclei = [_detect(index, client.CPU, detection) for index in range(len(_images))]
         name = None
     elif way == "cuCIM":
         detect, name = _cucim()
         detect(_images[0], **detection)  # compiles its kernels
         started = time.perf_counter()
-        found = [detect(image, **detection) for image in _images]
+        nuclei = [detect(image, **detection) for image in _images]
     else:
-        with client.processor("gpu", frames=len(_images), workers=workers, hold=hold) as processor:
-            _detect(0, processor, detection)  # likewise
+        with client.open_device("gpu", frames=len(_images), workers=workers) as device:
+            _detect(0, device, detection)  # likewise
             started = time.perf_counter()
-            detect = functools.partial(_detect, processor=processor, detection=detection)
-            found = list(parallel.map_frames(detect, range(len(_images)), mode="fork", workers=workers))
-            name = processor.name
+            detect = functools.partial(_detect, device=device, detection=detection)
+            nuclei = list(parallel.map_frames(detect, range(len(_images)), mode="fork", workers=workers))
+            name = device.name
     seconds = time.perf_counter() - started
-    digests = [hashlib.sha256(np.ascontiguousarray(each, np.int64).tobytes()).hexdigest()[:16] for each in found]
+    digests = [hashlib.sha256(np.ascontiguousarray(image, np.int64).tobytes()).hexdigest()[:16] for image in nuclei]
     return seconds, (started - begun, digests, name)
 
 
-def _detect(index, processor, detection):
+def _detect(index, device, detection):
     image = _images[index]
-    channel = processor.haematoxylin(image) if image.ndim == 3 else image
-    return nuclei.detect_nuclei(channel, find=processor.candidates, **detection)
+    channel = device.haematoxylin(image) if image.ndim == 3 else image
+    return device.detect_nuclei(channel, **detection)
 
 
 def _cucim():
-    """Give cuCIM's detection in one image, its copies included, and the GPU's name."""
+    """Return cuCIM's detection in one image, its copies included, and the GPU's name."""
     import cupy
     from cucim.skimage.color import rgb2hed
     from cucim.skimage.feature import peak_local_max

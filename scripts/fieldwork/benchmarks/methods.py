@@ -182,5 +182,5 @@ def _detection(detector, sources, workers):
     if detector != GPU_DETECTOR:
         yield DETECTORS[detector]
         return
-    with client.processor("gpu", frames=len(sources), workers=workers) as processor:
-        yield functools.partial(nuclei.detect_nuclei, find=processor.candidates)
+    with client.open_device("gpu", frames=len(sources), workers=workers) as device:
+        yield device.detect_nuclei

@@ -1,4 +1,4 @@
-"""Tell whether this machine has a GPU to be used, and whether a job should take it. Loads no NumPy."""
+"""Whether this machine has a GPU, and whether a job should take it. Loads no NumPy."""
 
 import importlib.util
 import subprocess
@@ -6,23 +6,19 @@ import sys
 
 from fieldwork import InputError
 
-# Estimated, as no GPU has been measured yet (docs/performance.md): what `auto` goes by.
-START = 3.0  # s until CuPy is imported, CUDA initialised and its kernels are compiled
+# `auto` decides by these two, which are estimates: no GPU has been measured yet (docs/performance.md).
+GPU_START_S = 3.0  # until CuPy is imported, CUDA initialised and its kernels are compiled
+SAVED_S_PER_FRAME = 0.01  # of a core, for a frame of 1.3 megapixels
 
-SAVED = 0.01  # s of a core that a frame of 1.3 megapixels takes less
-
-GPU_ANSWER_S = 120  # s that the GPU's process may take to start, or to answer
+GPU_ANSWER_S = 120  # that the GPU's process may take to start, or to answer
 
 INSTALL = "install the packages of envs/gpu.lock (docs/dependencies.md), or set device: auto, which does without"
 
 
-def missing():
-    """Say why there is no GPU to be used; an empty text where there is one.
+def missing() -> str:
+    """Return in one line why there is no GPU to use; an empty text where there is one.
 
-    Returns
-    -------
-    str
-        In a line. Where CuPy is installed, it is asked in a process of its own, as one that used CUDA must not fork.
+    CuPy, where it is installed, is asked in a process of its own: a process that used CUDA must not fork.
     """
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is not installed"
@@ -36,8 +32,8 @@ def missing():
     return "CuPy sees no GPU" if asked.stdout.split()[-1:] == ["0"] else ""
 
 
-def check(device, *, pool, source):
-    """Tell whether there is a GPU to be used, for the whole run.
+def check(device: str, *, pool: dict, source: str) -> bool:
+    """Check for the whole run whether there is a GPU to use.
 
     Parameters
     ----------
@@ -50,12 +46,12 @@ def check(device, *, pool, source):
     Returns
     -------
     bool
-        False where it is not wanted.
+        False also where the device is 'cpu'.
 
     Raises
     ------
     InputError
-        It is to be a GPU, and there is none, or workers are on other machines.
+        The device is 'gpu', and there is none, or workers are on other machines.
     """
     if device == "cpu":
         return False
@@ -64,14 +60,14 @@ def check(device, *, pool, source):
             f"{source}: device: gpu is one of this machine, but the workers are those of {pool['dask']}; "
             "set pool.engine: pool, or device: cpu"
         )
-    found = missing()
-    if device == "gpu" and found:
-        raise InputError(f"{source}: device: gpu, but {found}; {INSTALL}")
-    return not found
+    reason = missing()
+    if device == "gpu" and reason:
+        raise InputError(f"{source}: device: gpu, but {reason}; {INSTALL}")
+    return not reason
 
 
-def wanted(device, *, frames, workers, megapixels=1.3):
-    """Tell whether a job should take a GPU: if it must, or it saves twice the time that its start takes.
+def pays_off(device: str, *, frames: int, workers: int, megapixels: float = 1.3) -> bool:
+    """Return True if a job should take a GPU: it must, or the GPU saves twice the time that its start takes.
 
     Parameters
     ----------
@@ -80,5 +76,5 @@ def wanted(device, *, frames, workers, megapixels=1.3):
     megapixels : float
         Of one frame.
     """
-    saved = frames * SAVED * megapixels / 1.3 / workers
-    return device == "gpu" or device == "auto" and saved > 2 * START
+    saved = frames * SAVED_S_PER_FRAME * megapixels / 1.3 / workers
+    return device == "gpu" or device == "auto" and saved > 2 * GPU_START_S

@@ -7,7 +7,6 @@ from fieldwork.parallel.mapping import (
     call_in_process,
     frames_are_forked,
     map_frames,
-    read_ahead,
 )
 from fieldwork.parallel.progress import progress_bar
 
@@ -19,5 +18,4 @@ __all__ = [
     "frames_are_forked",
     "map_frames",
     "progress_bar",
-    "read_ahead",
 ]

@@ -120,38 +120,6 @@ def frames_are_forked(*, engine: str, mode: str, **_: str) -> bool:
     return engine == "pool" and mode == "fork"
 
 
-def read_ahead(
-    load: Callable[[Any], Any],
-    frames: list,
-    *,
-    workers: int,
-    on_crash: Callable[[Any, str], Any] | None,
-    **settings: str,
-) -> list:
-    """Read frames by workers if those of `map_frames` will inherit them; else return the frames as they are.
-
-    Workers read them, as a crash of a reader must not end the job.
-
-    Parameters
-    ----------
-    load : callable
-        Takes a frame, returns it with what was read.
-    frames : list
-        As for `map_frames`.
-    workers, on_crash
-        As for `map_frames`.
-    **settings
-        As for `frames_are_forked`.
-
-    Returns
-    -------
-    list
-    """
-    if not frames_are_forked(**settings):
-        return frames
-    return list(map_frames(load, frames, workers=workers, on_crash=on_crash))
-
-
 class _Call(NamedTuple):
     """A call that is made in a process of its own."""
 

@@ -225,7 +225,7 @@ class PlatePlan(Road):
         """Return 1 where the job will take a GPU."""
         if not self.has_gpu:
             return 0
-        return int(gpu.wanted(self._config["device"], frames=len(self.images(wildcards)), workers=threads))
+        return int(gpu.pays_off(self._config["device"], frames=len(self.images(wildcards)), workers=threads))
 
     def unit_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a detection job, in MB."""

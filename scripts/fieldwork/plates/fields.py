@@ -1,24 +1,22 @@
-"""What is measured in one field of a plate: its nuclei and its image quality."""
+"""One field of a plate: its image, its nuclei and its image quality."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from fieldwork import frames, nuclei, quality
+from fieldwork.gpu import client
 
 
 class FieldImage(NamedTuple):
-    """One image file of the nuclei channel. `planes` is what `load` read ahead, or why it could not be read.
-
-    `copy` is what is read in place of `path`, where that is a URL.
-    """
+    """One image file of the nuclei channel; `copy` is read in place of `path`, where that is a URL."""
 
     well: str
     site: int
     timepoint: int | None
     z: int | None
     path: str
-    planes: list[frames.Plane] | frames.FrameError | None = None
     copy: str | None = None
 
     def __str__(self):
@@ -41,8 +39,8 @@ class Field(NamedTuple):
     quality: dict[str, float] = {}
 
 
-def images_of(rows, copies):
-    """Make images of what a rule knows of them.
+def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]:
+    """Return the images that a rule knows as rows.
 
     Parameters
     ----------
@@ -50,17 +48,13 @@ def images_of(rows, copies):
         Well, site, time point, z plane, path.
     copies : dict of str to str
         URL -> local copy.
-
-    Returns
-    -------
-    list of FieldImage
     """
     images = [FieldImage(*row) for row in rows]
     return [image._replace(copy=copies.get(image.path)) for image in images]
 
 
-def load(image, *, channel):
-    """Read an image's planes ahead, for workers that are to share them.
+def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
+    """Read an image's planes; the image's own time point and z plane count before the file's.
 
     Parameters
     ----------
@@ -68,68 +62,56 @@ def load(image, *, channel):
     channel : str
         As for `frames.read`.
 
-    Returns
-    -------
-    FieldImage
-        With its planes, or with the reason why there are none.
+    Raises
+    ------
+    FrameError
+        The file can not be read, or has several planes where its name says that it is one of them.
     """
-    try:
-        return image._replace(planes=frames.read(image.copy or image.path, channel=channel))
-    except frames.FrameError as error:
-        return image._replace(planes=error)
+    planes = frames.read(image.copy or image.path, channel=channel)
+    return frames.with_position(planes, timepoint=image.timepoint, z=image.z)
 
 
-def unreadable(image, signal):
-    """Stand in for `load` on an image that crashed the reader; `signal` is the signal's name."""
-    return image._replace(planes=frames.FrameError(f"crashed the reader ({signal})"))
+def failed_field(image: FieldImage, reason: str) -> list[Field]:
+    """Return what stands for an image that could not be measured."""
+    return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
 
 
-def crashed(image, signal):
-    """Stand in for `measure` on an image that crashed the reader; `signal` is the signal's name."""
-    return _failed(image, f"crashed the reader ({signal})")
-
-
-def measure(image, *, channel, detection, with_quality, find=nuclei.candidates_by_opencv):
+def measure_field(
+    image: FieldImage,
+    planes: list[frames.Plane],
+    *,
+    detection: dict,
+    with_quality: bool,
+    device: client.Cpu | client.Gpu = client.CPU,
+) -> list[Field]:
     """Find the nuclei in one image and measure its quality.
 
     Parameters
     ----------
     image : FieldImage
-    channel : str
-        As for `frames.read`.
+    planes : list of frames.Plane
+        From `read_planes`.
     detection : dict
         Keyword arguments of `nuclei.detect_nuclei`.
     with_quality : bool
         Measure `quality.COLUMNS` too.
-    find : callable
-        As for `nuclei.detect_nuclei`.
+    device : client.Cpu or client.Gpu
+        From `gpu.client.open_device`.
 
     Returns
     -------
     list of Field
-        One for each plane of the file, nearly always one; a bad image is one failed Field.
+        One for each plane, nearly always one.
     """
-    if image.planes is None:
-        image = load(image, channel=channel)
-    if isinstance(image.planes, frames.FrameError):
-        return _failed(image, str(image.planes))
-    try:
-        planes = frames.with_position(image.planes, timepoint=image.timepoint, z=image.z)
-    except frames.FrameError as error:
-        return _failed(image, str(error))
     height, width = planes[0].image.shape
     several = f"{len(planes)} planes of " if len(planes) > 1 else ""
     colours = f" in {planes[0].colours} colours" if planes[0].colours > 1 else ""
     form = f"{several}{height} x {width} px of {planes[0].image.dtype.name}{colours}"
-    return [_measure_plane(image, plane, form, detection, with_quality, find) for plane in planes]
+    return [_measure_plane(image, plane, form, detection, with_quality, device) for plane in planes]
 
 
-def _failed(image, reason):
-    return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
-
-
-def _measure_plane(image, plane, form, detection, with_quality, find):
-    coordinates = nuclei.detect_nuclei(plane.image, find=find, **detection)
+def _measure_plane(image, plane, form, detection, with_quality, device):
+    coordinates = device.detect_nuclei(plane.image, **detection)
     return Field(
         well=image.well,
         site=image.site,
@@ -140,5 +122,5 @@ def _measure_plane(image, plane, form, detection, with_quality, find):
         form=form,
         coordinates=coordinates,
         intensities=nuclei.intensities_at(coordinates, plane.image, sigma=detection["sigma"]),
-        quality=quality.measure(plane.image) if with_quality else {},
+        quality=quality.measure_image(plane.image) if with_quality else {},
     )

@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +17,15 @@ from fieldwork import frames, user_functions
 from fieldwork.inputs import functions
 from fieldwork.plates import fields
 
-SUFFIXES = {"tiff": ".tif", "png": ".png", "zarr": ".zarr"}
-CHUNK = 1024  # px, of a Zarr array: a field of a plate is one to four files
-OPTIONAL = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out where no image has one
+SAVED_SUFFIXES = {"tiff": ".tif", "png": ".png", "zarr": ".zarr"}
+ZARR_CHUNK_PX = 1024  # a field of a plate is one to four files
+OPTIONAL_COLUMNS = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out where no image has one
 COLUMNS = (
-    *("Metadata_Plate", "Metadata_Well", "Metadata_Site", *OPTIONAL),
+    *("Metadata_Plate", "Metadata_Well", "Metadata_Site", *OPTIONAL_COLUMNS),
     *("FileName_DNA", "PathName_DNA", "Image_Width", "Image_Height", "Image_Status", "Image_Error"),
 )  # then the metrics, and what was saved
 
-find = functools.cache(functions.find)  # once in each process
+_find_function = functools.cache(functions.find)  # once in each process
 
 
 class FilterError(ValueError):
@@ -32,7 +33,7 @@ class FilterError(ValueError):
 
 
 class Original(NamedTuple):
-    """An image to filter, and where its filtered image goes: from `targets`."""
+    """An image to filter, and where its filtered image goes, from `targets_of`."""
 
     image: fields.FieldImage
     target: str
@@ -41,7 +42,7 @@ class Original(NamedTuple):
         return str(self.image)
 
 
-class Filtered(NamedTuple):
+class FilteredImage(NamedTuple):
     """One filtered image, or why there is none (`error`)."""
 
     well: str
@@ -58,7 +59,7 @@ class Filtered(NamedTuple):
     high: float | None = None  # the value that is 255 in the PNG
 
 
-def targets(images):
+def targets_of(images: Iterable[fields.FieldImage]) -> dict[str, str]:
     """Choose where the filtered images of a plate go.
 
     Parameters
@@ -74,7 +75,7 @@ def targets(images):
     """
     absolute = {image.path: os.path.abspath(image.path) for image in images}
     root = os.path.commonpath([os.path.dirname(path) for path in absolute.values()] or ["/"])
-    below = {path: os.path.relpath(whole, root) for path, whole in absolute.items()}
+    below = {path: os.path.relpath(full, root) for path, full in absolute.items()}
     chosen, taken = {}, set()
     # In this order a.tif comes before a_z1.tif, whose name a plane of a.tif may need. Case does not count: some file
     # systems don't tell A.tif from a.tif.
@@ -90,38 +91,55 @@ def targets(images):
     return chosen
 
 
-def prepare(chain, *, save, folders):
-    """Import what `measure` needs, so that forked workers have it already: 0.2 to 1 s in each of them.
+def import_filters(chain: list[dict], *, save: str, folders: Sequence) -> None:
+    """Import what `filter_image` needs, so that forked workers have it already: 0.2 to 1 s in each of them.
 
     Parameters
     ----------
     chain, save, folders
-        As for `measure`.
+        As for `filter_image`.
 
     Raises
     ------
     InputError
-        A filter can not be found.
+        A filter cannot be found.
     """
     if save == "zarr":
         import zarr  # noqa: F401 - starts threads when it is used, not here
     for step in chain:
-        find(step["function"], folders=tuple(folders))
+        _find_function(step["function"], folders=tuple(folders))
 
 
-def crashed(original, signal):
-    """Stand in for `measure` on an image that crashed the reader or a filter; `signal` is the signal's name."""
-    return _failed(original.image, f"crashed the reader or a filter ({signal})")
+def read_planes(original: Original, *, channel: str) -> list[frames.Plane]:
+    """Read an image's planes, as `fields.read_planes` does."""
+    return fields.read_planes(original.image, channel=channel)
 
 
-def measure(original, *, channel, chain, metrics, save, folder, folders):
+def failed_image(
+    original: Original, reason: str, shape: tuple[int, int] | tuple[None, None] = (None, None)
+) -> list[FilteredImage]:
+    """Return what stands for an image that could not be filtered; `shape`: of the image, where it was read."""
+    image = original.image
+    return [FilteredImage(image.well, image.site, image.timepoint, image.z, image.path, reason, shape)]
+
+
+def filter_image(
+    original: Original,
+    planes: list[frames.Plane],
+    *,
+    chain: list[dict],
+    metrics: list[str],
+    save: str,
+    folder: os.PathLike | str,
+    folders: Sequence,
+) -> list[FilteredImage]:
     """Filter one image, measure it before and after, and save it.
 
     Parameters
     ----------
     original : Original
-    channel : str
-        As for `frames.read`.
+    planes : list of frames.Plane
+        From `read_planes`.
     chain : list of dict
         The filters in their order: ``function``, a name as for `functions.find`, and optional ``arguments``.
     metrics : list of str
@@ -136,24 +154,16 @@ def measure(original, *, channel, chain, metrics, save, folder, folders):
 
     Returns
     -------
-    list of Filtered
-        One for each plane of the file, nearly always one. A bad image, or one on which a filter or a metric fails, is
-        one failed Filtered and nothing is saved.
+    list of FilteredImage
+        One for each plane of the file, nearly always one. An image on which a filter or a metric fails is one failed
+        FilteredImage, and nothing is saved.
 
     Raises
     ------
     InputError
-        A filter or a metric can not be found.
+        A filter or a metric cannot be found.
     """
     image = original.image
-    if image.planes is None:
-        image = fields.load(image, channel=channel)
-    if isinstance(image.planes, frames.FrameError):
-        return _failed(image, str(image.planes))
-    try:
-        planes = frames.with_position(image.planes, timepoint=image.timepoint, z=image.z)
-    except frames.FrameError as error:
-        return _failed(image, str(error))
     done = []
     try:
         for plane in planes:
@@ -162,29 +172,27 @@ def measure(original, *, channel, chain, metrics, save, folder, folders):
             after = _metrics_of(pixels, metrics)
             pixels, low, high = _eight_bits(pixels) if save == "png" else (pixels, None, None)
             figures = {"shape": plane.image.shape, "before": before, "after": after, "low": low, "high": high}
-            done.append((pixels, Filtered(image.well, image.site, plane.timepoint, plane.z, image.path, **figures)))
+            result = FilteredImage(image.well, image.site, plane.timepoint, plane.z, image.path, **figures)
+            done.append((pixels, result))
     except FilterError as error:
-        return _failed(image, str(error), plane.image.shape)
+        return failed_image(original, str(error), plane.image.shape)
     if save == "none":
         return [result for _, result in done]
     many_times, many_planes = (len({getattr(plane, axis) for plane in planes}) > 1 for axis in ("timepoint", "z"))
     results = []
     for pixels, result in done:  # and not above: nothing of a failed image is saved
-        place = f"_t{result.timepoint}" * many_times + f"_z{result.z}" * many_planes
-        saved = original.target + place + SUFFIXES[save]
+        plane_name = f"_t{result.timepoint}" * many_times + f"_z{result.z}" * many_planes
+        saved = original.target + plane_name + SAVED_SUFFIXES[save]
         _save(pixels, Path(folder, saved), save)
         results.append(result._replace(saved=saved))
     return results
 
 
-def _failed(image, reason, shape=(None, None)):
-    return [Filtered(image.well, image.site, image.timepoint, image.z, image.path, reason, shape)]
-
-
 def _through(image, chain, folders):
+    """Return an image after all filters of a chain."""
     for step in chain:
-        # Outside of the attempt: a filter that is not found is not the image's fault, and fails the job.
-        function = find(step["function"], folders=folders)
+        # Outside of the attempt: a missing filter is not the image's fault, and fails the job.
+        function = _find_function(step["function"], folders=folders)
         what = f"filter {step['function']}"
         image = _attempt(what, user_functions.image_of, function, image, **step.get("arguments", {}))
     return image
@@ -204,7 +212,7 @@ def _attempt(what, convert, function, image, /, **arguments):
 
 
 def _eight_bits(image):
-    """Scale an image to uint8, from its minimum to its maximum; give these too."""
+    """Scale an image to uint8, from its minimum to its maximum; return these too."""
     low, high = image.min().item(), image.max().item()
     span = float(high) - float(low)
     if not np.isfinite(span):
@@ -227,20 +235,22 @@ def _save(pixels, path, save):
 
         shutil.rmtree(path, ignore_errors=True)  # half a store, of a worker that was killed
         with zarr.config.set(ONE_THREAD | ZARRS):
-            chunks = tuple(min(CHUNK, side) for side in pixels.shape)
+            chunks = tuple(min(ZARR_CHUNK_PX, side) for side in pixels.shape)
             codec = zarr.codecs.ZstdCodec(level=1)
             zarr.create_array(path, data=pixels, chunks=chunks, compressors=codec, dimension_names=["y", "x"])
 
 
-def rows_of(plate, filtered, *, metrics, save):
-    """Put filtered and failed images into a table.
+def rows_of(
+    plate: str, filtered: list[FilteredImage], *, metrics: list[str], save: str
+) -> tuple[list[dict], list[str]]:
+    """Return the table of filtered and failed images.
 
     Parameters
     ----------
     plate : str
-    filtered : list of Filtered
+    filtered : list of FilteredImage
     metrics, save
-        As for `measure`.
+        As for `filter_image`.
 
     Returns
     -------
@@ -251,25 +261,25 @@ def rows_of(plate, filtered, *, metrics, save):
     rows = [
         {
             "Metadata_Plate": plate,
-            "Metadata_Well": each.well,
-            "Metadata_Site": each.site,
-            "Metadata_Timepoint": each.timepoint,
-            "Metadata_ZPlane": each.z,
-            "FileName_DNA": os.path.basename(each.path),
-            "PathName_DNA": os.path.dirname(each.path),
-            "Image_Width": each.shape[1],
-            "Image_Height": each.shape[0],
-            "Image_Status": "failed" if each.error else "ok",
-            "Image_Error": each.error,
-            **{f"Before_{name}": each.before.get(name) for name in metrics},
-            **{f"After_{name}": each.after.get(name) for name in metrics},
-            "FileName_Filtered": each.saved,
-            "PNG_Low": each.low,
-            "PNG_High": each.high,
+            "Metadata_Well": image.well,
+            "Metadata_Site": image.site,
+            "Metadata_Timepoint": image.timepoint,
+            "Metadata_ZPlane": image.z,
+            "FileName_DNA": os.path.basename(image.path),
+            "PathName_DNA": os.path.dirname(image.path),
+            "Image_Width": image.shape[1],
+            "Image_Height": image.shape[0],
+            "Image_Status": "failed" if image.error else "ok",
+            "Image_Error": image.error,
+            **{f"Before_{name}": image.before.get(name) for name in metrics},
+            **{f"After_{name}": image.after.get(name) for name in metrics},
+            "FileName_Filtered": image.saved,
+            "PNG_Low": image.low,
+            "PNG_High": image.high,
         }
-        for each in filtered
+        for image in filtered
     ]
-    absent = {name for name in OPTIONAL if all(row[name] is None for row in rows)}
+    absent = {name for name in OPTIONAL_COLUMNS if all(row[name] is None for row in rows)}
     if save != "png":
         absent |= {"PNG_Low", "PNG_High"}
     figures = [f"{when}_{name}" for when in ("Before", "After") for name in metrics]

@@ -54,7 +54,7 @@ def nuclei_table(slide: str, measured: Iterable, *, mpp: tuple[float, float] | N
     Parameters
     ----------
     slide : str
-    measured : iterable of tiles.Measured
+    measured : iterable of tiles.MeasuredTile
         The slide's tiles, in any order.
     mpp : (float, float) or None
         Micrometres per pixel, vertically and horizontally.
@@ -87,7 +87,7 @@ def tiles_table(slide: str, measured: Iterable) -> pa.Table:
     Parameters
     ----------
     slide : str
-    measured : iterable of tiles.Measured
+    measured : iterable of tiles.MeasuredTile
         In any order.
 
     Returns

@@ -1,6 +1,7 @@
-"""What is measured in one tile of a slide: its nuclei, tissue, focus and colour."""
+"""One tile of a slide: its nuclei, tissue, focus and colour."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -22,7 +23,7 @@ class Tile(NamedTuple):
         return f"tile at row {self.row}, column {self.column} ({self.height} x {self.width} px)"
 
 
-class Measured(NamedTuple):
+class MeasuredTile(NamedTuple):
     """One measured tile, or why it could not be measured (`error`). Focus and colour are None where not read."""
 
     tile: Tile
@@ -34,7 +35,7 @@ class Measured(NamedTuple):
     error: str = ""
 
 
-def tiles_of(shape, *, tile):
+def tiles_of(shape: tuple[int, int], *, tile: int) -> list[Tile]:
     """Cut a slide into square tiles; those at the lower and right borders are smaller.
 
     Parameters
@@ -57,8 +58,8 @@ def tiles_of(shape, *, tile):
     ]
 
 
-def detection_px(settings, mpp):
-    """Give the arguments of `nuclei.detect_nuclei` for a slide.
+def detection_px(settings: dict, mpp: tuple[float, float] | None) -> dict:
+    """Return the arguments of `nuclei.detect_nuclei` for a slide.
 
     Parameters
     ----------
@@ -80,32 +81,43 @@ def detection_px(settings, mpp):
     return {"sigma": sigma, "min_distance": max(1, round(min_distance)), "threshold_abs": settings["threshold"]}
 
 
-def halo_of(detection):
-    """Give the width of the margin with which a tile is read.
+def halo_of(detection: dict) -> int:
+    """Return the width of the margin with which a tile is read.
 
     Parameters
     ----------
     detection : dict
-        As `detection_px` gives it.
+        From `detection_px`.
 
     Returns
     -------
     int
         Pixels: the Gaussian's radius, for intensities as on the whole slide; `min_distance` for the square in which
         a peak is the highest; 3 times that for equally high neighbours, so that one of less than 2 `min_distance`
-        is seen whole (see `measure`).
+        is seen whole (see `measure_tile`).
     """
     return _radius(detection) + 4 * detection["min_distance"]
 
 
-def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, processor=client.Cpu):
+def measure_tile(
+    tile: Tile,
+    *,
+    read: Callable,
+    shape: tuple[int, int],
+    mask: np.ndarray,
+    factor: float,
+    fluorescence: bool,
+    detection: dict,
+    halo: int,
+    device: client.Cpu | client.Gpu = client.CPU,
+) -> MeasuredTile:
     """Find the nuclei in one tile and measure its focus and colour.
 
     Parameters
     ----------
     tile : Tile
     read : callable
-        ``read(row, column, height, width)`` gives (height, width, 3) uint8 pixels of level 0.
+        ``read(row, column, height, width)`` returns (height, width, 3) uint8 pixels of level 0.
     shape : (int, int)
         Height and width of level 0.
     mask : (h, w) bool array
@@ -118,12 +130,12 @@ def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, p
         Keyword arguments of `nuclei.detect_nuclei`.
     halo : int
         From `halo_of`.
-    processor
-        From `gpu.processor`.
+    device : client.Cpu or client.Gpu
+        From `gpu.client.open_device`.
 
     Returns
     -------
-    Measured
+    MeasuredTile
         A tile without tissue is not read. ``focus`` is the variance of the Laplacian of the grey tile (Pech-Pacheco
         et al., ICPR 2000, https://doi.org/10.1109/ICPR.2000.903548; LAP4 in Pertuz et al., Pattern Recognition 46,
         2013), ``colour`` its mean red, green and blue, ``tissue`` the part that the mask says is tissue.
@@ -140,13 +152,13 @@ def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, p
     columns = _in_mask(np.arange(tile.column, tile.column + tile.width), factor, mask.shape[1])
     fraction = float(mask[np.ix_(rows, columns)].mean())
     if fraction == 0:
-        return Measured(tile, tissue=fraction)
+        return MeasuredTile(tile, tissue=fraction)
     try:
         core, image, origin = _read(tile, read, shape, halo)
-        channel = tissue.nuclei_channel(image, fluorescence=fluorescence, unmix=processor.haematoxylin)
+        channel = tissue.nuclei_channel(image, fluorescence=True) if fluorescence else device.haematoxylin(image)
         level = _is_flat_somewhere(channel, detection)
         if not level:
-            coordinates = nuclei.detect_nuclei(channel, find=processor.candidates, **detection)
+            coordinates = device.detect_nuclei(channel, **detection)
             peaks = _peaks(coordinates, channel, detection)
             level = _are_some_level(coordinates, peaks, 3 * detection["min_distance"])
         if level:
@@ -157,13 +169,14 @@ def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, p
     except DeviceFailed:
         raise
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        return Measured(tile, tissue=fraction, error=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return MeasuredTile(tile, tissue=fraction, error=reason)
     within = coordinates + origin - (tile.row, tile.column)
     kept = ((within >= 0) & (within < (tile.height, tile.width))).all(axis=1)
     kept[kept] = mask[rows[within[kept, 0]], columns[within[kept, 1]]]
     order = np.flatnonzero(kept)[np.lexsort(within[kept].T[::-1])]
     grey = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
-    return Measured(
+    return MeasuredTile(
         tile,
         coordinates=coordinates[order] + origin,
         peaks=peaks[order],
@@ -173,28 +186,24 @@ def measure(tile, *, read, shape, mask, factor, fluorescence, detection, halo, p
     )
 
 
-def crashed(tile, signal):
-    """Stand in for `measure` on a tile that crashed the reader; `signal` is the signal's name."""
-    return Measured(tile, error=f"crashed the reader ({signal})")
+def failed_tile(tile: Tile, reason: str) -> MeasuredTile:
+    """Return what stands for a tile that could not be measured."""
+    return MeasuredTile(tile, error=reason)
 
 
-def with_failed(measured, failed):
+def with_undecoded(measured: MeasuredTile, undecoded: list) -> MeasuredTile:
     """Note in a tile's error how much of it could not be decoded when the slide was converted.
 
     Parameters
     ----------
-    measured : Measured
-    failed : list of [row, column, height, width, reason]
-        What of level 0 could not be decoded.
-
-    Returns
-    -------
-    Measured
+    measured : MeasuredTile
+    undecoded : list of [row, column, height, width, reason]
+        Rectangles of level 0 that could not be decoded.
     """
     row, column, height, width = measured.tile
     pixels = sum(
         max(0, min(row + height, y + h) - max(row, y)) * max(0, min(column + width, x + w) - max(column, x))
-        for y, x, h, w, _ in failed
+        for y, x, h, w, _ in undecoded
     )
     if not pixels or measured.error:
         return measured
@@ -202,12 +211,12 @@ def with_failed(measured, failed):
 
 
 def _in_mask(pixels, factor, size):
-    """Give the mask's row (column) of level-0 rows (columns)."""
+    """Return the mask's row (column) of level-0 rows (columns)."""
     return np.minimum(pixels // factor, size - 1).astype(int)
 
 
 def _read(tile, read, shape, halo):
-    """Read a tile with its halo, cut at the slide's borders: its core, all of it, and where that begins."""
+    """Read a tile with its halo, cut at the slide's borders; return its core, all pixels, and where they begin."""
     top, left = max(tile.row - halo, 0), max(tile.column - halo, 0)
     bottom, right = min(tile.row + tile.height + halo, shape[0]), min(tile.column + tile.width + halo, shape[1])
     image = read(top, left, bottom - top, right - left)
@@ -216,18 +225,18 @@ def _read(tile, read, shape, halo):
 
 
 def _radius(detection):
-    """Pixels from a smoothed intensity to the farthest that it is made of."""
+    """Return the distance, in pixels, from a smoothed intensity to the farthest pixel that it depends on."""
     return int(nuclei.TRUNCATE * detection["sigma"] + 0.5)
 
 
 def _peaks(coordinates, channel, detection):
-    """Smoothed intensities, one by one: the order of BLAS's sums, so the last bit, goes with how many they are."""
+    """Compute smoothed intensities one by one: the last bit of BLAS's sums depends on how many it is given."""
     sigma = detection["sigma"]
     return np.array([nuclei.intensities_at(peak[None], channel, sigma=sigma)[0] for peak in coordinates], np.float64)
 
 
 def _is_flat_somewhere(channel, detection):
-    """Tell whether the channel may be flat on a square so wide that its smoothed middle is a plateau."""
+    """Return True if the channel may be flat on a square so wide that its smoothed middle is a plateau."""
     step = _radius(detection) + detection["min_distance"]
     grid = channel[::step, ::step]  # such a square, of 2 step pixels, holds four of these
     corners = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]])
@@ -236,7 +245,7 @@ def _is_flat_somewhere(channel, detection):
 
 
 def _are_some_level(coordinates, peaks, within):
-    """Tell whether two peaks, so near, may be equally high."""
+    """Return True if two peaks `within` so many pixels of each other may be equally high."""
     from scipy.spatial import cKDTree  # 0.2 s to import
 
     pairs = cKDTree(coordinates).query_pairs(within, p=math.inf, output_type="ndarray")
@@ -245,28 +254,28 @@ def _are_some_level(coordinates, peaks, within):
 
 
 def _without_wide_plateaus(channel, detection, width):
-    """Do as `nuclei.detect_nuclei`, in another order, but leave out plateaus of over `width` px, up or sideways.
+    """Find nuclei as `nuclei.detect_nuclei` does, in another order, without plateaus over `width` px high or wide.
 
     scikit-image, which thins out every plateau, would take minutes for one of a million pixels.
     """
     from scipy.ndimage import maximum_filter
     from skimage.filters import gaussian
 
-    apart = detection["min_distance"]
+    spacing = detection["min_distance"]
     smoothed = gaussian(channel, detection["sigma"], preserve_range=True)
     if smoothed.min() == smoothed.max():
         return np.empty((0, 2), int)
     inside = np.zeros(channel.shape, np.uint8)  # without the border that scikit-image excludes
-    middle = np.s_[apart:-apart, apart:-apart]
-    inside[middle] = (smoothed == maximum_filter(smoothed, 2 * apart + 1, mode="nearest"))[middle]
+    middle = np.s_[spacing:-spacing, spacing:-spacing]
+    inside[middle] = (smoothed == maximum_filter(smoothed, 2 * spacing + 1, mode="nearest"))[middle]
     inside[smoothed <= detection["threshold_abs"]] = 0
     # Pixels that are closer than min_distance, of which one is to go, touch as squares of that side less one.
-    side = max(apart - 1, 1)
+    side = max(spacing - 1, 1)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(inside, np.ones((side, side))), connectivity=8)
     narrow = boxes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) - side <= width
-    kept = {}  # by plateau; of each, a pixel stays that is not too close to those before it
-    for place in np.argwhere(inside & narrow[labels]):
-        others = kept.setdefault(labels[tuple(place)], [])
-        if all(np.abs(place - other).max() >= apart for other in others):
-            others.append(place)
-    return np.array([place for places in kept.values() for place in places], int).reshape(-1, 2)
+    kept = {}  # plateau -> its pixels that are not too close to those before them
+    for pixel in np.argwhere(inside & narrow[labels]):
+        pixels = kept.setdefault(labels[tuple(pixel)], [])
+        if all(np.abs(pixel - other).max() >= spacing for other in pixels):
+            pixels.append(pixel)
+    return np.array([pixel for pixels in kept.values() for pixel in pixels], int).reshape(-1, 2)

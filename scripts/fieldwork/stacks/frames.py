@@ -1,7 +1,8 @@
-"""What is measured in one frame of a stack, by nuclei detection or by a function of the user's; and its tables."""
+"""One frame of a stack, measured by nuclei detection or by a function of the user's; and the tables of all."""
 
 import os
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -10,22 +11,15 @@ from fieldwork.inputs import functions
 from fieldwork.stacks import series as stack_series
 from fieldwork.stacks import sources
 
-NUCLEI = "nuclei"  # the function that is ours
-QUALITY = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
-METADATA = ("Metadata_Stack", "Metadata_Frame")
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NUCLEI = "nuclei"  # the function that is Fieldwork's own
+QUALITY_COLUMNS = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
+METADATA_COLUMNS = ("Metadata_Stack", "Metadata_Frame")
 
 
-class Frame(NamedTuple):
-    """One frame of a stack. `image` is what `load` read ahead, or why it could not be read."""
-
-    source: sources.StackFrame
-    image: np.ndarray | frames.FrameError | None = None
-
-    def __str__(self):
-        return str(self.source)
-
-
-class Measured(NamedTuple):
+class MeasuredFrame(NamedTuple):
     """One measured frame, or why it could not be measured (`error`)."""
 
     index: int
@@ -34,63 +28,60 @@ class Measured(NamedTuple):
     coordinates: np.ndarray = np.empty((0, 2), int)
     intensities: np.ndarray = np.empty(0)
     numbers: dict[str, float] = {}  # column -> value
-    form: tuple[tuple[int, int], str] | None = None  # shape and dtype of the image that the function gave
+    form: tuple[tuple[int, int], str] | None = None  # shape and dtype of the image that the function returned
 
 
-def load(frame):
-    """Read a frame ahead, for workers that are to share it.
-
-    Parameters
-    ----------
-    frame : Frame
-
-    Returns
-    -------
-    Frame
-        With its image, or with the reason why there is none.
-    """
-    try:
-        return frame._replace(image=sources.read(frame.source))
-    except frames.FrameError as error:
-        return frame._replace(image=error)
-
-
-def unreadable(frame, signal):
-    """Stand in for `load` on a frame that crashed the reader; `signal` is the signal's name."""
-    return frame._replace(image=frames.FrameError(f"crashed the reader ({signal})"))
-
-
-def prepare(function, *, folders, frames):
-    """Import what `measure` needs, so that forked workers have it already: 0.2 to 1 s in each of them.
+def import_function(function: str, *, folders: Sequence, stack: list[sources.StackFrame]) -> None:
+    """Import what `measure_frame` needs, so that forked workers have it already: 0.2 to 1 s in each of them.
 
     Parameters
     ----------
     function, folders
-        As for `measure`.
-    frames : list of Frame
+        As for `measure_frame`.
+    stack : list of sources.StackFrame
 
     Raises
     ------
     InputError
-        The function can not be found.
+        The function cannot be found.
     """
     if function != NUCLEI:
         functions.find(function, folders=folders)
-    if any(frame.source.kind == "zarr" for frame in frames):
+    if any(frame.kind == "zarr" for frame in stack):
         import zarr  # noqa: F401 - starts threads when it is used, not here
 
 
-def crashed(frame, signal):
-    """Stand in for `measure` on a frame that crashed the reader or the function; `signal` is the signal's name."""
-    return Measured(frame.source.index, error=f"crashed the reader or the function ({signal})")
+def read_image(frame: sources.StackFrame) -> np.ndarray:
+    """Read a frame, as `sources.read` does; the reason of a FrameError begins with the name of a file of a folder."""
+    try:
+        return sources.read(frame)
+    except frames.FrameError as error:
+        file = f"{os.path.basename(frame.path)}: " if frame.kind == "image" else ""
+        raise frames.FrameError(f"{file}{error}") from error
 
 
-def measure(frame, *, function, arguments, folders, with_quality=False, series=None):
+def failed_frame(frame: sources.StackFrame, reason: str) -> MeasuredFrame:
+    """Return what stands for a frame that could not be measured."""
+    return MeasuredFrame(frame.index, error=reason)
+
+
+def measure_frame(
+    frame: sources.StackFrame,
+    image: np.ndarray,
+    *,
+    function: str,
+    arguments: dict,
+    folders: Sequence,
+    with_quality: bool = False,
+    series: stack_series.Series | None = None,
+) -> MeasuredFrame:
     """Apply a function to one frame.
 
     Parameters
     ----------
-    frame : Frame
+    frame : StackFrame
+    image : (rows, columns) array
+        From `read_image`.
     function : str
         ``nuclei``, or as for `functions.find`.
     arguments : dict
@@ -99,54 +90,49 @@ def measure(frame, *, function, arguments, folders, with_quality=False, series=N
         As for `functions.find`.
     with_quality : bool
         Measure `quality.COLUMNS` beside ``nuclei``.
-    series : stack_images.Series, optional
-        Where the image that the function gives is written.
+    series : stack_series.Series, optional
+        Where the image that the function returns is written.
 
     Returns
     -------
-    Measured
-        A bad frame, or one that the function fails on, has an error.
+    MeasuredFrame
+        A frame on which the function fails has an error.
     """
-    if frame.image is None:
-        frame = load(frame)
-    index, image = frame.source.index, frame.image
-    if isinstance(image, frames.FrameError):
-        file = f"{os.path.basename(frame.source.path)}: " if frame.source.kind == "image" else ""
-        return Measured(index, error=f"{file}{image}")
+    index = frame.index
     if function == NUCLEI:
         coordinates = nuclei.detect_nuclei(image, **arguments)
-        measured = quality.measure(image) if with_quality else {}
-        return Measured(
+        figures = quality.measure_image(image) if with_quality else {}
+        return MeasuredFrame(
             index,
             shape=image.shape,
             coordinates=coordinates,
             intensities=nuclei.intensities_at(coordinates, image, sigma=arguments["sigma"]),
-            numbers={column: measured[name] for column, name in QUALITY.items() if name in measured},
+            numbers={column: figures[name] for column, name in QUALITY_COLUMNS.items() if name in figures},
         )
     try:
-        given = user_functions.result_of(functions.find(function, folders=folders)(image, **arguments), function)
-    except (Exception, SystemExit) as error:  # the function is the user's: it may raise anything
-        return Measured(index, error=user_functions.reason(function, error), shape=image.shape)
-    if isinstance(given, dict):
+        returned = user_functions.result_of(functions.find(function, folders=folders)(image, **arguments), function)
+    except (Exception, SystemExit) as error:  # a function of the user's may raise anything
+        return MeasuredFrame(index, error=user_functions.reason(function, error), shape=image.shape)
+    if isinstance(returned, dict):
         error = f"{function} gave numbers; it gave an image for the first good frame" if series else None
-        return Measured(index, error=error, shape=image.shape, numbers={} if series else given)
-    form = given.shape, given.dtype.str
+        return MeasuredFrame(index, error=error, shape=image.shape, numbers={} if series else returned)
+    form = returned.shape, returned.dtype.str
     if series:
         if form != series.form:
-            (found, kind), (expected, usual) = form, series.form
-            error = f"{function} gave an image of {found} {kind}; that of the first good frame is {expected} {usual}"
-            return Measured(index, error=error, shape=image.shape)
-        stack_series.write(series, index, given)
-    return Measured(index, shape=image.shape, form=form)
+            (shape, dtype), (expected, usual) = form, series.form
+            error = f"{function} gave an image of {shape} {dtype}; that of the first good frame is {expected} {usual}"
+            return MeasuredFrame(index, error=error, shape=image.shape)
+        stack_series.write(series, index, returned)
+    return MeasuredFrame(index, shape=image.shape, form=form)
 
 
-def rows_of(stack, measured, *, count_nuclei):
-    """Put measured and failed frames into rows.
+def rows_of(stack: str, measured: list[MeasuredFrame], *, count_nuclei: bool) -> tuple[list[dict], list[str]]:
+    """Return the rows of measured and failed frames.
 
     Parameters
     ----------
     stack : str
-    measured : list of Measured
+    measured : list of MeasuredFrame
         In the order of the frames.
     count_nuclei : bool
         Add the column of the number of nuclei.
@@ -159,31 +145,31 @@ def rows_of(stack, measured, *, count_nuclei):
         Those of the numbers in the order in which they were first given.
     """
     count = ["Image_Count_Nuclei"] * count_nuclei
-    numbers = dict.fromkeys(column for each in measured for column in each.numbers)
+    numbers = dict.fromkeys(column for frame in measured for column in frame.numbers)
     rows = [
         {
             "Metadata_Stack": stack,
-            "Metadata_Frame": each.index,
-            "Image_Height": each.shape[0],
-            "Image_Width": each.shape[1],
-            "Image_Count_Nuclei": None if each.error else len(each.coordinates),
-            "Image_Status": "failed" if each.error else "ok",
-            "Image_Error": each.error,
-            **each.numbers,
+            "Metadata_Frame": frame.index,
+            "Image_Height": frame.shape[0],
+            "Image_Width": frame.shape[1],
+            "Image_Count_Nuclei": None if frame.error else len(frame.coordinates),
+            "Image_Status": "failed" if frame.error else "ok",
+            "Image_Error": frame.error,
+            **frame.numbers,
         }
-        for each in measured
+        for frame in measured
     ]
-    columns = [*METADATA, "Image_Width", "Image_Height", *count, "Image_Status", "Image_Error", *numbers]
+    columns = [*METADATA_COLUMNS, "Image_Width", "Image_Height", *count, "Image_Status", "Image_Error", *numbers]
     return rows, columns
 
 
-def nuclei_table(stack, measured):
-    """Put the nuclei of measured frames into a table.
+def nuclei_table(stack: str, measured: list[MeasuredFrame]) -> "pa.Table":
+    """Return the table of the nuclei of measured frames.
 
     Parameters
     ----------
     stack : str
-    measured : list of Measured
+    measured : list of MeasuredFrame
 
     Returns
     -------
@@ -192,15 +178,15 @@ def nuclei_table(stack, measured):
     """
     import pyarrow as pa  # here: it starts a thread, and no fork may follow a thread
 
-    counts = [len(each.coordinates) for each in measured]
-    coordinates = np.concatenate([np.empty((0, 2)), *(each.coordinates for each in measured)])
+    counts = [len(frame.coordinates) for frame in measured]
+    coordinates = np.concatenate([np.empty((0, 2)), *(frame.coordinates for frame in measured)])
     return pa.table(
         {
             "Metadata_Stack": pa.repeat(pa.scalar(stack, pa.string()), len(coordinates)),
-            "Metadata_Frame": np.repeat(np.array([each.index for each in measured], np.int64), counts),
+            "Metadata_Frame": np.repeat(np.array([frame.index for frame in measured], np.int64), counts),
             "ObjectNumber": np.concatenate([np.empty(0, np.int64), *(np.arange(1, count + 1) for count in counts)]),
             "Nuclei_Location_Center_X": coordinates[:, 1],
             "Nuclei_Location_Center_Y": coordinates[:, 0],
-            "Nuclei_Intensity_Peak": np.concatenate([np.empty(0), *(each.intensities for each in measured)]),
+            "Nuclei_Intensity_Peak": np.concatenate([np.empty(0), *(frame.intensities for frame in measured)]),
         }
     )

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Client
 
 import numpy as np
@@ -60,8 +60,17 @@ class Numpy:
         pass
 
 
-def device(at_work=lambda images: None):
+def numpy_device(at_work=lambda images: None):
     return functools.partial(Numpy, at_work)
+
+
+@contextmanager
+def opened(make_device, chosen, **options):
+    """Open a device with what makes it in the place of CUDA."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "Cuda", make_device)
+        with client.open_device(chosen, **options) as device:
+            yield device
 
 
 def note(folder, images):
@@ -90,12 +99,12 @@ def field(seed, shape=(150, 210), dtype="uint16"):
     return (image.astype(dtype) - ground).astype(dtype)  # arithmetic turns bytes around
 
 
-def detect(image, *, processor):
-    return nuclei.detect_nuclei(image, find=processor.candidates, threshold_abs=500)
+def detect(image, *, device):
+    return device.detect_nuclei(image, threshold_abs=500)
 
 
-def found_by(processor, images, workers=3):
-    return list(parallel.map_frames(functools.partial(detect, processor=processor), images, workers=workers))
+def found_by(device, images, workers=3):
+    return list(parallel.map_frames(functools.partial(detect, device=device), images, workers=workers))
 
 
 def assert_same(found, images):
@@ -109,29 +118,27 @@ def assert_same(found, images):
 def test_who_calls_and_says_nothing_or_does_not_know_the_key_keeps_nobody_waiting():
     images = [field(seed) for seed in range(4)]
     with (
-        client.processor("gpu", frames=4, workers=2, hold=device()) as processor,
+        opened(numpy_device(), "gpu", frames=4, workers=2) as device,
         socket.socket(socket.AF_UNIX) as silent,
         socket.socket(socket.AF_UNIX) as babbling,
     ):
         for caller in (silent, babbling):
-            caller.connect(processor.address)
+            caller.connect(device.address)
         babbling.sendall(b"\0\0\0\x03abc")
         with pytest.raises(multiprocessing.AuthenticationError):
-            Client(processor.address, "AF_UNIX", authkey=b"another")
-        assert_same(found_by(processor, images, 2), images)
+            Client(device.address, "AF_UNIX", authkey=b"another")
+        assert_same(found_by(device, images, 2), images)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_get_from_the_process_that_holds_the_device_what_they_would_find(tmp_path, workers):
     shapes, dtypes = [(90, 120), (150, 210), (120, 90)], ["uint16", ">u2", "int16", "float32", "float64", ">f4"]
     images = [field(seed, shapes[seed % 3], dtypes[seed % 6]) for seed in range(24)]
-    with client.processor(
-        "gpu", frames=24, workers=workers, hold=device(functools.partial(note, tmp_path))
-    ) as processor:
-        assert isinstance(processor, client.Gpu)
-        assert_same(found_by(processor, images, workers), images)
+    with opened(numpy_device(functools.partial(note, tmp_path)), "gpu", frames=24, workers=workers) as device:
+        assert isinstance(device, client.Gpu)
+        assert_same(found_by(device, images, workers), images)
         if workers == 1:
-            assert_same([detect(image, processor=processor) for image in images], images)  # engine serial
+            assert_same([detect(image, device=device) for image in images], images)  # engine serial
     seen = [path.name.rpartition("_") for path in tmp_path.iterdir()]
     assert {kind for kind, _, _ in seen} == {f"{image.shape}_{image.dtype.newbyteorder('=')}" for image in images}
     (process,) = {process for _, _, process in seen}
@@ -142,21 +149,21 @@ def test_workers_get_from_the_process_that_holds_the_device_what_they_would_find
 def test_plateaus_and_black_fields_are_left_to_the_worker():
     saturated = np.minimum(field(1), 2500)
     images = [saturated, np.zeros((150, 210), "uint16"), field(2)]
-    with client.processor("gpu", frames=3, workers=2, hold=device()) as processor:
-        for found, image in zip(found_by(processor, images), images, strict=True):
+    with opened(numpy_device(), "gpu", frames=3, workers=2) as device:
+        for found, image in zip(found_by(device, images), images, strict=True):
             np.testing.assert_array_equal(found, nuclei.detect_nuclei(image, threshold_abs=500))
 
 
 @pytest.mark.parametrize("failure", [no_memory, broken, killed])
 def test_auto_goes_on_with_the_cpu_when_the_device_fails(failure, monkeypatch, caplog):
-    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "GPU_START_S", 0)
     monkeypatch.setattr(choice, "missing", lambda: "")
     images = [field(seed) for seed in range(12)]
     with (
         caplog.at_level(logging.INFO),
-        client.processor("auto", frames=12, workers=3, hold=device(failure)) as processor,
+        opened(numpy_device(failure), "auto", frames=12, workers=3) as device,
     ):
-        assert_same(found_by(processor, images), images)
+        assert_same(found_by(device, images), images)
     (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     assert warning.startswith("The GPU failed, and the CPU took over: ")
     said = {no_memory: "MemoryError: none left", broken: "cudaErrorLaunchFailure", killed: "was ended (SIGKILL)"}
@@ -171,9 +178,9 @@ def test_gpu_ends_the_job_when_the_device_fails_and_says_why(failure, workers):
     said = {no_memory: "MemoryError: none left", broken: "cudaErrorLaunchFailure", killed: r"was ended \(SIGKILL\)"}
     with (
         pytest.raises(DeviceFailed, match=f"device: gpu: .*{said[failure]}.*; set device: auto"),
-        client.processor("gpu", frames=6, workers=workers, hold=device(failure)) as processor,
+        opened(numpy_device(failure), "gpu", frames=6, workers=workers) as device,
     ):
-        found_by(processor, images, workers)
+        found_by(device, images, workers)
     assert not multiprocessing.active_children()
 
 
@@ -183,15 +190,15 @@ def late(images):
 
 
 def test_an_answer_that_comes_too_late_is_not_taken_for_another_ones(monkeypatch, caplog):
-    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "GPU_START_S", 0)
     monkeypatch.setattr(choice, "missing", lambda: "")
     images = [field(1), field(2, (90, 120)), field(3), field(4)]
-    with client.processor("auto", frames=4, workers=1, hold=device(late)) as processor:
+    with opened(numpy_device(late), "auto", frames=4, workers=1) as device:
         monkeypatch.setattr(choice, "GPU_ANSWER_S", 1)
-        assert isinstance(processor, client.Gpu)
-        found = [detect(images[0], processor=processor), detect(images[1], processor=processor)]
+        assert isinstance(device, client.Gpu)
+        found = [detect(images[0], device=device), detect(images[1], device=device)]
         time.sleep(1.5)
-        found += [detect(image, processor=processor) for image in images[2:]]
+        found += [detect(image, device=device) for image in images[2:]]
     assert_same(found, images)
     (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     assert warning == "the GPU's process has not answered within 1 s: the CPU takes over in one worker"
@@ -199,26 +206,26 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_another_ones(monkeypatch
 
 @pytest.mark.parametrize("asked_before", [True, False])
 def test_a_gpu_that_hangs_is_not_waited_for_for_ever(monkeypatch, caplog, asked_before):
-    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "GPU_START_S", 0)
     monkeypatch.setattr(choice, "missing", lambda: "")
     images = [field(1), field(2)]
-    with client.processor("auto", frames=2, workers=1, hold=device()) as processor:
-        stop(processor, asked_before, monkeypatch)
-        assert_same([detect(image, processor=processor) for image in images], images)
+    with opened(numpy_device(), "auto", frames=2, workers=1) as device:
+        stop(device, asked_before, monkeypatch)
+        assert_same([detect(image, device=device) for image in images], images)
     assert caplog.text.count("has not answered within 1 s: the CPU takes over") == 1
     with (
         pytest.raises(DeviceFailed, match="device: gpu: the GPU's process has not answered within 1 s; set device"),
-        client.processor("gpu", frames=2, workers=1, hold=device()) as processor,
+        opened(numpy_device(), "gpu", frames=2, workers=1) as device,
     ):
-        stop(processor, asked_before, monkeypatch)
-        detect(images[0], processor=processor)
+        stop(device, asked_before, monkeypatch)
+        detect(images[0], device=device)
     assert not multiprocessing.active_children()
 
 
-def stop(processor, asked_before, monkeypatch):
+def stop(device, asked_before, monkeypatch):
     monkeypatch.setattr(choice, "GPU_ANSWER_S", 1)
     if asked_before:
-        detect(field(3), processor=processor)
+        detect(field(3), device=device)
     (process,) = multiprocessing.active_children()
     os.kill(process.pid, signal.SIGSTOP)
 
@@ -230,7 +237,7 @@ def requests_of(images):
 
 
 class Refusing(Numpy):
-    """Has memory for one image, and for that when it was asked six times."""
+    """A device with memory for one image alone, and for that only after six requests."""
 
     times = 0
 
@@ -247,7 +254,7 @@ def test_answers_to_a_halved_batch_go_to_those_who_asked():
     for each, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(each.coordinates, other)
     with pytest.raises(MemoryError):
-        server._do(Refusing(), requests[:1], patience=4)
+        server._do(Refusing(), requests[:1], retries=4)
 
 
 class Counting(Numpy):
@@ -264,8 +271,8 @@ class Counting(Numpy):
 
 def test_memory_that_a_worker_has_outgrown_is_no_longer_locked(tmp_path):
     images = [field(seed, (100 + 20 * seed, 120)) for seed in range(4)]
-    with client.processor("gpu", frames=4, workers=1, hold=functools.partial(Counting, tmp_path)) as processor:
-        assert_same(found_by(processor, images, 1), images)
+    with opened(functools.partial(Counting, tmp_path), "gpu", frames=4, workers=1) as device:
+        assert_same(found_by(device, images, 1), images)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
@@ -273,32 +280,32 @@ def test_where_cupy_cannot_be_used_auto_is_silent_and_gpu_is_refused(monkeypatch
     def no_cupy():
         raise ModuleNotFoundError("No module named 'cupy'")
 
-    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "GPU_START_S", 0)
     monkeypatch.setattr(choice, "missing", lambda: "CuPy is not installed")
-    with caplog.at_level(logging.INFO), client.processor("auto", frames=9, workers=1, hold=no_cupy) as processor:
-        assert processor is client.Cpu
+    with caplog.at_level(logging.INFO), opened(no_cupy, "auto", frames=9, workers=1) as device:
+        assert isinstance(device, client.Cpu)
     assert not caplog.records
     monkeypatch.setattr(choice, "missing", lambda: "")  # it is there, and does not start
-    with client.processor("auto", frames=9, workers=1, hold=no_cupy) as processor:
-        assert processor is client.Cpu
+    with opened(no_cupy, "auto", frames=9, workers=1) as device:
+        assert isinstance(device, client.Cpu)
     assert caplog.records[-1].levelname == "WARNING"
     with (
         pytest.raises(DeviceFailed, match="device: gpu: ModuleNotFoundError.*gpu.lock"),
-        client.processor("gpu", frames=9, workers=1, hold=no_cupy),
+        opened(no_cupy, "gpu", frames=9, workers=1),
     ):
         pass
 
 
 def test_auto_starts_nothing_for_a_few_frames_and_cpu_never():
-    for each, frames in (("auto", 100), ("cpu", 10**9)):
-        with client.processor(each, frames=frames, workers=2, hold=device()) as processor:
-            assert processor is client.Cpu and not multiprocessing.active_children()
-    assert choice.wanted("auto", frames=10_000, workers=2) and not choice.wanted("auto", frames=10_000, workers=64)
-    assert choice.wanted("gpu", frames=1, workers=64)
+    for chosen, frames in (("auto", 100), ("cpu", 10**9)):
+        with opened(numpy_device(), chosen, frames=frames, workers=2) as device:
+            assert isinstance(device, client.Cpu) and not multiprocessing.active_children()
+    assert choice.pays_off("auto", frames=10_000, workers=2) and not choice.pays_off("auto", frames=10_000, workers=64)
+    assert choice.pays_off("gpu", frames=1, workers=64)
 
 
 def test_a_frame_that_raises_ends_the_block_and_the_devices_process():
-    with pytest.raises(ZeroDivisionError), client.processor("gpu", frames=1, workers=1, hold=device()):
+    with pytest.raises(ZeroDivisionError), opened(numpy_device(), "gpu", frames=1, workers=1):
         raise ZeroDivisionError
     assert not multiprocessing.active_children()
 
@@ -310,7 +317,7 @@ def test_tables_of_a_plate_are_equal_to_the_byte(tmp_path, monkeypatch, with_qua
         tifffile.imwrite(tmp_path / f"{site}.tif", field(site))
         images.append(("B02", site, None, None, str(tmp_path / f"{site}.tif")))
     (tmp_path / "8.tif").write_bytes(b"")
-    monkeypatch.setattr(client, "processor", functools.partial(client.processor, hold=device()))
+    monkeypatch.setattr(client, "Cuda", numpy_device())
     tables = {}
     for chosen in ("cpu", "gpu"):
         tables[chosen] = [tmp_path / f"{chosen}.parquet", tmp_path / f"{chosen}.fields.parquet"]
@@ -339,10 +346,10 @@ def read_slide(row, column, height, width):
     return (255 * 10 ** (-density * [0.65, 0.70, 0.29])).astype(np.uint8)
 
 
-def measure_slide(processor):
+def measure_slide(device):
     detection = {"sigma": 3, "min_distance": 5, "threshold_abs": 0.02}
     measure = functools.partial(
-        tiles.measure,
+        tiles.measure_tile,
         read=read_slide,
         shape=(450, 630),
         mask=np.ones((45, 63), bool),
@@ -350,7 +357,7 @@ def measure_slide(processor):
         fluorescence=False,
         detection=detection,
         halo=tiles.halo_of(detection),
-        processor=processor,
+        device=device,
     )
     return list(parallel.map_frames(measure, tiles.tiles_of((450, 630), tile=128), workers=2))
 
@@ -359,34 +366,34 @@ def test_haematoxylin_is_that_of_the_cpu_until_the_next_request():
     rng = np.random.default_rng(4)
     images = [rng.integers(0, 256, (size, 2 * size, 3), dtype=np.uint8) for size in (40, 70, 50)]
     expected = [tissue.haematoxylin(image) for image in images]
-    with client.processor("gpu", frames=3, workers=1, hold=device()) as processor:
+    with opened(numpy_device(), "gpu", frames=3, workers=1) as device:
         for image, each in zip(images, expected, strict=True):
-            found = processor.haematoxylin(image[:, ::-1][:, ::-1])  # also of what is not in one piece
+            found = device.haematoxylin(image[:, ::-1][:, ::-1])  # also of what is not in one piece
             np.testing.assert_array_equal(found, each)
             options = {"sigma": 2, "min_distance": 3, "threshold_abs": 0.02}
-            peaks = nuclei.detect_nuclei(found, find=processor.candidates, **options)
+            peaks = device.detect_nuclei(found, **options)
             np.testing.assert_array_equal(peaks, nuclei.detect_nuclei(each, **options))
             np.testing.assert_array_equal(found, each)
         assert len(peaks) > 5
         with pytest.raises(ValueError, match="found .* uint16"):
-            tissue.nuclei_channel(images[0].astype("uint16"), fluorescence=False, unmix=processor.haematoxylin)
-    np.testing.assert_array_equal(tissue.haematoxylin_in(np.stack([images[0]] * 2), xp=np)[1], expected[0])
+            device.haematoxylin(images[0].astype("uint16"))
+    np.testing.assert_array_equal(tissue._haematoxylin_on(Numpy, np.stack([images[0]] * 2))[1], expected[0])
 
 
-@pytest.mark.parametrize("hold", [device(), pytest.param(server.Cuda, marks=pytest.mark.gpu)])
-def test_nuclei_of_a_slide_are_equal_to_the_bit(hold):
-    expected = measure_slide(client.Cpu)
+@pytest.mark.parametrize("make_device", [numpy_device(), pytest.param(server.Cuda, marks=pytest.mark.gpu)])
+def test_nuclei_of_a_slide_are_equal_to_the_bit(make_device):
+    expected = measure_slide(client.CPU)
     assert sum(len(each.coordinates) for each in expected) > 50 and not any(each.error for each in expected)
-    with client.processor("gpu", frames=20, workers=2, hold=hold) as processor:
-        found = measure_slide(processor)
+    with opened(make_device, "gpu", frames=20, workers=2) as device:
+        found = measure_slide(device)
     for one, other in zip(found, expected, strict=True):
         assert one.tile == other.tile
         assert one.coordinates.tobytes() == other.coordinates.tobytes() and one.peaks.tobytes() == other.peaks.tobytes()
 
 
 def test_tiles_of_a_slide_go_to_the_device_in_colour_and_come_back_as_haematoxylin(tmp_path):
-    with client.processor("gpu", frames=20, workers=2, hold=device(functools.partial(note, tmp_path))) as processor:
-        measure_slide(processor)
+    with opened(numpy_device(functools.partial(note, tmp_path)), "gpu", frames=20, workers=2) as device:
+        measure_slide(device)
     seen = [path.name.rpartition("_")[0] for path in tmp_path.iterdir()]
     assert {len(each.split(",")) for each in seen if each.endswith("uint8")} == {3}  # red, green, blue
     assert {len(each.split(",")) for each in seen if each.endswith("float32")} == {2}
@@ -398,18 +405,18 @@ def broken_for_candidates(images):
 
 
 def test_a_gpu_that_fails_between_two_steps_costs_no_nucleus(monkeypatch, caplog):
-    monkeypatch.setattr(choice, "START", 0)
+    monkeypatch.setattr(choice, "GPU_START_S", 0)
     monkeypatch.setattr(choice, "missing", lambda: "")
-    with client.processor("auto", frames=20, workers=2, hold=device(broken_for_candidates)) as processor:
-        found = measure_slide(processor)
+    with opened(numpy_device(broken_for_candidates), "auto", frames=20, workers=2) as device:
+        found = measure_slide(device)
     assert "The GPU failed, and the CPU took over: RuntimeError" in caplog.text
-    for one, other in zip(found, measure_slide(client.Cpu), strict=True):
+    for one, other in zip(found, measure_slide(client.CPU), strict=True):
         np.testing.assert_array_equal(one.coordinates, other.coordinates)
 
 
 def test_a_gpu_that_fails_is_no_failed_tile():
-    with pytest.raises(DeviceFailed), client.processor("gpu", frames=20, workers=2, hold=device(broken)) as processor:
-        measure_slide(processor)
+    with pytest.raises(DeviceFailed), opened(numpy_device(broken), "gpu", frames=20, workers=2) as device:
+        measure_slide(device)
 
 
 def test_workers_on_other_machines_and_a_gpu_here_are_refused():
@@ -422,9 +429,7 @@ def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, m
     sources = [(str(tmp_path / f"{seed}.tif"), "auto") for seed in range(5)]
     for seed, (path, _) in enumerate(sources):
         tifffile.imwrite(path, field(seed))
-    monkeypatch.setattr(
-        client, "processor", functools.partial(client.processor, hold=device(functools.partial(note, tmp_path)))
-    )
+    monkeypatch.setattr(client, "Cuda", numpy_device(functools.partial(note, tmp_path)))
     detectors = [*methods.DETECTORS, methods.GPU_DETECTOR]
     assert detectors == list(plots.DETECTOR_COLOURS)
     cases = [("map_frames, paths", detector, 2) for detector in detectors]
@@ -434,10 +439,10 @@ def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, m
 
 
 @pytest.mark.parametrize(("kind", "threshold", "axes"), [("fields", 500, {2}), ("tiles", 0.05, {2, 3})])
-def test_the_benchmark_of_devices_counts_the_images_that_are_equal(tmp_path, kind, threshold, axes):
+def test_the_benchmark_of_devices_counts_the_images_that_are_equal(tmp_path, monkeypatch, kind, threshold, axes):
     options = {"count": 6, "shape": (150, 210), "detection": {**DETECTION, "threshold_abs": threshold}, "repeats": 1}
-    noting = device(functools.partial(note, tmp_path))
-    rows = gpu.measure(kind, workers=2, hold=noting, with_cucim=False, **options)
+    monkeypatch.setattr(client, "Cuda", numpy_device(functools.partial(note, tmp_path)))
+    rows = gpu.compare_devices(kind, workers=2, with_cucim=False, **options)
     assert {len(path.name.partition(")")[0].split(",")) for path in tmp_path.iterdir()} == axes
     assert [(row["Way"], row["Workers"], row["Device"]) for row in rows] == [
         ("one core", 1, None),
@@ -446,8 +451,9 @@ def test_the_benchmark_of_devices_counts_the_images_that_are_equal(tmp_path, kin
     ]
     assert {row["Images_Equal"] for row in rows} == {row["Images"] for row in rows} == {6}
     assert rows[0]["Start_Seconds"] == 0 < rows[1]["Start_Seconds"] and rows[0]["Times_One_Core"] == 1
+    monkeypatch.setattr(client, "Cuda", numpy_device(broken))
     with pytest.raises(RuntimeError, match="cudaErrorLaunchFailure"):
-        gpu.measure(kind, workers=2, hold=device(broken), with_cucim=False, **options)
+        gpu.compare_devices(kind, workers=2, with_cucim=False, **options)
 
 
 def test_the_chart_of_devices_names_each_way_and_how_often_the_nuclei_were_the_same():
@@ -470,13 +476,14 @@ def test_the_chart_of_devices_names_each_way_and_how_often_the_nuclei_were_the_s
 
 
 def test_the_benchmark_of_a_gpu_is_measured_with_the_settings_for_plates_and_slides_and_drawn(tmp_path, monkeypatch):
-    used, measure = [], gpu.measure
+    used, compare = [], gpu.compare_devices
 
     def noted(kind, **options):
         used.append((kind, options["detection"]["threshold_abs"]))
-        return measure(kind, **options, hold=device(), with_cucim=False)
+        return compare(kind, **options, with_cucim=False)
 
-    monkeypatch.setattr(gpu, "measure", noted)
+    monkeypatch.setattr(client, "Cuda", numpy_device())
+    monkeypatch.setattr(gpu, "compare_devices", noted)
     for name in ("FIELDS", "TILES"):
         monkeypatch.setattr(benchmark_gpu, name, {"count": 3, "shape": (150, 210)})
     monkeypatch.setattr(benchmark_gpu, "REPEATS", 1)
@@ -502,12 +509,10 @@ def test_the_gpu_finds_what_the_cpu_finds(sigma):
     options = {"sigma": sigma, "threshold_abs": 20}
     expected = [nuclei.detect_nuclei(image, **options) for image in images]
     assert sum(map(len, expected)) > 400
-    with client.processor("gpu", frames=80, workers=4) as processor:
-        found = parallel.map_frames(
-            functools.partial(nuclei.detect_nuclei, find=processor.candidates, **options), images, workers=4
-        )
-        for each, wanted in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(each, wanted)
+    with client.open_device("gpu", frames=80, workers=4) as device:
+        found = parallel.map_frames(functools.partial(device.detect_nuclei, **options), images, workers=4)
+        for peaks, others in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(peaks, others)
 
 
 def with_little_memory():
@@ -519,5 +524,5 @@ def with_little_memory():
 @pytest.mark.gpu
 def test_on_a_gpu_with_little_memory_batches_are_halved():
     images = [field(seed, (1024, 1280)) for seed in range(12)]
-    with client.processor("gpu", frames=12, workers=4, hold=with_little_memory) as processor:
-        assert_same(found_by(processor, images, 4), images)
+    with opened(with_little_memory, "gpu", frames=12, workers=4) as device:
+        assert_same(found_by(device, images, 4), images)

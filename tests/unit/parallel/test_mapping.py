@@ -34,25 +34,6 @@ def divide(number):
     return 10 // number
 
 
-def loaded(number):
-    if number == 3:
-        faulthandler.disable()
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return f"loaded {number}"
-
-
-def test_frames_are_read_ahead_where_workers_inherit_them():
-    frames, options = list(range(5)), {"workers": 2, "on_crash": lambda frame, signal: f"{frame}: {signal}"}
-    ahead = parallel.read_ahead(loaded, frames, engine="pool", mode="fork", **options)
-    assert ahead == ["loaded 0", "loaded 1", "loaded 2", "3: SIGSEGV", "loaded 4"]
-    for engine, mode, dask in [
-        ("pool", "paths", "processes"),
-        ("serial", "fork", "processes"),
-        ("dask", "fork", "threads"),
-    ]:
-        assert parallel.read_ahead(loaded, frames, engine=engine, mode=mode, dask=dask, **options) is frames
-
-
 def killed_at(number, *, victim, by):
     if number == victim:
         faulthandler.disable()  # pytest's, inherited: it would print a stack

@@ -1,10 +1,15 @@
 """What is measured in image files that hold planted nuclei."""
 
+import faulthandler
+import functools
+import os
+import signal
+
 import numpy as np
 import pytest
 import tifffile
 
-from fieldwork import synthetic
+from fieldwork import job, synthetic
 from fieldwork.plates import fields, tables
 
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
@@ -19,13 +24,25 @@ def plane(count, seed=0):
 
 def measure(path, *, timepoint=None, z=None, with_quality=False, ahead=False):
     image = fields.FieldImage("C07", 3, timepoint, z, str(path))
-    if ahead:
-        image = fields.load(image, channel="auto")
-    return fields.measure(image, channel="auto", detection=DETECTION, with_quality=with_quality)
+    return collect([image], with_quality=with_quality, ahead=ahead)
+
+
+def collect(images, *, with_quality=True, ahead=False):
+    """Measure images as the script does; `ahead`: by workers that share what others have read."""
+    return job.collect(
+        functools.partial(fields.measure_field, detection=DETECTION, with_quality=with_quality),
+        images,
+        read=functools.partial(fields.read_planes, channel="auto"),
+        failed=fields.failed_field,
+        label="plate p",
+        noun="fields",
+        all_may_fail=True,
+        **{"mode": "fork"} if ahead else {"engine": "serial"},
+    )
 
 
 def write_stack(path, axes):
-    """Write a page for each of COUNTS along the axes TZ, T or Z; give the (time point, z) of the pages."""
+    """Write a page for each of COUNTS along the axes TZ, T or Z; return the (time point, z) of the pages."""
     places = [place for place in COUNTS if ("T" in axes or place[0] == 1) and ("Z" in axes or place[1] == 3)]
     pages = np.stack([plane(COUNTS[place])[0] for place in places])
     lengths = [len({place["TZ".index(axis)] for place in places}) for axis in axes]
@@ -139,27 +156,27 @@ def test_the_form_says_planes_size_type_and_colours(tmp_path):
     assert len(measure(tmp_path / "blue.tif")[0].coordinates) == 5  # the channel with the signal was taken
 
 
-def test_an_image_that_crashed_the_reader_is_one_failed_field():
-    image = fields.FieldImage("C07", 3, 2, 4, "images/a.tif")
+def crash(*arguments, **options):
+    faulthandler.disable()  # pytest's
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_an_image_that_crashed_the_reader_is_one_failed_field(ahead):
+    images = [fields.FieldImage("C07", 3, 2, 4, "images/a.tif")]
+    options = {"failed": fields.failed_field, "label": "plate p", "noun": "fields", "all_may_fail": True}
+    found = job.collect(fields.measure_field, images, read=crash, mode="fork" if ahead else "paths", **options)
     expected = fields.Field("C07", 3, 2, 4, "images/a.tif", error="crashed the reader (SIGSEGV)")
-    options = {"channel": "auto", "detection": DETECTION, "with_quality": True}
-    ahead = fields.measure(fields.unreadable(image, "SIGSEGV"), **options)
-    row = tables.fields_of("p", [expected])
-    for found in (ahead, fields.crashed(image, "SIGSEGV"), fields.crashed(image._replace(planes=[]), "SIGSEGV")):
-        assert tables.fields_of("p", found).equals(row) and tables.nuclei_of("p", found).num_rows == 0
+    assert tables.fields_of("p", found).equals(tables.fields_of("p", [expected]))
+    assert tables.nuclei_of("p", found).num_rows == 0
 
 
-def test_what_was_loaded_ahead_needs_no_file_and_gives_the_same_rows(tmp_path):
+def test_images_that_are_read_ahead_give_the_same_rows(tmp_path):
     write_stack(tmp_path / "stack.tif", "TZ")
     bad_files(tmp_path)
     names = ["stack", "whole", "truncated", "folder"]
     images = [fields.FieldImage("B02", site, None, None, str(tmp_path / f"{n}.tif")) for site, n in enumerate(names)]
-    options = {"channel": "auto", "detection": DETECTION, "with_quality": True}
-    direct = [field for image in images for field in fields.measure(image, **options)]
-    loaded = [fields.load(image, channel="auto") for image in images]
-    (tmp_path / "stack.tif").unlink()
-    (tmp_path / "whole.tif").unlink()
-    ahead = [field for image in loaded for field in fields.measure(image, **options)]
+    direct, ahead = collect(images), collect(images, ahead=True)
     assert len(direct) == 6 + 3 and tables.nuclei_of("p", direct).num_rows == sum(COUNTS.values()) + 5
     assert tables.nuclei_of("p", ahead).equals(tables.nuclei_of("p", direct))
     assert tables.fields_of("p", ahead).equals(tables.fields_of("p", direct))

@@ -16,7 +16,7 @@ import tifffile
 import zarr
 from PIL import Image
 
-from fieldwork import InputError, frames, outputs, parallel
+from fieldwork import InputError, job, outputs
 from fieldwork.plates import fields, filters
 
 OWN = """
@@ -51,7 +51,7 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "config" / "filters_of_mine.py").write_text(OWN)
     yield tmp_path / "config"
     sys.modules.pop("filters_of_mine", None)
-    filters.find.cache_clear()
+    filters._find_function.cache_clear()
 
 
 def chain_of(*steps):
@@ -70,8 +70,23 @@ def pixels(seed=0, shape=(60, 80), dtype="uint16"):
 def filtered(path, chain, *, target="a", save="tiff", metrics=("var", "mean"), folder=None, folders=(), **place):
     image = fields.FieldImage("C07", 3, place.get("timepoint"), place.get("z"), str(path))
     folder = folder or path.parent / "filtered"
-    options = {"channel": "auto", "chain": chain, "metrics": list(metrics), "save": save}
-    return filters.measure(filters.Original(image, target), **options, folder=folder, folders=folders)
+    options = {"chain": chain, "metrics": list(metrics), "save": save, "folder": folder, "folders": folders}
+    return collect([filters.Original(image, target)], **options)
+
+
+def collect(originals, *, pool=None, **options):
+    """Filter images as the script does, in this process or in a pool."""
+    return job.collect(
+        functools.partial(filters.filter_image, **options),
+        originals,
+        read=functools.partial(filters.read_planes, channel="auto"),
+        failed=filters.failed_image,
+        suspects="the reader or a filter",
+        label="plate p",
+        noun="images",
+        all_may_fail=True,
+        **pool or {"engine": "serial"},
+    )
 
 
 def files_below(folder):
@@ -132,11 +147,12 @@ def test_truth_values_become_uint8_and_other_sizes_are_kept(tmp_path, own):
 
 def test_a_filter_that_works_in_place_leaves_the_loaded_image_alone(tmp_path, own):
     tifffile.imwrite(tmp_path / "a.tif", pixels())
-    image = fields.load(fields.FieldImage("C07", 3, None, None, str(tmp_path / "a.tif")), channel="auto")
-    options = {"channel": "auto", "metrics": ["mean"], "save": "none", "folder": tmp_path, "folders": [own]}
-    (found,) = filters.measure(filters.Original(image, "a"), chain=chain_of("in_place"), **options)
+    original = filters.Original(fields.FieldImage("C07", 3, None, None, str(tmp_path / "a.tif")), "a")
+    planes = filters.read_planes(original, channel="auto")
+    options = {"metrics": ["mean"], "save": "none", "folder": tmp_path, "folders": [own]}
+    (found,) = filters.filter_image(original, planes, chain=chain_of("in_place"), **options)
     assert found.before["mean"] == pixels().mean() and found.after["mean"] == 0
-    np.testing.assert_array_equal(image.planes[0].image, pixels())
+    np.testing.assert_array_equal(planes[0].image, pixels())
 
 
 def test_modes_and_engines_give_the_same_rows_and_a_crash_is_one_of_them(tmp_path, own):
@@ -146,21 +162,22 @@ def test_modes_and_engines_give_the_same_rows_and_a_crash_is_one_of_them(tmp_pat
         tifffile.imwrite(tmp_path / f"{name}.tif", pixels(seed))
     (tmp_path / "bad.tif").touch()
     images = [fields.FieldImage("B02", 1, None, None, str(tmp_path / f"{name}.tif")) for name in (*names, "bad")]
-    places = filters.targets(images)
-    options = {"channel": "auto", "metrics": ["var"], "save": "tiff", "folder": tmp_path / "out", "folders": [own]}
+    targets = filters.targets_of(images)
+    originals = [filters.Original(image, targets[image.path]) for image in images]
+    options = {"metrics": ["var"], "save": "tiff", "folder": tmp_path / "out", "folders": [own]}
 
-    def run(images, chain, **pool):
-        originals = [filters.Original(image, places[image.path]) for image in images]
-        measure = functools.partial(filters.measure, chain=chain_of(chain), **options)
-        return list(parallel.map_frames(measure, originals, **pool, on_crash=filters.crashed))
+    def run(originals, function, **pool):
+        return collect(originals, chain=chain_of(function), pool=pool, **options)
 
-    serial = run(images, "half", engine="serial")
-    pool = run(images, "half", engine="pool", workers=2)
-    loaded = [fields.load(image, channel="auto") for image in images]
-    assert serial == pool == run(loaded, "half", engine="serial") and len(serial) == 4
-    ((crashed,),) = run(images[:1], "crash", engine="pool", workers=1)
-    assert crashed.error == f"crashed the reader or a filter ({signal.SIGSEGV.name})" and crashed.path == images[0].path
-    assert str(filters.Original(loaded[0], "a")) == str(images[0]) and isinstance(loaded[3].planes, frames.FrameError)
+    serial = run(originals, "half", engine="serial")
+    assert len(serial) == 4 and [bool(image.error) for image in serial] == [False] * 3 + [True]
+    assert run(originals, "half", engine="pool", workers=2) == serial
+    assert run(originals, "half", engine="pool", mode="fork", workers=2) == serial
+    for mode in ("paths", "fork"):
+        (crashed,) = run(originals[:1], "crash", mode=mode)
+        assert crashed.error == f"crashed the reader or a filter ({signal.SIGSEGV.name})"
+        assert crashed.path == images[0].path
+    assert str(originals[0]) == str(images[0])
 
 
 @pytest.mark.filterwarnings("error")
@@ -254,7 +271,7 @@ def test_one_bad_plane_fails_its_file_and_saves_none_of_it(tmp_path, own):
 
 
 def test_a_metric_that_fails_on_an_image_is_a_failed_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(filters.functions, "metric", lambda name: np.linalg.det)
+    monkeypatch.setattr(filters.user_functions, "metric", lambda name: np.linalg.det)
     tifffile.imwrite(tmp_path / "a.tif", pixels())
     (found,) = filtered(tmp_path / "a.tif", [], metrics=["linalg.det"])
     assert found.error.startswith("metric linalg.det failed: LinAlgError") and not (tmp_path / "filtered").exists()
@@ -296,14 +313,14 @@ def test_planes_are_saved_under_what_varies(tmp_path, axes, place, expected):
     if expected is None:
         assert "holds 2 planes" in found[0].error and len(found) == 1
         return
-    assert [each.saved for each in found] == [f"{name}.tif" for name in expected]
-    assert {each.timepoint for each in found} == ({1, 2} if "T" in axes else {place.get("timepoint")})
+    assert [image.saved for image in found] == [f"{name}.tif" for name in expected]
+    assert {image.timepoint for image in found} == ({1, 2} if "T" in axes else {place.get("timepoint")})
     for page, name in zip(pages, expected, strict=True):
         np.testing.assert_array_equal(tifffile.imread(tmp_path / "filtered" / f"{name}.tif"), page)
 
 
 def targets(*paths):
-    return list(filters.targets([fields.FieldImage("B02", 1, None, None, path) for path in paths]).items())
+    return list(filters.targets_of([fields.FieldImage("B02", 1, None, None, path) for path in paths]).items())
 
 
 def test_targets_keep_names_and_sub_folders():
