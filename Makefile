@@ -2,7 +2,9 @@ PYTHON ?= python3
 CORES ?= all
 BIN = .venv/bin
 
-.PHONY: demo report view test test-slurm lint docs lock clean
+unexport PYTHONDONTWRITEBYTECODE  # without compiled modules every Snakemake start takes three times as long
+
+.PHONY: demo report view test test-unit test-slurm lint docs lock clean
 
 # Draw the demo's plate, slide and stack, find their nuclei, and say how many of the planted ones were found.
 SCORES = results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
@@ -20,9 +22,14 @@ report: .venv/installed
 view: .venv/installed
 	$(BIN)/python scripts/view.py
 
-# Every test, and every check of style.
+# Every test but those of Slurm, and every check of style; CORES tests at a time.
+PYTEST = $(BIN)/python -m pytest --numprocesses $(CORES:all=logical) --dist worksteal
 test: .venv/installed lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# What needs no run of Snakemake and no browser.
+test-unit: .venv/installed
+	$(PYTEST) tests/unit
 
 # The workflow on the Slurm of this machine; `sudo .venv/bin/python tests/slurm/lab.py start` starts one on Debian.
 test-slurm: .venv/installed
