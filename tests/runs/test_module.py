@@ -162,7 +162,7 @@ def test_what_is_wrong_with_a_modules_configuration_is_one_line(workspace, confi
 def test_a_module_that_is_no_clone_is_refused(workspace):
     handler = partial(SimpleHTTPRequestHandler, directory=REPOSITORY)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             url = f"http://127.0.0.1:{server.server_port}/Snakefile"

@@ -88,7 +88,7 @@ def web(tmp_path_factory):
     """Serve a folder; give it, and its URL."""
     folder = tmp_path_factory.mktemp("web")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     Web.asked.clear()
     yield folder, f"http://127.0.0.1:{server.server_port}"

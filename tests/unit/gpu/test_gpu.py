@@ -9,6 +9,7 @@ import socket
 import time
 from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Client
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,7 +174,8 @@ def test_auto_goes_on_with_the_cpu_when_the_device_fails(failure, monkeypatch, c
 
 @pytest.mark.parametrize("failure", [no_memory, broken, killed])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_gpu_ends_the_job_when_the_device_fails_and_says_why(failure, workers):
+def test_gpu_ends_the_job_when_the_device_fails_and_says_why(failure, workers, monkeypatch):
+    monkeypatch.setattr(server, "time", SimpleNamespace(sleep=lambda seconds: None))  # it waits 10 s for memory
     images = [field(seed) for seed in range(6)]
     said = {no_memory: "MemoryError: none left", broken: "cudaErrorLaunchFailure", killed: r"was ended \(SIGKILL\)"}
     with (
