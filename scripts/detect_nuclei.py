@@ -13,7 +13,7 @@ import logging
 from fieldwork import job, outputs
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
-from fieldwork.plates import fields, tables
+from fieldwork.plates import fields
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ def main(
             workers=workers,
             **pool,
         )
+    from fieldwork.plates import tables  # here: Arrow starts a thread, and no fork may follow a thread
+
     log.info("plate %s: %d nuclei", plate, sum(len(field.coordinates) for field in measured))
     outputs.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
     outputs.write_parquet(tables.fields_of(plate, measured), fields_table)

@@ -14,7 +14,7 @@ from fieldwork import job, outputs, parallel
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
-from fieldwork.slides import tables, tiles
+from fieldwork.slides import tiles
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ def main(*, slide, facts, store, nuclei_table, tiles_table, tile, settings, devi
     if facts["status"] == "ok":
         options = {"device": device, "pool": pool, "workers": workers}
         measured = measure_tiles(slide, facts, store, tile=tile, settings=settings, **options)
+    from fieldwork.slides import tables  # here: Arrow starts a thread, and no fork may follow a thread
+
     outputs.write_parquet(tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), nuclei_table)
     outputs.write_parquet(tables.tiles_table(slide, measured), tiles_table)
     log.info("slide %s: %d nuclei", slide, sum(len(tile.coordinates) for tile in measured))

@@ -167,3 +167,14 @@ def test_public_functions_say_their_types():
         if (missing := without_annotation(node))
     ]
     assert len(functions) > 200 and not wrong, "\n".join(wrong)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    "script",
+    ["detect_nuclei", "detect_slide_nuclei", "measure_frames", "filter_images", "convert_slide", "write_plate_store"],
+)
+def test_scripts_that_fork_workers_start_no_thread_when_they_are_imported(script):
+    code = f"import os, {script}; print(len(os.listdir('/proc/self/task')))"
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "1\n"
