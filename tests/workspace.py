@@ -25,7 +25,7 @@ class Workspace(NamedTuple):
     path: Path
 
     def plant(self, plate="P1", *, wells=("B02", "B03", "C02"), sites=2, shape=(96, 128), count=5, seed=0):
-        """Write one plate of planted nuclei under BBBC021's names and add it to the sheet; give its image files."""
+        """Write one plate of planted nuclei under BBBC021's names and add it to the sheet; return its image files."""
         folder = self.path / "images" / plate
         folder.mkdir(parents=True)
         rng = np.random.default_rng(seed)
@@ -45,17 +45,17 @@ class Workspace(NamedTuple):
         sheet.write_text(f"{rows}{plate}\t{images}\n")
 
     def command(self, *arguments, cores=2):
-        """Give the command line of a run."""
+        """Return the command line of a run."""
         start = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
         return [*start, "--directory", str(self.path), "--cores", str(cores), *arguments]
 
     def start(self, *arguments, cores=2):
-        """Start a run and give its process."""
+        """Start a run and return its process."""
         command = self.command(*arguments, cores=cores)
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def run(self, *arguments, cores=2, status=0):
-        """Run to the end, check the exit status, and give what was printed."""
+        """Run to the end, check the exit status, and return what was printed."""
         process = self.start(*arguments, cores=cores)
         output, _ = process.communicate(timeout=600)
         assert process.returncode == status, output
@@ -63,19 +63,19 @@ class Workspace(NamedTuple):
         return output
 
     def planned(self, *arguments, cores=2):
-        """Dry-run, and give the number of jobs of each rule."""
+        """Dry-run, and return the number of jobs of each rule."""
         output = self.run("--dry-run", *arguments, cores=cores)
         table = output.rpartition("Job stats:")[2]
         return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
     def tables(self, results="results"):
-        """Give the bytes of every plate's tables."""
+        """Return the bytes of every plate's tables."""
         paths = [path for ending in ("parquet", "csv") for path in (self.path / results).glob(f"plates/*/*.{ending}")]
         return {path.relative_to(self.path / results).as_posix(): path.read_bytes() for path in paths}
 
 
 def wait_for(condition, process, seconds=60):
-    """Wait until the condition gives something true while the process lives, and give that."""
+    """Wait until the condition returns something true while the process lives, and return that."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]

@@ -69,7 +69,7 @@ def configure(workspace, **config):
 
 
 def outputs(workspace):
-    """Give the bytes of all that the run made of the stack, but for its picture."""
+    """Return the bytes of all outputs of the stack but its picture."""
     folder = workspace.path / "results" / "stacks" / "film"
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "frames.png"]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

@@ -31,7 +31,7 @@ PLATES = {"plates": "config/plates.tsv", "ome_zarr_plate": True}
 
 
 def module(name, config, *lines):
-    """Give the lines of a Snakefile that use all rules of Fieldwork under a name."""
+    """Return the lines of a Snakefile that use all rules of Fieldwork under a name."""
     statements = [f"snakefile: {SNAKEFILE!r}", f"config: {config}", *lines]
     return "\n    ".join([f"module {name}:", *statements]) + f"\nuse rule * from {name} as {name}_*\n"
 
@@ -44,7 +44,7 @@ def run(workspace, snakefile, *arguments, status=0):
 
 
 def files(folder):
-    """Give the bytes of every file below a folder but of those that differ from run to run."""
+    """Return the bytes of every file below a folder that does not differ from run to run."""
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in TIMED]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 

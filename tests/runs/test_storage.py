@@ -107,7 +107,7 @@ def sheet(workspace, kind, *rows):
 
 
 def made(workspace, results, folder):
-    """Give what was made of a plate, but for where its images are said to be: file -> bytes."""
+    """Return the outputs of a plate without the folders of its images: file -> bytes."""
     found = {}
     for path in sorted((workspace.path / results / "plates").rglob("*")):
         if path.is_file():

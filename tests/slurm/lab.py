@@ -183,7 +183,7 @@ def stop():
 
 
 def is_ours():
-    """Tell whether the Slurm that is running is this one, whose nodes may be killed."""
+    """Return True if the Slurm that is running is this one, whose nodes may be killed."""
     return CONFIGURATION.resolve() == LAB / "slurm.conf" and process("slurmctld", "slurmctld") is not None
 
 

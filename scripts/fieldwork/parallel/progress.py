@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from tqdm import tqdm
 
@@ -23,7 +24,7 @@ class _Lines:
 
 
 def progress_bar(
-    results: Iterable | None = None, *, total: int | None, progress: str | bool, unit: str = "frame", **options
+    results: Iterable | None = None, *, total: int | None, progress: str | bool, unit: str = "frame", **options: Any
 ) -> tqdm:
     """Pass results on, and print their number on stderr every few seconds.
 

@@ -261,7 +261,7 @@ def _check_functions(configuration, *, plates, stack_rows):
 
 
 def _forget_deleted(plates, slide_rows, results):
-    """Have stores, filtered images and downloads made again that were deleted: Snakemake does not know of them."""
+    """Bring Snakemake to write deleted stores, filtered images and downloads again: it does not know of them."""
     runs.forget_incomplete(
         results, slides=slide_rows, stored=plates.stored, plates=plates.ready, filters=bool(plates.filtered)
     )

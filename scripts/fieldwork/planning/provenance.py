@@ -30,7 +30,7 @@ COMPUTING = {
 }
 
 
-def digest(script):
+def digest(script: str | Path) -> str:
     """Digest a script, every library module that it reaches, and the computing libraries that these import.
 
     Parameters
@@ -50,7 +50,7 @@ def digest(script):
     return total.hexdigest()[:16]
 
 
-def digest_of(files):
+def digest_of(files: dict[str, Path]) -> str:
     """Digest the names and bytes of files.
 
     Parameters
@@ -69,7 +69,7 @@ def digest_of(files):
     return total.hexdigest()[:16]
 
 
-def closure(script):
+def closure(script: Path) -> dict[str, Path]:
     """Follow the imports of `fieldwork` modules from a file on.
 
     Parameters

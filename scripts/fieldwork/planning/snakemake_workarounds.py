@@ -52,7 +52,7 @@ def collect_garbage_seldom() -> None:
 
 
 def take_sigterm_in_a_thread() -> None:
-    """Let Snakemake end in good order on SIGTERM, as it means to. Call it when Snakemake has set its handler.
+    """Bring Snakemake to end in good order on SIGTERM, as it means to. Call it when Snakemake has set its handler.
 
     That handler waits for a lock, and for ever where the thread that it interrupted holds it.
     """
@@ -62,7 +62,7 @@ def take_sigterm_in_a_thread() -> None:
 
 
 def end_timers() -> None:
-    """Let Snakemake exit at once. Call it when all jobs are done.
+    """End the timers that would keep Snakemake from exiting. Call it when all jobs are done.
 
     The timer of its ``--max-jobs-per-timespan`` looks for jobs to start a second after the last one was started, and
     Snakemake waits for it even if the run is over. (300ms is no way out: Snakemake takes it for 300 minutes.)

@@ -61,7 +61,7 @@ class Server(socketserver.ThreadingTCPServer):
         """Return the address of the page."""
         return f"http://127.0.0.1:{self.server_address[1]}/"
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: object, client_address: object) -> None:
         """Log a lost connection."""
         log.debug("connection lost", exc_info=True)  # the browser drops requests for tiles that left the screen
 
@@ -121,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
                 file.seek(0)
                 shutil.copyfileobj(file, self.wfile)
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         """Ignore single requests: there are thousands of tiles."""
 
 

@@ -243,7 +243,7 @@ def test_a_reader_that_crashes_does_not_take_the_others_along(slide, monkeypatch
 def test_the_first_slide_that_can_be_read_is_measured(slide, monkeypatch):
     (slide.parent / "empty.svs").touch()
     measured = []
-    monkeypatch.setattr(readers_module, "READERS", ("tifffile",))
+    monkeypatch.setattr(slide_readers, "READERS", ("tifffile",))
     monkeypatch.setattr(
         slide_loading, "measure", lambda cases, source, repeats: measured.append(source.path) or [{"Error": None}]
     )

@@ -15,7 +15,7 @@ from workspace import SCRIPTS
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    """Make a copy of scripts/ whose modules `provenance` looks at, and give its folder."""
+    """Copy scripts/ to a folder, in whose modules `provenance` looks, and return the folder."""
 
     def make(name="clone"):
         shutil.copytree(SCRIPTS, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
