@@ -13,7 +13,7 @@ import plot_plate
 from fieldwork import figures, outputs
 from fieldwork.inputs import platemaps
 from fieldwork.plates import plate_maps, plots, tables
-from fieldwork.wells import plate_format, row_and_column
+from fieldwork.wells import row_and_column
 from workspace import REPOSITORY
 
 LETTERS = [chr(65 + number) for number in range(26)] + ["A" + chr(65 + number) for number in range(22)]
@@ -93,32 +93,6 @@ def without_figures():
     """Close what a test draws and does not save."""
     yield
     figures.plt.close("all")
-
-
-def test_wells_have_their_places():
-    assert [row_and_column(well) for well in ("A01", "B02", "H12", "P24", "Z01", "AA01", "AF48", "AV72")] == [
-        *((0, 0), (1, 1), (7, 11), (15, 23)),
-        *((25, 0), (26, 0), (31, 47), (47, 71)),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("wells", "size"),
-    [
-        (["A01"], (8, 12)),
-        (["B02", "G11"], (8, 12)),
-        (["H12"], (8, 12)),
-        (["A13"], (16, 24)),
-        (["I01"], (16, 24)),
-        (["P24"], (16, 24)),
-        (["A25"], (32, 48)),
-        (["AF48"], (32, 48)),
-        (["AG01"], (48, 72)),
-        (["AV72"], (48, 72)),
-    ],
-)
-def test_the_layout_is_the_smallest_from_96_wells_on_that_has_all_wells(wells, size):
-    assert plate_format(wells) == size
 
 
 def test_each_well_shows_its_numbers_where_it_is_and_what_has_none_is_marked(tmp_path):
