@@ -4,12 +4,15 @@ import ast
 import re
 
 import pytest
+import yaml
 
 from workspace import REPOSITORY, SCRIPTS
 
 LIBRARY = SCRIPTS / "fieldwork"
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "config/README.md"])
 TOP = ("scripts", "rules", "tests", "config", "envs", "docs", "profiles", ".ci", "Snakefile", "Makefile", "Dockerfile")
+FILE_SUFFIXES = (".py", ".md", ".csv", ".tsv", ".parquet", ".json", ".png", ".yaml", ".txt", ".tif", ".zarr", ".log")
+CONFIG_KEYS = set(yaml.safe_load((REPOSITORY / "config/schemas/config.schema.yaml").read_text())["properties"])
 MODULES = {
     ".".join(path.relative_to(LIBRARY).with_suffix("").parts).removesuffix(".__init__"): path
     for path in LIBRARY.rglob("*.py")
@@ -64,7 +67,8 @@ def test_files_that_a_document_names_exist(document):
 def test_modules_and_functions_that_a_document_names_exist(document):
     missing = []
     for text in code_in(document):
-        if not re.fullmatch(r"(fieldwork\.)?[a-z_]+(\.[A-Za-z_]+)+(\(.*\))?", text) or text.endswith((".py", ".md")):
+        is_name = re.fullmatch(r"(fieldwork\.)?[a-z_]+(\.[A-Za-z_]+)+(\(.*\))?", text)
+        if not is_name or text.endswith(FILE_SUFFIXES) or text.split(".")[0] in CONFIG_KEYS:
             continue
         dotted = text.removeprefix("fieldwork.").split("(")[0]
         paths, rest = module_of(dotted)
@@ -88,7 +92,7 @@ def test_the_architecture_lists_every_module_and_script_once():
     folder, paths = "", []
     for name in listed:
         if name.endswith("/"):
-            folder = name
+            folder = name.removeprefix("scripts/")
         else:
             paths.append(folder + name)
     modules = [path.relative_to(SCRIPTS).as_posix() for path in LIBRARY.rglob("*.py") if path.name != "__init__.py"]
