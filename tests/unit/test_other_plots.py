@@ -36,11 +36,11 @@ def test_a_slide_is_drawn_in_millimetres_with_its_nuclei_per_square_millimetre()
     assert (right.get_xlabel(), right.get_ylabel()) == ("mm", "mm")
     assert right.get_title() == "7,500 nuclei"
     density = right.images[0].get_array()
-    area = (1 / plots.BINS) ** 2
+    area = (1 / plots.MOST_SQUARES) ** 2
     assert density.sum() * area == pytest.approx(7500)
     assert density.max() * area == pytest.approx(5000)
     row, column = np.argwhere(density.filled(0) * area > 3000)[0]
-    assert (row, column) == (int(0.05 * plots.BINS), int(0.0525 * plots.BINS))
+    assert (row, column) == (int(0.05 * plots.MOST_SQUARES), int(0.0525 * plots.MOST_SQUARES))
     assert density.mask.sum() == density.size - 2  # without nuclei nothing is drawn
     assert [text.get_text() for text in left.texts] == ["200 µm"]
     [bar] = left.lines
@@ -67,7 +67,7 @@ def test_a_slide_without_pixel_size_is_drawn_in_pixels_and_one_without_nuclei_to
 def test_squares_are_large_enough_for_few_nuclei():
     right = overview(nuclei=NUCLEI[:20]).axes[1]  # 7 times the three places but one: 14 and 6 of 20
     density = right.images[0].get_array()
-    side = (0.5 * plots.NUCLEI / 20) ** 0.5  # mm
+    side = (0.5 * plots.LEAST_NUCLEI / 20) ** 0.5  # mm
     assert density.shape == (-(-0.5 // side), -(-1 // side)) == (2, 4)
     heights, widths = np.array([side, 0.5 - side]), np.array([side, side, side, 1 - 3 * side])
     assert (density * np.outer(heights, widths)).filled(0).tolist() == [
