@@ -29,6 +29,7 @@ def hide_threads_of_xdist():
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     hide_threads_of_xdist()
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # runs keep their compiled modules, as a user's do
 
 
 def pytest_collection_modifyitems(items):
@@ -52,9 +53,8 @@ def without_threads_of_libraries():
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    """An empty working directory; its runs keep their compiled modules, as a user's do."""
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+def workspace(tmp_path):
+    """An empty working directory."""
     return Workspace(tmp_path)
 
 

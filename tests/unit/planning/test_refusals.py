@@ -1,0 +1,99 @@
+"""What is wrong with sheets and configuration is refused when the plan is made. Runs print it: tests/runs."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from fieldwork import InputError
+from plans import PlateFolder, plan_in, write_sheets
+
+CHAIN = [
+    {"function": "median"},
+    {"function": "skimage.filters.gaussian", "arguments": {"sigma": 2, "preserve_range": True}},
+]
+
+
+def refused(folder, message, **config):
+    """Check that making a plan fails with a message."""
+    with pytest.raises((InputError, SystemExit), match=message):
+        plan_in(folder, **config)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "config", "message"),
+    [
+        ("plate\timages\nP1\timages/Pl\n", {}, "line 2: plate 'P1' takes its images from 'images/Pl'"),
+        ("plate\timages\nP1\timages/P1\nP1\timages/P1\n", {}, "line 3: plate 'P1' stands in line 2 already"),
+        ("plate\timages\nP1\timages/P1\n", {"fan_outt": "well"}, "unknown key 'fan_outt'. Did you mean 'fan_out'?"),
+        ("plate\timages\nP1\timages/P1\n", {"nuclei": {"sigma": "wide"}}, "--config: 'nuclei.sigma' is 'wide'"),
+        ("plate\timages\nP1\timages/P1\n", {"pool": {"dask": "tcp://node1"}}, "address such as tcp://node1:8786"),
+        ("plate\timages\tlayout\nP1\timages/P1\tbbbc21\n", {}, "bbbc021"),
+        ("plate\timages\tnuclei_channel\nP1\timages/P1\tw7\n", {}, "w7"),
+        ("plate\timages\nP1\timages/P1\n", {"slides": "oops.tsv"}, "oops.tsv: cannot be read: No such file"),
+    ],
+)
+def test_wrong_sheets_and_keys_of_plates(tmp_path, sheet, config, message):
+    write_sheets(tmp_path, plates=[PlateFolder("P1")])
+    (tmp_path / "config/plates.tsv").write_text(sheet)
+    refused(tmp_path, message, **config)
+
+
+@pytest.mark.parametrize(
+    ("row", "slide", "message"),
+    [
+        ("a\tslides/nowhere.svs\t", {}, "slide 'a' has the path 'slides/nowhere.svs', which does not exist"),
+        ("a/b\ta.tif\t", {}, "line 2: 'slide' is 'a/b'"),
+        ("a\ta.tif\tb/c", {}, "line 2: 'plate' is 'b/c'"),
+        ("a\ta.tif\t", {"shard": 1000}, "'slide.shard' is 1000; expected 1, 2, 4, 8 ... times slide.chunk"),
+        ("a\ta.tif\t", {"codec": "jpeg"}, "'slide.codec' is 'jpeg'; expected zstd, lz4, none or keep"),
+    ],
+)
+def test_wrong_slides_and_settings(tmp_path, row, slide, message):
+    write_sheets(tmp_path, slides=[("a", "")])
+    (tmp_path / "config/slides.tsv").write_text(f"slide\tpath\tplate\n{row}\n")
+    refused(tmp_path, message, **({"slide": slide} if slide else {}))
+
+
+@pytest.mark.parametrize(
+    ("stack", "message"),
+    [
+        ({"function": "skimage.filters.sobbel"}, "did you mean 'sobel'"),
+        ({"function": "nowhere.at_all"}, "nowhere"),
+        ({"function": "skimage.filters.gaussian", "arguments": {"sigm": 2}}, "did you mean 'sigma'"),
+        ({"arguments": {"sigm": 2}}, "sigm"),
+        ({"arguments": {"threshold": "high"}}, "threshold"),
+    ],
+)
+def test_wrong_functions_of_stacks(tmp_path, stack, message):
+    write_sheets(tmp_path, stacks=["film"])
+    tifffile.imwrite(tmp_path / "film.tif", np.zeros((2, 8, 9), np.uint16))
+    refused(tmp_path, rf"^--config: .*stack\.(function|arguments).*{message}", stack=stack)
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"chain": [{"function": "gausian"}]}, "filters.chain.0: .*did you mean 'gaussian'"),
+        ({"chain": [*CHAIN, {"function": "own.none"}]}, "filters.chain.2: .*own"),
+        ({"chain": CHAIN, "metrics": ["men"]}, "filters.metrics: .*did you mean 'mean'"),
+        ({"chain": [{"function": "gaussian", "sigma": 2}]}, "'filters.chain.0.sigma'|unknown key"),
+    ],
+)
+def test_wrong_chains_of_filters(tmp_path, filters, message):
+    write_sheets(tmp_path, plates=[PlateFolder("P1")])
+    refused(tmp_path, message, filters=filters)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"fanout": "well"}, "config of module cells: unknown key 'fanout'. Did you mean 'fan_out'?"),
+        ({"plates": "map.csv"}, "map.csv, line 1: .*well,compound.*; expected plate, images"),
+        ({"plates": "none.tsv"}, "none.tsv: cannot be read: No such file or directory"),
+        ({"filters": {"chain": [{"function": "medium"}]}}, "config of module cells: filters.chain.0: medium"),
+    ],
+)
+def test_wrong_configurations_of_modules(tmp_path, config, message):
+    write_sheets(tmp_path, plates=[PlateFolder("P1")])
+    (tmp_path / "map.csv").write_text("well,compound\nB02,DMSO\n")
+    refused(tmp_path, message, namespace="cells", **config)
