@@ -123,14 +123,14 @@ def test_a_job_does_not_outlive_its_run_and_write_into_the_next_one(workspace, d
     assert process.poll() is None
     process.kill()
     process.communicate()
-    job.wait(timeout=2)  # of which its interpreter may take one to come to Fieldwork's first line
+    job.wait(timeout=4)  # of which its interpreter may take two to come to Fieldwork's first line
     assert not list((workspace.path / "results").rglob("*.parquet"))
 
 
 def test_a_second_run_in_the_same_folder_is_refused(workspace):
-    workspace.plant(wells=WELLS, sites=4)
+    workspace.plant()
     process = workspace.start("tables")
-    wait_for(lambda: workers_of(process), process)
+    wait_for(lambda: job_of(process), process)
     process.send_signal(signal.SIGSTOP)  # so that it is at work for as long as it takes to start others
     for other in ([], ["--config", "results=other"]):
         output = workspace.run(*other, status=1)
