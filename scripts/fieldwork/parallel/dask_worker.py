@@ -123,13 +123,14 @@ def _with_own_modules(folders) -> Iterator[None]:
         yield
         return
     others = [folder for folder in functions.own_folders if folder not in folders]
-    sys.path[:] = [folder for folder in sys.path if folder not in others]
     worker = f"the Dask worker at {get_worker().address}"
     for file, state in list(_own_files.items()):
         if _is_below(file, others):
             raise InputError(f"{worker} has imported {file}, of another project; stop it and start it again")
         if _state_of(file) != state:
             raise InputError(f"{file} has changed since {worker} imported it; stop the worker and start it again")
+    # Nothing of theirs was imported, and nothing is to be: a job's modules may have the same names.
+    sys.path[:] = [folder for folder in sys.path if folder not in others]
     try:
         yield
     finally:

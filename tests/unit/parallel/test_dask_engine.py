@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -347,6 +348,20 @@ def test_workers_elsewhere_find_a_users_modules_and_refuse_old_ones_and_those_of
     function = own_module(tmp_path / "a", 2)
     with pytest.raises(InputError, match=rf"has imported {tmp_path}/b/planted_module.py, of another project"):
         list(dask_frames(function, numbers, address))
+
+
+def test_a_project_that_is_refused_leaves_the_modules_of_the_other_one_in_the_path(monkeypatch):
+    monkeypatch.setattr(dask_worker, "get_worker", lambda: SimpleNamespace(address="tcp://node1:1"))
+    monkeypatch.setattr(dask_worker, "_own_files", {"/a/own.py": None})
+    monkeypatch.setattr(functions, "own_folders", ["/a"])
+    monkeypatch.setattr(sys, "path", [*sys.path, "/a"])
+    message = "the Dask worker at tcp://node1:1 has imported /a/own.py, of another project"
+    with pytest.raises(InputError, match=message), dask_worker._with_own_modules(("/b",)):
+        pytest.fail("it works")
+    assert sys.path[-1] == "/a"
+    monkeypatch.setattr(dask_worker, "_own_files", {})
+    with dask_worker._with_own_modules(("/b",)):
+        assert "/a" not in sys.path
 
 
 def test_a_killed_worker_costs_no_row(cluster, tmp_path):
