@@ -1,6 +1,6 @@
 """Draw the time and the memory of the jobs that made the tables, by rule.
 
-Inputs: the tables, which it must follow; Snakemake's benchmarks. Output: a picture.
+Inputs: the tables, which must be complete first; Snakemake's benchmarks. Output: a picture.
 """
 
 from fieldwork import processes

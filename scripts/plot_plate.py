@@ -17,8 +17,8 @@ from fieldwork.plates import plate_maps, plots
 
 RANDOM_FIELDS = 16
 FOCUS = "ImageQuality_PowerLogLogSlope_DNA"
-COLOURS = {"densities": 64, "focus": 64, "nuclei": 256, "quality": 256}  # of a picture; else it has 300 to 800 KB
-FIELD_COLUMNS = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]  # that tell a field
+COLOURS = {"densities": 64, "focus": 64, "nuclei": 256, "quality": 256}  # in a picture; unlimited, it has 300 to 800 KB
+FIELD_COLUMNS = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]  # they identify a field
 FILE_COLUMNS = ["FileName_DNA", "PathName_DNA"]
 
 
@@ -127,7 +127,7 @@ def centres_of(nuclei_table, fields):
 
 
 def image_of(row, channel, copies):
-    """Read the plane that a row of the fields table is about; `copies` has the local copies of URLs."""
+    """Read the plane that a row of the fields table describes; `copies` has the local copies of URLs."""
     path = os.path.join(row["PathName_DNA"], row["FileName_DNA"])
     timepoint, z = row.get("Metadata_Timepoint"), row.get("Metadata_ZPlane")
     return frames.read_plane(copies.get(path, path), channel=channel, timepoint=timepoint, z=z)

@@ -18,7 +18,7 @@ from fieldwork.job_log import logged
 
 SHAPE_PX = (512, 640)
 UNTREATED_NUCLEI = 150  # of a field, on average
-HALF_UM = 1.0  # of the compound, which leave half of them
+HALF_UM = 1.0  # of the compound: half of the nuclei survive
 
 
 def main(*, platemap, images, planted_table):

@@ -1,4 +1,4 @@
-"""Reading of image files: 2-D planes of one channel, or the reason why there are none."""
+"""Read image files: 2-D planes of one channel, or the reason why they cannot be read."""
 
 import logging
 import math
@@ -49,10 +49,10 @@ def read(path: str | os.PathLike, *, channel: str = "auto", exact: bool = False)
     path : str or path-like
         A TIFF of any kind (read by tifffile and imagecodecs), or a PNG, JPEG, BMP or GIF (imageio).
     channel : str
-        Name of a channel of an OME-TIFF, in upper or lower case. Where no channel has it, the only one that is named
+        Name of a channel of an OME-TIFF, in upper or lower case. If no channel has it, the only channel named
         like a DNA stain is read.
     exact : bool
-        Refuse a file of several channels of which none has that name.
+        Refuse a file of several channels if none of them has that name.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def read(path: str | os.PathLike, *, channel: str = "auto", exact: bool = False)
     Raises
     ------
     FrameError
-        The file is absent, empty, truncated, of another type or anything else; it has NaN, infinity, complex
+        The file is absent, empty, truncated or of another type; or it has NaN, infinity, complex
         numbers, further axes, several images, colours that vary alike or channels without names.
     """
     with open_file(path) as file, decoding():

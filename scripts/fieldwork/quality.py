@@ -1,4 +1,4 @@
-"""Image quality: how far one image can be trusted, by the figures of CellProfiler's MeasureImageQuality."""
+"""Measure the quality of an image as CellProfiler's MeasureImageQuality does."""
 
 import functools
 import math
@@ -70,10 +70,10 @@ def _power_slope(image):
     reach = min(image.shape) // 8  # radii 2 .. reach - 1: beyond, the image's borders dominate (centrosome)
     if reach < 4:  # fewer than two radii
         return 0.0
-    # Only the corners of low frequency count: an eighth of the columns goes on, then an eighth of the rows.
+    # Only the corners of low frequency count: an eighth of the columns, then an eighth of the rows.
     spectrum = fft.rfft(image.astype(np.float64, copy=False), axis=1, workers=1)[:, :reach]
     spectrum = fft.fft(spectrum, axis=0, workers=1)
-    # Column -k of a real image's spectrum is column k, conjugate, with row -i in row i's place.
+    # Column -k of a real image's spectrum is the conjugate of column k, with rows i and -i swapped.
     right, left = spectrum[:, :-1], np.roll(spectrum[::-1, 1:], 1, axis=0)
     ends = np.r_[0 : reach - 1, 1 - reach : 0]
     corners = np.abs(np.concatenate((right[ends], left[ends]), axis=1)).ravel()
@@ -87,7 +87,7 @@ def _power_slope(image):
     return (x * y).sum() / (x * x).sum()
 
 
-@functools.lru_cache(maxsize=8)  # by the size of image, of which a plate has one
+@functools.lru_cache(maxsize=8)  # by the size of the image; a plate has one size
 def _radii(reach):
     """Return the radius of each value of the corners, flat.
 

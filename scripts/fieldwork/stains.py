@@ -29,7 +29,7 @@ STAIN_COLOURS = {
 
 
 def colours_of(channels: Collection[str], nuclei: str) -> dict[str, str]:
-    """Choose the colour of each channel: the usual one of its stain, or one that is left for an unknown stain.
+    """Choose a colour for each channel: its stain's usual colour, or an unused one if the stain is unknown.
 
     The nuclei channel is blue if its stain is unknown and no other channel is blue.
 

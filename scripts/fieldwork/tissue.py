@@ -1,4 +1,4 @@
-"""Tissue on a slide: where it is, and the channel in which its nuclei are bright."""
+"""Find the tissue on a slide, and the channel in which its nuclei are bright."""
 
 import cv2
 import numpy as np

@@ -260,7 +260,7 @@ def test_numbers_in_arguments_can_be_given_on_the_command_line(workspace, film):
 
 @pytest.fixture
 def cluster(tmp_path_factory, monkeypatch):
-    """A scheduler and two workers as a user starts them; gives its address and them."""
+    """Start a scheduler and two workers as a user does; yield its address and the workers."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
     folder = tmp_path_factory.mktemp("cluster")
     start = [sys.executable, "-m", "distributed.cli"]

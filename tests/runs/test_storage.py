@@ -31,7 +31,7 @@ EVERYTHING = (  # that reads images
 
 
 class S3:
-    """A server of S3, and how often it was asked for what."""
+    """A server of S3, and the number of requests of each kind."""
 
     def __init__(self):
         self.asked = Counter()
@@ -83,7 +83,7 @@ class Web(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web(tmp_path_factory):
-    """Serve a folder; give it, and its URL."""
+    """Serve a folder; return it and its URL."""
     folder = tmp_path_factory.mktemp("web")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))

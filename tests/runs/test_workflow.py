@@ -29,7 +29,7 @@ def clone(workspace):
 
 
 def snakemake(clone, *arguments):
-    """Run Snakemake in a clone, and give what was printed."""
+    """Run Snakemake in a clone, and return what was printed."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     done = subprocess.run(command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout

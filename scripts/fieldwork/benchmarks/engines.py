@@ -1,4 +1,4 @@
-"""Ways to work through many frames, for measuring: a loop, a pool, and Dask."""
+"""Ways to work through many frames, measured side by side: a loop, a pool and Dask."""
 
 import functools
 import hashlib
@@ -24,8 +24,8 @@ from fieldwork.stacks import sources
 METRICS = ("var", "mean")
 SIGMA = 10  # px: the tutorial's
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
-FULL_BATCH_CORES = 8  # with less, batches are scaled down, so that on 2 cores all takes some 9 minutes
-TINY_PX = 100  # px: of smaller images there are so many that naive Dask is timed once only
+FULL_BATCH_CORES = 8  # with fewer, batches are scaled down: on 2 cores all of them take some 9 minutes
+TINY_PX = 100  # smaller images are so many that naive Dask is timed only once
 
 SERIAL, NAIVE = "serial", "naive dask.delayed"
 ENGINES = {  # of `parallel.map_frames`
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     count: int
     height: int
     width: int
-    scaled_by: float = 1  # times as many in the full batch that these stand for
+    scaled_by: float = 1  # how many times larger the full batch is
 
 
 class Case(NamedTuple):
@@ -314,7 +314,7 @@ def _digest(value, contents=()):
 
 
 def _rows(unit, measured, workers):
-    """Return the table's rows for one batch, counted in `unit`; raise where runs gave different results."""
+    """Return the table's rows for one batch, counted in `unit`; raise an error if runs gave different results."""
     answers = [answer for runs in measured.values() for answer in runs.answers]
     if any(len(set(digests) - {None}) > 1 for digests in zip(*answers, strict=True)):
         by_engine = {case.engine: runs.answers for case, runs in measured.items()}

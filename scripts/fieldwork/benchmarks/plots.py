@@ -136,7 +136,7 @@ def devices(rows: list[dict], *, caption: str) -> plt.Figure:
     Parameters
     ----------
     rows : list of dict
-        From `gpu.measure`.
+        From `gpu.compare_devices`.
     caption : str
 
     Returns
@@ -148,8 +148,8 @@ def devices(rows: list[dict], *, caption: str) -> plt.Figure:
     for axes, kind in zip(charts[0], kinds, strict=True):
         of_kind = [row for row in rows if row["Kind"] == kind]
         names = [f"{row['Way']}\n{counted(row['Workers'], 'worker')}" for row in of_kind]
-        colof_kind = [DEVICE_COLOURS[row["Way"]] for row in of_kind]
-        bars = axes.bar(names, [row["Times_One_Core"] for row in of_kind], color=colof_kind)
+        colours = [DEVICE_COLOURS[row["Way"]] for row in of_kind]
+        bars = axes.bar(names, [row["Times_One_Core"] for row in of_kind], color=colours)
         texts = [f"{row['Times_One_Core']:.3g}\n{row['Images_per_Second']:.3g}/s" for row in of_kind]
         axes.bar_label(bars, texts, padding=2, fontsize=8)
         axes.margins(y=0.15)

@@ -14,7 +14,7 @@ REGION_PX = 4096  # side of the region of a level: on 2 cores the benchmark take
 STRIP_PX = 512  # Fieldwork's chunk and a multiple of the usual tiles: no tile is decoded for two strips
 BLOCK_PX = 2048  # Fieldwork's shard
 SAMPLING_PX = 16  # timed runs compare every 16th pixel of every 16th row: 1 ms, where the fastest way takes 65
-READER_PACKAGES = {  # that decode
+READER_PACKAGES = {  # reader -> the package that decodes for it
     "cucim": "cucim-cu12",
     GPU_READER: "cucim-cu12",
     "tifffile": "imagecodecs",
@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 def open_source(
     path: str | os.PathLike, *, workers: int, folder: str | os.PathLike, with_gpu: bool = False
 ) -> tuple[Source, list[str]]:
-    """Find the readers of a slide, and choose what to load of every level: `REGION_PX` square in its middle, or all.
+    """Find the readers of a slide, and choose a region of every level: `REGION_PX` square in its middle, or all.
 
     Parameters
     ----------
     path : path-like
     workers : int
-        Largest number of workers. Strips are at least as many, and blocks twice as many, where that is possible.
+        Largest number of workers. If possible, there are at least as many strips and twice as many blocks.
     folder : path-like
         For Zarr arrays.
     with_gpu : bool
@@ -142,7 +142,7 @@ def measure(cases: Sequence[Case], source: Source, *, repeats: int) -> list[dict
     failures = {}
     measured = measuring.measure(cases, sampled, repeats=repeats, untimed=exact, failures=failures)
     expected = {}
-    for case, runs in measured.items():  # levels in one call come first
+    for case, runs in measured.items():  # the cases that read a level in one call come first
         for step, answer in runs.answers:
             if expected.setdefault((case.reader, case.level, step), answer) != answer:
                 failures[case] = f"{case}: other pixels than {case.reader} gives of the level read in one call"

@@ -162,7 +162,7 @@ def digest(checks: dict[tuple[int, int], int]) -> str:
 class OnGpu:
     """A slide that cuCIM decodes on the GPU.
 
-    Only for measuring: its JPEG decoder (nvJPEG, in cuCIM itself) may round unlike the processor's, and a store must
+    Only for measuring: its JPEG decoder (nvJPEG, in cuCIM itself) may round differently, and a store must
     not depend on the machine that made it. Nor are its pixels compared with those of other readers.
     """
 
@@ -216,7 +216,7 @@ def _map_pieces(load, pieces, *, kind, workers):
     if kind == "thread":
         with ThreadPoolExecutor(workers) as threads:
             yield from threads.map(load, pieces)
-    else:  # forked with what they share
+    else:  # forked workers inherit the memory that they share
         yield from parallel.map_frames(load, pieces, mode="fork", workers=workers)
 
 

@@ -1,4 +1,4 @@
-"""What stores of slides and of plates share: axes, levels, compression, channels and labels, in OME-Zarr 0.5 and 0.4.
+"""The parts that stores of slides and plates share: axes, levels, compression, channels and labels (OME-Zarr 0.5, 0.4).
 
 Their bytes are the same for any number of writing processes, in any order. In each process one thread compresses, and
 processes may be forked from one that has used this package.
@@ -16,7 +16,7 @@ import zarr
 from zarr.codecs import BloscCodec, ZstdCodec
 
 # zarrs writes 3 times as fast as zarr's own pipeline. With these limits it works in the calling thread alone: one core
-# for each process, and no pool of threads, for which a forked child would wait for ever.
+# for each process, and no pool of threads, for which a forked child would wait forever.
 ZARRS = {
     "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
     "codec_pipeline.chunk_concurrent_minimum": 1,
@@ -143,7 +143,7 @@ def add_image(
     shapes, layouts : list
         By level: its shape, and its options of `zarr.create_array`.
     origins : list of (float, float), optional
-        By level: scale and translation of y and x, in pixels of level 0; by default of levels that are means of 2 x 2.
+        By level: scale and translation of y and x, in pixels of level 0; by default for levels of 2 x 2 means.
     sizes : dict of str to float
         Micrometres per pixel of level 0, of the axes for which they are known.
     name : str
@@ -197,7 +197,7 @@ def ome_of(group: zarr.Group) -> dict[str, Any]:
 
 @contextmanager
 def by_zarrs() -> Iterator[None]:
-    """Set zarrs as the pipeline of arrays that are opened or created in the block, where it knows their codecs."""
+    """Set zarrs as the pipeline of arrays that are opened or created in the block, if it knows their codecs."""
     with warnings.catch_warnings(), zarr.config.set(ZARRS):
         warnings.filterwarnings("ignore", "Array is unsupported by ZarrsCodecPipeline")
         yield

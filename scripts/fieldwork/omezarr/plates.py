@@ -32,21 +32,21 @@ def create_plate(path: str | PathLike, *, wells: dict[str, int], version: str, n
     path : path-like
         A new or an empty folder.
     wells : dict of str to int
-        The wells with images (``B02``) and their numbers of fields, whose groups are to be ``B/2/0``, ``B/2/1``, ..
+        Well with images (``B02``) -> number of its fields, whose groups are ``B/2/0``, ``B/2/1``, ..
         All rows and columns of their `wells.plate_format` are listed, as OME-Zarr demands.
     version : {'0.5', '0.4'}
         Of OME-Zarr.
     name : str
         Of the plate.
     """
-    places = [row_and_column(well) for well in wells]
+    positions = [row_and_column(well) for well in wells]
     rows, columns = plate_format(wells)
     plate = {
         "columns": [{"name": str(column + 1)} for column in range(columns)],
         "rows": [{"name": row} for row in ROWS[:rows]],
         "wells": [
             {"path": well_path(well), "rowIndex": row, "columnIndex": column}
-            for well, (row, column) in zip(wells, places, strict=True)
+            for well, (row, column) in zip(wells, positions, strict=True)
         ],
         "field_count": max(wells.values()),
         "name": name,
@@ -54,7 +54,7 @@ def create_plate(path: str | PathLike, *, wells: dict[str, int], version: str, n
     }
     root = zarr.create_group(path, zarr_format=ZARR_FORMATS[version])
     set_ome(root, version, {"plate": plate})
-    for row in dict.fromkeys(row for row, _ in places):
+    for row in dict.fromkeys(row for row, _ in positions):
         root.create_group(ROWS[row])
     for well, fields in wells.items():
         images = [{"path": str(field)} for field in range(fields)]

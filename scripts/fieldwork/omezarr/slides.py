@@ -57,7 +57,7 @@ def create_slide(
     Parameters
     ----------
     path : path-like
-        A new folder; nothing may be there.
+        A new folder; it must not exist.
     shape : (int, int)
         Height and width of level 0, in pixels.
     version : {'0.5', '0.4'}
@@ -84,7 +84,7 @@ def create_slide(
     ValueError
         The version, the codec or the shard is not one of the above.
     FileExistsError
-        Something is at ``path``.
+        ``path`` exists.
     """
     if codec not in CODECS.get(version, ()):
         raise ValueError(f"OME-Zarr {version!r} with codec {codec!r}; expected one of {CODECS}")
@@ -158,7 +158,7 @@ def write_block(array: zarr.Array, pixels: np.ndarray, y: int, x: int) -> None:
     array : zarr.Array
         (3, y, x), from `open_levels`.
     pixels : (height, width, 3) uint8 array
-        RGB, interleaved. Whole shards, but at the image's right and bottom: other processes write their neighbours.
+        RGB, interleaved. Whole shards, except at the right and bottom border: other processes write their neighbours.
     y, x : int
         Position of its first pixel in the level.
     """
@@ -232,7 +232,7 @@ def write_jpegs(path: str | PathLike, level: int, pixels: np.ndarray, y: int, x:
         Of the store.
     level : int
     pixels : (height, width, 3) uint8 array
-        RGB. Whole tiles, but at the image's right and bottom.
+        RGB. Whole tiles, except at the image's right and bottom border.
     y, x : int
         Position of its first pixel in the level, multiples of `tile`.
     tile : int

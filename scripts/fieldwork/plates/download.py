@@ -20,7 +20,7 @@ from fieldwork.parallel import progress_bar
 from fieldwork.plates.unpack import check_space, unpack
 
 BLOCK_BYTES = 2**14  # a lost connection costs no more
-PAUSES_S = (1, 2, 4, 8, 16, 32)  # before each new try; from the first again once a try got further than any before
+PAUSES_S = (1, 2, 4, 8, 16, 32)  # before each retry; they start over after a try that got further than all before
 HTTP_TIMEOUT_S = (30, 60)  # for a connection, and for the next bytes
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def _locked(work, archive):
 
 
 def _fetch(archive, path, state):
-    """Fetch an archive over HTTP into the file `path`, which may hold a part of it; `state` says of which archive."""
+    """Fetch an archive over HTTP into the file `path`, which may hold a part of it; `state` names that archive."""
     if read_json(state).get("url") != archive.url:
         path.unlink(missing_ok=True)
     tries, farthest = 0, _size(path)
@@ -212,7 +212,7 @@ def _fetch_more(session, archive, path, state):
         # Raw bytes: some servers call a .tar.gz's own compression an encoding of the transfer.
         answer.raw.headers.pop("Content-Encoding", None)
         with open(path, "ab" if start else "wb") as stream:
-            if not start:  # only now, as the older bytes are gone
+            if not start:  # only now: the older bytes are deleted
                 outputs.write_json({**new, "total": total}, state)
             check_space(path.parent, (total or 0) - start, "the rest of the archive")
             with progress_bar(
@@ -238,7 +238,7 @@ def _digest(path):
 
 
 def _cause(error):
-    """Return the first exception below those of the layers of HTTP: its message is the shortest."""
+    """Return the innermost cause of an error, below the layers of HTTP: its message is the shortest."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
     return error

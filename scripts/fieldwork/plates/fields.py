@@ -10,7 +10,7 @@ from fieldwork.gpu import client
 
 
 class FieldImage(NamedTuple):
-    """One image file of the nuclei channel; `copy` is read in place of `path`, where that is a URL."""
+    """One image file of the nuclei channel; if `path` is a URL, `copy` is read in its place."""
 
     well: str
     site: int
@@ -33,14 +33,14 @@ class Field(NamedTuple):
     path: str
     error: str | None = None
     shape: tuple[int, int] | tuple[None, None] = (None, None)
-    form: str | None = None  # the file's planes, size, type and colours: the same for all images of a sound plate
+    form: str | None = None  # the file's planes, size, type and colours: equal for all good images of a plate
     coordinates: np.ndarray = np.empty((0, 2), int)
     intensities: np.ndarray = np.empty(0)
     quality: dict[str, float] = {}
 
 
 def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]:
-    """Return the images that a rule knows as rows.
+    """Return the images that a rule passes to its job as rows.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
 
 
 def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
-    """Read an image's planes; the image's own time point and z plane count before the file's.
+    """Read an image's planes; a time point or z plane in the file's name overrides the one inside the file.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
     Raises
     ------
     FrameError
-        The file can not be read, or has several planes where its name says that it is one of them.
+        The file cannot be read, or has several planes although its name says that it is one of them.
     """
     planes = frames.read(image.copy or image.path, channel=channel)
     return frames.with_position(planes, timepoint=image.timepoint, z=image.z)
 
 
 def failed_field(image: FieldImage, reason: str) -> list[Field]:
-    """Return what stands for an image that could not be measured."""
+    """Return the failed field of an image that could not be measured."""
     return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
 
 
@@ -101,7 +101,7 @@ def measure_field(
     Returns
     -------
     list of Field
-        One for each plane, nearly always one.
+        One for each plane; most files have one plane.
     """
     height, width = planes[0].image.shape
     several = f"{len(planes)} planes of " if len(planes) > 1 else ""

@@ -1,4 +1,4 @@
-"""A batch of filters: every image through a chain of functions, measured before and after, and saved."""
+"""Filter images: pass each through a chain of functions, measure it before and after, and save it."""
 
 import functools
 import itertools
@@ -23,7 +23,7 @@ OPTIONAL_COLUMNS = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out where n
 COLUMNS = (
     *("Metadata_Plate", "Metadata_Well", "Metadata_Site", *OPTIONAL_COLUMNS),
     *("FileName_DNA", "PathName_DNA", "Image_Width", "Image_Height", "Image_Status", "Image_Error"),
-)  # then the metrics, and what was saved
+)  # then the metrics, and the saved file
 
 _find_function = functools.cache(functions.find)  # once in each process
 
@@ -33,7 +33,7 @@ class FilterError(ValueError):
 
 
 class Original(NamedTuple):
-    """An image to filter, and where its filtered image goes, from `targets_of`."""
+    """An image to filter, and the path of its filtered image, from `targets_of`."""
 
     image: fields.FieldImage
     target: str
@@ -60,12 +60,12 @@ class FilteredImage(NamedTuple):
 
 
 def targets_of(images: Iterable[fields.FieldImage]) -> dict[str, str]:
-    """Choose where the filtered images of a plate go.
+    """Choose the paths of a plate's filtered images.
 
     Parameters
     ----------
     images : iterable of fields.FieldImage
-        All of the plate's. An image list's may lie anywhere.
+        All images of the plate. Those of an image list may lie in any folder.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def read_planes(original: Original, *, channel: str) -> list[frames.Plane]:
 def failed_image(
     original: Original, reason: str, shape: tuple[int, int] | tuple[None, None] = (None, None)
 ) -> list[FilteredImage]:
-    """Return what stands for an image that could not be filtered; `shape`: of the image, where it was read."""
+    """Return the failed result of an image that could not be filtered; `shape`: of the image, if it was read."""
     image = original.image
     return [FilteredImage(image.well, image.site, image.timepoint, image.z, image.path, reason, shape)]
 
@@ -148,14 +148,14 @@ def filter_image(
         'png' has 8 bits, linear from the filtered image's minimum (0) to its maximum (255); 'tiff' and 'zarr' keep the
         image as it is.
     folder : path-like
-        Of the filtered images; what a worker that is killed leaves there is overwritten when its image is done again.
+        Of the filtered images. Leftovers of a killed worker are overwritten when its image is filtered again.
     folders : sequence of path-like
         As for `functions.find`.
 
     Returns
     -------
     list of FilteredImage
-        One for each plane of the file, nearly always one. An image on which a filter or a metric fails is one failed
+        One for each plane of the file, usually one. An image on which a filter or a metric fails is one failed
         FilteredImage, and nothing is saved.
 
     Raises
@@ -180,7 +180,7 @@ def filter_image(
         return [result for _, result in done]
     many_times, many_planes = (len({getattr(plane, axis) for plane in planes}) > 1 for axis in ("timepoint", "z"))
     results = []
-    for pixels, result in done:  # and not above: nothing of a failed image is saved
+    for pixels, result in done:  # only now: nothing of a failed image is saved
         plane_name = f"_t{result.timepoint}" * many_times + f"_z{result.z}" * many_planes
         saved = original.target + plane_name + SAVED_SUFFIXES[save]
         _save(pixels, Path(folder, saved), save)
@@ -191,7 +191,7 @@ def filter_image(
 def _through(image, chain, folders):
     """Return an image after all filters of a chain."""
     for step in chain:
-        # Outside of the attempt: a missing filter is not the image's fault, and fails the job.
+        # Not in `_attempt`: a missing filter is not the image's fault, so it fails the job.
         function = _find_function(step["function"], folders=folders)
         what = f"filter {step['function']}"
         image = _attempt(what, user_functions.image_of, function, image, **step.get("arguments", {}))

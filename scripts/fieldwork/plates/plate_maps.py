@@ -20,7 +20,7 @@ QUALITY_LABELS = {  # title, unit
     "MinIntensity": ("lowest intensity", "grey levels"),
     "MaxIntensity": ("highest intensity", "grey levels"),
 }
-# Of treatments; each has a white rim in a heatmap, so that it shows on any colour.
+# For treatments. In a heatmap each has a white rim, so that it stands out on any colour.
 OUTLINE_COLOURS = (VERMILION, SKY_BLUE, GREEN, PURPLE, BLACK, ORANGE, BLUE, YELLOW)
 CONTROL_COLOURS = {"positive": VERMILION, "negative": SKY_BLUE, "sample": GREY}
 
@@ -101,7 +101,7 @@ def controls(wells: pd.DataFrame, *, plate: str) -> plt.Figure:
 def _heatmaps(wells, values, *, across, title, diverging=False, extra_row=0, outlines=None):
     """Draw a heatmap for each item of {title: (values of the wells, unit)}, with one legend.
 
-    `extra_row` inches below are left for another chart; `outlines` are by default those of `outlined`.
+    `extra_row`: inches that are left below for another chart; `outlines` are by default those of `outlined`.
     """
     if wells.empty:
         return empty_picture(title, wells)
@@ -165,7 +165,7 @@ def _write_numbers(axes, *, cell):
             luminance = np.dot(image.cmap(image.norm(value))[:3], (0.299, 0.587, 0.114))
             colour = "black" if luminance > 0.5 else "white"
             text = axes.text(column, row, short(value), ha="center", va="center", fontsize=font, color=colour)
-            text.set_in_layout(False)  # hundreds of them, all inside; to measure each takes seconds
+            text.set_in_layout(False)  # hundreds of texts, all inside the axes: measuring them takes seconds
 
 
 def short(value: float) -> str:
@@ -177,7 +177,7 @@ def short(value: float) -> str:
 
 
 def well_marks(wells: pd.DataFrame, size: tuple[int, int]) -> dict[str, list[tuple[int, int]]]:
-    """Find the wells without a value, and those with a value of only some of their fields.
+    """Find the wells without a value, and those whose value comes from only some of their fields.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def well_marks(wells: pd.DataFrame, size: tuple[int, int]) -> dict[str, list[tup
     Returns
     -------
     dict of str to list of (int, int)
-        What is wrong -> rows and columns.
+        Label of the mark -> rows and columns.
     """
     numbers = dict(zip(wells.Metadata_Well.map(row_and_column), wells.index, strict=True))
     failed, total = wells.Fields_Failed, wells.Fields_Total
@@ -223,7 +223,7 @@ def outlined(wells: pd.DataFrame) -> dict[str, list[tuple[int, int]]]:
 
 
 def _control_positions(wells):
-    """Return the positions of the controls by label; nothing if the platemap names none."""
+    """Return label -> positions of the controls; empty if the platemap names none."""
     control = platemaps.control_column(wells.columns)
     if control is None:
         return {}

@@ -13,7 +13,7 @@ from fieldwork.wells import plate_format, row_and_column
 MEAN_COUNT = "nuclei per field, mean of the well"
 RING_COLOUR = "#ff00ff"  # colour-blind readers see it on grey, too
 DOSE_0_COLOUR = "#777777"
-FIELD_WIDTH_IN = 2.8  # inches
+FIELD_WIDTH_IN = 2.8  # of a field in a gallery, in inches
 MOST_GROUPS = 40  # treatments in one chart; a library of compounds has hundreds
 MOST_COMPOUNDS = 24  # charts of dose-response
 
@@ -67,7 +67,7 @@ def _grouping(wells):
 
 
 def edge(wells: pd.DataFrame, *, plate: str) -> plt.Figure:
-    """Draw the counts of the wells at the rim against those inside; of the negative controls also separately.
+    """Draw the counts of the wells at the rim against those inside, and the same for the negative controls alone.
 
     The rim is the outermost rows and columns of the plate, or `rim_of` the wells that have images if the plate's own
     rim is left empty.
@@ -88,7 +88,7 @@ def edge(wells: pd.DataFrame, *, plate: str) -> plt.Figure:
     definition, at_rim = rim_of(good.Metadata_Well)
     control = platemaps.control_column(wells.columns)
     subsets = {"": np.full(len(at_rim), True)}
-    if control:  # of these alone it is sure that those at the rim and those inside are treated alike
+    if control:  # only these are surely treated alike at the rim and inside
         subsets[", negative controls"] = (good[control].map(platemaps.control_of) == "negative").to_numpy()
     groups, notes = {}, []
     for suffix, subset in subsets.items():
@@ -118,7 +118,7 @@ def rim_of(wells: Iterable[str]) -> tuple[str, np.ndarray]:
     Returns
     -------
     definition : str
-        What the rim is, for readers.
+        Definition of the rim, for the title of a chart.
     at_rim : (n,) bool array
     """
     positions = [row_and_column(well) for well in wells]
@@ -270,7 +270,7 @@ def draw_boxes(
     groups : dict of str to pandas.Series
         Name -> values.
     quantity, noun : str
-        What the values are, and what has them (``field``).
+        Names of the values, and of the things that have them (``field``).
     colours : dict of str to str, optional
         Name -> colour of the points; blue for the others.
     medians : bool
@@ -305,7 +305,7 @@ def draw_boxes(
 
 
 def empty_picture(title: str, wells: pd.DataFrame, reason: str | None = None) -> plt.Figure:
-    """Draw a title and a reason in place of a chart; the default reason is that no image is there or none is good."""
+    """Draw a title and a reason in place of a chart; by default, that the plate has no image or no good one."""
     figure, axes = plt.subplots(figsize=(7, 1.5), layout="constrained")
     axes.axis("off")
     axes.set_title(title)

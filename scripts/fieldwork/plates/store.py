@@ -284,7 +284,7 @@ def _crash_if_unreadable(image, nuclei):
 
 
 def _planes_in(image, nuclei):
-    """Read an image's planes; a file that names other channels only is taken for the nuclei channel, for no other."""
+    """Read an image's planes. A file that names only other channels is used for the nuclei channel alone."""
     return frames.read(image.copy or image.path, channel=image.channel, exact=image.channel != nuclei)
 
 
@@ -321,7 +321,7 @@ def _write_field(field, *, store_format):
     dtype = np.result_type(store_format.dtype, *(pixels.dtype for *_, pixels in read))
     field_pixels = np.zeros((*map(len, axes), *shape), dtype)
     missing = dict.fromkeys(itertools.product(*axes))
-    while read:  # a plane's memory is free when it is copied
+    while read:  # `pop`: a plane's memory is freed once it is copied
         image, timepoint, z, pixels = read.pop(0)
         plane = timepoints[0] if timepoint is None else timepoint, image.channel, z_planes[0] if z is None else z
         if plane in missing:
@@ -361,7 +361,7 @@ def _write_field(field, *, store_format):
 
 
 def _described(image):
-    """Return an image's record without its local copy, whose path is of this machine only."""
+    """Return an image's record without the path of its local copy, which only this machine has."""
     return {name: value for name, value in image._asdict().items() if name != "copy"}
 
 

@@ -1,4 +1,4 @@
-"""The tables of plates: their columns, and what fills them."""
+"""The tables of plates: their columns and rows."""
 
 import os
 import statistics
@@ -124,7 +124,7 @@ def fields_of(plate: str, fields: Sequence) -> pa.Table:
 
 
 def fail_odd_forms(rows: Sequence[dict]) -> list[dict]:
-    """Return rows in which the images fail whose form is not that of most of the plate's images.
+    """Return the rows, with every image failed whose form differs from that of most images of the plate.
 
     A camera writes one size and type: another one is a thumbnail, a montage, a picture for people or a broken export,
     and its counts are not comparable. Only an absolute majority decides.
@@ -161,7 +161,7 @@ def fail_odd_forms(rows: Sequence[dict]) -> list[dict]:
 
 
 def _image(row):
-    """Return what tells the image of a row from the others."""
+    """Return the values that identify the image of a row."""
     return tuple(row[name] for name in ("PathName_DNA", "FileName_DNA", "Metadata_Well", "Metadata_Site"))
 
 

@@ -42,7 +42,7 @@ def unpack(path: str | os.PathLike, folder: str | os.PathLike, *, is_zip: bool, 
     Raises
     ------
     InputError
-        Names the member that lies outside, is a link, a device or encrypted, or is there twice; or the archive is
+        Names the member that lies outside, is a link, a device or encrypted, or occurs twice; or the archive is
         broken.
     OSError
         An error of the disk; ENOSPC: the files need more space than is free.
@@ -79,11 +79,11 @@ def _unpack_zip(path, folder, progress):
 
 
 def _unpack_tar(path, folder, progress):
-    """Check and unpack a TAR file member by member, as it has no list of them."""
+    """Check and unpack a TAR file member by member: it has no table of contents."""
     names = set()
     with tarfile.open(path, "r:*", tarinfo=_Header) as archive:
-        # A second wall, which Pythons before 3.11.4 lack. Alone it is not enough: it lets links within the folder pass,
-        # which may form circles, and takes /a for a without a word.
+        # Checked again; Pythons before 3.11.4 cannot. Alone it is not enough: it lets links within the folder pass,
+        # which may form circles, and silently takes /a for a.
         archive.extraction_filter = getattr(tarfile, "data_filter", None)
         for member in progress_bar(archive, total=None, progress=progress, unit="file"):
             _check_name(member.name + "/" * member.isdir(), names)
@@ -110,7 +110,7 @@ class _Header(tarfile.TarInfo):
 
 def _check_name(name, names):
     """Raise an error if a member's name leads out of the folder, here or on Windows, or is one of `names`; add it."""
-    path = PureWindowsPath(name)  # zipfile would drop a root and '..' without a word
+    path = PureWindowsPath(name)  # zipfile would silently drop a root and '..'
     if path.drive or path.root or ".." in path.parts:
         raise InputError(f"member {name!r} lies outside of the archive's folder; expected names without '..' and root")
     if not name.endswith("/"):
@@ -120,7 +120,7 @@ def _check_name(name, names):
 
 
 def check_space(folder: str | os.PathLike, needed: int, what: str) -> None:
-    """Raise OSError (ENOSPC) if the disk of a folder has less than the needed bytes free; `what` needs them."""
+    """Raise OSError (ENOSPC) if the disk of a folder has fewer than `needed` bytes free for `what`."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{what} needs {needed} bytes, found {free} free")

@@ -2,4 +2,4 @@
 
 
 class SlideError(Exception):
-    """The reason why a slide or a part of it cannot be read, as a text for people."""
+    """A slide or a part of it cannot be read; the message is the reason, for people."""

@@ -40,12 +40,12 @@ def choose_reader(path: str | PathLike, requested: str = "auto") -> tuple[str, s
     Returns
     -------
     (str, str)
-        The reader, and why, in a sentence.
+        The reader, and the reason for it in a sentence.
 
     Raises
     ------
     SlideError
-        No reader can be trusted, or not the requested one; with the reason of each.
+        No reader can be trusted, or the requested one cannot; the message has the reasons.
     """
     check_file(path)
     probes = _probe_all(path)
@@ -67,7 +67,7 @@ def choose_reader(path: str | PathLike, requested: str = "auto") -> tuple[str, s
 
 
 def _reference_of(probes):
-    """Return the reader with which the others have to agree."""
+    """Return the name of the reader that the others must agree with."""
     openslide, tags = probes["openslide"], probes["tifffile"]
     if openslide["vendor"] and openslide["vendor"] != "generic-tiff" and not openslide["reason"]:
         return "openslide"

@@ -17,7 +17,7 @@ from fieldwork import InputError, WorkerDied, outputs, parallel, tissue
 from fieldwork.omezarr import metadata, slides
 from fieldwork.slides import SlideError, choice, jpeg, readers
 
-LARGEST_TISSUE_LEVEL_PX = 2048  # tissue is sought on the first level whose sides are no longer
+LARGEST_TISSUE_LEVEL_PX = 2048  # tissue is searched on the first level with no longer side
 CRASH_REASON = "its decoder crashed"
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Ledger:
     Attributes
     ----------
     begun : bool
-        The file is there and has this identity.
+        The file exists and has this identity.
     done : dict of Block to list
         The tiles of each finished block that could not be decoded.
     """
@@ -113,7 +113,7 @@ def convert(
     path : path-like
         The slide's file.
     store : path-like
-        It appears when it is complete. Until then it grows beside it under a hidden name. After a kill, a second call
+        It appears when it is complete. Until then it grows there under a hidden name. After a kill, a second call
         with the same arguments resumes there.
     reader : str
         One of `readers.READERS`, or ``auto``.
@@ -197,7 +197,7 @@ def _plan(path, store, reader, *, chunk, shard, tile):
     """Plan a conversion; kept JPEG tiles, of side `tile`, are the chunks."""
     chunk = tile or chunk
     ratio = 2 ** (max(shard // chunk, 1).bit_length() - 1)  # as configured, unless kept tiles are of another size
-    chunks = max(ratio, 2)  # along a block's side: a single one would give no whole chunk on the next level
+    chunks = max(ratio, 2)  # along a block's side: a single one would leave no complete chunk on the next level
     return Plan(
         path=path,
         reader=reader,
@@ -290,7 +290,7 @@ def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
     if crashed and (crashed[0].level or not plan.reader):
         raise WorkerDied(f"a worker crashed on {crashed[0]} while it wrote the store")
     if crashed:
-        plan = plan._replace(reader="")  # once more without the slide: white, and listed
+        plan = plan._replace(reader="")  # again, without reading the slide: white, and listed
         _convert_blocks(crashed, plan, ledger, on_bad_image=on_bad_image, workers=workers, progress=False)
 
 
@@ -328,7 +328,7 @@ def _convert_block(block, *, plan):
 
 
 def _read(plan, y, x, height, width):
-    """Read a part of level 0; if that fails, in the file's own tiles, with white for those that fail."""
+    """Read a part of level 0; if that fails, read it tile by tile, with white for the tiles that fail."""
     if not plan.reader:
         return np.full((height, width, 3), 255, np.uint8), [[y, x, height, width, CRASH_REASON]]
     slide = _slide(plan.path, plan.reader)
@@ -373,7 +373,7 @@ def _keep(plan, y, x, height, width, failed):
 
 def _finish(plan, facts, associated):
     """Add the associated images and the label of tissue; return the tissue's area."""
-    for name in ("associated", "labels"):  # of a run that was killed here
+    for name in ("associated", "labels"):  # left by a run that was killed at this point
         shutil.rmtree(Path(plan.store, name), ignore_errors=True)
     for name, image in associated.items():
         slides.add_associated(plan.store, name, image)

@@ -9,7 +9,7 @@ import tifffile
 from fieldwork.slides import SlideError, tiff
 from fieldwork.slides.readers import TiffSlide, open_slide
 
-BASELINE_JPEG = 7  # value of the TIFF tag: JPEG, other than the old one
+BASELINE_JPEG = 7  # value of TIFF's compression tag; 6 is the old JPEG
 SAMPLED_SHARES = (0.5, 0.25, 0.75, 0.1, 0.9)  # of the grid's rows and columns: tiles to compare, until one is intact
 
 
@@ -53,7 +53,7 @@ class JpegTiles:
     shape : (height, width)
         Of level 0, in pixels.
     grid : (rows, columns)
-        Numbers of tiles.
+        Number of tiles along each side.
     """
 
     def __init__(self, slide: TiffSlide, page: tifffile.TiffPage) -> None:

@@ -26,9 +26,9 @@ def overview(
     Parameters
     ----------
     thumbnail : (rows, columns, 3) uint8 array
-        The slide in few pixels, RGB.
+        The whole slide at low resolution, RGB.
     tissue : (rows, columns) bool array
-        True where there is tissue; the slide in any number of pixels.
+        True where there is tissue; the whole slide at any resolution.
     nuclei : (n, 2) array
         Row and column of each nucleus, in pixels of level 0.
     shape : (int, int)

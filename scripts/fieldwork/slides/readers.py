@@ -47,7 +47,7 @@ def open_slide(path: str | PathLike, reader: str) -> "Slide":
     Raises
     ------
     SlideError
-        The reader cannot open the file, or could only give wrong pixels: not 8 bits per sample, several planes,
+        The reader cannot open the file, or could only return wrong pixels: not 8 bits per sample, several planes,
         colours other than grey, RGB and JPEG's YCbCr.
     """
     try:
@@ -60,7 +60,7 @@ def open_slide(path: str | PathLike, reader: str) -> "Slide":
 
 
 def check_file(path: str | PathLike) -> None:
-    """Raise `SlideError` unless `path` is a regular file: at a pipe a reader would wait for ever."""
+    """Raise `SlideError` unless `path` is a regular file: a reader would wait forever for a pipe."""
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except OSError as error:
@@ -85,7 +85,7 @@ class Slide:
     properties : dict of str to str
         The vendor's metadata.
     tile : (height, width)
-        The smallest parts of level 0 that can be decoded, counted from its first pixel.
+        Size of the smallest part of level 0 that can be decoded; the first part begins at its first pixel.
     """
 
     reader = shapes = mpp = objective_power = properties = None
@@ -109,7 +109,7 @@ class Slide:
         Returns
         -------
         (height, width, 3) uint8 array
-            RGB, C-contiguous, colours as the reader gives them; white outside the slide and behind transparent
+            RGB, C-contiguous, colours as the reader returns them; white outside the slide and behind transparent
             pixels.
 
         Raises
@@ -137,7 +137,7 @@ class Slide:
 
     @functools.cached_property
     def fluorescence(self) -> bool:
-        """Check whether the ground is dark: as Hamamatsu states it, or seen in 25 samples of the lowest level."""
+        """Return True if the ground is dark: Hamamatsu states it; else 25 samples of the lowest level decide."""
         stated = re.compile(r"(Excitation|Emission)WaveLength=[1-9]")
         if "hamamatsu.Fluorescence" in self.properties or any(map(stated.search, self.properties.values())):
             return True
@@ -268,7 +268,7 @@ class _Cucim(TiffSlide):
     reader = "cucim"
 
     def __init__(self, path):
-        from cucim import CuImage  # here: large, seldom used, and there is none for macOS
+        from cucim import CuImage  # here: large, seldom used, and absent on macOS
 
         super().__init__(path)
         if not self.upright:
@@ -288,7 +288,7 @@ class _Cucim(TiffSlide):
     def _region(self, level, y, x, height, width, workers):
         page = self.pages[level]
         for number in tiff.segments_showing(page, y, x, height, width):
-            # Of a damaged JPEG tile cuCIM returns stale memory, and of a damaged JPEG 2000 tile it aborts.
+            # On a damaged JPEG tile cuCIM returns stale memory; on a damaged JPEG 2000 tile it aborts.
             data, name = self.stored_bytes(page, number), tiff.segment_name(page, number)
             if page.compression in tiff.JPEG_COMPRESSIONS:
                 list(tiff.jpeg_markers(data, name))

@@ -94,7 +94,7 @@ def tiles_table(slide: str, measured: Iterable) -> pa.Table:
     -------
     pyarrow.Table
         Of schema `TILES`: one row for each tile, row by row. The count is null where the tile could not be measured,
-        focus and colour also where it was not read, the error where there is none.
+        focus and colour also if the tile was not read, the error if the tile has none.
     """
     rows = [
         (

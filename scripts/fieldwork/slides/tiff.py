@@ -1,4 +1,4 @@
-"""What TIFF slides consist of: pages, their tiles or strips, JPEG streams, metadata."""
+"""Read the parts of a TIFF slide: pages, their tiles or strips, JPEG streams, metadata."""
 
 import math
 import re
@@ -107,7 +107,7 @@ def jpeg_markers(stream: bytes, name: str) -> Iterator[tuple[int, bytes]]:
     int
         The part's marker, its second byte.
     bytes
-        The part. That of a scan has the scan's header and pixels.
+        The bytes of the part. The part of a scan has its header and pixels.
 
     Raises
     ------

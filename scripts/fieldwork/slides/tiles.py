@@ -24,7 +24,7 @@ class Tile(NamedTuple):
 
 
 class MeasuredTile(NamedTuple):
-    """One measured tile, or why it could not be measured (`error`). Focus and colour are None where not read."""
+    """One measured tile, or why it could not be measured (`error`). If it was not read, focus and colour are None."""
 
     tile: Tile
     coordinates: np.ndarray = np.empty((0, 2), int)  # level-0 row and column, in order of rows, then columns
@@ -121,7 +121,7 @@ def measure_tile(
     shape : (int, int)
         Height and width of level 0.
     mask : (h, w) bool array
-        Tissue: pixel (i, j) is that of level-0 pixels from (i, j) * factor on; the last ones go on to the border.
+        Tissue: pixel (i, j) covers level-0 pixels from (i, j) * factor on; the last ones reach to the border.
     factor : float
         Level-0 pixels per pixel of the mask.
     fluorescence : bool
@@ -145,7 +145,7 @@ def measure_tile(
     Nuclei do not depend on the tiles: they are those that `detect_nuclei` finds in the whole slide at once, at pixels
     of tissue, without those on plateaus (saturated or painted areas) wider than `halo`. Of equally high neighbours
     scikit-image keeps one in every `min_distance` px, counted from the plateau's first pixel, however far that is: a
-    grid of points, and none of them a nucleus. So where a tile has neighbours of a height, it is read again with
+    grid of points, and none of them a nucleus. So a tile with neighbours of equal height is read again with
     twice the halo, which tells narrow plateaus, seen whole, from wide ones.
     """
     rows = _in_mask(np.arange(tile.row, tile.row + tile.height), factor, mask.shape[0])
@@ -187,7 +187,7 @@ def measure_tile(
 
 
 def failed_tile(tile: Tile, reason: str) -> MeasuredTile:
-    """Return what stands for a tile that could not be measured."""
+    """Return the failed result of a tile that could not be measured."""
     return MeasuredTile(tile, error=reason)
 
 
@@ -216,7 +216,7 @@ def _in_mask(pixels, factor, size):
 
 
 def _read(tile, read, shape, halo):
-    """Read a tile with its halo, cut at the slide's borders; return its core, all pixels, and where they begin."""
+    """Read a tile with its halo, cut at the slide's borders; return its core, all pixels, and their first position."""
     top, left = max(tile.row - halo, 0), max(tile.column - halo, 0)
     bottom, right = min(tile.row + tile.height + halo, shape[0]), min(tile.column + tile.width + halo, shape[1])
     image = read(top, left, bottom - top, right - left)
@@ -245,7 +245,7 @@ def _is_flat_somewhere(channel, detection):
 
 
 def _are_some_level(coordinates, peaks, within):
-    """Return True if two peaks `within` so many pixels of each other may be equally high."""
+    """Return True if two peaks at most `within` pixels apart may be equally high."""
     from scipy.spatial import cKDTree  # 0.2 s to import
 
     pairs = cKDTree(coordinates).query_pairs(within, p=math.inf, output_type="ndarray")
@@ -269,7 +269,7 @@ def _without_wide_plateaus(channel, detection, width):
     middle = np.s_[spacing:-spacing, spacing:-spacing]
     inside[middle] = (smoothed == maximum_filter(smoothed, 2 * spacing + 1, mode="nearest"))[middle]
     inside[smoothed <= detection["threshold_abs"]] = 0
-    # Pixels that are closer than min_distance, of which one is to go, touch as squares of that side less one.
+    # Of pixels closer than min_distance one must go; drawn as squares of that side less one, they touch.
     side = max(spacing - 1, 1)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(inside, np.ones((side, side))), connectivity=8)
     narrow = boxes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) - side <= width

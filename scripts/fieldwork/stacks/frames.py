@@ -1,4 +1,4 @@
-"""One frame of a stack, measured by nuclei detection or by a function of the user's; and the tables of all."""
+"""Measure a frame of a stack by nuclei detection or by the user's function; build the tables of a stack."""
 
 import os
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def import_function(function: str, *, folders: Sequence, stack: list[sources.Sta
 
 
 def read_image(frame: sources.StackFrame) -> np.ndarray:
-    """Read a frame, as `sources.read` does; the reason of a FrameError begins with the name of a file of a folder."""
+    """Read a frame as `sources.read` does; in a folder, the reason of a FrameError begins with the file's name."""
     try:
         return sources.read(frame)
     except frames.FrameError as error:
@@ -61,7 +61,7 @@ def read_image(frame: sources.StackFrame) -> np.ndarray:
 
 
 def failed_frame(frame: sources.StackFrame, reason: str) -> MeasuredFrame:
-    """Return what stands for a frame that could not be measured."""
+    """Return the failed result of a frame that could not be measured."""
     return MeasuredFrame(frame.index, error=reason)
 
 
@@ -140,9 +140,9 @@ def rows_of(stack: str, measured: list[MeasuredFrame], *, count_nuclei: bool) ->
     Returns
     -------
     rows : list of dict
-        One for each frame; a column that a frame has no value for is absent.
+        One for each frame, without the columns for which it has no value.
     columns : list of str
-        Those of the numbers in the order in which they were first given.
+        Columns of numbers stand in the order in which they first appeared.
     """
     count = ["Image_Count_Nuclei"] * count_nuclei
     numbers = dict.fromkeys(column for frame in measured for column in frame.numbers)

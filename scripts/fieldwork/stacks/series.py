@@ -25,12 +25,12 @@ class Series(NamedTuple):
 
     @property
     def form(self) -> tuple[tuple[int, int], str]:
-        """Shape and dtype of a frame."""
+        """Return shape and dtype of a frame."""
         return self.shape[1:], self.dtype
 
 
 def lay_out(folder: str | os.PathLike, *, kind: str, n_frames: int, form: tuple[tuple[int, int], str]) -> Series:
-    """Create a series whose pixels are 0, in place of what a killed job left.
+    """Create a series whose pixels are 0, and delete what a killed job left.
 
     Zarr starts threads, so a process that calls this must not fork later.
 
@@ -57,7 +57,7 @@ def lay_out(folder: str | os.PathLike, *, kind: str, n_frames: int, form: tuple[
             path,
             shape=series.shape,
             dtype=series.dtype,
-            photometric="minisblack",  # or three frames would be colours
+            photometric="minisblack",  # else three frames would be taken for colours
             metadata={"axes": "TYX"},
             returnoffset=True,
         )

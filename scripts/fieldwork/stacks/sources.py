@@ -21,7 +21,7 @@ from fieldwork.frames import FrameError, refuse_large
 from fieldwork.inputs.stack_files import FRAME_SUFFIXES, ZARR_METADATA_NAMES, files_below, is_zarr, list_folder
 
 MOST_FRAMES = 2**20  # also of planes in a file and of chunks in a shard; more is a damaged header
-MOST_CHUNKS = 2**16  # of a frame: an absent one costs 0.1 ms, too
+MOST_CHUNKS = 2**16  # of a frame; even an absent chunk costs 0.1 ms
 AXIS_NAMES = {"C": "channel", "Z": "z plane"}
 
 
@@ -224,7 +224,7 @@ def _promised(tif, first):
         images, count = described.get("images", 1), math.prod(sizes.values())
         if images > count:
             return "I", [images]
-        if count == sizes["C"] > 7:  # ImageJ has 7 at most; tifffile writes a stack of unknown axes so
+        if count == sizes["C"] > 7:  # ImageJ has at most 7; tifffile writes stacks of unknown axes in this way
             return "I", [count]
         if sizes["C"] == first.samplesperpixel:  # Bio-Formats counts colours as channels
             sizes["C"] = 1
@@ -246,7 +246,7 @@ def _promised(tif, first):
 def _ome_planes(xml, name, pages):
     """Return the axes, their sizes, and each plane's page that the OME metadata of a file describe.
 
-    A page is None if it is not among the `pages` of this file. If the metadata describe no planes, all is None.
+    A page is None if it is not among the `pages` of this file. Returns None if the metadata describe no planes.
     """
     xml, _ = frames.own_ome(xml, name)
     images = ElementTree.fromstring(xml).findall("{*}Image/{*}Pixels[{*}TiffData]") if xml else []

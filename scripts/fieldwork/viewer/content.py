@@ -309,7 +309,7 @@ def _levels(results, slide):
 
 
 def slide(results: Results, name: str) -> dict:
-    """Return the values of slide.json, and of a good slide 'tile' (px) and 'levels': the width and height of each."""
+    """Return the values of slide.json; of a good slide also 'tile' (px) and 'levels', a (width, height) for each."""
     facts = _slide_facts(results, name)
     if facts["status"] != "ok":
         return facts

@@ -110,7 +110,7 @@ def other_from_the_second_run(image, *, sigma, folder):
 
 
 @pytest.mark.parametrize("engine", ["serial", engines.NAIVE])
-def test_an_engine_that_gives_other_images_is_found_out(images, tmp_path, monkeypatch, engine):
+def test_an_engine_that_gives_other_images_is_detected(images, tmp_path, monkeypatch, engine):
     monkeypatch.setattr(engines, "ENGINES", {"serial": {"engine": "serial"}})
     other = functools.partial(other_from_the_second_run, folder=tmp_path)
     monkeypatch.setattr(

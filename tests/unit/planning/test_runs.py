@@ -68,7 +68,7 @@ JOB = "from fieldwork import processes; processes.prepare(); print('at work', fl
 
 
 def job_of_a_killed_run(variable, lock):
-    """Kill a run whose job waits for a line, send that line, and give what the job then says."""
+    """Kill a run whose job waits for a line, send that line, and return the job's answer."""
     command = [sys.executable, "-c", RUN, variable, lock, JOB]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as run:
