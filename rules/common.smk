@@ -13,10 +13,10 @@ sys.path.insert(0, str(CLONE / "scripts"))
 
 from fieldwork import InputError
 from fieldwork.inputs.remote import Remote
-from fieldwork.planning import configuration, plan as planning, provenance, runs, snakemake_workarounds
+from fieldwork.planning import configuration, provenance, runs, snakemake_workarounds
+from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, Caller, make_plan, placed
 from fieldwork.planning.plates import TABLES
 from fieldwork.planning.resources import small_memory_mb
-from fieldwork.planning.roads import Caller
 
 snakemake_workarounds.collect_garbage_seldom()
 
@@ -43,11 +43,11 @@ pathvars:
 
 
 with snakemake_workarounds.one_line_errors():
-    plan = planning.make_plan(
+    plan = make_plan(
         settings,
         caller=CALLER,
         remote=Remote(storage, asks=CALLER.main),
-        place=lambda path: planning.placed(
+        place=lambda path: placed(
             path,
             prefixed=workflow.modifier.path_modifier.replace_prefix,
             filled=workflow.pathvars.apply,

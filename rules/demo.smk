@@ -7,7 +7,7 @@ rule synthesize_demo:
     input:
         platemap="config/demo/platemap.csv",
     output:
-        images=planning.DEMO_IMAGES,
+        images=DEMO_IMAGES,
         planted="resources/demo/planted.csv",
     log:
         "<logs>/demo/synthesize_demo.log",
@@ -48,7 +48,7 @@ rule score_demo:
 rule synthesize_demo_slide:
     """Draw the demo slide: a piece of real tissue, and a piece with known nuclei."""
     output:
-        slide=planning.DEMO_SLIDE,
+        slide=DEMO_SLIDE,
         planted="resources/demo/slide_planted.csv",
     log:
         "<logs>/demo/synthesize_demo_slide.log",
@@ -90,7 +90,7 @@ rule score_demo_slide:
 rule synthesize_demo_stack:
     """Draw the demo stack: a film of known nuclei that grow in number."""
     output:
-        stack=planning.DEMO_STACK,
+        stack=DEMO_STACK,
         planted="resources/demo/stack_planted.csv",
     log:
         "<logs>/demo/synthesize_demo_stack.log",

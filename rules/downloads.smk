@@ -21,6 +21,6 @@ rule download_plate:
         mem_mb=small_memory_mb,
         runtime=240,  # minutes: 10 GB at 1 MB/s take 170; a job that reaches its limit resumes when it is run again
     params:
-        archive=lambda wildcards: plan.plates.downloads[wildcards.plate]._asdict(),
+        archive=plan.plates.archive,
     script:
         "../scripts/download_plate.py"

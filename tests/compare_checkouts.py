@@ -283,7 +283,7 @@ def many_plates(count: int, folder: Path) -> None:
 
 
 def write_once(folder: Path, write: Callable[[Path], None]) -> None:
-    """Have a folder written unless it is there; it appears when it is complete."""
+    """Write a folder unless it exists; it appears when it is complete."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
@@ -466,7 +466,7 @@ def compare_all(cases: list[Case], a: Checkout, b: Checkout, root: Path) -> int:
 
 
 def in_words(counts: Counter[str]) -> str:
-    """Say how many files of which kind there are."""
+    """Return in words how many files of which kind there are."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
     return f"{counts.total():,} files" + (f" ({kinds})" if kinds else "")
 

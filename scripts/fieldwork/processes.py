@@ -5,6 +5,10 @@ import os
 import signal
 import sys
 
+# For BLAS and OpenMP, which read them when NumPy is imported. Work is parallel by processes, and their threads would
+# fight for the cores. Snakemake sets these variables to the threads of a job.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+
 
 def prepare() -> None:
     """Prepare this process for work on images: one thread, memory that stays, an end when the run ends.
@@ -17,7 +21,7 @@ def prepare() -> None:
         The run that started this job is gone.
     """
     _end_with_the_run()
-    _use_one_thread()
+    os.environ.update(ONE_THREAD)
     _keep_freed_memory()
 
 
@@ -46,15 +50,6 @@ def _end_with_the_run():
         state = "gone"
     if state in ("Z", "X", "gone"):
         sys.exit("the run that started this job is gone")
-
-
-def _use_one_thread():
-    """Limit BLAS and OpenMP to one thread: processes work in parallel, and more threads would fight for the cores.
-
-    Snakemake sets these variables to the number of the job's threads.
-    """
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        os.environ[variable] = "1"
 
 
 def _keep_freed_memory():

@@ -14,7 +14,8 @@ from workspace import REPOSITORY, SCRIPTS
 LIBRARY = SCRIPTS / "fieldwork"
 FILES = sorted(LIBRARY.rglob("*.py"))
 TESTS = sorted((REPOSITORY / "tests").rglob("*.py"))
-HEAVY = {"numpy", "tqdm", "pyarrow", "pandas", "scipy", "tifffile", "zarr"}
+HEAVY = {"numpy", "scipy", "skimage", "cv2", "imagecodecs", "tifffile", "zarr", "dask", "distributed"}
+HEAVY |= {"pandas", "pyarrow", "matplotlib", "tqdm"}
 LARGEST_FILE_LINES = 450
 LARGEST_FUNCTION_LINES = 60  # without its docstring
 MOST_MODULES = 16  # in a folder

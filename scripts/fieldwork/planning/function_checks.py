@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from fieldwork import InputError
+from fieldwork import InputError, processes
 
 IMPORTS_TIMEOUT_S = 60  # PyTorch from a slow network folder takes half of that
 
@@ -54,7 +54,7 @@ def check_calls(
                 input=json.dumps(questions).encode(),
                 stdout=answers,
                 stderr=printed,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, **processes.ONE_THREAD, "PYTHONPATH": path},
                 timeout=IMPORTS_TIMEOUT_S,
             )
             end = process.returncode
@@ -86,20 +86,21 @@ def module_files(names: Iterable[str], *, folders: Iterable[str | os.PathLike]) 
     Returns
     -------
     dict of str to pathlib.Path
-        By number of the folder and path below it; with the modules of those folders that they import, but without
-        imports by a name that is composed at run time.
+        By path below the folder, of the first folder that has the file, as Python imports it; with the modules of those
+        folders that they import, but without imports by a name that is composed at run time.
     """
     files = {}
-    for number, folder in enumerate(map(Path, folders)):
+    for folder in map(Path, folders):
+        seen = set()
         ahead = [tuple(name.split(".")) for name in names]
         while ahead:
             dotted = ahead.pop()
             for count in range(1, len(dotted) + 1):
                 stem = folder.joinpath(*dotted[:count])
                 for path in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")):
-                    name = f"{number}/{path.relative_to(folder).as_posix()}"
-                    if name not in files and path.is_file():
-                        files[name] = path
+                    if path not in seen and path.is_file():
+                        seen.add(path)
+                        files.setdefault(path.relative_to(folder).as_posix(), path)
                         ahead += _imports(path, folder)
     return files
 

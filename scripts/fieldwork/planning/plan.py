@@ -145,7 +145,7 @@ def make_plan(configuration: Configuration, *, caller: Caller, remote: Remote, p
         **options,
     )
     if caller.main:
-        _check_files(plates, stack_rows)
+        _check_files(plates, stack_rows, config["results"])
     _check_urls(slide_rows, stack_rows, remote)
     runs.keep_to_plan([config, plate_rows, slide_rows, stack_rows], plans=caller.main, module=caller.namespace)
     # Not a parameter of rules: results don't depend on where the modules lie.
@@ -154,7 +154,7 @@ def make_plan(configuration: Configuration, *, caller: Caller, remote: Remote, p
         _check_functions(configuration, plates=plates, stack_rows=stack_rows)
         if not caller.on_cluster and (plates.ready or slide_rows):
             has_gpu = gpu.check(config["device"], pool=config["pool"], source=configuration.source)
-            plates.has_gpu = has_gpu
+            plates.has_gpu = has_gpu  # known only now: functions and plates are checked first
         _forget_deleted(plates, slide_rows, config["results"])
     return Plan(
         caller=caller,
@@ -227,9 +227,14 @@ def _checked_rows(config, remote):
     )
 
 
-def _check_files(plates, stack_rows):
+def _check_files(plates, stack_rows, results):
     """Check that plates have not lost their images, and that Snakemake can take the files of stacks."""
-    plates.check_mounted()
+    for name, plate in plates.ready.items():
+        if not plate.scan.images and runs.fields_in(results, name):
+            raise InputError(
+                f"plate '{name}' has no image, but it has tables of images: is a drive not mounted? "
+                "If the images are gone for good, delete the tables"
+            )
     for name, row in stack_rows.items():
         for path in stack_files.files_of(row["path"]):
             check_path(path, f"{row[None]}: stack '{name}'")

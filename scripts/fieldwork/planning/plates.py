@@ -11,7 +11,7 @@ from fieldwork.inputs.config import detection_arguments
 from fieldwork.inputs.layouts import Image
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.plates import Plate, Plates
-from fieldwork.planning import resources, runs
+from fieldwork.planning import resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
 from fieldwork.planning.snakemake_workarounds import with_one_line_errors
@@ -172,7 +172,13 @@ class PlatePlan(Road):
         """Return the paths of all images; a file may have several channels."""
         return list(dict.fromkeys(image.path for image in self.plate(wildcards).scan.images))
 
-    # Platemap, pictures, store
+    # Archive, platemap, pictures, store
+
+    def archive(self, wildcards: object) -> dict:
+        """Return the archive of a plate, in a form that parameters of a rule can have."""
+        if wildcards.plate not in self.downloads:
+            raise InputError(f"plate '{wildcards.plate}' has no url in the sheet '{self._config['plates']}'")
+        return self.downloads[wildcards.plate]._asdict()
 
     def platemap(self, wildcards: object) -> list[str]:
         """Return the path of a plate's platemap in a list; an empty one without a platemap."""
@@ -256,23 +262,6 @@ class PlatePlan(Road):
             if not (folder / plate / "units" / f"{unit}.parquet").exists()
         }
         return len(missing or units), sum((missing or units).values())
-
-    # Before the jobs
-
-    def check_mounted(self) -> None:
-        """Check that no plate has lost all of its images since it had tables.
-
-        Raises
-        ------
-        SystemExit
-            Names the plate.
-        """
-        for name, plate in self.ready.items():
-            if not plate.scan.images and runs.fields_in(self._config["results"], name):
-                raise InputError(
-                    f"plate '{name}' has no image, but it has tables of images: is a drive not mounted? "
-                    "If the images are gone for good, delete the tables"
-                )
 
 
 def _without_images(plates, downloads):

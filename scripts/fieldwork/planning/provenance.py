@@ -16,17 +16,17 @@ NOT_COUNTED = {
     "parallel/progress.py": "it shows how far a job is, and passes results on unchanged",
 }
 # What computes: import name -> distributions whose versions count. A distribution that another one decodes with, or
-# wraps, stands beside it.
+# wraps, stands beside it, and so do other distributions of the same library: who installs Fieldwork may have any.
 COMPUTING = {
     "numpy": ("numpy",),
     "scipy": ("scipy",),
-    "cv2": ("opencv-python-headless",),
+    "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
     "skimage": ("scikit-image",),
     "tifffile": ("tifffile", "imagecodecs"),
     "imagecodecs": ("imagecodecs",),
     "zarr": ("zarr", "zarrs"),
     "openslide": ("openslide-python", "openslide-bin"),
-    "cucim": ("cucim-cu12",),
+    "cucim": ("cucim-cu12", "cucim-cu13", "cucim"),
 }
 
 

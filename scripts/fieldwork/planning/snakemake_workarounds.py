@@ -28,7 +28,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def with_one_line_errors(cls: type) -> type:
-    """Turn an InputError of any public method into `one_line_errors`: Snakemake would show lines of the rules.
+    """Turn an InputError of a public method or property into `one_line_errors`, where Snakemake would show its rules.
 
     Parameters
     ----------
@@ -41,8 +41,12 @@ def with_one_line_errors(cls: type) -> type:
         The same class.
     """
     for name, method in list(vars(cls).items()):
-        if inspect.isfunction(method) and not name.startswith("_"):
+        if name.startswith("_"):
+            continue
+        if inspect.isfunction(method):
             setattr(cls, name, one_line_errors()(method))
+        elif isinstance(method, property):
+            setattr(cls, name, property(one_line_errors()(method.fget), doc=method.__doc__))
     return cls
 
 

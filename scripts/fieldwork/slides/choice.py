@@ -105,7 +105,7 @@ def _disagreement(probe, reference, name):
 def _probe_all(path):
     """Probe a file with all readers at once, each in a process of its own: any may crash or hang."""
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = os.environ | processes.ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)}
     program = [sys.executable, "-m", "fieldwork.slides.choice"]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with tempfile.TemporaryDirectory(prefix="fieldwork-") as folder:
@@ -160,5 +160,5 @@ def _samples(shapes):
 
 
 if __name__ == "__main__":
-    processes.prepare()
+    processes.prepare()  # NumPy, which is imported already, had its one thread from the environment
     _probe(*sys.argv[1:])

@@ -66,9 +66,22 @@ def test_own_files_are_those_that_the_named_ones_import(write_modules):
     loaded = set(sys.modules)
     found = function_checks.module_files(names, folders=folders)
     package = ["package/__init__", "package/deep/leaf", "package/last", "package/other", "package/sub", "package/up"]
-    assert sorted(found) == [f"0/{name}.py" for name in ["one", *package, "three", "two"]]
-    assert all(path == folders[0] / name.removeprefix("0/") for name, path in found.items())
+    assert sorted(found) == [f"{name}.py" for name in ["one", *package, "three", "two"]]
+    assert all(path == folders[0] / name for name, path in found.items())
     assert set(sys.modules) == loaded
     assert sorted(function_checks.module_files(["package.other.f"], folders=folders)) == [
-        f"0/package/{name}.py" for name in ("__init__", "last", "other")
+        f"package/{name}.py" for name in ("__init__", "last", "other")
     ]
+
+
+def test_own_files_are_those_of_the_first_folder_that_has_them_wherever_it_stands(tmp_path):
+    for folder, text in {"config": "import two", "other": "import three", "empty": ""}.items():
+        (tmp_path / folder).mkdir()
+        if text:
+            (tmp_path / folder / "one.py").write_text(text)
+            (tmp_path / folder / "two.py").write_text(folder)
+    config, other, empty = (tmp_path / name for name in ("config", "other", "empty"))
+    expected = {"one.py": config / "one.py", "two.py": config / "two.py"}
+    for folders in ([config], [empty, config], [config, empty], [config, other]):
+        assert function_checks.module_files(["one.f"], folders=folders) == expected
+    assert function_checks.module_files(["one.f"], folders=[other, config])["one.py"] == other / "one.py"

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from fieldwork import InputError
+from fieldwork.gpu import choice
 from fieldwork.planning import plan as planning
 from plans import PlateFolder, Wildcards, plan_in, write_sheets
 
@@ -62,8 +63,12 @@ def test_jobs_of_a_cluster_ask_by_their_work_alone(tmp_path):
     write_sheets(tmp_path, plates=[THREE_WELLS], slides=[("S1", "")], stacks=["T1"])
     plan = plan_in(tmp_path, cores=64, on_cluster=True)
     assert plan.plates.unit_threads(Wildcards(plate="P1", unit="all")) == 1  # 6 MB: 0.06 s
-    assert plan.slides.threads(Wildcards(slide="S1")) == 1
-    assert plan.stacks.threads(Wildcards(stack="T1")) == 1
+    for name in ("S1.tif", "T1.tif"):
+        os.truncate(tmp_path / name, 2_000_000_000)
+    plan = plan_in(tmp_path, cores=64, on_cluster=True)
+    assert plan.slides.threads(Wildcards(slide="S1")) == 8  # 600 s of work, and no more than 8
+    assert plan.stacks.threads(Wildcards(stack="T1")) == 4  # 20 s
+    assert plan.stacks.minutes(Wildcards(stack="T1"), 4, 1) == 6
 
 
 def test_jobs_share_the_cores_of_this_machine(tmp_path):
@@ -96,6 +101,7 @@ def test_what_is_not_in_a_sheet_is_refused_in_one_line(tmp_path):
             lambda: plan.slides.batch(Wildcards(plate="B9"))
         ): "no slide in the sheet 'config/slides.tsv' is of plate 'B9'",
         (lambda: plan.stacks.newest_file(Wildcards(stack="T9"))): "stack 'T9' is not in the sheet",
+        (lambda: plan.plates.archive(Wildcards(plate="P1"))): "plate 'P1' has no url in the sheet",
     }.items():
         with pytest.raises(SystemExit, match=f"^Error: {message}[^\n]*$"):
             ask()
@@ -114,7 +120,7 @@ def test_a_plate_that_lost_its_images_is_not_taken_for_an_empty_one(tmp_path):
     assert plan_in(tmp_path).plates.units("P1") == []
     tables.mkdir(parents=True)
     (tables / "fields.csv").write_text("Metadata_Plate\nP1\n")
-    with pytest.raises(SystemExit, match="plate 'P1' has no image, but it has tables of images"):
+    with pytest.raises(InputError, match="plate 'P1' has no image, but it has tables of images"):
         plan_in(tmp_path)
 
 
@@ -175,9 +181,10 @@ def test_a_function_that_is_not_there_is_refused_before_any_job_and_not_in_jobs(
     plan_in(tmp_path, main=False, stack={"function": "skimage.filters.sobell"})
 
 
-def test_a_gpu_that_is_asked_for_and_absent_is_refused_here_and_asked_for_on_a_cluster(tmp_path):
+def test_a_gpu_that_is_asked_for_and_absent_is_refused_here_and_asked_for_on_a_cluster(tmp_path, monkeypatch):
+    monkeypatch.setattr(choice, "missing", lambda: "CuPy is not installed")
     write_sheets(tmp_path, plates=[THREE_WELLS])
-    with pytest.raises(InputError, match="device: gpu, but "):
+    with pytest.raises(InputError, match="device: gpu, but CuPy is not installed"):
         plan_in(tmp_path, device="gpu")
     plan = plan_in(tmp_path, device="gpu", on_cluster=True)
     unit = Wildcards(plate="P1", unit="all")

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 from importlib.metadata import PackageNotFoundError
 from modulefinder import ModuleFinder
@@ -65,6 +66,18 @@ def test_a_script_changes_with_its_own_bytes(copy):
         assert digest(scripts, path.stem) != before
 
 
+def test_every_rule_goes_by_the_digest_of_its_own_script():
+    rules = {}
+    for path in (SCRIPTS.parent / "rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            scripts, digests = re.findall(r'"\.\./scripts/(\w+)\.py"', rule), re.findall(r'made_by\("(\w+)"\)', rule)
+            if scripts:
+                rules[rule.split(":")[0]] = scripts, digests
+    assert len(rules) > 20
+    assert rules.pop("download_plate")[1] == []  # no change of code downloads anything again
+    assert all(scripts == digests for scripts, digests in rules.values()), rules
+
+
 def test_modules_that_do_not_count_exist_and_have_a_reason():
     for module, reason in provenance.NOT_COUNTED.items():
         assert (SCRIPTS / "fieldwork" / module).is_file() and reason
@@ -83,6 +96,9 @@ def test_a_touch_an_unrelated_module_and_another_script_change_nothing(copy):
     for name in (
         "fieldwork/inputs/layouts.py",
         "fieldwork/synthetic.py",
+        "fieldwork/inputs/sheets.py",
+        "fieldwork/inputs/plates.py",
+        "fieldwork/planning/runs.py",
         "fieldwork/parallel/progress.py",
         "fieldwork/planning/provenance.py",
         "merge_units.py",
@@ -164,10 +180,11 @@ def test_versions_of_the_libraries_that_compute_count_where_they_are_imported(co
     (scripts / "fieldwork/computes.py").write_text("def later():\n    import numpy.linalg, cv2 as cv\n")
     (scripts / "new.py").write_text("from fieldwork import computes\n")
     known = provenance._version
-    fields = {"numpy", "scipy", "opencv-python-headless", "scikit-image", "tifffile", "imagecodecs"}
-    slides = {"zarr", "zarrs", "openslide-python", "openslide-bin", "cucim-cu12"}
+    opencv = set(provenance.COMPUTING["cv2"])
+    fields = {"numpy", "scipy", *opencv, "scikit-image", "tifffile", "imagecodecs"}
+    slides = {"zarr", "zarrs", "openslide-python", "openslide-bin", *provenance.COMPUTING["cucim"]}
     for script, expected in {
-        "new": {"numpy", "opencv-python-headless"},
+        "new": {"numpy", *opencv},
         "detect_nuclei": fields,
         "convert_slide": fields - {"scipy"} | slides,
     }.items():

@@ -52,11 +52,17 @@ def test_public_methods_keep_their_parameters_for_snakemake():
         def memory(self, wildcards, threads, attempt):
             raise InputError("what was found")
 
+        @property
+        def store(self):
+            raise InputError("what was found")
+
         def _private(self):
             raise InputError("stays")
 
     assert list(inspect.signature(Answers().memory).parameters) == ["wildcards", "threads", "attempt"]
     with pytest.raises(SystemExit, match="^Error: what was found$"):
         Answers().memory(None, 1, 1)
+    with pytest.raises(SystemExit, match="^Error: what was found$"):
+        _ = Answers().store
     with pytest.raises(InputError):
         Answers()._private()
