@@ -47,7 +47,7 @@ include: "rules/benchmarks.smk"
 
 onstart:
     try:
-        plan.start_run()
+        plan.part.start_run()
     except InputError as error:
         raise WorkflowError(str(error)) from None
 

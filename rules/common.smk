@@ -54,6 +54,7 @@ with snakemake_workarounds.one_line_errors():
             source=settings.source,
         ),
     )
+    plan = snakemake_workarounds.ForRules(plan)
 
 
 wildcard_constraints:
@@ -91,13 +92,11 @@ def plate_wells(wildcards):
 def plate_products():
     """Return every plate's pictures, and with them its tables; nothing in jobs, which open no plate but their own."""
     plates = plan.plates.ready if CALLER.main else []
-    return expand("<results>/plates/{plate}/densities.png", plate=plates) + [
-        product
-        for plate in plates
-        for product in expand(
-            "<results>/plates/{plate}/{product}", plate=plate, product=plan.plates.further_products(plate)
-        )
-    ]
+    products = expand("<results>/plates/{plate}/densities.png", plate=plates)
+    for plate in plates:
+        further = plan.plates.further_products(plate)
+        products += expand("<results>/plates/{plate}/{product}", plate=plate, product=further)
+    return products
 
 
 def filtered_tables():

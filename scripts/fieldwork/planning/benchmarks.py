@@ -4,13 +4,11 @@ from fieldwork.inputs.layouts import Image
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning.files import Files
 from fieldwork.planning.plates import PlatePlan
-from fieldwork.planning.snakemake_workarounds import with_one_line_errors
 
 MOST_IMAGES = 240  # a plate of BBBC021
 WORKFLOW_FIELDS = 16  # a few wells of the plate, for runs of the whole workflow
 
 
-@with_one_line_errors
 class BenchmarkPlan:
     """What benchmarks are run on.
 

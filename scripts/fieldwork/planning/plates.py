@@ -14,13 +14,11 @@ from fieldwork.inputs.plates import Plate, Plates
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
-from fieldwork.planning.snakemake_workarounds import with_one_line_errors
 
 TABLES = ("nuclei.parquet", "fields.csv", "wells.csv")
 PLATEMAP_PICTURES = ("plots/doses.png", "plots/controls.png")  # each has a rule of its own
 
 
-@with_one_line_errors
 class PlatePlan(Road):
     """The plates of the sheet, as rules ask for them.
 
@@ -81,7 +79,7 @@ class PlatePlan(Road):
 
         Raises
         ------
-        SystemExit
+        InputError
             Names the plates and says what to do.
         """
         names = list(names)
@@ -101,7 +99,8 @@ class PlatePlan(Road):
 
     def plate(self, wildcards: object) -> Plate:
         """Return the plate of the wildcards."""
-        self.require_images([wildcards.plate])
+        if wildcards.plate not in self.ready:
+            self.require_images([wildcards.plate])
         return self.ready[wildcards.plate]
 
     def channel(self, wildcards: object) -> str:

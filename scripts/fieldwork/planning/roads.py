@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
-from fieldwork.planning.snakemake_workarounds import with_one_line_errors
 
 
 class Caller(NamedTuple):
@@ -16,7 +15,6 @@ class Caller(NamedTuple):
     on_cluster: bool  # jobs run there, or this process is one
 
 
-@with_one_line_errors
 class Road:
     """Answers to the rules of one road, common part. Subclasses say how much work a job has.
 

@@ -5,10 +5,8 @@ from fieldwork.inputs.paths import is_url
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
-from fieldwork.planning.snakemake_workarounds import with_one_line_errors
 
 
-@with_one_line_errors
 class SlidePlan(Road):
     """The slides of the sheet, as rules ask for them.
 

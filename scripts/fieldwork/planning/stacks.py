@@ -8,10 +8,8 @@ from fieldwork.inputs.config import detection_arguments
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
-from fieldwork.planning.snakemake_workarounds import with_one_line_errors
 
 
-@with_one_line_errors
 class StackPlan(Road):
     """The stacks of the sheet, as rules ask for them.
 

@@ -103,7 +103,7 @@ def test_what_is_not_in_a_sheet_is_refused_in_one_line(tmp_path):
         (lambda: plan.stacks.newest_file(Wildcards(stack="T9"))): "stack 'T9' is not in the sheet",
         (lambda: plan.plates.archive(Wildcards(plate="P1"))): "plate 'P1' has no url in the sheet",
     }.items():
-        with pytest.raises(SystemExit, match=f"^Error: {message}[^\n]*$"):
+        with pytest.raises(InputError, match=f"^{message}[^\n]*$"):
             ask()
 
 

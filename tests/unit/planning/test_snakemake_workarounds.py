@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from fieldwork import InputError
 from fieldwork.planning import snakemake_workarounds
+from fieldwork.planning.roads import Road
 from workspace import SCRIPTS
 
 INTERRUPTED = """
@@ -46,23 +48,28 @@ def test_timers_that_would_keep_snakemake_waiting_are_ended():
     assert not timer.is_alive() and not rung.is_set()
 
 
-def test_public_methods_keep_their_parameters_for_snakemake():
-    @snakemake_workarounds.with_one_line_errors
-    class Answers:
-        def memory(self, wildcards, threads, attempt):
-            raise InputError("what was found")
+class Answers(Road):
+    """A road whose methods raise."""
 
-        @property
-        def store(self):
-            raise InputError("what was found")
+    def __init__(self):
+        pass
 
-        def _private(self):
-            raise InputError("stays")
+    def memory(self, wildcards, threads, attempt):
+        raise InputError("no such plate")
 
-    assert list(inspect.signature(Answers().memory).parameters) == ["wildcards", "threads", "attempt"]
-    with pytest.raises(SystemExit, match="^Error: what was found$"):
-        Answers().memory(None, 1, 1)
-    with pytest.raises(SystemExit, match="^Error: what was found$"):
-        _ = Answers().store
-    with pytest.raises(InputError):
-        Answers()._private()
+    @property
+    def store(self):
+        raise InputError("no such plate")
+
+
+def test_rules_see_methods_with_their_parameters_and_one_line_for_an_error(tmp_path):
+    road = Answers()
+    plan = snakemake_workarounds.ForRules(SimpleNamespace(plates=road, has_gpu=True))
+    assert plan.has_gpu is True and plan.plates.part is road and plan.plates is plan.plates
+    assert plan.plates.memory is plan.plates.memory and inspect.isfunction(plan.plates.memory)
+    assert list(inspect.signature(plan.plates.memory).parameters) == ["wildcards", "threads", "attempt"]
+    for ask in (lambda: plan.plates.memory(None, 1, attempt=1), lambda: plan.plates.store):
+        with pytest.raises(SystemExit, match="^Error: no such plate$"):
+            ask()
+    with pytest.raises(AttributeError):
+        _ = plan.plates.absent
