@@ -16,6 +16,7 @@ from skimage.feature import peak_local_max
 from skimage.filters import gaussian, sobel
 
 from fieldwork import synthetic
+from workspace import SCRIPTS
 
 N_FRAMES = 7
 ENGINES = {
@@ -261,7 +262,7 @@ def test_numbers_in_arguments_can_be_given_on_the_command_line(workspace, film):
 @pytest.fixture
 def cluster(tmp_path_factory, monkeypatch):
     """Start a scheduler and two workers as a user does; yield its address and the workers."""
-    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
     folder = tmp_path_factory.mktemp("cluster")
     start = [sys.executable, "-m", "distributed.cli"]
     options = ["--scheduler-file", "scheduler.json"]
@@ -283,24 +284,20 @@ def cluster(tmp_path_factory, monkeypatch):
             process.wait()
 
 
-def test_workers_of_a_scheduler_take_up_changed_modules_and_other_projects(workspace, film, cluster):
+def test_workers_of_a_scheduler_do_the_work_and_refuse_a_module_that_changed(workspace, film, cluster):
     write(workspace, film, "tif")
     address, processes = cluster
     pool = {"engine": "dask", "dask": address}
-    found = []
-    for factor in (1, 1000):
-        configure(workspace, stack={"function": "own.measure"}, pool=pool)
-        (workspace.path / "config" / "own.py").write_text(OWN_FACTOR.format(factor))
-        workspace.run("tables")
-        found.append(frames_of(workspace)["measure"].tolist())
-    highest = film.max(axis=(1, 2)).astype(int)
-    assert found == [(factor * highest).tolist() for factor in (1, 1000)]
+    configure(workspace, stack={"function": "own.measure"}, pool=pool)
+    (workspace.path / "config" / "own.py").write_text(OWN_FACTOR.format(2))
+    workspace.run("tables")
+    assert frames_of(workspace)["measure"].tolist() == (2 * film.max(axis=(1, 2)).astype(int)).tolist()
     # The same store as float64, as uint16, and while a worker is killed.
-    for function in ("skimage.filters.sobel", "own.negative"):
+    (workspace.path / "config" / "inverted.py").write_text(NEGATIVE)
+    for function in ("skimage.filters.sobel", "inverted.negative"):
         configure(workspace, stack={"function": function}, pool=pool)
-        (workspace.path / "config" / "own.py").write_text(NEGATIVE)
         run = workspace.start()
-        if function == "own.negative":
+        if function == "inverted.negative":
             while not (workspace.path / "begun").exists():
                 assert run.poll() is None, run.stdout.read()
                 time.sleep(0.02)
@@ -308,13 +305,16 @@ def test_workers_of_a_scheduler_take_up_changed_modules_and_other_projects(works
         printed, _ = run.communicate(timeout=300)
         assert run.returncode == 0, printed
         stored = zarr.open_array(workspace.path / "results" / "stacks" / "film" / "frames.zarr")[:]
-        expected = np.stack([sobel(frame) for frame in film]) if function != "own.negative" else 65535 - film
+        expected = np.stack([sobel(frame) for frame in film]) if function != "inverted.negative" else 65535 - film
         np.testing.assert_array_equal(stored, expected)
     assert {path.name for path in (workspace.path / "results" / "stacks" / "film").iterdir()} == {
         "frames.csv",
         "frames.png",
         "frames.zarr",
     }
+    configure(workspace, stack={"function": "own.measure"}, pool=pool)
+    (workspace.path / "config" / "own.py").write_text(OWN_FACTOR.format(3))
+    assert "own.py has changed since the Dask worker at tcp" in workspace.run("tables", status=1)
 
 
 OWN_FACTOR = """
