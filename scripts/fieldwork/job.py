@@ -16,6 +16,7 @@ class Frame(NamedTuple):
 
     source: Any
     pixels: Any = None
+    crash: str | None = None  # the signal that killed a worker which read it
 
     def __str__(self):
         return str(self.source)
@@ -98,7 +99,7 @@ def read_ahead(
     if not parallel.frames_are_forked(engine=engine, mode=mode, dask=dask):
         return frames
     load = functools.partial(_load, read=read)
-    frames = list(parallel.map_frames(load, frames, workers=workers, on_crash=_crashed_reader))
+    frames = list(parallel.map_frames(load, frames, workers=workers, on_crash=_with_crash))
     held = sum(_bytes_of(frame.pixels) for frame in frames)
     log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(frames), held / 1e6, workers)
     return frames
@@ -122,8 +123,8 @@ def results_of(
     frames : sequence
         From `read_ahead`, where there is a `read`.
     """
-    apply = functools.partial(_measure, measure=measure, read=read, failed=failed) if read else measure
     crashed = functools.partial(_crashed, failed=failed, suspects=suspects)
+    apply = functools.partial(_measure, measure=measure, read=read, failed=failed, crashed=crashed) if read else measure
     return parallel.map_frames(apply, frames, on_crash=crashed, **pool)
 
 
@@ -179,13 +180,15 @@ def _load(frame, *, read):
         return frame._replace(pixels=error)
 
 
-def _crashed_reader(frame, signal):
-    """Return a frame that crashed the reader, in place of `_load`."""
-    return frame._replace(pixels=FrameError(f"crashed the reader ({signal})"))
+def _with_crash(frame, signal):
+    """Return a frame that crashed a worker, in place of `_load`."""
+    return frame._replace(crash=signal)
 
 
-def _measure(frame, *, measure, read, failed):
+def _measure(frame, *, measure, read, failed, crashed):
     """Measure a frame, which is read first where it was not read ahead."""
+    if frame.crash:  # the same words as where the worker that measures reads: tables are equal in all modes
+        return crashed(frame, frame.crash)
     if frame.pixels is None:
         frame = _load(frame, read=read)
     if isinstance(frame.pixels, FrameError):

@@ -87,6 +87,25 @@ def test_frames_are_read_ahead_only_where_workers_are_forked_to_share_them(caplo
     assert frames[0].pixels == 1 and str(frames[1].pixels) == "empty file"
 
 
+@pytest.mark.parametrize("pool", [POOLS["paths"], POOLS["fork"]], ids=["paths", "fork"])
+def test_every_frame_is_read_once(pool, tmp_path):
+    def read_and_note(number):
+        with open(tmp_path / "read", "a") as file:
+            file.write(f"{number}\n")
+        return read(number)
+
+    results = collect([1, 3, 5, 9], read=read_and_note, **pool)
+    assert [result.error for result in results] == [None, "empty file", None, None]
+    assert sorted((tmp_path / "read").read_text().split()) == ["1", "3", "5", "9"]
+
+
+@pytest.mark.parametrize("suspects", ["the reader", "the reader or the function"])
+def test_a_crash_in_the_reader_has_the_same_words_in_every_mode(suspects):
+    for mode in ("paths", "fork"):
+        (result,) = collect([7], suspects=suspects, all_may_fail=True, workers=2, mode=mode)
+        assert result.error == f"crashed {suspects} (SIGSEGV)"
+
+
 def test_a_job_that_stops_at_a_bad_frame_names_it():
     with pytest.raises(InputError, match="^plate P1: 3 failed: empty file. The run stops .* on_bad_image: stop.$"):
         collect([1, 3, 5], on_bad_image="stop", workers=1)
