@@ -14,6 +14,7 @@ from fieldwork import job, outputs
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.plates import fields
+from fieldwork.plates import images as plate_images
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +35,16 @@ def main(
     pool,
     workers,
 ):
-    images = fields.images_of(images, copies)
+    label = f"plate {plate}" if unit == "all" else f"plate {plate}, unit {unit}"
+    images = plate_images.images_of(images, copies)
     options = {"detection": detection, "with_quality": with_quality}
     with client.open_device(device, frames=len(images), workers=workers) as opened:
         measured = job.collect(
             functools.partial(fields.measure_field, **options, device=opened),
             images,
-            read=functools.partial(fields.read_planes, channel=channel),
+            read=functools.partial(plate_images.read_planes, channel=channel),
             failed=fields.failed_field,
-            label=f"plate {plate}",
+            label=label,
             noun="fields",
             progress=f"{plate} {unit}",
             on_bad_image=on_bad_image,
@@ -52,7 +54,7 @@ def main(
         )
     from fieldwork.plates import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
-    log.info("plate %s: %d nuclei", plate, sum(len(field.coordinates) for field in measured))
+    log.info("%s: %d nuclei", label, sum(len(field.coordinates) for field in measured))
     outputs.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
     outputs.write_parquet(tables.fields_of(plate, measured), fields_table)
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from fieldwork import job, outputs
 from fieldwork.job_log import logged
-from fieldwork.plates import fields, filters
+from fieldwork.plates import filters
+from fieldwork.plates import images as plate_images
 
 
 def main(*, images, copies, filtered_table, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):
     filters.import_filters(chain, save=save, folders=folders)
-    images = fields.images_of(images, copies)
+    images = plate_images.images_of(images, copies)
     targets = filters.targets_of(images)
     options = {"chain": chain, "metrics": metrics, "save": save, "folders": folders}
     with outputs.atomic_folder(Path(filtered_table).parent) as folder:

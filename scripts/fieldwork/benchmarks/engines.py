@@ -17,7 +17,7 @@ from skimage.filters import gaussian
 
 from fieldwork import job, synthetic
 from fieldwork.benchmarks import measuring
-from fieldwork.plates import fields, filters
+from fieldwork.plates import filters, images
 from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import sources
 
@@ -192,7 +192,7 @@ def filter_images(
             figures = naive_dask(paths, saved, workers)
             return time.perf_counter() - start, (_digest(figures), None)
         originals = [
-            filters.Original(fields.FieldImage("A01", site, None, None, path), f"{site:05}")
+            filters.Original(images.FieldImage("A01", site, None, None, path), f"{site:05}")
             for site, path in enumerate(paths, start=1)
         ]
         measure = functools.partial(

@@ -5,6 +5,7 @@ A user's own modules lie beside the configuration. Their folders come last in `s
 """
 
 import difflib
+import functools
 import importlib
 import os
 import pkgutil
@@ -59,6 +60,12 @@ def find(name: str, *, folders: Iterable[str | os.PathLike] = ()) -> Callable:
     if not callable(target):
         raise InputError(f"{name} is of type {type(target).__name__}; expected a function")
     return target
+
+
+@functools.cache
+def find_once(name: str, *, folders: tuple[str | os.PathLike, ...]) -> Callable:
+    """Return the function that `find` finds; each process looks for it once."""
+    return find(name, folders=folders)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

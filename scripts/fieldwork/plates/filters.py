@@ -1,6 +1,5 @@
 """Filter images: pass each through a chain of functions, measure it before and after, and save it."""
 
-import functools
 import itertools
 import os
 import re
@@ -15,7 +14,7 @@ import tifffile
 
 from fieldwork import frames, user_functions
 from fieldwork.inputs import functions
-from fieldwork.plates import fields
+from fieldwork.plates import images as plate_images
 
 SAVED_SUFFIXES = {"tiff": ".tif", "png": ".png", "zarr": ".zarr"}
 ZARR_CHUNK_PX = 1024  # a field of a plate is one to four files
@@ -25,8 +24,6 @@ COLUMNS = (
     *("FileName_DNA", "PathName_DNA", "Image_Width", "Image_Height", "Image_Status", "Image_Error"),
 )  # then the metrics, and the saved file
 
-_find_function = functools.cache(functions.find)  # once in each process
-
 
 class FilterError(ValueError):
     """A filter or a metric failed on an image; the message is the reason."""
@@ -35,7 +32,7 @@ class FilterError(ValueError):
 class Original(NamedTuple):
     """An image to filter, and the path of its filtered image, from `targets_of`."""
 
-    image: fields.FieldImage
+    image: plate_images.FieldImage
     target: str
 
     def __str__(self):
@@ -59,12 +56,12 @@ class FilteredImage(NamedTuple):
     high: float | None = None  # the value that is 255 in the PNG
 
 
-def targets_of(images: Iterable[fields.FieldImage]) -> dict[str, str]:
+def targets_of(images: Iterable[plate_images.FieldImage]) -> dict[str, str]:
     """Choose the paths of a plate's filtered images.
 
     Parameters
     ----------
-    images : iterable of fields.FieldImage
+    images : iterable of images.FieldImage
         All images of the plate. Those of an image list may lie in any folder.
 
     Returns
@@ -107,12 +104,12 @@ def import_filters(chain: list[dict], *, save: str, folders: Sequence) -> None:
     if save == "zarr":
         import zarr  # noqa: F401 - starts threads when it is used, not here
     for step in chain:
-        _find_function(step["function"], folders=tuple(folders))
+        functions.find_once(step["function"], folders=tuple(folders))
 
 
 def read_planes(original: Original, *, channel: str) -> list[frames.Plane]:
-    """Read an image's planes, as `fields.read_planes` does."""
-    return fields.read_planes(original.image, channel=channel)
+    """Read an image's planes, as `images.read_planes` does."""
+    return plate_images.read_planes(original.image, channel=channel)
 
 
 def failed_image(
@@ -192,7 +189,7 @@ def _through(image, chain, folders):
     """Return an image after all filters of a chain."""
     for step in chain:
         # Not in `_attempt`: a missing filter is not the image's fault, so it fails the job.
-        function = _find_function(step["function"], folders=folders)
+        function = functions.find_once(step["function"], folders=folders)
         what = f"filter {step['function']}"
         image = _attempt(what, user_functions.image_of, function, image, **step.get("arguments", {}))
     return image

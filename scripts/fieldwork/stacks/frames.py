@@ -46,7 +46,7 @@ def import_function(function: str, *, folders: Sequence, stack: list[sources.Sta
         The function cannot be found.
     """
     if function != NUCLEI:
-        functions.find(function, folders=folders)
+        functions.find_once(function, folders=tuple(folders))
     if any(frame.kind == "zarr" for frame in stack):
         import zarr  # noqa: F401 - starts threads when it is used, not here
 
@@ -110,7 +110,9 @@ def measure_frame(
             numbers={column: figures[name] for column, name in QUALITY_COLUMNS.items() if name in figures},
         )
     try:
-        returned = user_functions.result_of(functions.find(function, folders=folders)(image, **arguments), function)
+        returned = user_functions.result_of(
+            functions.find_once(function, folders=tuple(folders))(image, **arguments), function
+        )
     except (Exception, SystemExit) as error:  # a function of the user's may raise anything
         return MeasuredFrame(index, error=user_functions.reason(function, error), shape=image.shape)
     if isinstance(returned, dict):

@@ -29,6 +29,17 @@ def test_own_modules_and_packages_beside_the_configuration_are_found(write_modul
     assert functions.find("my_package.sub.five", folders=folders)(None) == 5
 
 
+def test_a_function_is_looked_for_once_but_again_where_it_was_missing(refused, write_modules, monkeypatch):
+    folders = tuple(write_modules(my_once="def twice(image): return 2 * image"))
+    assert "my_once" in refused(functions.find_once, "my_once.thrice", folders=folders)
+    found = functions.find_once("my_once.twice", folders=folders)
+    with monkeypatch.context() as patch:
+        patch.setattr(functions, "find", None)
+        assert functions.find_once("my_once.twice", folders=folders) is found
+    assert found(21) == 42
+    assert "my_once" in refused(functions.find_once, "my_once.thrice", folders=folders)
+
+
 def test_own_modules_never_take_the_place_of_installed_ones(refused, write_modules, monkeypatch):
     bad = "raise RuntimeError('this took the place of an installed module')"
     folders = write_modules(

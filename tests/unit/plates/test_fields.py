@@ -2,6 +2,7 @@
 
 import faulthandler
 import functools
+import logging
 import os
 import signal
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
+import detect_nuclei
 from fieldwork import job, synthetic
 from fieldwork.plates import fields, tables
+from fieldwork.plates.images import FieldImage, read_planes
 
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 COUNTS = {(1, 1): 3, (1, 2): 5, (1, 3): 7, (2, 1): 4, (2, 2): 0, (2, 3): 9}  # (time point, z): nuclei planted there
@@ -23,7 +26,7 @@ def plane(count, seed=0):
 
 
 def measure(path, *, timepoint=None, z=None, with_quality=False, ahead=False):
-    image = fields.FieldImage("C07", 3, timepoint, z, str(path))
+    image = FieldImage("C07", 3, timepoint, z, str(path))
     return collect([image], with_quality=with_quality, ahead=ahead)
 
 
@@ -32,7 +35,7 @@ def collect(images, *, with_quality=True, ahead=False):
     return job.collect(
         functools.partial(fields.measure_field, detection=DETECTION, with_quality=with_quality),
         images,
-        read=functools.partial(fields.read_planes, channel="auto"),
+        read=functools.partial(read_planes, channel="auto"),
         failed=fields.failed_field,
         label="plate p",
         noun="fields",
@@ -163,7 +166,7 @@ def crash(*arguments, **options):
 
 @pytest.mark.parametrize("ahead", [False, True])
 def test_an_image_that_crashed_the_reader_is_one_failed_field(ahead):
-    images = [fields.FieldImage("C07", 3, 2, 4, "images/a.tif")]
+    images = [FieldImage("C07", 3, 2, 4, "images/a.tif")]
     options = {"failed": fields.failed_field, "label": "plate p", "noun": "fields", "all_may_fail": True}
     found = job.collect(fields.measure_field, images, read=crash, mode="fork" if ahead else "paths", **options)
     expected = fields.Field("C07", 3, 2, 4, "images/a.tif", error="crashed the reader (SIGSEGV)")
@@ -171,11 +174,37 @@ def test_an_image_that_crashed_the_reader_is_one_failed_field(ahead):
     assert tables.nuclei_of("p", found).num_rows == 0
 
 
+@pytest.mark.parametrize(
+    ("unit", "label"), [("all", "plate P"), ("B02", "plate P, unit B02"), ("B02_s4", "plate P, unit B02_s4")]
+)
+def test_messages_name_the_unit_where_a_plate_has_several(tmp_path, caplog, unit, label):
+    tifffile.imwrite(tmp_path / "good.tif", plane(3)[0])
+    with caplog.at_level(logging.INFO):
+        detect_nuclei.main(
+            images=[("B02", 4, None, None, str(tmp_path / f"{name}.tif")) for name in ("good", "absent")],
+            copies={},
+            nuclei_table=tmp_path / "nuclei.parquet",
+            fields_table=tmp_path / "fields.parquet",
+            plate="P",
+            unit=unit,
+            channel="auto",
+            detection=DETECTION,
+            with_quality=False,
+            on_bad_image="record",
+            device="cpu",
+            pool={"engine": "serial"},
+            workers=1,
+        )
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"{label}: 1 of 2 fields failed, first {tmp_path}/absent.tif (well B02, site 4): ")
+    assert f"{label}: 3 nuclei" in caplog.messages
+
+
 def test_images_that_are_read_ahead_give_the_same_rows(tmp_path):
     write_stack(tmp_path / "stack.tif", "TZ")
     bad_files(tmp_path)
     names = ["stack", "whole", "truncated", "folder"]
-    images = [fields.FieldImage("B02", site, None, None, str(tmp_path / f"{n}.tif")) for site, n in enumerate(names)]
+    images = [FieldImage("B02", site, None, None, str(tmp_path / f"{n}.tif")) for site, n in enumerate(names)]
     direct, ahead = collect(images), collect(images, ahead=True)
     assert len(direct) == 6 + 3 and tables.nuclei_of("p", direct).num_rows == sum(COUNTS.values()) + 5
     assert tables.nuclei_of("p", ahead).equals(tables.nuclei_of("p", direct))

@@ -17,7 +17,11 @@ import zarr
 from PIL import Image
 
 from fieldwork import InputError, job, outputs
-from fieldwork.plates import fields, filters
+from fieldwork.inputs import functions
+from fieldwork.planning import provenance
+from fieldwork.plates import filters
+from fieldwork.plates.images import FieldImage
+from workspace import SCRIPTS
 
 OWN = """
 import faulthandler, os, signal
@@ -51,7 +55,7 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "config" / "filters_of_mine.py").write_text(OWN)
     yield tmp_path / "config"
     sys.modules.pop("filters_of_mine", None)
-    filters._find_function.cache_clear()
+    functions.find_once.cache_clear()
 
 
 def chain_of(*steps):
@@ -68,7 +72,7 @@ def pixels(seed=0, shape=(60, 80), dtype="uint16"):
 
 
 def filtered(path, chain, *, target="a", save="tiff", metrics=("var", "mean"), folder=None, folders=(), **place):
-    image = fields.FieldImage("C07", 3, place.get("timepoint"), place.get("z"), str(path))
+    image = FieldImage("C07", 3, place.get("timepoint"), place.get("z"), str(path))
     folder = folder or path.parent / "filtered"
     options = {"chain": chain, "metrics": list(metrics), "save": save, "folder": folder, "folders": folders}
     return collect([filters.Original(image, target)], **options)
@@ -147,7 +151,7 @@ def test_truth_values_become_uint8_and_other_sizes_are_kept(tmp_path, own):
 
 def test_a_filter_that_works_in_place_leaves_the_loaded_image_alone(tmp_path, own):
     tifffile.imwrite(tmp_path / "a.tif", pixels())
-    original = filters.Original(fields.FieldImage("C07", 3, None, None, str(tmp_path / "a.tif")), "a")
+    original = filters.Original(FieldImage("C07", 3, None, None, str(tmp_path / "a.tif")), "a")
     planes = filters.read_planes(original, channel="auto")
     options = {"metrics": ["mean"], "save": "none", "folder": tmp_path, "folders": [own]}
     (found,) = filters.filter_image(original, planes, chain=chain_of("in_place"), **options)
@@ -161,7 +165,7 @@ def test_modes_and_engines_give_the_same_rows_and_a_crash_is_one_of_them(tmp_pat
     for seed, name in enumerate(names):
         tifffile.imwrite(tmp_path / f"{name}.tif", pixels(seed))
     (tmp_path / "bad.tif").touch()
-    images = [fields.FieldImage("B02", 1, None, None, str(tmp_path / f"{name}.tif")) for name in (*names, "bad")]
+    images = [FieldImage("B02", 1, None, None, str(tmp_path / f"{name}.tif")) for name in (*names, "bad")]
     targets = filters.targets_of(images)
     originals = [filters.Original(image, targets[image.path]) for image in images]
     options = {"metrics": ["var"], "save": "tiff", "folder": tmp_path / "out", "folders": [own]}
@@ -320,7 +324,14 @@ def test_planes_are_saved_under_what_varies(tmp_path, axes, place, expected):
 
 
 def targets(*paths):
-    return list(filters.targets_of([fields.FieldImage("B02", 1, None, None, path) for path in paths]).items())
+    return list(filters.targets_of([FieldImage("B02", 1, None, None, path) for path in paths]).items())
+
+
+def test_a_change_of_the_gpus_code_filters_no_plate_again():
+    counted = provenance.closure(SCRIPTS / "filter_images.py")
+    assert {"plates/filters.py", "plates/images.py", "frames.py"} <= counted.keys()
+    others = ("gpu/", "plates/fields.py", "nuclei.py", "quality.py", "tissue.py")
+    assert not [name for name in counted if name.startswith(others)]
 
 
 def test_targets_keep_names_and_sub_folders():
