@@ -90,7 +90,10 @@ def _unpack_tar(path, folder, progress):
             if not (member.isreg() or member.isdir()):
                 raise InputError(f"member {member.name!r} is a link or a device; expected files and folders")
             check_space(folder, member.size, f"member {member.name!r}")
-            archive.extract(member, folder, set_attrs=False)
+            if member.isdir():  # tarfile's own would be of mode 0700 where Python has no data filter
+                os.makedirs(os.path.join(folder, member.name), exist_ok=True)
+            else:
+                archive.extract(member, folder, set_attrs=False)
         while archive.fileobj.read(2**14):  # to the end, where the checksum of the compression is
             pass
 
