@@ -12,78 +12,175 @@ LIBRARY = SCRIPTS / "fieldwork"
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "config/README.md"])
 TOP = ("scripts", "rules", "tests", "config", "envs", "docs", "profiles", ".ci", "Snakefile", "Makefile", "Dockerfile")
 FILE_SUFFIXES = (".py", ".md", ".csv", ".tsv", ".parquet", ".json", ".png", ".yaml", ".txt", ".tif", ".zarr", ".log")
-CONFIG_KEYS = set(yaml.safe_load((REPOSITORY / "config/schemas/config.schema.yaml").read_text())["properties"])
+OTHER_MODULES = {
+    *("cv2", "dask", "np", "numpy", "os", "pandas", "scipy", "skimage", "snakemake", "sys", "tifffile", "zarr"),
+    "rules",  # Snakemake's, in a Snakefile
+}
+OTHER_FUNCTIONS = {"local", "peak_local_max"}  # Snakemake's and scikit-image's
 MODULES = {
-    ".".join(path.relative_to(LIBRARY).with_suffix("").parts).removesuffix(".__init__"): path
+    ".".join(path.relative_to(LIBRARY).with_suffix("").parts).removesuffix("__init__").removesuffix("."): path
     for path in LIBRARY.rglob("*.py")
 }
 
 
-def code_in(document):
+def keys_of(schema, above=""):
+    """Yield the dotted names of a schema's keys, and those of the items of its lists."""
+    for name, inner in schema.get("properties", {}).items():
+        yield above + name
+        yield from keys_of(inner, f"{above}{name}.")
+        yield from keys_of(inner.get("items", {}), f"{above}{name}[].")
+
+
+SCHEMAS = {path.name: yaml.safe_load(path.read_text()) for path in REPOSITORY.glob("config/schemas/*.yaml")}
+CONFIG_KEYS = set(keys_of(SCHEMAS["config.schema.yaml"]))
+LAST_KEYS = {key.split(".")[-1] for schema in SCHEMAS.values() for key in keys_of(schema)}
+RULES = {
+    name
+    for path in [REPOSITORY / "Snakefile", *REPOSITORY.glob("rules/*.smk")]
+    for name in re.findall(r"^ *rule (\w+):", path.read_text(), re.MULTILINE)
+}
+TARGETS = {
+    name
+    for names in re.findall(r"^([\w./ -]+):(?!=)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    for name in names.split()
+}
+
+
+def code_in(text):
     """Return what stands in backticks."""
-    return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL))
+    return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 
 
-def defined_in(path):
-    """Return the names that a module defines or imports, and those of its classes' attributes and methods."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
+def commands_in(text):
+    """Return what stands in backticks, and the lines of commands for a shell, without their comments."""
+    blocks = re.findall(r"```(?:console|bash|sh)\n(.*?)```", text, re.DOTALL)
+    return code_in(text) + [line.split(" #")[0].removeprefix("$ ") for block in blocks for line in block.splitlines()]
+
+
+def definitions(body):
+    """Yield the names that statements define or import, and those of the attributes and methods of their classes."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+            stored = [item for item in ast.walk(node) if isinstance(item, ast.Attribute)]
+            yield from (item.attr for item in stored if isinstance(item.ctx, ast.Store) and is_self(item.value))
+        elif isinstance(node, ast.ClassDef):
+            yield node.name
+            yield from definitions(node.body)
         elif isinstance(node, ast.ImportFrom | ast.Import):
-            names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Attribute):
-            names.add(node.attr)
-    return names
+            yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name))
+        else:
+            for field in ("body", "orelse", "finalbody"):  # of `if`, `try`, `with`
+                yield from definitions(getattr(node, field, []))
 
 
-def module_of(dotted):
-    """Return the modules that a dotted name may begin with, and the rest of the name."""
+def is_self(node):
+    return isinstance(node, ast.Name) and node.id == "self"
+
+
+DEFINED = {path: set(definitions(ast.parse(path.read_bytes()).body)) for path in MODULES.values()}
+EVERYWHERE = set().union(*DEFINED.values())
+
+
+def is_defined(dotted):
+    """Return True if a dotted name is a module of ours, or a name in one, perhaps with attributes."""
     parts = dotted.split(".")
     for count in range(len(parts), 0, -1):
-        stem = ".".join(parts[:count])
-        if paths := [path for name, path in MODULES.items() if name == stem or name.endswith(f".{stem}")]:
-            return paths, parts[count:]
-    return [], parts
+        stem, inner = ".".join(parts[:count]), parts[count:]
+        paths = [path for name, path in MODULES.items() if name == stem or name.endswith(f".{stem}")]
+        if paths:
+            return not inner or (any(inner[0] in DEFINED[path] for path in paths) and EVERYWHERE.issuperset(inner[1:]))
+    return False
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
-def test_files_that_a_document_names_exist(document):
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text())
-    missing = [link for link in links if not (document.parent / link).exists()]
-    for text in code_in(document):
-        name = text.split()[0].rstrip("/:,")
-        if name.split("/")[0] in TOP and "/" in name and not re.search(r"[{<*]|\.\.\.", name):
-            below = [REPOSITORY / name, document.parent / name, SCRIPTS / name, LIBRARY / name]
-            missing += [name] * (not any(path.exists() for path in below))
-        elif name.endswith(".py") and "/" in name:
-            missing += [name] * (not (LIBRARY / name).exists() and not (REPOSITORY / name).exists())
-    assert not missing
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
-def test_modules_and_functions_that_a_document_names_exist(document):
+def stale_names(text):
+    """List the modules, functions and constants in backticks that do not exist."""
     missing = []
-    for text in code_in(document):
-        is_name = re.fullmatch(r"(fieldwork\.)?[a-z_]+(\.[A-Za-z_]+)+(\(.*\))?", text)
-        if not is_name or text.endswith(FILE_SUFFIXES) or text.split(".")[0] in CONFIG_KEYS:
+    for code in code_in(text):
+        name = re.split(r"[(:] ?", code, maxsplit=1)[0]
+        is_call = code.startswith(f"{name}(") and code.endswith(")")
+        if code.endswith(FILE_SUFFIXES) or name in CONFIG_KEYS:
             continue
-        dotted = text.removeprefix("fieldwork.").split("(")[0]
-        paths, rest = module_of(dotted)
-        if rest and paths:
-            missing += [text] * (not any(rest[0] in defined_in(path) for path in paths))
-        elif not paths and text.startswith("fieldwork."):
-            missing.append(text)
-    assert not missing
+        if re.fullmatch(r"[A-Za-z_]\w*([.][A-Za-z_]\w*)+", name):
+            exists = name.split(".")[0] in OTHER_MODULES or is_defined(name.removeprefix("fieldwork."))
+        elif re.fullmatch(r"[A-Za-z_]\w*", name) and is_call:
+            exists = name in EVERYWHERE | OTHER_FUNCTIONS
+        elif re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", name):
+            exists = name in EVERYWHERE | RULES | LAST_KEYS
+        elif re.fullmatch(
+            r"(?!FIELDWORK_|SNAKEMAKE_)(_[A-Z]{2,}|_?[A-Z]+(_[A-Z]+)+)", name
+        ):  # `_G` ends a column's name
+            exists = name in EVERYWHERE
+        else:
+            continue
+        missing += [code] * (not exists)
+    return missing
 
 
-def test_targets_of_make_that_documents_name_exist():
-    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    named = {name for document in DOCUMENTS for name in re.findall(r"\bmake ([a-z-]+)\b", document.read_text())}
-    named &= {text.removeprefix("make ") for document in DOCUMENTS for text in code_in(document)} | targets
-    assert {"demo", "test", "test-unit"} <= targets and named <= targets
+def stale_targets(text):
+    """List the targets of make in backticks and in commands that do not exist."""
+    commands = [re.split(r"\bmake ", command)[1:] for command in commands_in(text)]
+    words = [word for command in commands for call in command for word in re.split(r"[;&|]", call)[0].split()]
+    return [word for word in words if "=" not in word and word not in TARGETS]
+
+
+def stale_files(text, folder):
+    """List the links and the files in backticks that do not exist; links are relative to a folder."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    missing = [link for link in links if not (folder / link).exists()]
+    for code in code_in(text):
+        name = code.split()[0].rstrip("/:,")
+        if name.split("/")[0] in TOP and "/" in name and not re.search(r"[{<*]|\.\.\.", name):
+            below = [REPOSITORY / name, folder / name, SCRIPTS / name, LIBRARY / name]
+            missing += [name] * (not any(path.exists() for path in below))
+        elif name.endswith(".py"):
+            missing += [name] * (not (list(SCRIPTS.rglob(name)) or (REPOSITORY / name).exists()))
+    return missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_what_a_document_names_exists(document):
+    text = document.read_text()
+    assert stale_files(text, document.parent) == []
+    assert stale_names(text) == []
+    assert stale_targets(text) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("journal.note_failure", "cluster.address", "fieldwork.journal", "fieldwork.planning.roads.nonsense"),
+        *("quality.measure", "slides.open_slide", "plates.nonsense", "nuclei.sigma_px", "pool.engines: auto"),
+        *("job.append", "job.planes", "gpu.choice.GPU_START_MS", "plan.plates.image_row", "job.collect_all(frames)"),
+        *("no_such_function", "no_such_function()", "nonsense(image)", "NO_SUCH_S", "_NONSENSE"),
+    ],
+)
+def test_a_stale_name_is_noticed(name):
+    assert stale_names(f"as `{name}` says") == [name]
+
+
+def test_names_that_exist_are_no_stale_ones():
+    names = "job.collect fieldwork.inputs plates.fields.Field.coordinates pool.engine filters.chain[].function fan_out"
+    names += (
+        " slide.nuclei.haematoxylin np.ndarray detect_nuclei map_frames() GPU_START_S wells.csv InputError Nuclei_X"
+    )
+    assert stale_names("".join(f"`{name}` " for name in [*names.split(), "pool.engine: auto"])) == []
+    assert len(DOCUMENTS) >= 8 and {"pool.engine", "slide.nuclei.haematoxylin", "fan_out"} <= CONFIG_KEYS
+    assert {"detect_nuclei", "convert_slide", "measure_frames", "filter_images"} <= RULES
+
+
+def test_stale_targets_of_make_and_stale_files_are_noticed():
+    text = "Pages make planning slow; `CORES=4 make test lint` and `make fly`\n```console\n$ make demo   # make this\n"
+    text += "$ make clean && make swim CORES=2 | tail\n```\n```python\nmake = 3\n```\n"
+    assert {"demo", "test", "test-unit", ".venv/installed"} <= TARGETS and "PYTHON" not in TARGETS
+    assert stale_targets(text) == ["fly", "swim"]
+    text = (
+        "[a](absent.md) [b](architecture.md) `journal.py` `job.py` `plates/fields.py` `plates/absent.py` `rules/a.smk`"
+    )
+    assert stale_files(text, REPOSITORY / "docs") == ["absent.md", "journal.py", "plates/absent.py", "rules/a.smk"]
 
 
 def test_the_architecture_lists_every_module_and_script_once():
