@@ -1,10 +1,10 @@
 """Stacks through the whole workflow: any kind of file, any engine, any function."""
 
 import json
+import os
 import re
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from skimage.feature import peak_local_max
 from skimage.filters import gaussian, sobel
 
 from fieldwork import synthetic
-from workspace import SCRIPTS
+from workspace import SCRIPTS, wait_for
 
 N_FRAMES = 7
 ENGINES = {
@@ -259,49 +259,73 @@ def test_numbers_in_arguments_can_be_given_on_the_command_line(workspace, film):
     np.testing.assert_allclose(frames_of(workspace)["quantile"], np.median(film, axis=(1, 2)))
 
 
-@pytest.fixture
-def cluster(tmp_path_factory, monkeypatch):
-    """Start a scheduler and two workers as a user does; yield its address and the workers."""
-    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
-    folder = tmp_path_factory.mktemp("cluster")
-    start = [sys.executable, "-m", "distributed.cli"]
-    options = ["--scheduler-file", "scheduler.json"]
-    outside = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    local = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
-    commands = [["dask_scheduler", *local], *[["dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]] * 2]
-    processes = []
-    try:
-        for name, *more in commands:
-            command = [start[0], "-m", f"{start[2]}.{name}", *more, *options]
-            processes.append(subprocess.Popen(command, **outside))
-            while not (folder / "scheduler.json").exists():
-                assert processes[0].poll() is None
-                time.sleep(0.1)
-        yield json.loads((folder / "scheduler.json").read_text())["address"], processes
-    finally:
+class Cluster:
+    """A scheduler and two workers with this copy of the library, started as a user does."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.workers = []
+        local = ["--host", "127.0.0.1", "--port", "0"]
+        self.scheduler = self._start("scheduler", *local)
+        record = folder / "scheduler.json"
+        self.address = wait_for(lambda: record.exists() and json.loads(record.read_text())["address"], self.scheduler)
+
+    def _start(self, name, *options):
+        command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", "scheduler.json", *options]
+        environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen([*command, "--no-dashboard"], cwd=self.folder, env=environment, **silent)
+
+    def start_workers(self):
+        """Start the workers; stop those that run."""
+        self.stop(self.workers)
+        self.workers = [self._start("worker", "--nthreads", "1", "--no-nanny") for _ in range(2)]
+
+    def stop(self, processes):
+        """Kill processes."""
         for process in processes:
             process.kill()
             process.wait()
 
 
-def test_workers_of_a_scheduler_do_the_work_and_refuse_a_module_that_changed(workspace, film, cluster):
+@pytest.fixture
+def cluster(tmp_path_factory, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.start_workers()
+        yield cluster
+    finally:
+        cluster.stop([*cluster.workers, cluster.scheduler])
+
+
+def test_workers_of_a_scheduler_refuse_an_edited_module_until_a_restart_and_a_killed_one_costs_no_frame(
+    workspace, film, cluster
+):
     write(workspace, film, "tif")
-    address, processes = cluster
-    pool = {"engine": "dask", "dask": address}
+    pool = {"engine": "dask", "dask": cluster.address}
     configure(workspace, stack={"function": "own.measure"}, pool=pool)
-    (workspace.path / "config" / "own.py").write_text(OWN_FACTOR.format(2))
+    own = workspace.path / "config" / "own.py"
+    highest = film.max(axis=(1, 2)).astype(int)
+    own.write_text(OWN_FACTOR.format(1))
     workspace.run("tables")
-    assert frames_of(workspace)["measure"].tolist() == (2 * film.max(axis=(1, 2)).astype(int)).tolist()
+    assert frames_of(workspace)["measure"].tolist() == highest.tolist()
+    own.write_text(OWN_FACTOR.format(1000))
+    printed = workspace.run("tables", status=1)
+    worker = r"the Dask worker at tcp://127.0.0.1:\d+"
+    refused = rf"{own} has changed since {worker} imported it; stop the worker and start it again$"
+    assert re.search(refused, printed, re.MULTILINE), printed
+    cluster.start_workers()
+    workspace.run("tables")
+    assert frames_of(workspace)["measure"].tolist() == (1000 * highest).tolist()
     # The same store as float64, as uint16, and while a worker is killed.
     (workspace.path / "config" / "inverted.py").write_text(NEGATIVE)
     for function in ("skimage.filters.sobel", "inverted.negative"):
         configure(workspace, stack={"function": function}, pool=pool)
         run = workspace.start()
         if function == "inverted.negative":
-            while not (workspace.path / "begun").exists():
-                assert run.poll() is None, run.stdout.read()
-                time.sleep(0.02)
-            processes[1].kill()
+            wait_for((workspace.path / "begun").exists, run)
+            cluster.workers[1].kill()
         printed, _ = run.communicate(timeout=300)
         assert run.returncode == 0, printed
         stored = zarr.open_array(workspace.path / "results" / "stacks" / "film" / "frames.zarr")[:]
@@ -312,9 +336,6 @@ def test_workers_of_a_scheduler_do_the_work_and_refuse_a_module_that_changed(wor
         "frames.png",
         "frames.zarr",
     }
-    configure(workspace, stack={"function": "own.measure"}, pool=pool)
-    (workspace.path / "config" / "own.py").write_text(OWN_FACTOR.format(3))
-    assert "own.py has changed since the Dask worker at tcp" in workspace.run("tables", status=1)
 
 
 OWN_FACTOR = """

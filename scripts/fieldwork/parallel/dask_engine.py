@@ -7,6 +7,7 @@ import pickle
 import shlex
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -106,7 +107,7 @@ def map_frames(
 def _job_of(function, where):
     """Describe a job to workers. Those of its own cluster share its modules: these cannot be another project's."""
     own_folders = tuple(functions.own_folders) if "://" in where else ()
-    return Job(digest_of_library(), os.getcwd(), own_folders, pickle.dumps(function))
+    return Job(uuid.uuid4().hex, digest_of_library(), os.getcwd(), own_folders, pickle.dumps(function))
 
 
 def _start_worker(where):

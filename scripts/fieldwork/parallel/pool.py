@@ -144,7 +144,7 @@ def _work(pipe, function, frames, inherited, in_hand):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it stops the workers
     for other in inherited:
         other.close()
-    if isinstance(function, bytes):  # of a spawned worker: only now does it import NumPy and the like
+    if isinstance(function, bytes):  # imports what it needs after `prepare`; a spawned script prepares itself, too
         function = pickle.loads(function)
     results = []  # of no frames: it has started
     while True:

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from fieldwork import WorkerDied, parallel
-from fieldwork.parallel import mapping
+from fieldwork.parallel import batches, mapping, pool
+from fieldwork.parallel.batches import Batches
 from workspace import REPOSITORY
 
 WAYS = [("serial", "paths"), ("pool", "paths"), ("pool", "fork")]
@@ -186,17 +187,41 @@ def test_a_killed_worker_names_its_frame_out_of_a_batch(mode):
         list(parallel.map_frames(function, range(2000), mode=mode, workers=2))
 
 
-def slow_and_quick(number):
-    time.sleep(0.1 if number % 50 == 49 else 0)
-    return number, os.getpid()
+class Clock:
+    """A clock, as of the module `time`, that stands still where nobody moves it on."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
 
 
-def test_a_batch_is_cut_short_at_a_slow_frame():
-    results = list(parallel.map_frames(slow_and_quick, range(400), workers=4))
-    assert [number for number, _ in results] == list(range(400))
-    slow = [pid for number, pid in results if number % 50 == 49]
-    assert len(set(slow)) == 4  # not left to those who had them at hand
-    assert not any(len(set(three)) == 1 for three in zip(slow[:5], slow[1:], slow[2:], strict=False))
+class NotedBatches(Batches):
+    """Batches that note what was taken and what came back."""
+
+    noted = []
+
+    def put(self, batch, results):
+        self.noted.append((batch[: len(results)], batch[len(results) :]))
+        super().put(batch, results)
+
+
+def test_a_batch_is_cut_short_at_a_slow_frame(monkeypatch):
+    clock = Clock()  # each forked worker moves its own
+    for module in (batches, pool):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(NotedBatches, "noted", [])
+    monkeypatch.setattr(pool, "Batches", NotedBatches)
+
+    def slow_and_quick(number):
+        clock.now += 0.1 if number % 10 == 9 else 0
+        return number
+
+    assert list(parallel.map_frames(slow_and_quick, range(1000), mode="fork", workers=4)) == list(range(1000))
+    assert sum(done[-1] % 10 == 9 for done, _ in NotedBatches.noted) == 100
+    assert not any(number % 10 == 9 for done, _ in NotedBatches.noted for number in done[:-1])
+    # What was at hand behind a slow frame comes back, for any worker to take; among it are other slow frames.
+    assert any(number % 10 == 9 for _, undone in NotedBatches.noted for number in undone)
 
 
 def process(_):
