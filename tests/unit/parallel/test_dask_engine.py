@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -74,7 +74,8 @@ def start_workers(count, address, *, folder, path=PATH, nanny=False):
 def stop(processes):
     tree = [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
     for process in [*processes, *tree]:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # a nanny's worker ends with it
+            process.kill()
     psutil.wait_procs(tree, timeout=10)
     for process in processes:
         process.communicate()
