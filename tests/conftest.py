@@ -41,8 +41,8 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def without_threads_of_libraries():
-    """End the threads that zarr and Dask started for a module: after a thread, the next module cannot fork."""
+def without_threads_of_libraries(request):
+    """End the threads that zarr and Dask started for a module, and check for others: the next module is to fork."""
     yield
     if "zarr" in sys.modules:
         sys.modules["zarr"].core.sync.cleanup_resources()
@@ -50,6 +50,10 @@ def without_threads_of_libraries():
         utils = sys.modules["distributed"].utils
         utils._offload_executor.shutdown()
         utils._offload_executor = ThreadPoolExecutor(max_workers=1)
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(timeout=10)
+            assert not thread.is_alive(), f"{request.module.__name__} leaves the thread {thread.name}"
 
 
 @pytest.fixture

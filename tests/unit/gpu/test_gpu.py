@@ -12,6 +12,7 @@ from multiprocessing.connection import Client
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 from scipy import ndimage
@@ -157,6 +158,7 @@ def test_plateaus_and_black_fields_are_left_to_the_worker():
 
 @pytest.mark.parametrize("failure", [no_memory, broken, killed])
 def test_auto_goes_on_with_the_cpu_when_the_device_fails(failure, monkeypatch, caplog):
+    monkeypatch.setattr(server, "time", SimpleNamespace(sleep=lambda seconds: None))  # it waits 10 s for memory
     monkeypatch.setattr(choice, "GPU_START_S", 0)
     monkeypatch.setattr(choice, "missing", lambda: "")
     images = [field(seed) for seed in range(12)]
@@ -230,6 +232,8 @@ def stop(device, asked_before, monkeypatch):
         detect(field(3), device=device)
     (process,) = multiprocessing.active_children()
     os.kill(process.pid, signal.SIGSTOP)
+    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:  # until then it may answer
+        time.sleep(0.01)
 
 
 def requests_of(images):

@@ -381,9 +381,11 @@ def test_odd_plates_have_every_picture(tmp_path, rows, controlled):
     for picture in ALL if controlled else ("nuclei", "fields", "doses", "controls"):
         figure = draw(picture, wells, fields)
         assert "P1" in figure.get_suptitle() + figure.axes[0].get_title()
-        figures.save(figure, tmp_path / "picture.png")
-        width, height = Image.open(tmp_path / "picture.png").size
-        assert 300 < width < 2100 and 100 < height < 2100
+        if controlled:  # the others are of the same size
+            figures.save(figure, tmp_path / "picture.png")
+            width, height = Image.open(tmp_path / "picture.png").size
+            assert 300 < width < 2100 and 100 < height < 2100
+        figures.plt.close(figure)
     if len(rows) > 3:
         axes = draw("fields", wells, fields).axes[0]
         assert sum(map(len, boxes(axes).values())) == 4 and axes.get_xlabel().startswith("nuclei per image")
