@@ -72,7 +72,8 @@ def check_config(config: dict, *, source: str) -> dict:
     schema = read_schema("config")
     filled = _with_defaults(copy.deepcopy(config), schema)
     for error in checker(schema)(filled):
-        raise InputError(f"{source}: {complaint(error)}")
+        gone = " (auto is gone: pool is as fast)" if (*error.path, error.instance) == ("pool", "engine", "auto") else ""
+        raise InputError(f"{source}: {complaint(error)}{gone}")
     chunk, shard = filled["slide"]["chunk"], filled["slide"]["shard"]
     if shard not in {chunk * 2**power for power in range(16)}:
         raise InputError(f"{source}: 'slide.shard' is {shard}; expected 1, 2, 4, 8 ... times slide.chunk ({chunk})")

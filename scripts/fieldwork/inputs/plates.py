@@ -177,7 +177,7 @@ def report(plate: Plate, log: str | os.PathLike) -> None:
     """
     headline, details = file_report(plate)
     lost = plate.scan.unmatched or plate.scan.duplicates or not plate.images
-    print(f"{'WARNING ' if lost else ''}{headline}", f"({log})" if details else "", file=sys.stderr)
+    print(f"{'WARNING ' if lost else ''}{headline}" + f" ({log})" * bool(details), file=sys.stderr)
 
 
 def write_log(plate: Plate, log: Path) -> None:

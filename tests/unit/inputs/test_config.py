@@ -124,6 +124,7 @@ WRONG = [
     ("nuclei.threshold", "otsu", "a number"),
     ("nuclei.threshold", float("nan"), "a number"),  # which no pixel is above
     ("pool.engine", "threads", "serial, pool or dask"),
+    ("pool.mode", "auto", "paths or fork"),
     ("pool.engine", "auto", "serial, pool or dask (auto is gone: pool is as fast)"),
     ("pool.dask", "node1:8786", "a scheduler's address such as tcp://node1:8786"),
     ("pool.mode", "spawn", "paths or fork"),
