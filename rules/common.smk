@@ -14,7 +14,7 @@ sys.path.insert(0, str(CLONE / "scripts"))
 from fieldwork import InputError
 from fieldwork.inputs.remote import Remote
 from fieldwork.planning import configuration, provenance, runs, snakemake_workarounds
-from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, Caller, make_plan, placed
+from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, Caller, make_plan, locate
 from fieldwork.planning.plates import TABLES
 from fieldwork.planning.resources import small_memory_mb
 
@@ -47,7 +47,7 @@ with snakemake_workarounds.one_line_errors():
         settings,
         caller=CALLER,
         remote=Remote(storage, asks=CALLER.main),
-        place=lambda path: placed(
+        location_of=lambda path: locate(
             path,
             prefixed=workflow.modifier.path_modifier.replace_prefix,
             filled=workflow.pathvars.apply,

@@ -69,4 +69,4 @@ def plan_in(folder: Path, *, cores=2, main=True, on_cluster=False, namespace=Non
         patch.chdir(folder)
         settings = configuration.read(config, caller=caller, named=["--config"] if config else [], merge=merge)
         places = {"<results>": settings.values["results"], "<logs>": "logs", "<benchmarks>": "benchmarks"}
-        return plan.make_plan(settings, caller=caller, remote=Remote(None, asks=main), place=places.get)
+        return plan.make_plan(settings, caller=caller, remote=Remote(None, asks=main), location_of=places.get)

@@ -216,8 +216,8 @@ def _refuse_other_libraries(client, where):
     for worker, digest in client.run(pickle.loads, call, on_error="return").items():
         # An OSError is a lost worker's.
         if digest != digest_of_library() and isinstance(digest, str | ImportError | AttributeError):
-            found = "another copy of Fieldwork" if isinstance(digest, str) else "no copy of Fieldwork"
+            copy = "another copy of Fieldwork" if isinstance(digest, str) else "no copy of Fieldwork"
             raise InputError(
-                f"the Dask worker at {worker} has {found}; it must have that of {LIBRARY.parent}: stop the worker, "
+                f"the Dask worker at {worker} has {copy}; it must have that of {LIBRARY.parent}: stop the worker, "
                 f"and start it again with `{_start_worker(where)}`"
             )

@@ -109,7 +109,9 @@ class Plan:
         return Path(self.folders.logs, "plates", plate.name, "images.log")
 
 
-def make_plan(configuration: Configuration, *, caller: Caller, remote: Remote, place: Callable[[str], str]) -> Plan:
+def make_plan(
+    configuration: Configuration, *, caller: Caller, remote: Remote, location_of: Callable[[str], str]
+) -> Plan:
     """Read the sheets, check what they name, and build the plan.
 
     Parameters
@@ -118,8 +120,8 @@ def make_plan(configuration: Configuration, *, caller: Caller, remote: Remote, p
         Its values get ``results`` in its place, and ``module_folders``, for scripts.
     caller : Caller
     remote : fieldwork.inputs.remote.Remote
-    place : callable
-        Returns where a path of the rules lies: see `placed`.
+    location_of : callable
+        Returns the location of a path of the rules: see `locate`.
 
     Returns
     -------
@@ -131,7 +133,7 @@ def make_plan(configuration: Configuration, *, caller: Caller, remote: Remote, p
         Names the file and the line, or the key, what was found and what is expected.
     """
     config = configuration.values
-    folders = _folders(config, place)
+    folders = _folders(config, location_of)
     config["results"] = folders.results
     files = Files(remote, GENERATED)
     plate_rows = sheets.read_sheet_if_any("plates", config)
@@ -172,8 +174,8 @@ def make_plan(configuration: Configuration, *, caller: Caller, remote: Remote, p
     )
 
 
-def placed(path: str, *, prefixed: Callable[[str], str], filled: Callable[[str], str], source: str) -> str:
-    """Return where a path of the rules lies: a module may have a prefix, and pathvars of its own.
+def locate(path: str, *, prefixed: Callable[[str], str], filled: Callable[[str], str], source: str) -> str:
+    """Return the location of a path of the rules: a module may have a prefix, and pathvars of its own.
 
     Parameters
     ----------
@@ -189,17 +191,17 @@ def placed(path: str, *, prefixed: Callable[[str], str], filled: Callable[[str],
     InputError
         The path cannot stand behind the prefix.
     """
-    place = filled(prefixed(f"{path}/"))
-    if place != prefixed(filled(f"{path}/")):  # as Snakemake does with paths that functions return
+    location = filled(prefixed(f"{path}/"))
+    if location != prefixed(filled(f"{path}/")):  # as Snakemake does with paths that functions return
         raise InputError(
             f"{source}: the folder '{filled(path)}' cannot stand behind the module's prefix; "
             "expected a relative path that does not begin with .., or no prefix (and never replace_prefix)"
         )
-    return os.path.normpath(place)
+    return os.path.normpath(location)
 
 
-def _folders(config, place):
-    folders = Folders(*map(place, ("<results>", "<logs>", "<benchmarks>")))
+def _folders(config, location_of):
+    folders = Folders(*map(location_of, ("<results>", "<logs>", "<benchmarks>")))
     if Path(folders.results).is_file():
         raise InputError(f"results: '{folders.results}' is a file; expected a folder, which may be there or not")
     return folders
@@ -243,8 +245,8 @@ def _check_files(plates, stack_rows, results):
 def _check_urls(slide_rows, stack_rows, remote):
     """Check that slides and stacks at URLs exist; in jobs too, for which the answers are kept."""
     for kind, rows in (("slide", slide_rows), ("stack", stack_rows)):
-        places = {row["path"]: f"{row[None]}: {kind} '{name}'" for name, row in rows.items()}
-        remote.check({path: place for path, place in places.items() if is_url(path)})
+        lines = {row["path"]: f"{row[None]}: {kind} '{name}'" for name, row in rows.items()}
+        remote.check({path: line for path, line in lines.items() if is_url(path)})
 
 
 def _check_functions(configuration, *, plates, stack_rows):

@@ -82,12 +82,12 @@ def closure(script: Path) -> dict[str, Path]:
         The script by its name, library modules by their path below `LIBRARY`; those of `NOT_COUNTED` are left out,
         but not what they import.
     """
-    found, ahead = {script}, [script, LIBRARY / "__init__.py"]
+    files, ahead = {script}, [script, LIBRARY / "__init__.py"]
     while ahead:
         path = ahead.pop()
-        found.add(path)
-        ahead.extend(_imports(path)[0] - found)
-    names = {path: path.relative_to(LIBRARY).as_posix() if path != script else path.name for path in found}
+        files.add(path)
+        ahead.extend(_imports(path)[0] - files)
+    names = {path: path.relative_to(LIBRARY).as_posix() if path != script else path.name for path in files}
     return {name: path for path, name in names.items() if name not in NOT_COUNTED}
 
 

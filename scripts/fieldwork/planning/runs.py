@@ -187,8 +187,8 @@ def summary(
     """
     lines, results = [], Path(results)
     if downloads := list(downloads):
-        there = sum(map(os.path.exists, downloads))
-        lines += [f"Downloads: the images of {there} of {len(downloads)} plates with a url are there."]
+        downloaded = sum(map(os.path.exists, downloads))
+        lines += [f"Downloads: the images of {downloaded} of {len(downloads)} plates with a url are there."]
     if plates := list(plates):
         tables = [rows for plate in plates if (rows := _rows(results / "plates" / plate / "wells.csv")) is not None]
         fields, failed, nuclei = (
@@ -228,7 +228,7 @@ def _count(tables):
 
 
 def _rows(path):
-    """Return the rows of a CSV file; None where there is no file."""
+    """Return the rows of a CSV file; None where none exists."""
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))

@@ -239,7 +239,7 @@ def test_folders_stand_behind_a_modules_prefix_or_are_refused(prefix, path, expe
         return text if text.startswith(("/", "../")) else prefix + text
 
     def ask():
-        return planning.placed(
+        return planning.locate(
             "<results>",
             prefixed=prefixed,
             filled=lambda text: text.replace("<results>", path),
