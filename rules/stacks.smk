@@ -20,7 +20,7 @@ rule measure_frames:
         runtime=plan.stacks.minutes,
     params:
         path=plan.stacks.path,
-        place=plan.stacks.frame_place,
+        selection=plan.stacks.selection,
         work=plan.stacks.frame_work,
         images=plan.stacks.images,
         own_modules=plan.own_modules([config["stack"]["function"]]),
@@ -54,7 +54,7 @@ rule plot_stack:
         mem_mb=small_memory_mb,
     params:
         path=plan.stacks.path,
-        place=plan.stacks.frame_place,
+        selection=plan.stacks.selection,
         made_by=made_by("plot_stack"),
     script:
         "../scripts/plot_stack.py"

@@ -23,11 +23,11 @@ from fieldwork.stacks import sources
 log = logging.getLogger(__name__)
 
 
-def main(*, stack, path, copy, position, work, images, frames_table, nuclei_table, on_bad_image, pool, workers):
+def main(*, stack, path, copy, selection, work, images, frames_table, nuclei_table, on_bad_image, pool, workers):
     folder = Path(frames_table).parent
     stack_series.clear(folder)
     Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
-    frames = open_frames(stack, path, copy, position)
+    frames = open_frames(stack, path, copy, selection)
     stack_frames.import_function(work["function"], folders=work["folders"], stack=frames)
     road = {"read": stack_frames.read_image, "workers": workers, **pool}
     frames = job.read_ahead(frames, **road)
@@ -62,11 +62,11 @@ def main(*, stack, path, copy, position, work, images, frames_table, nuclei_tabl
     outputs.write_csv(*stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table)), frames_table)
 
 
-def open_frames(stack, path, copy, position):
+def open_frames(stack, path, copy, selection):
     """List the frames of the stack, and log what was left out."""
     try:
         opened = parallel.call_in_process(
-            stack, functools.partial(sources.open_stack, **position), copy, on_crash=unopened
+            stack, functools.partial(sources.open_stack, **selection), copy, on_crash=unopened
         )
     except FrameError as error:
         raise InputError(f"stack {stack}: {path}: {error}") from None
@@ -89,7 +89,7 @@ if __name__ == "__main__":
             stack=snakemake.wildcards.stack,
             path=snakemake.params.path,
             copy=next(iter(snakemake.input.fetched), snakemake.params.path),
-            position=snakemake.params.place,
+            selection=snakemake.params.selection,
             work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
             images=snakemake.params.images,
             frames_table=snakemake.output.frames,

@@ -47,7 +47,7 @@ if __name__ == "__main__":
         main(
             stack=snakemake.wildcards.stack,
             path=next(iter(snakemake.input.fetched), snakemake.params.path),
-            selection=snakemake.params.place,
+            selection=snakemake.params.selection,
             frames_table=snakemake.input.frames,
             nuclei_table=snakemake.input.get("nuclei"),
             picture=snakemake.output[0],

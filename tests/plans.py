@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from snakemake.utils import update_config
 
 from fieldwork.inputs.remote import Remote
 from fieldwork.planning import configuration, plan
 from fieldwork.planning.roads import Caller
-
-GUID = "E94C24BD-45E4-450A-9919-257C714278F7"
+from workspace import GUID
 
 
 class Wildcards(dict):
@@ -53,20 +53,11 @@ def write_sheets(folder: Path, *, plates=(), slides=(), stacks=()):
         (folder / "config" / f"{kind}.tsv").write_text("\n".join([*lines, ""]))
 
 
-def merge(values, given):
-    """Update nested dicts, as Snakemake's `update_config` does."""
-    for key, value in given.items():
-        if isinstance(value, dict):
-            merge(values.setdefault(key, {}), value)
-        else:
-            values[key] = value
-
-
 def plan_in(folder: Path, *, cores=2, main=True, on_cluster=False, namespace=None, **config) -> plan.Plan:
     """Return the plan of a working directory with this configuration."""
     caller = Caller(main=main, namespace=namespace, cores=cores, on_cluster=on_cluster)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        settings = configuration.read(config, caller=caller, named=["--config"] if config else [], merge=merge)
+        settings = configuration.read(config, caller=caller, named=["--config"] if config else [], merge=update_config)
         places = {"<results>": settings.values["results"], "<logs>": "logs", "<benchmarks>": "benchmarks"}
         return plan.make_plan(settings, caller=caller, remote=Remote(None, asks=main), location_of=places.get)

@@ -95,7 +95,7 @@ def check_folder(archive: Archive) -> dict | None:
     InputError
         The folder was unpacked from another archive.
     """
-    facts = read_json(Path(archive.folder, RECORD))
+    facts = read_facts(Path(archive.folder, RECORD))
     if not {"url", "bytes", "sha256", "md5", "files"} <= facts.keys():
         return None
     different = difference(archive, facts)
@@ -133,7 +133,7 @@ def difference(archive: Archive, facts: dict) -> str:
     return ""
 
 
-def read_json(path: Path) -> dict:
+def read_facts(path: Path) -> dict:
     """Read a JSON object from a file; an empty dict without a file, or where it holds anything else."""
     try:
         values = outputs.read_json(path)

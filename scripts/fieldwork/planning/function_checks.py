@@ -1,6 +1,5 @@
 """Check the functions that the configuration names before any job starts, and list the files that define them."""
 
-import ast
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fieldwork import InputError, processes
+from fieldwork.planning.imports import imported_names
 
 IMPORTS_TIMEOUT_S = 60  # PyTorch from a slow network folder takes half of that
 
@@ -101,19 +101,6 @@ def module_files(names: Iterable[str], *, folders: Iterable[str | os.PathLike]) 
                     if path not in seen and path.is_file():
                         seen.add(path)
                         files.setdefault(path.relative_to(folder).as_posix(), path)
-                        ahead += _imports(path, folder)
+                        with suppress(SyntaxError, ValueError):  # `check_calls` reports those
+                            ahead += [tuple(name.split(".")) for name in imported_names(path, root=folder)]
     return files
-
-
-def _imports(path, folder):
-    """List the imports of a file as the parts of dotted names; of `from a import b`, a.b."""
-    names = []
-    with suppress(SyntaxError, ValueError):  # `check_calls` reports those
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Import):
-                names += [tuple(alias.name.split(".")) for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                parents = path.relative_to(folder).parts[: -node.level] if node.level else ()
-                module = tuple(node.module.split(".")) if node.module else ()
-                names += [(*parents, *module, alias.name) for alias in node.names]
-    return names

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.gpu import choice as gpu
-from fieldwork.inputs import archives, sheets, stack_files
+from fieldwork.inputs import archives, sheets
 from fieldwork.inputs import plates as sheet_plates
 from fieldwork.inputs.paths import check_path, is_url
 from fieldwork.inputs.remote import Remote
@@ -146,14 +146,15 @@ def make_plan(
         has_gpu=has_gpu,
         **options,
     )
+    stacks = StackPlan(stack_rows, **options)
     if caller.main:
-        _check_files(plates, stack_rows, config["results"])
+        _check_files(plates, stacks, config["results"])
     _check_urls(slide_rows, stack_rows, remote)
     runs.keep_to_plan([config, plate_rows, slide_rows, stack_rows], plans=caller.main, module=caller.namespace)
     # Not a parameter of rules: results don't depend on where the modules lie.
     config["module_folders"] = configuration.folders
     if caller.main:
-        _check_functions(configuration, plates=plates, stack_rows=stack_rows)
+        _check_functions(configuration, plates=plates, stacks=stacks)
         if not caller.on_cluster and (plates.ready or slide_rows):
             has_gpu = gpu.check(config["device"], pool=config["pool"], source=configuration.source)
             plates.has_gpu = has_gpu  # known only now: functions and plates are checked first
@@ -166,7 +167,7 @@ def make_plan(
         remote=remote,
         plates=plates,
         slides=SlidePlan(slide_rows, has_gpu=has_gpu, **options),
-        stacks=StackPlan(stack_rows, **options),
+        stacks=stacks,
         benchmarks=BenchmarkPlan(plates, files),
         has_gpu=has_gpu,
         module_folders=configuration.folders,
@@ -229,7 +230,7 @@ def _checked_rows(config, remote):
     )
 
 
-def _check_files(plates, stack_rows, results):
+def _check_files(plates, stacks, results):
     """Check that plates have not lost their images, and that Snakemake can take the files of stacks."""
     for name, plate in plates.ready.items():
         if not plate.scan.images and runs.fields_in(results, name):
@@ -237,8 +238,8 @@ def _check_files(plates, stack_rows, results):
                 f"plate '{name}' has no image, but it has tables of images: is a drive not mounted? "
                 "If the images are gone for good, delete the tables"
             )
-    for name, row in stack_rows.items():
-        for path in stack_files.files_of(row["path"]):
+    for name, row in stacks.rows.items():
+        for path in stacks.files_of(row["path"]):
             check_path(path, f"{row[None]}: stack '{name}'")
 
 
@@ -249,11 +250,11 @@ def _check_urls(slide_rows, stack_rows, remote):
         remote.check({path: line for path, line in lines.items() if is_url(path)})
 
 
-def _check_functions(configuration, *, plates, stack_rows):
+def _check_functions(configuration, *, plates, stacks):
     """Check, before any job, that the user's functions exist and take their arguments."""
     stack, filters = configuration.values["stack"], configuration.values["filters"]
     calls, metrics = [], []
-    if stack_rows and stack["function"] != "nuclei":
+    if stacks.rows and not stacks.finds_nuclei:
         calls.append(("stack.function", stack["function"], stack["arguments"]))
     if plates.filtered:
         calls += [

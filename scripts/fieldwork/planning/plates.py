@@ -46,13 +46,12 @@ class PlatePlan(Road):
     def __init__(
         self, plates: Plates, downloads: dict, *, caller: Caller, files: Files, config: dict, has_gpu: bool
     ) -> None:
-        super().__init__(caller=caller, files=files, config=config, jobs=len(plates))
         self.downloads = downloads
         self.without_images = dict(_without_images(plates, downloads)) if caller.main else {}
         self.ready: Mapping[str, Plate] = plates
         if self.without_images:
             self.ready = {name: plates[name] for name in plates if name not in self.without_images}
-            self._jobs = max(1, len(self.ready))
+        super().__init__(caller=caller, files=files, config=config, jobs=len(self.ready))
         self.has_gpu = has_gpu
         self.detection = detection_arguments(config["nuclei"])
         self._units_to_do = functools.cache(self._count_units_to_do)

@@ -1,12 +1,13 @@
 """Digest what made a table: code and library versions. A digest changes with these and with nothing else."""
 
-import ast
 import hashlib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import yaml
+
+from fieldwork.planning.imports import imported_names
 
 LIBRARY = Path(__file__).parents[1]
 ENVIRONMENT = Path(__file__).parents[3] / "envs" / "fieldwork.yaml"
@@ -94,14 +95,8 @@ def closure(script: Path) -> dict[str, Path]:
 @cache
 def _imports(path):
     """Find what a file imports, at its top or inside functions: library files, and computing distributions."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
     files, computing = set(), set()
-    for name in names:
+    for name in imported_names(path, root=LIBRARY.parent):
         first, *inner = name.split(".")
         computing.update(COMPUTING.get(first, ()))
         if first == "fieldwork":

@@ -28,13 +28,15 @@ class StackPlan(Road):
         Frames are searched for nuclei, and not given to a function of the user's.
     frame_work : dict
         The function for each frame, with its arguments.
+    files_of : callable
+        `stack_files.files_of`; lists each stack once.
     """
 
     def __init__(self, rows: dict, *, caller: Caller, files: Files, config: dict) -> None:
         super().__init__(caller=caller, files=files, config=config, jobs=len(rows))
         self.rows = rows
         # A Zarr store may have hundreds of thousands of files, and Snakemake asks again and again.
-        self._files_of = functools.cache(stack_files.files_of)
+        self.files_of = functools.cache(stack_files.files_of)
         stack = config["stack"]
         self.finds_nuclei = stack["function"] == "nuclei"
         self.frame_work = {"function": stack["function"], "arguments": stack["arguments"]}
@@ -48,8 +50,8 @@ class StackPlan(Road):
         return ["frames.csv", "nuclei.parquet"] if self.finds_nuclei else ["frames.csv"]
 
     @property
-    def frame_place(self) -> dict:
-        """Channel and z plane of the frames."""
+    def selection(self) -> dict:
+        """Channel and z plane that frames are taken from."""
         return {"channel": self._config["stack"]["channel"], "z": self._config["stack"]["z"]}
 
     @property
@@ -66,7 +68,7 @@ class StackPlan(Road):
     def newest_file(self, wildcards: object) -> list[str]:
         """Return what Snakemake is told: a stack's file, a folder's newest image, or the folder of a Zarr store."""
         path = self.path(wildcards)
-        return self._files.newest([path] if stack_files.is_zarr(path) else self._files_of(path))
+        return self._files.newest([path] if stack_files.is_zarr(path) else self.files_of(path))
 
     def fetched(self, wildcards: object) -> list:
         """Return Snakemake's input for a stack at a URL."""
@@ -74,7 +76,7 @@ class StackPlan(Road):
 
     def stamps(self, wildcards: object) -> list[tuple | None]:
         """Return the state of each file of a stack."""
-        return self._files.stamps(self._files_of(self.path(wildcards)))
+        return self._files.stamps(self.files_of(self.path(wildcards)))
 
     def _seconds(self, wildcards):
-        return resources.S_PER_MB * self._files.megabytes(self._files_of(self.path(wildcards)))
+        return resources.S_PER_MB * self._files.megabytes(self.files_of(self.path(wildcards)))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from fieldwork import InputError, outputs
-from fieldwork.inputs.archives import RECORD, Archive, check_folder, difference, read_json
+from fieldwork.inputs.archives import RECORD, Archive, check_folder, difference, read_facts
 from fieldwork.inputs.paths import path_of_url
 from fieldwork.parallel import progress_bar
 from fieldwork.plates.unpack import check_space, unpack
@@ -138,11 +138,11 @@ def _locked(work, archive):
 
 def _fetch(archive, path, state):
     """Fetch an archive over HTTP into the file `path`, which may hold a part of it; `state` names that archive."""
-    if read_json(state).get("url") != archive.url:
+    if read_facts(state).get("url") != archive.url:
         path.unlink(missing_ok=True)
     tries, farthest = 0, _size(path)
     with requests.Session() as session:
-        while not (farthest and read_json(state).get("total") == _size(path)):
+        while not (farthest and read_facts(state).get("total") == _size(path)):
             try:
                 _fetch_more(session, archive, path, state)
                 return
@@ -174,7 +174,7 @@ def _fetch(archive, path, state):
 def _fetch_more(session, archive, path, state):
     """Request the rest of an archive once and append it; begin anew if the server sends all of it."""
     start = _size(path)
-    known = read_json(state) if start else {}
+    known = read_facts(state) if start else {}
     version = known.get("etag") or known.get("last_modified")
     # identity: any other encoding would be decoded on the way, and no Range could state the end of the first part.
     headers = {"Accept-Encoding": "identity"}
@@ -223,7 +223,7 @@ def _fetch_more(session, archive, path, state):
                     bar.update(len(block))
                     if archive.size and stream.tell() > archive.size:
                         break  # it may have no end; the size is checked later
-    outputs.write_json({**read_json(state), "total": _size(path)}, state)
+    outputs.write_json({**read_facts(state), "total": _size(path)}, state)
 
 
 def _digest(path):

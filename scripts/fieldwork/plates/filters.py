@@ -15,12 +15,12 @@ import tifffile
 from fieldwork import frames, user_functions
 from fieldwork.inputs import functions
 from fieldwork.plates import images as plate_images
+from fieldwork.plates.rows import OPTIONAL, row_of
 
 SAVED_SUFFIXES = {"tiff": ".tif", "png": ".png", "zarr": ".zarr"}
 ZARR_CHUNK_PX = 1024  # a field of a plate is one to four files
-OPTIONAL_COLUMNS = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out where no image has one
 COLUMNS = (
-    *("Metadata_Plate", "Metadata_Well", "Metadata_Site", *OPTIONAL_COLUMNS),
+    *("Metadata_Plate", "Metadata_Well", "Metadata_Site", *OPTIONAL),
     *("FileName_DNA", "PathName_DNA", "Image_Width", "Image_Height", "Image_Status", "Image_Error"),
 )  # then the metrics, and the saved file
 
@@ -257,17 +257,7 @@ def rows_of(
     """
     rows = [
         {
-            "Metadata_Plate": plate,
-            "Metadata_Well": image.well,
-            "Metadata_Site": image.site,
-            "Metadata_Timepoint": image.timepoint,
-            "Metadata_ZPlane": image.z,
-            "FileName_DNA": os.path.basename(image.path),
-            "PathName_DNA": os.path.dirname(image.path),
-            "Image_Width": image.shape[1],
-            "Image_Height": image.shape[0],
-            "Image_Status": "failed" if image.error else "ok",
-            "Image_Error": image.error,
+            **row_of(plate, image),
             **{f"Before_{name}": image.before.get(name) for name in metrics},
             **{f"After_{name}": image.after.get(name) for name in metrics},
             "FileName_Filtered": image.saved,
@@ -276,7 +266,7 @@ def rows_of(
         }
         for image in filtered
     ]
-    absent = {name for name in OPTIONAL_COLUMNS if all(row[name] is None for row in rows)}
+    absent = {name for name in OPTIONAL if all(row[name] is None for row in rows)}
     if save != "png":
         absent |= {"PNG_Low", "PNG_High"}
     figures = [f"{when}_{name}" for when in ("Before", "After") for name in metrics]

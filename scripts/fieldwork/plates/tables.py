@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from fieldwork import quality
 from fieldwork.inputs import platemaps
+from fieldwork.plates.rows import OPTIONAL, row_of
 
 METADATA = [
     ("Metadata_Plate", pa.string()),
@@ -21,7 +22,6 @@ METADATA = [
     ("Metadata_Timepoint", pa.int64()),
     ("Metadata_ZPlane", pa.int64()),
 ]
-OPTIONAL = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out of a plate's tables where no image has one
 
 NUCLEI = pa.schema(
     [
@@ -103,18 +103,8 @@ def fields_of(plate: str, fields: Sequence) -> pa.Table:
     """
     rows = [
         {
-            "Metadata_Plate": plate,
-            "Metadata_Well": field.well,
-            "Metadata_Site": field.site,
-            "Metadata_Timepoint": field.timepoint,
-            "Metadata_ZPlane": field.z,
-            "FileName_DNA": os.path.basename(field.path),
-            "PathName_DNA": os.path.dirname(field.path),
-            "Image_Height": field.shape[0],
-            "Image_Width": field.shape[1],
+            **row_of(plate, field),
             "Image_Count_Nuclei": None if field.error else len(field.coordinates),
-            "Image_Status": "failed" if field.error else "ok",
-            "Image_Error": field.error,
             **{column: field.quality.get(name) for column, name in QUALITY.items()},
             "Image_Form": field.form,
         }

@@ -1,0 +1,30 @@
+"""Columns that the tables of fields and of filtered images share. Imports nothing large: jobs that fork take them."""
+
+import os
+from typing import Any
+
+OPTIONAL = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out of a plate's tables where no image has one
+
+
+def row_of(plate: str, result: Any) -> dict[str, Any]:
+    """Return the shared columns of an image's row.
+
+    Parameters
+    ----------
+    plate : str
+    result : fields.Field or filters.FilteredImage
+    """
+    height, width = result.shape
+    return {
+        "Metadata_Plate": plate,
+        "Metadata_Well": result.well,
+        "Metadata_Site": result.site,
+        "Metadata_Timepoint": result.timepoint,
+        "Metadata_ZPlane": result.z,
+        "FileName_DNA": os.path.basename(result.path),
+        "PathName_DNA": os.path.dirname(result.path),
+        "Image_Width": width,
+        "Image_Height": height,
+        "Image_Status": "failed" if result.error else "ok",
+        "Image_Error": result.error,
+    }
