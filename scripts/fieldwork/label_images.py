@@ -1,0 +1,273 @@
+"""Label images: 0 is ground, every other value an object. Their objects' properties, their outlines, their files.
+
+All arithmetic is of integers, so that every machine and library gives the same numbers.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from fieldwork import outputs
+
+LARGEST_LABEL = 2**31 - 1
+COMPRESSION_LEVEL = 1  # of zlib: a tenth more bytes than by 6, in half the time
+ROW_GROUP_FIELDS = 32  # of a unit's file: a reader holds the labels of so many fields
+
+
+class Properties(NamedTuple):
+    """What label images say of their objects, in the order of the labels 1..n."""
+
+    rows: np.ndarray  # (n,) float64, px: mean row of the object's pixels, CellProfiler's Location_Center_Y
+    columns: np.ndarray  # (n,) float64, px: mean column
+    areas: np.ndarray  # (n,) int64, px
+    touches_border: np.ndarray  # (n,) bool: a pixel lies in the image's first or last row or column
+
+
+class Runs(NamedTuple):
+    """Neighbouring pixels of one object in one row, from the image's first pixel to its last."""
+
+    starts: np.ndarray  # (n,) int64: index of the first pixel in the flat image
+    lengths: np.ndarray  # (n,) int64, px
+    labels: np.ndarray  # (n,) of the image's own type
+
+
+def runs_of(labels: np.ndarray) -> Runs:
+    """Find the runs of a (rows, columns) label image. There are few: all else here takes them in place of pixels."""
+    changes = np.empty(labels.shape, bool)
+    changes[:, 0] = True
+    np.not_equal(labels[:, 1:], labels[:, :-1], out=changes[:, 1:])
+    starts = np.flatnonzero(changes)
+    lengths = np.diff(starts, append=labels.size)
+    values = labels[changes]
+    objects = values != 0
+    return Runs(starts[objects], lengths[objects], values[objects])
+
+
+def _painted(runs, labels, shape):
+    """Paint a label image of int32: each run gets its value of `labels`."""
+    lengths, values = np.zeros(2 * len(labels) + 1, np.int64), np.zeros(2 * len(labels) + 1, np.int32)
+    ends = np.concatenate([[0], runs.starts + runs.lengths])
+    lengths[::2] = np.append(runs.starts, shape[0] * shape[1]) - ends  # of the ground between runs
+    lengths[1::2], values[1::2] = runs.lengths, labels
+    return np.repeat(values, lengths).reshape(shape)
+
+
+def check_labels(value: object, shape: tuple[int, int]) -> np.ndarray:
+    """Check that a value is a label image of an image, as a user's own function should return it.
+
+    Parameters
+    ----------
+    value : object
+    shape : (int, int)
+        Rows and columns of the image.
+
+    Returns
+    -------
+    (rows, columns) array of integers
+        The value itself.
+
+    Raises
+    ------
+    ValueError
+        Describes the value in one line.
+    """
+    expected = f"expected labels: integers from 0, of shape {tuple(shape)}"
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"gave {'None' if value is None else f'a value of type {type(value).__name__}'}; {expected}")
+    if value.dtype.kind == "b":
+        raise ValueError(f"gave a mask (bool), in which touching nuclei are one; {expected}")
+    if value.shape != tuple(shape) or value.dtype.kind not in "iu":
+        raise ValueError(f"gave an array of shape {value.shape} and type {value.dtype}; {expected}")
+    if value.dtype.kind == "i" and value.size and value.min() < 0:
+        raise ValueError(f"gave a label of {value.min()}; {expected}")
+    return value
+
+
+def renumber(labels: np.ndarray) -> np.ndarray:
+    """Number objects 1..n in reading order: by their first pixels, row by row.
+
+    Parameters
+    ----------
+    labels : (rows, columns) array of integers from 0
+        Of any values, with gaps, in any order.
+
+    Returns
+    -------
+    (rows, columns) int32 array
+    """
+    return _renumbered(runs_of(labels), labels.shape)
+
+
+def _renumbered(runs, shape):
+    _, first, of_run = np.unique(runs.labels, return_index=True, return_inverse=True)
+    numbers = np.empty(len(first), np.int32)
+    numbers[np.argsort(first)] = np.arange(1, len(first) + 1)
+    return _painted(runs, numbers[of_run], shape)
+
+
+def drop_border(labels: np.ndarray) -> np.ndarray:
+    """Drop the objects that touch the image's border, and number the others in reading order.
+
+    Parameters
+    ----------
+    labels : (rows, columns) array of integers from 0
+
+    Returns
+    -------
+    (rows, columns) int32 array
+    """
+    runs = runs_of(labels)
+    cut = np.unique(np.concatenate([labels[[0, -1]].ravel(), labels[:, [0, -1]].ravel()]))
+    kept = ~np.isin(runs.labels, cut)
+    return _renumbered(Runs(*(values[kept] for values in runs)), labels.shape)
+
+
+def properties(labels: np.ndarray) -> Properties:
+    """Measure the position and the area of every object.
+
+    Sums of coordinates are whole numbers, and each mean is one division: the same everywhere.
+
+    Parameters
+    ----------
+    labels : (rows, columns) array of integers
+        Objects are numbered 1..n, without gaps.
+
+    Returns
+    -------
+    Properties
+    """
+    height, width = labels.shape
+    starts, lengths, values = runs_of(labels)
+    count = int(values.max(initial=0))
+    rows, columns = np.divmod(starts, width)
+    sums = [
+        np.bincount(values, weights, count + 1)[1:]  # in float64, which holds whole numbers up to 2**53
+        for weights in (lengths, rows * lengths, (2 * columns + lengths - 1) * lengths // 2)
+    ]
+    at_border = (rows == 0) | (rows == height - 1) | (columns == 0) | (columns + lengths == width)
+    touches_border = np.zeros(count + 1, bool)
+    touches_border[values[at_border]] = True
+    areas, row_sums, column_sums = sums
+    return Properties(row_sums / areas, column_sums / areas, areas.astype(np.int64), touches_border[1:])
+
+
+def outlines(labels: np.ndarray) -> list[np.ndarray]:
+    """Trace the objects, for pictures.
+
+    Parameters
+    ----------
+    labels : (rows, columns) array of integers from 0
+
+    Returns
+    -------
+    list of (n, 2) int32 array
+        Closed polygons through the centres of an object's outermost pixels, column (x) and row (y) of every corner;
+        by ascending label. An object of several pieces has as many polygons; holes have none.
+    """
+    polygons = []
+    labels = labels.astype(np.int32, copy=False)
+    for number, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is not None:
+            corner = box[1].start, box[0].start
+            mask = (labels[box] == number).view(np.uint8)
+            pieces, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=corner)
+            polygons += [piece[:, 0] for piece in pieces]
+    return polygons
+
+
+def encode(labels: np.ndarray) -> bytes:
+    """Compress a label image, for the file of a unit: its runs, in 2 ms for 400 nuclei.
+
+    Parameters
+    ----------
+    labels : (rows, columns) array of integers from 0 to `LARGEST_LABEL`
+
+    Returns
+    -------
+    bytes
+    """
+    runs = runs_of(labels)
+    ground = runs.starts - np.concatenate([[0], (runs.starts + runs.lengths)[:-1]])  # before each run
+    values = np.stack([ground, runs.lengths, runs.labels]).astype("<u4")
+    shuffled = values.view(np.uint8).reshape(3, -1, 4).transpose(0, 2, 1)  # nearly all high bytes are 0
+    return zlib.compress(shuffled.tobytes(), COMPRESSION_LEVEL)
+
+
+def decode(encoded: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """Decompress a label image.
+
+    Parameters
+    ----------
+    encoded : bytes
+        From `encode`.
+    shape : (int, int)
+        Rows and columns.
+
+    Returns
+    -------
+    (rows, columns) uint32 array
+    """
+    shuffled = np.frombuffer(zlib.decompress(encoded), np.uint8).reshape(3, 4, -1)
+    ground, lengths, values = shuffled.transpose(0, 2, 1).copy().view("<u4")[..., 0].astype(np.int64)
+    return _painted(Runs(np.cumsum(ground + lengths) - lengths, lengths, values), values, shape).view(np.uint32)
+
+
+def write_unit(
+    path: str | os.PathLike, encoded: Sequence[bytes | None], shapes: Sequence[tuple[int, int] | tuple[None, None]]
+) -> None:
+    """Write the label images of a unit as Parquet, complete or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+    encoded : list of bytes or None
+        From `encode`, in the order of the unit's fields; None for failed fields.
+    shapes : list of (int, int)
+        Rows and columns; not used for failed fields.
+    """
+    import pyarrow as pa  # it starts a thread: only once no fork follows
+    import pyarrow.parquet as pq
+
+    known = [(None, None) if labels is None else shape for labels, shape in zip(encoded, shapes, strict=True)]
+    columns = {
+        "Image_Height": pa.array([height for height, _ in known], pa.int64()),
+        "Image_Width": pa.array([width for _, width in known], pa.int64()),
+        "Labels": pa.array(encoded, pa.large_binary()),
+    }
+    with outputs.atomic_file(path) as part:
+        pq.write_table(
+            pa.table(columns), part, row_group_size=ROW_GROUP_FIELDS, compression="none", use_dictionary=False
+        )
+
+
+def read_unit(path: str | os.PathLike, *, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray | None]:
+    """Read label images of a unit.
+
+    Parameters
+    ----------
+    path : path-like
+        From `write_unit`.
+    start, stop : int
+        Rows of the file, from 0; `stop` is not read. By default all.
+
+    Yields
+    ------
+    (rows, columns) uint32 array, or None for a failed field
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        stop, first = file.metadata.num_rows if stop is None else stop, 0
+        for group in range(file.num_row_groups):
+            last = first + file.metadata.row_group(group).num_rows
+            if first < stop and last > start:
+                rows = file.read_row_group(group, use_threads=False).to_pylist()
+                for row in rows[max(start - first, 0) : stop - first]:
+                    encoded, shape = row["Labels"], (row["Image_Height"], row["Image_Width"])
+                    yield None if encoded is None else decode(encoded, shape)
+            first = last
