@@ -193,3 +193,29 @@ rule plot_controls:
         made_by=made_by("plot_plate"),
     script:
         "../scripts/plot_plate.py"
+
+
+rule join_labels:
+    """Join the label images of one plate's units into one store."""
+    input:
+        labels=unit_tables("<results>/plates/{plate}/units/{unit}.labels.parquet"),
+        unit_fields=unit_tables("<results>/plates/{plate}/units/{unit}.fields.parquet"),
+        fields="<results>/plates/{plate}/fields.csv",
+    output:
+        # It appears with the whole store, in one rename. The folder is not declared: Snakemake would put a file into it.
+        metadata="<results>/plates/{plate}/labels.zarr/zarr.json",
+    log:
+        "<logs>/plates/{plate}/join_labels.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/join_labels.tsv"
+    priority: plan.url_priority
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: plan.plates.threads
+    resources:
+        mem_mb=plan.plates.labels_memory,
+        runtime=plan.plates.minutes,
+    params:
+        made_by=made_by("join_labels"),
+    script:
+        "../scripts/join_labels.py"

@@ -1,0 +1,42 @@
+"""Join the label images of one plate's detection jobs into one Zarr array.
+
+Inputs: the units' label images and fields, the plate's fields.csv. Output: the metadata of labels.zarr, which appears
+with the whole store.
+"""
+
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
+import logging
+import os
+
+from fieldwork.job_log import logged
+from fieldwork.plates import label_store
+
+log = logging.getLogger(__name__)
+
+
+def main(*, plate, labels, unit_fields, fields, store, workers):
+    shape = label_store.write(
+        store,
+        plate=plate,
+        labels=labels,
+        unit_fields=unit_fields,
+        fields=fields,
+        workers=workers,
+        progress=f"{plate} labels",
+    )
+    log.info("plate %s: labels of %d fields of %d x %d px", plate, *shape)
+
+
+if __name__ == "__main__":
+    with logged(snakemake.log[0]):
+        main(
+            plate=snakemake.wildcards.plate,
+            labels=snakemake.input.labels,
+            unit_fields=snakemake.input.unit_fields,
+            fields=snakemake.input.fields,
+            store=os.path.dirname(snakemake.output.metadata),
+            workers=snakemake.threads,
+        )
