@@ -1,6 +1,7 @@
 """Draw pictures of a plate.
 
-Inputs: the plate's nuclei, fields and wells. Outputs: pictures, each by the name that the rule gives it.
+Inputs: the plate's nuclei, fields and wells, and its label images, if it has some. Outputs: pictures, each by the name
+that the rule gives it.
 """
 
 from fieldwork import processes
@@ -11,7 +12,7 @@ import os
 
 import pandas as pd
 
-from fieldwork import figures, frames, outputs
+from fieldwork import figures, frames, label_images, outputs
 from fieldwork.job_log import logged
 from fieldwork.plates import plate_maps, plots
 
@@ -22,14 +23,15 @@ FIELD_COLUMNS = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metada
 FILE_COLUMNS = ["FileName_DNA", "PathName_DNA"]
 
 
-def main(*, nuclei_table, fields_table, wells_table, copies, pictures, plate, channel, sigma):
+def main(*, nuclei_table, fields_table, wells_table, labels, copies, pictures, plate, channel, sigma):
     fields, wells = read_table(fields_table), read_table(wells_table)
 
     def gallery(chosen, titles, title):
-        rows, centres = chosen.to_dict("records"), centres_of(nuclei_table, chosen)
+        rows = chosen.to_dict("records")
+        nuclei = outlines_of(labels, chosen) if labels else centres_of(nuclei_table, chosen)
         drawn = [
-            (field_title, image_of(row, channel, copies), field_centres)
-            for field_title, row, field_centres in zip(titles, rows, centres, strict=True)
+            (field_title, image_of(row, channel, copies), field_nuclei)
+            for field_title, row, field_nuclei in zip(titles, rows, nuclei, strict=True)
         ]
         return plots.gallery(drawn, title=f"plate {plate}: {title}", radius=2 * sigma)
 
@@ -126,6 +128,14 @@ def centres_of(nuclei_table, fields):
     return centres
 
 
+def outlines_of(store, fields):
+    """Trace the nuclei of each field, whose index is its row of fields.csv: a list of lists of polygons."""
+    from fieldwork.plates import label_store  # here: other pictures, and plates without labels, need no zarr
+
+    array = label_store.open_labels(store)
+    return [label_images.outlines(array[number]) for number in fields.index]
+
+
 def image_of(row, channel, copies):
     """Read the plane that a row of the fields table describes; `copies` has the local copies of URLs."""
     path = os.path.join(row["PathName_DNA"], row["FileName_DNA"])
@@ -139,6 +149,7 @@ if __name__ == "__main__":
             nuclei_table=snakemake.input.nuclei,
             fields_table=snakemake.input.fields,
             wells_table=snakemake.input.wells,
+            labels=next(map(os.path.dirname, snakemake.input.get("labels", [])), None),
             copies=dict(zip(snakemake.params.get("urls", []), snakemake.input.get("fetched", []), strict=True)),
             pictures=dict(snakemake.output.items()),
             plate=snakemake.wildcards.plate,

@@ -1,6 +1,7 @@
 """Write a plate as OME-Zarr.
 
-Inputs: the plate's images of all channels, its tables. Output: a summary of the store, which appears beside it.
+Inputs: the plate's images of all channels, its tables, its label images, if it has some. Output: a summary of the
+store, which appears beside it.
 """
 
 from fieldwork import processes
@@ -8,6 +9,7 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import logging
+import os
 
 from fieldwork import outputs
 from fieldwork.inputs import layouts
@@ -43,6 +45,7 @@ if __name__ == "__main__":
             channel=snakemake.params.channel,
             nuclei=snakemake.input.nuclei,
             fields=snakemake.input.fields,
+            labels=next(map(os.path.dirname, snakemake.input.get("labels", [])), None),
             sigma=snakemake.params.sigma,
             settings=snakemake.params.settings,
             on_bad_image=snakemake.params.on_bad_image,

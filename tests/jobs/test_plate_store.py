@@ -40,7 +40,7 @@ class Planted(NamedTuple):
     images: list[layouts.Image]
     nuclei: dict
 
-    def write(self, name="P.ome.zarr", *, workers=1, on_bad_image="record", **settings):
+    def write(self, name="P.ome.zarr", *, labels=None, workers=1, on_bad_image="record", **settings):
         zarr.core.sync.cleanup_resources()  # threads, after which workers could not be forked
         return plate_store.write(
             self.images,
@@ -49,6 +49,7 @@ class Planted(NamedTuple):
             channel="w1",
             nuclei=self.folder / "nuclei.parquet",
             fields=self.folder / "fields.csv",
+            labels=labels,
             sigma=SIGMA,
             settings=SETTINGS | settings,
             on_bad_image=on_bad_image,
@@ -218,6 +219,55 @@ def test_where_discs_overlap_the_nearest_centre_wins():
     expected = np.where(distances[:2].min(axis=0) <= 4, first, 0)
     np.testing.assert_array_equal(image[0, 0][~tied], expected[~tied])
     np.testing.assert_array_equal(image[1, 0], np.where(distances[2] <= 4, 7, 0))
+
+
+def plant_labels(planted, *, shape=SHAPE):
+    """Write a plate's labels.zarr, larger than its fields; return (well, site, t, z) -> labels."""
+    labels = {}
+    for number, (position, nuclei) in enumerate(planted.nuclei.items()):
+        labels[position] = np.zeros(shape, np.uint32)
+        for value, (y, x) in enumerate(nuclei, start=1):
+            labels[position][y - 4 : y + 5, x - 4 : x + 3 + number % 3] = value
+    padded = [np.pad(image, ((0, 7), (0, 5))) for image in labels.values()]
+    array = zarr.create_array(
+        planted.folder / "labels.zarr",
+        shape=(len(padded), *padded[0].shape),
+        dtype="uint32",
+        chunks=(1, *padded[0].shape),
+        shards=(len(padded), *padded[0].shape),
+    )
+    array[:] = np.array(padded)
+    return labels
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_outlines_are_those_of_the_plates_labels_in_every_field_and_plane(tmp_path, version):
+    failed = {("C03", 1): "truncated"}
+    planted = plant(tmp_path, [("B02", 1), ("B02", 5), ("C03", 1)], times=(0, 1), planes=(2, 3, 9), failed=failed)
+    expected = plant_labels(planted)
+    planted.write(labels=tmp_path / "labels.zarr", workers=2, version=version)
+    validate(planted.store, version)
+    for path, (well, site) in {"B/2/0": ("B02", 1), "B/2/1": ("B02", 5), "C/3/0": ("C03", 1)}.items():
+        levels = levels_of(planted.field(f"{path}/labels/nuclei"))
+        assert (levels[0].shape, levels[0].dtype) == ((2, 3, *SHAPE), np.uint32)
+        for t, timepoint in enumerate((0, 1)):
+            for plane, z in enumerate((2, 3, 9)):
+                image = expected[well, site, timepoint, z]
+                assert image.any() != (well == "C03")
+                np.testing.assert_array_equal(levels[0][t, plane], image)
+                np.testing.assert_array_equal(levels[1][t, plane], image[::2, ::2])
+
+
+def test_outlines_of_a_field_without_time_points_beside_some_with_them_are_its_first(tmp_path):
+    planted = plant(tmp_path, [("B02", 1), ("B02", 2)])
+    expected = plant_labels(planted)
+    planted.images[:] = [
+        image._replace(timepoint=4) if (image.site, image.channel) == (2, "w2") else image for image in planted.images
+    ]
+    planted.write(labels=tmp_path / "labels.zarr")
+    for number in (0, 1):
+        (level, *_) = levels_of(planted.field(f"B/2/{number}/labels/nuclei"))
+        np.testing.assert_array_equal(level[:], expected["B02", number + 1, None, None][None, None])
 
 
 @pytest.mark.parametrize("channels", [["w1"], ["w10", "w9", "w1", "w2", "w4"]])
@@ -438,7 +488,7 @@ def start(planted, name, workers):
     """Start to write a store in an interpreter of its own."""
     arguments = {"store": str(planted.folder / name), "nuclei": str(planted.folder / "nuclei.parquet")}
     arguments |= {"fields": str(planted.folder / "fields.csv"), "plate": "P", "channel": "w1", "sigma": SIGMA}
-    arguments |= {"settings": SETTINGS, "on_bad_image": "record", "workers": workers}
+    arguments |= {"labels": None, "settings": SETTINGS, "on_bad_image": "record", "workers": workers}
     arguments = json.dumps([planted.images, arguments])
     program = PROGRAM.format(scripts=str(REPOSITORY / "scripts"), arguments=arguments)
     return subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)

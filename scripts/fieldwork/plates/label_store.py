@@ -100,6 +100,24 @@ def write(
     return shape
 
 
+def open_labels(store: str | os.PathLike, *, mode: str = "r") -> zarr.Array:
+    """Open a store that `write` wrote, and set zarr to one thread in this process.
+
+    Parameters
+    ----------
+    store : path-like
+    mode : {'r', 'r+'}
+
+    Returns
+    -------
+    zarr.Array
+        uint32 (field, row, column).
+    """
+    zarr.config.set(ONE_THREAD)
+    with by_zarrs():
+        return zarr.open_array(store, mode=mode)
+
+
 def _rows_of(labels, unit_fields, fields):
     """List the rows of the store, and compare them with fields.csv."""
     import pyarrow.parquet as pq  # here and in other processes' functions: it starts a thread, and forks follow
@@ -157,9 +175,7 @@ def _lay_out(store, shape, in_shard, attributes):
 
 def _write_shard(shard, *, store):
     """Write one shard: a whole file, so that no two workers write the same."""
-    zarr.config.set(ONE_THREAD)
-    with by_zarrs():
-        array = zarr.open_array(store, mode="r+")
+    array = open_labels(store, mode="r+")
     block = np.zeros((len(shard.rows), *array.shape[1:]), np.uint32)
     of_file = itertools.groupby(enumerate(shard.rows), key=lambda item: item[1].path)
     for path, group in of_file:

@@ -1,4 +1,4 @@
-"""Write a plate as an OME-Zarr store: all channels and the detected nuclei, field by field in worker processes."""
+"""Write a plate as an OME-Zarr store: all channels and the nuclei, field by field in worker processes."""
 
 import csv
 import functools
@@ -17,6 +17,7 @@ from fieldwork.frames import FrameError
 from fieldwork.inputs import layouts
 from fieldwork.omezarr import metadata, plates
 from fieldwork.pixel_sizes import pixel_sizes
+from fieldwork.plates import label_store
 from fieldwork.stains import colours_of
 
 SAMPLED_IMAGES = 8  # of each channel, evenly spread over the plate: they decide the channel's contrast
@@ -33,7 +34,8 @@ class StoredField(NamedTuple):
     images: list[layouts.Image]
     shape: tuple[int, int] | None  # None: no image of the plate was good
     failed: dict[layouts.Image, str]  # image -> reason
-    nuclei: np.ndarray  # (n, 5) int64: time point and z plane (-1: none), ObjectNumber, y, x
+    nuclei: np.ndarray  # (n, 5) int64: time point and z plane (-1: none), ObjectNumber, y, x; of a plate without labels
+    labels: list[tuple[int, int, int]]  # time point and z plane (-1: none), row of the plate's labels, if it has some
 
     def __str__(self):
         return f"the field of well {self.well}, site {self.site}"
@@ -48,7 +50,8 @@ class StoreFormat(NamedTuple):
     timepoints: set[int | None]  # of all fields, so that their axes are the same
     z_planes: set[int | None]
     dtype: str
-    radius: int  # px: of a nucleus's disc
+    labels: str | None  # path of the plate's labels.zarr
+    radius: int  # px: of a nucleus's disc, where there are no labels
     settings: dict[str, str | int]  # version, chunk, codec, level
 
 
@@ -60,6 +63,7 @@ def write(
     channel: str,
     nuclei: str | os.PathLike,
     fields: str | os.PathLike,
+    labels: str | os.PathLike | None,
     sigma: float,
     settings: dict[str, str | int],
     on_bad_image: str,
@@ -69,9 +73,9 @@ def write(
     """Write a plate as OME-Zarr.
 
     The fields of well B02 are ``B/2/0``, ``B/2/1``, .. in the order of their sites. A field is an image
-    (t, c, z, y, x) and its label image ``nuclei`` (t, z, y, x): a disc for each nucleus, whose value is the nucleus's
-    ObjectNumber. Its attribute 'fieldwork' names the site, the time points and z planes along the axes, and the images
-    that are 0 because they failed or are missing.
+    (t, c, z, y, x) and its label image ``nuclei`` (t, z, y, x): outlines, or a disc for each nucleus. A value is the
+    nucleus's ObjectNumber. Its attribute 'fieldwork' names the site, the time points and z planes along the axes, and
+    the images that are 0 because they failed or are missing.
 
     Parameters
     ----------
@@ -85,6 +89,8 @@ def write(
         The nuclei channel.
     nuclei, fields : path-like
         The plate's tables. An image that failed there fails here; the other images of its field need its shape.
+    labels : path-like, optional
+        The plate's labels.zarr. Without it, nuclei are discs.
     sigma : float
         Of the detection, in pixels; rounded, the radius of a nucleus's disc.
     settings : dict
@@ -109,7 +115,7 @@ def write(
     """
     with open(fields, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    nuclei_by_field = parallel.call_in_process(os.fspath(nuclei), _nuclei_by_field, nuclei)
+    nuclei_by_field = {} if labels else parallel.call_in_process(os.fspath(nuclei), _nuclei_by_field, nuclei)
     todo = _fields_of(images, rows, nuclei_by_field, channel)
     channels, dtype = _channels(images, channel, [image for field in todo for image in field.failed], workers)
     settings = settings | ({"codec": "zstd"} if settings["codec"] == "keep" else {})
@@ -124,6 +130,7 @@ def write(
             timepoints={image.timepoint for image in images} | _numbers(rows, "Metadata_Timepoint"),
             z_planes={image.z for image in images} | _numbers(rows, "Metadata_ZPlane"),
             dtype=dtype,
+            labels=os.fspath(labels) if labels else None,
             radius=max(1, round(sigma)),
             settings=settings,
         )
@@ -171,10 +178,14 @@ def _fields_of(images, rows, nuclei, channel):
     """Collect the images, the shape and the nuclei of each field; `rows` are of the plate's fields.csv."""
     shapes = {}  # well, site -> shape of the good images
     reasons = {}  # well, site, folder, file -> why the image failed
-    for row in rows:
+    labels = {}  # well, site -> `StoredField.labels`
+    for number, row in enumerate(rows):
         well_and_site = row["Metadata_Well"], int(row["Metadata_Site"])
         if row["Image_Status"] == "ok":
-            shapes.setdefault(well_and_site, (int(row["Image_Height"]), int(row["Image_Width"])))
+            shape = int(row["Image_Height"]), int(row["Image_Width"])
+            if shapes.setdefault(well_and_site, shape) == shape:
+                timepoint, z = (int(row.get(name) or -1) for name in ("Metadata_Timepoint", "Metadata_ZPlane"))
+                labels.setdefault(well_and_site, []).append((timepoint, z, number))
         else:
             reasons[*well_and_site, row["PathName_DNA"], row["FileName_DNA"]] = row["Image_Error"]
     [(usual, _)] = Counter(shapes.values()).most_common(1) or [(None, 0)]
@@ -191,6 +202,7 @@ def _fields_of(images, rows, nuclei, channel):
                 shape=shapes.get((well, site), usual),
                 failed={image: reasons[key] for image, key in keys.items() if key in reasons},
                 nuclei=nuclei.get((well, site), np.empty((0, 5), np.int64)),
+                labels=labels.get((well, site), []),
             )
         )
         number[well] += 1
@@ -338,13 +350,10 @@ def _write_field(field, *, store_format):
         "failed": [_described(image) | {"error": failed[image]} for image in field.images if image in failed],
         "missing": [dict(zip(("timepoint", "channel", "z"), plane, strict=True)) for plane in missing],
     }
-    nuclei = field.nuclei.copy()
-    for column, axis in enumerate((timepoints, z_planes)):
-        nuclei[:, column] = 0 if axis == [None] else np.searchsorted(axis, nuclei[:, column])
     plates.write_field(
         f"{store_format.store}/{field.path}",
         field_pixels,
-        labels={"nuclei": discs(nuclei, (len(timepoints), len(z_planes), *shape), radius=store_format.radius)},
+        labels={"nuclei": _labels_of(field, store_format, timepoints, z_planes, shape)},
         sizes=next((pixel_sizes(image.copy or image.path) for image in field.images if image not in failed), {}),
         name=f"{field.well}, site {field.site}",
         channels=store_format.channels,
@@ -368,6 +377,23 @@ def _described(image):
 def _axis(values):
     """Return the sorted values along an axis, without None: an image without a value goes to the first."""
     return sorted(value for value in values if value is not None) or [None]
+
+
+def _labels_of(field, store_format, timepoints, z_planes, shape):
+    """Return the label image of a field, (t, z, y, x) uint32; `timepoints` and `z_planes` are its axes."""
+
+    def index(axis, values):
+        return 0 if axis == [None] else np.searchsorted(axis, values)
+
+    shape = len(timepoints), len(z_planes), *shape
+    if store_format.labels is None:
+        nuclei = field.nuclei.copy()
+        nuclei[:, 0], nuclei[:, 1] = index(timepoints, nuclei[:, 0]), index(z_planes, nuclei[:, 1])
+        return discs(nuclei, shape, radius=store_format.radius)
+    array, labels = label_store.open_labels(store_format.labels), np.zeros(shape, np.uint32)
+    for timepoint, z, row in field.labels:
+        labels[index(timepoints, timepoint), index(z_planes, z)] = array[row, : shape[2], : shape[3]]
+    return labels
 
 
 def discs(nuclei: np.ndarray, shape: tuple[int, int, int, int], *, radius: int) -> np.ndarray:
