@@ -50,7 +50,9 @@ def _rows(name: str, schema: dict) -> Iterator[str]:
     for key, part in schema["properties"].items():
         if "properties" not in part:
             default = f"`{_flow_style(part['default'])}`" if "default" in part else ""
-            cells = f"`{name}{key}`", TYPES[part.get("type", "string")], default, part["description"], part["title"]
+            types = part.get("type", "string")
+            kinds = " or ".join(TYPES[kind] for kind in ([types] if isinstance(types, str) else types))
+            cells = f"`{name}{key}`", kinds, default, part["description"], part["title"]
             yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
         if "properties" in part.get("items", {}):
             yield from _rows(f"{name}{key}[].", part["items"])

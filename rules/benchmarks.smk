@@ -30,7 +30,7 @@ rule benchmark_methods:
     params:
         plate=plan.benchmarks.plate,
         channel=plan.benchmarks.channel,
-        detection=plan.plates.detection,
+        detection=plan.benchmarks.detection,
         made_by=made_by("benchmark_methods"),
     script:
         "../scripts/benchmark_methods.py"
@@ -58,7 +58,10 @@ rule benchmark_fan_out:
         plate=plan.benchmarks.plate,
         images=plan.benchmarks.fields,
         channel=plan.benchmarks.channel,
-        settings={key: config[key] for key in ("nuclei", "pool", "quality", "on_bad_image", "max_failed_fields")},
+        settings={
+            "nuclei": plan.benchmarks.nuclei_settings,
+            **{key: config[key] for key in ("pool", "quality", "on_bad_image", "max_failed_fields")},
+        },
         snakefile=str(CLONE / "Snakefile"),
         made_by=made_by("benchmark_fan_out"),
     script:
@@ -194,7 +197,7 @@ rule benchmark_gpu:
         mem_mb=lambda wildcards, threads: 6500 + 350 * threads,  # 2,000 fields of 2.6 MB
         gpu=1,
     params:
-        detection=plan.plates.detection,
+        detection=plan.benchmarks.detection,
         slide_detection=config["slide"]["nuclei"],
         made_by=made_by("benchmark_gpu"),
     script:

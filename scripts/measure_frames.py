@@ -53,7 +53,7 @@ def main(*, stack, path, copy, selection, work, images, frames_table, nuclei_tab
     if nuclei_table and good and not any(len(frame.coordinates) for frame in measured):
         log.warning(
             "stack %s: no nucleus in any of %d frames; is the threshold (%s) too high for 8-bit or float images?",
-            *(stack, good, work["arguments"]["threshold_abs"]),
+            *(stack, good, work["detection"]["threshold_abs"]),
         )
     if series:
         stack_series.finish(series)

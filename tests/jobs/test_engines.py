@@ -127,7 +127,7 @@ def test_every_way_through_a_stack_finds_the_nuclei_of_its_frames_in_order(tmp_p
     expected = [nuclei.detect_nuclei(frame, **engines.DETECTION) for frame in stack]
     assert sum(map(len, expected)) > 2
     measure = functools.partial(
-        engines.stack_frames.measure_frame, function="nuclei", arguments=engines.DETECTION, folders=()
+        engines.stack_frames.measure_frame, function="nuclei", detection=engines.DETECTION, folders=()
     )
     for run in engines.STACK_ENGINES.values():
         measured = run(measure, path, 2)

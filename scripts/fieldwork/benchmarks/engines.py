@@ -264,7 +264,7 @@ def detect_in_stack(case: Case, *, path: str, workers: int) -> tuple[float, tupl
         Of the results.
     """
     measure = functools.partial(
-        stack_frames.measure_frame, function=stack_frames.NUCLEI, arguments=DETECTION, folders=(), with_quality=True
+        stack_frames.measure_frame, function=stack_frames.NUCLEI, detection=DETECTION, folders=(), with_quality=True
     )
     seconds, measured = _timed(lambda: STACK_ENGINES[case.engine](measure, path, workers))
     arrays = (array.tobytes() for frame in measured for array in (frame.coordinates, frame.intensities))

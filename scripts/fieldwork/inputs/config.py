@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from fieldwork import InputError
+from fieldwork.inputs import methods
 from fieldwork.inputs.schemas import checker, complaint, is_number, read_schema
 
 
@@ -49,7 +50,7 @@ def read_config(path: str | os.PathLike) -> dict:
     return values
 
 
-def check_config(config: dict, *, source: str) -> dict:
+def check_config(config: dict, *, source: str, first: dict | None = None) -> dict:
     """Check the configuration against its schema and fill in the defaults.
 
     Parameters
@@ -58,11 +59,15 @@ def check_config(config: dict, *, source: str) -> dict:
         The configuration that Snakemake merged from its files and `--config`.
     source : str
         Where it came from, for messages.
+    first : dict, optional
+        The part of it that came over other parts, which chooses how nuclei are found, if it does: keys below it that
+        its method does not use are no error.
 
     Returns
     -------
     dict
-        A copy in which every key has a value.
+        A copy in which every key has a value. `nuclei.method` is the one that the keys as written choose, and
+        `methods.OWN` where they are arguments without a function.
 
     Raises
     ------
@@ -77,23 +82,31 @@ def check_config(config: dict, *, source: str) -> dict:
     chunk, shard = filled["slide"]["chunk"], filled["slide"]["shard"]
     if shard not in {chunk * 2**power for power in range(16)}:
         raise InputError(f"{source}: 'slide.shard' is {shard}; expected 1, 2, 4, 8 ... times slide.chunk ({chunk})")
-    for step in (filled["stack"], *filled["filters"]["chain"]):
+    for step in (filled["nuclei"], filled["stack"], *filled["filters"]["chain"]):
         step["arguments"] = _typed(step.get("arguments", {}))
+    place = nuclei_place(config, source=source, first=first)
+    chosen = methods.written_method(place, where=source, prefix="nuclei.")
+    filled["nuclei"]["method"] = chosen or schema["properties"]["nuclei"]["properties"]["method"]["default"]
     if filled["stack"]["function"] == "nuclei":
         nuclei = schema["properties"]["nuclei"]
-        detection = {key: part for key, part in nuclei["properties"].items() if key != "channel"}
-        for error in checker(nuclei | {"properties": detection})(filled["stack"]["arguments"]):
+        known = {key: nuclei["properties"][key] for key in methods.NUMBERS}
+        for error in checker(nuclei | {"properties": known})(filled["stack"]["arguments"]):
             raise InputError(f"{source}: stack.arguments: {complaint(error)}")
+        methods.written_method(filled["stack"]["arguments"], where=source, prefix="stack.arguments.")
     return filled
 
 
-def detection_arguments(settings: dict) -> dict:
-    """Return the keyword arguments of `detect_nuclei` that the configuration's ``nuclei`` stands for."""
-    return {
-        "sigma": settings["sigma"],
-        "min_distance": settings["min_distance"],
-        "threshold_abs": settings["threshold"],
-    }
+def nuclei_place(config: dict, *, source: str, first: dict | None = None) -> dict:
+    """Return the section ``nuclei`` of the part that chooses how nuclei are found: of `first`, or else of all.
+
+    Parameters
+    ----------
+    config, source, first
+        As for `check_config`.
+    """
+    section = (first or {}).get("nuclei") or {}
+    chosen = methods.written_method(section, where=source, prefix="nuclei.")
+    return config.get("nuclei", {}) if chosen in (None, methods.OWN) else section
 
 
 def _with_defaults(values, schema):
@@ -103,10 +116,12 @@ def _with_defaults(values, schema):
             values.setdefault(key, part["default"])
         if isinstance(values.get(key), dict):
             _with_defaults(values[key], part)
-        if part.get("type") in ("boolean", "integer", "number") and isinstance(values[key], str):
+        types = part.get("type")
+        types = {types} if isinstance(types, str) else set(types or ())
+        if types & {"boolean", "integer", "number"} and isinstance(values[key], str):
             with suppress(json.JSONDecodeError):  # Snakemake's --config leaves true, false and nested numbers as text
                 values[key] = json.loads(values[key])
-        if part.get("type") == "number" and is_number(None, values[key]):
+        if "number" in types and is_number(None, values[key]):
             values[key] = float(values[key])  # 4 and 4.0 are the same parameter of a rule
     return values
 

@@ -1,5 +1,6 @@
 """Answer what the rules of the benchmarks ask: images of the first plate, and its channel."""
 
+from fieldwork.inputs import methods
 from fieldwork.inputs.layouts import Image
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning.files import Files
@@ -16,11 +17,22 @@ class BenchmarkPlan:
     ----------
     plates : fieldwork.planning.plates.PlatePlan
     files : fieldwork.planning.files.Files
+    nuclei : dict
+        The section of the configuration.
+
+    Attributes
+    ----------
+    detection : dict
+        Keyword arguments of `nuclei.detect_nuclei`: benchmarks compare ways to find peaks, whatever the plates' method.
+    nuclei_settings : dict
+        The same as a section of a configuration.
     """
 
-    def __init__(self, plates: PlatePlan, files: Files) -> None:
+    def __init__(self, plates: PlatePlan, files: Files, *, nuclei: dict) -> None:
         self._plates = plates
         self._files = files
+        self.detection = methods.peaks_arguments(nuclei)
+        self.nuclei_settings = {"method": "peaks", **{key: nuclei[key] for key in methods.PEAKS_KEYS}}
 
     @property
     def plate(self) -> str | None:

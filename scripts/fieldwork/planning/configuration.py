@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fieldwork import InputError
-from fieldwork.inputs import config
+from fieldwork.inputs import config, methods
 from fieldwork.planning.roads import Caller
 
 DEFAULT_PATH = "config/config.yaml"
@@ -18,6 +18,7 @@ class Configuration(NamedTuple):
     values: dict
     source: str  # for messages
     folders: list[str]  # of its files: the user's own modules are beside them
+    notes: list[str]  # on what was chosen for the user, for the log
 
 
 def read(given: object, *, caller: Caller, named: Iterable[str], merge: Callable[[dict, dict], None]) -> Configuration:
@@ -53,7 +54,16 @@ def read(given: object, *, caller: Caller, named: Iterable[str], merge: Callable
     if not isinstance(given, dict):
         raise InputError(f"{source}: found {given!r}; expected keys and values")
     merge(values, given)
-    values = config.check_config(values, source=source)
+    written, values = values, config.check_config(values, source=source, first=given)
+    place = config.nuclei_place(written, source=source, first=given)
+    notes = [
+        f"{source}: {keys} without a method: nuclei{whose} are found by peaks"
+        for keys, whose in (
+            (methods.peaks_keys(place, prefix="nuclei."), ""),
+            (methods.peaks_keys(values["stack"]["arguments"], prefix="stack.arguments."), " of stacks"),
+        )
+        if keys and (not whose or values["stack"]["function"] == "nuclei")
+    ]
     values["results"] = os.path.normpath(values["results"])
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), DEFAULT_PATH]]
-    return Configuration(values, source, list(dict.fromkeys(folders)))
+    return Configuration(values, source, list(dict.fromkeys(folders)), notes)

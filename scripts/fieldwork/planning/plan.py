@@ -1,6 +1,7 @@
 """Build the plan of a run: what the sheets name, checked, in a form that rules can ask."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.gpu import choice as gpu
-from fieldwork.inputs import archives, sheets
+from fieldwork.inputs import archives, methods, sheets
 from fieldwork.inputs import plates as sheet_plates
 from fieldwork.inputs.paths import check_path, is_url
 from fieldwork.inputs.remote import Remote
@@ -44,8 +45,9 @@ class Folders(NamedTuple):
 class Plan:
     """What the rules ask.
 
-    `url_priority` is the priority of jobs that read images: local copies of objects at URLs are kept until their last
-    job, so that these jobs come early, and the copies of one plate, not of all, need room on the disk.
+    `notes` are lines on what was chosen for the user. `url_priority` is the priority of jobs that read images: local
+    copies of objects at URLs are kept until their last job, so that these jobs come early, and the copies of one plate,
+    not of all, need room on the disk.
     """
 
     caller: Caller
@@ -59,6 +61,7 @@ class Plan:
     benchmarks: BenchmarkPlan
     has_gpu: bool
     module_folders: list[str]
+    notes: list[str]
     url_priority: int
     _locks: list = field(default_factory=list)
 
@@ -101,7 +104,9 @@ class Plan:
         )
 
     def report_plates(self) -> None:
-        """Print what was found of each plate."""
+        """Print what was chosen for the user, and what was found of each plate."""
+        for note in self.notes:
+            print(note, file=sys.stderr)
         for plate in self.plates.ready.values():
             sheet_plates.report(plate, self._images_log(plate))
 
@@ -143,11 +148,13 @@ def make_plan(
     plates = PlatePlan(
         _open_plates(plate_rows, config, remote),
         archives.of_sheet(plate_rows, results=config["results"]),
+        methods.of_plates(config["nuclei"], plate_rows),
         has_gpu=has_gpu,
         **options,
     )
     stacks = StackPlan(stack_rows, **options)
     if caller.main:
+        _check_device(configuration, plates=plates, slides=slide_rows, stacks=stacks)
         _check_files(plates, stacks, config["results"])
     _check_urls(slide_rows, stack_rows, remote)
     runs.keep_to_plan([config, plate_rows, slide_rows, stack_rows], plans=caller.main, module=caller.namespace)
@@ -155,7 +162,7 @@ def make_plan(
     config["module_folders"] = configuration.folders
     if caller.main:
         _check_functions(configuration, plates=plates, stacks=stacks)
-        if not caller.on_cluster and (plates.ready or slide_rows):
+        if not caller.on_cluster and _may_use_cupy(config["device"], plates=plates, slides=slide_rows):
             has_gpu = gpu.check(config["device"], pool=config["pool"], source=configuration.source)
             plates.has_gpu = has_gpu  # known only now: functions and plates are checked first
         _forget_deleted(plates, slide_rows, config["results"])
@@ -168,9 +175,10 @@ def make_plan(
         plates=plates,
         slides=SlidePlan(slide_rows, has_gpu=has_gpu, **options),
         stacks=stacks,
-        benchmarks=BenchmarkPlan(plates, files),
+        benchmarks=BenchmarkPlan(plates, files, nuclei=config["nuclei"]),
         has_gpu=has_gpu,
         module_folders=configuration.folders,
+        notes=[*configuration.notes, *_notes_on_rows(plate_rows)] if plate_rows or stack_rows else [],
         url_priority=1 if remote.known else 0,
     )
 
@@ -208,6 +216,14 @@ def _folders(config, location_of):
     return folders
 
 
+def _notes_on_rows(rows):
+    """Return a line on the plates whose rows choose peaks by its keys alone."""
+    names = [row["plate"] for row in rows if methods.peaks_keys(row)]
+    shown = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+    keys = " or ".join(methods.PEAKS_KEYS)
+    return [f"{shown}: rows with {keys} and without a method: nuclei are found by peaks"] if names else []
+
+
 def _open_plates(rows, config, remote):
     return sheet_plates.Plates(
         rows,
@@ -228,6 +244,22 @@ def _checked_rows(config, remote):
         {row["slide"]: sheets.check_slide(row, generated=GENERATED) for row in slides},
         {row["stack"]: sheets.check_stack(row, results=config["results"], generated=GENERATED) for row in stacks},
     )
+
+
+def _may_use_cupy(device, *, plates, slides):
+    """Return True if jobs, or benchmarks, may ask CuPy for a GPU; functions of the user's need no CuPy."""
+    return bool(slides) or any(device != "gpu" or plates.method(name) == "peaks" for name in plates.ready)
+
+
+def _check_device(configuration, *, plates, slides, stacks):
+    """Refuse a GPU that nothing would use."""
+    if configuration.values["device"] != "gpu" or slides or not (plates.names or stacks.rows):
+        return
+    if {*map(plates.method, plates.names)} <= {"auto"} and stacks.method != methods.OWN:
+        raise InputError(
+            f"{configuration.source}: device: gpu, but nothing would use it: only nuclei.method: peaks, slides "
+            "and functions of your own do; set device: auto"
+        )
 
 
 def _check_files(plates, stacks, results):

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from fieldwork import InputError
 from fieldwork.gpu import choice as gpu
-from fieldwork.inputs import archives, platemaps
-from fieldwork.inputs.config import detection_arguments
+from fieldwork.inputs import archives, methods, platemaps
 from fieldwork.inputs.layouts import Image
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.plates import Plate, Plates
@@ -28,6 +27,8 @@ class PlatePlan(Road):
         All plates of the sheet, by name.
     downloads : dict of str to fieldwork.inputs.archives.Archive
         Those that the sheet has a URL for.
+    detections : dict of str to dict
+        Plate -> how its nuclei are found, from `methods.of_plates`.
     caller, files, config
         As for `Road`.
     has_gpu : bool
@@ -44,7 +45,15 @@ class PlatePlan(Road):
     """
 
     def __init__(
-        self, plates: Plates, downloads: dict, *, caller: Caller, files: Files, config: dict, has_gpu: bool
+        self,
+        plates: Plates,
+        downloads: dict,
+        detections: dict[str, dict],
+        *,
+        caller: Caller,
+        files: Files,
+        config: dict,
+        has_gpu: bool,
     ) -> None:
         self.downloads = downloads
         self.without_images = dict(_without_images(plates, downloads)) if caller.main else {}
@@ -53,7 +62,7 @@ class PlatePlan(Road):
             self.ready = {name: plates[name] for name in plates if name not in self.without_images}
         super().__init__(caller=caller, files=files, config=config, jobs=len(self.ready))
         self.has_gpu = has_gpu
-        self.detection = detection_arguments(config["nuclei"])
+        self._detections = detections
         self._units_to_do = functools.cache(self._count_units_to_do)
 
     # Which plates
@@ -105,6 +114,16 @@ class PlatePlan(Road):
     def channel(self, wildcards: object) -> str:
         """Return the channel in which nuclei are looked for."""
         return self.plate(wildcards).channel
+
+    # How nuclei are found
+
+    def detection(self, wildcards: object) -> dict:
+        """Return how the nuclei of a plate are found, as `methods.detection_of` does."""
+        return self._detections[self.plate(wildcards).name]
+
+    def method(self, name: str) -> str:
+        """Return the kind of a plate's method: auto, peaks or own."""
+        return methods.kind_of(self._detections[name]["method"])
 
     # The images of the nuclei channel: of one unit, or, without that wildcard, of the plate
 
@@ -220,6 +239,8 @@ class PlatePlan(Road):
 
     def unit_threads(self, wildcards: object) -> int:
         """Return the workers of a detection job: here, as many as let all units that are still to do end soonest."""
+        if self._config["device"] == "gpu" and self.method(wildcards.plate) == methods.OWN:
+            return 1  # its function holds the GPU
         if self._caller.on_cluster:
             return resources.threads_on_cluster(self._seconds(wildcards))
         units, fields = self._units_to_do()
@@ -227,7 +248,10 @@ class PlatePlan(Road):
 
     def unit_gpus(self, wildcards: object, threads: int) -> int:
         """Return 1 where the job will take a GPU."""
-        if not self.has_gpu:
+        method = self.method(wildcards.plate)
+        if method == methods.OWN:
+            return int(self._config["device"] == "gpu")
+        if method == "auto" or not self.has_gpu:
             return 0
         return int(gpu.pays_off(self._config["device"], frames=len(self.images(wildcards)), workers=threads))
 

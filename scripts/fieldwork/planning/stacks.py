@@ -3,8 +3,7 @@
 import functools
 
 from fieldwork import InputError
-from fieldwork.inputs import stack_files
-from fieldwork.inputs.config import detection_arguments
+from fieldwork.inputs import methods, stack_files
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
@@ -27,7 +26,7 @@ class StackPlan(Road):
     finds_nuclei : bool
         Frames are searched for nuclei, and not given to a function of the user's.
     frame_work : dict
-        The function for each frame, with its arguments.
+        The function for each frame, with its arguments; for nuclei ``detection``, as from `methods.detection_of`.
     files_of : callable
         `stack_files.files_of`; lists each stack once.
     """
@@ -39,15 +38,24 @@ class StackPlan(Road):
         self.files_of = functools.cache(stack_files.files_of)
         stack = config["stack"]
         self.finds_nuclei = stack["function"] == "nuclei"
-        self.frame_work = {"function": stack["function"], "arguments": stack["arguments"]}
-        if self.finds_nuclei:
-            self.frame_work["arguments"] = detection_arguments(config["nuclei"] | stack["arguments"])
+        self.frame_work = {"function": stack["function"]}
+        if not self.finds_nuclei:
+            self.frame_work["arguments"] = stack["arguments"]
+        elif rows:
+            self.frame_work["detection"] = methods.detection_of(
+                config["nuclei"], stack["arguments"], where=config["stacks"], prefix="stack.arguments."
+            )
             self.frame_work["with_quality"] = config["quality"]
 
     @property
     def tables(self) -> list[str]:
         """Names of the tables of a stack."""
         return ["frames.csv", "nuclei.parquet"] if self.finds_nuclei else ["frames.csv"]
+
+    @property
+    def method(self) -> str | None:
+        """The kind of the method by which nuclei are found: auto, peaks or own; None where no nuclei are."""
+        return methods.kind_of(self.frame_work["detection"]["method"]) if "detection" in self.frame_work else None
 
     @property
     def selection(self) -> dict:

@@ -46,7 +46,7 @@ def measure_field(
     planes : list of frames.Plane
         From `images.read_planes`.
     detection : dict
-        Keyword arguments of `nuclei.detect_nuclei`.
+        The keyword arguments of `nuclei.detect_nuclei`, beside ``method``.
     with_quality : bool
         Measure `quality.COLUMNS` too.
     device : client.Cpu or client.Gpu
@@ -65,7 +65,8 @@ def measure_field(
 
 
 def _measure_plane(image, plane, form, detection, with_quality, device):
-    coordinates = device.detect_nuclei(plane.image, **detection)
+    arguments = {key: value for key, value in detection.items() if key != "method"}
+    coordinates = device.detect_nuclei(plane.image, **arguments)
     return Field(
         well=image.well,
         site=image.site,

@@ -70,8 +70,9 @@ def measure_frame(
     image: np.ndarray,
     *,
     function: str,
-    arguments: dict,
     folders: Sequence,
+    arguments: dict | None = None,
+    detection: dict | None = None,
     with_quality: bool = False,
     series: stack_series.Series | None = None,
 ) -> MeasuredFrame:
@@ -84,10 +85,12 @@ def measure_frame(
         From `read_image`.
     function : str
         ``nuclei``, or as for `functions.find`.
-    arguments : dict
-        Its keyword arguments; for ``nuclei`` those of `nuclei.detect_nuclei`.
     folders : list of path-like
         As for `functions.find`.
+    arguments : dict, optional
+        The function's keyword arguments.
+    detection : dict, optional
+        For ``nuclei``: the keyword arguments of `nuclei.detect_nuclei`, beside ``method``.
     with_quality : bool
         Measure `quality.COLUMNS` beside ``nuclei``.
     series : stack_series.Series, optional
@@ -100,6 +103,7 @@ def measure_frame(
     """
     index = frame.index
     if function == NUCLEI:
+        arguments = {key: value for key, value in detection.items() if key != "method"}
         coordinates = nuclei.detect_nuclei(image, **arguments)
         figures = quality.measure_image(image) if with_quality else {}
         return MeasuredFrame(

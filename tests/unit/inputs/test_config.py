@@ -1,7 +1,6 @@
 """A configuration gets its defaults; a wrong one is refused in a line: where, what was found, what is expected."""
 
 import copy
-import inspect
 import re
 import shutil
 import subprocess
@@ -9,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 
-from fieldwork import InputError, nuclei
+from fieldwork import InputError
 from fieldwork.inputs import config
 from workspace import REPOSITORY as ROOT
 
@@ -20,7 +19,18 @@ DEFAULTS = {
     "results": "results",
     "fan_out": "plate",
     "layouts": {},
-    "nuclei": {"channel": "auto", "sigma": 4, "min_distance": 6, "threshold": 1000},
+    "nuclei": {
+        "channel": "auto",
+        "method": "peaks",
+        "diameter": "auto",
+        "contrast": "auto",
+        "sigma": 4,
+        "min_distance": 6,
+        "threshold": 1000,
+        "arguments": {},
+        "border": "keep",
+        "keep_labels": True,
+    },
     "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},
     "device": "auto",
     "ome_zarr_plate": False,
@@ -72,7 +82,10 @@ def test_the_repositorys_configuration_is_the_defaults_written_out():
     shown = subprocess.run(["git", "show", "HEAD:./config/config.yaml"], cwd=ROOT, capture_output=True)
     if shown.returncode:
         pytest.skip(f"no checkout: {shown.stderr.decode().strip()}")
-    assert yaml.safe_load(shown.stdout) == DEFAULTS
+    values = yaml.safe_load(shown.stdout)
+    assert config.check_config(values, source="c.yaml") == DEFAULTS
+    assert DEFAULTS.keys() == values.keys()
+    assert DEFAULTS["nuclei"].keys() - values["nuclei"].keys() == {"sigma", "min_distance", "threshold"}
 
 
 def test_what_is_set_stays_beside_defaults_and_the_argument_is_not_changed():
@@ -80,16 +93,19 @@ def test_what_is_set_stays_beside_defaults_and_the_argument_is_not_changed():
     before = copy.deepcopy(given)
     filled = config.check_config(given, source="c.yaml")
     assert given == before
-    assert filled == DEFAULTS | {**before, "nuclei": DEFAULTS["nuclei"] | before["nuclei"]}
+    assert filled == DEFAULTS | {**before, "nuclei": DEFAULTS["nuclei"] | before["nuclei"] | {"method": "peaks"}}
     filled["nuclei"]["sigma"] = filled["layouts"]["other"] = "changed"
     assert given == before and config.check_config({}, source="c.yaml") == DEFAULTS
 
 
 def test_numbers_and_booleans_that_snakemakes_command_line_left_as_text_are_taken():
+    keys = {"diameter": "30", "keep_labels": "false"}
+    filled = config.check_config({"nuclei": keys}, source="--config")["nuclei"]
+    assert (filled["diameter"], filled["keep_labels"], filled["method"]) == (30, False, "auto")
     given = {"quality": "false", "max_failed_fields": "0.5", "nuclei": {"sigma": "2.5", "min_distance": "3"}}
     filled = config.check_config(given, source="--config")
     assert filled["quality"] is False and filled["max_failed_fields"] == 0.5
-    assert filled["nuclei"] == DEFAULTS["nuclei"] | {"sigma": 2.5, "min_distance": 3}
+    assert filled["nuclei"] == DEFAULTS["nuclei"] | {"sigma": 2.5, "min_distance": 3, "method": "peaks"}
     assert config.check_config({"nuclei": {"channel": "1"}}, source="c.yaml")["nuclei"]["channel"] == "1"
 
 
@@ -123,6 +139,16 @@ WRONG = [
     ("nuclei.min_distance", 6.0, "whole number from 1"),  # range(6.0) fails in every job
     ("nuclei.threshold", "otsu", "a number"),
     ("nuclei.threshold", float("nan"), "a number"),  # which no pixel is above
+    ("nuclei.method", "peak", "auto, peaks, or a function's import path such as my_module.my_function"),
+    ("nuclei.method", None, "auto, peaks, or a function's import path"),
+    ("nuclei.diameter", 2.0, "a number from 3 to 10000 (px), or auto"),
+    ("nuclei.diameter", "20 px", "a number from 3 to 10000 (px), or auto"),
+    ("nuclei.diameter", True, "a number from 3 to 10000 (px), or auto"),
+    ("nuclei.contrast", 0.0, "a number above 0 (intensity), or auto"),
+    ("nuclei.contrast", float("nan"), "a number above 0 (intensity), or auto"),
+    ("nuclei.arguments", 7, "keyword arguments"),
+    ("nuclei.border", "cut", "keep or drop"),
+    ("nuclei.keep_labels", "yes", "true or false"),
     ("pool.engine", "threads", "serial, pool or dask"),
     ("pool.mode", "auto", "paths or fork"),
     ("pool.engine", "auto", "serial, pool or dask (auto is gone: pool is as fast)"),
@@ -199,11 +225,3 @@ def test_a_configuration_file_that_cannot_be_read_is_named_with_its_line(tmp_pat
 def test_a_configuration_file_that_cannot_be_opened_is_named(tmp_path, name):
     with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / name))}: cannot be read"):
         config.read_config(tmp_path / name)
-
-
-def test_detection_arguments_are_those_of_the_function_that_finds_nuclei():
-    settings = config.check_config({"nuclei": {"sigma": 2, "min_distance": 3}}, source="c.yaml")["nuclei"]
-    arguments = config.detection_arguments(settings)
-    assert arguments == {"sigma": 2.0, "min_distance": 3, "threshold_abs": 1000.0}
-    inspect.signature(nuclei.detect_nuclei).bind(None, **arguments)
-    assert config.detection_arguments(settings | {"threshold": 5})["threshold_abs"] == 5

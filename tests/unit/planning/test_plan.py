@@ -167,10 +167,11 @@ def test_the_work_on_a_stack_is_detection_or_a_function(tmp_path):
     write_sheets(tmp_path, stacks=["T1"])
     stacks = plan_in(tmp_path, nuclei={"sigma": 3}, stack={"arguments": {"threshold": 7}}).stacks
     assert stacks.tables == ["frames.csv", "nuclei.parquet"] and stacks.images is None
-    assert stacks.frame_work["arguments"] == {"sigma": 3, "min_distance": 6, "threshold_abs": 7}
+    peaks = {"method": "peaks", "sigma": 3, "min_distance": 6, "threshold_abs": 7}
+    assert stacks.frame_work["detection"] == peaks and stacks.method == "peaks"
     stack = {"function": "skimage.filters.sobel", "images": "tiff"}
     stacks = plan_in(tmp_path, stack=stack).stacks
-    assert stacks.tables == ["frames.csv"] and stacks.images == "tiff"
+    assert stacks.tables == ["frames.csv"] and stacks.images == "tiff" and stacks.method is None
     assert stacks.frame_work == {"function": "skimage.filters.sobel", "arguments": {}}
 
 
@@ -191,6 +192,87 @@ def test_a_gpu_that_is_asked_for_and_absent_is_refused_here_and_asked_for_on_a_c
     assert plan.has_gpu and plan.plates.unit_gpus(unit, 1) == 1
     assert plan.plates.unit_memory(unit, 1, 1) == 1050 + 2000
     assert plan_in(tmp_path).plates.unit_gpus(unit, 1) == 0
+
+
+def write_plate_columns(folder, **columns):
+    """Add columns to the sheet of plates; each has a cell for every plate."""
+    sheet = folder / "config/plates.tsv"
+    head, *rows = sheet.read_text().splitlines()
+    cells = zip(*columns.values(), strict=True)
+    lines = ["\t".join([row, *more]) for row, more in zip(rows, cells, strict=True)]
+    sheet.write_text("\n".join(["\t".join([head, *columns]), *lines, ""]))
+
+
+def test_each_plate_has_its_method(tmp_path):
+    write_sheets(tmp_path, plates=[PlateFolder(f"P{n}") for n in range(1, 5)])
+    write_plate_columns(tmp_path, method=["", "auto", "own.f", ""], threshold=["", "", "", "30"])
+    (tmp_path / "config/own.py").write_text("def f(image): pass\n")
+    plates = plan_in(tmp_path, nuclei={"method": "peaks", "sigma": 3}).plates
+    assert [plates.method(name) for name in plates.names] == ["peaks", "auto", "own", "peaks"]
+    peaks = {"method": "peaks", "sigma": 3, "min_distance": 6, "threshold_abs": 1000}
+    expected = [
+        peaks,
+        {"method": "auto", "diameter": None, "contrast": None},
+        {"method": "own.f", "function": "own.f", "arguments": {}},
+        peaks | {"threshold_abs": 30},
+    ]
+    assert [plates.detection(Wildcards(plate=name)) for name in plates.names] == expected
+
+
+def test_peaks_by_a_key_alone_is_noted_once_for_all_plates(tmp_path, capsys):
+    write_sheets(tmp_path, plates=[PlateFolder(f"P{n}") for n in range(1, 8)], stacks=["T1"])
+    write_plate_columns(tmp_path, sigma=["3"] * 6 + [""])
+    plan = plan_in(tmp_path, nuclei={"sigma": 2, "threshold": 9}, stack={"arguments": {"sigma": 5}})
+    assert plan.notes == [
+        "--config: nuclei.sigma and nuclei.threshold without a method: nuclei are found by peaks",
+        "--config: stack.arguments.sigma without a method: nuclei of stacks are found by peaks",
+        "P1, P2, P3, P4, P5, ...: rows with sigma or min_distance or threshold and without a method: "
+        "nuclei are found by peaks",
+    ]
+    plan.report_plates()
+    assert capsys.readouterr().err.splitlines()[:3] == plan.notes
+    write_plate_columns(tmp_path, method=["peaks"] * 6 + ["auto"])
+    stack = {"function": "skimage.filters.sobel"}
+    assert plan_in(tmp_path, nuclei={"method": "peaks", "sigma": 2}, stack=stack).notes == []
+
+
+def test_benchmarks_compare_ways_to_find_peaks_whatever_the_method(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    by_default = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
+    assert plan_in(tmp_path, nuclei={"method": "auto"}).benchmarks.detection == by_default
+    benchmarks = plan_in(tmp_path, nuclei={"sigma": 3}).benchmarks
+    assert benchmarks.detection == by_default | {"sigma": 3}
+    assert benchmarks.nuclei_settings == {"method": "peaks", "sigma": 3, "min_distance": 6, "threshold": 1000}
+
+
+@pytest.mark.parametrize(
+    ("method", "gpus", "threads"), [("auto", None, 2), ("peaks", 1, 2), ("own.f", 1, 1)]
+)  # gpus: of a job with device: gpu
+def test_a_gpu_is_for_peaks_and_own_functions_and_refused_where_nothing_uses_it(
+    tmp_path, monkeypatch, method, gpus, threads
+):
+    monkeypatch.setattr(choice, "missing", lambda: "" if method != "own.f" else "CuPy is not installed")
+    write_sheets(tmp_path, plates=[THREE_WELLS], stacks=["T1"])
+    (tmp_path / "config/own.py").write_text("def f(image): pass\n")
+    unit, settings = Wildcards(plate="P1", unit="all"), {"nuclei": {"method": method}, "device": "gpu"}
+    for on_cluster in (False, True):
+        if gpus is None:
+            with pytest.raises(InputError, match="^--config: device: gpu, but nothing would use it: only"):
+                plan_in(tmp_path, on_cluster=on_cluster, **settings)
+            continue
+        plan = plan_in(tmp_path, on_cluster=on_cluster, **settings)
+        assert plan.plates.unit_gpus(unit, 1) == gpus
+        assert plan.plates.unit_threads(unit) == (1 if on_cluster else threads)
+    for device in ("auto", "cpu"):
+        plan = plan_in(tmp_path, nuclei={"method": method}, device=device)
+        assert (plan.plates.unit_gpus(unit, 1), plan.plates.unit_threads(unit)) == (0, 2)
+
+
+def test_slides_use_a_gpu_beside_plates_that_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(choice, "missing", lambda: "")
+    write_sheets(tmp_path, plates=[THREE_WELLS], slides=[("S1", "")])
+    plan = plan_in(tmp_path, nuclei={"method": "auto"}, device="gpu")
+    assert plan.has_gpu and plan.plates.unit_gpus(Wildcards(plate="P1", unit="all"), 1) == 0
 
 
 def test_a_plan_of_empty_sheets_is_empty(tmp_path):
