@@ -53,7 +53,7 @@ onstart:
 
 
 onsuccess:
-    print(plan.summary())
+    show_summary()
 
 
 onerror:

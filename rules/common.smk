@@ -81,7 +81,8 @@ def batch_tables(path):
 
 def plate_tables(wildcards):
     plan.plates.require_all_images()
-    return expand("<results>/plates/{plate}/{table}", plate=plan.plates.ready, table=TABLES)
+    labels = expand("<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labelled)
+    return labels + expand("<results>/plates/{plate}/{table}", plate=plan.plates.ready, table=TABLES)
 
 
 def plate_wells(wildcards):
@@ -94,8 +95,7 @@ def plate_products():
     plates = plan.plates.ready if CALLER.main else []
     products = expand("<results>/plates/{plate}/densities.png", plate=plates)
     for plate in plates:
-        further = plan.plates.further_products(plate)
-        products += expand("<results>/plates/{plate}/{product}", plate=plate, product=further)
+        products += expand("<results>/plates/{plate}/{file}", plate=plate, file=plan.plates.further_products(plate))
     return products
 
 
@@ -116,3 +116,4 @@ def stack_tables():
 runs.own_jobs()
 if CALLER.main:
     plan.report_plates()
+    show_summary = snakemake_workarounds.shown_in_the_end(workflow, plan.summary)

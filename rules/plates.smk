@@ -1,10 +1,69 @@
+def calibration_of(names):
+    """Return an input function: the calibrations of the plates that a function of the plan names."""
+    return lambda wildcards: expand("<results>/plates/{plate}/calibration.json", plate=names(wildcards))
+
+
+def plate_calibrations(wildcards):
+    plan.plates.require_all_images()
+    return expand("<results>/plates/{plate}/calibration.{kind}", plate=plan.plates.ready, kind=["json", "png"])
+
+
+rule preview:
+    """Every plate's calibration, and a picture of what is found in some of its fields."""
+    input:
+        plate_calibrations,
+    localrule: True
+
+
+rule calibrate_plate:
+    """Find out how large and how bright the nuclei of a plate are, on a sample of its fields, and draw these."""
+    input:
+        local(plan.plates.newest_of_sample),
+        fetched=plan.plates.fetched_sample,
+        other=calibration_of(plan.plates.calibrate_with),
+    output:
+        record="<results>/plates/{plate}/calibration.json",
+        calibration=report(
+            "<results>/plates/{plate}/calibration.png",
+            caption="report/plate_calibration.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "calibration"},
+        ),
+    log:
+        "<logs>/plates/{plate}/calibrate_plate.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/calibrate_plate.tsv"
+    priority: 1  # detection waits for it
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: plan.plates.calibration_threads
+    resources:
+        mem_mb=plan.plates.calibration_memory,
+        gpu=plan.plates.calibration_gpus,
+        runtime=plan.plates.calibration_minutes,
+    params:
+        images=plan.plates.sample_rows,
+        urls=plan.plates.sample_urls,
+        channel=plan.plates.channel,
+        settings=plan.plates.calibration_settings,
+        border=plan.plates.border,
+        stamps=plan.plates.sample_stamps,
+        made_by=made_by("calibrate_plate"),
+    script:
+        "../scripts/calibrate_plate.py"
+
+
 rule detect_nuclei:
     """Find the nuclei in every field of one unit: a plate, a well or a field."""
     input:
         # `local`, here and elsewhere: a path from a sheet gets no module's prefix.
         local(plan.plates.newest_image),
         fetched=plan.plates.fetched_images,
+        calibration=calibration_of(plan.plates.calibrated),
     output:
+        # The outlines; none of a plate with peaks.
+        **({"labels": "<results>/plates/{plate}/units/{unit}.labels.parquet"} if plan.plates.keeps_labels else {}),
         nuclei="<results>/plates/{plate}/units/{unit}.parquet",
         fields="<results>/plates/{plate}/units/{unit}.fields.parquet",
     log:
@@ -17,12 +76,13 @@ rule detect_nuclei:
     resources:
         mem_mb=plan.plates.unit_memory,
         gpu=plan.plates.unit_gpus,
-        runtime=plan.plates.minutes,
+        runtime=plan.plates.unit_minutes,
     params:
         images=plan.plates.image_rows,
         urls=plan.plates.image_urls,
         channel=plan.plates.channel,
         detection=plan.plates.detection,
+        border=plan.plates.border,
         quality=config["quality"],
         stamps=plan.plates.image_stamps,
         made_by=made_by("detect_nuclei"),
@@ -40,6 +100,7 @@ rule merge_units:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
         wells="<results>/plates/{plate}/wells.csv",
+        summary="<results>/plates/{plate}/summary.json",
     log:
         "<logs>/plates/{plate}/merge_units.log",
     benchmark:
@@ -52,6 +113,7 @@ rule merge_units:
         mem_mb=1000,  # 1 million nuclei, as tables and as their Parquet file, take about 300 MB
     params:
         channel=plan.plates.channel,
+        detection=plan.plates.detection,
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],
         max_failed_fields=config["max_failed_fields"],

@@ -1,6 +1,7 @@
 """Find the nuclei in every field of one unit of a plate.
 
-Inputs: the unit's images of the nuclei channel. Outputs: one row per nucleus, one row per field.
+Inputs: the unit's images of the nuclei channel; the plate's calibration, but where peaks are looked for. Outputs: one
+row per nucleus, one row per field; the outlines, where they are kept.
 """
 
 from fieldwork import processes
@@ -10,9 +11,10 @@ processes.prepare()  # before NumPy is imported
 import functools
 import logging
 
-from fieldwork import job, outputs
+from fieldwork import job, label_images, outputs
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
+from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
 from fieldwork.plates import images as plate_images
 
@@ -23,12 +25,14 @@ def main(
     *,
     images,
     copies,
-    nuclei_table,
-    fields_table,
+    calibration,
+    outcome,
     plate,
     unit,
     channel,
     detection,
+    drop_border,
+    folders,
     with_quality,
     on_bad_image,
     device,
@@ -37,13 +41,23 @@ def main(
 ):
     label = f"plate {plate}" if unit == "all" else f"plate {plate}, unit {unit}"
     images = plate_images.images_of(images, copies)
-    options = {"detection": detection, "with_quality": with_quality}
-    with client.open_device(device, frames=len(images), workers=workers) as opened:
+    finds_peaks = detection["method"] == "peaks"
+    options = {
+        "detection": detection,
+        "calibration": plate_calibration.read(calibration) if calibration else None,
+        "drop_border": drop_border,
+        "with_labels": "labels" in outcome,
+        "with_quality": with_quality,
+        "channel": channel,
+        "folders": folders,
+    }
+    with client.open_device(device if finds_peaks else "cpu", frames=len(images), workers=workers) as opened:
         measured = job.collect(
             functools.partial(fields.measure_field, **options, device=opened),
             images,
             read=functools.partial(plate_images.read_planes, channel=channel),
             failed=fields.failed_field,
+            suspects=fields.suspects_of(detection),
             label=label,
             noun="fields",
             progress=f"{plate} {unit}",
@@ -55,21 +69,27 @@ def main(
     from fieldwork.plates import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
     log.info("%s: %d nuclei", label, sum(len(field.coordinates) for field in measured))
-    outputs.write_parquet(tables.nuclei_of(plate, measured), nuclei_table)
-    outputs.write_parquet(tables.fields_of(plate, measured), fields_table)
+    if "labels" in outcome:
+        encoded, shapes = [field.labels for field in measured], [field.shape for field in measured]
+        label_images.write_unit(outcome["labels"], encoded, shapes)
+    outputs.write_parquet(tables.nuclei_of(plate, measured, outlined=not finds_peaks), outcome["nuclei"])
+    outputs.write_parquet(tables.fields_of(plate, measured), outcome["fields"])
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with_pandas = snakemake.params.detection["method"] not in ("auto", "peaks")
+    with logged(snakemake.log[0], with_pandas=with_pandas):
         main(
             images=snakemake.params.images,
             copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),
-            nuclei_table=snakemake.output.nuclei,
-            fields_table=snakemake.output.fields,
+            calibration=next(iter(snakemake.input.calibration), None),
+            outcome=dict(snakemake.output.items()),
             plate=snakemake.wildcards.plate,
             unit=snakemake.wildcards.unit,
             channel=snakemake.params.channel,
             detection=snakemake.params.detection,
+            drop_border=snakemake.params.border == "drop",
+            folders=snakemake.config["module_folders"],
             with_quality=snakemake.params.quality,
             on_bad_image=snakemake.config["on_bad_image"],
             device=snakemake.config["device"],

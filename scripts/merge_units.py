@@ -1,6 +1,7 @@
 """Join the tables of one plate's detection jobs into the plate's tables.
 
-Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuclei.parquet, fields.csv, wells.csv.
+Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuclei.parquet, fields.csv, wells.csv;
+summary.json, for the last lines of a run.
 """
 
 from fieldwork import processes
@@ -18,20 +19,16 @@ from fieldwork.plates import tables
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, units, platemap, results, with_quality, on_bad_image, max_failed_fields, threshold, channel):
-    nuclei, fields, absent = tables.merge_units(units.nuclei, units.fields)
+def main(*, plate, units, platemap, results, detection, with_quality, on_bad_image, max_failed_fields, channel):
+    outlined = detection["method"] != "peaks"
+    nuclei, fields, absent = tables.merge_units(units.nuclei, units.fields, outlined=outlined)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     left_out = absent if with_quality else [*absent, *tables.QUALITY]
     wells, wells_columns = tables.wells_of(fields, platemaps.read_platemap(platemap) if platemap else {})
     outputs.write_parquet(nuclei.replace_schema_metadata({"channel": channel}), results.nuclei)  # for viewers
     outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], results.fields)
     outputs.write_csv(wells, wells_columns, results.wells)
-    good = sum(row["Image_Status"] == "ok" for row in fields)
-    if good and not len(nuclei):
-        log.warning(
-            "plate %s: no nucleus in any of %d fields; is nuclei.threshold (%s) too high for 8-bit or float images?",
-            *(plate, good, threshold),
-        )
+    outputs.write_json(tables.summary_of(fields, detection), results.summary)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), len(nuclei))
     if control := platemaps.control_column(wells_columns):
         roles = Counter(platemaps.control_of(row.get(control)) for row in wells)
@@ -79,9 +76,9 @@ if __name__ == "__main__":
             units=snakemake.input,
             platemap=next(iter(snakemake.params.platemap), None),
             results=snakemake.output,
+            detection=snakemake.params.detection,
             with_quality=snakemake.params.quality,
             on_bad_image=snakemake.params.on_bad_image,
             max_failed_fields=snakemake.params.max_failed_fields,
-            threshold=snakemake.config["nuclei"]["threshold"],
             channel=snakemake.params.channel,
         )

@@ -7,7 +7,8 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 from xml.etree import ElementTree
@@ -164,6 +165,13 @@ def with_position(planes: list[Plane], *, timepoint: int | None, z: int | None) 
         plane._replace(timepoint=plane.timepoint if timepoint is None else timepoint, z=plane.z if z is None else z)
         for plane in planes
     ]
+
+
+def usual_form(forms: Iterable[str]) -> str | None:
+    """Return the form (size, type) of most images: an absolute majority decides; None where there is none."""
+    counts = Counter(forms)
+    form, votes = max(counts.items(), key=lambda item: item[1], default=(None, 0))
+    return form if votes * 2 > counts.total() else None
 
 
 def _read_other(file, head):

@@ -44,26 +44,31 @@ class Plates(Mapping):
         From `sheets.read_sheet`.
     **options
         Of `open_plate`.
+
+    Attributes
+    ----------
+    rows : dict of str to dict
+        By plate.
     """
 
     def __init__(self, rows: Iterable[dict], **options: object) -> None:
-        self._rows = {row["plate"]: row for row in rows}
+        self.rows = {row["plate"]: row for row in rows}
         self._options = options
         self._opened = {}
 
     def __getitem__(self, name: str) -> Plate:
         if name not in self._opened:
-            self._opened[name] = open_plate(self._rows[name], **self._options)
+            self._opened[name] = open_plate(self.rows[name], **self._options)
         return self._opened[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rows
+        return name in self.rows
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
+        return iter(self.rows)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
 
 def open_plate(

@@ -17,6 +17,7 @@ from fieldwork.planning import function_checks, provenance, runs, snakemake_work
 from fieldwork.planning.benchmarks import BenchmarkPlan
 from fieldwork.planning.configuration import Configuration
 from fieldwork.planning.files import Files
+from fieldwork.planning.plate_reports import PlateReport
 from fieldwork.planning.plates import PlatePlan
 from fieldwork.planning.roads import Caller
 from fieldwork.planning.slides import SlidePlan
@@ -91,16 +92,19 @@ class Plan:
         for plate in self.plates.ready.values():
             sheet_plates.write_log(plate, self._images_log(plate))
 
-    def summary(self) -> str:
-        """Return what there is at the end of the run, in a few lines."""
+    def summary(self, *, preview: bool = False) -> str:
+        """Return what there is at the end of the run, in a few lines; with `preview`, a line for every plate."""
         snakemake_workarounds.end_timers()
+        results = self.folders.results
         return runs.summary(
             self.plates.names,
             self.slides.rows,
             self.stacks.rows,
-            self.folders.results,
+            results,
             self.folders.logs,
             downloads=[archive.folder for archive in self.plates.downloads.values()],
+            reports=[PlateReport(results, name, self.plates.method(name)) for name in self.plates.names],
+            preview=preview,
         )
 
     def report_plates(self) -> None:

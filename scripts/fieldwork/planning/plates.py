@@ -13,8 +13,11 @@ from fieldwork.inputs.plates import Plate, Plates
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
+from fieldwork.planning.samples import sample_of
 
 TABLES = ("nuclei.parquet", "fields.csv", "wells.csv")
+LABELS = "labels.zarr/zarr.json"
+CALIBRATION = ("calibration.json", "calibration.png")
 PLATEMAP_PICTURES = ("plots/doses.png", "plots/controls.png")  # each has a rule of its own
 
 
@@ -63,6 +66,8 @@ class PlatePlan(Road):
         super().__init__(caller=caller, files=files, config=config, jobs=len(self.ready))
         self.has_gpu = has_gpu
         self._detections = detections
+        self._rows = plates.rows
+        self._sample = functools.cache(lambda name: sample_of(self.ready[name].images))
         self._units_to_do = functools.cache(self._count_units_to_do)
 
     # Which plates
@@ -81,6 +86,14 @@ class PlatePlan(Road):
     def stored(self) -> list[str]:
         """Names of the plates that are to become OME-Zarr stores."""
         return [name for name, plate in self.ready.items() if self._config["ome_zarr_plate"] and plate.scan.images]
+
+    @property
+    def labelled(self) -> list[str]:
+        """Names of the plates whose outlines are to be kept."""
+        return list(filter(self._has_labels, self.ready))
+
+    def _has_labels(self, name):
+        return self.keeps_labels and self.method(name) != "peaks" and bool(self.ready[name].images)
 
     def require_images(self, names: Iterable[str]) -> None:
         """Check that plates are in the sheet and have their images.
@@ -125,6 +138,59 @@ class PlatePlan(Road):
         """Return the kind of a plate's method: auto, peaks or own."""
         return methods.kind_of(self._detections[name]["method"])
 
+    @property
+    def border(self) -> str:
+        """What becomes of nuclei that the border cuts: keep or drop."""
+        return self._config["nuclei"]["border"]
+
+    @property
+    def keeps_labels(self) -> bool:
+        """True if outlines are to be kept."""
+        return self._config["nuclei"]["keep_labels"]
+
+    # Calibration: the sample of a plate is the same for every fan-out
+
+    def calibrated(self, wildcards: object) -> list[str]:
+        """Return the plate itself in a list; an empty one where peaks are looked for, which need no calibration."""
+        name = self.plate(wildcards).name
+        return [] if self.method(name) == "peaks" else [name]
+
+    def calibrate_with(self, wildcards: object) -> list[str]:
+        """Return the other plate whose values a plate's calibration takes, in a list; an empty one for its own."""
+        return list(filter(None, [self._rows[self.plate(wildcards).name].get("calibrate_with")]))
+
+    def calibration_settings(self, wildcards: object) -> dict:
+        """Return what the configuration and the sheet say about a plate's calibration."""
+        other = next(iter(self.calibrate_with(wildcards)), None)
+        return {"detection": self.detection(wildcards), "calibrate_with": other}
+
+    def sample(self, wildcards: object) -> list[Image]:
+        """Return the images on which a plate is calibrated, in the order in which they are read."""
+        return self._sample(self.plate(wildcards).name)
+
+    def sample_rows(self, wildcards: object) -> list[tuple]:
+        """Return where each image of the sample was taken, as `image_rows`."""
+        return _rows_of(self.sample(wildcards))
+
+    def sample_urls(self, wildcards: object) -> list[str]:
+        """Return the URLs among the images of the sample."""
+        return list(filter(is_url, self._sample_paths(wildcards)))
+
+    def fetched_sample(self, wildcards: object) -> list:
+        """Return Snakemake's inputs for `sample_urls`."""
+        return self._files.fetched(self._sample_paths(wildcards))
+
+    def newest_of_sample(self, wildcards: object) -> list[str]:
+        """Return what Snakemake is told of the sample; see `Files.newest`."""
+        return self._files.newest(self._sample_paths(wildcards))
+
+    def sample_stamps(self, wildcards: object) -> list[tuple | None]:
+        """Return the state of each image of the sample."""
+        return self._files.stamps(self._sample_paths(wildcards))
+
+    def _sample_paths(self, wildcards):
+        return [image.path for image in self.sample(wildcards)]
+
     # The images of the nuclei channel: of one unit, or, without that wildcard, of the plate
 
     def units(self, plate: str) -> list[str]:
@@ -142,7 +208,7 @@ class PlatePlan(Road):
 
     def image_rows(self, wildcards: object) -> list[tuple]:
         """Return where each image was taken: well, site, time point, z plane, path."""
-        return [(image.well, image.site, image.timepoint, image.z, image.path) for image in self.images(wildcards)]
+        return _rows_of(self.images(wildcards))
 
     def image_urls(self, wildcards: object) -> list[str]:
         """Return the URLs among the images."""
@@ -219,10 +285,11 @@ class PlatePlan(Road):
         pictures = platemaps.pictures(next(iter(wells.values()), {}), with_quality=self._config["quality"])
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
+        others = CALIBRATION[:1] if self.method(name) == "peaks" else [LABELS] if self._has_labels(name) else []
         return [
             product
-            for product in [*TABLES, *(f"plots/{picture}.png" for picture in pictures)]
-            if product in PLATEMAP_PICTURES or drawn and not (folder / product).exists()
+            for product in [*TABLES, *others, *CALIBRATION[1:], *(f"plots/{picture}.png" for picture in pictures)]
+            if product in (*others, *PLATEMAP_PICTURES) or drawn and not (folder / product).exists()
         ]
 
     def store(self, wildcards: object) -> str:
@@ -239,26 +306,55 @@ class PlatePlan(Road):
 
     def unit_threads(self, wildcards: object) -> int:
         """Return the workers of a detection job: here, as many as let all units that are still to do end soonest."""
-        if self._config["device"] == "gpu" and self.method(wildcards.plate) == methods.OWN:
-            return 1  # its function holds the GPU
+        if self._takes_gpu_alone(wildcards):
+            return 1
         if self._caller.on_cluster:
-            return resources.threads_on_cluster(self._seconds(wildcards))
+            return resources.threads_on_cluster(self._detection_seconds(wildcards, self._image_paths(wildcards)))
         units, fields = self._units_to_do()
         return resources.threads_per_unit(units, fields=fields, cores=self._caller.cores)
 
     def unit_gpus(self, wildcards: object, threads: int) -> int:
         """Return 1 where the job will take a GPU."""
-        method = self.method(wildcards.plate)
-        if method == methods.OWN:
-            return int(self._config["device"] == "gpu")
-        if method == "auto" or not self.has_gpu:
-            return 0
+        method = self.method(self.plate(wildcards).name)
+        if method != "peaks" or not self.has_gpu:
+            return int(self._takes_gpu_alone(wildcards))
         return int(gpu.pays_off(self._config["device"], frames=len(self.images(wildcards)), workers=threads))
 
     def unit_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a detection job, in MB."""
         gpu_mb = resources.GPU_PROCESS_MB * self.unit_gpus(wildcards, threads)
-        return self.pool_memory(wildcards, threads, attempt) + attempt * gpu_mb
+        frames_mb = threads * resources.frame_mb(self._largest_mb(self._image_paths(wildcards)))
+        return self.pool_memory(wildcards, threads, attempt) + attempt * (gpu_mb + frames_mb)
+
+    def unit_minutes(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the time limit of a detection job, in minutes."""
+        seconds = self._detection_seconds(wildcards, self._image_paths(wildcards))
+        return attempt * resources.time_limit_min(seconds, threads=threads)
+
+    def calibration_threads(self, wildcards: object) -> int:
+        """Return the workers of a job that calibrates a plate."""
+        return 1 if self._takes_gpu_alone(wildcards) else self.threads(wildcards)
+
+    def calibration_gpus(self, wildcards: object) -> int:
+        """Return 1 where a job that calibrates a plate will take a GPU: to draw what the user's function finds."""
+        return int(self._takes_gpu_alone(wildcards))
+
+    def calibration_memory(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the memory of a job that calibrates a plate, in MB."""
+        frame_mb = resources.frame_mb(self._largest_mb(self._sample_paths(wildcards)))
+        return attempt * (resources.memory_mb(threads) + threads * frame_mb)
+
+    def calibration_minutes(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the time limit of a job that calibrates a plate, in minutes."""
+        seconds = self._detection_seconds(wildcards, self._sample_paths(wildcards))
+        return attempt * resources.time_limit_min(seconds, threads=threads)
+
+    def _takes_gpu_alone(self, wildcards):
+        """Return True where the user's own function may take the GPU: one worker has it, as nobody can share it out."""
+        return self._config["device"] == "gpu" and self.method(self.plate(wildcards).name) == methods.OWN
+
+    def _largest_mb(self, paths):
+        return max((self._files.megabytes([path]) for path in paths), default=0)
 
     def store_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a job that writes a store, in MB.
@@ -279,6 +375,10 @@ class PlatePlan(Road):
     def _seconds(self, wildcards):
         return resources.S_PER_MB * self._files.megabytes(self._image_paths(wildcards))
 
+    def _detection_seconds(self, wildcards, paths):
+        factor = resources.DETECTION_FACTORS[self.method(self.plate(wildcards).name)]
+        return factor * resources.S_PER_MB * self._files.megabytes(paths)
+
     def _count_units_to_do(self):
         """Count the units without a table, and their fields; where none is missing, the configuration changed: all."""
         plates = self.ready.items()
@@ -290,6 +390,10 @@ class PlatePlan(Road):
             if not (folder / plate / "units" / f"{unit}.parquet").exists()
         }
         return len(missing or units), sum((missing or units).values())
+
+
+def _rows_of(images):
+    return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images]
 
 
 def _without_images(plates, downloads):

@@ -6,6 +6,10 @@ import math
 JOB_START_S = 1.0  # a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
 FIELD_S = 0.025  # of one core for a field of 1024 x 1280 px, quality included
 S_PER_MB = 0.01  # of one core for 1 MB of such fields as they are on disk; compressed files take longer
+# Of detection by method, in times of that: outlines are slower than peaks; a network without a GPU takes many seconds.
+DETECTION_FACTORS = {"peaks": 1, "auto": 2, "own": 500}
+ROOMY_FRAME_MB = 18  # a frame of 9 megapixels, whose copies a worker has room for
+COPIES = 6  # of a larger frame, in a worker that measures it: as it is, in float32, labels of int32
 SLIDE_S_PER_MB = 0.3  # the same for slides, whose JPEG tiles unpack to 10 to 20 times as much
 MOST_CLUSTER_THREADS = 8  # of a job: more cores of one node are seldom free at once, and soon wait for the file system
 S_PER_CLUSTER_THREAD = 5  # of work that is worth a core of a cluster: about what the start of a job costs
@@ -68,6 +72,17 @@ def memory_mb(threads: int, *, worker: float = 350, held: float = 0) -> int:
         MB, with 300 of the job's own process, and 400 of the two Snakemakes that a cluster's job starts with.
     """
     return int(700 + threads * worker + held)
+
+
+def frame_mb(largest: float) -> int:
+    """Choose the memory, in MB, that a worker needs beside that of `memory_mb` for large frames.
+
+    Parameters
+    ----------
+    largest : float
+        MB of the largest file of a job.
+    """
+    return int(COPIES * max(0, largest - ROOMY_FRAME_MB))
 
 
 def small_memory_mb(wildcards: object, attempt: int) -> int:

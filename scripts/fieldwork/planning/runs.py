@@ -5,12 +5,14 @@ import fcntl
 import hashlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from fieldwork import InputError
+from fieldwork.planning.plate_reports import FLAGS, PlateReport
 
 
 def own_jobs() -> None:
@@ -170,6 +172,8 @@ def summary(
     logs: str | os.PathLike,
     *,
     downloads: Iterable[str] = (),
+    reports: Iterable[PlateReport] = (),
+    preview: bool = False,
 ) -> str:
     """Return a few lines on what exists now: plates, slides, stacks, failures, nuclei, and where.
 
@@ -180,12 +184,16 @@ def summary(
     results, logs : path-like
     downloads : iterable of str
         Folders of the plates that the sheet has a URL for.
+    reports : iterable of PlateReport
+        Of the plates.
+    preview : bool
+        The run was to show what is found in a sample of each plate.
 
     Returns
     -------
     str
     """
-    lines, results = [], Path(results)
+    lines, results, reports = [], Path(results), list(reports)
     if downloads := list(downloads):
         downloaded = sum(map(os.path.exists, downloads))
         lines += [f"Downloads: the images of {downloaded} of {len(downloads)} plates with a url are there."]
@@ -200,6 +208,11 @@ def summary(
             f"Nuclei: {nuclei:,}.",
             f"Tables: {results / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: {logs}/plates/.",
         ]
+        if flagged := sum((Counter(report.flagged) for report in reports), Counter()):
+            lines += [
+                "Fields with a doubtful count: "
+                + ", ".join(f"{flagged[key]:,} {FLAGS[key]}" for key in FLAGS if flagged[key])
+            ]
         filtered = [_rows(results / "plates" / plate / "filtered" / "filtered.csv") or [] for plate in plates]
         if any(filtered):
             lines += [f"Filtered images: {_count(filtered)}. Files: {results / 'plates'}/*/filtered/."]
@@ -218,6 +231,9 @@ def summary(
             f"Stacks: {len(tables)} of {len(stacks)} done. Frames: {_count(tables)}.{nuclei}",
             f"Tables and images: {results / 'stacks'}/*/. Logs: {logs}/stacks/.",
         ]
+    if preview:
+        lines += [line for report in reports if (line := report.preview())]
+    lines += [f"WARNING {warning}" for report in reports for warning in report.warnings()]
     return "\n".join(lines)
 
 

@@ -1,12 +1,13 @@
 """Where Snakemake does not do what Fieldwork needs, and how it is brought to do it."""
 
+import atexit
 import functools
 import gc
 import inspect
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,3 +94,26 @@ def end_timers() -> None:
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):
             thread.cancel()
+
+
+def shown_in_the_end(workflow: Any, summary: Callable[..., str]) -> Callable[[], None]:
+    """Return a function that prints the summary of a run, for ``onsuccess``.
+
+    Where there is nothing to be done, Snakemake calls no ``onsuccess``: then it is printed when the process ends.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+    summary : callable
+        Takes `preview`, True where that is a target; returns the text.
+    """
+
+    def show():
+        print(summary(preview="preview" in workflow.dag_settings.targets))
+
+    def show_if_idle():
+        if workflow._dag is not None and not len(workflow._dag) and not workflow.dryrun:
+            show()
+
+    atexit.register(show_if_idle)
+    return show

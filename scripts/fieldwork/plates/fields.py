@@ -1,12 +1,32 @@
 """One field of a plate: its nuclei and its image quality."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-from fieldwork import frames, nuclei, quality
+from fieldwork import frames, label_images, nuclei, quality, segmentation, user_functions
 from fieldwork.gpu import client
-from fieldwork.plates.images import FieldImage
+from fieldwork.pixel_sizes import pixel_sizes
+from fieldwork.plates.images import FieldImage, form_of
+
+GROUND_PERCENTILE = 10  # even a crowded field shows that much ground
+
+
+class Levels(NamedTuple):
+    """Smoothed intensities of a field in which peaks were looked for: is the threshold between them?"""
+
+    ground: float | None = None
+    brightest: float | None = None
+
+
+class Flags(NamedTuple):
+    """What makes the count of a field doubtful; None where that was not looked for."""
+
+    out_of_focus: bool | None = None
+    saturated: bool | None = None
+    unlike_plate: bool | None = None
 
 
 class Field(NamedTuple):
@@ -20,8 +40,14 @@ class Field(NamedTuple):
     error: str | None = None
     shape: tuple[int, int] | tuple[None, None] = (None, None)
     form: str | None = None  # the file's planes, size, type and colours: equal for all good images of a plate
-    coordinates: np.ndarray = np.empty((0, 2), int)
-    intensities: np.ndarray = np.empty(0)
+    coordinates: np.ndarray = np.empty((0, 2), int)  # rows and columns: of peaks, or centroids of outlines
+    intensities: np.ndarray = np.empty(0)  # of peaks
+    areas: np.ndarray = np.empty(0, np.int64)  # px, of outlines
+    touches_border: np.ndarray = np.empty(0, bool)  # of outlines
+    labels: bytes | None = None  # outlines, from `label_images.encode`
+    threshold: float | None = None  # of method auto
+    flags: Flags = Flags()
+    levels: Levels = Levels()  # of method peaks
     quality: dict[str, float] = {}
 
 
@@ -30,12 +56,22 @@ def failed_field(image: FieldImage, reason: str) -> list[Field]:
     return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
 
 
+def suspects_of(detection: dict) -> str:
+    """Return what may have crashed a worker, for messages."""
+    return "the reader" if "function" not in detection else f"the reader or {detection['function']}"
+
+
 def measure_field(
     image: FieldImage,
     planes: list[frames.Plane],
     *,
     detection: dict,
     with_quality: bool,
+    calibration: segmentation.Calibration | None = None,
+    drop_border: bool = False,
+    with_labels: bool = False,
+    channel: str = "auto",
+    folders: Sequence[str] = (),
     device: client.Cpu | client.Gpu = client.CPU,
 ) -> list[Field]:
     """Find the nuclei in one image and measure its quality.
@@ -46,36 +82,102 @@ def measure_field(
     planes : list of frames.Plane
         From `images.read_planes`.
     detection : dict
-        The keyword arguments of `nuclei.detect_nuclei`, beside ``method``.
+        ``method``: ``auto``; ``peaks``, with keyword arguments of `nuclei.detect_nuclei`; or a function of the user's,
+        with ``function`` and ``arguments``.
     with_quality : bool
         Measure `quality.COLUMNS` too.
+    calibration : segmentation.Calibration, optional
+        The plate's. Where it is missing, fields of method auto fail.
+    drop_border : bool
+        Leave out outlines that the image's border cuts.
+    with_labels : bool
+        Keep the outlines.
+    channel : str
+        Name of the nuclei channel, for functions of the user's.
+    folders : list of str
+        Of the user's own modules.
     device : client.Cpu or client.Gpu
-        From `gpu.client.open_device`.
+        From `gpu.client.open_device`; finds peaks.
 
     Returns
     -------
     list of Field
         One for each plane; most files have one plane.
     """
-    height, width = planes[0].image.shape
-    several = f"{len(planes)} planes of " if len(planes) > 1 else ""
-    colours = f" in {planes[0].colours} colours" if planes[0].colours > 1 else ""
-    form = f"{several}{height} x {width} px of {planes[0].image.dtype.name}{colours}"
-    return [_measure_plane(image, plane, form, detection, with_quality, device) for plane in planes]
+    find = {"peaks": _find_peaks, "auto": _segment}.get(detection["method"], _segment_by_own_function)
+    context = {"calibration": calibration, "channel": channel, "folders": folders, "device": device}
+    form, fields = form_of(planes), []
+    for plane in planes:
+        try:
+            measured = find(image, plane.image, detection, **context)
+        except _Failed as failure:
+            (field,) = failed_field(image, str(failure))
+            fields.append(field._replace(timepoint=plane.timepoint, z=plane.z))
+            continue
+        if "labels" in measured:
+            measured = _described(measured, drop_border=drop_border, with_labels=with_labels)
+        if with_quality:
+            measured["quality"] = quality.measure_image(plane.image)
+        position = {"well": image.well, "site": image.site, "timepoint": plane.timepoint, "z": plane.z}
+        fields.append(Field(**position, path=image.path, shape=plane.image.shape, form=form, **measured))
+    return fields
 
 
-def _measure_plane(image, plane, form, detection, with_quality, device):
+class _Failed(ValueError):
+    """A field's nuclei cannot be found; the message is the reason."""
+
+
+def _find_peaks(image, pixels, detection, *, device, **_):
     arguments = {key: value for key, value in detection.items() if key != "method"}
-    coordinates = device.detect_nuclei(plane.image, **arguments)
-    return Field(
-        well=image.well,
-        site=image.site,
-        timepoint=plane.timepoint,
-        z=plane.z,
-        path=image.path,
-        shape=plane.image.shape,
-        form=form,
-        coordinates=coordinates,
-        intensities=nuclei.intensities_at(coordinates, plane.image, sigma=detection["sigma"]),
-        quality=quality.measure_image(plane.image) if with_quality else {},
-    )
+    coordinates = device.detect_nuclei(pixels, **arguments)
+    intensities = nuclei.intensities_at(coordinates, pixels, sigma=arguments["sigma"])
+    levels = _levels(pixels, intensities, sigma=arguments["sigma"])
+    return {"coordinates": coordinates, "intensities": intensities, "levels": levels}
+
+
+def _levels(pixels, intensities, *, sigma):
+    """Return the smoothed intensity of the ground, and that of the brightest nucleus or, without one, of all pixels.
+
+    Means of squares stand for smoothed pixels: of the side whose square spreads as far as the Gaussian.
+    """
+    if pixels.dtype not in (np.uint8, np.uint16, np.int16, np.float32, np.float64):
+        pixels = pixels.astype(np.float64)
+    sides = [min(max(1, round(12**0.5 * sigma)), length) for length in pixels.shape]
+    height, width = (length // side for length, side in zip(pixels.shape, sides, strict=True))
+    squares = pixels[: height * sides[0], : width * sides[1]]  # whole ones: OpenCV takes a quarter of the time
+    coarse = cv2.resize(squares, (width, height), interpolation=cv2.INTER_AREA)
+    brightest = intensities[0] if len(intensities) else coarse.max()
+    return Levels(float(np.percentile(coarse, GROUND_PERCENTILE)), float(brightest))
+
+
+def _segment(image, pixels, detection, *, calibration, **_):
+    if calibration is None:
+        raise _Failed("not segmented: no image of the plate's sample could be read, so that it has no calibration")
+    labels, threshold, *flags = segmentation.segment_field(pixels, calibration)
+    return {"labels": labels, "threshold": threshold, "flags": Flags(*map(bool, flags))}
+
+
+def _segment_by_own_function(image, pixels, detection, *, calibration, channel, folders, **_):
+    name, path = detection["function"], image.copy or image.path
+    context = {"channel": channel, "calibration": calibration, "path": path, "well": image.well, "site": image.site}
+    try:
+        segment = user_functions.segmenter(name, detection["arguments"], folders)
+        labels = segment(pixels, pixel_size=pixel_sizes(path).get("y"), **context)
+        return {"labels": label_images.renumber(label_images.check_labels(labels, pixels.shape))}
+    except (Exception, SystemExit) as error:  # it may raise anything
+        raise _Failed(user_functions.reason(name, error)) from None
+
+
+def _described(measured, *, drop_border, with_labels):
+    """Return what was measured of a field with the properties of its outlines, and with them if they are to be kept."""
+    labels = measured["labels"]
+    if drop_border:
+        labels = label_images.drop_border(labels)
+    objects = label_images.properties(labels)
+    return {
+        **measured,
+        "coordinates": np.stack([objects.rows, objects.columns], axis=1),
+        "areas": objects.areas,
+        "touches_border": objects.touches_border,
+        "labels": label_images.encode(labels) if with_labels else None,
+    }

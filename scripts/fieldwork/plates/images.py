@@ -1,6 +1,6 @@
 """The images of a plate as jobs get them, and how their planes are read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from fieldwork import frames
@@ -50,3 +50,11 @@ def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
     """
     planes = frames.read(image.copy or image.path, channel=channel)
     return frames.with_position(planes, timepoint=image.timepoint, z=image.z)
+
+
+def form_of(planes: Sequence[frames.Plane]) -> str:
+    """Describe the planes of a file: number, size, type and colours. A camera writes one form."""
+    height, width = planes[0].image.shape
+    several = f"{len(planes)} planes of " if len(planes) > 1 else ""
+    colours = f" in {planes[0].colours} colours" if planes[0].colours > 1 else ""
+    return f"{several}{height} x {width} px of {planes[0].image.dtype.name}{colours}"

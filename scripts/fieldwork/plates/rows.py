@@ -1,6 +1,8 @@
 """Columns that the tables of fields and of filtered images share. Imports nothing large: jobs that fork take them."""
 
 import os
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 OPTIONAL = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out of a plate's tables where no image has one
@@ -27,4 +29,32 @@ def row_of(plate: str, result: Any) -> dict[str, Any]:
         "Image_Height": height,
         "Image_Status": "failed" if result.error else "ok",
         "Image_Error": result.error,
+    }
+
+
+def levels_of(fields: Sequence[tuple[float | None, float | None, int]], detection: dict) -> dict | None:
+    """Sum up the levels of fields in which peaks were looked for: does the threshold lie between ground and nuclei?
+
+    Parameters
+    ----------
+    fields : list of (float, float, int)
+        Of good fields: ground, brightest spot, number of nuclei; as in `fields.Levels`.
+    detection : dict
+        How nuclei were found.
+
+    Returns
+    -------
+    dict or None
+        None where no peaks were looked for.
+    """
+    if detection["method"] != "peaks" or not fields:
+        return None
+    grounds, brightest, counts = zip(*fields, strict=True)
+    return {
+        "ground": statistics.median(grounds),
+        "brightest": max(brightest),
+        "fields": len(fields),
+        "nuclei": sum(counts),
+        "threshold": detection["threshold_abs"],
+        "sigma": detection["sigma"],
     }

@@ -2,7 +2,6 @@
 
 import os
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -12,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldwork import quality
+from fieldwork.frames import usual_form
 from fieldwork.inputs import platemaps
-from fieldwork.plates.rows import OPTIONAL, row_of
+from fieldwork.plates.rows import OPTIONAL, levels_of, row_of
 
 METADATA = [
     ("Metadata_Plate", pa.string()),
@@ -23,16 +23,17 @@ METADATA = [
     ("Metadata_ZPlane", pa.int64()),
 ]
 
-NUCLEI = pa.schema(
-    [
-        *METADATA,
-        ("ObjectNumber", pa.int64()),
-        ("Nuclei_Location_Center_X", pa.float64()),
-        ("Nuclei_Location_Center_Y", pa.float64()),
-        ("Nuclei_Intensity_Peak", pa.float64()),
-    ]
-)
+_LOCATED = [
+    *METADATA,
+    ("ObjectNumber", pa.int64()),
+    ("Nuclei_Location_Center_X", pa.float64()),
+    ("Nuclei_Location_Center_Y", pa.float64()),
+]
+NUCLEI = pa.schema([*_LOCATED, ("Nuclei_Intensity_Peak", pa.float64())])  # of method peaks
+OUTLINED_NUCLEI = pa.schema([*_LOCATED, ("Nuclei_AreaShape_Area", pa.int64()), ("Nuclei_TouchesBorder", pa.bool_())])
 QUALITY = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
+FLAGS = {"Flag_OutOfFocus": "out_of_focus", "Flag_Saturated": "saturated", "Flag_UnlikePlate": "unlike_plate"}
+MEASURED = ["Threshold_FinalThreshold_Nuclei", *FLAGS, *QUALITY]  # unknown of failed fields
 FIELDS = pa.schema(
     [
         *METADATA,
@@ -43,28 +44,35 @@ FIELDS = pa.schema(
         ("Image_Count_Nuclei", pa.int64()),
         ("Image_Status", pa.string()),
         ("Image_Error", pa.string()),
+        ("Threshold_FinalThreshold_Nuclei", pa.float64()),
+        *((column, pa.bool_()) for column in FLAGS),
         *((column, pa.float64()) for column in QUALITY),
     ]
 )
-# Extra columns of unit tables: `Image_Form` (finds odd images) and `Field` (row of the nucleus's field).
-UNIT_FIELDS = FIELDS.append(pa.field("Image_Form", pa.string()))
+# Extra columns of unit tables: `Image_Form` (finds odd images); the levels of fields in which peaks were looked for;
+# `Field` (row of the nucleus's field).
+LEVELS = {"Image_Ground": "ground", "Image_Brightest": "brightest"}
+UNIT_FIELDS = pa.schema([*FIELDS, ("Image_Form", pa.string()), *((column, pa.float64()) for column in LEVELS)])
 UNIT_NUCLEI = NUCLEI.append(pa.field("Field", pa.int64()))
+UNIT_OUTLINED_NUCLEI = OUTLINED_NUCLEI.append(pa.field("Field", pa.int64()))
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
 SCORES = ["RobustZ_Count_Nuclei", "ZPrime_Count_Nuclei"]  # of plates whose platemap names controls
 
 
-def nuclei_of(plate: str, fields: Sequence) -> pa.Table:
+def nuclei_of(plate: str, fields: Sequence, *, outlined: bool = False) -> pa.Table:
     """Return the nuclei of measured fields as a table.
 
     Parameters
     ----------
     plate : str
     fields : list of fields.Field
+    outlined : bool
+        Nuclei have outlines; else they are peaks.
 
     Returns
     -------
     pyarrow.Table
-        Of schema `UNIT_NUCLEI`: a row for each nucleus, numbered from 1 in each field.
+        Of schema `UNIT_NUCLEI` or `UNIT_OUTLINED_NUCLEI`: a row for each nucleus, numbered from 1 in each field.
     """
     counts = [len(field.coordinates) for field in fields]
     total = sum(counts)
@@ -82,10 +90,13 @@ def nuclei_of(plate: str, fields: Sequence) -> pa.Table:
         np.concatenate([np.empty(0, np.int64), *(np.arange(1, count + 1) for count in counts)]),
         coordinates[:, 1],
         coordinates[:, 0],
-        np.concatenate([np.empty(0), *(field.intensities for field in fields)]),
+        *(
+            np.concatenate([np.empty(0, kind), *(getattr(field, name) for field in fields)])
+            for name, kind in ({"areas": int, "touches_border": bool} if outlined else {"intensities": float}).items()
+        ),
         np.repeat(np.arange(len(fields)), counts),
     ]
-    return pa.table(columns, schema=UNIT_NUCLEI)
+    return pa.table(columns, schema=UNIT_OUTLINED_NUCLEI if outlined else UNIT_NUCLEI)
 
 
 def fields_of(plate: str, fields: Sequence) -> pa.Table:
@@ -105,8 +116,11 @@ def fields_of(plate: str, fields: Sequence) -> pa.Table:
         {
             **row_of(plate, field),
             "Image_Count_Nuclei": None if field.error else len(field.coordinates),
+            "Threshold_FinalThreshold_Nuclei": field.threshold,
+            **{column: getattr(field.flags, name) for column, name in FLAGS.items()},
             **{column: field.quality.get(name) for column, name in QUALITY.items()},
             "Image_Form": field.form,
+            **{column: getattr(field.levels, name) for column, name in LEVELS.items()},
         }
         for field in fields
     ]
@@ -130,8 +144,8 @@ def fail_odd_forms(rows: Sequence[dict]) -> list[dict]:
         The rows in the order of `Field`; an odd file is one failed row.
     """
     forms = {_image(row): row["Image_Form"] for row in rows if row["Image_Status"] == "ok"}
-    usual, votes = max(Counter(forms.values()).items(), key=itemgetter(1), default=(None, 0))
-    if votes * 2 <= len(forms):
+    usual = usual_form(forms.values())
+    if usual is None:
         return list(rows)
     odd = {image for image, form in forms.items() if form != usual}
     kept = [row for row in rows if _image(row) not in odd]
@@ -141,7 +155,7 @@ def fail_odd_forms(rows: Sequence[dict]) -> list[dict]:
             {
                 **first,
                 **{name: None for name in OPTIONAL if any(other[name] != first[name] for other in others)},
-                **dict.fromkeys(QUALITY),
+                **dict.fromkeys(MEASURED),
                 "Image_Count_Nuclei": None,
                 "Image_Status": "failed",
                 "Image_Error": f"wrong shape or type: found {forms[image]}, the plate's images are {usual}",
@@ -156,7 +170,7 @@ def _image(row):
 
 
 def merge_units(
-    nuclei_paths: Sequence[str | os.PathLike], fields_paths: Sequence[str | os.PathLike]
+    nuclei_paths: Sequence[str | os.PathLike], fields_paths: Sequence[str | os.PathLike], *, outlined: bool = False
 ) -> tuple[pa.Table, list[dict], list[str]]:
     """Join the tables that the detection jobs of one plate wrote.
 
@@ -164,6 +178,8 @@ def merge_units(
     ----------
     nuclei_paths, fields_paths : list of path-like
         The units' tables, in the order of the units.
+    outlined : bool
+        As for `nuclei_of`.
 
     Returns
     -------
@@ -174,7 +190,8 @@ def merge_units(
     absent : list of str
         The `OPTIONAL` columns that no field has; `nuclei` is without them.
     """
-    nuclei, numbers, fields = [UNIT_NUCLEI.empty_table()], [np.empty(0, np.int64)], []
+    schema = UNIT_OUTLINED_NUCLEI if outlined else UNIT_NUCLEI
+    nuclei, numbers, fields = [schema.empty_table()], [np.empty(0, np.int64)], []
     for unit_nuclei, unit_fields in zip(nuclei_paths, fields_paths, strict=True):
         nuclei.append(pq.read_table(unit_nuclei))
         numbers.append(nuclei[-1]["Field"].to_numpy() + len(fields))
@@ -184,6 +201,28 @@ def merge_units(
     absent = [name for name in OPTIONAL if all(row[name] is None for row in kept)]
     good = np.isin(np.concatenate(numbers), good_fields)
     return pa.concat_tables(nuclei).filter(good).drop_columns([*absent, "Field"]), kept, absent
+
+
+def summary_of(fields: Sequence[dict], detection: dict) -> dict:
+    """Return what the last lines of a run need to know of a plate beside its tables.
+
+    Parameters
+    ----------
+    fields : list of dict
+        Rows from `merge_units`.
+    detection : dict
+        How nuclei were found.
+
+    Returns
+    -------
+    dict
+        ``flagged``: number of fields by flag. ``levels``: from `rows.levels_of`.
+    """
+    good = [row for row in fields if row["Image_Status"] == "ok"]
+    return {
+        "flagged": {name: sum(bool(row[column]) for row in good) for column, name in FLAGS.items()},
+        "levels": levels_of([[row[name] for name in (*LEVELS, "Image_Count_Nuclei")] for row in good], detection),
+    }
 
 
 def wells_of(fields: Sequence[dict], platemap: dict[str, dict[str, str]]) -> tuple[list[dict], list[str]]:

@@ -143,14 +143,52 @@ def test_snakemake_is_told_of_the_newest_image_and_of_none_from_the_future(tmp_p
 def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path):
     doses = PlateFolder("P2", platemap="well,concentration_um,control\nB02,1,negative\n")
     write_sheets(tmp_path, plates=[THREE_WELLS, doses])
-    plates = plan_in(tmp_path).plates
-    assert plates.further_products("P1") == []
-    assert plates.further_products("P2") == ["plots/doses.png", "plots/controls.png"]
+    plates = plan_in(tmp_path, nuclei={"method": "auto"}).plates
+    assert plates.further_products("P1") == ["labels.zarr/zarr.json"]
+    assert plates.further_products("P2") == ["labels.zarr/zarr.json", "plots/doses.png", "plots/controls.png"]
     folder = tmp_path / "results/plates/P1"
     for name in ("densities.png", "nuclei.parquet", "fields.csv", "plots/nuclei.png", "plots/quality.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    assert plates.further_products("P1") == ["wells.csv", "plots/fields.png", "plots/edge.png", "plots/focus.png"]
+    deleted = ["plots/fields.png", "plots/edge.png", "plots/focus.png"]
+    assert plates.further_products("P1") == ["wells.csv", "labels.zarr/zarr.json", "calibration.png", *deleted]
+    peaks = plan_in(tmp_path, nuclei={"method": "peaks"}).plates
+    assert peaks.further_products("P2") == ["calibration.json", "plots/doses.png", "plots/controls.png"]
+
+
+def test_units_wait_for_a_calibration_and_keep_labels_only_where_nuclei_have_outlines(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    unit = Wildcards(plate="P1", unit="all")
+    for nuclei, calibrated, labelled in (
+        ({"method": "auto"}, ["P1"], ["P1"]),
+        ({"method": "auto", "keep_labels": False}, ["P1"], []),
+        ({"method": "skimage.measure.label"}, ["P1"], ["P1"]),
+        ({"method": "peaks"}, [], []),
+    ):
+        plates = plan_in(tmp_path, nuclei=nuclei).plates
+        assert (plates.calibrated(unit), plates.labelled) == (calibrated, labelled)
+
+
+def test_the_sample_of_a_plate_is_the_same_whatever_the_fan_out(tmp_path):
+    write_sheets(
+        tmp_path, plates=[PlateFolder("P1", wells=[f"{row}{column:02}" for row in "BCD" for column in range(1, 21)])]
+    )
+    samples = [plan_in(tmp_path, fan_out=fan_out).plates for fan_out in ("plate", "well", "field")]
+    rows = [plates.sample_rows(Wildcards(plate="P1")) for plates in samples]
+    assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 96
+    assert len(samples[0].sample_stamps(Wildcards(plate="P1"))) == 96
+    assert samples[0].newest_of_sample(Wildcards(plate="P1"))[0] in [row[4] for row in rows[0]]
+
+
+def test_large_images_have_room_in_every_worker(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS])
+    unit = Wildcards(plate="P1", unit="all")
+    (image,) = [row[4] for row in plan_in(tmp_path).plates.image_rows(unit)][:1]
+    os.truncate(tmp_path / image, 2 * 16_000**2)
+    plates = plan_in(tmp_path).plates
+    assert plates.unit_memory(unit, 1, 1) == 1050 + 6 * (512 - 18)
+    assert plates.unit_memory(unit, 2, 1) == 2 * plates.unit_memory(unit, 1, 1) - 700
+    assert plates.calibration_memory(Wildcards(plate="P1"), 1, 1) == plates.unit_memory(unit, 1, 1)
 
 
 def test_slides_are_reported_by_batch_and_convert_as_their_row_says(tmp_path):

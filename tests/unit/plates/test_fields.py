@@ -15,7 +15,7 @@ from fieldwork import job, synthetic
 from fieldwork.plates import fields, tables
 from fieldwork.plates.images import FieldImage, read_planes
 
-DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
+DETECTION = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 COUNTS = {(1, 1): 3, (1, 2): 5, (1, 3): 7, (2, 1): 4, (2, 2): 0, (2, 3): 9}  # (time point, z): nuclei planted there
 
 
@@ -183,12 +183,14 @@ def test_messages_name_the_unit_where_a_plate_has_several(tmp_path, caplog, unit
         detect_nuclei.main(
             images=[("B02", 4, None, None, str(tmp_path / f"{name}.tif")) for name in ("good", "absent")],
             copies={},
-            nuclei_table=tmp_path / "nuclei.parquet",
-            fields_table=tmp_path / "fields.parquet",
+            calibration=None,
+            outcome={name: tmp_path / f"{name}.parquet" for name in ("nuclei", "fields")},
             plate="P",
             unit=unit,
             channel="auto",
             detection=DETECTION,
+            drop_border=False,
+            folders=[],
             with_quality=False,
             on_bad_image="record",
             device="cpu",

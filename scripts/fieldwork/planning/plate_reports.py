@@ -1,0 +1,103 @@
+"""What a run says of its plates in the end: doubts about their nuclei, and what a preview saw."""
+
+import json
+import math
+import os
+import statistics
+from pathlib import Path
+
+FITTING_SHARE = 0.4  # of a typical nucleus's smoothed height above the ground: a threshold there parts both
+FLAGS = {"out_of_focus": "out of focus", "saturated": "saturated", "unlike_plate": "unlike their plate"}
+REMEDIES = {  # by method: what is drawn in the picture, and what to set where it is wrong
+    "auto": ("outlines", "diameter (px) or contrast (intensity above the background)"),
+    "peaks": ("marks", "threshold, sigma or min_distance"),
+    "own": ("outlines", "arguments of your function"),
+}
+
+
+class PlateReport:
+    """What is known of a plate when a run ends.
+
+    Parameters
+    ----------
+    results : path-like
+    plate : str
+    method : {'auto', 'peaks', 'own'}
+    """
+
+    def __init__(self, results: str | os.PathLike, plate: str, method: str) -> None:
+        self._folder = Path(results, "plates", plate)
+        self._plate = plate
+        self._method = method
+        self._summary = _read(self._folder / "summary.json")
+        self._calibration = _read(self._folder / "calibration.json")
+
+    @property
+    def flagged(self) -> dict[str, int]:
+        """Number of fields by flag."""
+        return self._summary.get("flagged", {})
+
+    def warnings(self) -> list[str]:
+        """Return the doubts about the plate, one line each."""
+        doubts = [*self._calibration.get("warnings", []), *self._doubts_about_peaks()]
+        return [f"plate {self._plate}: {doubt}" for doubt in doubts]
+
+    def preview(self) -> str:
+        """Return in one line how many nuclei a field has, and what to set if that is wrong; empty if not calibrated."""
+        if not self._calibration:
+            return ""
+        counts = [field["nuclei"] for field in self._calibration["fields"] if field["nuclei"] is not None]
+        median = f"{statistics.median(counts):g} nuclei a field" if counts else "no field"
+        span = f" ({min(counts)} to {max(counts)} in {len(counts)} fields of its sample)" if counts else ""
+        size = ""
+        if self._is_calibrated:
+            size = ", typically {diameter:g} px wide and {contrast:g} above the background".format(**self._calibration)
+        drawn, remedy = REMEDIES[self._method]
+        picture = self._folder / "calibration.png"
+        return f"plate {self._plate}: {median}{span}{size}. If the {drawn} in {picture} are wrong, set {remedy}."
+
+    @property
+    def _is_calibrated(self):
+        return None not in (self._calibration.get("diameter"), self._calibration.get("contrast"))
+
+    def _doubts_about_peaks(self):
+        """Yield where the threshold of peaks does not lie between the ground and the nuclei of the plate."""
+        levels = self._summary.get("levels") or self._calibration.get("levels")
+        if self._method != "peaks" or not levels:
+            return
+        ground, threshold, nuclei, fields = (levels[name] for name in ("ground", "threshold", "nuclei", "fields"))
+        if self._is_calibrated:
+            # The centre of a disc of that diameter keeps this share of its height when it is smoothed.
+            share = 1 - math.exp(-((self._calibration["diameter"] / levels["sigma"]) ** 2) / 8)
+            height = share * self._calibration["contrast"]
+            fitting = float(f"{ground + FITTING_SHARE * height:.3g}")
+            advice = (
+                f"its typical nucleus is {self._calibration['contrast']:g} above the background (calibration.json); "
+                f"a threshold of {fitting:.12g} would fit"
+            )
+        else:
+            height = math.inf
+            advice = "`snakemake --cores N preview` measures the threshold that would fit"
+        if ground > threshold:
+            yield (
+                f"its background ({ground:.4g}) lies above the threshold of peaks ({threshold:g}), so that noise is "
+                f"counted: {nuclei:,} peaks in {fields} fields; {advice}"
+            )
+        elif levels["brightest"] <= threshold and not nuclei:
+            yield (
+                f"its brightest peaks ({levels['brightest']:.4g}) lie below the threshold of peaks ({threshold:g}): no "
+                f"nucleus in any of {fields} fields; {advice}"
+            )
+        elif ground + height < threshold:
+            yield (
+                f"its typical nuclei ({ground + height:.4g}) lie below the threshold of peaks ({threshold:g}): "
+                f"{nuclei:,} nuclei in {fields} fields; {advice}"
+            )
+
+
+def _read(path):
+    """Return what a JSON file holds; nothing where there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}

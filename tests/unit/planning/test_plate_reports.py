@@ -1,0 +1,106 @@
+"""What the last lines of a run say of a plate: where the threshold of peaks lies, and what was previewed."""
+
+import math
+
+import pytest
+
+from fieldwork import outputs
+from fieldwork.planning import runs
+from fieldwork.planning.plate_reports import PlateReport
+
+LEVELS = {"ground": 300.0, "brightest": 5000.0, "fields": 64, "nuclei": 2400, "threshold": 1000.0, "sigma": 4.0}
+CALIBRATION = {"diameter": 14.0, "contrast": 2500.0, "noise": 12.0, "fields": [], "levels": None, "warnings": []}
+SMOOTHED = 1 - math.exp(-(14**2) / (8 * 4**2))  # of a disc's height, at its centre
+
+
+def report_of(folder, *, method="peaks", levels=None, calibration=None, flagged=None):
+    plate = folder / "plates" / "P1"
+    plate.mkdir(parents=True, exist_ok=True)
+    if levels or flagged:
+        outputs.write_json({"levels": levels, "flagged": flagged or {}}, plate / "summary.json")
+    if calibration:
+        outputs.write_json(calibration, plate / "calibration.json")
+    return PlateReport(folder, "P1", method)
+
+
+def test_a_threshold_between_ground_and_nuclei_is_no_matter(tmp_path):
+    assert report_of(tmp_path, levels=LEVELS).warnings() == []
+    assert report_of(tmp_path, levels=LEVELS, calibration=CALIBRATION).warnings() == []
+    assert PlateReport(tmp_path, "not yet done", "peaks").warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ({"ground": 1001.0}, "its background (1001) lies above the threshold of peaks (1000)"),
+        ({"brightest": 1000.0, "nuclei": 0}, "its brightest peaks (1000) lie below the threshold of peaks (1000)"),
+    ],
+)
+def test_a_threshold_that_is_too_low_or_too_high_is_one_line_with_what_to_do(tmp_path, levels, expected):
+    (warning,) = report_of(tmp_path, levels=LEVELS | levels).warnings()
+    assert warning.startswith(f"plate P1: {expected}") and "\n" not in warning
+    assert "`snakemake --cores N preview` measures the threshold that would fit" in warning
+    (warning,) = report_of(tmp_path, levels=LEVELS | levels, calibration=CALIBRATION).warnings()
+    ground = levels.get("ground", 300)
+    assert warning.startswith(f"plate P1: {expected}") and "preview" not in warning
+    assert "its typical nucleus is 2500 above the background (calibration.json)" in warning
+    fitting = float(warning.partition("a threshold of ")[2].partition(" would fit")[0])
+    assert ground < fitting < ground + 2500 * SMOOTHED
+
+
+def test_typical_nuclei_below_the_threshold_are_known_by_the_calibration_alone(tmp_path):
+    levels = LEVELS | {"threshold": 3000.0, "nuclei": 38}  # a few of many
+    assert report_of(tmp_path, levels=levels).warnings() == []
+    (warning,) = report_of(tmp_path, levels=levels, calibration=CALIBRATION).warnings()
+    assert f"its typical nuclei ({300 + 2500 * SMOOTHED:.4g}) lie below the threshold of peaks (3000): 38" in warning
+
+
+def test_levels_are_those_of_the_tables_or_else_of_the_sample_and_of_peaks_alone(tmp_path):
+    low = LEVELS | {"ground": 1001.0}
+    sampled = CALIBRATION | {"levels": low}
+    assert len(report_of(tmp_path, calibration=sampled).warnings()) == 1
+    assert PlateReport(tmp_path, "P1", "auto").warnings() == []
+    assert report_of(tmp_path, levels=LEVELS).warnings() == []
+
+
+def test_warnings_of_a_calibration_stand_in_the_summary_of_every_run(tmp_path):
+    report = report_of(tmp_path, method="auto", calibration=CALIBRATION | {"warnings": ["no nucleus stands out"]})
+    for _ in range(2):
+        said = runs.summary(["P1"], [], [], tmp_path, "logs", reports=[report])
+        assert said.splitlines()[-1] == "WARNING plate P1: no nucleus stands out"
+
+
+def test_flagged_fields_are_counted_over_all_plates(tmp_path):
+    flagged = {"out_of_focus": 2, "saturated": 0, "unlike_plate": 1}
+    report = report_of(tmp_path, method="auto", flagged=flagged)
+    said = runs.summary(["P1", "P2"], [], [], tmp_path, "logs", reports=[report, report])
+    assert "Fields with a doubtful count: 4 out of focus, 2 unlike their plate" in said
+    none = report_of(tmp_path, method="auto", flagged=dict.fromkeys(flagged, 0))
+    assert "doubtful" not in runs.summary(["P1"], [], [], tmp_path, "logs", reports=[none])
+
+
+@pytest.mark.parametrize(
+    ("method", "remedy"),
+    [
+        ("auto", "set diameter (px) or contrast"),
+        ("peaks", "set threshold, sigma or min_distance"),
+        ("own", "arguments"),
+    ],
+)
+def test_a_preview_is_one_line_on_the_nuclei_of_a_field_and_what_to_set(tmp_path, method, remedy):
+    sampled = CALIBRATION | {"fields": [{"nuclei": count} for count in (41, 12, None, 88)]}
+    report = report_of(tmp_path, method=method, calibration=sampled)
+    (line,) = report.preview().splitlines()
+    assert line.startswith("plate P1: 41 nuclei a field (12 to 88 in 3 fields of its sample), typically 14 px wide")
+    assert f"{tmp_path}/plates/P1/calibration.png" in line and remedy in line
+    said = runs.summary(["P1"], [], [], tmp_path, "logs", reports=[report], preview=True)
+    assert line in said.splitlines() and line not in runs.summary(["P1"], [], [], tmp_path, "logs", reports=[report])
+    assert PlateReport(tmp_path, "not yet done", method).preview() == ""
+
+
+def test_a_preview_without_a_typical_nucleus_says_no_size(tmp_path):
+    nothing = CALIBRATION | {"diameter": None, "contrast": None, "fields": [{"nuclei": 0}]}
+    line = report_of(tmp_path, method="auto", calibration=nothing).preview()
+    assert line.startswith("plate P1: 0 nuclei a field (0 to 0 in 1 fields of its sample). If")
+    unread = report_of(tmp_path, method="auto", calibration=nothing | {"fields": []})
+    assert unread.preview().startswith("plate P1: no field")
