@@ -17,13 +17,14 @@ rule measure_frames:
     threads: plan.stacks.threads
     resources:
         mem_mb=plan.stacks.pool_memory,
+        gpu=plan.stacks.gpus,
         runtime=plan.stacks.minutes,
     params:
         path=plan.stacks.path,
         selection=plan.stacks.selection,
         work=plan.stacks.frame_work,
         images=plan.stacks.images,
-        own_modules=plan.own_modules([config["stack"]["function"]]),
+        own_code=plan.stack_code,
         stamps=plan.stacks.stamps,
         made_by=made_by("measure_frames"),
     script:

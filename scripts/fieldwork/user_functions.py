@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from fieldwork import InputError
-from fieldwork.inputs.functions import find, nearest
+from fieldwork.inputs.functions import find, find_once, nearest
 
+CONTEXT = ("channel", "pixel_size", "calibration", "path", "well", "site")  # what a segmenter gets, if it declares it
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 RESERVED_PREFIXES = ("Metadata_", "Image_", "FileName_", "PathName_")  # of the tables' own columns
 
 
-def check(name: str, arguments: dict, *, folders: Iterable[str | os.PathLike] = ()) -> None:
+def check(
+    name: str, arguments: dict, *, folders: Iterable[str | os.PathLike] = (), segments: bool = False
+) -> list[str]:
     """Check that a function can be found, and called with an image and these keyword arguments.
 
     Parameters
@@ -26,6 +30,13 @@ def check(name: str, arguments: dict, *, folders: Iterable[str | os.PathLike] = 
     name, folders
         As for `find`.
     arguments : dict
+    segments : bool
+        It is called as `segmenter` calls it.
+
+    Returns
+    -------
+    list of str
+        The names of `CONTEXT` that a segmenter declares; empty for others.
 
     Raises
     ------
@@ -33,22 +44,80 @@ def check(name: str, arguments: dict, *, folders: Iterable[str | os.PathLike] = 
         As `find`; or names the argument that is not the function's, or is missing.
     """
     function = find(name, folders=folders)
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # compiled functions, such as OpenCV's, have no signature
-        return
+    signature = _signature(function)
+    if signature is None:
+        return []
     parameters = signature.parameters.values()
+    by_name = segments and _names_image(parameters)
+    context = _declared(parameters, arguments) if segments else []
     kinds = inspect.Parameter
     known = [item.name for item in parameters if item.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
+    image = "image" if by_name else next(iter(known), None)
     if not any(item.kind == kinds.VAR_KEYWORD for item in parameters):
         for argument in arguments:
             if argument not in known:
-                hint = nearest(argument, known[1:]) or f"; it takes {', '.join(known[1:]) or 'the image alone'}"
+                others = [other for other in known if other != image and other not in context]
+                hint = nearest(argument, others) or f"; it takes {', '.join(others) or 'the image alone'}"
                 raise InputError(f"{name} takes no argument '{argument}'{hint}")
+    positional, named = ((), {"image": None}) if by_name else ((None,), {})
     try:
-        signature.bind(None, **arguments)
+        signature.bind(*positional, **named, **dict.fromkeys(context), **arguments)
     except TypeError as error:
         raise InputError(f"{name} cannot be called with an image and the arguments {arguments}: {error}") from None
+    return context
+
+
+def segmenter(name: str, arguments: dict, folders: Iterable[str | os.PathLike]) -> Callable:
+    """Return a function of the user's that finds nuclei in an image. A process imports it once.
+
+    Parameters
+    ----------
+    name, folders
+        As for `find`.
+    arguments : dict
+        Its keyword arguments.
+
+    Returns
+    -------
+    callable
+        Takes an image and, as keywords, values of `CONTEXT`; the user's function gets those that it declares, None for
+        those that are not given, and what `arguments` has under the same name.
+
+    Raises
+    ------
+    InputError
+        As `find`.
+    """
+    function = find_once(name, folders=tuple(folders))
+    signature = _signature(function)
+    parameters = signature.parameters.values() if signature else []
+    by_name, declared = _names_image(parameters), _declared(parameters, arguments)
+
+    def segment(image, **context):
+        given = {name: context.get(name) for name in declared}
+        return function(image=image, **given, **arguments) if by_name else function(image, **given, **arguments)
+
+    return segment
+
+
+def _signature(function):
+    """Return the signature of a function; None for compiled ones that have none, such as OpenCV's."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _names_image(parameters):
+    """Return True if a segmenter can be given its image by name, wherever that parameter stands."""
+    return any(item.name == "image" and item.kind in _BY_NAME for item in parameters)
+
+
+def _declared(parameters, arguments):
+    """Return the names of `CONTEXT` among a segmenter's parameters, without its image and the user's own arguments."""
+    named = [item.name for item in parameters if item.kind in _BY_NAME]
+    image = "image" if "image" in named else next((item.name for item in parameters), None)
+    return [name for name in named if name in CONTEXT and name != image and name not in arguments]
 
 
 @functools.cache
@@ -155,22 +224,23 @@ def _described(value):
 
 
 def _answer_questions():
-    """Read questions from stdin (JSON) and write a line of JSON for each: its problem, or an empty text.
+    """Read questions from stdin (JSON) and write a line of JSON for each: its problem, or an empty text; and a list.
 
-    A question has the ``name`` of a function, its ``arguments`` (None for a metric), and ``folders`` as for `find`.
+    A question has the ``name`` of a function, its ``arguments`` (None for a metric), ``folders`` as for `find`, and
+    whether it ``segments``; the list has the names of `CONTEXT` that a segmenter declares.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # modules print to stderr, not among the answers
     for question in json.load(sys.stdin):
-        problem = ""
+        problem, declared = "", []
         try:
             if question["arguments"] is None:
                 metric(question["name"])
             else:
-                check(**question)
+                declared = check(**question)
         except InputError as error:
             problem = str(error)
-        print(json.dumps(problem), file=answers, flush=True)
+        print(json.dumps([problem, declared]), file=answers, flush=True)
     os._exit(0)  # without waiting for threads that modules have started
 
 

@@ -30,6 +30,82 @@ def test_arguments_are_checked_against_the_signature(refused, write_modules):
     assert "takes no argument '1'" in refused(check, "gaussian", {1: 3})
 
 
+OWN = """
+def all_of_them(image, channel, pixel_size, calibration, path, well, site, *, least=1):
+    return image, channel, pixel_size, calibration, path, well, site, least
+def some(well, image, least=2): return image, well, least
+def first(picture, site=5): return picture, site
+def alone(image): return image
+def anything(image, **named): return image, named
+def positional(image, /, path): return image, path
+def needs(image, weights): pass
+class Model:
+    def __call__(self, image, path): return image, path
+model = Model()
+"""
+CONTEXT = {
+    "channel": "w1",
+    "pixel_size": None,
+    "calibration": {"diameter": 20},
+    "path": "a.tif",
+    "well": "B02",
+    "site": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "declared", "expected"),
+    [
+        ("all_of_them", {}, list(CONTEXT), ("I", *CONTEXT.values(), 1)),
+        ("all_of_them", {"least": 7, "channel": "mine"}, list(CONTEXT)[1:], ("I", "mine", *[*CONTEXT.values()][1:], 7)),
+        ("some", {}, ["well"], ("I", "B02", 2)),
+        ("first", {}, ["site"], ("I", 3)),
+        ("alone", {}, [], "I"),
+        ("anything", {"path": "mine"}, [], ("I", {"path": "mine"})),
+        ("positional", {}, ["path"], ("I", "a.tif")),
+        ("model", {}, ["path"], ("I", "a.tif")),
+    ],
+)
+def test_a_segmenter_gets_the_image_its_arguments_and_what_it_declares(
+    write_modules, name, arguments, declared, expected
+):
+    folders = write_modules(own=OWN)
+    assert user_functions.check(f"own.{name}", arguments, folders=folders, segments=True) == declared
+    assert user_functions.segmenter(f"own.{name}", arguments, folders)("I", **CONTEXT) == expected
+
+
+def test_a_segmenter_gets_none_for_what_is_not_known(write_modules):
+    assert user_functions.segmenter("own.some", {}, write_modules(own=OWN))("I", channel="w1") == ("I", None, 2)
+
+
+def test_a_segmenter_without_a_signature_gets_the_image_and_its_arguments():
+    image = np.arange(9, dtype=np.uint8).reshape(3, 3)
+    assert user_functions.check("cv2.medianBlur", {"ksize": 3}, segments=True) == []
+    assert user_functions.segmenter("cv2.medianBlur", {"ksize": 3}, [])(image, **CONTEXT)[1, 1] == 4
+
+
+def test_a_segmenter_is_imported_once_by_a_process(write_modules, tmp_path):
+    folders = write_modules(counted=f"open({str(tmp_path / 'imports')!r}, 'a').write('x')\ndef f(image): return image")
+    for _ in range(3):
+        user_functions.segmenter("counted.f", {}, folders)("I", **CONTEXT)
+    assert (tmp_path / "imports").read_text() == "x"
+
+
+def test_arguments_of_a_segmenter_are_checked(refused, write_modules):
+    folders = write_modules(own=OWN)
+
+    def message(name, arguments):
+        return refused(user_functions.check, name, arguments, folders=folders, segments=True)
+
+    assert (
+        message("own.all_of_them", {"leest": 7}) == "own.all_of_them takes no argument 'leest'; did you mean 'least'?"
+    )
+    assert message("own.some", {"wide": 7}) == "own.some takes no argument 'wide'; it takes least"
+    assert message("own.alone", {"wide": 7}) == "own.alone takes no argument 'wide'; it takes the image alone"
+    assert "missing a required argument: 'weights'" in message("own.needs", {})
+    assert "'image'" in message("own.alone", {"image": 7})
+
+
 @pytest.mark.parametrize("name", ["var", "mean", "ptp", "linalg.norm", "median", "count_nonzero"])
 def test_metrics_are_numpys_functions(name):
     image = np.arange(20.0).reshape(4, 5)

@@ -1,48 +1,88 @@
 """Check the functions that the configuration names before any job starts, and list the files that define them."""
 
+import hashlib
 import json
 import os
 import signal
+import site
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from fieldwork import InputError, processes
+from fieldwork import InputError, outputs, processes
+from fieldwork.planning import provenance
 from fieldwork.planning.imports import imported_names
 
 IMPORTS_TIMEOUT_S = 60  # PyTorch from a slow network folder takes half of that
+ANSWERS_FOLDER = Path(".snakemake/fieldwork")  # below the working directory; without it everything is asked again
+USER_FUNCTIONS = Path(__file__).parents[1] / "user_functions.py"
 
 
 def check_calls(
     calls: Iterable[tuple[str, str, dict]],
     *,
+    segmenters: Iterable[tuple[str, str, dict]] = (),
     metrics: Iterable[tuple[str, str]] = (),
     folders: Iterable[str | os.PathLike] = (),
-) -> None:
+) -> dict[str, list[str]]:
     """Check functions and metrics in a process of its own, as modules may crash, start threads, or print.
+
+    Functions that passed are not checked again until they, their arguments, or what is installed changes.
 
     Parameters
     ----------
     calls : iterable of (str, str, dict)
         The configuration's key, for the message; the function's name; its arguments.
+    segmenters : iterable of (str, str, dict)
+        The same for functions that find nuclei.
     metrics : iterable of (str, str)
         The same for metrics: key and name.
     folders
         As for `find`.
+
+    Returns
+    -------
+    dict of str to list of str
+        Name of a segmenter -> the names of `user_functions.CONTEXT` that it declares.
 
     Raises
     ------
     InputError
         One line for the first that is wrong: its key, what was found, what is expected.
     """
-    named = [*calls, *((key, name, None) for key, name in metrics)]
-    if not named:
-        return
-    folders = list(map(os.fspath, folders))
-    questions = [{"name": name, "arguments": arguments, "folders": folders} for _, name, arguments in named]
+    folders = [os.path.abspath(folder) for folder in folders]
+    keys, questions = [], []
+    for key, name, arguments, segments in [
+        *((*call, False) for call in calls),
+        *((*call, True) for call in segmenters),
+        *((key, name, None, False) for key, name in metrics),
+    ]:
+        keys.append(key)
+        questions.append({"name": name, "arguments": arguments, "folders": folders, "segments": segments})
+    if not questions:
+        return {}
+    declared = _kept(["functions", questions, _installed(questions, folders)], lambda: _ask(keys, questions))
+    return {
+        question["name"]: names for question, names in zip(questions, declared, strict=True) if question["segments"]
+    }
+
+
+def _installed(questions, folders):
+    """Return what decides, beside questions, whether functions pass: Python, packages, and the user's own modules."""
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    own = module_files([question["name"] for question in questions], folders=[*folders, *paths])
+    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()}
+    changed = [(path, os.stat(path).st_mtime_ns) for path in sorted(packages) if os.path.isdir(path)]
+    code = provenance.digest_of({**own, str(USER_FUNCTIONS): USER_FUNCTIONS})
+    return [sys.executable, sys.version, paths, changed, code]
+
+
+def _ask(keys, questions):
+    """Ask a process about functions; return what it says that they declare, or raise an InputError for the first."""
     # -P: without the working directory, as in jobs; a user's skimage.py there would hide the installed module.
     command = [sys.executable, "-P", "-m", "fieldwork.user_functions"]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
@@ -63,14 +103,15 @@ def check_calls(
             reason = f"was not done after {IMPORTS_TIMEOUT_S} s"
         answers.seek(0)
         printed.seek(0)
-        problems = [json.loads(line) for line in answers]
+        answered = [json.loads(line) for line in answers]
         last_line = printed.read().decode(errors="replace").strip().rpartition("\n")[2]
-    for (key, name, _), problem in zip(named, [*problems, None], strict=False):
-        if problem is None:
+    for key, question, answer in zip(keys, questions, [*answered, None], strict=False):
+        if answer is None:
             hint = f"; it printed last: {last_line}" if last_line else ""
-            raise InputError(f"{key}: Python {reason} while it imported {name}{hint}")
-        if problem:
-            raise InputError(f"{key}: {problem}")
+            raise InputError(f"{key}: Python {reason} while it imported {question['name']}{hint}")
+        if answer[0]:
+            raise InputError(f"{key}: {answer[0]}")
+    return [declared for _, declared in answered]
 
 
 def module_files(names: Iterable[str], *, folders: Iterable[str | os.PathLike]) -> dict[str, Path]:
@@ -104,3 +145,49 @@ def module_files(names: Iterable[str], *, folders: Iterable[str | os.PathLike]) 
                         with suppress(SyntaxError, ValueError):  # `check_calls` reports those
                             ahead += [tuple(name.split(".")) for name in imported_names(path, root=folder)]
     return files
+
+
+def argument_files(arguments: object) -> list[str]:
+    """List the files that the values of a function's arguments name, such as a model's weights.
+
+    Parameters
+    ----------
+    arguments : object
+        Dicts and lists of values; a text that is the path of a file on disk names it.
+
+    Returns
+    -------
+    list of str
+        Paths as they are written, without repeats.
+    """
+    if isinstance(arguments, str):
+        return [arguments] if os.path.isfile(arguments) else []
+    values = arguments.values() if isinstance(arguments, dict) else arguments if isinstance(arguments, list) else ()
+    return list(dict.fromkeys(path for value in values for path in argument_files(value)))
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """Digest the content of a file, which is read again only when its size or modification time has changed."""
+
+    def read():
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+    status = os.stat(path)
+    return _kept(["file", os.path.abspath(path), status.st_size, status.st_mtime_ns], read)
+
+
+def _kept(question, ask):
+    """Return the answer to a question, from the disk where an earlier start of Snakemake asked. Errors are not kept.
+
+    The question has everything that the answer depends on, and the same text in every process.
+    """
+    path = ANSWERS_FOLDER / hashlib.sha256(repr(question).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    with suppress(OSError, ValueError):  # no answer yet, or half of one
+        return json.loads(path.read_bytes())
+    answer = json.dumps(ask())
+    with suppress(OSError):  # a folder that is not the user's: asked again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with outputs.atomic_file(path) as part:
+            part.write_text(answer, encoding="utf-8")
+    return json.loads(answer)

@@ -65,6 +65,7 @@ class Plan:
     notes: list[str]
     url_priority: int
     _locks: list = field(default_factory=list)
+    _digests: dict = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -74,6 +75,37 @@ class Plan:
     def own_modules(self, functions: Sequence[str]) -> str:
         """Digest the user's own modules that functions are from, so that a change of them makes their results again."""
         return provenance.digest_of(function_checks.module_files(functions, folders=self.module_folders))
+
+    def own_code(self, work: dict) -> str:
+        """Digest what the work on an image depends on beside its parameters.
+
+        Parameters
+        ----------
+        work : dict
+            From `methods.detection_of`, or as `StackPlan.frame_work`; only functions of the user's have ``arguments``.
+
+        Returns
+        -------
+        str
+            A digest of the user's own modules that the function is from, and of each file that an argument names.
+        """
+        if "function" not in work or "arguments" not in work:
+            return ""
+        key = repr(work)
+        if key not in self._digests:  # a plan of thousands of jobs asks for one function
+            files = function_checks.argument_files(work["arguments"])
+            digests = [self.own_modules([work["function"]]), *map(function_checks.file_digest, files)]
+            self._digests[key] = " ".join(digests)
+        return self._digests[key]
+
+    def detection_code(self, wildcards: object) -> str:
+        """Return `own_code` of the detection in a plate."""
+        return self.own_code(self.plates.detection(wildcards))
+
+    @property
+    def stack_code(self) -> str:
+        """`own_code` of the work on the frames of stacks."""
+        return self.own_code(self.stacks.frame_work.get("detection", self.stacks.frame_work))
 
     def start_run(self) -> None:
         """Keep other runs out, clear up after killed ones, and log the files of each plate.
@@ -149,10 +181,11 @@ def make_plan(
     slide_rows, stack_rows = _checked_rows(config, remote)
     options = {"caller": caller, "files": files, "config": config}
     has_gpu = caller.on_cluster and config["device"] == "gpu"  # of nodes nothing is known: jobs ask for one
+    detections = methods.of_plates(config["nuclei"], plate_rows)
     plates = PlatePlan(
         _open_plates(plate_rows, config, remote),
         archives.of_sheet(plate_rows, results=config["results"]),
-        methods.of_plates(config["nuclei"], plate_rows),
+        detections,
         has_gpu=has_gpu,
         **options,
     )
@@ -164,8 +197,10 @@ def make_plan(
     runs.keep_to_plan([config, plate_rows, slide_rows, stack_rows], plans=caller.main, module=caller.namespace)
     # Not a parameter of rules: results don't depend on where the modules lie.
     config["module_folders"] = configuration.folders
+    if caller.main or methods.OWN in {stacks.method, *map(plates.method, plates.names)}:
+        segmenters = _segmenters(configuration, plate_rows, detections, stacks)
+        plates.declared = stacks.declared = _check_functions(configuration, segmenters, plates=plates, stacks=stacks)
     if caller.main:
-        _check_functions(configuration, plates=plates, stacks=stacks)
         if not caller.on_cluster and _may_use_cupy(config["device"], plates=plates, slides=slide_rows):
             has_gpu = gpu.check(config["device"], pool=config["pool"], source=configuration.source)
             plates.has_gpu = has_gpu  # known only now: functions and plates are checked first
@@ -286,22 +321,36 @@ def _check_urls(slide_rows, stack_rows, remote):
         remote.check({path: line for path, line in lines.items() if is_url(path)})
 
 
-def _check_functions(configuration, *, plates, stacks):
-    """Check, before any job, that the user's functions exist and take their arguments."""
+def _segmenters(configuration, rows, detections, stacks):
+    """Return where a function of the user's that finds nuclei stands, its name, and its arguments; each one once."""
+    source = configuration.source
+    places = [(row, detections[row["plate"]]) for row in rows]
+    if stacks.method == methods.OWN:
+        places.append(({}, stacks.frame_work["detection"]))
+    segmenters = {}
+    for row, detection in places:
+        if function := detection.get("function"):
+            key = f"{row[None]}: method" if "method" in row else f"{source}: nuclei.method"
+            segmenters.setdefault(function, (key, function, detection["arguments"]))
+    return list(segmenters.values())
+
+
+def _check_functions(configuration, segmenters, *, plates, stacks):
+    """Check, before any job, that the user's functions exist and take their arguments; return what segmenters declare.
+
+    The jobs ask too, where plates need the answer: it was kept.
+    """
     stack, filters = configuration.values["stack"], configuration.values["filters"]
-    calls, metrics = [], []
+    source, calls, metrics = configuration.source, [], []
     if stacks.rows and not stacks.finds_nuclei:
-        calls.append(("stack.function", stack["function"], stack["arguments"]))
+        calls.append((f"{source}: stack.function", stack["function"], stack["arguments"]))
     if plates.filtered:
         calls += [
-            (f"filters.chain.{number}", step["function"], step["arguments"])
+            (f"{source}: filters.chain.{number}", step["function"], step["arguments"])
             for number, step in enumerate(filters["chain"])
         ]
-        metrics = [("filters.metrics", name) for name in filters["metrics"]]
-    try:
-        function_checks.check_calls(calls, metrics=metrics, folders=configuration.folders)
-    except InputError as error:
-        raise InputError(f"{configuration.source}: {error}") from None
+        metrics = [(f"{source}: filters.metrics", name) for name in filters["metrics"]]
+    return function_checks.check_calls(calls, segmenters=segmenters, metrics=metrics, folders=configuration.folders)
 
 
 def _forget_deleted(plates, slide_rows, results):

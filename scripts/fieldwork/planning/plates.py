@@ -45,6 +45,8 @@ class PlatePlan(Road):
         Plates whose images are not downloaded yet, or are not what they should be, and why.
     ready : mapping of str to Plate
         All others; a plate is opened when it is first asked for.
+    declared : dict of str to list of str
+        Function of the user's that finds nuclei -> the names of `user_functions.CONTEXT` that it declares.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class PlatePlan(Road):
             self.ready = {name: plates[name] for name in plates if name not in self.without_images}
         super().__init__(caller=caller, files=files, config=config, jobs=len(self.ready))
         self.has_gpu = has_gpu
+        self.declared: dict[str, list[str]] = {}  # known only later: functions are checked when plates are
         self._detections = detections
         self._rows = plates.rows
         self._sample = functools.cache(lambda name: sample_of(self.ready[name].images))
@@ -151,9 +154,8 @@ class PlatePlan(Road):
     # Calibration: the sample of a plate is the same for every fan-out
 
     def calibrated(self, wildcards: object) -> list[str]:
-        """Return the plate itself in a list; an empty one where peaks are looked for, which need no calibration."""
-        name = self.plate(wildcards).name
-        return [] if self.method(name) == "peaks" else [name]
+        """Return the plate itself in a list; an empty one where nuclei are found without a calibration."""
+        return list(filter(self.takes_calibration, [self.plate(wildcards).name]))
 
     def calibrate_with(self, wildcards: object) -> list[str]:
         """Return the other plate whose values a plate's calibration takes, in a list; an empty one for its own."""
@@ -190,6 +192,11 @@ class PlatePlan(Road):
 
     def _sample_paths(self, wildcards):
         return [image.path for image in self.sample(wildcards)]
+
+    def takes_calibration(self, name: str) -> bool:
+        """Return True for a plate whose nuclei are found with a calibration."""
+        method = self._detections[name]["method"]
+        return method == "auto" or "calibration" in self.declared.get(method, ())
 
     # The images of the nuclei channel: of one unit, or, without that wildcard, of the plate
 
@@ -285,7 +292,8 @@ class PlatePlan(Road):
         pictures = platemaps.pictures(next(iter(wells.values()), {}), with_quality=self._config["quality"])
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
-        others = CALIBRATION[:1] if self.method(name) == "peaks" else [LABELS] if self._has_labels(name) else []
+        others = [] if self.takes_calibration(name) else [*CALIBRATION[:1]]
+        others += [LABELS] if self._has_labels(name) else []
         return [
             product
             for product in [*TABLES, *others, *CALIBRATION[1:], *(f"plots/{picture}.png" for picture in pictures)]

@@ -27,6 +27,8 @@ class StackPlan(Road):
         Frames are searched for nuclei, and not given to a function of the user's.
     frame_work : dict
         The function for each frame, with its arguments; for nuclei ``detection``, as from `methods.detection_of`.
+    declared : dict of str to list of str
+        As of `PlatePlan`.
     files_of : callable
         `stack_files.files_of`; lists each stack once.
     """
@@ -34,6 +36,7 @@ class StackPlan(Road):
     def __init__(self, rows: dict, *, caller: Caller, files: Files, config: dict) -> None:
         super().__init__(caller=caller, files=files, config=config, jobs=len(rows))
         self.rows = rows
+        self.declared: dict[str, list[str]] = {}  # known only later: functions are checked when stacks are
         # A Zarr store may have hundreds of thousands of files, and Snakemake asks again and again.
         self.files_of = functools.cache(stack_files.files_of)
         stack = config["stack"]
@@ -58,14 +61,20 @@ class StackPlan(Road):
         return methods.kind_of(self.frame_work["detection"]["method"]) if "detection" in self.frame_work else None
 
     @property
+    def takes_calibration(self) -> bool:
+        """True where nuclei are found with a calibration of their stack."""
+        function = self.frame_work.get("detection", {}).get("function")
+        return self.method == "auto" or "calibration" in self.declared.get(function, ())
+
+    @property
     def selection(self) -> dict:
         """Channel and z plane that frames are taken from."""
         return {"channel": self._config["stack"]["channel"], "z": self._config["stack"]["z"]}
 
     @property
     def images(self) -> str | None:
-        """The form in which images that the function returns are saved; None for nuclei."""
-        return None if self.finds_nuclei else self._config["stack"]["images"]
+        """The form in which images are saved that the function returns, or outlines of nuclei; None for peaks."""
+        return None if self.method == "peaks" else self._config["stack"]["images"]
 
     def path(self, wildcards: object) -> str:
         """Return the path or URL of a stack."""
@@ -85,6 +94,14 @@ class StackPlan(Road):
     def stamps(self, wildcards: object) -> list[tuple | None]:
         """Return the state of each file of a stack."""
         return self._files.stamps(self.files_of(self.path(wildcards)))
+
+    def threads(self, wildcards: object) -> int:
+        """Return the threads of a job; one where its function holds a GPU."""
+        return 1 if self.gpus(wildcards) else super().threads(wildcards)
+
+    def gpus(self, wildcards: object) -> int:
+        """Return 1 where a function of the user's finds nuclei, and is to have a GPU."""
+        return int(self._config["device"] == "gpu" and self.method == methods.OWN)
 
     def _seconds(self, wildcards):
         return resources.S_PER_MB * self._files.megabytes(self.files_of(self.path(wildcards)))

@@ -162,7 +162,7 @@ def test_units_wait_for_a_calibration_and_keep_labels_only_where_nuclei_have_out
     for nuclei, calibrated, labelled in (
         ({"method": "auto"}, ["P1"], ["P1"]),
         ({"method": "auto", "keep_labels": False}, ["P1"], []),
-        ({"method": "skimage.measure.label"}, ["P1"], ["P1"]),
+        ({"method": "skimage.measure.label"}, [], ["P1"]),
         ({"method": "peaks"}, [], []),
     ):
         plates = plan_in(tmp_path, nuclei=nuclei).plates
@@ -206,7 +206,7 @@ def test_the_work_on_a_stack_is_detection_or_a_function(tmp_path):
     stacks = plan_in(tmp_path, nuclei={"sigma": 3}, stack={"arguments": {"threshold": 7}}).stacks
     assert stacks.tables == ["frames.csv", "nuclei.parquet"] and stacks.images is None
     peaks = {"method": "peaks", "sigma": 3, "min_distance": 6, "threshold_abs": 7}
-    assert stacks.frame_work["detection"] == peaks and stacks.method == "peaks"
+    assert stacks.frame_work["detection"] == peaks and stacks.method == "peaks" and not stacks.takes_calibration
     stack = {"function": "skimage.filters.sobel", "images": "tiff"}
     stacks = plan_in(tmp_path, stack=stack).stacks
     assert stacks.tables == ["frames.csv"] and stacks.images == "tiff" and stacks.method is None
@@ -233,7 +233,9 @@ def test_a_gpu_that_is_asked_for_and_absent_is_refused_here_and_asked_for_on_a_c
 
 
 def write_plate_columns(folder, **columns):
-    """Add columns to the sheet of plates; each has a cell for every plate."""
+    """Add columns, if any, to the sheet of plates; each has a cell for every plate."""
+    if not columns:
+        return
     sheet = folder / "config/plates.tsv"
     head, *rows = sheet.read_text().splitlines()
     cells = zip(*columns.values(), strict=True)
@@ -311,6 +313,64 @@ def test_slides_use_a_gpu_beside_plates_that_do_not(tmp_path, monkeypatch):
     write_sheets(tmp_path, plates=[THREE_WELLS], slides=[("S1", "")])
     plan = plan_in(tmp_path, nuclei={"method": "auto"}, device="gpu")
     assert plan.has_gpu and plan.plates.unit_gpus(Wildcards(plate="P1", unit="all"), 1) == 0
+
+
+def test_own_functions_of_plates_and_stacks_are_checked_before_any_job(tmp_path):
+    write_sheets(tmp_path, plates=[PlateFolder("P1"), PlateFolder("P2")], stacks=["T1"])
+    (tmp_path / "config/own.py").write_text("def f(image, calibration, least=1): pass\ndef g(image): pass\n")
+    for nuclei, columns, message in [
+        ({"method": "own.h"}, {}, r"^--config: nuclei.method: own.h: own \(.*own.py\) has no 'h'"),
+        (
+            {"method": "own.g", "arguments": {"least": 1}},
+            {},
+            "^--config: nuclei.method: own.g takes no argument 'least'",
+        ),
+        ({}, {"method": ["own.f", "own.x"]}, r"^config/plates.tsv, line 3: method: own.x: own \(.*own.py\) has no 'x'"),
+    ]:
+        sheet = (tmp_path / "config/plates.tsv").read_text()
+        write_plate_columns(tmp_path, **columns)
+        with pytest.raises(InputError, match=message):
+            plan_in(tmp_path, nuclei=nuclei)
+        (tmp_path / "config/plates.tsv").write_text(sheet)
+    write_plate_columns(tmp_path, method=["own.f", "own.g"])
+    for main in (True, False):
+        plan = plan_in(tmp_path, main=main, nuclei={"method": "auto"})
+        assert [plan.plates.takes_calibration(name) for name in ("P1", "P2")] == [True, False]
+        assert plan.stacks.takes_calibration
+    plan = plan_in(tmp_path, nuclei={"method": "own.g"})
+    assert plan.stacks.method == "own" and not plan.stacks.takes_calibration
+
+
+def test_own_modules_and_files_that_arguments_name_count_by_content(tmp_path):
+    write_sheets(tmp_path, plates=[PlateFolder("P1"), PlateFolder("P2")], stacks=["T1"])
+    write_plate_columns(tmp_path, method=["", "auto"])
+    module, weights = tmp_path / "config/own.py", tmp_path / "model.pt"
+    module.write_text("def f(image, model): pass\n")
+    weights.write_bytes(b"one")
+
+    def codes():
+        plan = plan_in(tmp_path, nuclei={"method": "own.f", "arguments": {"model": "model.pt"}})
+        assert plan.detection_code(Wildcards(plate="P2")) == ""
+        assert plan.stack_code == plan.detection_code(Wildcards(plate="P1"))
+        return plan.stack_code
+
+    before = codes()
+    os.utime(weights, (1, 1))
+    assert codes() == before
+    weights.write_bytes(b"two")
+    other_weights = codes()
+    assert other_weights != before
+    module.write_text("def f(image, model): return 0\n")
+    assert codes() not in (before, other_weights)
+    plan = plan_in(tmp_path, nuclei={"method": "peaks"})
+    assert plan.stack_code == plan.detection_code(Wildcards(plate="P1")) == ""
+
+
+def test_a_plate_takes_the_calibration_of_another(tmp_path):
+    write_sheets(tmp_path, plates=[PlateFolder("P1"), PlateFolder("P2")])
+    write_plate_columns(tmp_path, method=["auto", "auto"], diameter=["30", ""], calibrate_with=["", "P1"])
+    plates = plan_in(tmp_path).plates
+    assert plates.detection(Wildcards(plate="P2"))["diameter"] == 30
 
 
 def test_a_plan_of_empty_sheets_is_empty(tmp_path):
