@@ -12,6 +12,7 @@ def test_a_run_without_a_gpu_is_silent_with_auto_and_refused_with_gpu_in_one_lin
     if not choice.missing():
         pytest.skip("there is a GPU")
     workspace.plant()
+    (workspace.path / "config/config.yaml").write_text("nuclei: {method: peaks}\n")
     assert "GPU" not in workspace.run("tables")
     log = (workspace.path / "logs/plates/P1/units/all.log").read_text()
     assert "WARNING" not in log and "GPU" not in log
@@ -28,6 +29,7 @@ def test_a_run_without_a_gpu_is_silent_with_auto_and_refused_with_gpu_in_one_lin
 
 def test_jobs_that_will_take_a_gpu_say_so_and_fail_in_one_line_where_it_fails(workspace, monkeypatch):
     workspace.plant()
+    (workspace.path / "config/config.yaml").write_text("nuclei: {method: peaks}\n")
     claims = workspace.path / "packages/cupy/__init__.py"  # a CuPy that sees a GPU, and no more
     claims.parent.mkdir(parents=True)
     claims.write_text("class cuda:\n    class runtime:\n        getDeviceCount = staticmethod(lambda: 1)\n")

@@ -80,10 +80,11 @@ def frames_of(workspace):
     return pd.read_csv(workspace.path / "results" / "stacks" / "film" / "frames.csv")
 
 
-def test_nuclei_of_every_frame_are_scikit_images_whatever_the_file(workspace, film):
+def test_peaks_of_every_frame_are_scikit_images_whatever_the_file(workspace, film):
     made = []
     for kind in ("tif", "npy", "zarr", "folder"):
         write(workspace, film, kind)
+        configure(workspace, nuclei={"method": "peaks"})
         printed = workspace.run("tables")
         assert f"Stacks: 1 of 1 done. Frames: {N_FRAMES}, of which 0 failed. Nuclei: " in printed
         made.append(outputs(workspace))

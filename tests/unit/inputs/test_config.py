@@ -21,7 +21,7 @@ DEFAULTS = {
     "layouts": {},
     "nuclei": {
         "channel": "auto",
-        "method": "peaks",
+        "method": "auto",
         "diameter": "auto",
         "contrast": "auto",
         "sigma": 4,

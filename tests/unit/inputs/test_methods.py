@@ -34,6 +34,8 @@ def of_sheet(section, *rows):
 @pytest.mark.parametrize(
     ("section", "row", "expected"),
     [
+        ({}, {}, AUTO),
+        ({"border": "drop", "keep_labels": False}, {}, AUTO),
         ({"method": "auto"}, {}, AUTO),
         ({"method": "peaks"}, {}, PEAKS),
         ({"method": "own.f"}, {}, OWN),

@@ -223,13 +223,14 @@ def test_a_function_that_is_not_there_is_refused_before_any_job_and_not_in_jobs(
 def test_a_gpu_that_is_asked_for_and_absent_is_refused_here_and_asked_for_on_a_cluster(tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "missing", lambda: "CuPy is not installed")
     write_sheets(tmp_path, plates=[THREE_WELLS])
+    peaks = {"method": "peaks"}
     with pytest.raises(InputError, match="device: gpu, but CuPy is not installed"):
-        plan_in(tmp_path, device="gpu")
-    plan = plan_in(tmp_path, device="gpu", on_cluster=True)
+        plan_in(tmp_path, nuclei=peaks, device="gpu")
+    plan = plan_in(tmp_path, nuclei=peaks, device="gpu", on_cluster=True)
     unit = Wildcards(plate="P1", unit="all")
     assert plan.has_gpu and plan.plates.unit_gpus(unit, 1) == 1
     assert plan.plates.unit_memory(unit, 1, 1) == 1050 + 2000
-    assert plan_in(tmp_path).plates.unit_gpus(unit, 1) == 0
+    assert plan_in(tmp_path, nuclei=peaks).plates.unit_gpus(unit, 1) == 0
 
 
 def write_plate_columns(folder, **columns):
