@@ -45,6 +45,7 @@ from fieldwork.plates import tables
 import test_view
 test_view.write_tables({folder!r}, outputs, tables, pa)
 test_view.write_slides({folder!r}, omezarr, outputs, pa)
+test_view.write_outlines({folder!r}, outputs, pa)
 """
 
 
@@ -106,6 +107,51 @@ def write_planes(folder, outputs, pa):
     outputs.write_csv([well], [name for name in well if name != "Metadata_Site"], plate / "wells.csv")
     table = pa.Table.from_pylist(nuclei).replace_schema_metadata({"channel": "Actin"})
     outputs.write_parquet(table, plate / "nuclei.parquet")
+
+
+def outlined():
+    """Yield the labels of the fields of the plate "week 2"; the second failed, the third has no nuclei."""
+    labels = np.zeros((3, *SHAPE), np.uint32)
+    for number, (y, x) in enumerate([(0, 0), (20, 30), (20, 43), (60, 90), (95, 127)], 1):
+        labels[0, y : y + 13, x : x + 13] = number
+    labels[0, 60:66, 90:96] = 0  # an L
+    yield from labels
+
+
+def write_outlines(folder, outputs, pa):
+    """Write a plate with label images, as join_labels does, larger than the fields; its images are bright inside."""
+    import zarr
+
+    plate = Path(folder, "results", "plates", "week 2")
+    plate.mkdir()
+    rows, nuclei, labels = [], [], np.stack(list(outlined()))
+    for number, of_field in enumerate(labels):
+        position = {"Metadata_Plate": "week 2", "Metadata_Well": "A01", "Metadata_Site": number + 1}
+        count = int(of_field.max())
+        size = {"Image_Height": SHAPE[0], "Image_Width": SHAPE[1]}
+        state = {**size, "Image_Count_Nuclei": count, "Image_Status": "ok", "Image_Error": None}
+        if number == 1:
+            state = dict.fromkeys(state) | {"Image_Status": "failed", "Image_Error": "empty file"}
+        rows.append({**position, "FileName_DNA": f"outlined{number}.tif", "PathName_DNA": "images", **state})
+        for value in range(1, count + 1):
+            y, x = (float(axis.mean()) for axis in np.nonzero(of_field == value))
+            centre = {"Nuclei_Location_Center_X": x, "Nuclei_Location_Center_Y": y}
+            nuclei.append({**position, "ObjectNumber": value, **centre})
+        image = np.where(of_field, 40000, 1000).astype(np.uint16)
+        tifffile.imwrite(Path(folder, "images", f"outlined{number}.tif"), image)
+    outputs.write_csv(rows, list(rows[0]), plate / "fields.csv")
+    well = {"Metadata_Plate": "week 2", "Metadata_Well": "A01", "Fields_Total": 3, "Fields_Failed": 1}
+    outputs.write_csv(
+        [well | {"Count_Nuclei": 5, "Mean_Count_Nuclei": 2.5}],
+        [*well, "Count_Nuclei", "Mean_Count_Nuclei"],
+        plate / "wells.csv",
+    )
+    outputs.write_parquet(pa.Table.from_pylist(nuclei), plate / "nuclei.parquet")
+    padded = np.pad(labels, ((0, 0), (0, 10), (0, 3)))
+    array = zarr.create_array(
+        plate / "labels.zarr", shape=padded.shape, dtype="uint32", chunks=(1, *padded.shape[1:]), shards=padded.shape
+    )
+    array[:] = padded
 
 
 def write_slides(folder, omezarr, outputs, pa):
@@ -227,6 +273,7 @@ def test_the_list_has_every_plate_slide_and_stack(site):
         "plates": [
             {"name": "planes", "wells": 1, "nuclei": 2, "fields": 2, "failed": 0},
             {"name": "week 1", "wells": 4, "nuclei": 6, "fields": 6, "failed": 2},
+            {"name": "week 2", "wells": 1, "nuclei": 5, "fields": 3, "failed": 1},
         ],
         "slides": [
             {"name": "slide five", "status": "ok"},
@@ -259,6 +306,34 @@ def test_nuclei_are_the_tables(site):
             "Nuclei_Location_Center_X": [x for x, _ in centres],
             "Nuclei_Location_Center_Y": [y for _, y in centres],
         }
+
+
+def corners_of(outline):
+    return set(zip(outline[::2], outline[1::2], strict=True))
+
+
+def test_outlines_are_those_of_the_label_images(site):
+    answer = site.json("/api/plates/week%202/fields/0/nuclei")
+    assert answer["ObjectNumber"] == [1, 2, 3, 4, 5] and answer["Nuclei_Location_Center_X"][:3] == [6, 36, 49]
+    square, left, right, hook, corner = map(corners_of, answer["outlines"])
+    assert square == {(0, 0), (12, 0), (12, 12), (0, 12)} and corner == {(127, 95)}
+    assert left == {(30, 20), (42, 20), (42, 32), (30, 32)} and right == {(x + 13, y) for x, y in left}
+    assert {(96, 60), (102, 60), (102, 72), (90, 72), (90, 66)} <= hook
+    assert site.json("/api/plates/week%202/fields/2/nuclei")["outlines"] == []
+    for number in (1, 9):
+        assert "outlines" not in json.loads(site.get(f"/api/plates/week%202/fields/{number}/nuclei")[2])
+
+
+def test_outlines_that_do_not_fit_the_table_are_not_shown(site):
+    table = site.path / "results" / "plates" / "week 2" / "fields.csv"
+    before = table.read_text()
+    table.write_text(before.replace("128,5,ok", "128,4,ok").replace("96,5,ok", "96,4,ok"))
+    assert table.read_text() != before
+    try:
+        assert "outlines" not in site.json("/api/plates/week%202/fields/0/nuclei")
+    finally:
+        table.write_text(before)
+    assert len(site.json("/api/plates/week%202/fields/0/nuclei")["outlines"]) == 5
 
 
 def test_a_field_is_a_picture_of_its_size_with_its_pixels_in_their_places(site):
@@ -591,6 +666,41 @@ def test_a_click_on_a_well_shows_its_fields_with_rings_around_their_nuclei(brows
         await browser.until("document.querySelector('.error')?.textContent.includes('empty file (0 bytes)')")
 
     browse(steps)
+
+
+OUTLINES = (
+    "[...document.querySelectorAll('.nuclei path')].map((path) => path.getBoundingClientRect())"
+    ".map(({left, top, width, height}) => [left, top, left + width, top + height])"
+)
+
+
+def test_a_click_on_a_well_with_label_images_shows_the_outlines_of_its_nuclei(browse):
+    async def steps(browser, site):
+        await browser.click(".wells a[data-well=A01]")
+        await browser.until("document.querySelectorAll('.nuclei path').length === 5")
+        await browser.settled()
+        assert await browser.value("document.querySelectorAll('.nuclei circle').length") == 0
+        assert await browser.value("document.querySelector('[role=status]').textContent") == "5 nuclei"
+        shown = await browser.screenshot()
+        await browser.click(".tools input")  # the outlines exist but are hidden
+        await asyncio.sleep(0.3)
+        boxes, scale, box = [np.array(await browser.value(value)) for value in (OUTLINES, SCALE, BOX)]
+        plain = await browser.screenshot()
+        assert (shown != plain).any(axis=2).sum() > 5 * 20 * scale
+        left, top, width, height = box.round().astype(int)
+        bright, _ = ndimage.label(plain[top : top + height, left : left + width].max(axis=2) > 200)
+        spots = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(bright)]
+        spots = [np.add(spot, (left, top) * 2) for spot in spots if min(spot) > 0 and spot[3] - spot[1] > 10 * scale]
+        drawn = [np.concatenate([boxes[1, :2], boxes[2, 2:]]), boxes[3]]  # two that touch, and the hook
+        assert len(spots) == 2  # not the square that touches the image's border
+        for spot, outline in zip(spots, drawn, strict=True):
+            inset = np.array([1, 1, -1, -1]) * scale / 2  # outlines run through the middles of pixels
+            np.testing.assert_allclose(outline, spot + inset, atol=2)
+        await browser.click(".fields li:nth-child(3) a")
+        await browser.until("document.querySelector('[role=status]')?.textContent === '0 nuclei'")
+        assert await browser.value("document.querySelectorAll('.nuclei path').length") == 0
+
+    browse(steps, "#/plates/week%202")
 
 
 def test_wells_follow_tables_that_a_run_made_anew(browse, site):

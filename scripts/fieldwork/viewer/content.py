@@ -20,9 +20,10 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fieldwork import frames, outputs
+from fieldwork import frames, label_images, outputs
 from fieldwork.inputs.paths import is_url
 from fieldwork.omezarr import slides
+from fieldwork.plates import label_store
 from fieldwork.wells import plate_format
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,13 @@ def _slide_centres(path):
 
 
 _opening = threading.Lock()  # zarr's configuration is one for all threads
+
+
+@_cached_while_unchanged
+def _labels_of(metadata):
+    """Open the label images with this metadata file."""
+    with _opening:
+        return label_store.open_labels(metadata.parent)
 
 
 @_cached_while_unchanged
@@ -284,7 +292,20 @@ def _png(image):
 
 
 def field_nuclei(results: Results, plate: str, number: str) -> dict[str, list]:
-    """Return the nuclei of a field: columns of nuclei.parquet under their names, in the table's order."""
+    """Return the nuclei of a field.
+
+    Parameters
+    ----------
+    results : Results
+    plate, number : str
+        As for `field_image`.
+
+    Returns
+    -------
+    dict
+        Columns of nuclei.parquet under their names, in the table's order; of a plate with label images also 'outlines',
+        a list x, y, x, y, .. of whole px for each polygon.
+    """
     row = _field(results, plate, number)
     table = _nuclei(inside(results, "plates", plate, "nuclei.parquet"))
     for name in POSITION_COLUMNS:
@@ -294,7 +315,23 @@ def field_nuclei(results: Results, plate: str, number: str) -> dict[str, list]:
                 table = table.filter(pc.is_null(column))
             else:
                 table = table.filter(pc.equal(column, row[name] if name == POSITION_COLUMNS[0] else int(row[name])))
-    return table.select(["ObjectNumber", X, Y]).to_pydict()
+    nuclei = table.select(["ObjectNumber", X, Y]).to_pydict()
+    outlines = _outlines(results, plate, _index(number), row)
+    return nuclei if outlines is None else {**nuclei, "outlines": outlines}
+
+
+def _outlines(results, plate, number, row):
+    """Return the outlines of a field; None where the plate has no label images, or older ones than its tables."""
+    try:
+        labels = _labels_of(inside(results, "plates", plate, "labels.zarr", "zarr.json"))
+    except NotFound:
+        return None
+    if row["Image_Status"] != "ok" or number >= labels.shape[0]:
+        return None
+    of_field = labels[number, : int(row["Image_Height"]), : int(row["Image_Width"])]
+    if of_field.max(initial=0) != int(row["Image_Count_Nuclei"]):
+        return None  # a run is at work: it writes the tables first
+    return [polygon.ravel().tolist() for polygon in label_images.outlines(of_field)]
 
 
 def _slide_facts(results, slide):

@@ -316,11 +316,27 @@ async function showSlide(main, slide) {
 
 // --- an image with its nuclei ----------------------------------------------------------------------------------------
 
+/** Create an element of a drawing. */
+function draft(tag, attributes) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+/** Draw nuclei: their outlines, or rings around their centres. */
+function drawNuclei(found) {
+  // Tables and outlines count from the centre of the first pixel, the image from its corner.
+  if (found.outlines) {
+    return found.outlines.map((corners) => draft("path", { d: `M${corners.join(" ")}Z`, transform: "translate(0.5 0.5)" }));
+  }
+  return found[X].map((x, index) => draft("circle", { cx: x + 0.5, cy: found[Y][index] + 0.5 }));
+}
+
 /**
- * Show an image, zoomable, with rings around its nuclei.
+ * Show an image, zoomable, with its nuclei: outlines, or rings around their centres.
  *
  * nucleiIn takes a part of the image ({left, top, right, bottom} in px) and returns the nuclei in it: their count, and
- * the lists X and Y, which are empty if they are too many to draw.
+ * the lists X and Y, which are empty if they are too many to draw; outlines, if there are any, are lists x, y, x, y, ..
  */
 function showImage(parent, { label, slide, tileSources, nucleiIn }) {
   const box = make("div", { class: slide ? "image slide" : "image" });
@@ -363,7 +379,7 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
   viewer.canvas.setAttribute("role", "application"); // it handles the keys itself
   viewer.canvas.setAttribute("aria-label", `${label}: arrow keys move, + and - zoom, 0 shows all`);
   viewer.addHandler("canvas-key", (event) => {
-    // Rotating and flipping would leave the rings where they are.
+    // Rotating and flipping would leave the nuclei where they are.
     if ("rRfF".includes(event.originalEvent.key)) event.preventDefaultAction = true;
   });
   viewer.addHandler("open-failed", async () => {
@@ -371,15 +387,14 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
     box.replaceWith(make("p", { class: "error" }, `The image cannot be shown: ${reason}`));
   });
 
-  const svg = document.createElementNS(SVG, "svg");
-  const group = document.createElementNS(SVG, "g");
-  svg.setAttribute("class", "nuclei");
+  const svg = draft("svg", { class: "nuclei" });
+  const group = draft("g", {});
   svg.append(group);
   viewer.canvas.append(svg);
   rings.addEventListener("change", () => svg.classList.toggle("off", !rings.checked));
 
   let smooth = true;
-  /** Move the rings to where the image is drawn now. */
+  /** Move the nuclei to where the image is drawn now. */
   const place = () => {
     const image = viewer.world.getItemAt(0);
     if (!image) return;
@@ -392,7 +407,7 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
   };
   let drawn = null;
   let asked = 0;
-  /** Draw the rings of the nuclei in view. */
+  /** Draw the nuclei in view. */
   const draw = async () => {
     const image = viewer.world.getItemAt(0);
     if (!image) return;
@@ -406,16 +421,9 @@ function showImage(parent, { label, slide, tileSources, nucleiIn }) {
       message.textContent = error.message;
       return;
     }
-    // The tables count from the centre of the first pixel, the image from its corner.
-    const circles = drawn[X].map((x, index) => {
-      const circle = document.createElementNS(SVG, "circle");
-      circle.setAttribute("cx", x + 0.5);
-      circle.setAttribute("cy", drawn[Y][index] + 0.5);
-      return circle;
-    });
-    group.replaceChildren(...circles);
+    group.replaceChildren(...drawNuclei(drawn));
     message.textContent =
-      circles.length === drawn.count ? nuclei(drawn.count) : `${nuclei(drawn.count)} here: zoom in to see them`;
+      drawn[X].length === drawn.count ? nuclei(drawn.count) : `${nuclei(drawn.count)} here: zoom in to see them`;
   };
   viewer.addHandler("update-viewport", place);
   viewer.addHandler("open", draw);
