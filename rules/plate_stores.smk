@@ -5,6 +5,7 @@ rule write_plate_store:
         fetched=plan.plates.all_fetched_images,
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
+        labels=plate_labels,
     output:
         # The store beside it is not declared: Snakemake would put a file of its own into it.
         "<results>/plates/{plate}/{plate}.ome.zarr.json",
@@ -24,7 +25,7 @@ rule write_plate_store:
         images=plan.plates.all_images,
         urls=plan.plates.all_image_urls,
         channel=plan.plates.channel,
-        sigma=config["nuclei"]["sigma"],
+        sigma=plan.plates.sigma,
         settings=plan.plates.store_settings,
         on_bad_image=config["on_bad_image"],
         stamps=plan.plates.all_image_stamps,

@@ -134,6 +134,7 @@ rule plot_plate:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
         wells="<results>/plates/{plate}/wells.csv",
+        labels=plate_labels,
         fetched=plan.plates.fetched_images,
     output:
         **(
@@ -196,6 +197,7 @@ rule plot_plate:
     params:
         urls=plan.plates.image_urls,
         channel=plan.plates.channel,
+        sigma=plan.plates.sigma,
         made_by=made_by("plot_plate"),
     script:
         "../scripts/plot_plate.py"

@@ -20,6 +20,7 @@ RANDOM_FIELDS = 16
 FOCUS = "ImageQuality_PowerLogLogSlope_DNA"
 COLOURS = {"densities": 64, "focus": 64, "nuclei": 256, "quality": 256}  # in a picture; unlimited, it has 300 to 800 KB
 FIELD_COLUMNS = ["Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane"]  # they identify a field
+AREA = "Nuclei_AreaShape_Area"
 FILE_COLUMNS = ["FileName_DNA", "PathName_DNA"]
 
 
@@ -27,13 +28,20 @@ def main(*, nuclei_table, fields_table, wells_table, labels, copies, pictures, p
     fields, wells = read_table(fields_table), read_table(wells_table)
 
     def gallery(chosen, titles, title):
+        """Draw fields with their nuclei: outlines, or rings of twice the detection's sigma, or of the nuclei's size."""
         rows = chosen.to_dict("records")
-        nuclei = outlines_of(labels, chosen) if labels else centres_of(nuclei_table, chosen)
+        if labels:
+            nuclei, radius = outlines_of(labels, chosen), 0
+        else:
+            nuclei = centres_of(nuclei_table, chosen)
+            radius = (
+                2 * sigma if sigma else label_images.usual_radius(pd.read_parquet(nuclei_table, columns=[AREA])[AREA])
+            )
         drawn = [
             (field_title, image_of(row, channel, copies), field_nuclei)
             for field_title, row, field_nuclei in zip(titles, rows, nuclei, strict=True)
         ]
-        return plots.gallery(drawn, title=f"plate {plate}: {title}", radius=2 * sigma)
+        return plots.gallery(drawn, title=f"plate {plate}: {title}", radius=radius)
 
     def densities():
         chosen = random_fields(fields)
@@ -154,5 +162,5 @@ if __name__ == "__main__":
             pictures=dict(snakemake.output.items()),
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,
-            sigma=snakemake.config["nuclei"]["sigma"],
+            sigma=snakemake.params.get("sigma"),
         )

@@ -156,6 +156,11 @@ def properties(labels: np.ndarray) -> Properties:
     return Properties(row_sums / areas, column_sums / areas, areas.astype(np.int64), touches_border[1:])
 
 
+def usual_radius(areas: np.ndarray) -> float:
+    """Return the radius of a circle with the median of some areas, in px; 0 without areas."""
+    return float(np.sqrt(np.median(areas) / np.pi)) if len(areas) else 0.0
+
+
 def outlines(labels: np.ndarray) -> list[np.ndarray]:
     """Trace the objects, for pictures.
 

@@ -117,6 +117,13 @@ def test_labels_without_pixels_have_no_outline_and_pieces_have_one_each():
     assert label_images.outlines(np.zeros((4, 4), np.int32)) == []
 
 
+def test_the_usual_radius_is_that_of_a_disc_of_the_median_area():
+    y, x = np.mgrid[-20:21, -20:21]
+    areas = [np.count_nonzero(np.hypot(y, x) <= radius) for radius in (3, 11, 19)]
+    assert label_images.usual_radius(np.array(areas)) == pytest.approx(11, abs=0.2)
+    assert label_images.usual_radius(np.array([], int)) == 0
+
+
 def test_encoded_labels_are_decoded(labels):
     decoded = label_images.decode(label_images.encode(labels), labels.shape)
     assert decoded.dtype == np.uint32

@@ -141,6 +141,15 @@ class PlatePlan(Road):
         """Return the kind of a plate's method: auto, peaks or own."""
         return methods.kind_of(self._detections[name]["method"])
 
+    def labels(self, wildcards: object) -> list[str]:
+        """Return the plate itself in a list where its outlines are kept; else an empty one."""
+        name = self.plate(wildcards).name
+        return [name] if self._has_labels(name) else []
+
+    def sigma(self, wildcards: object) -> float | None:
+        """Return the sigma of a plate whose nuclei are peaks; None of others."""
+        return self.detection(wildcards).get("sigma")
+
     @property
     def border(self) -> str:
         """What becomes of nuclei that the border cuts: keep or drop."""
@@ -376,8 +385,7 @@ class PlatePlan(Road):
 
     def labels_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a job that joins label images, in MB: a worker holds a shard and what becomes of it."""
-        images = self.images(wildcards)
-        field_mb = 4 * self._files.megabytes(self._image_paths(wildcards)) / max(1, len(images))
+        field_mb = 4 * self._largest_mb(self._image_paths(wildcards))
         return attempt * resources.memory_mb(threads, worker=200 + 2.5 * max(resources.LABEL_SHARD_MB, field_mb))
 
     def _seconds(self, wildcards):

@@ -306,7 +306,7 @@ def calibration_picture(
     drawn = [*fields, *([worst] if worst else [])]
     areas = np.concatenate([np.bincount(labels.ravel())[1:] for _, _, labels in drawn] or [np.zeros(1, int)])
     areas = areas[areas > 0]
-    diameter = 2 * np.sqrt(np.median(areas) / np.pi) if len(areas) else LARGEST_PANEL_PX
+    diameter = 2 * label_images.usual_radius(areas) if len(areas) else LARGEST_PANEL_PX
     side = np.clip(PANEL_DIAMETERS * diameter, SMALLEST_PANEL_PX, LARGEST_PANEL_PX)
     aspect = np.median([image.shape[0] / image.shape[1] for _, image, _ in drawn] or [1]).clip(0.5, 1.5)
     size = 4 * PANEL_WIDTH_IN, 2 * (PANEL_WIDTH_IN * aspect + 0.45) + 0.5

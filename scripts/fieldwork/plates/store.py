@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fieldwork import InputError, frames, outputs, parallel
+from fieldwork import InputError, frames, label_images, outputs, parallel
 from fieldwork.frames import FrameError
 from fieldwork.inputs import layouts
 from fieldwork.omezarr import metadata, plates
@@ -64,7 +64,7 @@ def write(
     nuclei: str | os.PathLike,
     fields: str | os.PathLike,
     labels: str | os.PathLike | None,
-    sigma: float,
+    sigma: float | None,
     settings: dict[str, str | int],
     on_bad_image: str,
     workers: int,
@@ -91,8 +91,8 @@ def write(
         The plate's tables. An image that failed there fails here; the other images of its field need its shape.
     labels : path-like, optional
         The plate's labels.zarr. Without it, nuclei are discs.
-    sigma : float
-        Of the detection, in pixels; rounded, the radius of a nucleus's disc.
+    sigma : float or None
+        Of the detection, in pixels; rounded, the radius of a nucleus's disc. None: nuclei have areas, which say it.
     settings : dict
         version, chunk, codec, level, as for `omezarr.plates.write_field`; the codec ``keep``, for slides, is ``zstd``
         here.
@@ -115,7 +115,9 @@ def write(
     """
     with open(fields, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    nuclei_by_field = {} if labels else parallel.call_in_process(os.fspath(nuclei), _nuclei_by_field, nuclei)
+    nuclei_by_field, radius = {}, sigma
+    if not labels:
+        nuclei_by_field, radius = parallel.call_in_process(os.fspath(nuclei), _nuclei_of, nuclei, sigma)
     todo = _fields_of(images, rows, nuclei_by_field, channel)
     channels, dtype = _channels(images, channel, [image for field in todo for image in field.failed], workers)
     settings = settings | ({"codec": "zstd"} if settings["codec"] == "keep" else {})
@@ -131,7 +133,7 @@ def write(
             z_planes={image.z for image in images} | _numbers(rows, "Metadata_ZPlane"),
             dtype=dtype,
             labels=os.fspath(labels) if labels else None,
-            radius=max(1, round(sigma)),
+            radius=max(1, round(radius or 0)),
             settings=settings,
         )
         for field, state in zip(todo, _write_fields(todo, store_format, workers, progress), strict=True):
@@ -153,8 +155,8 @@ def write(
     }
 
 
-def _nuclei_by_field(path):
-    """Read a table of nuclei: (well, site) -> `StoredField.nuclei`."""
+def _nuclei_of(path, sigma):
+    """Read a table of nuclei: (well, site) -> `StoredField.nuclei`, and the radius of discs, in px."""
     import pyarrow.parquet as pq  # it starts a thread, and forks follow in the calling process
 
     table = pq.read_table(path)
@@ -171,7 +173,8 @@ def _nuclei_by_field(path):
         end = start + len(list(group))
         by_field.setdefault(key, []).append(values[start:end])
         start = end
-    return {key: np.concatenate(parts) for key, parts in by_field.items()}
+    radius = label_images.usual_radius(table["Nuclei_AreaShape_Area"].to_numpy()) if sigma is None else sigma
+    return {key: np.concatenate(parts) for key, parts in by_field.items()}, radius
 
 
 def _fields_of(images, rows, nuclei, channel):
