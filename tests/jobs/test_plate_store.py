@@ -40,7 +40,7 @@ class Planted(NamedTuple):
     images: list[layouts.Image]
     nuclei: dict
 
-    def write(self, name="P.ome.zarr", *, labels=None, workers=1, on_bad_image="record", **settings):
+    def write(self, name="P.ome.zarr", *, labels=None, sigma=SIGMA, workers=1, on_bad_image="record", **settings):
         zarr.core.sync.cleanup_resources()  # threads, after which workers could not be forked
         return plate_store.write(
             self.images,
@@ -50,7 +50,7 @@ class Planted(NamedTuple):
             nuclei=self.folder / "nuclei.parquet",
             fields=self.folder / "fields.csv",
             labels=labels,
-            sigma=SIGMA,
+            sigma=sigma,
             settings=SETTINGS | settings,
             on_bad_image=on_bad_image,
             workers=workers,
@@ -206,6 +206,17 @@ def test_discs_lie_on_the_nuclei_and_have_their_numbers(tmp_path, version):
         transformations = [level["coordinateTransformations"] for level in datasets]
         assert [scale["scale"] for scale, _ in transformations] == [[1, 1, 2**n, 2**n] for n in range(3)]
         assert not any(any(shift["translation"]) for _, shift in transformations)  # first pixels are first pixels
+
+
+def test_discs_of_nuclei_whose_outlines_were_not_kept_have_their_usual_size(tmp_path):
+    planted = plant(tmp_path, [("B02", 1)])
+    table = pq.read_table(tmp_path / "nuclei.parquet")
+    areas = pa.array([50] * (len(table) - 1) + [900])  # of radius 4, and of one much larger
+    pq.write_table(table.append_column("Nuclei_AreaShape_Area", areas), tmp_path / "nuclei.parquet")
+    planted.write(sigma=None)
+    (level, *_) = levels_of(planted.field("B/2/0/labels/nuclei"))
+    sizes = np.bincount(level[:].ravel())[1:]
+    assert len(sizes) == len(table) and set(sizes) == {49}  # pixels within 4 px
 
 
 def test_where_discs_overlap_the_nearest_centre_wins():

@@ -1,8 +1,11 @@
 """Pictures and the OME-Zarr store of a plate through the whole workflow."""
 
+import numpy as np
 import pandas as pd
+import tifffile
 import zarr
 from ome_zarr_models import v05
+from skimage.measure import regionprops
 
 from fieldwork.inputs import platemaps
 from fieldwork.plates import tables
@@ -45,3 +48,46 @@ def test_the_workflow_writes_stores_and_misses_deleted_ones(workspace):
     assert "Nothing to be done" in workspace.run("--dry-run")
     store.rename(store.with_name("elsewhere"))
     assert workspace.planned(*asked) == {"write_plate_store": 1, "all": 1, "total": 2}
+
+
+def test_label_images_are_the_tables_objects_and_byte_equal_whatever_the_fan_out(workspace):
+    files = workspace.plant()
+    tifffile.imwrite(files[1], np.zeros((50, 60), np.uint16))  # another shape
+    files[3].write_bytes(b"")
+    nuclei, target = "nuclei={method: auto}", "plates/P1/labels.zarr/zarr.json"
+    for number, (fan_out, cores) in enumerate([("plate", 2), ("field", 1)]):
+        config = ("--config", nuclei, f"fan_out={fan_out}", f"results=run{number}", "max_failed_fields=0.5")
+        workspace.run(f"run{number}/{target}", *config, cores=cores)
+    stores = [workspace.path / f"run{number}/plates/P1/labels.zarr" for number in (0, 1)]
+    one, other = (
+        {path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()} for store in stores
+    )
+    assert one == other and len(one) == 2
+    array = zarr.open_array(stores[0], mode="r")
+    fields = pd.read_csv(stores[0].with_name("fields.csv"))
+    assert list(fields.Image_Status) == ["ok", "failed", "ok", "failed", "ok", "ok"] and array.shape == (6, 96, 128)
+    objects = pd.read_parquet(stores[0].with_name("nuclei.parquet")).groupby(["Metadata_Well", "Metadata_Site"])
+    for number, row in fields.iterrows():
+        drawn = regionprops(array[number].astype(int))
+        if row.Image_Status == "failed":
+            assert not drawn
+            continue
+        listed = objects.get_group((row.Metadata_Well, row.Metadata_Site))
+        assert [item.label for item in drawn] == listed.ObjectNumber.tolist() and len(drawn) == 5
+        centres = listed[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]]
+        np.testing.assert_allclose([item.centroid for item in drawn], centres)
+
+
+def test_label_images_are_missed_and_leave_with_their_tables(workspace):
+    workspace.plant(wells=("B02",))
+    target, store = "results/plates/P1/labels.zarr/zarr.json", workspace.path / "results/plates/P1/labels.zarr"
+    auto, peaks = (("--config", f"nuclei={{method: {method}}}") for method in ("auto", "peaks"))
+    workspace.run(target, *auto)
+    assert "Nothing to be done" in workspace.run("--dry-run", target, *auto)
+    store.rename(store.with_name("elsewhere"))
+    assert workspace.planned(target, *auto) == {"join_labels": 1, "total": 1}
+    store.with_name("elsewhere").rename(store)
+    workspace.run("results/plates/P1/nuclei.parquet", *peaks)
+    assert not store.exists()  # it would not fit the new table
+    output = workspace.run("tables", *auto)
+    assert "join_labels" in output and zarr.open_array(store, mode="r").shape == (2, 96, 128)

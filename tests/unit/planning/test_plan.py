@@ -167,6 +167,8 @@ def test_units_wait_for_a_calibration_and_keep_labels_only_where_nuclei_have_out
     ):
         plates = plan_in(tmp_path, nuclei=nuclei).plates
         assert (plates.calibrated(unit), plates.labelled) == (calibrated, labelled)
+        assert plates.labels(unit) == labelled
+        assert plates.sigma(unit) == (4 if nuclei["method"] == "peaks" else None)
 
 
 def test_the_sample_of_a_plate_is_the_same_whatever_the_fan_out(tmp_path):

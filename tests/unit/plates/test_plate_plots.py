@@ -393,7 +393,7 @@ def test_odd_plates_have_every_picture(tmp_path, rows, controlled):
         assert sum(map(len, boxes(axes).values())) == 4 and axes.get_xlabel().startswith("nuclei per image")
 
 
-def draw_gallery(picture, monkeypatch, *, labels=None):
+def draw_gallery(picture, monkeypatch, *, labels=None, sigma=4):
     """Draw a gallery from the tables in this folder; return its titles, images and nuclei."""
     drawn, gallery = [], plots.gallery
     monkeypatch.setattr(plots, "gallery", lambda fields, **options: drawn.extend(fields) or gallery(fields, **options))
@@ -406,7 +406,7 @@ def draw_gallery(picture, monkeypatch, *, labels=None):
         pictures={picture: "picture.png"},
         plate="plate 1",
         channel="auto",
-        sigma=4,
+        sigma=sigma,
     )
     assert Image.open("picture.png").size > (300, 200)
     return drawn
@@ -475,6 +475,22 @@ def test_outlines_are_drawn_on_the_field_of_their_row(tmp_path, monkeypatch):
         "B02 site 1: 4 nuclei",
     ]
     assert [(int(image[0, 0]), len(nuclei)) for _, image, nuclei in drawn] == [(2, 1), (3, 3), (0, 4)]
+
+
+def test_rings_of_nuclei_whose_outlines_were_not_kept_have_their_usual_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    read(tmp_path, [counted("B02", 1, 3)])
+    (tmp_path / "007").mkdir()
+    tifffile.imwrite("007/B02_1.tif", np.zeros((60, 80), np.uint16))
+    centres = {"Nuclei_Location_Center_Y": [9.0, 30, 50], "Nuclei_Location_Center_X": [9.0, 30, 50]}
+    nuclei = pd.DataFrame({"Metadata_Well": "B02", "Metadata_Site": 1, **centres, plot_plate.AREA: [314, 1, 999]})
+    nuclei.to_parquet("nuclei.parquet")
+    radii, gallery = [], plots.gallery
+    monkeypatch.setattr(
+        plots, "gallery", lambda fields, **options: radii.append(options["radius"]) or gallery(fields, **options)
+    )
+    ((_, _, drawn),) = draw_gallery("densities", monkeypatch, sigma=None)
+    assert len(drawn) == 3 and radii == [pytest.approx(10, abs=0.01)]
 
 
 def calibration_panels(figure):
