@@ -275,12 +275,11 @@ rule join_labels:
     benchmark:
         "<benchmarks>/plates/{plate}/join_labels.tsv"
     priority: plan.url_priority
+    localrule: True
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.plates.threads
     resources:
-        mem_mb=plan.plates.labels_memory,
-        runtime=plan.plates.minutes,
+        mem_mb=small_memory_mb,
     params:
         made_by=made_by("join_labels"),
     script:

@@ -17,16 +17,8 @@ from fieldwork.plates import label_store
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, labels, unit_fields, fields, store, workers):
-    shape = label_store.write(
-        store,
-        plate=plate,
-        labels=labels,
-        unit_fields=unit_fields,
-        fields=fields,
-        workers=workers,
-        progress=f"{plate} labels",
-    )
+def main(*, plate, store, **tables):
+    shape = label_store.write(store, plate=plate, **tables)
     log.info("plate %s: labels of %d fields of %d x %d px", plate, *shape)
 
 
@@ -38,5 +30,4 @@ if __name__ == "__main__":
             unit_fields=snakemake.input.unit_fields,
             fields=snakemake.input.fields,
             store=os.path.dirname(snakemake.output.metadata),
-            workers=snakemake.threads,
         )

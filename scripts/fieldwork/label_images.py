@@ -4,18 +4,21 @@ All arithmetic is of integers, so that every machine and library gives the same 
 """
 
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
+import imagecodecs
 import numpy as np
 from scipy import ndimage
 
 from fieldwork import outputs
 
-LARGEST_LABEL = 2**31 - 1
-COMPRESSION_LEVEL = 1  # of zlib: a tenth more bytes than by 6, in half the time
+# Levels of zstd, the smallest of Zarr's official codecs in its time: over 271 annotated fields, level 1 has 0.024 bytes
+# per pixel, level 10 has 0.020, and Blosc with bits shuffled 0.031. A field of 1024 x 1280 px takes 2 ms at level 1 and
+# 10 at level 10: only crowded fields, with more bytes per pixel at level 1 than this, get that.
+QUICK_LEVEL, CROWDED_LEVEL = 1, 10
+CROWDED_BYTES_PER_PX = 0.04
 ROW_GROUP_FIELDS = 32  # of a unit's file: a reader holds the labels of so many fields
 
 
@@ -186,21 +189,22 @@ def outlines(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def encode(labels: np.ndarray) -> bytes:
-    """Compress a label image, for the file of a unit: its runs, in 2 ms for 400 nuclei.
+    """Compress a label image to what a chunk of a Zarr array of uint32 with the codec zstd holds.
 
     Parameters
     ----------
-    labels : (rows, columns) array of integers from 0 to `LARGEST_LABEL`
+    labels : (rows, columns) array of integers from 0 to 2**32 - 1
 
     Returns
     -------
     bytes
+        2 to 3 % of the number of pixels; 5 % where 900 nuclei share 1.3 megapixels, and 9 % where they touch all over.
     """
-    runs = runs_of(labels)
-    ground = runs.starts - np.concatenate([[0], (runs.starts + runs.lengths)[:-1]])  # before each run
-    values = np.stack([ground, runs.lengths, runs.labels]).astype("<u4")
-    shuffled = values.view(np.uint8).reshape(3, -1, 4).transpose(0, 2, 1)  # nearly all high bytes are 0
-    return zlib.compress(shuffled.tobytes(), COMPRESSION_LEVEL)
+    pixels = np.ascontiguousarray(labels, "<u4")
+    encoded = imagecodecs.zstd_encode(pixels, level=QUICK_LEVEL)
+    if len(encoded) > CROWDED_BYTES_PER_PX * labels.size:
+        encoded = imagecodecs.zstd_encode(pixels, level=CROWDED_LEVEL)
+    return encoded
 
 
 def decode(encoded: bytes, shape: tuple[int, int]) -> np.ndarray:
@@ -217,9 +221,8 @@ def decode(encoded: bytes, shape: tuple[int, int]) -> np.ndarray:
     -------
     (rows, columns) uint32 array
     """
-    shuffled = np.frombuffer(zlib.decompress(encoded), np.uint8).reshape(3, 4, -1)
-    ground, lengths, values = shuffled.transpose(0, 2, 1).copy().view("<u4")[..., 0].astype(np.int64)
-    return _painted(Runs(np.cumsum(ground + lengths) - lengths, lengths, values), values, shape).view(np.uint32)
+    height, width = shape
+    return np.frombuffer(imagecodecs.zstd_decode(encoded, out=4 * height * width), "<u4").reshape(shape)
 
 
 def write_unit(
@@ -250,29 +253,24 @@ def write_unit(
         )
 
 
-def read_unit(path: str | os.PathLike, *, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray | None]:
-    """Read label images of a unit.
+def read_unit(path: str | os.PathLike) -> Iterator[tuple[bytes | None, tuple[int, int] | tuple[None, None]]]:
+    """Read the label images of a unit, a few at a time.
 
     Parameters
     ----------
     path : path-like
         From `write_unit`.
-    start, stop : int
-        Rows of the file, from 0; `stop` is not read. By default all.
 
     Yields
     ------
-    (rows, columns) uint32 array, or None for a failed field
+    bytes or None
+        As `write_unit` got them, in its order.
+    (int, int) or (None, None)
+        Rows and columns.
     """
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        stop, first = file.metadata.num_rows if stop is None else stop, 0
         for group in range(file.num_row_groups):
-            last = first + file.metadata.row_group(group).num_rows
-            if first < stop and last > start:
-                rows = file.read_row_group(group, use_threads=False).to_pylist()
-                for row in rows[max(start - first, 0) : stop - first]:
-                    encoded, shape = row["Labels"], (row["Image_Height"], row["Image_Width"])
-                    yield None if encoded is None else decode(encoded, shape)
-            first = last
+            for row in file.read_row_group(group, use_threads=False).to_pylist():
+                yield row["Labels"], (row["Image_Height"], row["Image_Width"])

@@ -1,13 +1,9 @@
 """Label images of a plate in one Zarr array: every field in its row, for every fan-out, as other readers see them."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import cv2
-import numcodecs
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +13,7 @@ from skimage.measure import label
 from fieldwork import InputError, label_images, outputs
 from fieldwork.plates import fields as plate_fields
 from fieldwork.plates import label_store, tables
-from workspace import DATA, SCRIPTS
+from workspace import DATA
 
 SHAPE = (40, 50)
 ANNOTATED = DATA / "annotated" / "labels"
@@ -54,11 +50,10 @@ class Planted:
         kept = tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(rows)])
         outputs.write_csv(kept, tables.FIELDS.names, folder / "fields.csv")
 
-    def write(self, *, workers=1):
-        zarr.core.sync.cleanup_resources()  # threads, after which workers could not be forked
+    def write(self):
         store = self.folder / "labels.zarr"
         arguments = {"labels": self.labels, "unit_fields": self.unit_fields, "fields": self.folder / "fields.csv"}
-        label_store.write(store, plate="P", workers=workers, **arguments)
+        assert label_store.write(store, plate="P", **arguments) == zarr.open_array(store, mode="r").shape
         return store
 
 
@@ -80,24 +75,12 @@ def crowd(seed, shape=SHAPE):
     return label_images.renumber(label(squares, background=0, connectivity=1))
 
 
-def chunks_of(store):
-    """Decode a store by hand, from the specification of Zarr 3's shards: (field, row, column)."""
-    facts = json.loads((store / "zarr.json").read_text())
-    assert (facts["zarr_format"], facts["data_type"], facts["fill_value"]) == (3, "uint32", 0)
-    (sharding,) = facts["codecs"]
-    in_shard, height, width = facts["chunk_grid"]["configuration"]["chunk_shape"]
-    assert sharding["name"] == "sharding_indexed" and sharding["configuration"]["chunk_shape"] == [1, height, width]
-    assert [codec["name"] for codec in sharding["configuration"]["codecs"]] == ["bytes", "zstd"]
-    fields = np.zeros((facts["shape"][0] + in_shard, height, width), np.uint32)
-    for file in (store / "c").rglob("*"):
-        if file.is_file():
-            content, first = file.read_bytes(), int(file.relative_to(store).parts[1]) * in_shard
-            index = np.frombuffer(content[-16 * in_shard - 4 : -4], "<u8").reshape(-1, 2)
-            for number, (offset, size) in enumerate(index.tolist()):
-                if offset != 2**64 - 1:
-                    pixels = numcodecs.Zstd().decode(content[offset : offset + size])
-                    fields[first + number] = np.frombuffer(pixels, "<u4").reshape(height, width)
-    return fields[: facts["shape"][0]]
+def read_by_two(store):
+    """Read a store with zarr's own codecs and with zarrs, which is written in Rust; return both arrays."""
+    arrays = [zarr.open_array(store, mode="r")[:]]
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        arrays.append(zarr.open_array(store, mode="r")[:])
+    return arrays
 
 
 def bytes_of(store):
@@ -120,9 +103,32 @@ def test_every_field_is_in_its_row_for_two_readers(tmp_path, small_shards):
     store = Planted(tmp_path, [11], TRUTH).write()
     array = zarr.open_array(store, mode="r")
     assert (array.shape, array.dtype, array.chunks, array.shards) == ((11, *SHAPE), "uint32", (1, *SHAPE), (4, *SHAPE))
-    assert array.metadata.dimension_names == ("field", "row", "column")
-    np.testing.assert_array_equal(array[:], STORED)
-    np.testing.assert_array_equal(chunks_of(store), STORED)
+    assert (array.metadata.dimension_names, array.fill_value) == (("field", "row", "column"), 0)
+    for fields in read_by_two(store):
+        np.testing.assert_array_equal(fields, STORED)
+    for number in range(11):
+        np.testing.assert_array_equal(array[number], STORED[number])
+
+
+def test_a_store_has_the_layout_of_one_that_zarr_wrote_and_official_codecs_alone(tmp_path, small_shards):
+    store = Planted(tmp_path, [11], TRUTH).write()
+    array = zarr.open_array(store, mode="r")
+    facts = json.loads((store / "zarr.json").read_text())
+    (sharding,) = facts["codecs"]
+    assert (facts["zarr_format"], facts["data_type"], sharding["name"]) == (3, "uint32", "sharding_indexed")
+    assert [codec["name"] for codec in sharding["configuration"]["codecs"]] == ["bytes", "zstd"]
+    copy = zarr.create_array(
+        tmp_path / "copy.zarr",
+        shape=array.shape,
+        dtype="uint32",
+        chunks=array.chunks,
+        shards=array.shards,
+        fill_value=0,
+    )
+    copy[:] = np.array(STORED)
+    assert (
+        set(bytes_of(store)) == set(bytes_of(tmp_path / "copy.zarr")) == {"zarr.json", "c/0/0/0", "c/1/0/0", "c/2/0/0"}
+    )
 
 
 def test_attributes_name_each_field(tmp_path):
@@ -136,12 +142,19 @@ def test_attributes_name_each_field(tmp_path):
     }
 
 
-def test_bytes_are_equal_for_every_fan_out_and_number_of_workers(tmp_path, small_shards):
+def test_bytes_are_equal_for_every_fan_out(tmp_path, small_shards):
     expected = bytes_of(Planted(tmp_path / "plate", [11], TRUTH).write())
     assert len(expected) == 4
-    for name, unit_sizes in {"well": [2, 2, 2, 2, 2, 1], "field": [1] * 11, "uneven": [0, 7, 4]}.items():
-        for workers in (1, 3):
-            assert bytes_of(Planted(tmp_path / name, unit_sizes, TRUTH).write(workers=workers)) == expected
+    for name, unit_sizes in {"well": [2, 2, 2, 2, 2, 1], "field": [1] * 11, "uneven": [0, 7, 4, 0]}.items():
+        assert bytes_of(Planted(tmp_path / name, unit_sizes, TRUTH).write()) == expected
+
+
+def test_a_shard_without_nuclei_is_no_file(tmp_path, small_shards):
+    truth = [None] * 4 + [crowd(0)] + [None] * 6
+    store = Planted(tmp_path, [11], truth).write()
+    assert set(bytes_of(store)) == {"zarr.json", "c/1/0/0"}
+    for fields in read_by_two(store):
+        assert np.flatnonzero(fields.any(axis=(1, 2))).tolist() == [4]
 
 
 def test_rows_follow_fields_csv_where_a_file_of_several_planes_is_odd(tmp_path):
@@ -172,22 +185,27 @@ def test_a_plate_without_good_fields_or_without_fields_has_a_store(tmp_path):
 def test_a_new_store_takes_the_place_of_an_older_one(tmp_path):
     Planted(tmp_path, [11], TRUTH).write()
     store = Planted(tmp_path, [2], TRUTH[:2]).write()
-    np.testing.assert_array_equal(chunks_of(store), STORED[:2])
+    np.testing.assert_array_equal(zarr.open_array(store, mode="r")[:], STORED[:2])
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
 
 
-def test_a_table_of_another_run_is_refused_and_leaves_no_store(tmp_path):
-    plate = Planted(tmp_path, [11], TRUTH)
-    others = Planted(tmp_path / "other", [11], [*TRUTH[:10], crowd(99)])
-    plate.labels = others.labels
+@pytest.mark.parametrize("change", ["another shape", "a failed field", "too few", "too many"])
+def test_label_images_of_another_run_are_refused_and_leave_no_store(tmp_path, change):
+    other = {"another shape": crowd(9, shape=(50, 40)), "a failed field": None}
+    truth = (
+        TRUTH[:10] if change == "too few" else [*TRUTH, None] if change == "too many" else [*TRUTH[:10], other[change]]
+    )
+    plate, others = Planted(tmp_path, [11, 0], TRUTH), Planted(tmp_path / "other", [len(truth)], truth)
+    plate.labels[0] = others.labels[0]
     with pytest.raises(InputError, match="other/0.labels.parquet: is not of the run that wrote .* Delete it"):
         plate.write()
     assert not (tmp_path / "labels.zarr").exists() and not list(tmp_path.glob(".*"))
 
 
-def test_fields_csv_of_another_run_is_refused(tmp_path):
+@pytest.mark.parametrize("other", [None, crowd(77)])
+def test_fields_csv_of_another_run_is_refused(tmp_path, other):
     plate = Planted(tmp_path, [11], TRUTH)
-    Planted(tmp_path / "other", [11], [None, *TRUTH[1:]])
+    Planted(tmp_path / "other", [11], [other, *TRUTH[1:]])
     (tmp_path / "fields.csv").write_bytes((tmp_path / "other" / "fields.csv").read_bytes())
     with pytest.raises(InputError, match="fields.csv: is not of the run"):
         plate.write()
@@ -216,18 +234,3 @@ def test_a_store_of_annotated_8_bit_fields_takes_less_than_a_20th_of_their_pixel
     truth = [label_images.renumber(labels) for labels in truth if labels.shape == usual]
     assert number > 50 and sum(labels.max() for labels in truth) > 1000
     assert size_of(Planted(tmp_path, [number], truth).write()) < 0.05 * sum(labels.size for labels in truth)
-
-
-def test_workers_are_forked_although_zarr_and_arrow_start_threads(tmp_path):
-    plate = Planted(tmp_path, [6, 5], TRUTH)
-    code = (
-        "import sys, threading; from fieldwork.plates import label_store\n"
-        f"label_store.write({str(tmp_path / 'labels.zarr')!r}, plate='P', labels={list(map(str, plate.labels))}, "
-        f"unit_fields={list(map(str, plate.unit_fields))}, fields={str(tmp_path / 'fields.csv')!r}, workers=2)\n"
-        "print(threading.active_count(), 'pyarrow' in sys.modules)"
-    )
-    output = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": str(SCRIPTS)}, capture_output=True, text=True, check=True
-    )
-    assert output.stdout.split() == ["1", "False"]
-    np.testing.assert_array_equal(chunks_of(Path(tmp_path, "labels.zarr")), STORED)

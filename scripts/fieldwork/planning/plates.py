@@ -383,11 +383,6 @@ class PlatePlan(Road):
         field_mb = 3 * self._files.megabytes(image.path for image in images) / fields
         return attempt * resources.memory_mb(threads, worker=200 + 4 * field_mb)
 
-    def labels_memory(self, wildcards: object, threads: int, attempt: int) -> int:
-        """Return the memory of a job that joins label images, in MB: a worker holds a shard and what becomes of it."""
-        field_mb = 4 * self._largest_mb(self._image_paths(wildcards))
-        return attempt * resources.memory_mb(threads, worker=200 + 2.5 * max(resources.LABEL_SHARD_MB, field_mb))
-
     def _seconds(self, wildcards):
         return resources.S_PER_MB * self._files.megabytes(self._image_paths(wildcards))
 

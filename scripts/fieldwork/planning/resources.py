@@ -13,7 +13,6 @@ COPIES = 6  # of a larger frame, in a worker that measures it: as it is, in floa
 SLIDE_S_PER_MB = 0.3  # the same for slides, whose JPEG tiles unpack to 10 to 20 times as much
 MOST_CLUSTER_THREADS = 8  # of a job: more cores of one node are seldom free at once, and soon wait for the file system
 S_PER_CLUSTER_THREAD = 5  # of work that is worth a core of a cluster: about what the start of a job costs
-LABEL_SHARD_MB = 268  # a worker that joins label images holds so much of them (`plates/label_store.py`)
 GPU_PROCESS_MB = 2000  # a guess: a process that holds a GPU has CUDA's libraries in its memory
 
 

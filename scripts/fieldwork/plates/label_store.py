@@ -1,25 +1,22 @@
 """The label images of a plate in one Zarr 3 array, joined from the files of its units."""
 
 import csv
-import functools
-import itertools
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numcodecs
 import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
-from fieldwork import InputError, label_images, outputs, parallel
+from fieldwork import InputError, label_images, outputs
 from fieldwork.omezarr.metadata import ONE_THREAD, by_zarrs
 
-# Of the official codecs, the smallest within 10 ms a megapixel: 2.0 % of 8-bit pixels over 271 annotated fields, where
-# level 1 and Blosc with bits shuffled have 2.4 and 3.1 %. Level 22 has a seventh less, in 100 times the time.
-ZSTD_LEVEL = 10
-LARGEST_SHARD_BYTES = 2**28  # uncompressed: what a worker holds, unless one field is larger
+LARGEST_SHARD_BYTES = 2**28  # uncompressed; more where one field is larger
+ABSENT_CHUNK = 2**64 - 1  # offset and length of a chunk that is not there: all 0
 AXES = ("field", "row", "column")
-KEY_COLUMNS = ("Metadata_Well", "Metadata_Site", "Image_Status")  # they show whether tables are of one run
+KEY_COLUMNS = ("Metadata_Well", "Metadata_Site", "Image_Status", "Image_Count_Nuclei")  # they show what is of one run
 
 
 class StoredLabels(NamedTuple):
@@ -29,20 +26,8 @@ class StoredLabels(NamedTuple):
     site: int
     timepoint: int | None
     z: int | None
-    count: int | None  # objects; None: the field failed, and the row stays 0
-    shape: tuple[int, int] | None
-    path: str  # of a unit's file
-    number: int  # row of that file
-
-
-class Shard(NamedTuple):
-    """The rows of the store that one file holds."""
-
-    start: int
-    rows: list[StoredLabels]
-
-    def __str__(self):
-        return f"the labels of well {self.rows[0].well}, site {self.rows[0].site} and after"
+    shape: tuple[int, int] | None  # None: the field failed, and the row stays 0
+    field: int  # row of all units' tables
 
 
 def write(
@@ -52,8 +37,6 @@ def write(
     labels: Sequence[str | os.PathLike],
     unit_fields: Sequence[str | os.PathLike],
     fields: str | os.PathLike,
-    workers: int,
-    progress: bool | str = False,
 ) -> tuple[int, int, int]:
     """Join the label images of a plate's units into one array.
 
@@ -70,10 +53,6 @@ def write(
         The units' label images (`label_images.write_unit`) and tables of fields, in the order of the units.
     fields : path-like
         The plate's fields.csv: fields that failed there, in any step, are 0.
-    workers : int
-        Number of processes; each holds a shard.
-    progress : bool or str
-        As for `parallel.map_frames`.
 
     Returns
     -------
@@ -83,30 +62,39 @@ def write(
     Raises
     ------
     InputError
-        The files are not of one run: they differ in their fields, or in a field's number of nuclei.
+        The files are not of one run: they differ in their fields.
     """
-    rows = parallel.call_in_process(os.fspath(store), _rows_of, labels, unit_fields, fields)
+    rows = _rows_of(labels, unit_fields, fields)
     height, width = np.max([row.shape for row in rows if row.shape] or [(1, 1)], axis=0).tolist()
-    shape = len(rows), height, width
     in_shard = max(1, min(len(rows), LARGEST_SHARD_BYTES // (4 * height * width)))
-    shards = [Shard(start, rows[start : start + in_shard]) for start in range(0, len(rows), in_shard)]
     attributes = {"plate": plate}
     attributes |= {name: [getattr(row, name) for row in rows] for name in ("well", "site", "timepoint", "z")}
+    chunks = _chunks_of(rows, labels, (height, width))
     with outputs.atomic_folder(store) as part:
-        parallel.call_in_process(os.fspath(store), _lay_out, part, shape, in_shard, attributes)
-        write_shard = functools.partial(_write_shard, store=os.fspath(part))
-        for _ in parallel.map_frames(write_shard, shards, workers=workers, progress=progress):
-            pass
-    return shape
+        array = zarr.create_array(
+            part,
+            shape=(len(rows), height, width),
+            dtype="uint32",
+            chunks=(1, height, width),
+            shards=(in_shard, height, width),
+            compressors=ZstdCodec(level=label_images.QUICK_LEVEL),
+            fill_value=0,
+            dimension_names=AXES,
+            attributes=attributes,
+        )
+        for start in range(0, len(rows), in_shard):
+            shard = [next(chunks) for _ in rows[start : start + in_shard]]
+            key = array.metadata.encode_chunk_key((start // in_shard, 0, 0))
+            _write_shard(part / key, shard + [None] * (in_shard - len(shard)))
+    return array.shape
 
 
-def open_labels(store: str | os.PathLike, *, mode: str = "r") -> zarr.Array:
+def open_labels(store: str | os.PathLike) -> zarr.Array:
     """Open a store that `write` wrote, and set zarr to one thread in this process.
 
     Parameters
     ----------
     store : path-like
-    mode : {'r', 'r+'}
 
     Returns
     -------
@@ -115,40 +103,34 @@ def open_labels(store: str | os.PathLike, *, mode: str = "r") -> zarr.Array:
     """
     zarr.config.set(ONE_THREAD)
     with by_zarrs():
-        return zarr.open_array(store, mode=mode)
+        return zarr.open_array(store, mode="r")
 
 
 def _rows_of(labels, unit_fields, fields):
     """List the rows of the store, and compare them with fields.csv."""
-    import pyarrow.parquet as pq  # here and in other processes' functions: it starts a thread, and forks follow
+    import pyarrow.parquet as pq  # here: it starts a thread, and other functions of this module are for jobs that fork
 
     from fieldwork.plates import tables
 
-    measured, sources = [], []
+    measured = []
     for labels_path, fields_path in zip(labels, unit_fields, strict=True):
         of_unit = pq.read_table(fields_path).to_pylist()
         if pq.read_metadata(labels_path).num_rows != len(of_unit):
             raise _other_run(labels_path)
-        sources += [(os.fspath(labels_path), number) for number in range(len(of_unit))]
         measured += of_unit
-    rows, keys = [], []
-    for row in tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(measured)]):
-        good = row["Image_Status"] == "ok"
-        rows.append(
-            StoredLabels(
-                *(row[f"Metadata_{name}"] for name in ("Well", "Site", "Timepoint", "ZPlane")),
-                row["Image_Count_Nuclei"] if good else None,
-                (row["Image_Height"], row["Image_Width"]) if good else None,
-                *sources[row["Field"]],
-            )
-        )
-        keys.append(tuple(str(row[name]) for name in KEY_COLUMNS))
+    kept = tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(measured)])
     with open(fields, encoding="utf-8", newline="") as stream:
-        if keys != [
-            (row["Metadata_Well"], row["Metadata_Site"], row["Image_Status"]) for row in csv.DictReader(stream)
-        ]:
-            raise _other_run(fields)
-    return rows
+        in_table = [tuple(row[name] for name in KEY_COLUMNS) for row in csv.DictReader(stream)]
+    if in_table != [tuple("" if row[name] is None else str(row[name]) for name in KEY_COLUMNS) for row in kept]:
+        raise _other_run(fields)
+    return [
+        StoredLabels(
+            *(row[f"Metadata_{name}"] for name in ("Well", "Site", "Timepoint", "ZPlane")),
+            (row["Image_Height"], row["Image_Width"]) if row["Image_Status"] == "ok" else None,
+            row["Field"],
+        )
+        for row in kept
+    ]
 
 
 def _other_run(path):
@@ -158,33 +140,36 @@ def _other_run(path):
     )
 
 
-def _lay_out(store, shape, in_shard, attributes):
-    """Create the array, without pixels."""
-    zarr.create_array(
-        store,
-        shape=shape,
-        dtype="uint32",
-        chunks=(1, *shape[1:]),
-        shards=(in_shard, *shape[1:]),
-        compressors=ZstdCodec(level=ZSTD_LEVEL),
-        fill_value=0,
-        dimension_names=AXES,
-        attributes=attributes,
-    )
+def _chunks_of(rows, labels, shape):
+    """Yield the chunk of each row, or None for a row of 0: the bytes that units wrote, where they need no padding."""
+    encoded = ((path, *entry) for path in labels for entry in label_images.read_unit(path))
+    number = -1  # of the last field that was read
+    for row in rows:
+        while number < row.field:
+            path, content, read_shape = next(encoded)
+            number += 1
+        if row.shape is None:
+            yield None
+        elif content is None or read_shape != row.shape:
+            raise _other_run(path)
+        elif row.shape == shape:
+            yield content
+        else:
+            rest = [(0, side - smaller) for side, smaller in zip(shape, row.shape, strict=True)]
+            yield label_images.encode(np.pad(label_images.decode(content, row.shape), rest))
 
 
-def _write_shard(shard, *, store):
-    """Write one shard: a whole file, so that no two workers write the same."""
-    array = open_labels(store, mode="r+")
-    block = np.zeros((len(shard.rows), *array.shape[1:]), np.uint32)
-    of_file = itertools.groupby(enumerate(shard.rows), key=lambda item: item[1].path)
-    for path, group in of_file:
-        wanted = {row.number: (index, row) for index, row in group if row.count is not None}
-        first, last = min(wanted, default=0), max(wanted, default=-1)
-        for number, labels in enumerate(label_images.read_unit(path, start=first, stop=last + 1), first):
-            if number in wanted:
-                index, row = wanted[number]
-                if labels is None or labels.shape != row.shape or labels.max(initial=0) != row.count:
-                    raise _other_run(path)
-                block[index, : row.shape[0], : row.shape[1]] = labels
-    array[shard.start : shard.start + len(shard.rows)] = block
+def _write_shard(path, chunks):
+    """Write chunks as a shard (Zarr's codec sharding_indexed), unless all are 0.
+
+    zarr would decode and compress them again, which takes ten times as long for a plate as all else here.
+    """
+    if not any(chunks):
+        return
+    path.parent.mkdir(parents=True)
+    index, end = [], 0
+    with open(path, "wb") as file:
+        for chunk in chunks:
+            index.append((end, len(chunk)) if chunk else (ABSENT_CHUNK, ABSENT_CHUNK))
+            end += file.write(chunk or b"")
+        file.write(numcodecs.CRC32C(location="end").encode(np.array(index, "<u8")))
