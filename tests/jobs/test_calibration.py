@@ -76,7 +76,10 @@ def detect(folder, rows, *, detection=AUTO, drop_border=False, folders=(), with_
         workers=1,
     )
     tables = [pq.read_table(outcome[name]) for name in ("nuclei", "fields")]
-    return *tables, list(label_images.read_unit(outcome["labels"])) if with_labels else None
+    if not with_labels:
+        return *tables, None
+    encoded = label_images.read_unit(outcome["labels"])
+    return *tables, [content and label_images.decode(content, shape) for content, shape in encoded]
 
 
 def test_a_calibration_says_what_was_decided_by_which_fields(tmp_path):

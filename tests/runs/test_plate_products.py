@@ -29,10 +29,11 @@ def test_a_plate_with_controls_and_doses_has_its_pictures_and_scores(workspace):
     (workspace.path / "platemap.csv").write_text(roles.replace("a1,negative,0", "a1,,5"))
     assert workspace.planned(*targets) == {
         "merge_units": 1,
+        "join_labels": 1,
         "plot_plate": 1,
         "plot_doses": 1,
         "plot_controls": 1,
-        "total": 4,
+        "total": 5,
     }
 
 
