@@ -95,15 +95,20 @@ def box_sums(values: np.ndarray, factor: int) -> np.ndarray:
     """
     if factor == 1:
         return values.astype(np.int32)
-    # Strip by strip: the filter's result is as large as the image.
-    height = max(1, 2**20 // (factor * values.shape[1])) * factor
+    rows, columns = values.shape
+    height = max(1, 2**20 // (factor * columns)) * factor  # strip by strip, for little memory
     strips = []
-    for top in range(0, len(values), height):
+    for top in range(0, rows, height):
         strip = values[top : top + height]
-        sums = cv2.boxFilter(
-            strip, cv2.CV_32S, (factor, factor), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_REPLICATE
-        )
-        strips.append(sums[::factor, ::factor])
+        if len(strip) % factor or columns % factor:
+            strip = np.pad(strip, ((0, -len(strip) % factor), (0, -columns % factor)), mode="edge")
+        tall = strip[::factor].astype(np.int32)
+        for row in range(1, factor):
+            tall += strip[row::factor]
+        sums = tall[:, ::factor].copy()
+        for column in range(1, factor):
+            sums += tall[:, column::factor]
+        strips.append(sums)
     return np.concatenate(strips)
 
 
@@ -113,6 +118,7 @@ def blurred(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     values : (rows, columns) array of whole numbers from 0 to 16383
+        Of any type.
     kernel : (n,) float32 array
         `NARROW`, `MEDIUM` or `WIDE`.
 
@@ -121,6 +127,7 @@ def blurred(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     (rows, columns) float32 array
         `KERNEL_SUM` times the blurred image: whole numbers below 2**24.
     """
+    values = values.astype(np.float32, copy=False)  # four times as fast as from uint16
     return cv2.sepFilter2D(values, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT)
 
 
