@@ -1,6 +1,6 @@
 """Basins of an image: the pixels from which the steepest way up ends at one peak, merged where saddles are shallow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -8,68 +8,66 @@ import numpy as np
 PIXELS = 2**28  # that a key can tell from each other: with heights below 2**24 it is exact in float64
 
 
-def basins(heights: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the basins of the pixels of a mask. Of neighbours that are equally high, the last is the way up.
+def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the basins of some pixels. Of neighbours that are equally high, the last is the way up.
 
     Parameters
     ----------
-    heights : (rows, columns) array of whole numbers, 0 <= height < 2**24
-    mask : (rows, columns) bool array
+    heights : (rows, columns) float32 array of whole numbers, 0 <= height < 2**24
         With less than `PIXELS` pixels.
+    inside : (n,) int array
+        Indices in the flat image of the pixels; every other pixel is lower than all of them that it touches.
 
     Returns
     -------
-    labels : (rows, columns) int32 array
-        Basins 1..n, and 0 outside the mask.
-    peaks : (n,) int array
-        Index of each basin's peak in the flat image.
+    labels : (n,) int32 array
+        Basin of each pixel, from 1.
+    peaks : (m,) int array
+        Index in the flat image of each basin's peak.
     """
-    pixels = np.arange(mask.size, dtype=np.float64).reshape(mask.shape)
-    keys = np.where(mask, heights * float(PIXELS) + pixels, -1.0)
+    keys = np.arange(heights.size, dtype=np.float64).reshape(heights.shape)
+    keys += heights.astype(np.float64) * PIXELS
     highest = cv2.dilate(keys, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=-1)
-    inside = np.flatnonzero(mask)
-    number = np.zeros(mask.size, np.int32)  # of a pixel among those inside
+    number = np.empty(heights.size, np.int32)  # of a pixel among those inside
     number[inside] = np.arange(len(inside), dtype=np.int32)
     uphill = number[highest.ravel()[inside].astype(np.int64) & (PIXELS - 1)]
+    is_peak = uphill == np.arange(len(inside), dtype=np.int32)
     while True:
         further = uphill[uphill]
         if np.array_equal(further, uphill):
-            break
+            return np.cumsum(is_peak, dtype=np.int32)[uphill], inside[is_peak]
         uphill = further
-    is_peak = uphill == np.arange(len(inside))
-    labels = np.zeros(mask.shape, np.int32)
-    labels.ravel()[inside] = np.cumsum(is_peak, dtype=np.int32)[uphill]
-    return labels, inside[is_peak]
 
 
-def saddles(labels: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def saddles(labels: np.ndarray, heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the saddle between every two basins that touch, at a side or a corner.
 
     Parameters
     ----------
-    labels : (rows, columns) int32 array
-    heights : (rows, columns) array of whole numbers
+    labels : (n,) int32 array
+        From `basins`.
+    heights, inside
+        As for `basins`.
 
     Returns
     -------
-    first, second : (n,) int array
+    first, second : (m,) int array
         Labels of the basins.
-    saddle : (n,) array of the heights' type
+    saddle : (m,) float32 array
         The highest way between them: of the pairs of pixels, the largest lower one.
     """
-    inside = labels.ravel()
-    flat, columns = heights.ravel(), labels.shape[1]
+    rows, columns = heights.shape
+    framed = np.zeros((rows + 2, columns + 2), np.int32)  # so that the ends of rows touch nothing
+    at = inside + 2 * (inside // columns) + columns + 3
+    framed.ravel()[at] = labels
+    high = heights.ravel()[inside]
     pairs = []
-    for step, wraps in ((1, True), (columns, False), (columns + 1, True), (columns - 1, True)):
-        left, right = inside[:-step] if step else inside, inside[step:]
-        touching = np.flatnonzero((left != right) & (left > 0) & (right > 0))
-        if wraps:  # the last pixel of a row and the first of another do not touch
-            column = touching % columns
-            touching = touching[column != 0] if step == columns - 1 else touching[column != columns - 1]
-        one, other = left[touching], right[touching]
-        pairs.append(
-            (np.minimum(one, other), np.maximum(one, other), np.minimum(flat[touching], flat[touching + step]))
-        )
+    for step, across in ((1, 1), (columns + 2, columns), (columns + 3, columns + 1), (columns + 1, columns - 1)):
+        neighbours = framed.ravel()[at + step]
+        touching = np.flatnonzero((neighbours != labels) & (neighbours > 0))
+        here, there = labels[touching], neighbours[touching]
+        saddle = np.minimum(high[touching], heights.ravel()[inside[touching] + across])
+        pairs.append((np.minimum(here, there), np.maximum(here, there), saddle))
     first, second, saddle = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     order = np.lexsort((saddle, second, first))
     first, second, saddle = first[order], second[order], saddle[order]
@@ -79,31 +77,34 @@ def saddles(labels: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def merged(
-    labels: np.ndarray, peaks: Sequence[int], heights: np.ndarray, *, depth: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Merge basins whose saddle lies less than `depth` below the lower of their peaks, the highest saddle first.
+    labels: np.ndarray,
+    peaks: np.ndarray,
+    heights: np.ndarray,
+    inside: np.ndarray,
+    *,
+    depth_of: Callable[[int], float],
+) -> np.ndarray:
+    """Merge basins whose saddle lies too little below the lower of their peaks, the highest saddle first.
 
     Parameters
     ----------
-    labels : (rows, columns) int32 array
+    labels, peaks
         From `basins`.
-    peaks : (n,) sequence of int
-        Height of each basin's peak.
-    heights : (rows, columns) array of whole numbers
-    depth : int
-        In the unit of the heights.
+    heights, inside
+        As for `basins`.
+    depth_of : callable
+        Takes the pixels of two basins together, returns the depth of a saddle from which they are two.
 
     Returns
     -------
-    labels : (rows, columns) int32 array
-        1..m
-    merged_into : (n + 1,) int32 array
-        New label of each label.
+    (m + 1,) int32 array
+        New label of each label, 1..n; of 0 it is 0.
     """
-    first, second, saddle = saddles(labels, heights)
-    order = np.lexsort((second, first, -saddle.astype(np.int64)))
+    first, second, saddle = saddles(labels, heights, inside)
+    order = np.lexsort((second, first, -saddle))
+    area = np.bincount(labels, minlength=len(peaks) + 1).tolist()
+    peak = [0.0, *heights.ravel()[peaks].tolist()]
     parent = list(range(len(peaks) + 1))
-    peak = [0, *(int(height) for height in peaks)]
 
     def root(label):
         while parent[label] != label:
@@ -113,11 +114,12 @@ def merged(
 
     for one, other, height in zip(first[order].tolist(), second[order].tolist(), saddle[order].tolist(), strict=True):
         higher, lower = root(one), root(other)
+        if higher == lower:
+            continue
         if peak[higher] < peak[lower]:
             higher, lower = lower, higher
-        if peak[lower] - height < depth:
+        if peak[lower] - height < depth_of(area[higher] + area[lower]):
             parent[lower] = higher
+            area[higher] += area[lower]
     roots = np.array([root(label) for label in range(len(parent))])
-    _, new = np.unique(roots, return_inverse=True)
-    new = new.astype(np.int32)
-    return new[labels], new
+    return np.unique(roots, return_inverse=True)[1].astype(np.int32)

@@ -13,19 +13,27 @@ from fieldwork.segmentation.calibration import Calibration, calibrate
 from fieldwork.segmentation.pixels import KERNEL_SUM, OCTAVE, TYPICAL
 
 # Tuned on tests/accuracy's development set alone.
-WORKING_DIAMETER_PX = 18  # of a typical nucleus in the working copy
+WORKING_DIAMETER_PX = 13  # of a typical nucleus in the working copy
 SMALLEST_DIAMETER_PX = 10  # below, images are enlarged by two
 GROUND_DIAMETERS = 2  # width of the opening that takes nuclei away
-LOG_CONSTANT = 0.2  # of a typical nucleus's intensity; where the log turns from linear to logarithmic
+LOG_CONSTANT = 0.4  # of a typical nucleus's intensity; where the log turns from linear to logarithmic
 OTSU_SHARE = 1.0
 LEAST_THRESHOLD, MOST_THRESHOLD = 0.03, 0.35  # shares of a typical nucleus's intensity
 NOISE_FACTOR = 6  # threshold in standard deviations of the blurred noise
 OWN_SHARE = 0.27  # of a nucleus's peak, where its outline runs
+STANDS_OUT = 0.5
+STANDS_LEAST = 0.0
+DIM_PEAK = 1.2
 LEAST_PEAK = 2.0  # thresholds
-LOG_DEPTH = 0.03  # octaves of intensity: shallower saddles lie within a nucleus
-SHAPE_CAP = 1.6  # radii: deeper inside, only intensity tells nuclei apart
-LOG_WEIGHT = 0.4  # radii per octave
-SHAPE_DEPTH = 0.08  # radii
+
+SHAPE_CAP = 2.0  # radii: deeper inside, only intensity tells nuclei apart
+
+
+AREA_POWER = 1.0
+AREA_LOW = 0.2
+AREA_HIGH = 5.0
+LOG_WEIGHT = 0.3  # radii per octave
+SHAPE_DEPTH = 0.18  # radii
 LEAST_AREA, LEAST_AREA_PX = 0.125, 12  # of a typical nucleus; px
 
 
@@ -78,9 +86,9 @@ def segment_field(image: np.ndarray, calibration: Calibration) -> Segmentation:
     if calibration.diameter is None or calibration.contrast is None:
         return Segmentation(np.zeros(image.shape, np.int32), None, False, _is_saturated(source.values, None), False)
     copy = _working_copy(source, calibration)
-    objects, cut = _objects_of(copy)
+    objects = _objects_of(copy)
     labels = label_images.renumber(_full_resolution(objects, copy, image.shape))
-    threshold = source.offset + source.unit * (copy.floor + copy.unit * cut)
+    threshold = source.offset + source.unit * (copy.floor + copy.unit * objects.threshold)
     return Segmentation(labels, threshold, False, _is_saturated(source.values, labels), False)
 
 
@@ -117,39 +125,43 @@ def _working_copy(source, calibration):
     )
 
 
+class _Objects(NamedTuple):
+    """What was found in a working copy."""
+
+    labels: np.ndarray  # (rows, columns) int32
+    margin: np.ndarray  # (rows, columns) float32: above the threshold of the pixel's nucleus, in 1 / KERNEL_SUM steps
+    threshold: float  # of the field, ground included, in steps
+
+
 def _objects_of(copy):
-    """Return the labels of the working copy, each pixel's margin above its nucleus's threshold, and the threshold."""
     ground = _ground(copy)
-    above = np.maximum(copy.values.astype(np.int32) - ground, 0).astype(np.uint16)
-    smooth = pixels.blurred(above, pixels.NARROW)  # in 1 / KERNEL_SUM of the copy's step
-    logs = _logs(smooth)
-    cut = _threshold(logs, _noise(copy.values))
-    mask = smooth > cut * KERNEL_SUM
-    if not mask.any():
-        nothing = np.zeros(mask.shape, np.int32)
-        return (nothing, nothing - 1), cut + float(np.median(ground))
-    labels, peaks = basins.basins(smooth, mask)
-    logs_flat, smooth_flat = logs.ravel(), smooth.ravel()
-    _, into = merged = basins.merged(labels, logs_flat[peaks], logs, depth=round(LOG_DEPTH * OCTAVE))
-    labels = merged[0]
-    highest = np.zeros(labels.max() + 1, np.float32)
-    np.maximum.at(highest, into[1:], smooth_flat[peaks])
-    least = np.maximum(np.floor(highest * np.float32(OWN_SHARE)), np.float32(cut * KERNEL_SUM))
-    margin = smooth - least[labels]
-    mask = (margin > 0) & (labels > 0)
-    labels = _split_by_shape(mask, logs, copy.diameter)
-    labels = _large_and_bright(labels, smooth, copy, cut * KERNEL_SUM)
-    return (labels, margin), cut + float(np.median(ground))
+    smooth = pixels.blurred(cv2.subtract(copy.values, ground), pixels.NARROW)  # in 1 / KERNEL_SUM of a step
+    cut = _threshold(np.bincount((smooth.ravel() * np.float32(1 / 256)).astype(np.uint16)), _noise(copy.values))
+    threshold = cut + float(np.median(ground[:: 1 + len(ground) // 64]))
+    margin = smooth - np.float32(cut * KERNEL_SUM)
+    labels = np.zeros(smooth.shape, np.int32)
+    inside = np.flatnonzero(margin.ravel() > 0)
+    basin, peaks = basins.basins(smooth, inside)
+    heights = smooth.ravel()[peaks]
+    own = np.maximum(np.floor(heights * np.float32(OWN_SHARE)), np.float32(cut * KERNEL_SUM))
+    margin.ravel()[inside] = smooth.ravel()[inside] - own[basin - 1]
+    inside = np.flatnonzero(margin.ravel() > 0)
+    if len(inside):
+        parts, summits = _split_by_shape(margin > 0, inside, _logs(smooth, inside), copy.diameter)
+        labels.ravel()[inside] = parts
+        brightest = _brightest(labels, smooth, np.concatenate([peaks, summits]))
+        labels.ravel()[inside] = _kept(parts, brightest, ground, smooth, copy, cut)[parts]
+    return _Objects(labels, margin, threshold)
 
 
 def _ground(copy):
-    """Return the (rows, columns) int32 ground: what stays where everything narrower than two nuclei is taken away."""
+    """Return the (rows, columns) uint16 ground: what stays where everything narrower than two nuclei is taken away."""
     factor = max(1, int(copy.diameter // 4))
     coarse = (pixels.box_sums(copy.values, factor) // factor**2).astype(np.uint16)
     radius = max(1, round(GROUND_DIAMETERS * copy.diameter / factor / 2))
     coarse = pixels.averaged(pixels.opened(coarse, radius), 2 * radius + 1)
     rows, columns = copy.values.shape
-    return pixels.enlarged(coarse, factor)[:rows, :columns].astype(np.int32)
+    return pixels.enlarged(coarse, factor)[:rows, :columns]
 
 
 @functools.cache
@@ -157,23 +169,23 @@ def _table():
     return pixels.log_table(2**16, round(LOG_CONSTANT * TYPICAL * 4))
 
 
-def _logs(smooth):
-    """Return the log2 of a blurred image, as whole numbers."""
-    return _table()[smooth.astype(np.int32) >> 8]  # quarters of a step
+def _logs(smooth, inside):
+    """Return the log2 of pixels of a blurred image, as whole numbers."""
+    return _table()[(smooth.ravel()[inside] * np.float32(1 / 256)).astype(np.uint16)]  # quarters of a step
 
 
 def _noise(values):
-    """Return the standard deviation of the noise, in steps, from what a blur takes away in the darker half."""
-    detail = np.abs(values * np.float32(KERNEL_SUM) - pixels.blurred(values, pixels.MEDIUM))
-    darker = values <= pixels.quantile_of(np.bincount(values.ravel()), 0.5)
-    counts = np.bincount(detail[darker].astype(np.int32) >> 7)
-    return 1.4826 / 0.8 * pixels.quantile_of(counts, 0.5) * 2**7 / KERNEL_SUM
+    """Return the standard deviation of the noise, in steps, from neighbours but one in the darker half."""
+    some = values[:: 1 + len(values) // 256].astype(np.int32)
+    differences = np.abs(some[:, 2:] - some[:, :-2])
+    darker = some[:, 2:] <= pixels.quantile_of(np.bincount(some.ravel()), 0.5)
+    counts = np.bincount(differences[darker], minlength=1)
+    return 1.4826 / math.sqrt(2) * pixels.quantile_of(counts, 0.5)
 
 
-def _threshold(logs, noise):
-    """Return the threshold of the field in steps, a whole number."""
-    counts = np.bincount(logs.ravel() >> 6)
-    otsu = _otsu(counts) * 2**6 / OCTAVE
+def _threshold(counts, noise):
+    """Return the threshold of the field in steps, a whole number; `counts`: of quarters of a step."""
+    otsu = _otsu(np.bincount(_table()[: len(counts)] >> 6, counts).astype(np.int64)) * 2**6 / OCTAVE
     value = OTSU_SHARE * (2.0**otsu - 1) * LOG_CONSTANT * TYPICAL
     value = max(value, LEAST_THRESHOLD * TYPICAL, NOISE_FACTOR * 0.35 * noise)
     return math.ceil(min(value, MOST_THRESHOLD * TYPICAL))
@@ -195,53 +207,71 @@ def _otsu(counts):
     return threshold
 
 
-def _split_by_shape(mask, logs, diameter):
-    """Return basins of the distance to the edge and of intensity together, merged where they are shallow."""
-    distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    squared = np.rint(distance.astype(np.float64) ** 2)  # whole numbers again, whatever the roots' last digits
-    shape = np.minimum(np.sqrt(squared) / (diameter / 2), SHAPE_CAP) * OCTAVE
-    heights = pixels.blurred(np.rint(shape + LOG_WEIGHT * logs).astype(np.uint16), pixels.NARROW)
-    labels, peaks = basins.basins(heights, mask)
-    depth = round(SHAPE_DEPTH * OCTAVE * KERNEL_SUM)
-    return basins.merged(labels, heights.ravel()[peaks], heights, depth=depth)[0]
+def _split_by_shape(mask, inside, logs, diameter):
+    """Return the part of each pixel inside, and the highest pixel of each basin.
+
+    Parts are basins of the distance to the edge and of intensity together, merged where they are shallow.
+    """
+    edge = mask.view(np.uint8)
+    straight = cv2.distanceTransform(edge, cv2.DIST_C, 3).ravel()[inside]
+    oblique = cv2.distanceTransform(edge, cv2.DIST_L1, 3).ravel()[inside]
+    distance = np.rint(2000 * cv2.distanceTransform(edge, cv2.DIST_L2, 5).ravel()[inside]) * np.float32(1024 / 2000)
+    scale = 2 * OCTAVE / 1024 / diameter
+    shape = np.minimum(distance * np.float32(scale), np.float32(SHAPE_CAP * OCTAVE)) + logs * np.float32(LOG_WEIGHT)
+    values = np.zeros(mask.shape, np.uint16)
+    values.ravel()[inside] = np.minimum(np.rint(shape), pixels.BRIGHTEST)
+    heights = pixels.blurred(values, pixels.NARROW) * mask
+    parts, peaks = basins.basins(heights, inside)
+    typical = math.pi / 4 * diameter**2
+    depth = SHAPE_DEPTH * OCTAVE * KERNEL_SUM
+
+    def depth_of(area):
+        return depth * min(max(typical / area, AREA_LOW), AREA_HIGH)
+
+    return basins.merged(parts, peaks, heights, inside, depth_of=depth_of)[parts], peaks
 
 
-def _large_and_bright(labels, smooth, copy, cut):
-    """Drop what is too small or hardly above the threshold, and number the others."""
-    inside = np.flatnonzero(labels)
-    values = labels.ravel()[inside]
-    area = np.bincount(values, minlength=labels.max() + 1)
-    highest = np.zeros(len(area), np.float32)
-    np.maximum.at(highest, values, smooth.ravel()[inside])
+def _brightest(labels, smooth, candidates):
+    """Return the index in the flat image of the brightest pixel of each label, of 0 any; one of them is a candidate."""
+    label = labels.ravel()[candidates]
+    order = np.lexsort((candidates, smooth.ravel()[candidates], label))
+    ends = np.searchsorted(label[order], np.arange(label.max() + 1), side="right")
+    return candidates[order][ends - 1]
+
+
+def _kept(parts, brightest, ground, smooth, copy, cut):
+    """Return the new label of each label: 0 for what is too small or hardly stands out of its surroundings."""
+    area = np.bincount(parts)
+    height = smooth.ravel()[brightest]
+    total = height + ground.ravel()[brightest] * np.float32(KERNEL_SUM)
     least = max(LEAST_AREA * math.pi / 4 * copy.diameter**2, LEAST_AREA_PX * (copy.enlarged / copy.shrunk) ** 2)
-    kept = (area >= least) & (highest >= LEAST_PEAK * cut)
+    peak = np.where(height >= STANDS_OUT * total, DIM_PEAK, LEAST_PEAK)
+    kept = (area >= least) & (height >= peak * cut * KERNEL_SUM)
     kept[0] = False
-    return (np.cumsum(kept, dtype=np.int32) * kept)[labels]
+    return np.cumsum(kept, dtype=np.int32) * kept
 
 
 def _full_resolution(objects, copy, shape):
     """Return labels at the image's resolution: the outline runs where the interpolated margin is 0."""
-    labels, margin = objects
-    if copy.shrunk == copy.enlarged == 1:
+    labels, factor = objects.labels, copy.shrunk
+    if factor == copy.enlarged == 1:
         return labels
     if copy.enlarged == 2:
-        return _halved(labels, margin)
-    limit = 2**14
-    inner = np.clip(margin * (1 / 2**6), 1, limit)
-    outer = np.clip(margin * (1 / 2**6), -limit, -1)
-    margin = np.where(labels > 0, inner, outer).astype(np.int16)
-    near = np.where(
-        labels > 0, labels, cv2.dilate(labels.astype(np.float64), np.ones((3, 3), np.uint8)).astype(np.int32)
-    )
+        return _halved(labels, objects.margin)[: shape[0], : shape[1]]
     rows, columns = shape
-    large = pixels.enlarged(margin, copy.shrunk)[:rows, :columns] > 0
-    near = np.repeat(np.repeat(near, copy.shrunk, axis=0), copy.shrunk, axis=1)[:rows, :columns]
-    return near * large
+    margin = np.clip(np.rint(objects.margin * np.float32(1 / 2**12)), -127, 127)  # 4 steps
+    margin = 128 + np.where(labels > 0, np.maximum(margin, 1), np.minimum(margin, -1))
+    large = pixels.enlarged(margin.astype(np.uint8), factor) > 128
+    grown = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
+    near = np.where(labels > 0, labels, grown)
+    near = cv2.resize(near, large.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    near *= large
+    return near[:rows, :columns]
 
 
 def _halved(labels, margin):
     rows, columns = labels.shape
-    margin = np.where(labels > 0, np.maximum(margin, 1), np.minimum(margin, -1))
+    margin = np.where(labels > 0, np.maximum(margin, 1), np.minimum(margin, -1)).astype(np.int64)
     total = margin.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3))
     largest = labels.reshape(rows // 2, 2, columns // 2, 2).max(axis=(1, 3))
     return np.where(total > 0, largest, 0)
