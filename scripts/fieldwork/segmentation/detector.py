@@ -14,11 +14,11 @@ from fieldwork.segmentation.pixels import KERNEL_SUM, OCTAVE, TYPICAL
 
 # Tuned on tests/accuracy's development set alone.
 WORKING_DIAMETER_PX = 13  # of a typical nucleus in the working copy
-SMALLEST_DIAMETER_PX = 10  # below, images are enlarged by two
+SMALLEST_DIAMETER_PX = 12  # below, images are enlarged by two
 GROUND_DIAMETERS = 2  # width of the opening that takes nuclei away
 LOG_CONSTANT = 0.4  # of a typical nucleus's intensity; where the log turns from linear to logarithmic
 OTSU_SHARE = 1.0
-LEAST_THRESHOLD, MOST_THRESHOLD = 0.03, 0.35  # shares of a typical nucleus's intensity
+LEAST_THRESHOLD, MOST_THRESHOLD = 0.15, 0.35  # shares of a typical nucleus's intensity
 NOISE_FACTOR = 6  # threshold in standard deviations of the blurred noise
 OWN_SHARE = 0.27  # of a nucleus's peak, where its outline runs
 STANDS_OUT = 0.5
@@ -33,7 +33,7 @@ AREA_POWER = 1.0
 AREA_LOW = 0.2
 AREA_HIGH = 5.0
 LOG_WEIGHT = 0.3  # radii per octave
-SHAPE_DEPTH = 0.18  # radii
+SHAPE_DEPTH = 0.16  # radii
 LEAST_AREA, LEAST_AREA_PX = 0.125, 12  # of a typical nucleus; px
 
 
@@ -135,7 +135,7 @@ class _Objects(NamedTuple):
 
 def _objects_of(copy):
     ground = _ground(copy)
-    smooth = pixels.blurred(cv2.subtract(copy.values, ground), pixels.NARROW)  # in 1 / KERNEL_SUM of a step
+    smooth = pixels.blurred(cv2.subtract(copy.values, ground), pixels.SLIGHT)  # in 1 / KERNEL_SUM of a step
     cut = _threshold(np.bincount((smooth.ravel() * np.float32(1 / 256)).astype(np.uint16)), _noise(copy.values))
     threshold = cut + float(np.median(ground[:: 1 + len(ground) // 64]))
     margin = smooth - np.float32(cut * KERNEL_SUM)
