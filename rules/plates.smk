@@ -5,7 +5,7 @@ def calibration_of(names):
 
 def plate_calibrations(wildcards):
     plan.plates.require_all_images()
-    return expand("<results>/plates/{plate}/calibration.{kind}", plate=plan.plates.ready, kind=["json", "png"])
+    return expand("<results>/plates/{plate}/calibration.{kind}", plate=plan.plates.previewed, kind=["json", "png"])
 
 
 rule preview:

@@ -35,9 +35,10 @@ def main(*, images, copies, other, outcome, plate, channel, settings, drop_borde
         log.warning("plate %s: %s", plate, warning)
     options = {"detection": detection, "calibration": calibration, "drop_border": drop_border, "with_labels": True}
     options |= {"with_quality": False, "channel": channel, "folders": folders}
+    counted = plate_calibration.choose_counted(sampled.used, calibration)
     measured = job.collect(
         functools.partial(fields.measure_field, **options),
-        [reading.source for reading in sampled.used],
+        [sampled.used[index].source for index in counted],
         read=functools.partial(plate_calibration.read_middle_plane, channel=channel),
         failed=fields.failed_field,
         suspects=fields.suspects_of(detection),
@@ -46,6 +47,7 @@ def main(*, images, copies, other, outcome, plate, channel, settings, drop_borde
         all_may_fail=True,
         **pool,
     )
+    measured = dict(zip(counted, measured, strict=True))
     with outputs.atomic_file(outcome.calibration) as part:
         notes = [plate_calibration.note_of(calibration), *warnings]
         picture = draw(sampled.used, measured, calibration, plate=plate, channel=channel, notes=notes)
@@ -72,7 +74,7 @@ def overrides(detection):
 
 def draw(used, measured, calibration, *, plate, channel, notes):
     """Draw fields of the sample with what was found in them."""
-    chosen = plate_calibration.choose_fields(used, measured, calibration)
+    chosen = plate_calibration.choose_drawn(used, measured, calibration)
 
     def drawn(index):
         image, field = used[index].source, measured[index]

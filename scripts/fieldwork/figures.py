@@ -40,9 +40,12 @@ def save(figure: plt.Figure, path: str | os.PathLike, *, colours: int | None = N
         are mostly noise, take a quarter of the bytes this way.
     """
     drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
+    options = {"pil_kwargs": {"compress_level": 1}} if colours else {}  # it is read again at once
+    options |= {"bbox_inches": "tight", "pad_inches": 0.15, "metadata": {"Software": None}}
+    figure.savefig(drawn, dpi=110, format="png", **options)
     plt.close(figure)
     if colours:
         coarse = Image.open(drawn).convert("RGB").point([min(4 * round(level / 4), 255) for level in range(256)] * 3)
-        coarse.quantize(colours, dither=Image.Dither.NONE).save(drawn := io.BytesIO(), "png", optimize=True)
+        # Not `optimize`, which takes nine times as long for 4 % less.
+        coarse.quantize(colours, dither=Image.Dither.NONE).save(drawn := io.BytesIO(), "png")
     Path(path).write_bytes(drawn.getvalue())

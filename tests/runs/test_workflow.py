@@ -66,16 +66,15 @@ def test_configuration_files_and_the_command_line_are_merged(workspace):
 def test_fan_out_plans_one_job_a_unit(workspace):
     workspace.plant("P1")
     workspace.plant("P2")
-    planned = {"detect_nuclei": 6, "merge_units": 2}
+    detected, pictures = {"detect_nuclei": 6, "merge_units": 2}, {"plot_plate": 2, "plot_jobs": 1, "all": 1}
+    outlined = {**detected, "calibrate_plate": 2, "join_labels": 2}
     arguments = ("--config", "fan_out=well")
-    assert workspace.planned("tables", *arguments) == {**planned, "tables": 1, "total": 9}
-    assert workspace.planned(*arguments) == {
-        **planned,
-        "plot_plate": 2,
-        "plot_jobs": 1,
-        "all": 1,
-        "total": 12,
-    }
+    assert workspace.planned("tables", *arguments) == {**outlined, "tables": 1, "total": 13}
+    assert workspace.planned(*arguments) == {**outlined, **pictures, "total": 16}
+    assert workspace.planned("preview", *arguments) == {"calibrate_plate": 2, "preview": 1, "total": 3}
+    arguments = (*arguments, "nuclei={method: peaks}")
+    assert workspace.planned("tables", *arguments) == {**detected, "tables": 1, "total": 9}
+    assert workspace.planned(*arguments) == {**detected, **pictures, "calibrate_plate": 2, "total": 14}
 
 
 def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace):
@@ -93,7 +92,7 @@ def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace)
                     os.link(source, path)
         workspace.add(plate, f"images/{plate}")
     assert workspace.planned()["detect_nuclei"] == 55
-    output = workspace.run("tables", "--config", "quality=false")
+    output = workspace.run("tables", "--config", "quality=false", "nuclei={method: peaks}")
     assert "Plates: 55 of 55 done. Fields: 13,200, of which 0 failed. Nuclei: 0." in output
     for folder in (workspace.path / "results" / "plates").iterdir():
         fields = pd.read_csv(folder / "fields.csv")
@@ -118,8 +117,14 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
         pool = "{" + engine.replace("=", ": ") + ", " + mode.replace("=", ": ") + "}"
         config = (f"pool={pool}", f"fan_out={fan_out}", f"results=run{number}", "max_failed_fields=0.5")
         workspace.run("tables", "--config", *config, cores=cores)
-        made.append(workspace.tables(f"run{number}"))
-    assert set(made[0]) == {f"plates/P1/{name}" for name in ("nuclei.parquet", "fields.csv", "wells.csv")}
+        folder = workspace.path / f"run{number}/plates/P1"
+        others = [*folder.glob("*.json"), *folder.glob("*.png"), *(folder / "labels.zarr").rglob("*")]
+        others = {path.relative_to(folder).as_posix(): path.read_bytes() for path in others if path.is_file()}
+        made.append(workspace.tables(f"run{number}") | others)
+    assert set(made[0]) == {f"plates/P1/{name}" for name in ("nuclei.parquet", "fields.csv", "wells.csv")} | {
+        *("calibration.json", "calibration.png", "summary.json"),
+        *("labels.zarr/zarr.json", "labels.zarr/c/0/0/0"),
+    }
     assert all(tables == made[0] for tables in made)
     assert pq.read_schema(workspace.path / "run0/plates/P1/nuclei.parquet").metadata == {b"channel": b"w1"}
     fields = pd.read_csv(workspace.path / "run0/plates/P1/fields.csv")
@@ -129,19 +134,20 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
 
 def test_only_what_changed_is_made_again(workspace):
     files = workspace.plant()
+    (workspace.path / "config/config.yaml").write_text("nuclei: {method: peaks}\n")
     arguments = ("--config", "fan_out=well")
     workspace.run(*arguments)
     nothing = workspace.planned(*arguments)
     assert nothing == {}
     files[0].touch()
     assert workspace.planned(*arguments) == {
-        **{"detect_nuclei": 1, "merge_units": 1, "plot_plate": 1, "plot_jobs": 1, "all": 1},
-        "total": 5,
+        **{"detect_nuclei": 1, "merge_units": 1, "calibrate_plate": 1, "plot_plate": 1, "plot_jobs": 1, "all": 1},
+        "total": 6,
     }
     arguments = ("tables", *arguments)
     workspace.run(*arguments)
     assert workspace.planned(*arguments) == {}
-    assert workspace.planned(*arguments, "nuclei={sigma: 3}")["detect_nuclei"] == 3
+    assert workspace.planned(*arguments, "nuclei={method: peaks, sigma: 3}")["detect_nuclei"] == 3
     assert workspace.planned(*arguments, "pool={engine: serial}") == {}
     os.utime(files[2], (0, 0))  # as if an older file had been copied there with its time
     assert workspace.planned(*arguments)["detect_nuclei"] == 1
@@ -186,7 +192,7 @@ def test_a_plate_without_images_or_nuclei_has_tables_with_the_same_columns(works
     assert list(pd.read_csv(workspace.path / "results/plates/dark/wells.csv").Count_Nuclei) == [0, 0, 0]
     assert "WARNING plate empty: no image" in output
     assert "Nothing to be done" in workspace.run()
-    assert "plate dark: no nucleus in any of 6 fields" in output
+    assert "WARNING plate dark: no nucleus stands out from the noise" in output.splitlines()[-3]
 
 
 def test_an_image_folder_that_became_empty_does_not_replace_tables(workspace):

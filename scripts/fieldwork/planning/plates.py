@@ -91,6 +91,11 @@ class PlatePlan(Road):
         return [name for name, plate in self.ready.items() if self._config["ome_zarr_plate"] and plate.scan.images]
 
     @property
+    def previewed(self) -> list[str]:
+        """Names of the plates of which a sample can be taken."""
+        return [name for name, plate in self.ready.items() if plate.images]
+
+    @property
     def labelled(self) -> list[str]:
         """Names of the plates whose outlines are to be kept."""
         return list(filter(self._has_labels, self.ready))
@@ -301,7 +306,7 @@ class PlatePlan(Road):
         pictures = platemaps.pictures(next(iter(wells.values()), {}), with_quality=self._config["quality"])
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
-        others = [] if self.takes_calibration(name) else [*CALIBRATION[:1]]
+        others = [] if self.takes_calibration(name) or not self.ready[name].images else [*CALIBRATION[:1]]
         others += [LABELS] if self._has_labels(name) else []
         return [
             product

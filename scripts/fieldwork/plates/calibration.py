@@ -14,7 +14,8 @@ from fieldwork.segmentation import sampling
 from fieldwork.segmentation.sampling import Reading, Sampled
 
 VERSION = 1  # of calibration.json
-MOST_DRAWN = 6  # fields, beside the one that fits worst
+ENOUGH_COUNTED = 12  # fields of the sample tell how many nuclei a field has
+MOST_DRAWN = 6  # of them, beside the one that fits worst
 PEAK_PX = 3  # half the side of the square that is drawn around a peak
 
 
@@ -42,7 +43,7 @@ def take(readings: Iterable[Reading]) -> Sampled:
 
 def record_of(
     sampled: Sampled,
-    measured: Sequence[Field],
+    measured: dict[int, Field],
     calibration: segmentation.Calibration | None,
     *,
     warnings: Sequence[str],
@@ -53,8 +54,8 @@ def record_of(
     Parameters
     ----------
     sampled : Sampled
-    measured : list of fields.Field
-        Its used images, with their nuclei.
+    measured : dict of int to fields.Field
+        Those of `choose_counted`, with their nuclei.
     calibration : segmentation.Calibration or None
     warnings : list of str
         From `warnings_of`.
@@ -70,10 +71,12 @@ def record_of(
     return {
         **(calibration._asdict() if calibration else dict.fromkeys(segmentation.Calibration._fields)),
         "fields": [
-            {**_position(reading.source), **_own_estimate(reading.sample), "nuclei": _count(field)}
-            for reading, field in zip(sampled.used, measured, strict=True)
+            {**_position(reading.source), **_own_estimate(reading.sample), "nuclei": _count(measured.get(index))}
+            for index, reading in enumerate(sampled.used)
         ],
-        "levels": levels_of([(*field.levels, _count(field)) for field in measured if not field.error], detection),
+        "levels": levels_of(
+            [(*field.levels, _count(field)) for field in measured.values() if not field.error], detection
+        ),
         "passed_over": [{**_position(reading.source), "reason": reason} for reading, reason in sampled.passed_over],
         "settings": settings,
         "version": VERSION,
@@ -88,12 +91,13 @@ def _position(image):
 
 
 def _own_estimate(sample):
-    names = ("diameter", "contrast", "noise", "has_nuclei", "is_dark")
-    return {name: getattr(sample, name) for name in names}
+    figures = {name: getattr(sample, name) for name in ("diameter", "contrast", "noise")}
+    rounded = {name: None if value is None else float(f"{value:.3g}") for name, value in figures.items()}
+    return {**rounded, "has_nuclei": sample.has_nuclei, "is_dark": sample.is_dark}
 
 
 def _count(field):
-    return None if field.error else len(field.coordinates)
+    return None if field is None or field.error else len(field.coordinates)
 
 
 def warnings_of(
@@ -125,6 +129,34 @@ def read(path: str | os.PathLike) -> segmentation.Calibration | None:
     return segmentation.Calibration(**{name: values[name] for name in segmentation.Calibration._fields})
 
 
+def choose_counted(used: Sequence[Reading], calibration: segmentation.Calibration | None) -> list[int]:
+    """Choose the used images whose nuclei are counted: the first ones, and the one that the calibration fits worst.
+
+    Parameters
+    ----------
+    used, calibration
+        As for `record_of`.
+
+    Returns
+    -------
+    list of int
+        Their indices, ascending; among them, if there are so many, `MOST_DRAWN` images with nuclei beside the worst.
+    """
+    with_nuclei = [index for index, reading in enumerate(used) if reading.sample.has_nuclei]
+    worst = [] if (index := _worst(used, calibration)) is None else [index]
+    return sorted({*range(min(ENOUGH_COUNTED, len(used))), *with_nuclei[: MOST_DRAWN + 1], *worst})
+
+
+def _worst(used, calibration):
+    """Return the index of the image that is dark, or whose own estimate is farthest from the calibration."""
+
+    def badness(index):
+        sample = used[index].sample
+        return sample.is_dark, sampling.misfit(sample, calibration), -index
+
+    return max(range(len(used)), key=badness, default=None)
+
+
 class Drawn(NamedTuple):
     """The fields of a calibration's picture, as indices of the used images."""
 
@@ -132,10 +164,10 @@ class Drawn(NamedTuple):
     worst: int | None  # where the calibration fits worst
 
 
-def choose_fields(
-    used: Sequence[Reading], measured: Sequence[Field], calibration: segmentation.Calibration | None
+def choose_drawn(
+    used: Sequence[Reading], measured: dict[int, Field], calibration: segmentation.Calibration | None
 ) -> Drawn:
-    """Choose the fields of the picture.
+    """Choose the fields of the picture among the counted ones.
 
     Parameters
     ----------
@@ -146,16 +178,11 @@ def choose_fields(
     -------
     Drawn
         Up to `MOST_DRAWN` fields at even ranks of their numbers of nuclei; empty ones only where there are too few
-        others. The worst is dark, or its own estimate is farthest from the calibration.
+        others.
     """
-
-    def badness(index):
-        sample = used[index].sample
-        return sample.is_dark, sampling.misfit(sample, calibration), -index
-
-    counts = [_count(field) or 0 for field in measured]
-    worst = max(range(len(used)), key=badness, default=None)
-    others = sorted((index for index in range(len(used)) if index != worst), key=lambda index: (counts[index], index))
+    counts = {index: _count(field) or 0 for index, field in measured.items()}
+    worst = _worst(used, calibration)
+    others = sorted(counts.keys() - {worst}, key=lambda index: (counts[index], index))
     with_nuclei = [index for index in others if counts[index]]
     empty = others[: len(others) - len(with_nuclei)]
     ranked = empty[: max(0, MOST_DRAWN - len(with_nuclei))] + with_nuclei
