@@ -4,7 +4,7 @@ BIN = .venv/bin
 
 unexport PYTHONDONTWRITEBYTECODE  # without compiled modules every Snakemake start takes three times as long
 
-.PHONY: demo report view test test-unit test-slurm lint docs lock clean
+.PHONY: demo report view test test-unit test-slurm accuracy lint docs lock clean
 
 # Draw the demo's plate, slide and stack, find their nuclei, and say how many of the planted ones were found.
 SCORES = results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
@@ -34,6 +34,10 @@ test-unit: .venv/installed
 # The workflow on the Slurm of this machine; `sudo .venv/bin/python tests/slurm/lab.py start` starts one on Debian.
 test-slurm: .venv/installed
 	$(BIN)/python -m pytest tests/slurm --basetemp .slurm-tests
+
+# How right the nuclei are on annotated images, beside other methods; writes docs/accuracy.md.
+accuracy: .venv/installed
+	PYTHONPATH=scripts:tests $(BIN)/python -m accuracy.report
 
 lint: .venv/installed
 	$(BIN)/ruff check .
