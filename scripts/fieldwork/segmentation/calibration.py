@@ -1,27 +1,27 @@
 """Find what a typical nucleus of a plate is like: its diameter and its contrast."""
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from fieldwork.segmentation import pixels
-from fieldwork.segmentation.pixels import KERNEL_SUM
+from fieldwork.segmentation import blobs, pixels
 
 COARSE_SIDE_PX = 640  # of the copy that is searched
+SAMPLE_SIDE = 256  # pixels in rows and in columns that tell the spread of intensities
 LEAST_CONTRAST = 14  # times the noise; nuclei have more
-SMALLEST_DIAMETER_PX = 7
+LEAST_SKEW = 0.3  # of blurred intensities; noise has none, nuclei on a dark ground have more
+SMALLEST_DIAMETER_PX = 7  # of blobs
+LEAST_DIAMETER_PX = 6  # as measured; hot pixels are smaller
 LARGEST_DIAMETER = 0.4  # of the image's shorter side
-BINS = 16  # per octave of diameter
-FIRST_BIN = 2 * BINS  # 4 px
-LAST_BIN = 13 * BINS
-DIAMETER_EXPONENT = 0.75  # of a blob's weight
-WIDTHS = np.array([1, 4, 10, 16, 19, 16, 10, 4, 1])  # sigma 1.7 bins, applied twice
-LEVEL_DIAMETER_PX = 3.4  # of a disk that answers most to the difference of Gaussians of 1 and sqrt(2) px
-DISK_SHARE = 0.8  # diameter of a nucleus per diameter of its blob: a log makes blobs wide
-LEAST_RESPONSE = 0.03  # octaves
-NEAR_OCTAVES = 0.75  # blobs of about the typical diameter
+WIDTHS = (1, 4, 10, 16, 19, 16, 10, 4, 1)  # of bins, to smooth a histogram; applied twice
+NEAR_BINS = 14  # blobs of about the typical diameter
+LOG_NOISE, LOG_SPREAD = 12, 0.01  # where the log turns logarithmic: times the noise, and of the spread of intensities
+OCTAVE_DIAMETER_PX = 3.4  # of the blobs that the difference of an octave and the next is largest for
+QUANTISED = 0.29  # standard deviation of what rounding takes away
+LAPLACIAN_NOISE = 1.4826 / math.sqrt(20)  # standard deviation of pixels per median of |Laplacian|
 
 
 class Calibration(NamedTuple):
@@ -30,6 +30,8 @@ class Calibration(NamedTuple):
     diameter: float | None  # px; None where no nucleus was seen
     contrast: float | None  # intensity above the background; None likewise
     noise: float  # standard deviation of a pixel of the coarse copy, in intensity
+    softness: float | None = None  # width of a typical nucleus's edge, in radii; None where no nucleus was seen
+    dark: bool = False  # dark nuclei on a bright ground were seen: nothing is counted
 
 
 class Sample(NamedTuple):
@@ -40,10 +42,9 @@ class Sample(NamedTuple):
     noise: float
     has_nuclei: bool
     is_dark: bool  # dark nuclei on a bright ground
-    bins: np.ndarray  # (n,) int: diameters of the blobs, in 1 / BINS octaves of px
-    responses: np.ndarray  # (n,) int64: squared
-    heights: np.ndarray  # (n,) float64: intensities above the background
-    largest: float  # px, diameter that the image has room for
+    blobs: blobs.Blobs  # bright ones
+    unit: float  # intensity per step of the blobs' heights
+    largest_px: float  # diameter that the image has room for
 
 
 def calibrate(images: Iterable[np.ndarray]) -> Calibration:
@@ -74,51 +75,65 @@ def calibration_of(
     Returns
     -------
     Calibration
+        Without diameter and contrast where no image shows nuclei, or where more images show dark nuclei on a bright
+        ground than bright ones.
     """
     noises = sorted(sample.noise for sample in samples)
     noise = pixels.rounded(noises[len(noises) // 2]) if noises else 0.0
-    if diameter is None:
-        diameter = _diameter(samples)
-    if diameter is not None and contrast is None:
-        contrast = _contrast(samples, diameter)
-        if contrast is not None and not contrast > LEAST_CONTRAST * noise:
-            contrast = None
-    if diameter is None or contrast is None:
+    showing = [sample for sample in samples if sample.has_nuclei]
+    if sum(sample.is_dark for sample in samples) > len(showing):
+        return Calibration(None, None, noise, dark=True)
+    if not showing and diameter is None and contrast is None:
         return Calibration(None, None, noise)
-    return Calibration(pixels.rounded(diameter), pixels.rounded(contrast), noise)
+    typical = _typical(showing or samples, noise, diameter, contrast)
+    if contrast is None and typical.contrast is not None and not typical.contrast > LEAST_CONTRAST * noise:
+        return Calibration(None, None, noise)
+    return typical
 
 
-def _diameter(samples):
-    counts = np.zeros(LAST_BIN + 1, np.int64)
+def _typical(samples, noise, diameter, contrast):
+    """Return the calibration by the blobs of samples; diameter and contrast stay as they are unless None."""
+    if diameter is None:
+        modal = _modal_bin(samples)
+        if modal is None:
+            return Calibration(None, None, noise)
+    else:
+        modal = blobs.bin_of(diameter)
+    near = [abs(sample.blobs.bins - modal) <= NEAR_BINS for sample in samples]
+    weights = np.concatenate([sample.blobs.weights[chosen] for sample, chosen in zip(samples, near, strict=True)])
+    if not len(weights):
+        return Calibration(None, None, noise)
+    widths = np.concatenate([sample.blobs.widths[chosen] for sample, chosen in zip(samples, near, strict=True)])
+    heights = [sample.blobs.heights[chosen] * sample.unit for sample, chosen in zip(samples, near, strict=True)]
+    inner, middle, outer = (int(_weighted_median(values, weights)) for values in widths.T)
+    if diameter is None:
+        diameter = max(middle / blobs.STEP, 1.0)
+    if contrast is None:
+        contrast = float(_weighted_median(np.concatenate(heights), weights))
+    softness = pixels.rounded((outer - inner) / max(middle, 1))
+    return Calibration(pixels.rounded(diameter), pixels.rounded(contrast), noise, softness)
+
+
+def _modal_bin(samples):
+    """Return the bin of the blobs of most weight, of diameters that nuclei can have; None without any."""
+    counts = np.zeros(blobs.LAST_BIN + 1, np.int64)
     for sample in samples:
-        diameters = DISK_SHARE * 2.0 ** (sample.bins / BINS)
-        fits = (diameters >= SMALLEST_DIAMETER_PX) & (diameters <= sample.largest)
-        np.add.at(counts, sample.bins[fits], sample.responses[fits])
-    weights = [round(2 ** (DIAMETER_EXPONENT * number / BINS)) for number in range(len(counts))]
-    # Python's whole numbers: of any size.
-    pooled = np.convolve(
-        np.convolve((counts >> 8).astype(object) * weights, WIDTHS.astype(object), "same"),
-        WIDTHS.astype(object),
-        "same",
-    )
-    best = max(range(len(pooled)), key=lambda number: pooled[number])
-    return DISK_SHARE * 2 ** (best / BINS) if pooled[best] > 0 else None
-
-
-def _contrast(samples, diameter):
-    """Return the median height of the blobs of about a diameter, weighted by their responses."""
-    best = np.log2(diameter / DISK_SHARE) * BINS
-    heights, weights = [], []
-    for sample in samples:
-        near = abs(sample.bins - best) <= NEAR_OCTAVES * BINS
-        heights.append(sample.heights[near])
-        weights.append(sample.responses[near])
-    heights, weights = np.concatenate(heights), np.concatenate(weights)
-    if not len(heights):
+        least, most = blobs.bin_of(SMALLEST_DIAMETER_PX), blobs.bin_of(max(1.0, sample.largest_px))
+        fits = (sample.blobs.bins >= least) & (sample.blobs.bins <= most)
+        np.add.at(counts, sample.blobs.bins[fits], sample.blobs.weights[fits])
+    pooled = (counts >> 10) * blobs.size_weights()
+    if not pooled.any():
         return None
-    order = np.lexsort((weights, heights))
+    pooled >>= max(0, int(pooled.max()).bit_length() - 40)  # room for the sums
+    for _ in range(2):
+        pooled = np.convolve(pooled, WIDTHS, "same")
+    return int(pooled.argmax())
+
+
+def _weighted_median(values, weights):
+    order = np.lexsort((weights, values))
     total = np.cumsum(weights[order])
-    return float(heights[order][np.searchsorted(total, total[-1] / 2)])
+    return values[order][np.searchsorted(total, (total[-1] + 1) // 2)]
 
 
 def measure_sample(image: np.ndarray) -> Sample:
@@ -134,84 +149,75 @@ def measure_sample(image: np.ndarray) -> Sample:
     """
     source = pixels.whole_numbers(image)
     factor = min(-(-max(image.shape) // COARSE_SIDE_PX), pixels.LARGEST_FACTOR)
-    coarse = pixels.box_sums(source.values, factor)
-    coarse = coarse - int(coarse.min())
-    ordered = np.sort(coarse.ravel())
-    floor = int(ordered[: max(1, len(ordered) // 10)].mean())
-    spread = int(ordered[int(0.999 * (len(ordered) - 1))]) - floor
-    step = max(1, spread // 2**11)  # 11 bits for what is not exceptionally bright
-    values = np.clip((coarse - floor) // step, 0, 2**14 - 1).astype(np.uint16)
-    noise = _noise(values, coarse <= ordered[len(ordered) // 2])
-    unit = step * source.unit / factor**2
-    bins, responses, heights = _blobs(values, noise, factor)
-    sample = Sample(
-        None,
-        None,
-        max(noise, 0.29 / step * factor) * unit,
-        False,
-        False,
-        bins,
-        responses,
-        heights * unit,
-        LARGEST_DIAMETER * min(image.shape),
+    sums = pixels.box_sums(source.values, factor)
+    unit = source.unit / factor**2
+    sample, skews = _measured(sums, factor, unit, LARGEST_DIAMETER * min(image.shape))
+    if not sample.has_nuclei and min(skews, default=0.0) < -LEAST_SKEW:
+        negative, _ = _measured(int(sums.max()) - sums, factor, unit, sample.largest_px)
+        sample = sample._replace(is_dark=negative.has_nuclei)
+    return sample
+
+
+def _measured(sums, factor, unit, largest_px):
+    """Return what an image says of bright nuclei, and the skewness of its octaves."""
+    noise = _noise(sums, factor)
+    values, step, spread = _scaled(sums, noise)
+    constant = round(max(LOG_NOISE * noise, LOG_SPREAD * spread) / step)
+    octaves = blobs.octaves_of(values, min(max(1, constant), 2**14 - 1))
+    seen = blobs.bright(octaves, factor)
+    skews = [_skew(finer, coarser) for finer, coarser in itertools.pairwise(octaves)]
+    sample = Sample(None, None, pixels.rounded(noise * unit), False, False, seen, step * unit, largest_px)
+    typical = _typical([sample], sample.noise, None, None)
+    if typical.diameter is not None and _are_nuclei(typical, skews, factor):
+        sample = sample._replace(diameter=typical.diameter, contrast=typical.contrast, has_nuclei=True)
+    return sample, skews
+
+
+def _are_nuclei(typical, skews, factor):
+    """Return True if blobs are wide and high enough, and rise above their ground more than gaps fall below it."""
+    octave = max(0, round(math.log2(typical.diameter / factor / OCTAVE_DIAMETER_PX)))
+    near = skews[max(0, octave - 1) : octave + 1]
+    return (
+        typical.diameter >= LEAST_DIAMETER_PX
+        and typical.contrast > LEAST_CONTRAST * typical.noise
+        and max(near, default=0.0) >= LEAST_SKEW
     )
-    alone = calibration_of([sample])
-    return sample._replace(diameter=alone.diameter, contrast=alone.contrast, has_nuclei=alone.diameter is not None)
 
 
-def _noise(values, darker):
-    detail = np.abs(values * np.float32(KERNEL_SUM) - pixels.blurred(values, pixels.MEDIUM))
-    counts = np.bincount(detail[darker].astype(np.int32) >> 5)
-    return 1.4826 / 0.8 * pixels.quantile_of(counts, 0.5) * 2**5 / KERNEL_SUM
+def _skew(finer, coarser):
+    """Return the skewness of the difference of two octaves: how much more blobs rise above their ground than below."""
+    differences = (blobs.halved(finer.smooth) - coarser.smooth).astype(np.int32)
+    counts = np.bincount(np.abs(differences).ravel())
+    signed = np.bincount(np.maximum(differences, 0).ravel(), minlength=len(counts)) * 2 - counts
+    levels = np.arange(len(counts), dtype=np.int64)
+    square, cube = int((counts * levels**2).sum()), int((signed * levels**3).sum())
+    if not square:
+        return 0.0
+    square, cube = square / differences.size, cube / differences.size
+    return cube / (square * math.sqrt(square))
 
 
-def _blobs(values, noise, factor):
-    constant = max(round(4 * 3 * noise), 4 * 20)
-    logs = (pixels.log_table(2**14, max(1, constant // 4)) >> 0)[values]
-    logs = np.minimum(logs >> 2, 2**14 - 1).astype(np.uint16)  # 1 / 1024 octave
-    level = pixels.blurred(logs, pixels.MEDIUM) * np.float32(1 / KERNEL_SUM)
-    level = np.rint(level).astype(np.uint16)
-    linear = values
-    octaves = []  # (differences, heights)
-    octave = 0
-    while min(level.shape) >= 8:
-        one = np.rint(pixels.blurred(level, pixels.MEDIUM) * np.float32(1 / KERNEL_SUM)).astype(np.uint16)
-        two = np.rint(pixels.blurred(one, pixels.WIDE) * np.float32(1 / KERNEL_SUM)).astype(np.uint16)
-        opened = pixels.opened(linear, 6).astype(np.int32)
-        height = np.rint(pixels.blurred(linear, pixels.NARROW) * np.float32(1 / KERNEL_SUM)).astype(np.int32) - opened
-        octaves.append((level.astype(np.int32) - one, one.astype(np.int32) - two, height))
-        level = two[::2, ::2]
-        linear = np.rint(pixels.blurred(linear, pixels.MEDIUM) * np.float32(1 / KERNEL_SUM)).astype(np.uint16)[::2, ::2]
-    differences = [(number // 2, octaves[number // 2][number % 2]) for number in range(2 * len(octaves))]
-    bins, responses, heights = [], [], []
-    for number, (octave, here) in enumerate(differences):
-        here32 = here.astype(np.float32)
-        peak = (here32 >= cv2.dilate(here32, np.ones((3, 3), np.uint8))) & (here > LEAST_RESPONSE * 1024)
-        rows, columns = np.nonzero(peak)
-        value = here[rows, columns]
-        neighbours = []
-        for other in (number - 1, number + 1):
-            if not 0 <= other < len(differences):
-                neighbours.append(np.zeros_like(value))
-                continue
-            shift = differences[other][0] - octave
-            there = differences[other][1]
-            r = np.minimum(rows >> shift if shift > 0 else rows << -shift, there.shape[0] - 1)
-            c = np.minimum(columns >> shift if shift > 0 else columns << -shift, there.shape[1] - 1)
-            neighbours.append(there[r, c])
-        finer, coarser = neighbours
-        top = (value >= finer) & (value >= coarser)
-        rows, columns, value, finer, coarser = rows[top], columns[top], value[top], finer[top], coarser[top]
-        bend = 2 * value - finer - coarser
-        offset = (
-            np.where(bend > 0, (coarser - finer) / np.maximum(2 * bend, 1), 0.0)
-            if 0 < number < len(differences) - 1
-            else np.zeros(len(value))
-        )
-        diameter_bin = np.rint((np.log2(LEVEL_DIAMETER_PX * factor) + number / 2 + offset / 2) * BINS).astype(np.int64)
-        bins.append(np.clip(diameter_bin, 0, LAST_BIN))
-        responses.append(value.astype(np.int64) ** 2)
-        heights.append(np.maximum(octaves[octave][2][rows, columns], 0))
-    if not bins:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return np.concatenate(bins), np.concatenate(responses), np.concatenate(heights)
+def _noise(sums, factor):
+    """Return the standard deviation of noise, from the darker half of the image."""
+    centre = sums[1:-1:2, 1:-1:2]
+    if not centre.size:
+        return QUANTISED * factor
+    details = 4 * centre.astype(np.int64)
+    for side in (sums[:-2:2, 1:-1:2], sums[2::2, 1:-1:2], sums[1:-1:2, :-2:2], sums[1:-1:2, 2::2]):
+        details -= side
+    middle = np.partition(centre.ravel(), centre.size // 2)[centre.size // 2]
+    details = np.abs(details[centre <= middle])
+    detail = int(np.partition(details, len(details) // 2)[len(details) // 2])
+    return max(detail * LAPLACIAN_NOISE, QUANTISED * factor)
+
+
+def _scaled(sums, noise):
+    """Return the image in 14 bits, the step of its values, and the spread of intensities.
+
+    The brightest pixels, of which there are few, may be cut off.
+    """
+    sample = np.sort(sums[:: 1 + sums.shape[0] // SAMPLE_SIDE, :: 1 + sums.shape[1] // SAMPLE_SIDE].ravel())
+    low, high = int(sample[len(sample) // 20]), int(sample[int(0.999 * (len(sample) - 1))])
+    step = max(noise / 4, (high - low) / 2**12, (int(sums.max()) - low) / 2**17)
+    values = np.rint((sums - low).astype(np.float32) * np.float32(1 / step))
+    return np.clip(values, 0, 2**14 - 1).astype(np.uint16), step, high - low

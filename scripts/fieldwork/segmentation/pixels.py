@@ -51,7 +51,8 @@ def whole_numbers(image: np.ndarray) -> Pixels:
     Raises
     ------
     ValueError
-        The image has another form, no pixel, or pixels that are NaN or infinite.
+        The image has another form, no pixel, pixels that are NaN or infinite, or ones further from each other than
+        the largest float.
     """
     if image.ndim != 2 or not image.size or image.dtype.kind not in "biuf":
         raise ValueError(
@@ -67,6 +68,9 @@ def whole_numbers(image: np.ndarray) -> Pixels:
         return Pixels(np.ascontiguousarray(shifted, np.uint16), float(low), 1.0)
     if not np.isfinite(low) or not np.isfinite(high):
         raise ValueError("an image with pixels that are NaN or infinite; expected numbers")
+    image = image.astype(np.float64) if image.dtype == np.float16 else image  # it has no room for what follows
+    if not math.isfinite(float(high) - float(low)):
+        raise ValueError(f"an image with pixels from {low:g} to {high:g}; expected a span that a float holds")
     tail = int(image.size * FLOAT_TAIL)
     ordered = np.partition(image.ravel(), [tail, image.size - 1 - tail])
     low, high = float(ordered[tail]), float(ordered[image.size - 1 - tail])
