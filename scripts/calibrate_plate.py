@@ -12,9 +12,11 @@ import functools
 import logging
 
 from fieldwork import figures, job, outputs
+from fieldwork.detection import calibration as detection_calibration
+from fieldwork.detection import outlines, plots
 from fieldwork.job_log import logged
 from fieldwork.plates import calibration as plate_calibration
-from fieldwork.plates import fields, plots
+from fieldwork.plates import fields
 from fieldwork.plates import images as plate_images
 from fieldwork.segmentation import sampling
 
@@ -23,25 +25,29 @@ log = logging.getLogger(__name__)
 
 def main(*, images, copies, other, outcome, plate, channel, settings, drop_border, folders, pool, workers):
     images = plate_images.images_of(images, copies)
-    detection = settings["detection"]
-    pool = {**pool, "mode": "paths", "workers": workers}  # in mode fork all images would be read, not as few as needed
-    sampled = read_sample(images, channel=channel, pool=pool)
+    detection, pool = settings["detection"], {**pool, "mode": "paths", "workers": workers}
+    read = functools.partial(plate_images.read_planes, channel=channel)
+    sampled = detection_calibration.read_sample(images, read=read, measure=plate_calibration.measure_image, **pool)
     for reading, reason in sampled.passed_over:
         log.info("passed over: %s: %s", reading.source, reason)
-    calibration = plate_calibration.read(other) if other else sampling.calibrate(sampled.used, **overrides(detection))
+    if other:
+        calibration = detection_calibration.read(other)
+    else:
+        calibration = sampling.calibrate(sampled.used, **detection_calibration.overrides(detection))
     warnings = plate_calibration.warnings_of(sampled, calibration, channel=channel, settings=settings)
     log.info("plate %s: %s by %d fields", plate, calibration, len(sampled.used))
     for warning in warnings:
         log.warning("plate %s: %s", plate, warning)
     options = {"detection": detection, "calibration": calibration, "drop_border": drop_border, "with_labels": True}
     options |= {"with_quality": False, "channel": channel, "folders": folders}
-    counted = plate_calibration.choose_counted(sampled.used, calibration)
+    read_plane = functools.partial(plate_calibration.read_middle_plane, channel=channel)
+    counted = detection_calibration.choose_counted(sampled.used, calibration)
     measured = job.collect(
         functools.partial(fields.measure_field, **options),
         [sampled.used[index].source for index in counted],
-        read=functools.partial(plate_calibration.read_middle_plane, channel=channel),
+        read=read_plane,
         failed=fields.failed_field,
-        suspects=fields.suspects_of(detection),
+        suspects=outlines.suspects_of(detection),
         label=f"plate {plate}, sample",
         noun="fields",
         all_may_fail=True,
@@ -49,45 +55,18 @@ def main(*, images, copies, other, outcome, plate, channel, settings, drop_borde
     )
     measured = dict(zip(counted, measured, strict=True))
     with outputs.atomic_file(outcome.calibration) as part:
-        notes = [plate_calibration.note_of(calibration), *warnings]
-        picture = draw(sampled.used, measured, calibration, plate=plate, channel=channel, notes=notes)
+        picture = plots.draw_calibration(
+            sampled.used,
+            measured,
+            calibration,
+            read=lambda image: read_plane(image)[0].image,
+            title_of=plate_calibration.title_of,
+            title=f"plate {plate}: what is found in its sample",
+            notes=[detection_calibration.note_of(calibration), *warnings],
+        )
         figures.save(picture, part, colours=64)
     record = plate_calibration.record_of(sampled, measured, calibration, warnings=warnings, settings=settings)
     outputs.write_json(record, outcome.record)
-
-
-def read_sample(images, *, channel, pool):
-    """Read the images of a sample in their order, until enough of them have nuclei."""
-    read = functools.partial(plate_images.read_planes, channel=channel)
-    frames = job.read_ahead(images, read=read, **pool)
-    failed = plate_calibration.failed_reading
-    readings = job.results_of(plate_calibration.measure_image, frames, read=read, failed=failed, **pool)
-    sampled = plate_calibration.take(readings)
-    readings.close()  # and the workers, which read ahead
-    return sampled
-
-
-def overrides(detection):
-    """Return the values that the user set in place of measured ones."""
-    return {key: detection[key] for key in ("diameter", "contrast") if detection.get(key) is not None}
-
-
-def draw(used, measured, calibration, *, plate, channel, notes):
-    """Draw fields of the sample with what was found in them."""
-    chosen = plate_calibration.choose_drawn(used, measured, calibration)
-
-    def drawn(index):
-        image, field = used[index].source, measured[index]
-        (plane,) = plate_calibration.read_middle_plane(image, channel=channel)
-        labels = plate_calibration.labels_of(field, plane.image.shape)
-        return plate_calibration.title_of(field), plane.image, labels
-
-    return plots.calibration_picture(
-        [drawn(index) for index in chosen.fields],
-        None if chosen.worst is None else drawn(chosen.worst),
-        title=f"plate {plate}: what is found in its sample",
-        notes=notes,
-    )
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import functools
 import logging
 
 from fieldwork import job, label_images, outputs
+from fieldwork.detection import calibration as detection_calibration
+from fieldwork.detection import outlines
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
-from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
 from fieldwork.plates import images as plate_images
 
@@ -44,7 +45,7 @@ def main(
     finds_peaks = detection["method"] == "peaks"
     options = {
         "detection": detection,
-        "calibration": plate_calibration.read(calibration) if calibration else None,
+        "calibration": detection_calibration.read(calibration) if calibration else None,
         "drop_border": drop_border,
         "with_labels": "labels" in outcome,
         "with_quality": with_quality,
@@ -57,7 +58,7 @@ def main(
             images,
             read=functools.partial(plate_images.read_planes, channel=channel),
             failed=fields.failed_field,
-            suspects=fields.suspects_of(detection),
+            suspects=outlines.suspects_of(detection),
             label=label,
             noun="fields",
             progress=f"{plate} {unit}",

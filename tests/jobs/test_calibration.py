@@ -11,7 +11,7 @@ import tifffile
 import calibrate_plate
 import detect_nuclei
 from fieldwork import label_images, segmentation, synthetic
-from fieldwork.plates import calibration as plate_calibration
+from fieldwork.detection import calibration as detection_calibration
 
 AUTO = {"method": "auto", "diameter": None, "contrast": None}
 PEAKS = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
@@ -86,7 +86,7 @@ def test_a_calibration_says_what_was_decided_by_which_fields(tmp_path):
     rows = write_plate(tmp_path, [planted(1), planted(2), planted(3, 0)])
     record = calibrate(tmp_path, rows)
     expected = segmentation.calibrate([tifffile.imread(row[4]) for row in rows])
-    assert plate_calibration.read(tmp_path / "calibration.json") == expected
+    assert detection_calibration.read(tmp_path / "calibration.json") == expected
     assert (record["diameter"], record["contrast"], record["noise"]) == expected[:3]
     assert [field["well"] for field in record["fields"]] == ["B01", "B02", "B03"]
     assert [field["nuclei"] for field in record["fields"]] == pytest.approx([COUNT, COUNT, 0], abs=1)

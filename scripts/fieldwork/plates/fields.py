@@ -6,9 +6,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import frames, label_images, nuclei, quality, segmentation, user_functions
+from fieldwork import frames, nuclei, quality, segmentation
+from fieldwork.detection import outlines
 from fieldwork.gpu import client
-from fieldwork.pixel_sizes import pixel_sizes
 from fieldwork.plates.images import FieldImage, form_of
 
 GROUND_PERCENTILE = 10  # even a crowded field shows that much ground
@@ -19,14 +19,6 @@ class Levels(NamedTuple):
 
     ground: float | None = None
     brightest: float | None = None
-
-
-class Flags(NamedTuple):
-    """What makes the count of a field doubtful; None where that was not looked for."""
-
-    out_of_focus: bool | None = None
-    saturated: bool | None = None
-    unlike_plate: bool | None = None
 
 
 class Field(NamedTuple):
@@ -46,7 +38,7 @@ class Field(NamedTuple):
     touches_border: np.ndarray = np.empty(0, bool)  # of outlines
     labels: bytes | None = None  # outlines, from `label_images.encode`
     threshold: float | None = None  # of method auto
-    flags: Flags = Flags()
+    flags: outlines.Flags = outlines.Flags()
     levels: Levels = Levels()  # of method peaks
     quality: dict[str, float] = {}
 
@@ -54,11 +46,6 @@ class Field(NamedTuple):
 def failed_field(image: FieldImage, reason: str) -> list[Field]:
     """Return the failed field of an image that could not be measured."""
     return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
-
-
-def suspects_of(detection: dict) -> str:
-    """Return what may have crashed a worker, for messages."""
-    return "the reader" if "function" not in detection else f"the reader or {detection['function']}"
 
 
 def measure_field(
@@ -104,18 +91,20 @@ def measure_field(
     list of Field
         One for each plane; most files have one plane.
     """
-    find = {"peaks": _find_peaks, "auto": _segment}.get(detection["method"], _segment_by_own_function)
-    context = {"calibration": calibration, "channel": channel, "folders": folders, "device": device}
+    finds_peaks = detection["method"] == "peaks"
+    options = {"calibration": calibration, "drop_border": drop_border, "with_labels": with_labels, "folders": folders}
+    options |= {"channel": channel, "path": image.copy or image.path, "well": image.well, "site": image.site}
     form, fields = form_of(planes), []
     for plane in planes:
         try:
-            measured = find(image, plane.image, detection, **context)
-        except _Failed as failure:
+            if finds_peaks:
+                measured = _find_peaks(plane.image, detection, device)
+            else:
+                measured = outlines.outline_nuclei(plane.image, detection, calibrated="plate", **options)._asdict()
+        except outlines.FailedDetectionError as failure:
             (field,) = failed_field(image, str(failure))
             fields.append(field._replace(timepoint=plane.timepoint, z=plane.z))
             continue
-        if "labels" in measured:
-            measured = _described(measured, drop_border=drop_border, with_labels=with_labels)
         if with_quality:
             measured["quality"] = quality.measure_image(plane.image)
         position = {"well": image.well, "site": image.site, "timepoint": plane.timepoint, "z": plane.z}
@@ -123,11 +112,7 @@ def measure_field(
     return fields
 
 
-class _Failed(ValueError):
-    """A field's nuclei cannot be found; the message is the reason."""
-
-
-def _find_peaks(image, pixels, detection, *, device, **_):
+def _find_peaks(pixels, detection, device):
     arguments = {key: value for key, value in detection.items() if key != "method"}
     coordinates = device.detect_nuclei(pixels, **arguments)
     intensities = nuclei.intensities_at(coordinates, pixels, sigma=arguments["sigma"])
@@ -148,36 +133,3 @@ def _levels(pixels, intensities, *, sigma):
     coarse = cv2.resize(squares, (width, height), interpolation=cv2.INTER_AREA)
     brightest = intensities[0] if len(intensities) else coarse.max()
     return Levels(float(np.percentile(coarse, GROUND_PERCENTILE)), float(brightest))
-
-
-def _segment(image, pixels, detection, *, calibration, **_):
-    if calibration is None:
-        raise _Failed("not segmented: no image of the plate's sample could be read, so that it has no calibration")
-    labels, threshold, *flags = segmentation.segment_field(pixels, calibration)
-    return {"labels": labels, "threshold": threshold, "flags": Flags(*map(bool, flags))}
-
-
-def _segment_by_own_function(image, pixels, detection, *, calibration, channel, folders, **_):
-    name, path = detection["function"], image.copy or image.path
-    context = {"channel": channel, "calibration": calibration, "path": path, "well": image.well, "site": image.site}
-    try:
-        segment = user_functions.segmenter(name, detection["arguments"], folders)
-        labels = segment(pixels, pixel_size=pixel_sizes(path).get("y"), **context)
-        return {"labels": label_images.renumber(label_images.check_labels(labels, pixels.shape))}
-    except (Exception, SystemExit) as error:  # it may raise anything
-        raise _Failed(user_functions.reason(name, error)) from None
-
-
-def _described(measured, *, drop_border, with_labels):
-    """Return what was measured of a field with the properties of its outlines, and with them if they are to be kept."""
-    labels = measured["labels"]
-    if drop_border:
-        labels = label_images.drop_border(labels)
-    objects = label_images.properties(labels)
-    return {
-        **measured,
-        "coordinates": np.stack([objects.rows, objects.columns], axis=1),
-        "areas": objects.areas,
-        "touches_border": objects.touches_border,
-        "labels": label_images.encode(labels) if with_labels else None,
-    }

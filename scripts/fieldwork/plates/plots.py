@@ -1,30 +1,19 @@
 """Charts of a plate, drawn from its tables, and galleries of its fields."""
 
-import math
-import textwrap
 from collections.abc import Iterable, Sequence
 
-import cv2
 import numpy as np
 import pandas as pd
-from matplotlib.collections import LineCollection
 from matplotlib.ticker import LogLocator, NullLocator
 
-from fieldwork import label_images
-from fieldwork.figures import BLUE, VERMILION, counted, plt
+from fieldwork.detection.plots import RING_COLOUR, draw_outlines
+from fieldwork.figures import BLUE, counted, plt
 from fieldwork.inputs import platemaps
 from fieldwork.wells import plate_format, row_and_column
 
 MEAN_COUNT = "nuclei per field, mean of the well"
-RING_COLOUR = "#ff00ff"  # colour-blind readers see it on grey, too
 DOSE_0_COLOUR = "#777777"
 FIELD_WIDTH_IN = 2.8  # of a field in a gallery, in inches
-PANEL_WIDTH_IN, PANEL_PX = 4.2, 460  # of a field in the picture of a calibration, and of that picture
-PANEL_DIAMETERS = 32  # of a typical nucleus, side by side in such a panel: each is 14 px of the picture
-SMALLEST_PANEL_PX, LARGEST_PANEL_PX = 120, 4000  # of the image
-MASK_STEP_PX = 4  # of a field, to find the part with the most nuclei
-PANEL_GAMMA = 0.6  # below 1: lifts what is dim
-NOTE_CHARACTERS = 50  # in a line
 MOST_GROUPS = 40  # treatments in one chart; a library of compounds has hundreds
 MOST_COMPOUNDS = 24  # charts of dose-response
 
@@ -263,100 +252,12 @@ def gallery(fields: Sequence[tuple[str, np.ndarray, Nuclei]], *, title: str, rad
         px = 72 * FIELD_WIDTH_IN / image.shape[1]  # points
         if isinstance(nuclei, list):
             diameter = np.median([np.ptp(polygon, axis=0).mean() for polygon in nuclei] or [0])
-            _draw_outlines(axes, nuclei, width=np.clip(diameter * px / 8, 0.3, 0.9))
+            draw_outlines(axes, nuclei, width=np.clip(diameter * px / 8, 0.3, 0.9))
         else:
             rings = {"mfc": "none", "mec": RING_COLOUR, "ms": max(2 * radius * px, 5), "mew": 1.1}
             axes.plot(nuclei[:, 1], nuclei[:, 0], "o", **rings)
         axes.set_title(name, fontsize=9)
     return figure
-
-
-def _draw_outlines(axes, polygons, *, width, offset=(0, 0)):
-    """Draw closed polygons of x and y, shifted by `offset`; `width` in points."""
-    closed = [np.concatenate([polygon, polygon[:1]]) + offset for polygon in polygons]
-    axes.add_collection(LineCollection(closed, colors=RING_COLOUR, linewidths=width), autolim=False)
-
-
-def calibration_picture(
-    fields: Sequence[tuple[str, np.ndarray, np.ndarray]],
-    worst: tuple[str, np.ndarray, np.ndarray] | None,
-    *,
-    title: str,
-    notes: Sequence[str],
-) -> plt.Figure:
-    """Draw the outlines that a calibration gives: a few fields, and the one that it fits worst.
-
-    Each field has its own contrast, with dim nuclei lifted. All are drawn at one scale; of a field that is too large
-    for it, the part with the most nuclei.
-
-    Parameters
-    ----------
-    fields : list of (str, (rows, columns) array, (rows, columns) array of integers)
-        Title, image and labels; up to 6, from sparse to dense.
-    worst : (str, array, array) or None
-        The same of the field that the calibration fits worst.
-    title : str
-    notes : list of str
-        Written below that field, a paragraph each.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    drawn = [*fields, *([worst] if worst else [])]
-    areas = np.concatenate([np.bincount(labels.ravel())[1:] for _, _, labels in drawn] or [np.zeros(1, int)])
-    areas = areas[areas > 0]
-    diameter = 2 * label_images.usual_radius(areas) if len(areas) else LARGEST_PANEL_PX
-    side = np.clip(PANEL_DIAMETERS * diameter, SMALLEST_PANEL_PX, LARGEST_PANEL_PX)
-    aspect = np.median([image.shape[0] / image.shape[1] for _, image, _ in drawn] or [1]).clip(0.5, 1.5)
-    size = 4 * PANEL_WIDTH_IN, 2 * (PANEL_WIDTH_IN * aspect + 0.45) + 0.5
-    figure, grid = plt.subplots(2, 4, figsize=size, layout="constrained")
-    figure.suptitle(title, fontsize=14)
-    for axes in grid.flat:
-        axes.axis("off")
-    panels = [*zip(grid[:, :3].flat, fields, strict=False), *([(grid[0, 3], worst)] if worst else [])]
-    for axes, (name, image, labels) in panels:
-        _draw_part(axes, name, image, labels, side=side)
-    if worst:
-        grid[0, 3].axis("on")
-        grid[0, 3].set(xticks=[], yticks=[], title=f"fits worst: {grid[0, 3].get_title()}")
-        grid[0, 3].spines[:].set(color=VERMILION, linewidth=3)
-    text = "\n\n".join(textwrap.fill(note, NOTE_CHARACTERS) for note in notes)
-    grid[1, 3].text(0.03, 0.97, text, va="top", fontsize=12, transform=grid[1, 3].transAxes)
-    return figure
-
-
-def _draw_part(axes, name, image, labels, *, side):
-    """Draw the part of a field with the most nuclei, at most `side` px wide, with their outlines."""
-    rows, columns = _densest_part(labels, side)
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    pixels = image[rows, columns].astype(np.float32)
-    if width > PANEL_PX:  # matplotlib would do it too, in ten times the time
-        pixels = cv2.resize(pixels, (PANEL_PX, max(1, round(height * PANEL_PX / width))), interpolation=cv2.INTER_AREA)
-    low, high = np.percentile(pixels, [1, 99.8])
-    pixels = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) ** np.float32(PANEL_GAMMA)
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-    around = [slice(max(0, int(part.start - side / 8)), int(part.stop + side / 8)) for part in (rows, columns)]
-    shift = around[1].start - columns.start, around[0].start - rows.start
-    _draw_outlines(axes, label_images.outlines(labels[tuple(around)]), offset=shift, width=1)
-    if (height, width) != image.shape:
-        name += f"\n{height} x {width} of {image.shape[0]} x {image.shape[1]} px"
-    axes.set_title(name, fontsize=11)
-
-
-def _densest_part(labels, side):
-    """Find the rows and columns of the part with the most pixels in objects, `side` px wide, in the image's form."""
-    objects = labels[::MASK_STEP_PX, ::MASK_STEP_PX] > 0
-    height, width = (min(length, math.ceil(side * length / labels.shape[1])) for length in objects.shape)
-    sums = np.pad(objects.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    covered = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
-    best = np.flatnonzero(covered == covered.max())
-    top, left = np.unravel_index(best[len(best) // 2], covered.shape)
-    ends = [
-        (MASK_STEP_PX * int(start), min(MASK_STEP_PX * int(start + part), length))
-        for start, part, length in zip((top, left), (height, width), labels.shape, strict=True)
-    ]
-    return tuple(slice(*pair) for pair in ends)
 
 
 def draw_boxes(

@@ -28,6 +28,11 @@ class Sampled(NamedTuple):
     passed_over: list[tuple[Reading, str]]
 
 
+def failed_reading(source: Any, reason: str) -> Reading:
+    """Return what stands for an image that could not be read."""
+    return Reading(source, error=reason)
+
+
 def take(readings: Iterable[Reading], *, usual_form: Callable[[Iterable[str]], str | None]) -> Sampled:
     """Take images in their order until enough of them have nuclei.
 

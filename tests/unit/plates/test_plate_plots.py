@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import tifffile
 import zarr
-from matplotlib.collections import LineCollection
 from PIL import Image
 
 import plot_plate
@@ -16,6 +15,7 @@ from fieldwork import figures, label_images, outputs
 from fieldwork.inputs import platemaps
 from fieldwork.plates import plate_maps, plots, tables
 from fieldwork.wells import row_and_column
+from outlined import squares, traced
 from workspace import REPOSITORY
 
 LETTERS = [chr(65 + number) for number in range(26)] + ["A" + chr(65 + number) for number in range(22)]
@@ -427,24 +427,6 @@ def test_densities_are_drawn_in_order_with_their_nuclei():
     assert len({axes.images[0].get_clim() for axes in drawn}) == 1
 
 
-def squares(count, *, shape=(60, 80), side=5):
-    """Return labels of squares with distances."""
-    labels = np.zeros(shape, np.uint32)
-    corners = list(itertools.product(range(2, shape[0] - side, side + 3), range(2, shape[1] - side, side + 3)))
-    for number, (y, x) in enumerate(corners[:count], 1):
-        labels[y : y + side, x : x + side] = number
-    assert labels.max() == count
-    return labels
-
-
-def traced(axes):
-    """Return the boxes of a picture's outlines: lowest and highest x and y."""
-    (collection,) = (item for item in axes.collections if isinstance(item, LineCollection))
-    for path in collection.get_segments():
-        np.testing.assert_array_equal(path[0], path[-1], err_msg="an outline is open")
-    return [(*path.min(axis=0).tolist(), *path.max(axis=0).tolist()) for path in collection.get_segments()]
-
-
 def test_a_gallery_shows_outlines_where_a_plate_has_labels():
     labels = squares(3)
     figure = plots.gallery(
@@ -491,61 +473,6 @@ def test_rings_of_nuclei_whose_outlines_were_not_kept_have_their_usual_size(tmp_
     )
     ((_, _, drawn),) = draw_gallery("densities", monkeypatch, sigma=None)
     assert len(drawn) == 3 and radii == [pytest.approx(10, abs=0.01)]
-
-
-def calibration_panels(figure):
-    return [axes for axes in figure.axes if axes.images]
-
-
-def test_a_calibration_shows_its_fields_in_order_and_the_worst_in_a_frame(tmp_path):
-    fields = [(f"B0{n} site 1: {n} nuclei", 100 * n + squares(n) * 7, squares(n)) for n in range(1, 7)]
-    worst = ("C02 site 9: 20 nuclei", squares(20) * 9.0, squares(20))
-    notes = ["typical nucleus: 5.64 px", "set nuclei.diameter where the outlines are wrong " * 3]
-    figure = plots.calibration_picture(fields, worst, title="plate P1: calibration", notes=notes)
-    assert figure.get_suptitle() == "plate P1: calibration"
-    panels = calibration_panels(figure)
-    titles = [axes.get_title() for axes in panels]
-    assert titles[:3] + titles[4:] == [title for title, _, _ in fields] and titles[3] == f"fits worst: {worst[0]}"
-    for axes, (_, image, labels) in zip([*panels[:3], *panels[4:], panels[3]], [*fields, worst], strict=True):
-        shown = axes.images[0].get_array()
-        assert (shown.min(), shown.max()) == (0, 1), "its own contrast"
-        brightness = [np.unique(shown[image == value]) for value in np.unique(image)]
-        assert [len(levels) for levels in brightness] == [1] * len(brightness) and (
-            np.diff(brightness, axis=0) >= 0
-        ).all()
-        assert len(traced(axes)) == labels.max() and traced(axes)[0] == (2, 2, 6, 6)
-    assert [axes.axison for axes in panels] == [False] * 3 + [True] + [False] * 3
-    (text,) = (text.get_text() for axes in figure.axes for text in axes.texts)
-    assert text.split("\n\n")[0] == notes[0] and text.replace("\n", " ").endswith(notes[1].strip())
-    figures.save(figure, tmp_path / "calibration.png", colours=64)
-    assert Image.open(tmp_path / "calibration.png").width > 1500
-
-
-def test_of_a_large_field_the_part_with_the_most_nuclei_is_drawn(tmp_path):
-    rng = np.random.default_rng(0)
-    labels = np.zeros((1500, 2000), np.uint32)
-    labels[1200:1260, 1500:1580] = squares(30)
-    labels[40:45, 80:85] = 31  # alone
-    fields = [("B02", rng.integers(0, 900, labels.shape).astype(np.uint16), labels)] * 6
-    figure = plots.calibration_picture(fields, fields[0], title="P1", notes=[])
-    for axes in calibration_panels(figure):
-        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-        height, width = bottom - top, right - left
-        assert axes.get_title().endswith(f"B02\n{height:.0f} x {width:.0f} of 1500 x 2000 px")
-        assert 150 < width < 250 and height == pytest.approx(0.75 * width, abs=4)
-        assert len(traced(axes)) == 30
-        assert all(left <= box[0] and box[2] <= right and top <= box[1] and box[3] <= bottom for box in traced(axes))
-    figures.save(figure, tmp_path / "calibration.png", colours=64)
-    assert (tmp_path / "calibration.png").stat().st_size < 1_000_000
-
-
-@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (1, 1), (20, 20)])
-def test_a_calibration_without_nuclei_or_with_the_smallest_images_is_drawn(tmp_path, shape):
-    field = "B02", np.full(shape, 7, np.uint8), np.zeros(shape, np.int32)
-    for number, (fields, worst) in enumerate([([], None), ([field], None), ([field] * 2, field)]):
-        figure = plots.calibration_picture(fields, worst, title="P1", notes=["no nuclei"])
-        assert len(calibration_panels(figure)) == len(fields) + (worst is not None)
-        figures.save(figure, tmp_path / f"{number}.png", colours=64)
 
 
 def test_the_fields_of_a_plate_are_drawn_from_few_to_many_nuclei_each_with_its_own(tmp_path, monkeypatch):

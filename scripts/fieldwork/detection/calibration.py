@@ -1,0 +1,197 @@
+"""The calibration of a plate or a stack: from which images, what was decided, and what is drawn of it."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fieldwork import frames, job, label_images, outputs, segmentation
+from fieldwork.segmentation import sampling
+from fieldwork.segmentation.sampling import Reading, Sampled
+
+VERSION = 1  # of calibration.json
+ENOUGH_COUNTED = 12  # images of the sample tell how many nuclei an image has
+MOST_DRAWN = 6  # of them, beside the one that fits worst
+PEAK_PX = 3  # half the side of the square that is drawn around a peak
+
+
+def read_sample(
+    images: Sequence, *, read: Callable[[Any], Any], measure: Callable[[Any, Any], Reading], **pool: Any
+) -> Sampled:
+    """Read the images of a sample in their order, until enough of them have nuclei.
+
+    Parameters
+    ----------
+    images : sequence
+        Small records that say in messages what they are.
+    read, measure : callable
+        As for `job.collect`; `measure` returns a `sampling.Reading`.
+    **pool
+        ``engine``, ``dask`` and ``workers``, as for `job.collect`.
+    """
+    pool |= {"mode": "paths"}  # in mode fork all images would be read, not as few as needed
+    readings = job.results_of(
+        measure, job.read_ahead(images, read=read, **pool), read=read, failed=sampling.failed_reading, **pool
+    )
+    sampled = sampling.take(readings, usual_form=frames.usual_form)
+    readings.close()  # and the workers, which read ahead
+    return sampled
+
+
+def overrides(detection: dict) -> dict[str, float]:
+    """Return the values that the user set in place of measured ones."""
+    return {key: detection[key] for key in ("diameter", "contrast") if detection.get(key) is not None}
+
+
+def record_of(
+    sampled: Sampled,
+    measured: dict[int, Any],
+    calibration: segmentation.Calibration | None,
+    *,
+    noun: str,
+    position_of: Callable[[Any], dict],
+    warnings: Sequence[str],
+    settings: dict,
+    **others: Any,
+) -> dict:
+    """Return what ``calibration.json`` holds.
+
+    Parameters
+    ----------
+    sampled : Sampled
+    measured : dict of int to object
+        What was found in the images of `choose_counted`: index -> `fields.Field` or the like.
+    calibration : segmentation.Calibration or None
+    noun : str
+        What an image is, and the key of their list: ``fields``, ``frames``.
+    position_of : callable
+        Takes the source of a reading; returns where it was taken.
+    warnings : list of str
+    settings : dict
+        That counted.
+    **others
+        Further keys.
+
+    Returns
+    -------
+    dict
+        Its first keys are those of a `segmentation.Calibration`, all None without one.
+    """
+    return {
+        **(calibration._asdict() if calibration else dict.fromkeys(segmentation.Calibration._fields)),
+        noun: [
+            {**position_of(reading.source), **_own_estimate(reading.sample), "nuclei": count_of(measured.get(index))}
+            for index, reading in enumerate(sampled.used)
+        ],
+        **others,
+        "passed_over": [{**position_of(reading.source), "reason": reason} for reading, reason in sampled.passed_over],
+        "settings": settings,
+        "version": VERSION,
+        "warnings": list(warnings),
+    }
+
+
+def _own_estimate(sample):
+    figures = {name: getattr(sample, name) for name in ("diameter", "contrast", "noise")}
+    rounded = {name: None if value is None else float(f"{value:.3g}") for name, value in figures.items()}
+    return {**rounded, "has_nuclei": sample.has_nuclei, "is_dark": sample.is_dark}
+
+
+def count_of(measured: Any) -> int | None:
+    """Return the number of nuclei of a measured image; None where it failed, or was not measured."""
+    return None if measured is None or measured.error else len(measured.coordinates)
+
+
+def read(path: str | os.PathLike) -> segmentation.Calibration | None:
+    """Read the calibration that a ``calibration.json`` holds; None where no image of its sample could be read."""
+    values = outputs.read_json(path)
+    if values["noise"] is None:
+        return None
+    return segmentation.Calibration(**{name: values[name] for name in segmentation.Calibration._fields})
+
+
+def choose_counted(used: Sequence[Reading], calibration: segmentation.Calibration | None) -> list[int]:
+    """Choose the used images whose nuclei are counted: the first ones, and the one that the calibration fits worst.
+
+    Parameters
+    ----------
+    used : list of Reading
+    calibration : segmentation.Calibration or None
+
+    Returns
+    -------
+    list of int
+        Their indices, ascending; among them, if there are so many, `MOST_DRAWN` images with nuclei beside the worst.
+    """
+    with_nuclei = [index for index, reading in enumerate(used) if reading.sample.has_nuclei]
+    worst = [] if (index := _worst(used, calibration)) is None else [index]
+    return sorted({*range(min(ENOUGH_COUNTED, len(used))), *with_nuclei[: MOST_DRAWN + 1], *worst})
+
+
+def _worst(used, calibration):
+    """Return the index of the image that is dark, or whose own estimate is farthest from the calibration."""
+
+    def badness(index):
+        sample = used[index].sample
+        return sample.is_dark, sampling.misfit(sample, calibration), -index
+
+    return max(range(len(used)), key=badness, default=None)
+
+
+class Drawn(NamedTuple):
+    """The images of a calibration's picture, as indices of the used ones."""
+
+    images: list[int]  # from sparse to dense
+    worst: int | None  # where the calibration fits worst
+
+
+def choose_drawn(
+    used: Sequence[Reading], measured: dict[int, Any], calibration: segmentation.Calibration | None
+) -> Drawn:
+    """Choose the images of the picture among the counted ones.
+
+    Parameters
+    ----------
+    used : list of Reading
+    measured, calibration
+        As for `record_of`.
+
+    Returns
+    -------
+    Drawn
+        Up to `MOST_DRAWN` images at even ranks of their numbers of nuclei; empty ones only where there are too few
+        others.
+    """
+    counts = {index: count_of(image) or 0 for index, image in measured.items()}
+    worst = _worst(used, calibration)
+    others = sorted(counts.keys() - {worst}, key=lambda index: (counts[index], index))
+    with_nuclei = [index for index in others if counts[index]]
+    empty = others[: len(others) - len(with_nuclei)]
+    ranked = empty[: max(0, MOST_DRAWN - len(with_nuclei))] + with_nuclei
+    ranks = np.linspace(0, len(ranked) - 1, min(MOST_DRAWN, len(ranked))).round().astype(int)
+    return Drawn([ranked[rank] for rank in ranks], worst)
+
+
+def labels_of(measured: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Return what was found in an image as labels, (rows, columns) uint32; of a peak, the square around it."""
+    if measured.labels:
+        return label_images.decode(measured.labels, shape)
+    labels = np.zeros(shape, np.uint32)
+    for number, (row, column) in enumerate(measured.coordinates, 1):
+        rows, columns = (slice(max(centre - PEAK_PX, 0), centre + PEAK_PX + 1) for centre in (row, column))
+        labels[rows, columns] = number
+    return labels
+
+
+def counted_nuclei(measured: Any) -> str:
+    """Describe in words how many nuclei an image has, for its title."""
+    count = count_of(measured)
+    return f"failed: {measured.error}" if count is None else "1 nucleus" if count == 1 else f"{count} nuclei"
+
+
+def note_of(calibration: segmentation.Calibration | None) -> str:
+    """Describe a calibration in words."""
+    if calibration is None or calibration.diameter is None or calibration.contrast is None:
+        return "no typical nucleus"
+    return f"typical nucleus: {calibration.diameter:g} px, {calibration.contrast:g} above the background"

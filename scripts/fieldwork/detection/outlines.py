@@ -1,0 +1,114 @@
+"""Outline the nuclei of one image: by the detector with a calibration, or by a function of the user's."""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fieldwork import label_images, segmentation, user_functions
+from fieldwork.pixel_sizes import pixel_sizes
+
+
+class Flags(NamedTuple):
+    """What makes the count of an image doubtful; None where that was not looked for."""
+
+    out_of_focus: bool | None = None
+    saturated: bool | None = None
+    unlike_plate: bool | None = None  # or its stack
+
+
+class Outlined(NamedTuple):
+    """The nuclei of an image, by ascending label."""
+
+    coordinates: np.ndarray  # (n, 2) float64: rows and columns of centroids
+    areas: np.ndarray  # (n,) int64, px
+    touches_border: np.ndarray  # (n,) bool
+    labels: bytes | None  # from `label_images.encode`
+    threshold: float | None = None  # of method auto, in the image's unit
+    flags: Flags = Flags()
+
+
+class FailedDetectionError(ValueError):
+    """The nuclei of an image cannot be found; the message is the reason."""
+
+
+def outline_nuclei(
+    image: np.ndarray,
+    detection: dict,
+    *,
+    path: str | os.PathLike,
+    calibration: segmentation.Calibration | None,
+    calibrated: str,
+    drop_border: bool = False,
+    with_labels: bool = False,
+    folders: Sequence[str] = (),
+    **context: object,
+) -> Outlined:
+    """Outline the nuclei of one image.
+
+    Parameters
+    ----------
+    image : (rows, columns) array
+    detection : dict
+        ``method``: ``auto``, or a function of the user's, with ``function`` and ``arguments``.
+    path : path-like
+        File that the image was read from, for functions of the user's: they get its pixel size, too.
+    calibration : segmentation.Calibration, optional
+        Without one, method auto fails.
+    calibrated : str
+        What has the calibration, for that message: ``plate``, ``stack``.
+    drop_border : bool
+        Leave out outlines that the image's border cuts.
+    with_labels : bool
+        Keep the outlines.
+    folders : list of str
+        Of the user's own modules.
+    **context
+        What functions of the user's get if they declare it: see `user_functions.CONTEXT`.
+
+    Returns
+    -------
+    Outlined
+
+    Raises
+    ------
+    FailedDetectionError
+        There is no calibration, or the user's function failed or did not return labels.
+    """
+    if detection["method"] == "auto":
+        labels, *others = _segment(image, calibration, calibrated)
+    else:
+        labels, *others = _segment_by_own_function(
+            image, detection, folders, path=path, calibration=calibration, **context
+        )
+    if drop_border:
+        labels = label_images.drop_border(labels)
+    objects = label_images.properties(labels)
+    coordinates = np.stack([objects.rows, objects.columns], axis=1)
+    encoded = label_images.encode(labels) if with_labels else None
+    return Outlined(coordinates, objects.areas, objects.touches_border, encoded, *others)
+
+
+def _segment(image, calibration, calibrated):
+    if calibration is None:
+        raise FailedDetectionError(
+            f"not segmented: no image of the {calibrated}'s sample could be read, so that it has no calibration"
+        )
+    labels, threshold, *flags = segmentation.segment_field(image, calibration)
+    return labels, threshold, Flags(*map(bool, flags))
+
+
+def _segment_by_own_function(image, detection, folders, *, path, **context):
+    name = detection["function"]
+    try:
+        segment = user_functions.segmenter(name, detection["arguments"], folders)
+        labels = segment(image, pixel_size=pixel_sizes(path).get("y"), path=path, **context)
+        return (label_images.renumber(label_images.check_labels(labels, image.shape)),)
+    except (Exception, SystemExit) as error:  # it may raise anything
+        raise FailedDetectionError(user_functions.reason(name, error)) from None
+
+
+def suspects_of(detection: dict) -> str:
+    """Return what may have crashed a worker, for messages."""
+    return "the reader" if "function" not in detection else f"the reader or {detection['function']}"

@@ -1,0 +1,150 @@
+"""Draw outlines of nuclei, and the picture of a calibration."""
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.collections import LineCollection
+
+from fieldwork import label_images, segmentation
+from fieldwork.detection import calibration as detection_calibration
+from fieldwork.figures import VERMILION, plt
+from fieldwork.segmentation.sampling import Reading
+
+RING_COLOUR = "#ff00ff"  # colour-blind readers see it on grey, too
+PANEL_WIDTH_IN, PANEL_PX = 4.2, 460  # of a field in the picture of a calibration, and of that picture
+PANEL_DIAMETERS = 32  # of a typical nucleus, side by side in such a panel: each is 14 px of the picture
+SMALLEST_PANEL_PX, LARGEST_PANEL_PX = 120, 4000  # of the image
+MASK_STEP_PX = 4  # of a field, to find the part with the most nuclei
+PANEL_GAMMA = 0.6  # below 1: lifts what is dim
+NOTE_CHARACTERS = 50  # in a line
+
+
+def draw_outlines(
+    axes: plt.Axes, polygons: Sequence[np.ndarray], *, width: float, offset: tuple[float, float] = (0, 0)
+) -> None:
+    """Draw closed polygons, (n, 2) arrays of x and y, shifted by `offset`; `width` in points."""
+    closed = [np.concatenate([polygon, polygon[:1]]) + offset for polygon in polygons]
+    axes.add_collection(LineCollection(closed, colors=RING_COLOUR, linewidths=width), autolim=False)
+
+
+def draw_calibration(
+    used: Sequence[Reading],
+    measured: dict[int, Any],
+    calibration: segmentation.Calibration | None,
+    *,
+    read: Callable[[Any], np.ndarray],
+    title_of: Callable[[Any], str],
+    title: str,
+    notes: Sequence[str],
+) -> plt.Figure:
+    """Draw images of a sample with what was found in them.
+
+    Parameters
+    ----------
+    used, measured, calibration
+        As for `calibration.choose_drawn`.
+    read : callable
+        Takes the source of a reading; returns its pixels.
+    title_of : callable
+        Takes what was found in an image; returns its title.
+    title, notes
+        As for `calibration_picture`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    chosen = detection_calibration.choose_drawn(used, measured, calibration)
+
+    def drawn(index):
+        image = read(used[index].source)
+        return title_of(measured[index]), image, detection_calibration.labels_of(measured[index], image.shape)
+
+    worst = None if chosen.worst is None else drawn(chosen.worst)
+    return calibration_picture([drawn(index) for index in chosen.images], worst, title=title, notes=notes)
+
+
+def calibration_picture(
+    fields: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    worst: tuple[str, np.ndarray, np.ndarray] | None,
+    *,
+    title: str,
+    notes: Sequence[str],
+) -> plt.Figure:
+    """Draw the outlines that a calibration gives: a few fields, and the one that it fits worst.
+
+    Each field has its own contrast, with dim nuclei lifted. All are drawn at one scale; of a field that is too large
+    for it, the part with the most nuclei.
+
+    Parameters
+    ----------
+    fields : list of (str, (rows, columns) array, (rows, columns) array of integers)
+        Title, image and labels; up to 6, from sparse to dense.
+    worst : (str, array, array) or None
+        The same of the field that the calibration fits worst.
+    title : str
+    notes : list of str
+        Written below that field, a paragraph each.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    drawn = [*fields, *([worst] if worst else [])]
+    areas = np.concatenate([np.bincount(labels.ravel())[1:] for _, _, labels in drawn] or [np.zeros(1, int)])
+    areas = areas[areas > 0]
+    diameter = 2 * label_images.usual_radius(areas) if len(areas) else LARGEST_PANEL_PX
+    side = np.clip(PANEL_DIAMETERS * diameter, SMALLEST_PANEL_PX, LARGEST_PANEL_PX)
+    aspect = np.median([image.shape[0] / image.shape[1] for _, image, _ in drawn] or [1]).clip(0.5, 1.5)
+    size = 4 * PANEL_WIDTH_IN, 2 * (PANEL_WIDTH_IN * aspect + 0.45) + 0.5
+    figure, grid = plt.subplots(2, 4, figsize=size, layout="constrained")
+    figure.suptitle(title, fontsize=14)
+    for axes in grid.flat:
+        axes.axis("off")
+    panels = [*zip(grid[:, :3].flat, fields, strict=False), *([(grid[0, 3], worst)] if worst else [])]
+    for axes, (name, image, labels) in panels:
+        _draw_part(axes, name, image, labels, side=side)
+    if worst:
+        grid[0, 3].axis("on")
+        grid[0, 3].set(xticks=[], yticks=[], title=f"fits worst: {grid[0, 3].get_title()}")
+        grid[0, 3].spines[:].set(color=VERMILION, linewidth=3)
+    text = "\n\n".join(textwrap.fill(note, NOTE_CHARACTERS) for note in notes)
+    grid[1, 3].text(0.03, 0.97, text, va="top", fontsize=12, transform=grid[1, 3].transAxes)
+    return figure
+
+
+def _draw_part(axes, name, image, labels, *, side):
+    """Draw the part of a field with the most nuclei, at most `side` px wide, with their outlines."""
+    rows, columns = _densest_part(labels, side)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    pixels = image[rows, columns].astype(np.float32)
+    if width > PANEL_PX:  # matplotlib would do it too, in ten times the time
+        pixels = cv2.resize(pixels, (PANEL_PX, max(1, round(height * PANEL_PX / width))), interpolation=cv2.INTER_AREA)
+    low, high = np.percentile(pixels, [1, 99.8])
+    pixels = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) ** np.float32(PANEL_GAMMA)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    around = [slice(max(0, int(part.start - side / 8)), int(part.stop + side / 8)) for part in (rows, columns)]
+    shift = around[1].start - columns.start, around[0].start - rows.start
+    draw_outlines(axes, label_images.outlines(labels[tuple(around)]), offset=shift, width=1)
+    if (height, width) != image.shape:
+        name += f"\n{height} x {width} of {image.shape[0]} x {image.shape[1]} px"
+    axes.set_title(name, fontsize=11)
+
+
+def _densest_part(labels, side):
+    """Find the rows and columns of the part with the most pixels in objects, `side` px wide, in the image's form."""
+    objects = labels[::MASK_STEP_PX, ::MASK_STEP_PX] > 0
+    height, width = (min(length, math.ceil(side * length / labels.shape[1])) for length in objects.shape)
+    sums = np.pad(objects.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    covered = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    best = np.flatnonzero(covered == covered.max())
+    top, left = np.unravel_index(best[len(best) // 2], covered.shape)
+    ends = [
+        (MASK_STEP_PX * int(start), min(MASK_STEP_PX * int(start + part), length))
+        for start, part, length in zip((top, left), (height, width), labels.shape, strict=True)
+    ]
+    return tuple(slice(*pair) for pair in ends)
