@@ -22,6 +22,7 @@ rule all:
         [] if plan.is_empty else "<results>/jobs.png",
         expand("<results>/slides/{slide}/overview.png", slide=plan.slides.rows),
         expand("<results>/stacks/{stack}/frames.png", stack=plan.stacks.rows),
+        expand("<results>/stacks/{stack}/calibration.png", stack=plan.stacks.with_nuclei),
     localrule: True
 
 

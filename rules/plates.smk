@@ -9,9 +9,10 @@ def plate_calibrations(wildcards):
 
 
 rule preview:
-    """Every plate's calibration, and a picture of what is found in some of its fields."""
+    """The calibration of every plate and stack, and a picture of what is found in some of its fields or frames."""
     input:
         plate_calibrations,
+        expand("<results>/stacks/{stack}/calibration.{kind}", stack=plan.stacks.with_nuclei, kind=["json", "png"]),
     localrule: True
 
 

@@ -1,10 +1,48 @@
-rule measure_frames:
-    """Apply a function to every frame of a stack, in order."""
+rule calibrate_stack:
+    """Find out how large and how bright the nuclei of a stack are, on a sample of its frames, and draw these."""
     input:
         local(plan.stacks.newest_file),
         fetched=plan.stacks.fetched,
     output:
+        record="<results>/stacks/{stack}/calibration.json",
+        calibration=report(
+            "<results>/stacks/{stack}/calibration.png",
+            caption="report/stack_calibration.rst",
+            category="Stacks",
+            labels={"stack": "{stack}", "picture": "calibration"},
+        ),
+    log:
+        "<logs>/stacks/{stack}/calibrate_stack.log",
+    benchmark:
+        "<benchmarks>/stacks/{stack}/calibrate_stack.tsv"
+    priority: 1  # detection waits for it
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: plan.stacks.threads
+    resources:
+        mem_mb=plan.stacks.calibration_memory,
+        gpu=plan.stacks.gpus,
+        runtime=plan.stacks.minutes,
+    params:
+        path=plan.stacks.path,
+        selection=plan.stacks.selection,
+        work=plan.stacks.frame_work,
+        own_code=plan.stack_code,
+        stamps=plan.stacks.stamps,
+        made_by=made_by("calibrate_stack"),
+    script:
+        "../scripts/calibrate_stack.py"
+
+
+rule measure_frames:
+    """Apply a function to every frame of a stack, in order."""
+    input:
+        local(plan.stacks.newest_file),
+        **({"calibration": "<results>/stacks/{stack}/calibration.json"} if plan.stacks.takes_calibration else {}),
+        fetched=plan.stacks.fetched,
+    output:
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if plan.stacks.finds_nuclei else {}),
+        **({"labels": f"<results>/stacks/{{stack}}/{plan.stacks.labels}"} if plan.stacks.labels else {}),
         # Images that the function returns lie beside the table. They are not declared: only a call of the function
         # shows whether it returns images, and Snakemake would put a file of its own into a Zarr store.
         frames="<results>/stacks/{stack}/frames.csv",
@@ -36,6 +74,7 @@ rule plot_stack:
     input:
         local(plan.stacks.newest_file),
         **({"nuclei": "<results>/stacks/{stack}/nuclei.parquet"} if plan.stacks.finds_nuclei else {}),
+        **({"labels": f"<results>/stacks/{{stack}}/{plan.stacks.labels}"} if plan.stacks.labels else {}),
         fetched=plan.stacks.fetched,
         frames="<results>/stacks/{stack}/frames.csv",
     output:

@@ -1,6 +1,7 @@
 """Apply a function to every frame of a stack, in order: find its nuclei, or whatever the configuration names.
 
-Input: the stack. Outputs: frames.csv, one row per frame; nuclei.parquet, where nuclei are found; beside them, where the
+Inputs: the stack; its calibration, if nuclei are found with one. Outputs: frames.csv, one row per frame; where nuclei
+are found, nuclei.parquet, and their outlines if these are kept, labels.zarr or labels.tif; beside them, where the
 function returns images, frames.zarr or frames.tif.
 """
 
@@ -13,29 +14,71 @@ import itertools
 import logging
 from pathlib import Path
 
-from fieldwork import InputError, job, outputs, parallel
-from fieldwork.frames import FrameError
+from fieldwork import job, outputs, parallel
+from fieldwork.detection import calibration as detection_calibration
 from fieldwork.job_log import logged
 from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import series as stack_series
-from fieldwork.stacks import sources
 
 log = logging.getLogger(__name__)
 
 
-def main(*, stack, path, copy, selection, work, images, frames_table, nuclei_table, on_bad_image, pool, workers):
+def main(
+    *, stack, path, copy, calibration, selection, work, images, frames_table, nuclei_table, on_bad_image, pool, workers
+):
     folder = Path(frames_table).parent
     stack_series.clear(folder)
     Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
-    frames = open_frames(stack, path, copy, selection)
-    stack_frames.import_function(work["function"], folders=work["folders"], stack=frames)
-    road = {"read": stack_frames.read_image, "workers": workers, **pool}
+    frames = list_frames(stack, path, copy, selection)
+    detection = work.get("detection", {})
+    own = [work["function"]] if not nuclei_table else filter(None, [detection.get("function")])
+    stack_frames.import_functions(list(own), folders=work["folders"], stack=frames)
+    pool = {**pool, "workers": workers}
+    road = {"read": stack_frames.read_image, **pool}
     frames = job.read_ahead(frames, **road)
     road |= {"failed": stack_frames.failed_frame, "suspects": "the reader or the function", "progress": stack}
+    if calibration:
+        work = {**work, "calibration": detection_calibration.read(calibration)}
     measure = functools.partial(stack_frames.measure_frame, **work)
     results, series = job.results_of(measure, frames, **road), None
-    leading = []
-    for result in results if work["function"] != stack_frames.NUCLEI else ():
+    if not nuclei_table:
+        results, series = own_results(stack, measure, results, frames, road, images=images, folder=folder)
+    notes = {"label": f"stack {stack}", "noun": "frames", "on_bad_image": on_bad_image}
+    measured = job.note_failures(results, frames, **notes)
+    outlined = bool(nuclei_table) and detection["method"] != "peaks"
+    if outlined and (odd := {frame.index: frame for frame in stack_frames.odd_frames(measured)}):
+        job.note_failures(odd.values(), [frames[index] for index in odd], **notes, all_may_fail=True)
+        measured = [odd.get(frame.index, frame) for frame in measured]
+    good = sum(not frame.error for frame in measured)
+    if nuclei_table and good and not any(len(frame.coordinates) for frame in measured):
+        threshold = detection.get("threshold_abs")
+        doubt = "" if outlined else f"; is the threshold ({threshold}) too high for 8-bit or float images?"
+        log.warning("stack %s: no nucleus in any of %d frames%s", stack, good, doubt)
+    if work.get("with_labels"):
+        series = write_labels(stack, measured, images=images, folder=folder, pool=pool)
+    if series:
+        stack_series.finish(series)
+    if nuclei_table:
+        outputs.write_parquet(stack_frames.nuclei_table(stack, measured, outlined=outlined), nuclei_table)
+    rows = stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table), outlined=outlined)
+    outputs.write_csv(*rows, frames_table)
+
+
+def list_frames(stack, path, copy, selection):
+    """List the frames of the stack, and log what was left out."""
+    opened = stack_frames.open_frames(stack, path, copy, selection)
+    for note in opened.notes:
+        log.warning("stack %s: %s", stack, note)
+    for frame in opened.frames:
+        if frame.kind == "image":
+            log.info("%s", frame)
+    return opened.frames
+
+
+def own_results(stack, measure, results, frames, road, *, images, folder):
+    """Return what a function of the user's gives for all frames, and the series that it is written to, if images."""
+    leading, series = [], None
+    for result in results:
         leading.append(result)
         if not result.error:  # the first good frame decides whether the function returns images or numbers
             break
@@ -46,41 +89,21 @@ def main(*, stack, path, copy, selection, work, images, frames_table, nuclei_tab
         leading, results = [], job.results_of(functools.partial(measure, series=series), frames, **road)
     results = itertools.chain(leading, results)
     if not series:
-        error = f"{work['function']} gave an image; it gave numbers for the first good frame"
+        error = f"{measure.keywords['function']} gave an image; it gave numbers for the first good frame"
         results = (result._replace(error=error) if result.form else result for result in results)
-    measured = job.note_failures(results, frames, label=f"stack {stack}", noun="frames", on_bad_image=on_bad_image)
-    good = sum(not frame.error for frame in measured)
-    if nuclei_table and good and not any(len(frame.coordinates) for frame in measured):
-        log.warning(
-            "stack %s: no nucleus in any of %d frames; is the threshold (%s) too high for 8-bit or float images?",
-            *(stack, good, work["detection"]["threshold_abs"]),
-        )
-    if series:
-        stack_series.finish(series)
-    if nuclei_table:
-        outputs.write_parquet(stack_frames.nuclei_table(stack, measured), nuclei_table)
-    outputs.write_csv(*stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table)), frames_table)
+    return results, series
 
 
-def open_frames(stack, path, copy, selection):
-    """List the frames of the stack, and log what was left out."""
-    try:
-        opened = parallel.call_in_process(
-            stack, functools.partial(sources.open_stack, **selection), copy, on_crash=unopened
-        )
-    except FrameError as error:
-        raise InputError(f"stack {stack}: {path}: {error}") from None
-    for note in opened.notes:
-        log.warning("stack %s: %s", stack, note)
-    for frame in opened.frames:
-        if frame.kind == "image":
-            log.info("%s", frame)
-    return opened.frames
-
-
-def unopened(path, signal):
-    """Raise FrameError for a stack that crashed the reader."""
-    raise FrameError(f"crashed the reader ({signal})")
+def write_labels(stack, measured, *, images, folder, pool):
+    """Write the label images of all good frames, and return their series; all others stay 0."""
+    good = [(frame.index, frame.labels, frame.shape) for frame in measured if frame.labels]
+    shape = tuple(max(lengths) for lengths in zip(*(shape for _, _, shape in good), strict=True))
+    form = shape, stack_series.LABEL_DTYPE
+    options = {"kind": images, "n_frames": len(measured), "form": form, "name": stack_series.LABELS}
+    series = parallel.call_in_process(stack, functools.partial(stack_series.lay_out, **options), folder)
+    for _ in parallel.map_frames(functools.partial(stack_series.write_labels, series=series), good, **pool):
+        pass
+    return series
 
 
 if __name__ == "__main__":
@@ -89,6 +112,7 @@ if __name__ == "__main__":
             stack=snakemake.wildcards.stack,
             path=snakemake.params.path,
             copy=next(iter(snakemake.input.fetched), snakemake.params.path),
+            calibration=snakemake.input.get("calibration"),
             selection=snakemake.params.selection,
             work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
             images=snakemake.params.images,

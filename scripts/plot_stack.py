@@ -1,6 +1,7 @@
 """Draw a stack: charts of what was measured in its frames, and a few of the frames.
 
-Inputs: frames.csv, and nuclei.parquet where nuclei were found; the stack. Output: a picture.
+Inputs: frames.csv, and nuclei.parquet where nuclei were found; their outlines, where they are kept; the stack. Output:
+a picture.
 """
 
 from fieldwork import processes
@@ -10,15 +11,16 @@ processes.prepare()  # before NumPy is imported
 import numpy as np
 import pandas as pd
 
-from fieldwork import figures, outputs
+from fieldwork import figures, label_images, outputs
 from fieldwork.job_log import logged
 from fieldwork.stacks import plots, sources
+from fieldwork.stacks import series as stack_series
 
 DRAWN_FRAMES = 5  # evenly spaced
 MOST_CHARTS = 4  # of columns of the user's function
 
 
-def main(*, stack, path, selection, frames_table, nuclei_table, picture):
+def main(*, stack, path, selection, frames_table, nuclei_table, labels, picture):
     frames = pd.read_csv(frames_table, dtype={"Metadata_Stack": str})
     columns = {"Image_Count_Nuclei": "nuclei"}
     if not nuclei_table:
@@ -28,10 +30,19 @@ def main(*, stack, path, selection, frames_table, nuclei_table, picture):
     chosen = good[np.unique(np.linspace(0, len(good) - 1, min(DRAWN_FRAMES, len(good))).round().astype(int))]
     records = sources.open_stack(path, **selection).frames
     nuclei = pd.read_parquet(nuclei_table) if nuclei_table else pd.DataFrame({"Metadata_Frame": []})
-    drawn = [(number, sources.read(records[number]), centres_of(nuclei, number)) for number in chosen]
+    images = {number: sources.read(records[number]) for number in chosen}
+    drawn = [
+        (number, image, outlines_of(labels, number) if labels else centres_of(nuclei, number))
+        for number, image in images.items()
+    ]
     figure = plots.over_time(frames, columns, drawn, title=f"stack {stack}")
     with outputs.atomic_file(picture) as part:
         figures.save(figure, part, colours=64)
+
+
+def outlines_of(labels, frame):
+    """Trace the nuclei of a frame: a list of polygons."""
+    return label_images.outlines(stack_series.read_labels(labels, frame))
 
 
 def centres_of(nuclei, frame):
@@ -50,5 +61,6 @@ if __name__ == "__main__":
             selection=snakemake.params.selection,
             frames_table=snakemake.input.frames,
             nuclei_table=snakemake.input.get("nuclei"),
+            labels=snakemake.input.get("labels", "").removesuffix("/zarr.json") or None,
             picture=snakemake.output[0],
         )

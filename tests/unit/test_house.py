@@ -173,7 +173,15 @@ def test_public_functions_say_their_types():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     "script",
-    ["detect_nuclei", "detect_slide_nuclei", "measure_frames", "filter_images", "convert_slide", "write_plate_store"],
+    [
+        "detect_nuclei",
+        "detect_slide_nuclei",
+        "measure_frames",
+        "calibrate_stack",
+        "filter_images",
+        "convert_slide",
+        "write_plate_store",
+    ],
 )
 def test_scripts_that_fork_workers_start_no_thread_when_they_are_imported(script):
     code = f"import os, {script}; print(len(os.listdir('/proc/self/task')))"

@@ -31,6 +31,12 @@ def draw_outlines(
     axes.add_collection(LineCollection(closed, colors=RING_COLOUR, linewidths=width), autolim=False)
 
 
+def outline_width(polygons: Sequence[np.ndarray], *, points_per_px: float) -> float:
+    """Return the width, in points, of lines around nuclei that are drawn with so many points a pixel."""
+    diameter = np.median([np.ptp(polygon, axis=0).mean() for polygon in polygons] or [0])
+    return float(np.clip(diameter * points_per_px / 8, 0.3, 0.9))
+
+
 def draw_calibration(
     used: Sequence[Reading],
     measured: dict[int, Any],

@@ -17,7 +17,7 @@ from fieldwork.planning import function_checks, provenance, runs, snakemake_work
 from fieldwork.planning.benchmarks import BenchmarkPlan
 from fieldwork.planning.configuration import Configuration
 from fieldwork.planning.files import Files
-from fieldwork.planning.plate_reports import PlateReport
+from fieldwork.planning.plate_reports import PlateReport, StackReport
 from fieldwork.planning.plates import PlatePlan
 from fieldwork.planning.roads import Caller
 from fieldwork.planning.slides import SlidePlan
@@ -125,7 +125,7 @@ class Plan:
             sheet_plates.write_log(plate, self._images_log(plate))
 
     def summary(self, *, preview: bool = False) -> str:
-        """Return what there is at the end of the run, in a few lines; with `preview`, a line for every plate."""
+        """Return what there is at the end of the run, in a few lines; with `preview`, one for every plate and stack."""
         snakemake_workarounds.end_timers()
         results = self.folders.results
         return runs.summary(
@@ -136,6 +136,7 @@ class Plan:
             self.folders.logs,
             downloads=[archive.folder for archive in self.plates.downloads.values()],
             reports=[PlateReport(results, name, self.plates.method(name)) for name in self.plates.names],
+            stack_reports=[StackReport(results, name, self.stacks.method) for name in self.stacks.with_nuclei],
             preview=preview,
         )
 

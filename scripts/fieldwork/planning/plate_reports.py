@@ -1,4 +1,4 @@
-"""What a run says of its plates in the end: doubts about their nuclei, and what a preview saw."""
+"""What a run says of its plates and stacks in the end: doubts about their nuclei, and what a preview saw."""
 
 import json
 import math
@@ -8,6 +8,11 @@ from pathlib import Path
 
 FITTING_SHARE = 0.4  # of a typical nucleus's smoothed height above the ground: a threshold there parts both
 FLAGS = {"out_of_focus": "out of focus", "saturated": "saturated", "unlike_plate": "unlike their plate"}
+FRAME_FLAGS = {
+    "Flag_OutOfFocus": "out of focus",
+    "Flag_Saturated": "saturated",
+    "Flag_UnlikePlate": "unlike their stack",
+}
 REMEDIES = {  # by method: what is drawn in the picture, and what to set where it is wrong
     "auto": ("outlines", "diameter (px) or contrast (intensity above the background)"),
     "peaks": ("marks", "threshold, sigma or min_distance"),
@@ -25,8 +30,10 @@ class PlateReport:
     method : {'auto', 'peaks', 'own'}
     """
 
+    kind, noun = "plate", "field"
+
     def __init__(self, results: str | os.PathLike, plate: str, method: str) -> None:
-        self._folder = Path(results, "plates", plate)
+        self._folder = Path(results, f"{self.kind}s", plate)
         self._plate = plate
         self._method = method
         self._summary = _read(self._folder / "summary.json")
@@ -40,21 +47,22 @@ class PlateReport:
     def warnings(self) -> list[str]:
         """Return the doubts about the plate, one line each."""
         doubts = [*self._calibration.get("warnings", []), *self._doubts_about_peaks()]
-        return [f"plate {self._plate}: {doubt}" for doubt in doubts]
+        return [f"{self.kind} {self._plate}: {doubt}" for doubt in doubts]
 
     def preview(self) -> str:
-        """Return in one line how many nuclei a field has, and what to set if that is wrong; empty if not calibrated."""
+        """Return in one line how many nuclei an image has, and what to set if wrong; empty without a calibration."""
         if not self._calibration:
             return ""
-        counts = [field["nuclei"] for field in self._calibration["fields"] if field["nuclei"] is not None]
-        median = f"{statistics.median(counts):g} nuclei a field" if counts else "no field"
-        span = f" ({min(counts)} to {max(counts)} in {len(counts)} fields of its sample)" if counts else ""
+        images = self._calibration[f"{self.noun}s"]
+        counts = [image["nuclei"] for image in images if image["nuclei"] is not None]
+        median = f"{statistics.median(counts):g} nuclei a {self.noun}" if counts else f"no {self.noun}"
+        span = f" ({min(counts)} to {max(counts)} in {len(counts)} {self.noun}s of its sample)" if counts else ""
         size = ""
         if self._is_calibrated:
             size = ", typically {diameter:g} px wide and {contrast:g} above the background".format(**self._calibration)
         drawn, remedy = REMEDIES[self._method]
         picture = self._folder / "calibration.png"
-        return f"plate {self._plate}: {median}{span}{size}. If the {drawn} in {picture} are wrong, set {remedy}."
+        return f"{self.kind} {self._plate}: {median}{span}{size}. If the {drawn} in {picture} are wrong, set {remedy}."
 
     @property
     def _is_calibrated(self):
@@ -93,6 +101,12 @@ class PlateReport:
                 f"its typical nuclei ({ground + height:.4g}) lie below the threshold of peaks ({threshold:g}): "
                 f"{nuclei:,} nuclei in {fields} fields; {advice}"
             )
+
+
+class StackReport(PlateReport):
+    """The same of a stack."""
+
+    kind, noun = "stack", "frame"
 
 
 def _read(path):

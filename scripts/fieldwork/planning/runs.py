@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fieldwork import InputError
-from fieldwork.planning.plate_reports import FLAGS, PlateReport
+from fieldwork.planning.plate_reports import FLAGS, FRAME_FLAGS, PlateReport, StackReport
 
 
 def own_jobs() -> None:
@@ -173,6 +173,7 @@ def summary(
     *,
     downloads: Iterable[str] = (),
     reports: Iterable[PlateReport] = (),
+    stack_reports: Iterable[StackReport] = (),
     preview: bool = False,
 ) -> str:
     """Return a few lines on what exists now: plates, slides, stacks, failures, nuclei, and where.
@@ -186,14 +187,16 @@ def summary(
         Folders of the plates that the sheet has a URL for.
     reports : iterable of PlateReport
         Of the plates.
+    stack_reports : iterable of StackReport
+        Of the stacks in which nuclei are looked for.
     preview : bool
-        The run was to show what is found in a sample of each plate.
+        The run was to show what is found in a sample of each plate and stack.
 
     Returns
     -------
     str
     """
-    lines, results, reports = [], Path(results), list(reports)
+    lines, results, reports, stack_reports = [], Path(results), list(reports), list(stack_reports)
     if downloads := list(downloads):
         downloaded = sum(map(os.path.exists, downloads))
         lines += [f"Downloads: the images of {downloaded} of {len(downloads)} plates with a url are there."]
@@ -231,9 +234,16 @@ def summary(
             f"Stacks: {len(tables)} of {len(stacks)} done. Frames: {_count(tables)}.{nuclei}",
             f"Tables and images: {results / 'stacks'}/*/. Logs: {logs}/stacks/.",
         ]
+        flagged = {
+            flag: sum(row.get(column) == "True" for rows in tables for row in rows)
+            for column, flag in FRAME_FLAGS.items()
+        }
+        if any(flagged.values()):
+            doubtful = ", ".join(f"{count:,} {flag}" for flag, count in flagged.items() if count)
+            lines += [f"Frames with a doubtful count: {doubtful}"]
     if preview:
-        lines += [line for report in reports if (line := report.preview())]
-    lines += [f"WARNING {warning}" for report in reports for warning in report.warnings()]
+        lines += [line for report in (*reports, *stack_reports) if (line := report.preview())]
+    lines += [f"WARNING {warning}" for report in (*reports, *stack_reports) for warning in report.warnings()]
     return "\n".join(lines)
 
 

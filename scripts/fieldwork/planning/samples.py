@@ -1,7 +1,8 @@
-"""Choose the images on which a plate is calibrated: spread over its wells, and fixed by its sheet alone."""
+"""Choose the images on which a plate or a stack is calibrated: spread over it, and fixed by their order alone."""
 
 from collections.abc import Sequence
 from itertools import groupby, zip_longest
+from typing import TypeVar
 
 from fieldwork.inputs.layouts import Image
 
@@ -9,6 +10,8 @@ MOST_SAMPLE_IMAGES = 96
 # 2**32 times the golden ratio's fraction: multiples of it, modulo 2**32, fill the range evenly and without a period, so
 # that no pattern of the plate (every other column, one of four quadrants) escapes.
 GOLDEN_STEP = 2_654_435_769
+
+Item = TypeVar("Item")
 
 
 def sample_of(images: Sequence[Image]) -> list[Image]:
@@ -26,12 +29,19 @@ def sample_of(images: Sequence[Image]) -> list[Image]:
         Any first part of them is spread over the plate, too.
     """
     wells = [list(of_well) for _, of_well in groupby(images, key=lambda image: image.well)]
-    ordered = [_spread(wells[index], start=index) for index in _spread(range(len(wells)))]
+    ordered = [spread(wells[index], start=index) for index in spread(range(len(wells)))]
     rounds = (image for images in zip_longest(*ordered) for image in images if image)
     return [image for _, image in zip(range(MOST_SAMPLE_IMAGES), rounds, strict=False)]
 
 
-def _spread(items, start=0):
-    """Return items in an order of which every first part is spread over all of them."""
+def spread(items: Sequence[Item], start: int = 0) -> list[Item]:
+    """Return items in an order of which every first part is spread over all of them.
+
+    Parameters
+    ----------
+    items : sequence
+    start : int
+        From 0: another one gives another order.
+    """
     steps = range(start, start + len(items))
     return [item for _, item in sorted(zip((GOLDEN_STEP * step % 2**32 for step in steps), items, strict=True))]

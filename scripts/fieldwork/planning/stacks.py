@@ -26,7 +26,8 @@ class StackPlan(Road):
     finds_nuclei : bool
         Frames are searched for nuclei, and not given to a function of the user's.
     frame_work : dict
-        The function for each frame, with its arguments; for nuclei ``detection``, as from `methods.detection_of`.
+        The function for each frame, with its arguments; for nuclei ``detection``, as from `methods.detection_of`, and
+        what else `stacks.frames.measure_frame` takes.
     declared : dict of str to list of str
         As of `PlatePlan`.
     files_of : callable
@@ -49,11 +50,28 @@ class StackPlan(Road):
                 config["nuclei"], stack["arguments"], where=config["stacks"], prefix="stack.arguments."
             )
             self.frame_work["with_quality"] = config["quality"]
+            if self.method != "peaks":
+                nuclei = config["nuclei"]
+                self.frame_work |= {"drop_border": nuclei["border"] == "drop", "with_labels": nuclei["keep_labels"]}
 
     @property
     def tables(self) -> list[str]:
-        """Names of the tables of a stack."""
-        return ["frames.csv", "nuclei.parquet"] if self.finds_nuclei else ["frames.csv"]
+        """Names of the tables of a stack, and of the outlines of its nuclei."""
+        names = ["frames.csv", "nuclei.parquet"] if self.finds_nuclei else ["frames.csv"]
+        return names + list(filter(None, [self.labels]))
+
+    @property
+    def labels(self) -> str | None:
+        """Name of the file by which the outlines of a stack's nuclei are known; None where none are kept."""
+        if not self.frame_work.get("with_labels"):
+            return None
+        # It appears with the whole store, in one rename. Snakemake would put a file of its own into a folder's output.
+        return {"zarr": "labels.zarr/zarr.json", "tiff": "labels.tif"}[self._config["stack"]["images"]]
+
+    @property
+    def with_nuclei(self) -> list[str]:
+        """Names of the stacks in which nuclei are looked for: all, or none."""
+        return list(self.rows) if self.finds_nuclei else []
 
     @property
     def method(self) -> str | None:
@@ -103,5 +121,10 @@ class StackPlan(Road):
         """Return 1 where a function of the user's finds nuclei, and is to have a GPU."""
         return int(self._config["device"] == "gpu" and self.method == methods.OWN)
 
+    def calibration_memory(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the memory of a job that calibrates a stack, in MB."""
+        return attempt * resources.memory_mb(threads)
+
     def _seconds(self, wildcards):
-        return resources.S_PER_MB * self._files.megabytes(self.files_of(self.path(wildcards)))
+        factor = resources.DETECTION_FACTORS[self.method] if self.method else 1
+        return factor * resources.S_PER_MB * self._files.megabytes(self.files_of(self.path(wildcards)))

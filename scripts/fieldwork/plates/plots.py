@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 
-from fieldwork.detection.plots import RING_COLOUR, draw_outlines
+from fieldwork.detection.plots import RING_COLOUR, draw_outlines, outline_width
 from fieldwork.figures import BLUE, counted, plt
 from fieldwork.inputs import platemaps
 from fieldwork.wells import plate_format, row_and_column
@@ -251,8 +251,7 @@ def gallery(fields: Sequence[tuple[str, np.ndarray, Nuclei]], *, title: str, rad
         axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-9))
         px = 72 * FIELD_WIDTH_IN / image.shape[1]  # points
         if isinstance(nuclei, list):
-            diameter = np.median([np.ptp(polygon, axis=0).mean() for polygon in nuclei] or [0])
-            draw_outlines(axes, nuclei, width=np.clip(diameter * px / 8, 0.3, 0.9))
+            draw_outlines(axes, nuclei, width=outline_width(nuclei, points_per_px=px))
         else:
             rings = {"mfc": "none", "mec": RING_COLOUR, "ms": max(2 * radius * px, 5), "mew": 1.1}
             axes.plot(nuclei[:, 1], nuclei[:, 0], "o", **rings)

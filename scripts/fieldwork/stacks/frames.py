@@ -1,12 +1,15 @@
 """Measure a frame of a stack by nuclei detection or by the user's function; build the tables of a stack."""
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fieldwork import frames, nuclei, quality, user_functions
+from fieldwork import InputError, frames, nuclei, parallel, quality, segmentation, user_functions
+from fieldwork.detection import outlines
+from fieldwork.frames import FrameError
 from fieldwork.inputs import functions
 from fieldwork.stacks import series as stack_series
 from fieldwork.stacks import sources
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 NUCLEI = "nuclei"  # the function that is Fieldwork's own
 QUALITY_COLUMNS = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
 METADATA_COLUMNS = ("Metadata_Stack", "Metadata_Frame")
+THRESHOLD_COLUMN = "Threshold_FinalThreshold_Nuclei"
+FLAG_COLUMNS = {"Flag_OutOfFocus": "out_of_focus", "Flag_Saturated": "saturated", "Flag_UnlikePlate": "unlike_plate"}
 
 
 class MeasuredFrame(NamedTuple):
@@ -25,28 +30,66 @@ class MeasuredFrame(NamedTuple):
     index: int
     error: str | None = None
     shape: tuple[int, int] | tuple[None, None] = (None, None)
-    coordinates: np.ndarray = np.empty((0, 2), int)
-    intensities: np.ndarray = np.empty(0)
+    image_form: str | None = None  # size and type of the frame's pixels, where its nuclei have outlines
+    coordinates: np.ndarray = np.empty((0, 2), int)  # rows and columns: of peaks, or centroids of outlines
+    intensities: np.ndarray = np.empty(0)  # of peaks
+    areas: np.ndarray = np.empty(0, np.int64)  # px, of outlines
+    touches_border: np.ndarray = np.empty(0, bool)  # of outlines
+    labels: bytes | None = None  # outlines, from `label_images.encode`
+    threshold: float | None = None  # of method auto
+    flags: outlines.Flags = outlines.Flags()
     numbers: dict[str, float] = {}  # column -> value
     form: tuple[tuple[int, int], str] | None = None  # shape and dtype of the image that the function returned
 
 
-def import_function(function: str, *, folders: Sequence, stack: list[sources.StackFrame]) -> None:
+def open_frames(stack: str, path: str, copy: str | os.PathLike, selection: dict) -> sources.Stack:
+    """List the frames of a stack in a process of its own: a hostile file may crash it.
+
+    Parameters
+    ----------
+    stack, path : str
+        Its name, and its path or URL, for messages.
+    copy : path-like
+        What is read: the path, or the local copy of a URL.
+    selection : dict
+        Keyword arguments of `sources.open_stack`.
+
+    Raises
+    ------
+    InputError
+        It cannot be read as a stack.
+    """
+    try:
+        return parallel.call_in_process(
+            stack, functools.partial(sources.open_stack, **selection), copy, on_crash=_unopened
+        )
+    except FrameError as error:
+        raise InputError(f"stack {stack}: {path}: {error}") from None
+
+
+def _unopened(path, signal):
+    """Raise FrameError for a stack that crashed the reader."""
+    raise FrameError(f"crashed the reader ({signal})")
+
+
+def import_functions(names: Sequence[str], *, folders: Sequence, stack: list[sources.StackFrame]) -> None:
     """Import what `measure_frame` needs, so that forked workers have it already: 0.2 to 1 s in each of them.
 
     Parameters
     ----------
-    function, folders
+    names : list of str
+        Functions of the user's.
+    folders
         As for `measure_frame`.
     stack : list of sources.StackFrame
 
     Raises
     ------
     InputError
-        The function cannot be found.
+        A function cannot be found.
     """
-    if function != NUCLEI:
-        functions.find_once(function, folders=tuple(folders))
+    for name in names:
+        functions.find_once(name, folders=tuple(folders))
     if any(frame.kind == "zarr" for frame in stack):
         import zarr  # noqa: F401 - starts threads when it is used, not here
 
@@ -55,14 +98,20 @@ def read_image(frame: sources.StackFrame) -> np.ndarray:
     """Read a frame as `sources.read` does; in a folder, the reason of a FrameError begins with the file's name."""
     try:
         return sources.read(frame)
-    except frames.FrameError as error:
+    except FrameError as error:
         file = f"{os.path.basename(frame.path)}: " if frame.kind == "image" else ""
-        raise frames.FrameError(f"{file}{error}") from error
+        raise FrameError(f"{file}{error}") from error
 
 
 def failed_frame(frame: sources.StackFrame, reason: str) -> MeasuredFrame:
     """Return the failed result of a frame that could not be measured."""
     return MeasuredFrame(frame.index, error=reason)
+
+
+def form_of(image: np.ndarray) -> str:
+    """Describe the pixels of a frame: a camera writes one form."""
+    height, width = image.shape
+    return f"{height} x {width} px of {image.dtype.name}"
 
 
 def measure_frame(
@@ -74,6 +123,9 @@ def measure_frame(
     arguments: dict | None = None,
     detection: dict | None = None,
     with_quality: bool = False,
+    calibration: segmentation.Calibration | None = None,
+    drop_border: bool = False,
+    with_labels: bool = False,
     series: stack_series.Series | None = None,
 ) -> MeasuredFrame:
     """Apply a function to one frame.
@@ -90,9 +142,15 @@ def measure_frame(
     arguments : dict, optional
         The function's keyword arguments.
     detection : dict, optional
-        For ``nuclei``: the keyword arguments of `nuclei.detect_nuclei`, beside ``method``.
+        For ``nuclei``: how they are found, as for `plates.fields.measure_field`.
     with_quality : bool
         Measure `quality.COLUMNS` beside ``nuclei``.
+    calibration : segmentation.Calibration, optional
+        The stack's, for ``nuclei``. Where it is missing, frames of method auto fail.
+    drop_border : bool
+        Leave out outlines that the image's border cuts.
+    with_labels : bool
+        Keep the outlines.
     series : stack_series.Series, optional
         Where the image that the function returns is written.
 
@@ -103,16 +161,19 @@ def measure_frame(
     """
     index = frame.index
     if function == NUCLEI:
-        arguments = {key: value for key, value in detection.items() if key != "method"}
-        coordinates = nuclei.detect_nuclei(image, **arguments)
+        try:
+            if detection["method"] == "peaks":
+                measured = _find_peaks(image, detection)
+            else:
+                options = {"calibration": calibration, "drop_border": drop_border, "with_labels": with_labels}
+                options |= {"folders": folders, "path": frame.path, "calibrated": "stack"}
+                outlined = outlines.outline_nuclei(image, detection, **options)
+                measured = {**outlined._asdict(), "image_form": form_of(image)}
+        except outlines.FailedDetectionError as failure:
+            return failed_frame(frame, str(failure))
         figures = quality.measure_image(image) if with_quality else {}
-        return MeasuredFrame(
-            index,
-            shape=image.shape,
-            coordinates=coordinates,
-            intensities=nuclei.intensities_at(coordinates, image, sigma=arguments["sigma"]),
-            numbers={column: figures[name] for column, name in QUALITY_COLUMNS.items() if name in figures},
-        )
+        numbers = {column: figures[name] for column, name in QUALITY_COLUMNS.items() if name in figures}
+        return MeasuredFrame(index, shape=image.shape, numbers=numbers, **measured)
     try:
         returned = user_functions.result_of(
             functions.find_once(function, folders=tuple(folders))(image, **arguments), function
@@ -132,7 +193,40 @@ def measure_frame(
     return MeasuredFrame(index, shape=image.shape, form=form)
 
 
-def rows_of(stack: str, measured: list[MeasuredFrame], *, count_nuclei: bool) -> tuple[list[dict], list[str]]:
+def _find_peaks(image, detection):
+    arguments = {key: value for key, value in detection.items() if key != "method"}
+    coordinates = nuclei.detect_nuclei(image, **arguments)
+    intensities = nuclei.intensities_at(coordinates, image, sigma=arguments["sigma"])
+    return {"coordinates": coordinates, "intensities": intensities}
+
+
+def odd_frames(measured: list[MeasuredFrame]) -> list[MeasuredFrame]:
+    """Return the frames whose size or type differs from that of most, as failed ones.
+
+    A camera writes one size and type: of another one, neither calibration nor counts are comparable. Only an absolute
+    majority decides.
+
+    Parameters
+    ----------
+    measured : list of MeasuredFrame
+        With outlines.
+    """
+    good = [frame for frame in measured if not frame.error]
+    usual = frames.usual_form(frame.image_form for frame in good)
+    return [
+        MeasuredFrame(
+            frame.index,
+            error=f"wrong shape or type: found {frame.image_form}, the stack's frames are {usual}",
+            shape=frame.shape,
+        )
+        for frame in good
+        if usual is not None and frame.image_form != usual
+    ]
+
+
+def rows_of(
+    stack: str, measured: list[MeasuredFrame], *, count_nuclei: bool, outlined: bool = False
+) -> tuple[list[dict], list[str]]:
     """Return the rows of measured and failed frames.
 
     Parameters
@@ -142,6 +236,8 @@ def rows_of(stack: str, measured: list[MeasuredFrame], *, count_nuclei: bool) ->
         In the order of the frames.
     count_nuclei : bool
         Add the column of the number of nuclei.
+    outlined : bool
+        Nuclei have outlines: add the columns of the threshold and of what makes a count doubtful.
 
     Returns
     -------
@@ -151,6 +247,7 @@ def rows_of(stack: str, measured: list[MeasuredFrame], *, count_nuclei: bool) ->
         Columns of numbers stand in the order in which they first appeared.
     """
     count = ["Image_Count_Nuclei"] * count_nuclei
+    doubts = [THRESHOLD_COLUMN, *FLAG_COLUMNS] if outlined else []
     numbers = dict.fromkeys(column for frame in measured for column in frame.numbers)
     rows = [
         {
@@ -161,31 +258,38 @@ def rows_of(stack: str, measured: list[MeasuredFrame], *, count_nuclei: bool) ->
             "Image_Count_Nuclei": None if frame.error else len(frame.coordinates),
             "Image_Status": "failed" if frame.error else "ok",
             "Image_Error": frame.error,
+            THRESHOLD_COLUMN: frame.threshold,
+            **{column: getattr(frame.flags, name) for column, name in FLAG_COLUMNS.items()},
             **frame.numbers,
         }
         for frame in measured
     ]
-    columns = [*METADATA_COLUMNS, "Image_Width", "Image_Height", *count, "Image_Status", "Image_Error", *numbers]
-    return rows, columns
+    columns = [*METADATA_COLUMNS, "Image_Width", "Image_Height", *count, "Image_Status", "Image_Error"]
+    return rows, [*columns, *doubts, *numbers]
 
 
-def nuclei_table(stack: str, measured: list[MeasuredFrame]) -> "pa.Table":
+def nuclei_table(stack: str, measured: list[MeasuredFrame], *, outlined: bool = False) -> "pa.Table":
     """Return the table of the nuclei of measured frames.
 
     Parameters
     ----------
     stack : str
     measured : list of MeasuredFrame
+    outlined : bool
+        Nuclei have outlines; else they are peaks.
 
     Returns
     -------
     pyarrow.Table
-        One row for each nucleus, numbered from 1 in each frame, brightest first.
+        One row for each nucleus, numbered from 1 in each frame: peaks brightest first, outlines by their labels.
     """
     import pyarrow as pa  # here: it starts a thread, and no fork may follow a thread
 
     counts = [len(frame.coordinates) for frame in measured]
     coordinates = np.concatenate([np.empty((0, 2)), *(frame.coordinates for frame in measured)])
+    columns = {"Nuclei_Intensity_Peak": ("intensities", float)}
+    if outlined:
+        columns = {"Nuclei_AreaShape_Area": ("areas", np.int64), "Nuclei_TouchesBorder": ("touches_border", bool)}
     return pa.table(
         {
             "Metadata_Stack": pa.repeat(pa.scalar(stack, pa.string()), len(coordinates)),
@@ -193,6 +297,9 @@ def nuclei_table(stack: str, measured: list[MeasuredFrame]) -> "pa.Table":
             "ObjectNumber": np.concatenate([np.empty(0, np.int64), *(np.arange(1, count + 1) for count in counts)]),
             "Nuclei_Location_Center_X": coordinates[:, 1],
             "Nuclei_Location_Center_Y": coordinates[:, 0],
-            "Nuclei_Intensity_Peak": np.concatenate([np.empty(0), *(frame.intensities for frame in measured)]),
+            **{
+                column: np.concatenate([np.empty(0, kind), *(getattr(frame, name) for frame in measured)])
+                for column, (name, kind) in columns.items()
+            },
         }
     )

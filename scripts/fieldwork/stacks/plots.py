@@ -3,11 +3,15 @@
 import numpy as np
 import pandas as pd
 
+from fieldwork.detection.plots import draw_outlines, outline_width
 from fieldwork.figures import BLUE, ORANGE, VERMILION, plt
+
+WIDTH_IN = 11
+Nuclei = np.ndarray | list[np.ndarray]  # of a frame: centres, or outlines
 
 
 def over_time(
-    frames: pd.DataFrame, columns: dict[str, str], shown: list[tuple[int, np.ndarray, np.ndarray]], *, title: str
+    frames: pd.DataFrame, columns: dict[str, str], shown: list[tuple[int, np.ndarray, Nuclei]], *, title: str
 ) -> plt.Figure:
     """Draw the measured values against the frames' numbers, above a few of the frames.
 
@@ -17,8 +21,9 @@ def over_time(
         The stack's table of frames.
     columns : dict of str to str
         The columns to draw, a chart for each: column -> its label.
-    shown : list of (int, (rows, columns) array, (n, 2) array)
-        Number of a frame, its pixels, and row and column of its nuclei.
+    shown : list of (int, (rows, columns) array, (n, 2) array or list of (n, 2) arrays)
+        Number of a frame, its pixels, and its nuclei: row and column of their centres, or their
+        `label_images.outlines`.
     title : str
 
     Returns
@@ -26,7 +31,7 @@ def over_time(
     matplotlib.figure.Figure
     """
     height = 2.4 * len(columns) + 2.6 * bool(shown) + 0.5
-    figure = plt.figure(figsize=(11, height), layout="constrained")
+    figure = plt.figure(figsize=(WIDTH_IN, height), layout="constrained")
     figure.suptitle(title)
     above, below = figure.subfigures(2, 1, height_ratios=[max(len(columns), 0.1), 1 if shown else 0.01])
     failed = frames.Metadata_Frame[frames.Image_Status == "failed"]
@@ -45,7 +50,11 @@ def over_time(
         low, high = np.percentile(sample, [1, 99.8])  # one contrast for all
         for axes, (number, image, nuclei) in zip(below.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-9))
-            axes.plot(nuclei[:, 1], nuclei[:, 0], "o", mfc="none", mec=ORANGE, ms=5, mew=1)
+            if isinstance(nuclei, list):
+                points_per_px = 72 * WIDTH_IN / len(shown) / image.shape[1]
+                draw_outlines(axes, nuclei, width=outline_width(nuclei, points_per_px=points_per_px))
+            else:
+                axes.plot(nuclei[:, 1], nuclei[:, 0], "o", mfc="none", mec=ORANGE, ms=5, mew=1)
             axes.set_title(f"frame {number}", fontsize=9)
             axes.axis("off")
     return figure

@@ -1,6 +1,7 @@
-"""Write the images that a function returns for a stack's frames: one Zarr array or TIFF, by many processes."""
+"""Write an image for every frame of a stack, such as a function returns: one Zarr array or TIFF, by many processes."""
 
 import functools
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import tifffile
 
-from fieldwork import outputs
+from fieldwork import label_images, outputs
 
-FILE_NAMES = {"zarr": "frames.zarr", "tiff": "frames.tif"}
+SUFFIXES = {"zarr": ".zarr", "tiff": ".tif"}
+IMAGES, LABELS = "frames", "labels"  # names of series: what a function returned, outlines of nuclei
+LABEL_DTYPE = np.dtype(np.uint32).str
 
 
 class Series(NamedTuple):
@@ -21,6 +24,7 @@ class Series(NamedTuple):
     kind: str
     shape: tuple[int, int, int]
     dtype: str
+    name: str  # of the file or folder, in the end
     offset: int = 0  # of the first pixel in a TIFF
 
     @property
@@ -29,7 +33,9 @@ class Series(NamedTuple):
         return self.shape[1:], self.dtype
 
 
-def lay_out(folder: str | os.PathLike, *, kind: str, n_frames: int, form: tuple[tuple[int, int], str]) -> Series:
+def lay_out(
+    folder: str | os.PathLike, *, kind: str, n_frames: int, form: tuple[tuple[int, int], str], name: str = IMAGES
+) -> Series:
     """Create a series whose pixels are 0, and delete what a killed job left.
 
     Zarr starts threads, so a process that calls this must not fork later.
@@ -37,20 +43,23 @@ def lay_out(folder: str | os.PathLike, *, kind: str, n_frames: int, form: tuple[
     Parameters
     ----------
     folder : path-like
-        The series appears in it, under a name of `FILE_NAMES`, when `finish` is called.
+        The series appears in it when `finish` is called.
     kind : {'zarr', 'tiff'}
         A Zarr 3 array (t, y, x) with a chunk for each frame, or an uncompressed TIFF with a page for each frame.
     n_frames : int
     form : ((int, int), str)
         Rows and columns of each frame, and the dtype.
+    name : str
+        Of the series, without suffix.
 
     Returns
     -------
     Series
     """
     clear(folder)
-    path = Path(folder, outputs.part_name(FILE_NAMES[kind]))
-    series = Series(os.fspath(path), kind, (n_frames, *form[0]), form[1])
+    file_name = f"{name}{SUFFIXES[kind]}"
+    path = Path(folder, outputs.part_name(file_name))
+    series = Series(os.fspath(path), kind, (n_frames, *form[0]), form[1], file_name)
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "tiff":
         offset, _ = tifffile.imwrite(
@@ -88,18 +97,43 @@ def write(series: Series, index: int, image: np.ndarray) -> None:
             left = left[file.write(left) :]
 
 
+def write_labels(frame: tuple[int, bytes, tuple[int, int]], *, series: Series) -> None:
+    """Write the label image of one frame; a smaller one is padded with 0 at the bottom and at the right.
+
+    Parameters
+    ----------
+    frame : (int, bytes, (int, int))
+        Number of the frame, its labels from `label_images.encode`, and their rows and columns.
+    series : Series
+        Of `LABEL_DTYPE`.
+    """
+    index, encoded, (height, width) = frame
+    labels = np.zeros(series.shape[1:], np.uint32)
+    labels[:height, :width] = label_images.decode(encoded, (height, width))
+    write(series, index, labels)
+
+
+def read_labels(path: str | os.PathLike, index: int) -> np.ndarray:
+    """Read the label image, (rows, columns) uint32, of one frame of a series."""
+    if Path(path).suffix == SUFFIXES["tiff"]:
+        return tifffile.imread(path, key=index)
+    import zarr
+
+    return zarr.open_array(path, mode="r")[index]
+
+
 def finish(series: Series) -> None:
     """Rename a series from its temporary to its final name."""
     if series.kind == "zarr":
         for part in Path(series.path).rglob("*.partial"):  # zarr's, left by a worker that was killed
             part.unlink()
-    os.replace(series.path, Path(series.path).with_name(FILE_NAMES[series.kind]))
+    os.replace(series.path, Path(series.path).with_name(series.name))
 
 
 def clear(folder: str | os.PathLike) -> None:
     """Delete the series in a folder, and the parts that killed jobs left."""
-    for name in FILE_NAMES.values():
-        path = Path(folder, name)
+    for name, suffix in itertools.product((IMAGES, LABELS), SUFFIXES.values()):
+        path = Path(folder, f"{name}{suffix}")
         outputs.clear_parts(path)
         if path.is_dir():
             shutil.rmtree(path)

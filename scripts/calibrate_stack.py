@@ -1,0 +1,88 @@
+"""Calibrate a stack on a sample of its frames, and draw what is found with that.
+
+Input: the stack. Outputs: calibration.json, calibration.png.
+"""
+
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
+import functools
+import logging
+
+from fieldwork import figures, job, outputs
+from fieldwork.detection import calibration as detection_calibration
+from fieldwork.detection import outlines, plots
+from fieldwork.job_log import logged
+from fieldwork.planning import samples
+from fieldwork.segmentation import sampling
+from fieldwork.stacks import calibration as stack_calibration
+from fieldwork.stacks import frames as stack_frames
+
+log = logging.getLogger(__name__)
+
+
+def main(*, stack, path, copy, selection, work, outcome, pool, workers):
+    frames = stack_frames.open_frames(stack, path, copy, selection).frames
+    detection, pool = work["detection"], {**pool, "mode": "paths", "workers": workers}
+    own = list(filter(None, [detection.get("function")]))
+    stack_frames.import_functions(own, folders=work["folders"], stack=frames)
+    sample = samples.spread(frames)[: samples.MOST_SAMPLE_IMAGES]
+    read = stack_frames.read_image
+    sampled = detection_calibration.read_sample(sample, read=read, measure=stack_calibration.measure_image, **pool)
+    for reading, reason in sampled.passed_over:
+        log.info("passed over: %s: %s", reading.source, reason)
+    calibration = sampling.calibrate(sampled.used, **detection_calibration.overrides(detection))
+    warning = sampling.warning_of(sampled, calibration, noun="frames")
+    warnings = [warning] if warning else []
+    log.info("stack %s: %s by %d frames", stack, calibration, len(sampled.used))
+    for warning in warnings:
+        log.warning("stack %s: %s", stack, warning)
+    options = {**work, "calibration": calibration, "with_labels": True, "with_quality": False}
+    measured = job.collect(
+        functools.partial(stack_frames.measure_frame, **options),
+        [reading.source for reading in sampled.used],
+        read=read,
+        failed=stack_frames.failed_frame,
+        suspects=outlines.suspects_of(detection),
+        label=f"stack {stack}, sample",
+        noun="frames",
+        all_may_fail=True,
+        **pool,
+    )
+    with outputs.atomic_file(outcome.calibration) as part:
+        picture = plots.draw_calibration(
+            sampled.used,
+            measured,
+            calibration,
+            read=read,
+            title_of=stack_calibration.title_of,
+            title=f"stack {stack}: what is found in its sample",
+            notes=[detection_calibration.note_of(calibration), *warnings],
+        )
+        figures.save(picture, part, colours=64)
+    record = detection_calibration.record_of(
+        sampled,
+        measured,
+        calibration,
+        noun="frames",
+        position_of=stack_calibration.position_of,
+        warnings=warnings,
+        settings={"detection": detection},
+    )
+    outputs.write_json(record, outcome.record)
+
+
+if __name__ == "__main__":
+    with_pandas = snakemake.params.work["detection"]["method"] not in ("auto", "peaks")
+    with logged(snakemake.log[0], with_pandas=with_pandas):
+        main(
+            stack=snakemake.wildcards.stack,
+            path=snakemake.params.path,
+            copy=next(iter(snakemake.input.fetched), snakemake.params.path),
+            selection=snakemake.params.selection,
+            work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
+            outcome=snakemake.output,
+            pool=snakemake.config["pool"],
+            workers=snakemake.threads,
+        )
