@@ -234,17 +234,20 @@ def summary(
             f"Stacks: {len(tables)} of {len(stacks)} done. Frames: {_count(tables)}.{nuclei}",
             f"Tables and images: {results / 'stacks'}/*/. Logs: {logs}/stacks/.",
         ]
-        flagged = {
-            flag: sum(row.get(column) == "True" for rows in tables for row in rows)
-            for column, flag in FRAME_FLAGS.items()
-        }
-        if any(flagged.values()):
-            doubtful = ", ".join(f"{count:,} {flag}" for flag, count in flagged.items() if count)
-            lines += [f"Frames with a doubtful count: {doubtful}"]
+        lines += _doubtful_frames(tables)
     if preview:
         lines += [line for report in (*reports, *stack_reports) if (line := report.preview())]
     lines += [f"WARNING {warning}" for report in (*reports, *stack_reports) for warning in report.warnings()]
     return "\n".join(lines)
+
+
+def _doubtful_frames(tables):
+    """Return a line on the frames whose count is doubtful, in a list; an empty one where there are none."""
+    flagged = Counter(
+        flag for rows in tables for row in rows for column, flag in FRAME_FLAGS.items() if row.get(column) == "True"
+    )
+    doubtful = ", ".join(f"{flagged[flag]:,} {flag}" for flag in FRAME_FLAGS.values() if flagged[flag])
+    return [f"Frames with a doubtful count: {doubtful}"] if doubtful else []
 
 
 def _count(tables):

@@ -67,8 +67,10 @@ def test_jobs_of_a_cluster_ask_by_their_work_alone(tmp_path):
         os.truncate(tmp_path / name, 2_000_000_000)
     plan = plan_in(tmp_path, cores=64, on_cluster=True)
     assert plan.slides.threads(Wildcards(slide="S1")) == 8  # 600 s of work, and no more than 8
-    assert plan.stacks.threads(Wildcards(stack="T1")) == 4  # 20 s
-    assert plan.stacks.minutes(Wildcards(stack="T1"), 4, 1) == 6
+    assert plan.stacks.threads(Wildcards(stack="T1")) == 8  # 40 s
+    assert plan.stacks.minutes(Wildcards(stack="T1"), 8, 1) == 6
+    by_peaks = plan_in(tmp_path, cores=64, on_cluster=True, nuclei={"method": "peaks"})
+    assert by_peaks.stacks.threads(Wildcards(stack="T1")) == 4  # 20 s
 
 
 def test_jobs_share_the_cores_of_this_machine(tmp_path):

@@ -31,7 +31,7 @@ def test_what_killed_jobs_left_is_cleared_and_an_older_series_replaced(tmp_path)
         if kind == "zarr":
             (tmp_path / series.path / "c" / "1.1234.partial").write_bytes(b"of a worker that was killed")
         stack_series.finish(series)
-        assert [path.name for path in tmp_path.iterdir()] == [stack_series.FILE_NAMES[kind]]
+        assert [path.name for path in tmp_path.iterdir()] == [f"frames{stack_series.SUFFIXES[kind]}"]
     stored = zarr.open_array(tmp_path / "frames.zarr")
     assert stored.dtype == "uint16" and stored[:].tolist() == [[[0] * 5] * 4, [[7] * 5] * 4]
     assert not list(tmp_path.rglob("*.partial"))
