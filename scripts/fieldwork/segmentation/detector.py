@@ -213,8 +213,6 @@ def _split_by_shape(mask, inside, logs, diameter):
     Parts are basins of the distance to the edge and of intensity together, merged where they are shallow.
     """
     edge = mask.view(np.uint8)
-    straight = cv2.distanceTransform(edge, cv2.DIST_C, 3).ravel()[inside]
-    oblique = cv2.distanceTransform(edge, cv2.DIST_L1, 3).ravel()[inside]
     distance = np.rint(2000 * cv2.distanceTransform(edge, cv2.DIST_L2, 5).ravel()[inside]) * np.float32(1024 / 2000)
     scale = 2 * OCTAVE / 1024 / diameter
     shape = np.minimum(distance * np.float32(scale), np.float32(SHAPE_CAP * OCTAVE)) + logs * np.float32(LOG_WEIGHT)
