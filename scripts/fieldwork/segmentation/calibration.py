@@ -31,6 +31,7 @@ class Calibration(NamedTuple):
     contrast: float | None  # intensity above the background; None likewise
     noise: float  # standard deviation of a pixel of the coarse copy, in intensity
     softness: float | None = None  # width of a typical nucleus's edge, in radii; None where no nucleus was seen
+    background: float | None = None  # intensity; None where nothing was measured
     dark: bool = False  # dark nuclei on a bright ground were seen: nothing is counted
 
 
@@ -40,6 +41,7 @@ class Sample(NamedTuple):
     diameter: float | None  # px, of this image alone; None where it has no nuclei
     contrast: float | None
     noise: float
+    background: float
     has_nuclei: bool
     is_dark: bool  # dark nuclei on a bright ground
     blobs: blobs.Blobs  # bright ones
@@ -78,31 +80,36 @@ def calibration_of(
         Without diameter and contrast where no image shows nuclei, or where more images show dark nuclei on a bright
         ground than bright ones.
     """
-    noises = sorted(sample.noise for sample in samples)
-    noise = pixels.rounded(noises[len(noises) // 2]) if noises else 0.0
+    nothing = Calibration(
+        None,
+        None,
+        pixels.rounded(_middle([sample.noise for sample in samples], 0.0)),
+        background=pixels.rounded(_middle([sample.background for sample in samples], 0.0)),
+    )
     showing = [sample for sample in samples if sample.has_nuclei]
     if sum(sample.is_dark for sample in samples) > len(showing):
-        return Calibration(None, None, noise, dark=True)
+        return nothing._replace(dark=True)
     if not showing and diameter is None and contrast is None:
-        return Calibration(None, None, noise)
-    typical = _typical(showing or samples, noise, diameter, contrast)
-    if contrast is None and typical.contrast is not None and not typical.contrast > LEAST_CONTRAST * noise:
-        return Calibration(None, None, noise)
+        return nothing
+    typical = _typical(showing or samples, nothing, diameter, contrast)
+    if contrast is None and typical.contrast is not None and not typical.contrast > LEAST_CONTRAST * typical.noise:
+        return nothing
     return typical
 
 
-def _typical(samples, noise, diameter, contrast):
+def _middle(values, default):
+    return sorted(values)[len(values) // 2] if values else default
+
+
+def _typical(samples, nothing, diameter, contrast):
     """Return the calibration by the blobs of samples; diameter and contrast stay as they are unless None."""
-    if diameter is None:
-        modal = _modal_bin(samples)
-        if modal is None:
-            return Calibration(None, None, noise)
-    else:
-        modal = blobs.bin_of(diameter)
+    modal = _modal_bin(samples) if diameter is None else blobs.bin_of(diameter)
+    if modal is None:
+        return nothing
     near = [abs(sample.blobs.bins - modal) <= NEAR_BINS for sample in samples]
     weights = np.concatenate([sample.blobs.weights[chosen] for sample, chosen in zip(samples, near, strict=True)])
     if not len(weights):
-        return Calibration(None, None, noise)
+        return nothing
     widths = np.concatenate([sample.blobs.widths[chosen] for sample, chosen in zip(samples, near, strict=True)])
     heights = [sample.blobs.heights[chosen] * sample.unit for sample, chosen in zip(samples, near, strict=True)]
     inner, middle, outer = (int(_weighted_median(values, weights)) for values in widths.T)
@@ -110,8 +117,11 @@ def _typical(samples, noise, diameter, contrast):
         diameter = max(middle / blobs.STEP, 1.0)
     if contrast is None:
         contrast = float(_weighted_median(np.concatenate(heights), weights))
-    softness = pixels.rounded((outer - inner) / max(middle, 1))
-    return Calibration(pixels.rounded(diameter), pixels.rounded(contrast), noise, softness)
+    return nothing._replace(
+        diameter=pixels.rounded(diameter),
+        contrast=pixels.rounded(contrast),
+        softness=pixels.rounded((outer - inner) / max(middle, 1)),
+    )
 
 
 def _modal_bin(samples):
@@ -150,25 +160,43 @@ def measure_sample(image: np.ndarray) -> Sample:
     source = pixels.whole_numbers(image)
     factor = min(-(-max(image.shape) // COARSE_SIDE_PX), pixels.LARGEST_FACTOR)
     sums = pixels.box_sums(source.values, factor)
-    unit = source.unit / factor**2
-    sample, skews = _measured(sums, factor, unit, LARGEST_DIAMETER * min(image.shape))
+    scale = _Scale(factor, source.unit / factor**2, source.offset, LARGEST_DIAMETER * min(image.shape))
+    sample, skews = _measured(sums, scale)
     if not sample.has_nuclei and min(skews, default=0.0) < -LEAST_SKEW:
-        negative, _ = _measured(int(sums.max()) - sums, factor, unit, sample.largest_px)
+        negative, _ = _measured(int(sums.max()) - sums, scale)
         sample = sample._replace(is_dark=negative.has_nuclei)
     return sample
 
 
-def _measured(sums, factor, unit, largest_px):
+class _Scale(NamedTuple):
+    """What turns sums of squares of pixels into an image's units."""
+
+    factor: int  # side of the squares in px
+    unit: float  # intensity per step of a sum
+    offset: float  # intensity where it is 0
+    largest_px: float  # diameter of nuclei that the image has room for
+
+
+def _measured(sums, scale):
     """Return what an image says of bright nuclei, and the skewness of its octaves."""
-    noise = _noise(sums, factor)
-    values, step, spread = _scaled(sums, noise)
+    noise = _noise(sums, scale.factor)
+    values, low, step, spread = _scaled(sums, noise)
     constant = round(max(LOG_NOISE * noise, LOG_SPREAD * spread) / step)
     octaves = blobs.octaves_of(values, min(max(1, constant), 2**14 - 1))
-    seen = blobs.bright(octaves, factor)
     skews = [_skew(finer, coarser) for finer, coarser in itertools.pairwise(octaves)]
-    sample = Sample(None, None, pixels.rounded(noise * unit), False, False, seen, step * unit, largest_px)
-    typical = _typical([sample], sample.noise, None, None)
-    if typical.diameter is not None and _are_nuclei(typical, skews, factor):
+    sample = Sample(
+        None,
+        None,
+        noise * scale.unit,
+        scale.offset + low * scale.unit,
+        False,
+        False,
+        blobs.bright(octaves, scale.factor),
+        step * scale.unit,
+        scale.largest_px,
+    )
+    typical = _typical([sample], Calibration(None, None, sample.noise), None, None)
+    if typical.diameter is not None and _are_nuclei(typical, skews, scale.factor):
         sample = sample._replace(diameter=typical.diameter, contrast=typical.contrast, has_nuclei=True)
     return sample, skews
 
@@ -212,7 +240,7 @@ def _noise(sums, factor):
 
 
 def _scaled(sums, noise):
-    """Return the image in 14 bits, the step of its values, and the spread of intensities.
+    """Return the image in 14 bits, the sum where these are 0, the sum per step, and the spread of sums.
 
     The brightest pixels, of which there are few, may be cut off.
     """
@@ -220,4 +248,4 @@ def _scaled(sums, noise):
     low, high = int(sample[len(sample) // 20]), int(sample[int(0.999 * (len(sample) - 1))])
     step = max(noise / 4, (high - low) / 2**12, (int(sums.max()) - low) / 2**17)
     values = np.rint((sums - low).astype(np.float32) * np.float32(1 / step))
-    return np.clip(values, 0, 2**14 - 1).astype(np.uint16), step, high - low
+    return np.clip(values, 0, 2**14 - 1).astype(np.uint16), low, step, high - low

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 
 from fieldwork import label_images
-from fieldwork.segmentation import basins, pixels
+from fieldwork.segmentation import basins, flags, pixels
 from fieldwork.segmentation.calibration import Calibration, calibrate
 from fieldwork.segmentation.pixels import KERNEL_SUM, OCTAVE, TYPICAL
 
 # Tuned on tests/accuracy's development set alone.
+CORE = 0.85  # diameter of what is well inside a nucleus, of a typical nucleus's: it sets the scales below
 WORKING_DIAMETER_PX = 13  # of a typical nucleus in the working copy
 SMALLEST_DIAMETER_PX = 12  # below, images are enlarged by two
 GROUND_DIAMETERS = 2  # width of the opening that takes nuclei away
@@ -84,12 +85,22 @@ def segment_field(image: np.ndarray, calibration: Calibration) -> Segmentation:
     """
     source = pixels.whole_numbers(image)
     if calibration.diameter is None or calibration.contrast is None:
-        return Segmentation(np.zeros(image.shape, np.int32), None, False, _is_saturated(source.values, None), False)
+        labels = np.zeros(image.shape, np.int32)
+        return Segmentation(labels, None, False, flags.is_saturated(image, labels), False)
     copy = _working_copy(source, calibration)
     objects = _objects_of(copy)
     labels = label_images.renumber(_full_resolution(objects, copy, image.shape))
     threshold = source.offset + source.unit * (copy.floor + copy.unit * objects.threshold)
-    return Segmentation(labels, threshold, False, _is_saturated(source.values, labels), False)
+    diameter = calibration.diameter * copy.enlarged / copy.shrunk
+    background = source.offset + source.unit * copy.floor
+    return Segmentation(
+        labels,
+        threshold,
+        flags.is_out_of_focus(objects.nuclei, diameter, calibration.softness),
+        flags.is_saturated(image, labels),
+        flags.is_unlike_plate(objects.nuclei, diameter)
+        or flags.is_background_unlike(background, calibration.background, calibration.contrast),
+    )
 
 
 class _Copy(NamedTuple):
@@ -98,13 +109,13 @@ class _Copy(NamedTuple):
     values: np.ndarray  # (rows, columns) uint16: above the floor; a typical nucleus has `TYPICAL`
     shrunk: int  # pixels of the image per pixel, in each direction
     enlarged: int  # pixels per pixel of the image
-    diameter: float  # of a typical nucleus, in pixels of the copy
+    diameter: float  # of a typical nucleus's core, in pixels of the copy
     floor: float  # the image's value (of `Pixels`) where the copy is 0
     unit: float  # and its step
 
 
 def _working_copy(source, calibration):
-    diameter = calibration.diameter
+    diameter = CORE * calibration.diameter
     enlarged = 2 if diameter < SMALLEST_DIAMETER_PX else 1
     shrunk = min(max(1, round(diameter / WORKING_DIAMETER_PX)), pixels.LARGEST_FACTOR) if enlarged == 1 else 1
     if enlarged == 2:
@@ -131,6 +142,7 @@ class _Objects(NamedTuple):
     labels: np.ndarray  # (rows, columns) int32
     margin: np.ndarray  # (rows, columns) float32: above the threshold of the pixel's nucleus, in 1 / KERNEL_SUM steps
     threshold: float  # of the field, ground included, in steps
+    nuclei: flags.Nuclei
 
 
 def _objects_of(copy):
@@ -151,7 +163,7 @@ def _objects_of(copy):
         labels.ravel()[inside] = parts
         brightest = _brightest(labels, smooth, np.concatenate([peaks, summits]))
         labels.ravel()[inside] = _kept(parts, brightest, ground, smooth, copy, cut)[parts]
-    return _Objects(labels, margin, threshold)
+    return _Objects(labels, margin, threshold, flags.nuclei_of(labels, smooth))
 
 
 def _ground(copy):
@@ -273,7 +285,3 @@ def _halved(labels, margin):
     total = margin.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3))
     largest = labels.reshape(rows // 2, 2, columns // 2, 2).max(axis=(1, 3))
     return np.where(total > 0, largest, 0)
-
-
-def _is_saturated(values, labels):
-    return False
