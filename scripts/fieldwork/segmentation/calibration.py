@@ -89,7 +89,9 @@ def calibration_of(
     showing = [sample for sample in samples if sample.has_nuclei]
     if sum(sample.is_dark for sample in samples) > len(showing):
         return nothing._replace(dark=True)
-    if not showing and diameter is None and contrast is None:
+    if diameter is not None and contrast is not None:
+        nothing = nothing._replace(diameter=pixels.rounded(diameter), contrast=pixels.rounded(contrast))
+    elif not showing and diameter is None and contrast is None:
         return nothing
     typical = _typical(showing or samples, nothing, diameter, contrast)
     if contrast is None and typical.contrast is not None and not typical.contrast > LEAST_CONTRAST * typical.noise:
