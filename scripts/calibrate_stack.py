@@ -39,9 +39,10 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
     for warning in warnings:
         log.warning("stack %s: %s", stack, warning)
     options = {**work, "calibration": calibration, "with_labels": True, "with_quality": False}
+    counted = detection_calibration.choose_counted(sampled.used, calibration)
     measured = job.collect(
         functools.partial(stack_frames.measure_frame, **options),
-        [reading.source for reading in sampled.used],
+        [sampled.used[index].source for index in counted],
         read=read,
         failed=stack_frames.failed_frame,
         suspects=outlines.suspects_of(detection),
@@ -50,6 +51,7 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
         all_may_fail=True,
         **pool,
     )
+    measured = dict(zip(counted, measured, strict=True))
     with outputs.atomic_file(outcome.calibration) as part:
         picture = plots.draw_calibration(
             sampled.used,

@@ -33,8 +33,7 @@ def main(
     detection = work.get("detection", {})
     own = [work["function"]] if not nuclei_table else filter(None, [detection.get("function")])
     stack_frames.import_functions(list(own), folders=work["folders"], stack=frames)
-    pool = {**pool, "workers": workers}
-    road = {"read": stack_frames.read_image, **pool}
+    road = {"read": stack_frames.read_image, "workers": workers, **pool}
     frames = job.read_ahead(frames, **road)
     road |= {"failed": stack_frames.failed_frame, "suspects": "the reader or the function", "progress": stack}
     if calibration:
@@ -43,19 +42,17 @@ def main(
     results, series = job.results_of(measure, frames, **road), None
     if not nuclei_table:
         results, series = own_results(stack, measure, results, frames, road, images=images, folder=folder)
-    notes = {"label": f"stack {stack}", "noun": "frames", "on_bad_image": on_bad_image}
-    measured = job.note_failures(results, frames, **notes)
     outlined = bool(nuclei_table) and detection["method"] != "peaks"
-    if outlined and (odd := {frame.index: frame for frame in stack_frames.odd_frames(measured)}):
-        job.note_failures(odd.values(), [frames[index] for index in odd], **notes, all_may_fail=True)
-        measured = [odd.get(frame.index, frame) for frame in measured]
+    if outlined:
+        results = stack_frames.fail_odd(list(results))
+    measured = job.note_failures(results, frames, label=f"stack {stack}", noun="frames", on_bad_image=on_bad_image)
     good = sum(not frame.error for frame in measured)
     if nuclei_table and good and not any(len(frame.coordinates) for frame in measured):
         threshold = detection.get("threshold_abs")
         doubt = "" if outlined else f"; is the threshold ({threshold}) too high for 8-bit or float images?"
         log.warning("stack %s: no nucleus in any of %d frames%s", stack, good, doubt)
     if work.get("with_labels"):
-        series = write_labels(stack, measured, images=images, folder=folder, pool=pool)
+        series = write_labels(measured, images=images, folder=folder)
     if series:
         stack_series.finish(series)
     if nuclei_table:
@@ -94,15 +91,14 @@ def own_results(stack, measure, results, frames, road, *, images, folder):
     return results, series
 
 
-def write_labels(stack, measured, *, images, folder, pool):
-    """Write the label images of all good frames, and return their series; all others stay 0."""
-    good = [(frame.index, frame.labels, frame.shape) for frame in measured if frame.labels]
-    shape = tuple(max(lengths) for lengths in zip(*(shape for _, _, shape in good), strict=True))
-    form = shape, stack_series.LABEL_DTYPE
-    options = {"kind": images, "n_frames": len(measured), "form": form, "name": stack_series.LABELS}
-    series = parallel.call_in_process(stack, functools.partial(stack_series.lay_out, **options), folder)
-    for _ in parallel.map_frames(functools.partial(stack_series.write_labels, series=series), good, **pool):
-        pass
+def write_labels(measured, *, images, folder):
+    """Write the label images of all good frames, and return their series; others stay 0."""
+    good = [frame for frame in measured if frame.labels]
+    height, width = (max(lengths) for lengths in zip(*(frame.shape for frame in good), strict=True))
+    form = (height, width), stack_series.LABEL_DTYPE
+    series = stack_series.lay_out(folder, kind=images, n_frames=len(measured), form=form, name=stack_series.LABELS)
+    for frame in good:
+        stack_series.write_labels(series, frame.index, frame.labels, frame.shape)
     return series
 
 

@@ -200,8 +200,8 @@ def _find_peaks(image, detection):
     return {"coordinates": coordinates, "intensities": intensities}
 
 
-def odd_frames(measured: list[MeasuredFrame]) -> list[MeasuredFrame]:
-    """Return the frames whose size or type differs from that of most, as failed ones.
+def fail_odd(measured: list[MeasuredFrame]) -> list[MeasuredFrame]:
+    """Return measured frames, with those failed whose size or type differs from that of most.
 
     A camera writes one size and type: of another one, neither calibration nor counts are comparable. Only an absolute
     majority decides.
@@ -211,16 +211,18 @@ def odd_frames(measured: list[MeasuredFrame]) -> list[MeasuredFrame]:
     measured : list of MeasuredFrame
         With outlines.
     """
-    good = [frame for frame in measured if not frame.error]
-    usual = frames.usual_form(frame.image_form for frame in good)
+    usual = frames.usual_form(frame.image_form for frame in measured if not frame.error)
+    if usual is None:
+        return measured
     return [
-        MeasuredFrame(
+        frame
+        if frame.error or frame.image_form == usual
+        else MeasuredFrame(
             frame.index,
             error=f"wrong shape or type: found {frame.image_form}, the stack's frames are {usual}",
             shape=frame.shape,
         )
-        for frame in good
-        if usual is not None and frame.image_form != usual
+        for frame in measured
     ]
 
 

@@ -97,20 +97,30 @@ def write(series: Series, index: int, image: np.ndarray) -> None:
             left = left[file.write(left) :]
 
 
-def write_labels(frame: tuple[int, bytes, tuple[int, int]], *, series: Series) -> None:
+def write_labels(series: Series, index: int, encoded: bytes, shape: tuple[int, int]) -> None:
     """Write the label image of one frame; a smaller one is padded with 0 at the bottom and at the right.
 
     Parameters
     ----------
-    frame : (int, bytes, (int, int))
-        Number of the frame, its labels from `label_images.encode`, and their rows and columns.
     series : Series
         Of `LABEL_DTYPE`.
+    index : int
+    encoded : bytes
+        From `label_images.encode`.
+    shape : (int, int)
+        Its rows and columns.
     """
-    index, encoded, (height, width) = frame
-    labels = np.zeros(series.shape[1:], np.uint32)
-    labels[:height, :width] = label_images.decode(encoded, (height, width))
-    write(series, index, labels)
+    height, width = series.shape[1:]
+    if series.kind == "tiff" or shape != (height, width):
+        labels = np.zeros((height, width), np.uint32)
+        labels[: shape[0], : shape[1]] = label_images.decode(encoded, shape)
+        if series.kind == "tiff":
+            write(series, index, labels)
+            return
+        encoded = label_images.encode(labels)
+    chunk = Path(series.path, "c", str(index), "0", "0")  # `encode` gives what such a file holds
+    chunk.parent.mkdir(parents=True)
+    chunk.write_bytes(encoded)
 
 
 def read_labels(path: str | os.PathLike, index: int) -> np.ndarray:
