@@ -12,9 +12,10 @@ import numpy as np
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
-from fieldwork import frames, nuclei, parallel
+from fieldwork import frames, label_images, nuclei, parallel, segmentation
 from fieldwork.benchmarks.measuring import measure
 from fieldwork.gpu import client
+from fieldwork.segmentation.sampling import ENOUGH_WITH_NUCLEI
 
 Detect = Callable[[np.ndarray], np.ndarray]  # (rows, columns) image -> (n, 2) rows and columns of nuclei
 Source = tuple[str, str]  # image file, channel
@@ -30,6 +31,13 @@ def by_scikit_image(image: np.ndarray, *, sigma: float, min_distance: int, thres
 
 DETECTORS = {"scikit-image": by_scikit_image, "Fieldwork": nuclei.detect_nuclei}
 GPU_DETECTOR = "Fieldwork, GPU"  # only some machines have it
+OUTLINE_DETECTOR = "Fieldwork, auto"  # finds other nuclei, by their outlines
+
+
+def by_outlines(image: np.ndarray, *, calibration: segmentation.Calibration) -> np.ndarray:
+    """Find nuclei in a (rows, columns) image by their outlines; return the rows and columns of centroids, (n, 2)."""
+    objects = label_images.properties(segmentation.segment_nuclei(image, calibration))
+    return np.stack([objects.rows, objects.columns], axis=1)
 
 
 def read(source: Source) -> np.ndarray:
@@ -125,29 +133,30 @@ def compare(
     Parameters
     ----------
     cases : list of (str, str, int)
-        Method (of `METHODS`), detector (of `DETECTORS`, or `GPU_DETECTOR`), workers.
+        Method (of `METHODS`), detector (of `DETECTORS`, `GPU_DETECTOR` or `OUTLINE_DETECTOR`), workers.
     sources : list of (str, str)
         Image files and the channel to read.
     detection : dict
-        Keyword arguments of the detectors.
+        Keyword arguments of the detectors that find peaks.
     repeats : int
 
     Returns
     -------
     list of dict
-        One row per case: median, least and most seconds, with reading, without the start of a GPU; images per second;
-        peak memory in MB.
+        One row per case: median, least and most seconds, with reading, without the start of a GPU and without the
+        calibration for outlines, which a plate needs once; images per second; peak memory in MB.
 
     Raises
     ------
     RuntimeError
-        The runs did not all find the same nuclei in the same order, or a run failed or took too long.
+        The runs did not all find the same peaks (or outlines) in the same order, or a run failed or took too long.
     """
     run = functools.partial(_find, sources=sources, detection=detection)
     measured = measure(cases, run, repeats=repeats)
-    answers = {case: runs.answers for case, runs in measured.items()}
-    if len({answer for of_case in answers.values() for answer in of_case}) > 1:
-        raise RuntimeError(f"these did not find the same nuclei (number, digest) in every run: {answers}")
+    for by_outline in (False, True):
+        answers = {case: runs.answers for case, runs in measured.items() if (case[1] == OUTLINE_DETECTOR) == by_outline}
+        if len({answer for of_case in answers.values() for answer in of_case}) > 1:
+            raise RuntimeError(f"these did not find the same nuclei (number, digest) in every run: {answers}")
     return [
         {
             "Method": method,
@@ -166,9 +175,9 @@ def compare(
 def _find(case, sources, detection):
     """Run one case of `compare`; return its seconds, and the number and digest of its nuclei."""
     method, detector, workers = case
-    with _detection(detector, sources, workers) as detect:
+    with _detection(detector, sources, workers, detection) as detect:
         start = time.perf_counter()
-        nuclei_of_images = METHODS[method][0](functools.partial(detect, **detection), sources, workers)
+        nuclei_of_images = METHODS[method][0](detect, sources, workers)
         seconds = time.perf_counter() - start
     digest = hashlib.sha256()
     for centres in nuclei_of_images:
@@ -177,10 +186,13 @@ def _find(case, sources, detection):
 
 
 @contextmanager
-def _detection(detector, sources, workers):
+def _detection(detector, sources, workers, detection):
     """Yield a detector; its GPU runs until the block ends."""
-    if detector != GPU_DETECTOR:
-        yield DETECTORS[detector]
-        return
-    with client.open_device("gpu", frames=len(sources), workers=workers) as device:
-        yield device.detect_nuclei
+    if detector == OUTLINE_DETECTOR:
+        calibration = segmentation.calibrate(read(source) for source in sources[:ENOUGH_WITH_NUCLEI])
+        yield functools.partial(by_outlines, calibration=calibration)
+    elif detector != GPU_DETECTOR:
+        yield functools.partial(DETECTORS[detector], **detection)
+    else:
+        with client.open_device("gpu", frames=len(sources), workers=workers) as device:
+            yield functools.partial(device.detect_nuclei, **detection)

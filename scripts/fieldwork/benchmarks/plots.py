@@ -5,7 +5,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from fieldwork.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, counted, plt
 
-DETECTOR_COLOURS = {"scikit-image": ORANGE, "Fieldwork": BLUE, "Fieldwork, GPU": GREEN}
+DETECTOR_COLOURS = {"scikit-image": ORANGE, "Fieldwork": BLUE, "Fieldwork, GPU": GREEN, "Fieldwork, auto": PURPLE}
 DEVICE_COLOURS = {"one core": BLUE, "GPU": GREEN, "cuCIM": ORANGE}
 ENGINE_COLOURS = {
     "serial": GREY,
