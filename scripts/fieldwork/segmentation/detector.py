@@ -13,10 +13,9 @@ from fieldwork.segmentation.calibration import Calibration, calibrate
 from fieldwork.segmentation.pixels import KERNEL_SUM, OCTAVE, TYPICAL
 
 # Tuned on tests/accuracy's development set alone.
-CORE = 0.85  # diameter of what is well inside a nucleus, of a typical nucleus's: it sets the scales below
-WORKING_DIAMETER_PX = 13  # of a typical nucleus in the working copy
+WORKING_DIAMETER_PX = 14  # of a typical nucleus in the working copy
 SMALLEST_DIAMETER_PX = 12  # below, images are enlarged by two
-GROUND_DIAMETERS = 2  # width of the opening that takes nuclei away
+GROUND_DIAMETERS = 1.7  # width of the opening that takes nuclei away
 LOG_CONSTANT = 0.4  # of a typical nucleus's intensity; where the log turns from linear to logarithmic
 OTSU_SHARE = 1.0
 LEAST_THRESHOLD, MOST_THRESHOLD = 0.15, 0.35  # shares of a typical nucleus's intensity
@@ -30,12 +29,11 @@ LEAST_PEAK = 2.0  # thresholds
 SHAPE_CAP = 2.0  # radii: deeper inside, only intensity tells nuclei apart
 
 
-AREA_POWER = 1.0
 AREA_LOW = 0.2
 AREA_HIGH = 5.0
 LOG_WEIGHT = 0.3  # radii per octave
-SHAPE_DEPTH = 0.16  # radii
-LEAST_AREA, LEAST_AREA_PX = 0.125, 12  # of a typical nucleus; px
+SHAPE_DEPTH = 0.06  # radii
+LEAST_AREA, LEAST_AREA_PX = 0.1, 12  # of a typical nucleus; px
 
 
 class Segmentation(NamedTuple):
@@ -109,13 +107,13 @@ class _Copy(NamedTuple):
     values: np.ndarray  # (rows, columns) uint16: above the floor; a typical nucleus has `TYPICAL`
     shrunk: int  # pixels of the image per pixel, in each direction
     enlarged: int  # pixels per pixel of the image
-    diameter: float  # of a typical nucleus's core, in pixels of the copy
+    diameter: float  # of a typical nucleus, in pixels of the copy
     floor: float  # the image's value (of `Pixels`) where the copy is 0
     unit: float  # and its step
 
 
 def _working_copy(source, calibration):
-    diameter = CORE * calibration.diameter
+    diameter = calibration.diameter
     enlarged = 2 if diameter < SMALLEST_DIAMETER_PX else 1
     shrunk = min(max(1, round(diameter / WORKING_DIAMETER_PX)), pixels.LARGEST_FACTOR) if enlarged == 1 else 1
     if enlarged == 2:
@@ -142,6 +140,7 @@ class _Objects(NamedTuple):
     labels: np.ndarray  # (rows, columns) int32
     margin: np.ndarray  # (rows, columns) float32: above the threshold of the pixel's nucleus, in 1 / KERNEL_SUM steps
     threshold: float  # of the field, ground included, in steps
+    large: np.ndarray | None  # (rows, columns) bool at the image's resolution: inside; None if that is the copy's
     nuclei: flags.Nuclei
 
 
@@ -158,12 +157,16 @@ def _objects_of(copy):
     own = np.maximum(np.floor(heights * np.float32(OWN_SHARE)), np.float32(cut * KERNEL_SUM))
     margin.ravel()[inside] = smooth.ravel()[inside] - own[basin - 1]
     inside = np.flatnonzero(margin.ravel() > 0)
+    large = _enlarged_mask(margin, copy.shrunk) if copy.shrunk > 1 else None
     if len(inside):
-        parts, summits = _split_by_shape(margin > 0, inside, _logs(smooth, inside), copy.diameter)
+        distances = _distances(margin > 0 if large is None else large, inside, smooth.shape, copy.shrunk)
+        shape = np.minimum(distances * np.float32(2 * OCTAVE / copy.diameter), np.float32(SHAPE_CAP * OCTAVE))
+        shape += _logs(smooth, inside) * np.float32(LOG_WEIGHT)
+        parts, summits = _split_by_shape(shape, margin > 0, inside, copy.diameter)
         labels.ravel()[inside] = parts
         brightest = _brightest(labels, smooth, np.concatenate([peaks, summits]))
         labels.ravel()[inside] = _kept(parts, brightest, ground, smooth, copy, cut)[parts]
-    return _Objects(labels, margin, threshold, flags.nuclei_of(labels, smooth))
+    return _Objects(labels, margin, threshold, large, flags.nuclei_of(labels, smooth))
 
 
 def _ground(copy):
@@ -219,15 +222,32 @@ def _otsu(counts):
     return threshold
 
 
-def _split_by_shape(mask, inside, logs, diameter):
+def _enlarged_mask(margin, factor):
+    """Return where the interpolated margin is above 0, at the image's resolution."""
+    levels = 128 + np.clip(np.rint(margin * np.float32(1 / 2**12)), -127, 127)  # of 4 steps
+    levels[(margin > 0) & (levels <= 128)] = 129
+    return pixels.enlarged(levels.astype(np.uint8), factor) > 128
+
+
+def _distances(mask, inside, shape, factor):
+    """Return the distance to the edge of each pixel inside, in pixels of the copy; `mask` is `factor` times as large.
+
+    OpenCV's distances are sums of 1, 1.4 and 2.1969 px, with another last digit in each of its ways to compute them.
+    """
+    distances = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 5).ravel()
+    if factor == 1:
+        return np.rint(2000 * distances[inside]) * np.float32(1 / 2000)
+    rows, columns = np.divmod(inside, shape[1])
+    centre = (rows * factor + (factor - 1) // 2) * mask.shape[1] + columns * factor + (factor - 1) // 2
+    other = centre + (0 if factor % 2 else mask.shape[1] + 1)  # of an even number, the centre is a corner
+    return np.rint(1000 * (distances[centre] + distances[other])) * np.float32(1 / 2000 / factor)
+
+
+def _split_by_shape(shape, mask, inside, diameter):
     """Return the part of each pixel inside, and the highest pixel of each basin.
 
     Parts are basins of the distance to the edge and of intensity together, merged where they are shallow.
     """
-    edge = mask.view(np.uint8)
-    distance = np.rint(2000 * cv2.distanceTransform(edge, cv2.DIST_L2, 5).ravel()[inside]) * np.float32(1024 / 2000)
-    scale = 2 * OCTAVE / 1024 / diameter
-    shape = np.minimum(distance * np.float32(scale), np.float32(SHAPE_CAP * OCTAVE)) + logs * np.float32(LOG_WEIGHT)
     values = np.zeros(mask.shape, np.uint16)
     values.ravel()[inside] = np.minimum(np.rint(shape), pixels.BRIGHTEST)
     heights = pixels.blurred(values, pixels.NARROW) * mask
@@ -269,11 +289,9 @@ def _full_resolution(objects, copy, shape):
     if copy.enlarged == 2:
         return _halved(labels, objects.margin)[: shape[0], : shape[1]]
     rows, columns = shape
-    margin = np.clip(np.rint(objects.margin * np.float32(1 / 2**12)), -127, 127)  # 4 steps
-    margin = 128 + np.where(labels > 0, np.maximum(margin, 1), np.minimum(margin, -1))
-    large = pixels.enlarged(margin.astype(np.uint8), factor) > 128
-    grown = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
-    near = np.where(labels > 0, labels, grown)
+    large = objects.large
+    near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
+    near = np.where(labels > 0, labels, near)
     near = cv2.resize(near, large.shape[::-1], interpolation=cv2.INTER_NEAREST)
     near *= large
     return near[:rows, :columns]
