@@ -1,11 +1,19 @@
 """Basins of an image: the pixels from which the steepest way up ends at one peak, merged where saddles are shallow."""
 
+import functools
+import math
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 PIXELS = 2**28  # that a key can tell from each other: with heights below 2**24 it is exact in float64
+
+
+@functools.lru_cache(maxsize=1)  # fields of a plate have one shape
+def _indices(shape):
+    """Return the index of every pixel in the flat image."""
+    return np.arange(math.prod(shape), dtype=np.float64).reshape(shape)
 
 
 def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -25,13 +33,13 @@ def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndar
     peaks : (m,) int array
         Index in the flat image of each basin's peak.
     """
-    keys = np.arange(heights.size, dtype=np.float64).reshape(heights.shape)
-    keys += heights.astype(np.float64) * PIXELS
+    keys = np.multiply(heights, PIXELS, dtype=np.float64)
+    keys += _indices(heights.shape)
     highest = cv2.dilate(keys, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=-1)
     number = np.empty(heights.size, np.int32)  # of a pixel among those inside
     number[inside] = np.arange(len(inside), dtype=np.int32)
     uphill = number[highest.ravel()[inside].astype(np.int64) & (PIXELS - 1)]
-    is_peak = uphill == np.arange(len(inside), dtype=np.int32)
+    is_peak = uphill == number[inside]
     while True:
         further = uphill[uphill]
         if np.array_equal(further, uphill):

@@ -123,9 +123,9 @@ def _working_copy(source, calibration):
     sample = sums[:: 1 + sums.shape[0] // 512, :: 1 + sums.shape[1] // 512].ravel()
     floor = int(np.partition(sample, len(sample) // 50)[len(sample) // 50])
     unit = calibration.contrast / source.unit * shrunk**2 / TYPICAL  # of a sum
-    values = np.rint((sums - floor) / unit)
+    values = (sums - floor) * np.float32(1 / unit) + np.float32(0.5)
     return _Copy(
-        np.clip(values, 0, pixels.BRIGHTEST).astype(np.uint16),
+        np.clip(values, 0, pixels.BRIGHTEST, out=values).astype(np.uint16),
         shrunk,
         enlarged,
         diameter * enlarged / shrunk,
@@ -140,7 +140,6 @@ class _Objects(NamedTuple):
     labels: np.ndarray  # (rows, columns) int32
     margin: np.ndarray  # (rows, columns) float32: above the threshold of the pixel's nucleus, in 1 / KERNEL_SUM steps
     threshold: float  # of the field, ground included, in steps
-    large: np.ndarray | None  # (rows, columns) bool at the image's resolution: inside; None if that is the copy's
     nuclei: flags.Nuclei
 
 
@@ -155,18 +154,18 @@ def _objects_of(copy):
     basin, peaks = basins.basins(smooth, inside)
     heights = smooth.ravel()[peaks]
     own = np.maximum(np.floor(heights * np.float32(OWN_SHARE)), np.float32(cut * KERNEL_SUM))
-    margin.ravel()[inside] = smooth.ravel()[inside] - own[basin - 1]
-    inside = np.flatnonzero(margin.ravel() > 0)
-    large = _enlarged_mask(margin, copy.shrunk) if copy.shrunk > 1 else None
+    above = smooth.ravel()[inside] - own[basin - 1]
+    margin.ravel()[inside] = above
+    inside = inside[above > 0]
     if len(inside):
-        distances = _distances(margin > 0 if large is None else large, inside, smooth.shape, copy.shrunk)
-        shape = np.minimum(distances * np.float32(2 * OCTAVE / copy.diameter), np.float32(SHAPE_CAP * OCTAVE))
-        shape += _logs(smooth, inside) * np.float32(LOG_WEIGHT)
-        parts, summits = _split_by_shape(shape, margin > 0, inside, copy.diameter)
+        mask = margin > 0
+        shape = _distances(mask, inside) * np.float32(2 * OCTAVE / copy.diameter)
+        shape = np.minimum(shape, np.float32(SHAPE_CAP * OCTAVE)) + _logs(smooth, inside) * np.float32(LOG_WEIGHT)
+        parts, summits = _split_by_shape(shape, mask, inside, copy.diameter)
         labels.ravel()[inside] = parts
         brightest = _brightest(labels, smooth, np.concatenate([peaks, summits]))
         labels.ravel()[inside] = _kept(parts, brightest, ground, smooth, copy, cut)[parts]
-    return _Objects(labels, margin, threshold, large, flags.nuclei_of(labels, smooth))
+    return _Objects(labels, margin, threshold, flags.nuclei_of(labels, smooth))
 
 
 def _ground(copy):
@@ -191,7 +190,7 @@ def _logs(smooth, inside):
 
 def _noise(values):
     """Return the standard deviation of the noise, in steps, from neighbours but one in the darker half."""
-    some = values[:: 1 + len(values) // 256].astype(np.int32)
+    some = values[:: 1 + len(values) // 128].astype(np.int32)
     differences = np.abs(some[:, 2:] - some[:, :-2])
     darker = some[:, 2:] <= pixels.quantile_of(np.bincount(some.ravel()), 0.5)
     counts = np.bincount(differences[darker], minlength=1)
@@ -229,18 +228,13 @@ def _enlarged_mask(margin, factor):
     return pixels.enlarged(levels.astype(np.uint8), factor) > 128
 
 
-def _distances(mask, inside, shape, factor):
-    """Return the distance to the edge of each pixel inside, in pixels of the copy; `mask` is `factor` times as large.
+def _distances(mask, inside):
+    """Return the distance to the edge of each pixel inside.
 
     OpenCV's distances are sums of 1, 1.4 and 2.1969 px, with another last digit in each of its ways to compute them.
     """
-    distances = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 5).ravel()
-    if factor == 1:
-        return np.rint(2000 * distances[inside]) * np.float32(1 / 2000)
-    rows, columns = np.divmod(inside, shape[1])
-    centre = (rows * factor + (factor - 1) // 2) * mask.shape[1] + columns * factor + (factor - 1) // 2
-    other = centre + (0 if factor % 2 else mask.shape[1] + 1)  # of an even number, the centre is a corner
-    return np.rint(1000 * (distances[centre] + distances[other])) * np.float32(1 / 2000 / factor)
+    distances = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 5).ravel()[inside]
+    return np.rint(2000 * distances) * np.float32(1 / 2000)
 
 
 def _split_by_shape(shape, mask, inside, diameter):
@@ -289,7 +283,7 @@ def _full_resolution(objects, copy, shape):
     if copy.enlarged == 2:
         return _halved(labels, objects.margin)[: shape[0], : shape[1]]
     rows, columns = shape
-    large = objects.large
+    large = _enlarged_mask(objects.margin, factor)
     near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
     near = np.where(labels > 0, labels, near)
     near = cv2.resize(near, large.shape[::-1], interpolation=cv2.INTER_NEAREST)
