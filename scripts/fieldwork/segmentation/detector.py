@@ -89,14 +89,13 @@ def segment_field(image: np.ndarray, calibration: Calibration) -> Segmentation:
     objects = _objects_of(copy)
     labels = label_images.renumber(_full_resolution(objects, copy, image.shape))
     threshold = source.offset + source.unit * (copy.floor + copy.unit * objects.threshold)
-    diameter = calibration.diameter * copy.enlarged / copy.shrunk
     background = source.offset + source.unit * copy.floor
     return Segmentation(
         labels,
         threshold,
-        flags.is_out_of_focus(objects.nuclei, diameter, calibration.softness),
+        flags.is_out_of_focus(objects.nuclei, copy.diameter, calibration.softness),
         flags.is_saturated(image, labels),
-        flags.is_unlike_plate(objects.nuclei, diameter)
+        flags.is_unlike_plate(objects.nuclei, copy.diameter)
         or flags.is_background_unlike(background, calibration.background, calibration.contrast),
     )
 

@@ -37,8 +37,9 @@ class Pixels(NamedTuple):
 def whole_numbers(image: np.ndarray) -> Pixels:
     """Convert an image of any real type to 8 or 16 bits.
 
-    Images of uint8 and uint16 stay as they are, and other integers that span less than 2**16 only shift. All others are
-    cut into steps of 1 / 16384 of the span of their pixels, without the lowest and the highest ten thousandth.
+    Images of uint8 and uint16 stay as they are, and other whole numbers that span less than 2**16 only shift, also if
+    their type is float. All others are cut into steps of 1 / 16384 of the span of their pixels, without the lowest and
+    the highest ten thousandth.
 
     Parameters
     ----------
@@ -71,6 +72,8 @@ def whole_numbers(image: np.ndarray) -> Pixels:
     image = image.astype(np.float64) if image.dtype == np.float16 else image  # it has no room for what follows
     if not math.isfinite(float(high) - float(low)):
         raise ValueError(f"an image with pixels from {low:g} to {high:g}; expected a span that a float holds")
+    if image.dtype.kind == "f" and float(high) - float(low) < 2**16 and np.array_equal(image, np.rint(image)):
+        return Pixels((image - low).astype(np.uint16), float(low), 1.0)
     tail = int(image.size * FLOAT_TAIL)
     ordered = np.partition(image.ravel(), [tail, image.size - 1 - tail])
     low, high = float(ordered[tail]), float(ordered[image.size - 1 - tail])
