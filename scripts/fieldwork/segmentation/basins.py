@@ -47,7 +47,7 @@ def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndar
         uphill = further
 
 
-def saddles(labels: np.ndarray, heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def saddles(labels: np.ndarray, heights: np.ndarray, inside: np.ndarray) -> list[tuple[int, int, float]]:
     """Find the saddle between every two basins that touch, at a side or a corner.
 
     Parameters
@@ -59,10 +59,9 @@ def saddles(labels: np.ndarray, heights: np.ndarray, inside: np.ndarray) -> tupl
 
     Returns
     -------
-    first, second : (m,) int array
-        Labels of the basins.
-    saddle : (m,) float32 array
-        The highest way between them: of the pairs of pixels, the largest lower one.
+    list of (int, int, float)
+        Labels of two basins, and the height of the highest way between them: of the pairs of pixels, the largest lower
+        one. The highest saddle first.
     """
     rows, columns = heights.shape
     framed = np.zeros((rows + 2, columns + 2), np.int32)  # so that the ends of rows touch nothing
@@ -81,38 +80,35 @@ def saddles(labels: np.ndarray, heights: np.ndarray, inside: np.ndarray) -> tupl
     first, second, saddle = first[order], second[order], saddle[order]
     last = np.ones(len(first), bool)
     last[:-1] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    return first[last], second[last], saddle[last]
+    first, second, saddle = first[last], second[last], saddle[last]
+    order = np.lexsort((second, first, -saddle))
+    return list(zip(first[order].tolist(), second[order].tolist(), saddle[order].tolist(), strict=True))
 
 
 def merged(
-    labels: np.ndarray,
-    peaks: np.ndarray,
-    heights: np.ndarray,
-    inside: np.ndarray,
-    *,
+    saddles: list[tuple[int, int, float]],
+    peaks: list[float],
+    areas: list[int],
     depth_of: Callable[[int], float],
 ) -> np.ndarray:
     """Merge basins whose saddle lies too little below the lower of their peaks, the highest saddle first.
 
     Parameters
     ----------
-    labels, peaks
-        From `basins`.
-    heights, inside
-        As for `basins`.
+    saddles
+        From `saddles`.
+    peaks, areas : list
+        Height and pixels of each basin, from basin 1.
     depth_of : callable
         Takes the pixels of two basins together, returns the depth of a saddle from which they are two.
 
     Returns
     -------
-    (m + 1,) int32 array
-        New label of each label, 1..n; of 0 it is 0.
+    (n + 1,) int32 array
+        New label of each label, 1..m; of 0 it is 0.
     """
-    first, second, saddle = saddles(labels, heights, inside)
-    order = np.lexsort((second, first, -saddle))
-    area = np.bincount(labels, minlength=len(peaks) + 1).tolist()
-    peak = [0.0, *heights.ravel()[peaks].tolist()]
-    parent = list(range(len(peaks) + 1))
+    peaks, areas = [0.0, *peaks], [0, *areas]
+    parent = list(range(len(peaks)))
 
     def root(label):
         while parent[label] != label:
@@ -120,14 +116,14 @@ def merged(
             label = parent[label]
         return label
 
-    for one, other, height in zip(first[order].tolist(), second[order].tolist(), saddle[order].tolist(), strict=True):
+    for one, other, height in saddles:
         higher, lower = root(one), root(other)
         if higher == lower:
             continue
-        if peak[higher] < peak[lower]:
+        if peaks[higher] < peaks[lower]:
             higher, lower = lower, higher
-        if peak[lower] - height < depth_of(area[higher] + area[lower]):
+        if peaks[lower] - height < depth_of(areas[higher] + areas[lower]):
             parent[lower] = higher
-            area[higher] += area[lower]
+            areas[higher] += areas[lower]
     roots = np.array([root(label) for label in range(len(parent))])
     return np.unique(roots, return_inverse=True)[1].astype(np.int32)

@@ -16,11 +16,13 @@ from fieldwork.segmentation.pixels import KERNEL_SUM, OCTAVE, TYPICAL
 WORKING_DIAMETER_PX = 14  # of a typical nucleus in the working copy
 SMALLEST_DIAMETER_PX = 12  # below, images are enlarged by two
 GROUND_DIAMETERS = 1.7  # width of the opening that takes nuclei away
+ODD_PIXELS = 0.002  # share of pixels far from their neighbours' median from which the median takes their place
 LOG_CONSTANT = 0.4  # of a typical nucleus's intensity; where the log turns from linear to logarithmic
 OTSU_SHARE = 1.0
-LEAST_THRESHOLD, MOST_THRESHOLD = 0.15, 0.35  # shares of a typical nucleus's intensity
-NOISE_FACTOR = 6  # threshold in standard deviations of the blurred noise
+LEAST_THRESHOLD, MOST_THRESHOLD = 0.15, 0.5  # shares of a typical nucleus's intensity
+NOISE_FACTOR = 8  # threshold in standard deviations of the blurred noise
 OWN_SHARE = 0.27  # of a nucleus's peak, where its outline runs
+SHRUNK_SHARE = 0.35  # likewise in a copy that was shrunk, and blurred by that
 STANDS_OUT = 0.5
 STANDS_LEAST = 0.0
 DIM_PEAK = 1.2
@@ -33,6 +35,9 @@ AREA_LOW = 0.2
 AREA_HIGH = 5.0
 LOG_WEIGHT = 0.3  # radii per octave
 SHAPE_DEPTH = 0.06  # radii
+FIBRE_DEPTH = 0.12  # radii: shallower saddles lie within a fibre
+FIBRE_RADIUS = 0.75  # diameters; thicker things are no fibres
+FIBRE_DISKS = 6  # of the largest disk that fits into it
 LEAST_AREA, LEAST_AREA_PX = 0.1, 12  # of a typical nucleus; px
 
 
@@ -115,10 +120,11 @@ def _working_copy(source, calibration):
     diameter = calibration.diameter
     enlarged = 2 if diameter < SMALLEST_DIAMETER_PX else 1
     shrunk = min(max(1, round(diameter / WORKING_DIAMETER_PX)), pixels.LARGEST_FACTOR) if enlarged == 1 else 1
+    values = _without_odd_pixels(source.values, calibration.contrast / source.unit)
     if enlarged == 2:
-        sums = pixels.enlarged(source.values.astype(np.uint16), 2).astype(np.int32)
+        sums = pixels.enlarged(values.astype(np.uint16), 2).astype(np.int32)
     else:
-        sums = pixels.box_sums(source.values, shrunk)
+        sums = pixels.box_sums(values, shrunk)
     sample = sums[:: 1 + sums.shape[0] // 512, :: 1 + sums.shape[1] // 512].ravel()
     floor = int(np.partition(sample, len(sample) // 50)[len(sample) // 50])
     unit = calibration.contrast / source.unit * shrunk**2 / TYPICAL  # of a sum
@@ -133,6 +139,13 @@ def _working_copy(source, calibration):
     )
 
 
+def _without_odd_pixels(values, contrast):
+    """Return an image, or its median of 3 x 3 px where many pixels are hot or dead."""
+    median = cv2.medianBlur(values, 3)
+    odd = cv2.absdiff(median[::4], values[::4]) > contrast / 2
+    return median if np.count_nonzero(odd) > ODD_PIXELS * odd.size else values
+
+
 class _Objects(NamedTuple):
     """What was found in a working copy."""
 
@@ -145,22 +158,24 @@ class _Objects(NamedTuple):
 def _objects_of(copy):
     ground = _ground(copy)
     smooth = pixels.blurred(cv2.subtract(copy.values, ground), pixels.SLIGHT)  # in 1 / KERNEL_SUM of a step
-    cut = _threshold(np.bincount((smooth.ravel() * np.float32(1 / 256)).astype(np.uint16)), _noise(copy.values))
+    cut = _threshold(np.bincount((smooth.ravel() * np.float32(1 / 256)).astype(np.uint16)))
     threshold = cut + float(np.median(ground[:: 1 + len(ground) // 64]))
     margin = smooth - np.float32(cut * KERNEL_SUM)
     labels = np.zeros(smooth.shape, np.int32)
     inside = np.flatnonzero(margin.ravel() > 0)
     basin, peaks = basins.basins(smooth, inside)
     heights = smooth.ravel()[peaks]
-    own = np.maximum(np.floor(heights * np.float32(OWN_SHARE)), np.float32(cut * KERNEL_SUM))
+    share = np.float32(OWN_SHARE if copy.shrunk == 1 else SHRUNK_SHARE)
+    own = np.maximum(np.floor(heights * share), np.float32(cut * KERNEL_SUM))
     above = smooth.ravel()[inside] - own[basin - 1]
     margin.ravel()[inside] = above
     inside = inside[above > 0]
     if len(inside):
         mask = margin > 0
-        shape = _distances(mask, inside) * np.float32(2 * OCTAVE / copy.diameter)
-        shape = np.minimum(shape, np.float32(SHAPE_CAP * OCTAVE)) + _logs(smooth, inside) * np.float32(LOG_WEIGHT)
-        parts, summits = _split_by_shape(shape, mask, inside, copy.diameter)
+        distances = _distances(mask, inside)
+        shape = np.minimum(distances * np.float32(2 * OCTAVE / copy.diameter), np.float32(SHAPE_CAP * OCTAVE))
+        shape += _logs(smooth, inside) * np.float32(LOG_WEIGHT)
+        parts, summits = _split_by_shape(shape, distances, mask, inside, copy.diameter)
         labels.ravel()[inside] = parts
         brightest = _brightest(labels, smooth, np.concatenate([peaks, summits]))
         labels.ravel()[inside] = _kept(parts, brightest, ground, smooth, copy, cut)[parts]
@@ -187,20 +202,16 @@ def _logs(smooth, inside):
     return _table()[(smooth.ravel()[inside] * np.float32(1 / 256)).astype(np.uint16)]  # quarters of a step
 
 
-def _noise(values):
-    """Return the standard deviation of the noise, in steps, from neighbours but one in the darker half."""
-    some = values[:: 1 + len(values) // 128].astype(np.int32)
-    differences = np.abs(some[:, 2:] - some[:, :-2])
-    darker = some[:, 2:] <= pixels.quantile_of(np.bincount(some.ravel()), 0.5)
-    counts = np.bincount(differences[darker], minlength=1)
-    return 1.4826 / math.sqrt(2) * pixels.quantile_of(counts, 0.5)
+def _threshold(counts):
+    """Return the threshold of the field in steps, a whole number; `counts`: of quarters of a step.
 
-
-def _threshold(counts, noise):
-    """Return the threshold of the field in steps, a whole number; `counts`: of quarters of a step."""
+    What is left of the ground varies as its lower quarter does, which hardly a field covers with nuclei.
+    """
+    low, quarter = (pixels.quantile_of(counts, share) / 4 for share in (0.05, 0.25))
+    noise = (quarter - low) / 0.97  # of normal noise, from its 5th to its 25th percentile
     otsu = _otsu(np.bincount(_table()[: len(counts)] >> 6, counts).astype(np.int64)) * 2**6 / OCTAVE
     value = OTSU_SHARE * (2.0**otsu - 1) * LOG_CONSTANT * TYPICAL
-    value = max(value, LEAST_THRESHOLD * TYPICAL, NOISE_FACTOR * 0.35 * noise)
+    value = max(value, LEAST_THRESHOLD * TYPICAL, quarter + NOISE_FACTOR * noise)
     return math.ceil(min(value, MOST_THRESHOLD * TYPICAL))
 
 
@@ -236,22 +247,34 @@ def _distances(mask, inside):
     return np.rint(2000 * distances) * np.float32(1 / 2000)
 
 
-def _split_by_shape(shape, mask, inside, diameter):
-    """Return the part of each pixel inside, and the highest pixel of each basin.
+def _split_by_shape(shape, distances, mask, inside, diameter):
+    """Return the part of each pixel inside, 0 in fibres, and the highest pixel of each basin.
 
-    Parts are basins of the distance to the edge and of intensity together, merged where they are shallow.
+    Parts are basins of the distance to the edge and of intensity together, merged where they are shallow. Merged
+    whatever their size, a fibre is one part, long and nowhere as wide as a nucleus; a row of nuclei is many.
     """
     values = np.zeros(mask.shape, np.uint16)
     values.ravel()[inside] = np.minimum(np.rint(shape), pixels.BRIGHTEST)
     heights = pixels.blurred(values, pixels.NARROW) * mask
-    parts, peaks = basins.basins(heights, inside)
-    typical = math.pi / 4 * diameter**2
-    depth = SHAPE_DEPTH * OCTAVE * KERNEL_SUM
+    basin, summits = basins.basins(heights, inside)
+    saddles = basins.saddles(basin, heights, inside)
+    peaks, areas = heights.ravel()[summits].tolist(), np.bincount(basin)[1:].tolist()
+    typical, depth = math.pi / 4 * diameter**2, SHAPE_DEPTH * OCTAVE * KERNEL_SUM
 
     def depth_of(area):
         return depth * min(max(typical / area, AREA_LOW), AREA_HIGH)
 
-    return basins.merged(parts, peaks, heights, inside, depth_of=depth_of)[parts], peaks
+    parts = basins.merged(saddles, peaks, areas, depth_of)
+    pieces = basins.merged(saddles, peaks, areas, lambda _: FIBRE_DEPTH * OCTAVE * KERNEL_SUM)
+    radius = np.zeros(pieces.max() + 1, np.float32)
+    np.maximum.at(radius, pieces[basin], distances)
+    area = np.bincount(pieces[1:], areas, minlength=len(radius))
+    fibre = ((radius < FIBRE_RADIUS * diameter) & (area > FIBRE_DISKS * math.pi * radius**2))[pieces[basin]]
+    parts = parts[basin]
+    if fibre.any():
+        component = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[1].ravel()[inside]
+        parts[(np.bincount(component, fibre) * 2 > np.bincount(component))[component] | fibre] = 0
+    return parts, summits
 
 
 def _brightest(labels, smooth, candidates):
