@@ -79,11 +79,6 @@ def batch_tables(path):
     return lambda wildcards: expand(path, slide=plan.slides.batch(wildcards))
 
 
-def plate_labels(wildcards):
-    """Return the label images of the wildcards' plate, if they are kept."""
-    return expand("<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labels(wildcards))
-
-
 def plate_tables(wildcards):
     plan.plates.require_all_images()
     labels = expand("<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labelled)

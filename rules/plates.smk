@@ -1,3 +1,8 @@
+def plate_labels(wildcards):
+    """Return the label images of the wildcards' plate, if they are kept."""
+    return expand("<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labels(wildcards))
+
+
 def calibration_of(names):
     """Return an input function: the calibrations of the plates that a function of the plan names."""
     return lambda wildcards: expand("<results>/plates/{plate}/calibration.json", plate=names(wildcards))

@@ -16,6 +16,9 @@ COLUMNS = (
 )
 
 
+PART_PX = 2**24  # of a large image that are taken at once: copies of all would be most of a job's memory
+
+
 def measure_image(image: np.ndarray) -> dict[str, float]:
     """Measure blur, saturation and intensity as CellProfiler's MeasureImageQuality defines them.
 
@@ -49,7 +52,8 @@ def measure_image(image: np.ndarray) -> dict[str, float]:
         raise ValueError(f"found an image of shape {image.shape}; expected (rows, columns), not empty")
     size, lowest, highest = image.size, image.min().item(), image.max().item()
     if np.can_cast(image.dtype, np.intp) and highest - lowest < 2**16:  # a histogram gives the rest, exactly
-        counts = np.bincount(image.ravel().astype(np.intp) - lowest)
+        levels = highest - lowest + 1
+        counts = sum(np.bincount(rows.ravel().astype(np.intp) - lowest, minlength=levels) for rows in _parts(image))
         steps = np.arange(counts.size)
         total, squares = int(counts @ steps), int(counts @ steps**2)  # below 2**63 up to 2**31 pixels
         middle = np.searchsorted(np.cumsum(counts), [(size - 1) // 2, size // 2], side="right")
@@ -71,7 +75,8 @@ def _power_slope(image):
     if reach < 4:  # fewer than two radii
         return 0.0
     # Only the corners of low frequency count: an eighth of the columns, then an eighth of the rows.
-    spectrum = fft.rfft(image.astype(np.float64, copy=False), axis=1, workers=1)[:, :reach]
+    rows = (part.astype(np.float64, copy=False) for part in _parts(image))
+    spectrum = np.concatenate([fft.rfft(part, axis=1, workers=1)[:, :reach].copy() for part in rows])  # not a view
     spectrum = fft.fft(spectrum, axis=0, workers=1)
     # Column -k of a real image's spectrum is the conjugate of column k, with rows i and -i swapped.
     right, left = spectrum[:, :-1], np.roll(spectrum[::-1, 1:], 1, axis=0)
@@ -85,6 +90,12 @@ def _power_slope(image):
     x, y = np.log(np.arange(2, reach)[valid]), np.log(power[valid])
     x -= x.mean()
     return (x * y).sum() / (x * x).sum()
+
+
+def _parts(image):
+    """Return parts of an image, some rows each, so that what is made of them takes little memory."""
+    at_once = max(1, PART_PX // image.shape[1])
+    return [image[start : start + at_once] for start in range(0, len(image), at_once)]
 
 
 @functools.lru_cache(maxsize=8)  # by the size of the image; a plate has one size

@@ -142,3 +142,10 @@ def test_figures_are_the_same_to_the_bit_in_other_processes_and_layouts():
 def test_a_pattern_without_low_frequencies_has_slope_zero():
     board = np.indices((64, 64)).sum(axis=0) % 2 * 2.0 - 1
     assert quality.measure_image(board)["PowerLogLogSlope"] == 0
+
+
+def test_a_large_image_is_taken_in_parts_to_the_same_figures(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 4000, (333, 257), np.uint16)
+    expected = quality.measure_image(image)
+    monkeypatch.setattr(quality, "PART_PX", 20_000)
+    assert quality.measure_image(image) == expected

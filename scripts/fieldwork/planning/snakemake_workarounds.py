@@ -4,11 +4,12 @@ import atexit
 import functools
 import gc
 import inspect
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from typing import Any
 
 from fieldwork import InputError
@@ -111,9 +112,10 @@ def shown_in_the_end(workflow: Any, summary: Callable[..., str]) -> Callable[[],
     def show():
         print(summary(preview="preview" in workflow.dag_settings.targets))
 
-    def show_if_idle():
+    def show_if_idle(folder):
         if workflow._dag is not None and not len(workflow._dag) and not workflow.dryrun:
-            show()
+            with chdir(folder):  # Snakemake has left its working directory
+                show()
 
-    atexit.register(show_if_idle)
+    atexit.register(show_if_idle, os.getcwd())
     return show
