@@ -15,7 +15,7 @@ import zarr
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian, sobel
 
-from fieldwork import synthetic
+from fieldwork import segmentation, synthetic
 from workspace import SCRIPTS, wait_for
 
 N_FRAMES = 7
@@ -70,9 +70,9 @@ def configure(workspace, **config):
 
 
 def outputs(workspace):
-    """Return the bytes of all outputs of the stack but its picture."""
+    """Return the bytes of all outputs of the stack but its pictures."""
     folder = workspace.path / "results" / "stacks" / "film"
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "frames.png"]
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
@@ -102,6 +102,49 @@ def test_peaks_of_every_frame_are_scikit_images_whatever_the_file(workspace, fil
         assert found["ObjectNumber"].tolist() == list(range(1, len(expected) + 1))
         places = found[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]].to_numpy()
         np.testing.assert_array_equal(places, expected)
+
+
+def test_outlines_are_those_of_one_calibration_whatever_the_file_and_the_engine(workspace, film):
+    made = {}
+    for kind, name in (("tif", "serial"), ("npy", "paths"), ("zarr", "fork"), ("folder", "dask processes")):
+        write(workspace, film, kind)
+        configure(workspace, pool=ENGINES[name])
+        printed = workspace.run("tables")
+        assert f"Stacks: 1 of 1 done. Frames: {N_FRAMES}, of which 0 failed. Nuclei: 42." in printed
+        made[kind] = outputs(workspace)
+        record = json.loads(made[kind].pop("calibration.json"))
+        calibration = segmentation.Calibration(*(record[name] for name in segmentation.Calibration._fields))
+        assert calibration == segmentation.calibrate(film)
+    assert {"frames.csv", "nuclei.parquet", "labels.zarr/zarr.json"} < set(made["tif"])
+    assert all(files == made["tif"] for files in made.values())
+    stored = zarr.open_array(workspace.path / "results" / "stacks" / "film" / "labels.zarr", mode="r")[:]
+    np.testing.assert_array_equal(stored, [segmentation.segment_nuclei(frame, calibration) for frame in film])
+    assert frames_of(workspace)["Image_Count_Nuclei"].tolist() == [3 + number for number in range(N_FRAMES)]
+
+
+def test_a_preview_calibrates_a_stack_and_its_method_decides_what_is_there(workspace, film):
+    write(workspace, film, "tif")
+    configure(workspace)
+    printed = workspace.run("preview")
+    assert f"stack film: 6 nuclei a frame (3 to 9 in {N_FRAMES} frames of its sample), typically " in printed
+    folder = workspace.path / "results" / "stacks" / "film"
+    assert {path.name for path in folder.iterdir()} == {"calibration.json", "calibration.png"}
+    workspace.run()
+    assert workspace.planned() == workspace.planned("preview") == {}
+    (folder / "labels.zarr" / "zarr.json").unlink()
+    assert workspace.planned("tables")["measure_frames"] == 1
+    configure(workspace, nuclei={"keep_labels": False})
+    workspace.run()
+    assert {path.name for path in folder.iterdir()} == {
+        *("calibration.json", "calibration.png", "frames.csv", "frames.png", "nuclei.parquet")
+    }
+    configure(workspace, nuclei={"method": "peaks"})
+    assert workspace.planned("tables") == {"measure_frames": 1, "tables": 1, "total": 2}
+    assert "marks in results/stacks/film/calibration.png are wrong, set threshold" in workspace.run("preview")
+    write(workspace, film, "npy")
+    np.save(workspace.path / "film.npy", np.random.default_rng(0).normal(300, 20, film.shape).astype("uint16"))
+    configure(workspace)
+    assert "WARNING stack film: no nucleus stands out from the noise" in workspace.run("tables")
 
 
 @pytest.mark.parametrize(("images", "engines"), [("zarr", list(ENGINES)), ("tiff", ["serial", "paths"])])
@@ -146,8 +189,8 @@ def test_another_function_leaves_nothing_of_the_one_before(workspace, film):
     write(workspace, film, "tif")
     for function, expected in [
         ("skimage.filters.sobel", {"frames.csv", "frames.zarr"}),
-        ("nuclei", {"frames.csv", "nuclei.parquet"}),
-        ("numpy.mean", {"frames.csv"}),
+        ("nuclei", {"frames.csv", "nuclei.parquet", "labels.zarr", "calibration.json"}),
+        ("numpy.mean", {"frames.csv", "calibration.json"}),
     ]:
         configure(workspace, stack={"function": function})
         workspace.run("tables")
@@ -171,8 +214,9 @@ def test_a_truncated_stack_keeps_its_good_frames_and_one_without_any_fails(works
     assert frames["Image_Status"].tolist() == ["ok"] * 5 + ["failed"] * 2
     assert frames["Image_Error"].str.contains("truncated").sum() == 2
     path.write_bytes(b"nothing of the kind")
-    printed = workspace.run(status=1)
-    assert "stack film: film.npy: begins with" in printed
+    assert "stack film: film.npy: begins with" in workspace.run(status=1)
+    configure(workspace, nuclei={"method": "peaks"})
+    assert "stack film: film.npy: begins with" in workspace.run("tables", status=1)
     assert outputs(workspace) == {}
 
 

@@ -211,8 +211,16 @@ def test_the_work_on_a_stack_is_detection_or_a_function(tmp_path):
     assert stacks.tables == ["frames.csv", "nuclei.parquet"] and stacks.images is None
     peaks = {"method": "peaks", "sigma": 3, "min_distance": 6, "threshold_abs": 7}
     assert stacks.frame_work["detection"] == peaks and stacks.method == "peaks" and not stacks.takes_calibration
+    assert stacks.labels is None and stacks.with_nuclei == ["T1"]
+    stacks = plan_in(tmp_path, nuclei={"border": "drop"}).stacks
+    assert stacks.tables == ["frames.csv", "nuclei.parquet", "labels.zarr/zarr.json"] and stacks.takes_calibration
+    assert stacks.frame_work["drop_border"] and stacks.frame_work["with_labels"]
+    stacks = plan_in(tmp_path, nuclei={"keep_labels": False}).stacks
+    assert stacks.tables == ["frames.csv", "nuclei.parquet"] and not stacks.frame_work["with_labels"]
+    assert plan_in(tmp_path, stack={"images": "tiff"}).stacks.labels == "labels.tif"
     stack = {"function": "skimage.filters.sobel", "images": "tiff"}
     stacks = plan_in(tmp_path, stack=stack).stacks
+    assert stacks.with_nuclei == [] and not stacks.takes_calibration and stacks.labels is None
     assert stacks.tables == ["frames.csv"] and stacks.images == "tiff" and stacks.method is None
     assert stacks.frame_work == {"function": "skimage.filters.sobel", "arguments": {}}
 

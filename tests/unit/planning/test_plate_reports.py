@@ -6,7 +6,7 @@ import pytest
 
 from fieldwork import outputs
 from fieldwork.planning import runs
-from fieldwork.planning.plate_reports import PlateReport
+from fieldwork.planning.plate_reports import PlateReport, StackReport
 
 LEVELS = {"ground": 300.0, "brightest": 5000.0, "fields": 64, "nuclei": 2400, "threshold": 1000.0, "sigma": 4.0}
 CALIBRATION = {"diameter": 14.0, "contrast": 2500.0, "noise": 12.0, "fields": [], "levels": None, "warnings": []}
@@ -104,3 +104,29 @@ def test_a_preview_without_a_typical_nucleus_says_no_size(tmp_path):
     assert line.startswith("plate P1: 0 nuclei a field (0 to 0 in 1 fields of its sample). If")
     unread = report_of(tmp_path, method="auto", calibration=nothing | {"fields": []})
     assert unread.preview().startswith("plate P1: no field")
+
+
+def test_a_stack_is_reported_as_a_plate_is_and_its_flagged_frames_are_counted(tmp_path):
+    folder = tmp_path / "stacks" / "film"
+    folder.mkdir(parents=True)
+    frames = [{"nuclei": 3}, {"nuclei": None}, {"nuclei": 9}]
+    calibration = {key: value for key, value in CALIBRATION.items() if key != "fields"}
+    outputs.write_json(calibration | {"frames": frames, "warnings": ["no nucleus"]}, folder / "calibration.json")
+    report = StackReport(tmp_path, "film", "auto")
+    assert report.warnings() == ["stack film: no nucleus"]
+    assert report.preview().startswith(
+        "stack film: 6 nuclei a frame (3 to 9 in 2 frames of its sample), typically 14 px"
+    )
+    flags = {
+        "Flag_OutOfFocus": [True, True, None],
+        "Flag_Saturated": [False] * 3,
+        "Flag_UnlikePlate": [False, True, None],
+    }
+    rows = [
+        {"Image_Status": "ok", "Image_Count_Nuclei": 4, **{name: values[index] for name, values in flags.items()}}
+        for index in range(3)
+    ]
+    outputs.write_csv(rows, list(rows[0]), folder / "frames.csv")
+    summary = runs.summary([], [], ["film"], tmp_path, "logs", stack_reports=[report]).splitlines()
+    assert "Frames with a doubtful count: 2 out of focus, 1 unlike their stack" in summary
+    assert summary[-1] == "WARNING stack film: no nucleus"
