@@ -221,7 +221,8 @@ def empty_fields(
         yield "gaussian", f"{strength:g} x noise", as_type(clean, dtype)
         strong = rng.poisson(np.full(shape, strength * noise) ** 2) - (strength * noise) ** 2
         yield "poisson", f"{strength:g} x noise", as_type(offset + ground + strong, dtype)
-    yield "poisson", "12 counts", as_type(rng.poisson(np.full(shape, 12.0)), dtype)
+    if contrast > 20:
+        yield "poisson", "12 counts", as_type(rng.poisson(np.full(shape, 12.0)), dtype)
     for share in (0.001, 0.01, 0.05):
         image = taken(np.zeros(shape))
         dice = rng.uniform(size=shape)
@@ -230,7 +231,7 @@ def empty_fields(
         yield "salt-and-pepper", f"{share:.1%}", image
     for sigma in (1, 2, 4, diameter / 3):
         for strength in (1, 3):
-            signal = strength * noise * soft_noise(rng, shape, sigma)
+            signal = min(strength * noise, 0.04 * contrast) * soft_noise(rng, shape, sigma)
             yield "correlated", f"{strength} x noise over {sigma:.1f} px", as_type(offset + ground + signal, dtype)
     for height in (0.5, 2):
         yield "gradient", f"{height:g} x contrast", taken(height * contrast * (rows + columns) / 2)
@@ -251,9 +252,10 @@ def empty_fields(
         signal = np.zeros(shape)
         signal[shape[0] // 3] = height * contrast
         yield "bright row", f"{height:g} x contrast", taken(signal)
-    for width in (3, 5, 8, 11, 15):
+    for width in (0.15, 0.25, 0.4, 0.55, 0.75):
         for height in (0.3, 1, 4):
-            yield "fibre", f"{width} px, {height:g} x contrast", taken(fibre(rng, shape, width, height * contrast))
+            signal = fibre(rng, shape, max(2, width * diameter), height * contrast)
+            yield "fibre", f"{width:g} diameters, {height:g} x contrast", taken(signal)
     signal = np.zeros(shape)
     for centre in rng.integers(0, shape, (60, 2)):
         signal += speck(shape, centre, diameter / 6, contrast * rng.uniform(0.5, 2))
