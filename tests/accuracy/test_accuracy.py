@@ -15,6 +15,7 @@ DIFFICULT = {  # F1 at an overlap of 0.5 where a careful eye would err too
     "diameter of 7 px": 0.9,
     "90 % against another": 0.9,
     "sizes that vary by a third": 0.9,
+    "coarse texture": 0.8,
     "60 bright specks": 0.85,
     "brightness that varies twofold": 0.9,
 }
