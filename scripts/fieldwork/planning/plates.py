@@ -306,11 +306,12 @@ class PlatePlan(Road):
         pictures = platemaps.pictures(next(iter(wells.values()), {}), with_quality=self._config["quality"])
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
-        others = [] if self.takes_calibration(name) or not self.ready[name].images else [*CALIBRATION[:1]]
+        calibration = CALIBRATION if self.ready[name].images else ()
+        others = [] if self.takes_calibration(name) else [*calibration[:1]]
         others += [LABELS] if self._has_labels(name) else []
         return [
             product
-            for product in [*TABLES, *others, *CALIBRATION[1:], *(f"plots/{picture}.png" for picture in pictures)]
+            for product in [*TABLES, *others, *calibration[1:], *(f"plots/{picture}.png" for picture in pictures)]
             if product in (*others, *PLATEMAP_PICTURES) or drawn and not (folder / product).exists()
         ]
 

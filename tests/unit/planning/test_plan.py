@@ -144,7 +144,7 @@ def test_snakemake_is_told_of_the_newest_image_and_of_none_from_the_future(tmp_p
 
 def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path):
     doses = PlateFolder("P2", platemap="well,concentration_um,control\nB02,1,negative\n")
-    write_sheets(tmp_path, plates=[THREE_WELLS, doses])
+    write_sheets(tmp_path, plates=[THREE_WELLS, doses, PlateFolder("empty", wells=())])
     plates = plan_in(tmp_path, nuclei={"method": "auto"}).plates
     assert plates.further_products("P1") == ["labels.zarr/zarr.json"]
     assert plates.further_products("P2") == ["labels.zarr/zarr.json", "plots/doses.png", "plots/controls.png"]
@@ -156,6 +156,8 @@ def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path
     assert plates.further_products("P1") == ["wells.csv", "labels.zarr/zarr.json", "calibration.png", *deleted]
     peaks = plan_in(tmp_path, nuclei={"method": "peaks"}).plates
     assert peaks.further_products("P2") == ["calibration.json", "plots/doses.png", "plots/controls.png"]
+    for of_method in (plates, peaks):
+        assert of_method.further_products("empty") == [] and of_method.previewed == ["P1", "P2"]
 
 
 def test_units_wait_for_a_calibration_and_keep_labels_only_where_nuclei_have_outlines(tmp_path):
