@@ -326,23 +326,25 @@ def test_tables_of_a_plate_are_equal_to_the_byte(tmp_path, monkeypatch, with_qua
     monkeypatch.setattr(client, "Cuda", numpy_device())
     tables = {}
     for chosen in ("cpu", "gpu"):
-        tables[chosen] = [tmp_path / f"{chosen}.parquet", tmp_path / f"{chosen}.fields.parquet"]
+        tables[chosen] = {name: tmp_path / f"{chosen}.{name}.parquet" for name in ("nuclei", "fields")}
         detect_nuclei_script.main(
             images=images,
             copies={},
-            nuclei_table=tables[chosen][0],
-            fields_table=tables[chosen][1],
+            calibration=None,
+            outcome=tables[chosen],
             plate="P1",
             unit="all",
             channel="auto",
-            detection=DETECTION,
+            detection={"method": "peaks", **DETECTION},
+            drop_border=False,
+            folders=[],
             with_quality=with_quality,
             on_bad_image="record",
             device=chosen,
             pool=POOL,
             workers=2,
         )
-    cpu, found = ([path.read_bytes() for path in paths] for paths in tables.values())
+    cpu, found = ([path.read_bytes() for path in paths.values()] for paths in tables.values())
     assert cpu == found
 
 
@@ -437,7 +439,7 @@ def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, m
         tifffile.imwrite(path, field(seed))
     monkeypatch.setattr(client, "Cuda", numpy_device(functools.partial(note, tmp_path)))
     detectors = [*methods.DETECTORS, methods.GPU_DETECTOR]
-    assert detectors == list(plots.DETECTOR_COLOURS)
+    assert [*detectors, methods.OUTLINE_DETECTOR] == list(plots.DETECTOR_COLOURS)
     cases = [("map_frames, paths", detector, 2) for detector in detectors]
     rows = methods.compare(cases, sources, detection={**DETECTION, "threshold_abs": 500}, repeats=1)
     assert len({row["Nuclei"] for row in rows}) == 1 and rows[0]["Nuclei"] > 30
