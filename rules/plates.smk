@@ -22,20 +22,13 @@ rule preview:
 
 
 rule calibrate_plate:
-    """Find out how large and how bright the nuclei of a plate are, on a sample of its fields, and draw these."""
+    """Find out how large and how bright the nuclei of a plate are, on a sample of its fields."""
     input:
         local(plan.plates.newest_of_sample),
         fetched=plan.plates.fetched_sample,
         other=calibration_of(plan.plates.calibrate_with),
     output:
-        record="<results>/plates/{plate}/calibration.json",
-        calibration=report(
-            "<results>/plates/{plate}/calibration.png",
-            caption="report/plate_calibration.rst",
-            category="Plates",
-            subcategory="{plate}",
-            labels={"plate": "{plate}", "picture": "calibration"},
-        ),
+        "<results>/plates/{plate}/calibration.json",
     log:
         "<logs>/plates/{plate}/calibrate_plate.log",
     benchmark:
@@ -59,6 +52,40 @@ rule calibrate_plate:
         made_by=made_by("calibrate_plate"),
     script:
         "../scripts/calibrate_plate.py"
+
+
+rule plot_calibration:
+    """Draw what is found in some fields of a plate's sample."""
+    input:
+        record="<results>/plates/{plate}/calibration.json",
+        fetched=plan.plates.fetched_sample,
+    output:
+        report(
+            "<results>/plates/{plate}/calibration.png",
+            caption="report/plate_calibration.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "calibration"},
+        ),
+    log:
+        "<logs>/plates/{plate}/plot_calibration.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/plot_calibration.tsv"
+    priority: plan.url_priority
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=plan.plates.calibration_memory,
+        gpu=plan.plates.calibration_gpus,
+    params:
+        urls=plan.plates.sample_urls,
+        channel=plan.plates.channel,
+        settings=plan.plates.calibration_settings,
+        own_code=plan.detection_code,
+        border=plan.plates.border,
+        made_by=made_by("plot_calibration"),
+    script:
+        "../scripts/plot_calibration.py"
 
 
 rule detect_nuclei:

@@ -1,16 +1,10 @@
 rule calibrate_stack:
-    """Find out how large and how bright the nuclei of a stack are, on a sample of its frames, and draw these."""
+    """Find out how large and how bright the nuclei of a stack are, on a sample of its frames."""
     input:
         local(plan.stacks.newest_file),
         fetched=plan.stacks.fetched,
     output:
-        record="<results>/stacks/{stack}/calibration.json",
-        calibration=report(
-            "<results>/stacks/{stack}/calibration.png",
-            caption="report/stack_calibration.rst",
-            category="Stacks",
-            labels={"stack": "{stack}", "picture": "calibration"},
-        ),
+        "<results>/stacks/{stack}/calibration.json",
     log:
         "<logs>/stacks/{stack}/calibrate_stack.log",
     benchmark:
@@ -32,6 +26,38 @@ rule calibrate_stack:
         made_by=made_by("calibrate_stack"),
     script:
         "../scripts/calibrate_stack.py"
+
+
+rule plot_stack_calibration:
+    """Draw what is found in some frames of a stack's sample."""
+    input:
+        local(plan.stacks.newest_file),
+        record="<results>/stacks/{stack}/calibration.json",
+        fetched=plan.stacks.fetched,
+    output:
+        report(
+            "<results>/stacks/{stack}/calibration.png",
+            caption="report/stack_calibration.rst",
+            category="Stacks",
+            labels={"stack": "{stack}", "picture": "calibration"},
+        ),
+    log:
+        "<logs>/stacks/{stack}/plot_stack_calibration.log",
+    benchmark:
+        "<benchmarks>/stacks/{stack}/plot_stack_calibration.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=plan.stacks.calibration_memory,
+        gpu=plan.stacks.gpus,
+    params:
+        path=plan.stacks.path,
+        selection=plan.stacks.selection,
+        work=plan.stacks.frame_work,
+        own_code=plan.stack_code,
+        made_by=made_by("plot_stack_calibration"),
+    script:
+        "../scripts/plot_stack_calibration.py"
 
 
 rule measure_frames:

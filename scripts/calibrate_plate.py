@@ -1,7 +1,7 @@
-"""Calibrate a plate on a sample of its fields, and draw what is found with that.
+"""Calibrate a plate on a sample of its fields, and count the nuclei of some of them with that.
 
 Inputs: the sample's images, in the order of reading; the calibration of another plate, if its values are to be taken.
-Outputs: calibration.json, calibration.png.
+Output: calibration.json.
 """
 
 from fieldwork import processes
@@ -11,9 +11,9 @@ processes.prepare()  # before NumPy is imported
 import functools
 import logging
 
-from fieldwork import figures, job, outputs
+from fieldwork import job, outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import outlines, plots
+from fieldwork.detection import outlines
 from fieldwork.job_log import logged
 from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
@@ -38,7 +38,7 @@ def main(*, images, copies, other, outcome, plate, channel, settings, drop_borde
     log.info("plate %s: %s by %d fields", plate, calibration, len(sampled.used))
     for warning in warnings:
         log.warning("plate %s: %s", plate, warning)
-    options = {"detection": detection, "calibration": calibration, "drop_border": drop_border, "with_labels": True}
+    options = {"detection": detection, "calibration": calibration, "drop_border": drop_border, "with_labels": False}
     options |= {"with_quality": False, "channel": channel, "folders": folders}
     read_plane = functools.partial(plate_calibration.read_middle_plane, channel=channel)
     counted = detection_calibration.choose_counted(sampled.used, calibration)
@@ -54,19 +54,8 @@ def main(*, images, copies, other, outcome, plate, channel, settings, drop_borde
         **pool,
     )
     measured = dict(zip(counted, measured, strict=True))
-    with outputs.atomic_file(outcome.calibration) as part:
-        picture = plots.draw_calibration(
-            sampled.used,
-            measured,
-            calibration,
-            read=lambda image: read_plane(image)[0].image,
-            title_of=plate_calibration.title_of,
-            title=f"plate {plate}: what is found in its sample",
-            notes=[detection_calibration.note_of(calibration), *warnings],
-        )
-        figures.save(picture, part, colours=64)
     record = plate_calibration.record_of(sampled, measured, calibration, warnings=warnings, settings=settings)
-    outputs.write_json(record, outcome.record)
+    outputs.write_json(record, outcome)
 
 
 if __name__ == "__main__":
@@ -76,7 +65,7 @@ if __name__ == "__main__":
             images=snakemake.params.images,
             copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),
             other=next(iter(snakemake.input.other), None),
-            outcome=snakemake.output,
+            outcome=snakemake.output[0],
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,
             settings=snakemake.params.settings,

@@ -1,6 +1,6 @@
-"""Calibrate a stack on a sample of its frames, and draw what is found with that.
+"""Calibrate a stack on a sample of its frames, and count the nuclei of some of them with that.
 
-Input: the stack. Outputs: calibration.json, calibration.png.
+Input: the stack. Output: calibration.json.
 """
 
 from fieldwork import processes
@@ -10,9 +10,9 @@ processes.prepare()  # before NumPy is imported
 import functools
 import logging
 
-from fieldwork import figures, job, outputs
+from fieldwork import job, outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import outlines, plots
+from fieldwork.detection import outlines
 from fieldwork.job_log import logged
 from fieldwork.planning import samples
 from fieldwork.segmentation import sampling
@@ -38,7 +38,7 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
     log.info("stack %s: %s by %d frames", stack, calibration, len(sampled.used))
     for warning in warnings:
         log.warning("stack %s: %s", stack, warning)
-    options = {**work, "calibration": calibration, "with_labels": True, "with_quality": False}
+    options = {**work, "calibration": calibration, "with_labels": False, "with_quality": False}
     counted = detection_calibration.choose_counted(sampled.used, calibration)
     measured = job.collect(
         functools.partial(stack_frames.measure_frame, **options),
@@ -52,17 +52,6 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
         **pool,
     )
     measured = dict(zip(counted, measured, strict=True))
-    with outputs.atomic_file(outcome.calibration) as part:
-        picture = plots.draw_calibration(
-            sampled.used,
-            measured,
-            calibration,
-            read=read,
-            title_of=stack_calibration.title_of,
-            title=f"stack {stack}: what is found in its sample",
-            notes=[detection_calibration.note_of(calibration), *warnings],
-        )
-        figures.save(picture, part, colours=64)
     record = detection_calibration.record_of(
         sampled,
         measured,
@@ -72,7 +61,7 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
         warnings=warnings,
         settings={"detection": detection},
     )
-    outputs.write_json(record, outcome.record)
+    outputs.write_json(record, outcome)
 
 
 if __name__ == "__main__":
@@ -84,7 +73,7 @@ if __name__ == "__main__":
             copy=next(iter(snakemake.input.fetched), snakemake.params.path),
             selection=snakemake.params.selection,
             work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
-            outcome=snakemake.output,
+            outcome=snakemake.output[0],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,
         )

@@ -1,7 +1,6 @@
 """A plate is calibrated on a sample of its fields, and detected with that, without Snakemake."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +9,7 @@ import tifffile
 
 import calibrate_plate
 import detect_nuclei
+import plot_calibration
 from fieldwork import label_images, segmentation, synthetic
 from fieldwork.detection import calibration as detection_calibration
 
@@ -36,22 +36,14 @@ def write_plate(folder, pictures):
 
 
 def calibrate(folder, rows, *, detection=AUTO, other=None, workers=1, engine="serial"):
-    outcome = SimpleNamespace(record=folder / "calibration.json", calibration=folder / "calibration.png")
-    calibrate_plate.main(
-        images=rows,
-        copies={},
-        other=other,
-        outcome=outcome,
-        plate="P1",
-        channel="w1",
-        settings={"detection": detection, "calibrate_with": "P2" if other else None},
-        drop_border=False,
-        folders=[],
-        pool={"engine": engine, "mode": "paths", "dask": "processes"},
-        workers=workers,
-    )
-    assert outcome.calibration.read_bytes().startswith(b"\x89PNG")
-    return json.loads(outcome.record.read_text())
+    record, picture = folder / "calibration.json", folder / "calibration.png"
+    common = {"copies": {}, "plate": "P1", "channel": "w1", "drop_border": False, "folders": [], "workers": workers}
+    common["pool"] = {"engine": engine, "mode": "paths", "dask": "processes"}
+    settings = {"detection": detection, "calibrate_with": "P2" if other else None}
+    calibrate_plate.main(images=rows, other=other, outcome=record, settings=settings, **common)
+    plot_calibration.main(record=record, picture=picture, detection=detection, **common)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    return json.loads(record.read_text())
 
 
 def detect(folder, rows, *, detection=AUTO, drop_border=False, folders=(), with_labels=True):

@@ -1,7 +1,6 @@
 """A stack is calibrated on a sample of its frames, and its nuclei are outlined with that, without Snakemake."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import zarr
 import calibrate_stack
 import measure_frames
 import plot_stack
+import plot_stack_calibration
 from fieldwork import InputError, segmentation, synthetic
 from fieldwork.detection import calibration as detection_calibration
 
@@ -45,19 +45,13 @@ def write_folder(folder, pictures):
 
 def calibrate(folder, path, *, detection=AUTO, pool=POOL, workers=1, folders=()):
     """Calibrate as the rule does; return the record."""
-    outcome = SimpleNamespace(record=folder / "calibration.json", calibration=folder / "calibration.png")
-    calibrate_stack.main(
-        stack="film",
-        path=str(path),
-        copy=str(path),
-        selection={},
-        work={"function": "nuclei", "detection": detection, "with_quality": True, "folders": folders},
-        outcome=outcome,
-        pool=pool,
-        workers=workers,
-    )
-    assert outcome.calibration.read_bytes().startswith(b"\x89PNG")
-    return json.loads(outcome.record.read_text())
+    record, picture = folder / "calibration.json", folder / "calibration.png"
+    work = {"function": "nuclei", "detection": detection, "with_quality": True, "folders": folders}
+    common = {"stack": "film", "path": str(path), "copy": str(path), "selection": {}, "work": work}
+    calibrate_stack.main(outcome=record, pool=pool, workers=workers, **common)
+    plot_stack_calibration.main(record=record, picture=picture, pool=pool, workers=workers, **common)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    return json.loads(record.read_text())
 
 
 def measure(

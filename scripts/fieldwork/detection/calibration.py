@@ -85,6 +85,7 @@ def record_of(
             for index, reading in enumerate(sampled.used)
         ],
         **others,
+        "drawn": choose_drawn(sampled.used, measured, calibration)._asdict(),
         "passed_over": [{**position_of(reading.source), "reason": reason} for reading, reason in sampled.passed_over],
         "settings": settings,
         "version": VERSION,
@@ -105,7 +106,11 @@ def count_of(measured: Any) -> int | None:
 
 def read(path: str | os.PathLike) -> segmentation.Calibration | None:
     """Read the calibration that a ``calibration.json`` holds; None where no image of its sample could be read."""
-    values = outputs.read_json(path)
+    return of_record(outputs.read_json(path))
+
+
+def of_record(values: dict) -> segmentation.Calibration | None:
+    """Return the calibration of a record, as `read`."""
     if values["noise"] is None:
         return None
     return segmentation.Calibration(**{name: values[name] for name in segmentation.Calibration._fields})
@@ -142,7 +147,7 @@ def _worst(used, calibration):
 class Drawn(NamedTuple):
     """The images of a calibration's picture, as indices of the used ones."""
 
-    images: list[int]  # from sparse to dense
+    even: list[int]  # at even ranks, from sparse to dense
     worst: int | None  # where the calibration fits worst
 
 
@@ -160,8 +165,7 @@ def choose_drawn(
     Returns
     -------
     Drawn
-        Up to `MOST_DRAWN` images at even ranks of their numbers of nuclei; empty ones only where there are too few
-        others.
+        Up to `MOST_DRAWN` images by their numbers of nuclei; empty ones only where there are too few others.
     """
     counts = {index: count_of(image) or 0 for index, image in measured.items()}
     worst = _worst(used, calibration)

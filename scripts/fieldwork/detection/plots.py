@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from fieldwork import label_images, segmentation
+from fieldwork import label_images
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.figures import VERMILION, plt
-from fieldwork.segmentation.sampling import Reading
 
 RING_COLOUR = "#ff00ff"  # colour-blind readers see it on grey, too
 PANEL_WIDTH_IN, PANEL_PX = 4.2, 460  # of a field in the picture of a calibration, and of that picture
@@ -38,40 +37,43 @@ def outline_width(polygons: Sequence[np.ndarray], *, points_per_px: float) -> fl
 
 
 def draw_calibration(
-    used: Sequence[Reading],
-    measured: dict[int, Any],
-    calibration: segmentation.Calibration | None,
+    record: dict,
+    images: Sequence,
     *,
+    measure: Callable[[list], list],
     read: Callable[[Any], np.ndarray],
     title_of: Callable[[Any], str],
     title: str,
-    notes: Sequence[str],
 ) -> plt.Figure:
-    """Draw images of a sample with what was found in them.
+    """Draw images of a sample with what is found in them.
 
     Parameters
     ----------
-    used, measured, calibration
-        As for `calibration.choose_drawn`.
+    record : dict
+        Of ``calibration.json``.
+    images : sequence
+        Those of the sample that count, in the order of the record.
+    measure : callable
+        Takes a list of images; returns what is found in each.
     read : callable
-        Takes the source of a reading; returns its pixels.
+        Takes an image; returns its pixels.
     title_of : callable
         Takes what was found in an image; returns its title.
-    title, notes
-        As for `calibration_picture`.
+    title : str
+        Of the picture.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    chosen = detection_calibration.choose_drawn(used, measured, calibration)
-
-    def drawn(index):
-        image = read(used[index].source)
-        return title_of(measured[index]), image, detection_calibration.labels_of(measured[index], image.shape)
-
-    worst = None if chosen.worst is None else drawn(chosen.worst)
-    return calibration_picture([drawn(index) for index in chosen.images], worst, title=title, notes=notes)
+    even, worst = record["drawn"]["even"], record["drawn"]["worst"]
+    indices = even + [worst] * (worst is not None)
+    panels = []
+    for index, measured in zip(indices, measure([images[index] for index in indices]), strict=True):
+        image = read(images[index])
+        panels.append((title_of(measured), image, detection_calibration.labels_of(measured, image.shape)))
+    notes = [detection_calibration.note_of(detection_calibration.of_record(record)), *record["warnings"]]
+    return calibration_picture(panels[: len(even)], panels[-1] if worst is not None else None, title=title, notes=notes)
 
 
 def calibration_picture(

@@ -61,6 +61,17 @@ def _position(image):
     return {"well": image.well, "site": image.site, **known, "path": image.path}
 
 
+def images_of(record: dict, copies: dict[str, str]) -> list[FieldImage]:
+    """Return the images of a ``calibration.json`` that count, in its order; `copies` as for `images.images_of`."""
+    return [
+        FieldImage(
+            *(field["well"], field["site"], field.get("timepoint"), field.get("z"), field["path"]),
+            copy=copies.get(field["path"]),
+        )
+        for field in record["fields"]
+    ]
+
+
 def warnings_of(
     sampled: Sampled, calibration: segmentation.Calibration | None, *, channel: str, settings: dict
 ) -> list[str]:

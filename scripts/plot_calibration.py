@@ -1,0 +1,61 @@
+"""Draw what is found in some fields of a plate's sample.
+
+Inputs: calibration.json; the images of the sample. Output: calibration.png.
+"""
+
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
+import functools
+
+from fieldwork import figures, job, outputs
+from fieldwork.detection import calibration as detection_calibration
+from fieldwork.detection import outlines, plots
+from fieldwork.job_log import logged
+from fieldwork.plates import calibration as plate_calibration
+from fieldwork.plates import fields
+
+
+def main(*, record, copies, picture, plate, channel, detection, drop_border, folders, pool, workers):
+    record = outputs.read_json(record)
+    read = functools.partial(plate_calibration.read_middle_plane, channel=channel)
+    options = {"detection": detection, "calibration": detection_calibration.of_record(record), "channel": channel}
+    options |= {"drop_border": drop_border, "with_labels": True, "with_quality": False, "folders": folders}
+    measure = functools.partial(
+        job.collect,
+        functools.partial(fields.measure_field, **options),
+        read=read,
+        failed=fields.failed_field,
+        suspects=outlines.suspects_of(detection),
+        label=f"plate {plate}, picture of the sample",
+        noun="fields",
+        all_may_fail=True,
+        **{**pool, "mode": "paths", "workers": workers},
+    )
+    figure = plots.draw_calibration(
+        record,
+        plate_calibration.images_of(record, copies),
+        measure=measure,
+        read=lambda image: read(image)[0].image,
+        title_of=plate_calibration.title_of,
+        title=f"plate {plate}: what is found in its sample",
+    )
+    with outputs.atomic_file(picture) as part:
+        figures.save(figure, part, colours=64)
+
+
+if __name__ == "__main__":
+    with logged(snakemake.log[0], with_pandas=True):
+        main(
+            record=snakemake.input.record,
+            copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),
+            picture=snakemake.output[0],
+            plate=snakemake.wildcards.plate,
+            channel=snakemake.params.channel,
+            detection=snakemake.params.settings["detection"],
+            drop_border=snakemake.params.border == "drop",
+            folders=snakemake.config["module_folders"],
+            pool=snakemake.config["pool"],
+            workers=snakemake.threads,
+        )
