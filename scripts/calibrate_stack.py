@@ -33,7 +33,7 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
     for reading, reason in sampled.passed_over:
         log.info("passed over: %s: %s", reading.source, reason)
     calibration = sampling.calibrate(sampled.used, **detection_calibration.overrides(detection))
-    warning = sampling.warning_of(sampled, calibration, noun="frames")
+    warning = sampling.warning_of(sampled, calibration, noun="frames", method=detection["method"])
     warnings = [warning] if warning else []
     log.info("stack %s: %s by %d frames", stack, calibration, len(sampled.used))
     for warning in warnings:

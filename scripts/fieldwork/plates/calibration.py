@@ -86,10 +86,8 @@ def warnings_of(
     settings : dict
         As for `record_of`.
     """
-    other = settings["calibrate_with"]
-    if other and calibration is None:
-        return [f"plate {other}, whose calibration it takes, has none"]
-    warning = sampling.warning_of(sampled, calibration, noun="fields", channel=channel)
+    method, other = settings["detection"]["method"], settings["calibrate_with"]
+    warning = sampling.warning_of(sampled, calibration, noun="fields", method=method, channel=channel, other=other)
     return [warning] if warning else []
 
 

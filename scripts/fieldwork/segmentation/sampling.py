@@ -112,7 +112,13 @@ def misfit(sample: segmentation.Sample, calibration: segmentation.Calibration | 
 
 
 def warning_of(
-    sampled: Sampled, calibration: segmentation.Calibration | None, *, noun: str, channel: str = ""
+    sampled: Sampled,
+    calibration: segmentation.Calibration | None,
+    *,
+    noun: str,
+    method: str,
+    channel: str = "",
+    other: str | None = None,
 ) -> str | None:
     """Describe what is doubtful about a calibration, in one line.
 
@@ -123,8 +129,13 @@ def warning_of(
         That is used, be it from this sample or another one.
     noun : str
         What an image is: ``fields``, ``frames``.
+    method : str
+        By which nuclei are found. Peaks need no calibration, but bright nuclei; of what a function of the user's finds,
+        nothing is known.
     channel : str
         In which nuclei are looked for.
+    other : str, optional
+        The plate whose calibration is used.
 
     Returns
     -------
@@ -135,18 +146,33 @@ def warning_of(
     if not used:
         first = "".join(f"; first {reading.source}: {reason}" for reading, reason in sampled.passed_over[:1])
         return f"none of the {len(sampled.passed_over)} {noun} of its sample can be read{first}"
+    if method not in ("auto", "peaks"):
+        return None
     dark = [reading for reading in used if reading.sample.is_dark]
     if are_dark(used):
         return (
             f"{len(dark)} of the {len(used)} {noun} of its sample show dark nuclei on a bright ground, first "
-            f"{dark[0].source}; expected bright nuclei on a dark ground, and method auto counts no others"
+            f"{dark[0].source}; expected bright nuclei on a dark ground, and method {method} counts no others"
             + f": is {channel} the channel of a DNA stain?"
             * bool(channel)
         )
-    if not any(reading.sample.has_nuclei for reading in used):
+    if method == "peaks":
+        return None
+    if other and (calibration is None or None in (calibration.diameter, calibration.contrast)):
+        return (
+            f"plate {other}, whose calibration it takes, shows no nuclei in its sample, so that none are found here; "
+            "name another plate in calibrate_with, or none"
+        )
+    bright = [reading for reading in used if reading.sample.has_nuclei]
+    if not bright:
         return (
             f"no nucleus stands out from the noise ({calibration.noise:g}) in any of the {len(used)} {noun} of its "
             "sample; if they show some, set nuclei.diameter and nuclei.contrast"
+        )
+    if None in (calibration.diameter, calibration.contrast):
+        return (
+            f"the {noun} of its sample have no typical nucleus, so that none are found, although {len(bright)} of "
+            f"{len(used)} seem to show some, first {bright[0].source}; set nuclei.diameter and nuclei.contrast"
         )
     odd = [reading for reading in used if reading.sample.is_dark or misfit(reading.sample, calibration) > 1]
     shown = sum(reading.sample.is_dark or reading.sample.has_nuclei for reading in used)

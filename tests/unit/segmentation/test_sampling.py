@@ -87,8 +87,30 @@ def test_dark_images_do_not_count_and_where_most_are_dark_nothing_does():
 def test_one_line_says_what_was_seen_where_a_calibration_is_doubtful(samples, expected):
     sampled = take(readings(*samples))
     bright = [reading for reading in sampled.used if reading.sample == PLANTED] or sampled.used
-    warning = sampling.warning_of(sampled, sampling.calibrate(bright), noun="fields", channel="w1")
+    warning = sampling.warning_of(sampled, sampling.calibrate(bright), noun="fields", method="auto", channel="w1")
     assert warning is None if expected is None else expected in warning and "\n" not in warning
+
+
+@pytest.mark.parametrize("samples", [[PLANTED] * 3, [PLANTED, PLANTED, DARK]])
+def test_a_calibration_that_finds_nothing_where_images_show_nuclei_is_doubtful(samples):
+    sampled, nothing = take(readings(*samples)), sampling.calibrate(take(readings(NOTHING)).used)
+    warning = sampling.warning_of(sampled, nothing, noun="fields", method="auto")
+    assert "no typical nucleus, so that none are found, although " in warning and "first image 0; set" in warning
+    for calibration in (nothing, None):
+        warning = sampling.warning_of(sampled, calibration, noun="fields", method="auto", other="P2")
+        assert warning.startswith("plate P2, whose calibration it takes, shows no nuclei") and "\n" not in warning
+
+
+def test_doubts_are_those_of_the_method():
+    nothing, dark, broken = (take(readings(*samples)) for samples in ([NOTHING], [DARK, DARK], ["broken"]))
+    calibration = sampling.calibrate(nothing.used)
+    for method, doubts in {"peaks": [False, True, True], "own.segment": [False, False, True]}.items():
+        warnings = [
+            sampling.warning_of(sampled, calibration, noun="fields", method=method)
+            for sampled in (nothing, dark, broken)
+        ]
+        assert [bool(warning) for warning in warnings] == doubts
+        assert not any("method auto" in warning for warning in warnings if warning)
 
 
 def test_an_image_does_not_fit_by_a_factor_of_two_in_size_or_four_in_contrast():
