@@ -52,7 +52,8 @@ def test_tables_of_peaks_need_no_calibration_and_say_when_one_would_help(workspa
     assert WARNING in warning and "`snakemake --cores N preview` measures the threshold that would fit" in warning
     assert warning in workspace.run("tables")
     before = workspace.tables()
-    assert workspace.planned() == {"calibrate_plate": 1, "plot_plate": 1, "plot_jobs": 1, "all": 1, "total": 4}
+    pictures = {"plot_calibration": 1, "plot_plate": 1, "plot_jobs": 1}
+    assert workspace.planned() == {"calibrate_plate": 1, **pictures, "all": 1, "total": 5}
     output = workspace.run("preview")
     contrast = calibration(workspace)["contrast"]
     assert f"its typical nucleus is {contrast:g} above the background (calibration.json)" in output

@@ -66,15 +66,19 @@ def test_configuration_files_and_the_command_line_are_merged(workspace):
 def test_fan_out_plans_one_job_a_unit(workspace):
     workspace.plant("P1")
     workspace.plant("P2")
-    detected, pictures = {"detect_nuclei": 6, "merge_units": 2}, {"plot_plate": 2, "plot_jobs": 1, "all": 1}
+    detected = {"detect_nuclei": 6, "merge_units": 2}
+    pictures = {"plot_calibration": 2, "plot_plate": 2, "plot_jobs": 1, "all": 1}
     outlined = {**detected, "calibrate_plate": 2, "join_labels": 2}
     arguments = ("--config", "fan_out=well")
     assert workspace.planned("tables", *arguments) == {**outlined, "tables": 1, "total": 13}
-    assert workspace.planned(*arguments) == {**outlined, **pictures, "total": 16}
-    assert workspace.planned("preview", *arguments) == {"calibrate_plate": 2, "preview": 1, "total": 3}
+    assert workspace.planned(*arguments) == {**outlined, **pictures, "total": 18}
+    assert workspace.planned("preview", *arguments) == {
+        **{"calibrate_plate": 2, "plot_calibration": 2, "preview": 1},
+        "total": 5,
+    }
     arguments = (*arguments, "nuclei={method: peaks}")
     assert workspace.planned("tables", *arguments) == {**detected, "tables": 1, "total": 9}
-    assert workspace.planned(*arguments) == {**detected, **pictures, "calibrate_plate": 2, "total": 14}
+    assert workspace.planned(*arguments) == {**detected, **pictures, "calibrate_plate": 2, "total": 16}
 
 
 def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace):
@@ -141,8 +145,9 @@ def test_only_what_changed_is_made_again(workspace):
     assert nothing == {}
     files[0].touch()
     assert workspace.planned(*arguments) == {
-        **{"detect_nuclei": 1, "merge_units": 1, "calibrate_plate": 1, "plot_plate": 1, "plot_jobs": 1, "all": 1},
-        "total": 6,
+        **{"detect_nuclei": 1, "merge_units": 1, "calibrate_plate": 1, "plot_calibration": 1},
+        **{"plot_plate": 1, "plot_jobs": 1, "all": 1},
+        "total": 7,
     }
     arguments = ("tables", *arguments)
     workspace.run(*arguments)
