@@ -2,13 +2,13 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from fieldwork import label_images
-from fieldwork.segmentation import basins, flags, pixels
+from fieldwork.segmentation import basins, blocks, flags, pixels
 from fieldwork.segmentation.calibration import Calibration, calibrate
 from fieldwork.segmentation.pixels import KERNEL_SUM, OCTAVE, TYPICAL
 
@@ -38,6 +38,8 @@ SHAPE_DEPTH = 0.06  # radii
 FIBRE_DEPTH = 0.12  # radii: shallower saddles lie within a fibre
 FIBRE_RADIUS = 0.75  # diameters; thicker things are no fibres
 FIBRE_DISKS = 6  # of the largest disk that fits into it
+HALO_DIAMETERS = 8  # of blocks; a fibre is longer than it is wide also where it reaches as far
+STRIP_PX = 2**24  # of the image, at which outlines are drawn at once
 LEAST_AREA, LEAST_AREA_PX = 0.1, 12  # of a typical nucleus; px
 
 
@@ -91,16 +93,15 @@ def segment_field(image: np.ndarray, calibration: Calibration) -> Segmentation:
         labels = np.zeros(image.shape, np.int32)
         return Segmentation(labels, None, False, flags.is_saturated(image, labels), False)
     copy = _working_copy(source, calibration)
-    objects = _objects_of(copy)
-    labels = label_images.renumber(_full_resolution(objects, copy, image.shape))
-    threshold = source.offset + source.unit * (copy.floor + copy.unit * objects.threshold)
+    labels, threshold, nuclei = _found_in(copy, image.shape)
+    threshold = source.offset + source.unit * (copy.floor + copy.unit * threshold)
     background = source.offset + source.unit * copy.floor
     return Segmentation(
         labels,
         threshold,
-        flags.is_out_of_focus(objects.nuclei, copy.diameter, calibration.softness),
+        flags.is_out_of_focus(nuclei, copy.diameter, calibration.softness),
         flags.is_saturated(image, labels),
-        flags.is_unlike_plate(objects.nuclei, copy.diameter)
+        flags.is_unlike_plate(nuclei, copy.diameter)
         or flags.is_background_unlike(background, calibration.background, calibration.contrast),
     )
 
@@ -108,10 +109,13 @@ def segment_field(image: np.ndarray, calibration: Calibration) -> Segmentation:
 class _Copy(NamedTuple):
     """A working copy: shrunk or enlarged until nuclei have the size that the detector is made for."""
 
-    values: np.ndarray  # (rows, columns) uint16: above the floor; a typical nucleus has `TYPICAL`
+    shape: tuple[int, int]
+    blocks: list[blocks.Block]
+    values: Callable  # takes a block, returns (rows, columns) uint16: above the floor; a typical nucleus has `TYPICAL`
     shrunk: int  # pixels of the image per pixel, in each direction
     enlarged: int  # pixels per pixel of the image
     diameter: float  # of a typical nucleus, in pixels of the copy
+    coarse: int  # pixels per pixel of the coarse copy that shows the ground
     floor: float  # the image's value (of `Pixels`) where the copy is 0
     unit: float  # and its step
 
@@ -120,23 +124,33 @@ def _working_copy(source, calibration):
     diameter = calibration.diameter
     enlarged = 2 if diameter < SMALLEST_DIAMETER_PX else 1
     shrunk = min(max(1, round(diameter / WORKING_DIAMETER_PX)), pixels.LARGEST_FACTOR) if enlarged == 1 else 1
-    values = _without_odd_pixels(source.values, calibration.contrast / source.unit)
-    if enlarged == 2:
-        sums = pixels.enlarged(values.astype(np.uint16), 2).astype(np.int32)
-    else:
-        sums = pixels.box_sums(values, shrunk)
-    sample = sums[:: 1 + sums.shape[0] // 512, :: 1 + sums.shape[1] // 512].ravel()
+    diameter *= enlarged / shrunk
+    coarse = max(1, int(diameter // 4))
+    image = _without_odd_pixels(source.values, calibration.contrast / source.unit)
+    shape = tuple(-(-side // shrunk) * enlarged for side in image.shape)
+    parts = blocks.blocks_of(shape, halo=math.ceil(HALO_DIAMETERS * diameter), multiple=coarse * enlarged)
+    sums = blocks.once(functools.partial(_sums, image, shrunk, enlarged))
+    every = [1 + side // 512 for side in shape]
+    sample = np.concatenate([sums(block)[block.every(*every)].ravel() for block in parts])
     floor = int(np.partition(sample, len(sample) // 50)[len(sample) // 50])
     unit = calibration.contrast / source.unit * shrunk**2 / TYPICAL  # of a sum
-    values = (sums - floor) * np.float32(1 / unit) + np.float32(0.5)
+
+    def values_of(block):
+        values = (sums(block) - floor) * np.float32(1 / unit) + np.float32(0.5)
+        return np.clip(values, 0, pixels.BRIGHTEST, out=values).astype(np.uint16)
+
     return _Copy(
-        np.clip(values, 0, pixels.BRIGHTEST, out=values).astype(np.uint16),
-        shrunk,
-        enlarged,
-        diameter * enlarged / shrunk,
-        floor / shrunk**2,
-        unit / shrunk**2,
+        shape, parts, blocks.once(values_of), shrunk, enlarged, diameter, coarse, floor / shrunk**2, unit / shrunk**2
     )
+
+
+def _sums(image, shrunk, enlarged, block):
+    """Return the (rows, columns) int32 pixels of a block: sums of the image's pixels."""
+    if enlarged == 1:
+        rows, columns = (slice(span.first * shrunk, span.end * shrunk) for span in block.outer)
+        return pixels.box_sums(image[rows, columns], shrunk)
+    window = image[block.window(enlarged, 1)].astype(np.uint16)
+    return pixels.enlarged(window, enlarged)[block.within(enlarged, 1)].astype(np.int32)
 
 
 def _without_odd_pixels(values, contrast):
@@ -146,20 +160,68 @@ def _without_odd_pixels(values, contrast):
     return median if np.count_nonzero(odd) > ODD_PIXELS * odd.size else values
 
 
+def _found_in(copy, shape):
+    """Return the labels of an image of this shape, the threshold in steps of the copy, and some pixels of nuclei.
+
+    The ground and the threshold are decided from the whole field; then nuclei are looked for block by block.
+    """
+    surface = blocks.once(functools.partial(_surface, copy, _coarse_ground(copy)))
+    cut, threshold = _field_threshold(copy, surface)
+    canvas, nuclei = blocks.Canvas(shape), []
+    for block in copy.blocks:
+        ground, smooth = surface(block)
+        objects = _objects_of(ground, smooth, copy, cut)
+        if len(copy.blocks) > 1:
+            canvas.begin(block, objects.brightest, copy.shrunk / copy.enlarged)
+        nuclei.append(flags.nuclei_of(objects.labels, smooth))
+        top, left = (span.first * copy.shrunk // copy.enlarged for span in block.outer)
+        for row, labels in _full_resolution(objects, copy):
+            canvas.paint(labels, top + row, left)
+    return canvas.renumbered(), threshold, flags.Nuclei(*map(np.concatenate, zip(*nuclei, strict=True)))
+
+
 class _Objects(NamedTuple):
-    """What was found in a working copy."""
+    """What was found in a block of a working copy."""
 
     labels: np.ndarray  # (rows, columns) int32
     margin: np.ndarray  # (rows, columns) float32: above the threshold of the pixel's nucleus, in 1 / KERNEL_SUM steps
-    threshold: float  # of the field, ground included, in steps
-    nuclei: flags.Nuclei
+    brightest: np.ndarray  # (labels,) int: index in the flat block of each label's brightest pixel; of 0 any
 
 
-def _objects_of(copy):
-    ground = _ground(copy)
-    smooth = pixels.blurred(cv2.subtract(copy.values, ground), pixels.SLIGHT)  # in 1 / KERNEL_SUM of a step
-    cut = _threshold(np.bincount((smooth.ravel() * np.float32(1 / 256)).astype(np.uint16)))
-    threshold = cut + float(np.median(ground[:: 1 + len(ground) // 64]))
+def _coarse_ground(copy):
+    """Return the (rows, columns) uint16 ground: what stays where everything narrower than two nuclei is taken away."""
+    factor = copy.coarse
+    coarse = np.empty([-(-side // factor) for side in copy.shape], np.uint16)
+    for block in copy.blocks:
+        rows, columns = (slice(span.first // factor, -(-span.end // factor)) for span in block.core)
+        coarse[rows, columns] = pixels.box_sums(copy.values(block)[block.inner], factor) // factor**2
+    radius = max(1, round(GROUND_DIAMETERS * copy.diameter / factor / 2))
+    return pixels.averaged(pixels.opened(coarse, radius), 2 * radius + 1)
+
+
+def _surface(copy, coarse, block):
+    """Return the (rows, columns) uint16 ground of a block, and the float32 blurred pixels above it.
+
+    These are in 1 / KERNEL_SUM of a step.
+    """
+    factor = copy.coarse
+    ground = pixels.enlarged(coarse[block.window(factor, 1)], factor)[block.within(factor, 1)]
+    return ground, pixels.blurred(cv2.subtract(copy.values(block), ground), pixels.SLIGHT)
+
+
+def _field_threshold(copy, surface):
+    """Return the threshold of the field above the ground, and that with the ground, both in steps of the copy."""
+    counts, grounds = 0, []
+    for block in copy.blocks:
+        ground, smooth = surface(block)
+        quarters = (smooth[block.inner].ravel() * np.float32(1 / 256)).astype(np.uint16)
+        counts = counts + np.bincount(quarters, minlength=2**16)
+        grounds.append(ground[block.every(1 + copy.shape[0] // 64, 1)].ravel())
+    cut = _threshold(counts)
+    return cut, cut + float(np.median(np.concatenate(grounds)))
+
+
+def _objects_of(ground, smooth, copy, cut):
     margin = smooth - np.float32(cut * KERNEL_SUM)
     labels = np.zeros(smooth.shape, np.int32)
     inside = np.flatnonzero(margin.ravel() > 0)
@@ -170,6 +232,7 @@ def _objects_of(copy):
     above = smooth.ravel()[inside] - own[basin - 1]
     margin.ravel()[inside] = above
     inside = inside[above > 0]
+    brightest = np.zeros(1, np.int64)
     if len(inside):
         mask = margin > 0
         distances = _distances(mask, inside)
@@ -178,18 +241,10 @@ def _objects_of(copy):
         parts, summits = _split_by_shape(shape, distances, mask, inside, copy.diameter)
         labels.ravel()[inside] = parts
         brightest = _brightest(labels, smooth, np.concatenate([peaks, summits]))
-        labels.ravel()[inside] = _kept(parts, brightest, ground, smooth, copy, cut)[parts]
-    return _Objects(labels, margin, threshold, flags.nuclei_of(labels, smooth))
-
-
-def _ground(copy):
-    """Return the (rows, columns) uint16 ground: what stays where everything narrower than two nuclei is taken away."""
-    factor = max(1, int(copy.diameter // 4))
-    coarse = (pixels.box_sums(copy.values, factor) // factor**2).astype(np.uint16)
-    radius = max(1, round(GROUND_DIAMETERS * copy.diameter / factor / 2))
-    coarse = pixels.averaged(pixels.opened(coarse, radius), 2 * radius + 1)
-    rows, columns = copy.values.shape
-    return pixels.enlarged(coarse, factor)[:rows, :columns]
+        kept = _are_kept(parts, brightest, ground, smooth, copy, cut)
+        labels.ravel()[inside] = (np.cumsum(kept, dtype=np.int32) * kept)[parts]
+        brightest = np.concatenate([brightest[:1], brightest[kept]])
+    return _Objects(labels, margin, brightest)
 
 
 @functools.cache
@@ -285,32 +340,41 @@ def _brightest(labels, smooth, candidates):
     return candidates[order][ends - 1]
 
 
-def _kept(parts, brightest, ground, smooth, copy, cut):
-    """Return the new label of each label: 0 for what is too small or hardly stands out of its surroundings."""
+def _are_kept(parts, brightest, ground, smooth, copy, cut):
+    """Return which labels are neither too small nor hardly stand out of their surroundings."""
     area = np.bincount(parts)
     height = smooth.ravel()[brightest]
     total = height + ground.ravel()[brightest] * np.float32(KERNEL_SUM)
     least = max(LEAST_AREA * math.pi / 4 * copy.diameter**2, LEAST_AREA_PX * (copy.enlarged / copy.shrunk) ** 2)
     peak = np.where(height >= STANDS_OUT * total, DIM_PEAK, LEAST_PEAK)
     kept = (area >= least) & (height >= peak * cut * KERNEL_SUM)
-    kept[0] = False
-    return np.cumsum(kept, dtype=np.int32) * kept
+    kept[0] = False  # the ground
+    return kept
 
 
-def _full_resolution(objects, copy, shape):
-    """Return labels at the image's resolution: the outline runs where the interpolated margin is 0."""
+def _full_resolution(objects, copy):
+    """Yield labels at the image's resolution, strip by strip: the first row, and the (rows, columns) int32 labels.
+
+    The outline runs where the interpolated margin is 0.
+    """
     labels, factor = objects.labels, copy.shrunk
-    if factor == copy.enlarged == 1:
-        return labels
     if copy.enlarged == 2:
-        return _halved(labels, objects.margin)[: shape[0], : shape[1]]
-    rows, columns = shape
-    large = _enlarged_mask(objects.margin, factor)
-    near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
-    near = np.where(labels > 0, labels, near)
-    near = cv2.resize(near, large.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    near *= large
-    return near[:rows, :columns]
+        yield 0, _halved(labels, objects.margin)
+    elif factor == 1:
+        yield 0, labels
+    else:
+        near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
+        near = np.where(labels > 0, labels, near)
+        rows, columns = labels.shape
+        height = max(1, STRIP_PX // (columns * factor**2))
+        for top in range(0, rows, height):
+            strip = near[top : top + height]
+            skipped = min(top, 1)  # the row above a strip and the one below count for its interpolation
+            large = _enlarged_mask(objects.margin[top - skipped : top + height + 1], factor)[skipped * factor :]
+            large = large[: len(strip) * factor]
+            strip = cv2.resize(strip, large.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            strip *= large
+            yield top * factor, strip
 
 
 def _halved(labels, margin):
