@@ -2,11 +2,14 @@
 
 import os
 
+import cv2
 import pandas as pd
 import pyarrow.parquet as pq
 import tifffile
 import yaml
 from skimage.measure import label, regionprops
+
+from segmenters_page import module_of
 
 OWN = """
 import os
@@ -55,3 +58,21 @@ def test_an_own_function_finds_what_it_finds_outside_and_its_files_count_by_cont
     weights.write_text("2000")
     (folder / "own.py").write_text(f"{OWN}# changed\n")
     assert workspace.planned("tables")["detect_nuclei"] == 1
+
+
+def test_masks_that_lie_beside_the_images_become_the_plates_nuclei(workspace):
+    files = workspace.plant()
+    for file in files[:-1]:
+        labels = label(tifffile.imread(file) > 2000).astype("uint16")
+        cv2.imwrite(str(file.with_name(f"{file.stem}_cp_masks.png")), labels)
+    (workspace.path / "config/masks.py").write_text(module_of("masks.py"))
+    settings = {"nuclei": {"method": "masks.read"}, "max_failed_fields": 0.2}
+    (workspace.path / "config/config.yaml").write_text(yaml.safe_dump(settings))
+
+    workspace.run("tables")
+    fields = pd.read_csv(workspace.path / "results/plates/P1/fields.csv")
+    assert fields.Image_Status.tolist() == ["ok"] * 5 + ["failed"]
+    assert f"no file images/P1/{files[-1].stem}_cp_masks.png" in fields.Image_Error[5]
+    found = pq.read_table(workspace.path / "results/plates/P1/nuclei.parquet").to_pandas()
+    planted = [region.area for file in files[:-1] for region in regionprops(label(tifffile.imread(file) > 2000))]
+    assert found.Nuclei_AreaShape_Area.tolist() == planted and len(planted) > 12

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from fieldwork.user_functions import CONTEXT
 from workspace import REPOSITORY, SCRIPTS
 
 LIBRARY = SCRIPTS / "fieldwork"
@@ -109,7 +110,7 @@ def stale_names(text):
         elif re.fullmatch(r"[A-Za-z_]\w*", name) and is_call:
             exists = name in EVERYWHERE | OTHER_FUNCTIONS
         elif re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", name):
-            exists = name in EVERYWHERE | RULES | LAST_KEYS
+            exists = name in EVERYWHERE | RULES | LAST_KEYS | {*CONTEXT}
         elif re.fullmatch(
             r"(?!FIELDWORK_|SNAKEMAKE_)(_[A-Z]{2,}|_?[A-Z]+(_[A-Z]+)+)", name
         ):  # `_G` ends a column's name
