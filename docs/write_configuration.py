@@ -20,7 +20,7 @@ HEAD = """# Configuration
 one.
 
 The configuration is `config/config.yaml` in the working directory. `--configfile FILE` overrides single keys of it, and
-`--config fan_out=well 'nuclei={threshold: 30}'` overrides both. The clone's [config/config.yaml](../config/config.yaml)
+`--config fan_out=well 'nuclei={diameter: 24}'` overrides both. The clone's [config/config.yaml](../config/config.yaml)
 has every key with its default. Every key can be left out. An unknown key is an error.
 """
 
