@@ -135,8 +135,10 @@ class Plan:
             results,
             self.folders.logs,
             downloads=[archive.folder for archive in self.plates.downloads.values()],
-            reports=[PlateReport(results, name, self.plates.method(name)) for name in self.plates.names],
-            stack_reports=[StackReport(results, name, self.stacks.method) for name in self.stacks.with_nuclei],
+            reports=[PlateReport(results, name, self.plates.detections[name]) for name in self.plates.names],
+            stack_reports=[
+                StackReport(results, name, self.stacks.frame_work["detection"]) for name in self.stacks.with_nuclei
+            ],
             preview=preview,
         )
 

@@ -6,6 +6,8 @@ import os
 import statistics
 from pathlib import Path
 
+from fieldwork.inputs import methods
+
 FITTING_SHARE = 0.4  # of a typical nucleus's smoothed height above the ground: a threshold there parts both
 FLAGS = {"out_of_focus": "out of focus", "saturated": "saturated", "unlike_plate": "unlike their plate"}
 FRAME_FLAGS = {
@@ -27,17 +29,21 @@ class PlateReport:
     ----------
     results : path-like
     plate : str
-    method : {'auto', 'peaks', 'own'}
+    detection : dict
+        How nuclei are found now, from `methods.detection_of`: files of another method say nothing about it.
     """
 
     kind, noun = "plate", "field"
 
-    def __init__(self, results: str | os.PathLike, plate: str, method: str) -> None:
+    def __init__(self, results: str | os.PathLike, plate: str, detection: dict) -> None:
         self._folder = Path(results, f"{self.kind}s", plate)
         self._plate = plate
-        self._method = method
+        self._detection = detection
+        self._method = methods.kind_of(detection["method"])
         self._summary = _read(self._folder / "summary.json")
-        self._calibration = _read(self._folder / "calibration.json")
+        calibration = _read(self._folder / "calibration.json")
+        is_current = calibration and calibration["settings"]["detection"]["method"] == detection["method"]
+        self._calibration = calibration if is_current else {}
 
     @property
     def flagged(self) -> dict[str, int]:
@@ -68,10 +74,18 @@ class PlateReport:
     def _is_calibrated(self):
         return None not in (self._calibration.get("diameter"), self._calibration.get("contrast"))
 
+    def _are_current(self, levels):
+        """Return True for levels of peaks that were found as they would be now."""
+        return bool(levels) and all(
+            levels[name] == self._detection[key] for name, key in (("threshold", "threshold_abs"), ("sigma", "sigma"))
+        )
+
     def _doubts_about_peaks(self):
         """Yield where the threshold of peaks does not lie between the ground and the nuclei of the plate."""
-        levels = self._summary.get("levels") or self._calibration.get("levels")
-        if self._method != "peaks" or not levels:
+        if self._method != "peaks":
+            return
+        levels = next(filter(self._are_current, [self._summary.get("levels"), self._calibration.get("levels")]), None)
+        if not levels:
             return
         ground, threshold, nuclei, fields = (levels[name] for name in ("ground", "threshold", "nuclei", "fields"))
         if self._is_calibrated:
@@ -83,9 +97,10 @@ class PlateReport:
                 f"its typical nucleus is {self._calibration['contrast']:g} above the background (calibration.json); "
                 f"a threshold of {fitting:.12g} would fit"
             )
+        elif self._calibration:
+            height, advice = math.inf, "no nucleus stands out in its sample (calibration.png)"
         else:
-            height = math.inf
-            advice = "`snakemake --cores N preview` measures the threshold that would fit"
+            height, advice = math.inf, "`snakemake --cores N preview` measures the threshold that would fit"
         if ground > threshold:
             yield (
                 f"its background ({ground:.4g}) lies above the threshold of peaks ({threshold:g}), so that noise is "

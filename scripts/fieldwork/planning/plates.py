@@ -39,7 +39,7 @@ class PlatePlan(Road):
 
     Attributes
     ----------
-    downloads
+    downloads, detections
         As given.
     without_images : dict of str to InputError
         Plates whose images are not downloaded yet, or are not what they should be, and why.
@@ -68,7 +68,7 @@ class PlatePlan(Road):
         super().__init__(caller=caller, files=files, config=config, jobs=len(self.ready))
         self.has_gpu = has_gpu
         self.declared: dict[str, list[str]] = {}  # known only later: functions are checked when plates are
-        self._detections = detections
+        self.detections = detections
         self._rows = plates.rows
         self._sample = functools.cache(lambda name: sample_of(self.ready[name].images))
         self._units_to_do = functools.cache(self._count_units_to_do)
@@ -140,11 +140,11 @@ class PlatePlan(Road):
 
     def detection(self, wildcards: object) -> dict:
         """Return how the nuclei of a plate are found, as `methods.detection_of` does."""
-        return self._detections[self.plate(wildcards).name]
+        return self.detections[self.plate(wildcards).name]
 
     def method(self, name: str) -> str:
         """Return the kind of a plate's method: auto, peaks or own."""
-        return methods.kind_of(self._detections[name]["method"])
+        return methods.kind_of(self.detections[name]["method"])
 
     def labels(self, wildcards: object) -> list[str]:
         """Return the plate itself in a list where its outlines are kept; else an empty one."""
@@ -209,7 +209,7 @@ class PlatePlan(Road):
 
     def takes_calibration(self, name: str) -> bool:
         """Return True for a plate whose nuclei are found with a calibration."""
-        method = self._detections[name]["method"]
+        method = self.detections[name]["method"]
         return method == "auto" or "calibration" in self.declared.get(method, ())
 
     # The images of the nuclei channel: of one unit, or, without that wildcard, of the plate

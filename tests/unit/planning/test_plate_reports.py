@@ -10,23 +10,29 @@ from fieldwork.planning.plate_reports import PlateReport, StackReport
 
 LEVELS = {"ground": 300.0, "brightest": 5000.0, "fields": 64, "nuclei": 2400, "threshold": 1000.0, "sigma": 4.0}
 CALIBRATION = {"diameter": 14.0, "contrast": 2500.0, "noise": 12.0, "fields": [], "levels": None, "warnings": []}
+DETECTIONS = {
+    "auto": {"method": "auto", "diameter": None, "contrast": None},
+    "peaks": {"method": "peaks", "sigma": 4.0, "min_distance": 6, "threshold_abs": 1000.0},
+    "own": {"method": "own.segment", "function": "own.segment", "arguments": {}},
+}
 SMOOTHED = 1 - math.exp(-(14**2) / (8 * 4**2))  # of a disc's height, at its centre
 
 
-def report_of(folder, *, method="peaks", levels=None, calibration=None, flagged=None):
+def report_of(folder, *, method="peaks", threshold=1000.0, levels=None, calibration=None, flagged=None):
+    detection = DETECTIONS[method] | ({"threshold_abs": threshold} if method == "peaks" else {})
     plate = folder / "plates" / "P1"
     plate.mkdir(parents=True, exist_ok=True)
     if levels or flagged:
         outputs.write_json({"levels": levels, "flagged": flagged or {}}, plate / "summary.json")
     if calibration:
-        outputs.write_json(calibration, plate / "calibration.json")
-    return PlateReport(folder, "P1", method)
+        outputs.write_json({"settings": {"detection": detection}, **calibration}, plate / "calibration.json")
+    return PlateReport(folder, "P1", detection)
 
 
 def test_a_threshold_between_ground_and_nuclei_is_no_matter(tmp_path):
     assert report_of(tmp_path, levels=LEVELS).warnings() == []
     assert report_of(tmp_path, levels=LEVELS, calibration=CALIBRATION).warnings() == []
-    assert PlateReport(tmp_path, "not yet done", "peaks").warnings() == []
+    assert PlateReport(tmp_path, "not yet done", DETECTIONS["peaks"]).warnings() == []
 
 
 @pytest.mark.parametrize(
@@ -50,8 +56,8 @@ def test_a_threshold_that_is_too_low_or_too_high_is_one_line_with_what_to_do(tmp
 
 def test_typical_nuclei_below_the_threshold_are_known_by_the_calibration_alone(tmp_path):
     levels = LEVELS | {"threshold": 3000.0, "nuclei": 38}  # a few of many
-    assert report_of(tmp_path, levels=levels).warnings() == []
-    (warning,) = report_of(tmp_path, levels=levels, calibration=CALIBRATION).warnings()
+    assert report_of(tmp_path, threshold=3000.0, levels=levels).warnings() == []
+    (warning,) = report_of(tmp_path, threshold=3000.0, levels=levels, calibration=CALIBRATION).warnings()
     assert f"its typical nuclei ({300 + 2500 * SMOOTHED:.4g}) lie below the threshold of peaks (3000): 38" in warning
 
 
@@ -59,8 +65,32 @@ def test_levels_are_those_of_the_tables_or_else_of_the_sample_and_of_peaks_alone
     low = LEVELS | {"ground": 1001.0}
     sampled = CALIBRATION | {"levels": low}
     assert len(report_of(tmp_path, calibration=sampled).warnings()) == 1
-    assert PlateReport(tmp_path, "P1", "auto").warnings() == []
+    assert PlateReport(tmp_path, "P1", DETECTIONS["auto"]).warnings() == []
     assert report_of(tmp_path, levels=LEVELS).warnings() == []
+
+
+def test_tables_by_another_threshold_raise_no_doubts_about_the_present_one(tmp_path):
+    low = LEVELS | {"ground": 1001.0}
+    report = report_of(tmp_path, threshold=1500.0, levels=low)
+    assert report.warnings() == []
+    previewed = CALIBRATION | {"levels": low | {"threshold": 1500.0, "ground": 1501.0}}
+    (warning,) = report_of(tmp_path, threshold=1500.0, levels=low, calibration=previewed).warnings()
+    assert "its background (1501) lies above the threshold of peaks (1500)" in warning
+
+
+def test_a_calibration_without_nuclei_is_no_reason_to_preview_again(tmp_path):
+    nothing = CALIBRATION | {"diameter": None, "contrast": None}
+    levels = LEVELS | {"brightest": 400.0, "nuclei": 0}
+    (warning,) = report_of(tmp_path, levels=levels, calibration=nothing).warnings()
+    assert warning.endswith("no nucleus stands out in its sample (calibration.png)")
+
+
+def test_a_calibration_of_another_method_says_nothing(tmp_path):
+    doubted = CALIBRATION | {"warnings": ["no nucleus stands out"]}
+    assert len(report_of(tmp_path, method="auto", calibration=doubted).warnings()) == 1
+    for method in ("peaks", "own"):
+        report = PlateReport(tmp_path, "P1", DETECTIONS[method])
+        assert report.warnings() == [] and report.preview() == ""
 
 
 def test_warnings_of_a_calibration_stand_in_the_summary_of_every_run(tmp_path):
@@ -95,7 +125,7 @@ def test_a_preview_is_one_line_on_the_nuclei_of_a_field_and_what_to_set(tmp_path
     assert f"{tmp_path}/plates/P1/calibration.png" in line and remedy in line
     said = runs.summary(["P1"], [], [], tmp_path, "logs", reports=[report], preview=True)
     assert line in said.splitlines() and line not in runs.summary(["P1"], [], [], tmp_path, "logs", reports=[report])
-    assert PlateReport(tmp_path, "not yet done", method).preview() == ""
+    assert PlateReport(tmp_path, "not yet done", DETECTIONS[method]).preview() == ""
 
 
 def test_a_preview_without_a_typical_nucleus_says_no_size(tmp_path):
@@ -111,8 +141,9 @@ def test_a_stack_is_reported_as_a_plate_is_and_its_flagged_frames_are_counted(tm
     folder.mkdir(parents=True)
     frames = [{"nuclei": 3}, {"nuclei": None}, {"nuclei": 9}]
     calibration = {key: value for key, value in CALIBRATION.items() if key != "fields"}
-    outputs.write_json(calibration | {"frames": frames, "warnings": ["no nucleus"]}, folder / "calibration.json")
-    report = StackReport(tmp_path, "film", "auto")
+    calibration |= {"frames": frames, "warnings": ["no nucleus"], "settings": {"detection": DETECTIONS["auto"]}}
+    outputs.write_json(calibration, folder / "calibration.json")
+    report = StackReport(tmp_path, "film", DETECTIONS["auto"])
     assert report.warnings() == ["stack film: no nucleus"]
     assert report.preview().startswith(
         "stack film: 6 nuclei a frame (3 to 9 in 2 frames of its sample), typically 14 px"
