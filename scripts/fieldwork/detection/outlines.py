@@ -103,7 +103,8 @@ def _segment_by_own_function(image, detection, folders, *, path, **context):
     name = detection["function"]
     try:
         segment = user_functions.segmenter(name, detection["arguments"], folders)
-        labels = segment(image, pixel_size=pixel_sizes(path).get("y"), path=path, **context)
+        # A copy: it may work in place, and the image's quality is measured afterwards.
+        labels = segment(image.copy(), pixel_size=pixel_sizes(path).get("y"), path=path, **context)
         return (label_images.renumber(label_images.check_labels(labels, image.shape)),)
     except (Exception, SystemExit) as error:  # it may raise anything
         raise FailedDetectionError(user_functions.reason(name, error)) from None
