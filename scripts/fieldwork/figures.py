@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
+matplotlib.rcParams["text.parse_math"] = False  # a $ in a path or in the message of an error is no formula
 
 from matplotlib import pyplot as plt  # noqa: E402
 from PIL import Image  # noqa: E402

@@ -138,6 +138,7 @@ def _draw_part(axes, name, image, labels, *, side):
     around = [slice(max(0, int(part.start - side / 8)), int(part.stop + side / 8)) for part in (rows, columns)]
     shift = around[1].start - columns.start, around[0].start - rows.start
     draw_outlines(axes, label_images.outlines(labels[tuple(around)]), offset=shift, width=1)
+    name = textwrap.fill(name, NOTE_CHARACTERS)
     if (height, width) != image.shape:
         name += f"\n{height} x {width} of {image.shape[0]} x {image.shape[1]} px"
     axes.set_title(name, fontsize=11)

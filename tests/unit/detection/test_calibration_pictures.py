@@ -37,6 +37,16 @@ def test_a_calibration_shows_its_fields_in_order_and_the_worst_in_a_frame(tmp_pa
     assert Image.open(tmp_path / "calibration.png").width > 1500
 
 
+def test_the_message_of_an_error_is_no_formula_and_no_wider_than_its_panel(tmp_path):
+    message = "failed: own.segment failed: ValueError: $HOME, $\\frac{$ and " + 20 * "more "
+    field = message, np.full((30, 40), 7, np.uint8), np.zeros((30, 40), np.int32)
+    figure = plots.calibration_picture([field], field, title="P1", notes=[message])
+    figures.save(figure, tmp_path / "calibration.png", colours=64)
+    titles = [axes.get_title() for axes in calibration_panels(figure)]
+    assert all(title.replace("\n", " ").endswith(message.strip()) for title in titles)
+    assert max(len(line) for line in titles[0].splitlines()) <= 50
+
+
 def test_of_a_large_field_the_part_with_the_most_nuclei_is_drawn(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.zeros((1500, 2000), np.uint32)
