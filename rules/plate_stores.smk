@@ -13,7 +13,7 @@ rule write_plate_store:
         "<logs>/plates/{plate}/write_plate_store.log",
     benchmark:
         "<benchmarks>/plates/{plate}/write_plate_store.tsv"
-    priority: plan.url_priority
+    priority: 2 * plan.url_priority
     conda:
         "../envs/fieldwork.yaml"
     threads: plan.plates.threads

@@ -33,7 +33,7 @@ rule calibrate_plate:
         "<logs>/plates/{plate}/calibrate_plate.log",
     benchmark:
         "<benchmarks>/plates/{plate}/calibrate_plate.tsv"
-    priority: 1  # detection waits for it
+    priority: 1 - plan.url_priority  # detection waits for it
     conda:
         "../envs/fieldwork.yaml"
     threads: plan.plates.calibration_threads
@@ -104,6 +104,7 @@ rule detect_nuclei:
         "<logs>/plates/{plate}/units/{unit}.log",
     benchmark:
         "<benchmarks>/plates/{plate}/units/{unit}.tsv"
+    priority: plan.url_priority
     conda:
         "../envs/fieldwork.yaml"
     threads: plan.plates.unit_threads
@@ -140,7 +141,7 @@ rule merge_units:
         "<logs>/plates/{plate}/merge_units.log",
     benchmark:
         "<benchmarks>/plates/{plate}/merge_units.tsv"
-    priority: plan.url_priority
+    priority: 2 * plan.url_priority
     localrule: True  # here and elsewhere: the start of a cluster's job takes longer than this work
     conda:
         "../envs/fieldwork.yaml"
@@ -222,7 +223,7 @@ rule plot_plate:
         "<logs>/plates/{plate}/plot_plate.log",
     benchmark:
         "<benchmarks>/plates/{plate}/plot_plate.tsv"
-    priority: plan.url_priority
+    priority: 2 * plan.url_priority
     conda:
         "../envs/fieldwork.yaml"
     resources:
@@ -307,7 +308,7 @@ rule join_labels:
         "<logs>/plates/{plate}/join_labels.log",
     benchmark:
         "<benchmarks>/plates/{plate}/join_labels.tsv"
-    priority: plan.url_priority
+    priority: 2 * plan.url_priority
     localrule: True
     conda:
         "../envs/fieldwork.yaml"

@@ -51,6 +51,7 @@ def test_tables_of_peaks_need_no_calibration_and_say_when_one_would_help(workspa
     (warning,) = [line for line in output.splitlines() if line.startswith("WARNING")]
     assert WARNING in warning and "`snakemake --cores N preview` measures the threshold that would fit" in warning
     assert warning in workspace.run("tables")
+    assert workspace.run("tables", "--dag").rstrip().endswith("}"), "more than the graph, which dot reads"
     before = workspace.tables()
     pictures = {"plot_calibration": 1, "plot_plate": 1, "plot_jobs": 1}
     assert workspace.planned() == {"calibrate_plate": 1, **pictures, "all": 1, "total": 5}

@@ -150,7 +150,8 @@ def test_only_what_a_changed_object_made_is_made_again(workspace, s3):
         for path in files[number:]:
             s3.put(path, bucket, f"plate/{path.name}")
     sheet(workspace, "plate", ("P1", "s3://one/plate"), ("P2", "s3://two/plate"))
-    arguments = ("tables", "--config", "fan_out=well")
+    # By peaks: calibrations have their own tests.
+    arguments = ("tables", "--config", "fan_out=well", "nuclei={method: peaks}")
     workspace.run(*arguments)
     assert s3.asked == {"list": 2, "GET": 11}
     counts = [len(pd.read_csv(workspace.path / f"results/plates/{plate}/fields.csv")) for plate in ("P1", "P2")]
@@ -166,6 +167,18 @@ def test_only_what_a_changed_object_made_is_made_again(workspace, s3):
     s3.put(files[0], "two", f"plate/{files[0].name}")
     assert workspace.planned(*arguments)["detect_nuclei"] == 1
     assert workspace.planned(*arguments)["total"] == 3
+
+
+def test_copies_of_one_plate_at_a_time_are_on_the_disk(workspace, s3):
+    for plate in ("one", "two"):
+        for path in workspace.plant(plate, wells=("B02", "C02"), sites=1, shape=(48, 64), count=1):
+            s3.put(path, plate, path.name)
+    sheet(workspace, "plate", ("P1", "s3://one/"), ("P2", "s3://two/"))
+    output = workspace.run("tables", "--config", "fan_out=well", cores=1)
+    finished = re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", output)
+    of_plate = ["calibrate_plate", "detect_nuclei", "detect_nuclei", "merge_units", "join_labels"]
+    assert finished == [*of_plate, *of_plate, "tables"]
+    assert s3.asked == {"list": 2, "GET": 4}
 
 
 def test_a_list_on_a_web_server_may_name_what_lies_beside_it_and_elsewhere(workspace, web):

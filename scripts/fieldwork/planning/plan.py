@@ -46,9 +46,9 @@ class Folders(NamedTuple):
 class Plan:
     """What the rules ask.
 
-    `notes` are lines on what was chosen for the user. `url_priority` is the priority of jobs that read images: local
-    copies of objects at URLs are kept until their last job, so that these jobs come early, and the copies of one plate,
-    not of all, need room on the disk.
+    `notes` are lines on what was chosen for the user. `url_priority` is the unit of priority of jobs that read images,
+    1 where some are at URLs, else 0: local copies are kept until their last job, so that a plate's later jobs come
+    before its earlier ones and those of other plates, and the copies of one plate, not of all, need room on the disk.
     """
 
     caller: Caller

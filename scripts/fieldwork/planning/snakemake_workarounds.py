@@ -113,7 +113,8 @@ def shown_in_the_end(workflow: Any, summary: Callable[..., str]) -> Callable[[],
         print(summary(preview="preview" in workflow.dag_settings.targets))
 
     def show_if_idle(folder):
-        if workflow._dag is not None and not len(workflow._dag) and not workflow.dryrun:
+        was_to_run = workflow.execution_settings is not None  # and not to print something that a program may read
+        if was_to_run and workflow._dag is not None and not len(workflow._dag) and not workflow.dryrun:
             with chdir(folder):  # Snakemake has left its working directory
                 show()
 
