@@ -148,7 +148,7 @@ class Drawn(NamedTuple):
     """The images of a calibration's picture, as indices of the used ones."""
 
     even: list[int]  # at even ranks, from sparse to dense
-    worst: int | None  # where the calibration fits worst
+    worst: int | None  # where the calibration fits worst; of a single image nothing is said
 
 
 def choose_drawn(
@@ -168,7 +168,7 @@ def choose_drawn(
         Up to `MOST_DRAWN` images by their numbers of nuclei; empty ones only where there are too few others.
     """
     counts = {index: count_of(image) or 0 for index, image in measured.items()}
-    worst = _worst(used, calibration)
+    worst = _worst(used, calibration) if len(used) > 1 else None
     others = sorted(counts.keys() - {worst}, key=lambda index: (counts[index], index))
     with_nuclei = [index for index in others if counts[index]]
     empty = others[: len(others) - len(with_nuclei)]

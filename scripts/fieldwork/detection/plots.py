@@ -1,5 +1,6 @@
 """Draw outlines of nuclei, and the picture of a calibration."""
 
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Sequence
@@ -11,15 +12,19 @@ from matplotlib.collections import LineCollection
 
 from fieldwork import label_images
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.figures import VERMILION, plt
+from fieldwork.figures import GREY, VERMILION, plt
 
 RING_COLOUR = "#ff00ff"  # colour-blind readers see it on grey, too
-PANEL_WIDTH_IN, PANEL_PX = 4.2, 460  # of a field in the picture of a calibration, and of that picture
-PANEL_DIAMETERS = 32  # of a typical nucleus, side by side in such a panel: each is 14 px of the picture
+PICTURE_WIDTH_IN = 16.8  # of a calibration
+MOST_COLUMNS = 4  # of panels in it
+LARGEST_PANEL_IN = 8.4  # in width
+PANEL_PX_PER_IN = 110  # of a picture as it is written
+LINE_HEIGHT_IN = 0.2  # of a title or a note, at 11 points
+DIAMETERS_PER_IN = 7.6  # of a typical nucleus, side by side in a panel: each is 14 px of the picture
+CHARACTERS_PER_IN = 10  # at 11 points, of capitals; of small letters there are 13
 SMALLEST_PANEL_PX, LARGEST_PANEL_PX = 120, 4000  # of the image
 MASK_STEP_PX = 4  # of a field, to find the part with the most nuclei
 PANEL_GAMMA = 0.6  # below 1: lifts what is dim
-NOTE_CHARACTERS = 50  # in a line
 
 
 def draw_outlines(
@@ -86,17 +91,17 @@ def calibration_picture(
     """Draw the outlines that a calibration gives: a few fields, and the one that it fits worst.
 
     Each field has its own contrast, with dim nuclei lifted. All are drawn at one scale; of a field that is too large
-    for it, the part with the most nuclei.
+    for it, the part with the most nuclei. The fewer fields, the larger their panels.
 
     Parameters
     ----------
     fields : list of (str, (rows, columns) array, (rows, columns) array of integers)
         Title, image and labels; up to 6, from sparse to dense.
     worst : (str, array, array) or None
-        The same of the field that the calibration fits worst.
+        The same of the field that the calibration fits worst; drawn last, in a frame.
     title : str
     notes : list of str
-        Written below that field, a paragraph each.
+        Written after the last field, a paragraph each, or below all where there is no room.
 
     Returns
     -------
@@ -106,42 +111,67 @@ def calibration_picture(
     areas = np.concatenate([np.bincount(labels.ravel())[1:] for _, _, labels in drawn] or [np.zeros(1, int)])
     areas = areas[areas > 0]
     diameter = 2 * label_images.usual_radius(areas) if len(areas) else LARGEST_PANEL_PX
-    side = np.clip(PANEL_DIAMETERS * diameter, SMALLEST_PANEL_PX, LARGEST_PANEL_PX)
-    aspect = np.median([image.shape[0] / image.shape[1] for _, image, _ in drawn] or [1]).clip(0.5, 1.5)
-    size = 4 * PANEL_WIDTH_IN, 2 * (PANEL_WIDTH_IN * aspect + 0.45) + 0.5
-    figure, grid = plt.subplots(2, 4, figsize=size, layout="constrained")
+    rows = max(1, math.ceil(len(drawn) / MOST_COLUMNS))
+    columns = max(1, math.ceil(len(drawn) / rows))
+    width = min(PICTURE_WIDTH_IN / columns, LARGEST_PANEL_IN)
+    height = width * np.clip(np.median([image.shape[0] / image.shape[1] for _, image, _ in drawn] or [0]), 0.25, 1.5)
+    names = [f"fits worst: {name}" if number == len(fields) else name for number, (name, _, _) in enumerate(drawn)]
+    titles = [_wrapped([name], width) for name in names]
+    titles_height = LINE_HEIGHT_IN * (2 + max(map(len, titles), default=0))
+    text = _wrapped(notes, width)
+    with_free_panel = len(drawn) < rows * columns and len(text) <= height / LINE_HEIGHT_IN
+    if not with_free_panel:
+        text = _wrapped(notes, columns * width)
+    below = 0 if with_free_panel else LINE_HEIGHT_IN * (len(text) + 1)
+    size = columns * width, rows * (height + titles_height) + 2 * LINE_HEIGHT_IN + below
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     figure.suptitle(title, fontsize=14)
     for axes in grid.flat:
         axes.axis("off")
-    panels = [*zip(grid[:, :3].flat, fields, strict=False), *([(grid[0, 3], worst)] if worst else [])]
-    for axes, (name, image, labels) in panels:
-        _draw_part(axes, name, image, labels, side=side)
-    if worst:
-        grid[0, 3].axis("on")
-        grid[0, 3].set(xticks=[], yticks=[], title=f"fits worst: {grid[0, 3].get_title()}")
-        grid[0, 3].spines[:].set(color=VERMILION, linewidth=3)
-    text = "\n\n".join(textwrap.fill(note, NOTE_CHARACTERS) for note in notes)
-    grid[1, 3].text(0.03, 0.97, text, va="top", fontsize=12, transform=grid[1, 3].transAxes)
+    side = np.clip(DIAMETERS_PER_IN * width * diameter, SMALLEST_PANEL_PX, LARGEST_PANEL_PX)
+    for number, (axes, title_lines, (_, image, labels)) in enumerate(zip(grid.flat, titles, drawn, strict=False)):
+        _draw_part(axes, title_lines, image, labels, side=side, width_px=round(PANEL_PX_PER_IN * width))
+        is_worst = number == len(fields)
+        axes.axis("on")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(color=VERMILION if is_worst else GREY, linewidth=3 if is_worst else 0.5)
+    if with_free_panel:
+        grid[-1, -1].text(0.03, 0.97, "\n".join(text), va="top", fontsize=11, transform=grid[-1, -1].transAxes)
+    else:
+        figure.supxlabel("\n".join(text), x=0.01, ha="left", fontsize=11)
     return figure
 
 
-def _draw_part(axes, name, image, labels, *, side):
-    """Draw the part of a field with the most nuclei, at most `side` px wide, with their outlines."""
+def _wrapped(paragraphs, width):
+    """Return the lines of paragraphs, `width` inches wide, with an empty one after each but the last."""
+    lines = [[*textwrap.wrap(paragraph, round(CHARACTERS_PER_IN * width)), ""] for paragraph in paragraphs]
+    return list(itertools.chain.from_iterable(lines))[:-1]
+
+
+def _draw_part(axes, lines, image, labels, *, side, width_px):
+    """Draw the part of a field with the most nuclei, at most `side` px wide, with their outlines.
+
+    Parameters
+    ----------
+    lines : list of str
+        The title.
+    width_px : int
+        Of the panel.
+    """
     rows, columns = _densest_part(labels, side)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     pixels = image[rows, columns].astype(np.float32)
-    if width > PANEL_PX:  # matplotlib would do it too, in ten times the time
-        pixels = cv2.resize(pixels, (PANEL_PX, max(1, round(height * PANEL_PX / width))), interpolation=cv2.INTER_AREA)
+    if width > width_px:  # matplotlib would do it too, in ten times the time
+        pixels = cv2.resize(pixels, (width_px, max(1, round(height * width_px / width))), interpolation=cv2.INTER_AREA)
     low, high = np.percentile(pixels, [1, 99.8])
     pixels = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) ** np.float32(PANEL_GAMMA)
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     around = [slice(max(0, int(part.start - side / 8)), int(part.stop + side / 8)) for part in (rows, columns)]
     shift = around[1].start - columns.start, around[0].start - rows.start
     draw_outlines(axes, label_images.outlines(labels[tuple(around)]), offset=shift, width=1)
-    name = textwrap.fill(name, NOTE_CHARACTERS)
     if (height, width) != image.shape:
-        name += f"\n{height} x {width} of {image.shape[0]} x {image.shape[1]} px"
-    axes.set_title(name, fontsize=11)
+        lines = [*lines, f"{height} x {width} of {image.shape[0]} x {image.shape[1]} px"]
+    axes.set_title("\n".join(lines), fontsize=11)
 
 
 def _densest_part(labels, side):

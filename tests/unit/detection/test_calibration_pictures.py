@@ -1,11 +1,16 @@
 """The picture of a calibration shows outlines on a few images."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from PIL import Image
 
-from fieldwork import figures
-from fieldwork.detection import plots
+from fieldwork import figures, segmentation, synthetic
+from fieldwork.detection import calibration, plots
+from fieldwork.segmentation.sampling import Reading
 from outlined import squares, traced
 
 
@@ -21,8 +26,8 @@ def test_a_calibration_shows_its_fields_in_order_and_the_worst_in_a_frame(tmp_pa
     assert figure.get_suptitle() == "plate P1: calibration"
     panels = calibration_panels(figure)
     titles = [axes.get_title() for axes in panels]
-    assert titles[:3] + titles[4:] == [title for title, _, _ in fields] and titles[3] == f"fits worst: {worst[0]}"
-    for axes, (_, image, labels) in zip([*panels[:3], *panels[4:], panels[3]], [*fields, worst], strict=True):
+    assert titles == [*(title for title, _, _ in fields), f"fits worst: {worst[0]}"]
+    for axes, (_, image, labels) in zip(panels, [*fields, worst], strict=True):
         shown = axes.images[0].get_array()
         assert (shown.min(), shown.max()) == (0, 1), "its own contrast"
         brightness = [np.unique(shown[image == value]) for value in np.unique(image)]
@@ -30,7 +35,8 @@ def test_a_calibration_shows_its_fields_in_order_and_the_worst_in_a_frame(tmp_pa
             np.diff(brightness, axis=0) >= 0
         ).all()
         assert len(traced(axes)) == labels.max() and traced(axes)[0] == (2, 2, 6, 6)
-    assert [axes.axison for axes in panels] == [False] * 3 + [True] + [False] * 3
+    colours = [to_hex(axes.spines["top"].get_edgecolor()) for axes in panels]
+    assert colours == [figures.GREY] * 6 + [figures.VERMILION]
     (text,) = (text.get_text() for axes in figure.axes for text in axes.texts)
     assert text.split("\n\n")[0] == notes[0] and text.replace("\n", " ").endswith(notes[1].strip())
     figures.save(figure, tmp_path / "calibration.png", colours=64)
@@ -44,7 +50,36 @@ def test_the_message_of_an_error_is_no_formula_and_no_wider_than_its_panel(tmp_p
     figures.save(figure, tmp_path / "calibration.png", colours=64)
     titles = [axes.get_title() for axes in calibration_panels(figure)]
     assert all(title.replace("\n", " ").endswith(message.strip()) for title in titles)
-    assert max(len(line) for line in titles[0].splitlines()) <= 50
+    assert max(len(line) for line in titles[0].splitlines()) <= 80
+
+
+def area(box):
+    return box.width * box.height
+
+
+@pytest.mark.parametrize("shape", [(150, 450), (520, 400)])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("with_long_texts", [False, True])
+def test_few_fields_are_drawn_large_and_no_text_is_cut_or_covers_them(shape, count, with_long_texts):
+    fields = [(f"B0{n} site 1: {n} nuclei", squares(20, shape=shape), squares(20, shape=shape)) for n in range(count)]
+    notes = ["typical nucleus: 5.64 px"]
+    if with_long_texts:
+        notes += ["PLATE_01/WELL_B02/" * 20, "a warning " * 40]
+        fields[0] = ("B00 site 1: failed: " + "ValueError: no such thing " * 9, *fields[0][1:])
+    figure = plots.calibration_picture(fields[1:], fields[0], title="P1", notes=notes)
+    figure.canvas.draw()
+    panels = calibration_panels(figure)
+    boxes = [axes.get_window_extent() for axes in panels]
+    assert len(boxes) == count
+    assert with_long_texts or sum(map(area, boxes)) > 0.5 * area(figure.bbox)
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert sum(len(text.get_text()) for text in texts) > sum(len(note) for note in notes)
+    for text in texts:
+        extent = text.get_window_extent()
+        corners = (extent.x0, extent.y0), (extent.x1, extent.y1)
+        assert all(figure.bbox.padded(1).contains(*corner) for corner in corners), text.get_text()
+        assert not any(extent.overlaps(box.padded(-2)) for box in boxes), text.get_text()
+    figures.plt.close(figure)
 
 
 def test_of_a_large_field_the_part_with_the_most_nuclei_is_drawn(tmp_path):
@@ -72,3 +107,13 @@ def test_a_calibration_without_nuclei_or_with_the_smallest_images_is_drawn(tmp_p
         figure = plots.calibration_picture(fields, worst, title="P1", notes=["no nuclei"])
         assert len(calibration_panels(figure)) == len(fields) + (worst is not None)
         figures.save(figure, tmp_path / f"{number}.png", colours=64)
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(1, 1), (2, 2), (7, 7), (9, 7)])
+def test_no_field_is_drawn_twice_and_a_single_one_is_not_the_worst(count, drawn):
+    fields = [synthetic.plant_field(np.random.default_rng(n), shape=(200, 260), count=12)[0] for n in range(count)]
+    used = [Reading(n, form=None, sample=segmentation.measure_sample(field)) for n, field in enumerate(fields)]
+    measured = {n: SimpleNamespace(error=None, coordinates=[(1, 1)] * (n + 1)) for n in range(count)}
+    chosen = calibration.choose_drawn(used, measured, segmentation.calibrate(fields))
+    assert (chosen.worst is None) == (count == 1)
+    assert len({*chosen.even, chosen.worst} - {None}) == drawn == len(chosen.even) + (count > 1)
