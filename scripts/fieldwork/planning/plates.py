@@ -17,7 +17,7 @@ from fieldwork.planning.samples import sample_of
 
 TABLES = ("nuclei.parquet", "fields.csv", "wells.csv")
 LABELS = "labels.zarr/zarr.json"
-CALIBRATION = ("calibration.json", "calibration.png")
+CALIBRATION = ["calibration.json", "calibration.png"]
 PLATEMAP_PICTURES = ("plots/doses.png", "plots/controls.png")  # each has a rule of its own
 
 
@@ -306,13 +306,12 @@ class PlatePlan(Road):
         pictures = platemaps.pictures(next(iter(wells.values()), {}), with_quality=self._config["quality"])
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
-        calibration = CALIBRATION if self.ready[name].images else ()
-        others = [] if self.takes_calibration(name) else [*calibration[:1]]
-        others += [LABELS] if self._has_labels(name) else []
+        labels = [LABELS] if self._has_labels(name) else []
+        calibration = CALIBRATION if self.ready[name].images else []
         return [
             product
-            for product in [*TABLES, *others, *calibration[1:], *(f"plots/{picture}.png" for picture in pictures)]
-            if product in (*others, *PLATEMAP_PICTURES) or drawn and not (folder / product).exists()
+            for product in [*TABLES, *labels, *calibration, *(f"plots/{picture}.png" for picture in pictures)]
+            if product in (*labels, *calibration[1:], *PLATEMAP_PICTURES) or drawn and not (folder / product).exists()
         ]
 
     def store(self, wildcards: object) -> str:

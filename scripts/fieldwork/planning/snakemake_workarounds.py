@@ -100,7 +100,8 @@ def end_timers() -> None:
 def shown_in_the_end(workflow: Any, summary: Callable[..., str]) -> Callable[[], None]:
     """Return a function that prints the summary of a run, for ``onsuccess``.
 
-    Where there is nothing to be done, Snakemake calls no ``onsuccess``: then it is printed when the process ends.
+    Where there is nothing to be done, Snakemake calls no ``onsuccess``: then it is printed when the process ends. A run
+    that failed while it was planned has no scheduler.
 
     Parameters
     ----------
@@ -113,8 +114,8 @@ def shown_in_the_end(workflow: Any, summary: Callable[..., str]) -> Callable[[],
         print(summary(preview="preview" in workflow.dag_settings.targets))
 
     def show_if_idle(folder):
-        was_to_run = workflow.execution_settings is not None  # and not to print something that a program may read
-        if was_to_run and workflow._dag is not None and not len(workflow._dag) and not workflow.dryrun:
+        # No scheduler: nothing was to run, as where planning failed or a graph is printed.
+        if workflow._scheduler is not None and not len(workflow._dag) and not workflow.dryrun:
             with chdir(folder):  # Snakemake has left its working directory
                 show()
 

@@ -50,7 +50,7 @@ def test_the_message_of_an_error_is_no_formula_and_no_wider_than_its_panel(tmp_p
     figures.save(figure, tmp_path / "calibration.png", colours=64)
     titles = [axes.get_title() for axes in calibration_panels(figure)]
     assert all(title.replace("\n", " ").endswith(message.strip()) for title in titles)
-    assert max(len(line) for line in titles[0].splitlines()) <= 80
+    assert max(len(line) for line in titles[0].splitlines()) <= 90
 
 
 def area(box):

@@ -146,16 +146,18 @@ def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path
     doses = PlateFolder("P2", platemap="well,concentration_um,control\nB02,1,negative\n")
     write_sheets(tmp_path, plates=[THREE_WELLS, doses, PlateFolder("empty", wells=())])
     plates = plan_in(tmp_path, nuclei={"method": "auto"}).plates
-    assert plates.further_products("P1") == ["labels.zarr/zarr.json"]
-    assert plates.further_products("P2") == ["labels.zarr/zarr.json", "plots/doses.png", "plots/controls.png"]
+    drawn = ["calibration.png", "plots/doses.png", "plots/controls.png"]
+    assert plates.further_products("P1") == ["labels.zarr/zarr.json", "calibration.png"]
+    assert plates.further_products("P2") == ["labels.zarr/zarr.json", *drawn]
     folder = tmp_path / "results/plates/P1"
     for name in ("densities.png", "nuclei.parquet", "fields.csv", "plots/nuclei.png", "plots/quality.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     deleted = ["plots/fields.png", "plots/edge.png", "plots/focus.png"]
-    assert plates.further_products("P1") == ["wells.csv", "labels.zarr/zarr.json", "calibration.png", *deleted]
+    calibration = ["calibration.json", "calibration.png"]
+    assert plates.further_products("P1") == ["wells.csv", "labels.zarr/zarr.json", *calibration, *deleted]
     peaks = plan_in(tmp_path, nuclei={"method": "peaks"}).plates
-    assert peaks.further_products("P2") == ["calibration.json", "plots/doses.png", "plots/controls.png"]
+    assert peaks.further_products("P2") == drawn
     for of_method in (plates, peaks):
         assert of_method.further_products("empty") == [] and of_method.previewed == ["P1", "P2"]
 
