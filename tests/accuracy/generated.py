@@ -231,7 +231,7 @@ def empty_fields(
         yield "salt-and-pepper", f"{share:.1%}", image
     for sigma in (1, 2, 4, diameter / 3):
         for strength in (1, 3):
-            signal = min(strength * noise, 0.04 * contrast) * soft_noise(rng, shape, sigma)
+            signal = min(strength * noise, 0.03 * contrast) * soft_noise(rng, shape, sigma)
             yield "correlated", f"{strength} x noise over {sigma:.1f} px", as_type(offset + ground + signal, dtype)
     for height in (0.5, 2):
         yield "gradient", f"{height:g} x contrast", taken(height * contrast * (rows + columns) / 2)
