@@ -1,5 +1,7 @@
 """The functions that docs/segmenters.md shows can be pasted: the one that reads labels reads what it should."""
 
+import ast
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import tifffile
 from fieldwork import user_functions
 from fieldwork.detection.outlines import FailedDetectionError, outline_nuclei
 from outlined import squares
-from segmenters_page import module_of
+from segmenters_page import module_of, yaml_blocks
 
 LABELS = squares(12)
 CELLPROFILER = "{folder}/outlines/{well}_s{site}.tiff"  # beside the images, a folder with a file for each field
@@ -88,3 +90,13 @@ def test_the_page_shows_what_a_configuration_may_name(tmp_path):
     (tmp_path / "masks.py").write_text(module_of("masks.py"))
     arguments = {"file": CELLPROFILER}
     assert user_functions.check("masks.read", arguments, folders=[tmp_path], segments=True) == ["path", "well", "site"]
+
+
+def test_the_learned_model_of_the_page_is_python_with_the_parameters_that_its_configuration_sets():
+    functions = [node for node in ast.parse(module_of("star.py")).body if isinstance(node, ast.FunctionDef)]
+    parameters = {node.name: [item.arg for item in node.args.args] for node in functions}
+    assert parameters == {"loaded": ["weights"], "segment": ["image", "calibration", "files"]}
+    (arguments,) = [
+        block["nuclei"]["arguments"] for block in yaml_blocks() if block["nuclei"]["method"] == "star.segment"
+    ]
+    assert list(arguments) == ["files"] and arguments["files"][0].endswith(".h5")
