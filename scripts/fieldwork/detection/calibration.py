@@ -81,7 +81,7 @@ def record_of(
     return {
         **(calibration._asdict() if calibration else dict.fromkeys(segmentation.Calibration._fields)),
         noun: [
-            {**position_of(reading.source), **_own_estimate(reading.sample), "nuclei": count_of(measured.get(index))}
+            {**position_of(reading.source), **_own_estimate(reading.sample), **_outcome(measured.get(index))}
             for index, reading in enumerate(sampled.used)
         ],
         **others,
@@ -97,6 +97,11 @@ def _own_estimate(sample):
     figures = {name: getattr(sample, name) for name in ("diameter", "contrast", "noise")}
     rounded = {name: None if value is None else float(f"{value:.3g}") for name, value in figures.items()}
     return {**rounded, "has_nuclei": sample.has_nuclei, "is_dark": sample.is_dark}
+
+
+def _outcome(measured):
+    error = {"error": measured.error} if measured and measured.error else {}
+    return {"nuclei": count_of(measured), **error}
 
 
 def count_of(measured: Any) -> int | None:
@@ -186,6 +191,11 @@ def labels_of(measured: Any, shape: tuple[int, int]) -> np.ndarray:
         rows, columns = (slice(max(centre - PEAK_PX, 0), centre + PEAK_PX + 1) for centre in (row, column))
         labels[rows, columns] = number
     return labels
+
+
+def areas_of(measured: Any) -> np.ndarray:
+    """Return the areas of the objects of `labels_of`, in px."""
+    return measured.areas if measured.labels else np.full(len(measured.coordinates), (2 * PEAK_PX + 1) ** 2)
 
 
 def counted_nuclei(measured: Any) -> str:

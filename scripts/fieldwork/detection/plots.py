@@ -1,10 +1,11 @@
 """Draw outlines of nuclei, and the picture of a calibration."""
 
+import functools
 import itertools
 import math
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -41,6 +42,15 @@ def outline_width(polygons: Sequence[np.ndarray], *, points_per_px: float) -> fl
     return float(np.clip(diameter * points_per_px / 8, 0.3, 0.9))
 
 
+class Panel(NamedTuple):
+    """An image of the picture of a calibration. It is read when it is drawn: large ones would fill the memory."""
+
+    title: str
+    shape: tuple[int, int] | tuple[None, None]  # rows and columns, where it was measured
+    areas: np.ndarray  # of what was found, px
+    load: Callable[[], tuple[np.ndarray, np.ndarray]]  # its pixels, (rows, columns), and labels of the same shape
+
+
 def draw_calibration(
     record: dict,
     images: Sequence,
@@ -73,17 +83,27 @@ def draw_calibration(
     """
     even, worst = record["drawn"]["even"], record["drawn"]["worst"]
     indices = even + [worst] * (worst is not None)
-    panels = []
-    for index, measured in zip(indices, measure([images[index] for index in indices]), strict=True):
-        image = read(images[index])
-        panels.append((title_of(measured), image, detection_calibration.labels_of(measured, image.shape)))
+
+    def load(image, measured):
+        pixels = read(image)
+        return pixels, detection_calibration.labels_of(measured, pixels.shape)
+
+    panels = [
+        Panel(
+            title_of(measured),
+            measured.shape,
+            detection_calibration.areas_of(measured),
+            functools.partial(load, images[index], measured),
+        )
+        for index, measured in zip(indices, measure([images[index] for index in indices]), strict=True)
+    ]
     notes = [detection_calibration.note_of(detection_calibration.of_record(record)), *record["warnings"]]
     return calibration_picture(panels[: len(even)], panels[-1] if worst is not None else None, title=title, notes=notes)
 
 
 def calibration_picture(
-    fields: Sequence[tuple[str, np.ndarray, np.ndarray]],
-    worst: tuple[str, np.ndarray, np.ndarray] | None,
+    fields: Sequence[Panel],
+    worst: Panel | None,
     *,
     title: str,
     notes: Sequence[str],
@@ -95,10 +115,10 @@ def calibration_picture(
 
     Parameters
     ----------
-    fields : list of (str, (rows, columns) array, (rows, columns) array of integers)
-        Title, image and labels; up to 6, from sparse to dense.
-    worst : (str, array, array) or None
-        The same of the field that the calibration fits worst; drawn last, in a frame.
+    fields : list of Panel
+        Up to 6, from sparse to dense.
+    worst : Panel or None
+        The field that the calibration fits worst; drawn last, in a frame.
     title : str
     notes : list of str
         Written after the last field, a paragraph each, or below all where there is no room.
@@ -108,14 +128,15 @@ def calibration_picture(
     matplotlib.figure.Figure
     """
     drawn = [*fields, *([worst] if worst else [])]
-    areas = np.concatenate([np.bincount(labels.ravel())[1:] for _, _, labels in drawn] or [np.zeros(1, int)])
-    areas = areas[areas > 0]
+    areas = np.concatenate([np.zeros(0, int), *(panel.areas for panel in drawn)])
     diameter = 2 * label_images.usual_radius(areas) if len(areas) else LARGEST_PANEL_PX
     rows = max(1, math.ceil(len(drawn) / MOST_COLUMNS))
     columns = max(1, math.ceil(len(drawn) / rows))
     width = min(PICTURE_WIDTH_IN / columns, LARGEST_PANEL_IN)
-    height = width * np.clip(np.median([image.shape[0] / image.shape[1] for _, image, _ in drawn] or [0]), 0.25, 1.5)
-    names = [f"fits worst: {name}" if number == len(fields) else name for number, (name, _, _) in enumerate(drawn)]
+    height = width * np.clip(
+        np.median([panel.shape[0] / panel.shape[1] for panel in drawn if panel.shape[0]] or [0]), 0.25, 1.5
+    )
+    names = [f"fits worst: {name}" if number == len(fields) else name for number, (name, *_) in enumerate(drawn)]
     titles = [_wrapped([name], width) for name in names]
     titles_height = LINE_HEIGHT_IN * (2 + max(map(len, titles), default=0))
     text = _wrapped(notes, width)
@@ -129,8 +150,8 @@ def calibration_picture(
     for axes in grid.flat:
         axes.axis("off")
     side = np.clip(DIAMETERS_PER_IN * width * diameter, SMALLEST_PANEL_PX, LARGEST_PANEL_PX)
-    for number, (axes, title_lines, (_, image, labels)) in enumerate(zip(grid.flat, titles, drawn, strict=False)):
-        _draw_part(axes, title_lines, image, labels, side=side, width_px=round(PANEL_PX_PER_IN * width))
+    for number, (axes, title_lines, panel) in enumerate(zip(grid.flat, titles, drawn, strict=False)):
+        _draw_part(axes, title_lines, *panel.load(), side=side, width_px=round(PANEL_PX_PER_IN * width))
         is_worst = number == len(fields)
         axes.axis("on")
         axes.set(xticks=[], yticks=[])

@@ -61,8 +61,10 @@ class PlateReport:
             return ""
         images = self._calibration[f"{self.noun}s"]
         counts = [image["nuclei"] for image in images if image["nuclei"] is not None]
-        median = f"{statistics.median(counts):g} nuclei a {self.noun}" if counts else f"no {self.noun}"
+        median = f"{statistics.median(counts):g} nuclei a {self.noun}" if counts else f"no good {self.noun}"
         span = f" ({min(counts)} to {max(counts)} in {len(counts)} {self.noun}s of its sample)" if counts else ""
+        if errors := [image["error"] for image in images if "error" in image]:
+            span += f"; {len(errors)} of its {self.noun}s failed, first: {errors[0]}"
         size = ""
         if self._is_calibrated:
             size = ", typically {diameter:g} px wide and {contrast:g} above the background".format(**self._calibration)

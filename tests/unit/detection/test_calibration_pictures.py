@@ -1,5 +1,6 @@
 """The picture of a calibration shows outlines on a few images."""
 
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,19 @@ from PIL import Image
 
 from fieldwork import figures, segmentation, synthetic
 from fieldwork.detection import calibration, plots
+from fieldwork.figures import plt
 from fieldwork.segmentation.sampling import Reading
 from outlined import squares, traced
+
+
+def picture(fields, worst, **texts):
+    """Draw fields: titles, images, labels."""
+
+    def panel(title, image, labels):
+        areas = np.bincount(labels.ravel())[1:]
+        return plots.Panel(title, image.shape, areas[areas > 0], lambda: (image, labels))
+
+    return plots.calibration_picture([panel(*field) for field in fields], worst and panel(*worst), **texts)
 
 
 def calibration_panels(figure):
@@ -22,7 +34,7 @@ def test_a_calibration_shows_its_fields_in_order_and_the_worst_in_a_frame(tmp_pa
     fields = [(f"B0{n} site 1: {n} nuclei", 100 * n + squares(n) * 7, squares(n)) for n in range(1, 7)]
     worst = ("C02 site 9: 20 nuclei", squares(20) * 9.0, squares(20))
     notes = ["typical nucleus: 5.64 px", "set nuclei.diameter where the outlines are wrong " * 3]
-    figure = plots.calibration_picture(fields, worst, title="plate P1: calibration", notes=notes)
+    figure = picture(fields, worst, title="plate P1: calibration", notes=notes)
     assert figure.get_suptitle() == "plate P1: calibration"
     panels = calibration_panels(figure)
     titles = [axes.get_title() for axes in panels]
@@ -46,7 +58,7 @@ def test_a_calibration_shows_its_fields_in_order_and_the_worst_in_a_frame(tmp_pa
 def test_the_message_of_an_error_is_no_formula_and_no_wider_than_its_panel(tmp_path):
     message = "failed: own.segment failed: ValueError: $HOME, $\\frac{$ and " + 20 * "more "
     field = message, np.full((30, 40), 7, np.uint8), np.zeros((30, 40), np.int32)
-    figure = plots.calibration_picture([field], field, title="P1", notes=[message])
+    figure = picture([field], field, title="P1", notes=[message])
     figures.save(figure, tmp_path / "calibration.png", colours=64)
     titles = [axes.get_title() for axes in calibration_panels(figure)]
     assert all(title.replace("\n", " ").endswith(message.strip()) for title in titles)
@@ -66,7 +78,7 @@ def test_few_fields_are_drawn_large_and_no_text_is_cut_or_covers_them(shape, cou
     if with_long_texts:
         notes += ["PLATE_01/WELL_B02/" * 20, "a warning " * 40]
         fields[0] = ("B00 site 1: failed: " + "ValueError: no such thing " * 9, *fields[0][1:])
-    figure = plots.calibration_picture(fields[1:], fields[0], title="P1", notes=notes)
+    figure = picture(fields[1:], fields[0], title="P1", notes=notes)
     figure.canvas.draw()
     panels = calibration_panels(figure)
     boxes = [axes.get_window_extent() for axes in panels]
@@ -82,13 +94,27 @@ def test_few_fields_are_drawn_large_and_no_text_is_cut_or_covers_them(shape, cou
     figures.plt.close(figure)
 
 
+def test_of_large_fields_no_more_than_two_are_held_at_once():
+    held = []
+
+    def load():
+        image = np.full((300, 400), 7, np.uint16)
+        held.append(weakref.ref(image))
+        assert sum(reference() is not None for reference in held) <= 2
+        return image, squares(30, shape=image.shape)
+
+    panel = plots.Panel("B02", (300, 400), np.full(30, 25), load)
+    plt.close(plots.calibration_picture([panel] * 6, panel, title="P1", notes=[]))
+    assert len(held) == 7
+
+
 def test_of_a_large_field_the_part_with_the_most_nuclei_is_drawn(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.zeros((1500, 2000), np.uint32)
     labels[1200:1260, 1500:1580] = squares(30)
     labels[40:45, 80:85] = 31  # alone
     fields = [("B02", rng.integers(0, 900, labels.shape).astype(np.uint16), labels)] * 6
-    figure = plots.calibration_picture(fields, fields[0], title="P1", notes=[])
+    figure = picture(fields, fields[0], title="P1", notes=[])
     for axes in calibration_panels(figure):
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
         height, width = bottom - top, right - left
@@ -104,7 +130,7 @@ def test_of_a_large_field_the_part_with_the_most_nuclei_is_drawn(tmp_path):
 def test_a_calibration_without_nuclei_or_with_the_smallest_images_is_drawn(tmp_path, shape):
     field = "B02", np.full(shape, 7, np.uint8), np.zeros(shape, np.int32)
     for number, (fields, worst) in enumerate([([], None), ([field], None), ([field] * 2, field)]):
-        figure = plots.calibration_picture(fields, worst, title="P1", notes=["no nuclei"])
+        figure = picture(fields, worst, title="P1", notes=["no nuclei"])
         assert len(calibration_panels(figure)) == len(fields) + (worst is not None)
         figures.save(figure, tmp_path / f"{number}.png", colours=64)
 

@@ -133,7 +133,15 @@ def test_a_preview_without_a_typical_nucleus_says_no_size(tmp_path):
     line = report_of(tmp_path, method="auto", calibration=nothing).preview()
     assert line.startswith("plate P1: 0 nuclei a field (0 to 0 in 1 fields of its sample). If")
     unread = report_of(tmp_path, method="auto", calibration=nothing | {"fields": []})
-    assert unread.preview().startswith("plate P1: no field")
+    assert unread.preview().startswith("plate P1: no good field")
+
+
+def test_a_preview_says_which_fields_failed(tmp_path):
+    fields = [{"nuclei": 9}, {"nuclei": None, "error": "own.segment failed: no light"}, {"nuclei": None}]
+    line = report_of(tmp_path, method="own", calibration=CALIBRATION | {"fields": fields}).preview()
+    assert (
+        "(9 to 9 in 1 fields of its sample); 1 of its fields failed, first: own.segment failed: no light, typ" in line
+    )
 
 
 def test_a_stack_is_reported_as_a_plate_is_and_its_flagged_frames_are_counted(tmp_path):
