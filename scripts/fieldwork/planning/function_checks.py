@@ -11,6 +11,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 from fieldwork import InputError, outputs, processes
@@ -73,12 +74,18 @@ def check_calls(
 
 def _installed(questions, folders):
     """Return what decides, beside questions, whether functions pass: Python, packages, and the user's own modules."""
+    environment = _environment()
+    own = module_files([question["name"] for question in questions], folders=[*folders, *environment[2]])
+    code = provenance.digest_of({**own, str(USER_FUNCTIONS): USER_FUNCTIONS})
+    return [*environment, code]
+
+
+def _environment():
+    """Return what changes when something is installed: Python, and its folders of packages."""
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    own = module_files([question["name"] for question in questions], folders=[*folders, *paths])
     packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()}
     changed = [(path, os.stat(path).st_mtime_ns) for path in sorted(packages) if os.path.isdir(path)]
-    code = provenance.digest_of({**own, str(USER_FUNCTIONS): USER_FUNCTIONS})
-    return [sys.executable, sys.version, paths, changed, code]
+    return [sys.executable, sys.version, paths, changed]
 
 
 def _ask(keys, questions):
@@ -145,6 +152,32 @@ def module_files(names: Iterable[str], *, folders: Iterable[str | os.PathLike]) 
                         with suppress(SyntaxError, ValueError):  # `check_calls` reports those
                             ahead += [tuple(name.split(".")) for name in imported_names(path, root=folder)]
     return files
+
+
+def package_versions(names: Iterable[str], *, folders: Iterable[str | os.PathLike]) -> list[str]:
+    """List the installed packages that the user's functions are from, or that their modules import.
+
+    Parameters
+    ----------
+    names, folders
+        As for `module_files`.
+
+    Returns
+    -------
+    list of str
+        Names with versions, sorted; without packages that those packages import.
+    """
+    names = list(names)
+    imported = {*names}
+    for key, path in module_files(names, folders=folders).items():
+        with suppress(SyntaxError, ValueError):
+            imported |= imported_names(path, root=path.parents[len(Path(key).parts) - 1])
+    modules = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
+    if not modules:
+        return []
+    known = _kept(["packages", _environment()], metadata.packages_distributions)
+    packages = {package for module in modules for package in known.get(module, ())}
+    return [f"{package} {metadata.version(package)}" for package in sorted(packages)]
 
 
 def argument_files(arguments: object) -> list[str]:

@@ -87,14 +87,16 @@ class Plan:
         Returns
         -------
         str
-            A digest of the user's own modules that the function is from, and of each file that an argument names.
+            A digest of the user's own modules that the function is from, the versions of the packages that they import,
+            and a digest of each file that an argument names.
         """
         if "function" not in work or "arguments" not in work:
             return ""
         key = repr(work)
         if key not in self._digests:  # a plan of thousands of jobs asks for one function
             files = function_checks.argument_files(work["arguments"])
-            digests = [self.own_modules([work["function"]]), *map(function_checks.file_digest, files)]
+            packages = function_checks.package_versions([work["function"]], folders=self.module_folders)
+            digests = [self.own_modules([work["function"]]), *packages, *map(function_checks.file_digest, files)]
             self._digests[key] = " ".join(digests)
         return self._digests[key]
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -160,6 +161,20 @@ def test_own_files_are_those_that_the_named_ones_import(write_modules):
     assert sorted(function_checks.module_files(["package.other.f"], folders=folders)) == [
         f"package/{name}.py" for name in ("__init__", "last", "other")
     ]
+
+
+def test_packages_that_own_modules_import_count_with_their_versions(write_modules):
+    folders = write_modules(
+        one="import os, two\nfrom . import three\nimport not_installed",
+        two="import numpy.linalg",
+        three="def f():\n    from skimage.measure import label",
+        unused="import scipy",
+    )
+    versions = [f"numpy {version('numpy')}", f"scikit-image {version('scikit-image')}"]
+    for _ in range(2):
+        assert function_checks.package_versions(["one.f"], folders=folders) == versions
+    assert function_checks.package_versions(["skimage.filters.sobel"], folders=[]) == versions[1:]
+    assert function_checks.package_versions(["own.f"], folders=[]) == []
 
 
 def test_own_files_are_those_of_the_first_folder_that_has_them_wherever_it_stands(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -379,6 +380,8 @@ def test_own_modules_and_files_that_arguments_name_count_by_content(tmp_path):
     assert other_weights != before
     module.write_text("def f(image, model): return 0\n")
     assert codes() not in (before, other_weights)
+    module.write_text("import numpy\ndef f(image, model): return 0\n")
+    assert f" numpy {version('numpy')} " in codes()
     plan = plan_in(tmp_path, nuclei={"method": "peaks"})
     assert plan.stack_code == plan.detection_code(Wildcards(plate="P1")) == ""
 
