@@ -9,51 +9,41 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import functools
-import logging
 
-from fieldwork import job, outputs
+from fieldwork import outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import outlines
 from fieldwork.job_log import logged
 from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
 from fieldwork.plates import images as plate_images
 from fieldwork.segmentation import sampling
 
-log = logging.getLogger(__name__)
-
 
 def main(*, images, copies, other, outcome, plate, channel, settings, drop_border, folders, pool, workers):
     images = plate_images.images_of(images, copies)
-    detection, pool = settings["detection"], {**pool, "mode": "paths", "workers": workers}
+    detection, pool, label = settings["detection"], {**pool, "mode": "paths", "workers": workers}, f"plate {plate}"
     read = functools.partial(plate_images.read_planes, channel=channel)
     sampled = detection_calibration.read_sample(images, read=read, measure=plate_calibration.measure_image, **pool)
-    for reading, reason in sampled.passed_over:
-        log.info("passed over: %s: %s", reading.source, reason)
     if other:
         calibration = detection_calibration.read(other)
     else:
         calibration = sampling.calibrate(sampled.used, **detection_calibration.overrides(detection))
     warnings = plate_calibration.warnings_of(sampled, calibration, channel=channel, settings=settings)
-    log.info("plate %s: %s by %d fields", plate, calibration, len(sampled.used))
-    for warning in warnings:
-        log.warning("plate %s: %s", plate, warning)
+    detection_calibration.log_decision(label, sampled, calibration, warnings, noun="fields")
     options = {"detection": detection, "calibration": calibration, "drop_border": drop_border, "with_labels": False}
     options |= {"with_quality": False, "channel": channel, "folders": folders}
     read_plane = functools.partial(plate_calibration.read_middle_plane, channel=channel)
-    counted = detection_calibration.choose_counted(sampled.used, calibration)
-    measured = job.collect(
-        functools.partial(fields.measure_field, **options),
-        [sampled.used[index].source for index in counted],
+    measured = detection_calibration.measure_counted(
+        sampled,
+        calibration,
+        measure=functools.partial(fields.measure_field, **options),
         read=read_plane,
         failed=fields.failed_field,
-        suspects=outlines.suspects_of(detection),
-        label=f"plate {plate}, sample",
+        detection=detection,
+        label=label,
         noun="fields",
-        all_may_fail=True,
         **pool,
     )
-    measured = dict(zip(counted, measured, strict=True))
     record = plate_calibration.record_of(sampled, measured, calibration, warnings=warnings, settings=settings)
     outputs.write_json(record, outcome)
 

@@ -8,50 +8,40 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import functools
-import logging
 
-from fieldwork import job, outputs
+from fieldwork import outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import outlines
 from fieldwork.job_log import logged
 from fieldwork.planning import samples
 from fieldwork.segmentation import sampling
 from fieldwork.stacks import calibration as stack_calibration
 from fieldwork.stacks import frames as stack_frames
 
-log = logging.getLogger(__name__)
-
 
 def main(*, stack, path, copy, selection, work, outcome, pool, workers):
     frames = stack_frames.open_frames(stack, path, copy, selection).frames
-    detection, pool = work["detection"], {**pool, "mode": "paths", "workers": workers}
+    detection, pool, label = work["detection"], {**pool, "mode": "paths", "workers": workers}, f"stack {stack}"
     own = list(filter(None, [detection.get("function")]))
     stack_frames.import_functions(own, folders=work["folders"], stack=frames)
     sample = samples.spread(frames)[: samples.MOST_SAMPLE_IMAGES]
     read = stack_frames.read_image
     sampled = detection_calibration.read_sample(sample, read=read, measure=stack_calibration.measure_image, **pool)
-    for reading, reason in sampled.passed_over:
-        log.info("passed over: %s: %s", reading.source, reason)
     calibration = sampling.calibrate(sampled.used, **detection_calibration.overrides(detection))
     warning = sampling.warning_of(sampled, calibration, noun="frames", method=detection["method"])
     warnings = [warning] if warning else []
-    log.info("stack %s: %s by %d frames", stack, calibration, len(sampled.used))
-    for warning in warnings:
-        log.warning("stack %s: %s", stack, warning)
+    detection_calibration.log_decision(label, sampled, calibration, warnings, noun="frames")
     options = {**work, "calibration": calibration, "with_labels": False, "with_quality": False}
-    counted = detection_calibration.choose_counted(sampled.used, calibration)
-    measured = job.collect(
-        functools.partial(stack_frames.measure_frame, **options),
-        [sampled.used[index].source for index in counted],
+    measured = detection_calibration.measure_counted(
+        sampled,
+        calibration,
+        measure=functools.partial(stack_frames.measure_frame, **options),
         read=read,
         failed=stack_frames.failed_frame,
-        suspects=outlines.suspects_of(detection),
-        label=f"stack {stack}, sample",
+        detection=detection,
+        label=label,
         noun="frames",
-        all_may_fail=True,
         **pool,
     )
-    measured = dict(zip(counted, measured, strict=True))
     record = detection_calibration.record_of(
         sampled,
         measured,

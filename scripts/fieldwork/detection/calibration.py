@@ -1,5 +1,6 @@
 """The calibration of a plate or a stack: from which images, what was decided, and what is drawn of it."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,8 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fieldwork import frames, job, label_images, outputs, segmentation
+from fieldwork.detection import outlines
 from fieldwork.segmentation import sampling
 from fieldwork.segmentation.sampling import Reading, Sampled
+
+log = logging.getLogger(__name__)
 
 VERSION = 1  # of calibration.json
 ENOUGH_COUNTED = 12  # images of the sample tell how many nuclei an image has
@@ -39,6 +43,67 @@ def read_sample(
     return sampled
 
 
+def log_decision(
+    label: str,
+    sampled: Sampled,
+    calibration: segmentation.Calibration | None,
+    warnings: Sequence[str],
+    *,
+    noun: str,
+) -> None:
+    """Log the calibration of a plate or a stack, named by `label`: by which images, and what is doubtful about it."""
+    for reading, reason in sampled.passed_over:
+        log.info("passed over: %s: %s", reading.source, reason)
+    log.info("%s: %s by %d %s", label, calibration, len(sampled.used), noun)
+    for warning in warnings:
+        log.warning("%s: %s", label, warning)
+
+
+def measure_counted(
+    sampled: Sampled,
+    calibration: segmentation.Calibration | None,
+    *,
+    measure: Callable[[Any, Any], Any],
+    read: Callable[[Any], Any],
+    failed: Callable[[Any, str], Any],
+    detection: dict,
+    label: str,
+    noun: str,
+    **pool: Any,
+) -> dict[int, Any]:
+    """Find the nuclei in the images of `choose_counted`.
+
+    Parameters
+    ----------
+    sampled : Sampled
+    calibration : segmentation.Calibration or None
+    measure, read, failed, noun, **pool
+        As for `job.collect`.
+    detection : dict
+        How nuclei are found.
+    label : str
+        The plate or the stack, for messages.
+
+    Returns
+    -------
+    dict of int to object
+        Index of a used image -> what `measure` returned.
+    """
+    counted = choose_counted(sampled.used, calibration)
+    measured = job.collect(
+        measure,
+        [sampled.used[index].source for index in counted],
+        read=read,
+        failed=failed,
+        suspects=outlines.suspects_of(detection),
+        label=f"{label}, sample",
+        noun=noun,
+        all_may_fail=True,
+        **pool,
+    )
+    return dict(zip(counted, measured, strict=True))
+
+
 def overrides(detection: dict) -> dict[str, float]:
     """Return the values that the user set in place of measured ones."""
     return {key: detection[key] for key in ("diameter", "contrast") if detection.get(key) is not None}
@@ -61,7 +126,7 @@ def record_of(
     ----------
     sampled : Sampled
     measured : dict of int to object
-        What was found in the images of `choose_counted`: index -> `fields.Field` or the like.
+        From `measure_counted`.
     calibration : segmentation.Calibration or None
     noun : str
         What an image is, and the key of their list: ``fields``, ``frames``.
