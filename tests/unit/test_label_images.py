@@ -193,3 +193,20 @@ def test_a_unit_file_returns_the_fields_in_order_and_failed_ones_as_none(tmp_pat
 def test_a_unit_without_fields_has_a_file_without_rows(tmp_path):
     label_images.write_unit(tmp_path / "all.labels.parquet", [], [])
     assert list(label_images.read_unit(tmp_path / "all.labels.parquet")) == []
+
+
+def test_large_images_are_taken_in_parts(monkeypatch):
+    labels = crowd()
+    functions = label_images.renumber, label_images.drop_border, label_images.properties, label_images.runs_of
+    expected = [function(labels) for function in functions]
+    monkeypatch.setattr(label_images, "PART_PX", 7 * labels.shape[1])  # rows, of which the last part has two
+    for function, known in zip(functions, expected, strict=True):
+        np.testing.assert_equal(function(labels), known)
+
+
+def test_every_type_of_labels_is_encoded_to_the_same_bytes():
+    labels = crowd()
+    expected = label_images.encode(labels.astype("<u4"))
+    for kind in ("<i4", ">i4", "u2", "i8"):
+        assert label_images.encode(labels.astype(kind)) == expected
+    assert label_images.encode(np.asfortranarray(labels)) == expected
