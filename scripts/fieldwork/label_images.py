@@ -54,7 +54,7 @@ def _runs_of_rows(labels, row):
     np.not_equal(labels[:, 1:], labels[:, :-1], out=changes[:, 1:])
     starts = np.flatnonzero(changes)
     lengths = np.diff(starts, append=labels.size)
-    values = labels[changes]
+    values = labels.ravel()[starts]
     objects = values != 0
     return Runs(starts[objects] + row * labels.shape[1], lengths[objects], values[objects])
 

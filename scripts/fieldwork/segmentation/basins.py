@@ -1,19 +1,14 @@
-"""Basins of an image: the pixels from which the steepest way up ends at one peak, merged where saddles are shallow."""
+"""Basins of an image: the pixels from which the steepest way up ends at one peak, merged where saddles are shallow.
 
-import functools
-import math
+All work on `pixels.framed` images, so that every pixel inside has eight neighbours at fixed steps in the flat image.
+"""
+
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
-PIXELS = 2**28  # that a key can tell from each other: with heights below 2**24 it is exact in float64
-
-
-@functools.lru_cache(maxsize=1)  # fields of a plate have one shape
-def _indices(shape):
-    """Return the index of every pixel in the flat image."""
-    return np.arange(math.prod(shape), dtype=np.float64).reshape(shape)
+NEIGHBOURHOOD = 9  # pixels: a pixel and those around it
+NEIGHBOUR_BITS = 4  # of a key, under the 24 of a height: which neighbour it is
 
 
 def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -21,30 +16,35 @@ def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     Parameters
     ----------
-    heights : (rows, columns) float32 array of whole numbers, 0 <= height < 2**24
-        With less than `PIXELS` pixels.
-    inside : (n,) int array
-        Indices in the flat image of the pixels; every other pixel is lower than all of them that it touches.
+    heights : (rows + 2, columns + 2) float32 array of whole numbers, 0 <= height < 2**24
+        Framed. Every pixel that is not inside is lower than all those inside that it touches.
+    inside : (n,) int64 array
+        Indices in the flat image of the pixels, ascending.
 
     Returns
     -------
     labels : (n,) int32 array
         Basin of each pixel, from 1.
-    peaks : (m,) int array
+    peaks : (m,) int64 array
         Index in the flat image of each basin's peak.
     """
-    keys = np.multiply(heights, PIXELS, dtype=np.float64)
-    keys += _indices(heights.shape)
-    highest = cv2.dilate(keys, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=-1)
+    width = heights.shape[1]
+    steps = np.array([row * width + column for row in (-1, 0, 1) for column in (-1, 0, 1)])
+    keys = heights.astype(np.int32).ravel()
+    keys <<= NEIGHBOUR_BITS
+    highest = keys.take(inside + steps[0])
+    for neighbour in range(1, NEIGHBOURHOOD):
+        key = keys.take(inside + steps[neighbour])
+        key += neighbour
+        np.maximum(highest, key, out=highest)
+    highest &= 2**NEIGHBOUR_BITS - 1
     number = np.empty(heights.size, np.int32)  # of a pixel among those inside
     number[inside] = np.arange(len(inside), dtype=np.int32)
-    uphill = number[highest.ravel()[inside].astype(np.int64) & (PIXELS - 1)]
-    is_peak = uphill == number[inside]
-    while True:
-        further = uphill[uphill]
-        if np.array_equal(further, uphill):
-            return np.cumsum(is_peak, dtype=np.int32)[uphill], inside[is_peak]
-        uphill = further
+    is_peak = highest == NEIGHBOURHOOD // 2
+    uphill = number.take(inside + steps.take(highest)).astype(np.int64)
+    while not is_peak.take(uphill).all():
+        uphill = uphill.take(uphill)
+    return np.cumsum(is_peak, dtype=np.int32).take(uphill), inside[is_peak]
 
 
 def saddles(labels: np.ndarray, heights: np.ndarray, inside: np.ndarray) -> list[tuple[int, int, float]]:
@@ -63,18 +63,16 @@ def saddles(labels: np.ndarray, heights: np.ndarray, inside: np.ndarray) -> list
         Labels of two basins, and the height of the highest way between them: of the pairs of pixels, the largest lower
         one. The highest saddle first.
     """
-    rows, columns = heights.shape
-    framed = np.zeros((rows + 2, columns + 2), np.int32)  # so that the ends of rows touch nothing
-    at = inside + 2 * (inside // columns) + columns + 3
-    framed.ravel()[at] = labels
-    high = heights.ravel()[inside]
+    width = heights.shape[1]
+    canvas, flat = np.zeros(heights.size, np.int32), heights.ravel()
+    canvas[inside] = labels
     pairs = []
-    for step, across in ((1, 1), (columns + 2, columns), (columns + 3, columns + 1), (columns + 1, columns - 1)):
-        neighbours = framed.ravel()[at + step]
+    for step in (1, width - 1, width, width + 1):
+        neighbours = canvas.take(inside + step)
         touching = np.flatnonzero((neighbours != labels) & (neighbours > 0))
-        here, there = labels[touching], neighbours[touching]
-        saddle = np.minimum(high[touching], heights.ravel()[inside[touching] + across])
-        pairs.append((np.minimum(here, there), np.maximum(here, there), saddle))
+        pixel, own, other = inside[touching], labels[touching], neighbours[touching]
+        saddle = np.minimum(flat[pixel], flat[pixel + step])
+        pairs.append((np.minimum(own, other), np.maximum(own, other), saddle))
     first, second, saddle = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     order = np.lexsort((saddle, second, first))
     first, second, saddle = first[order], second[order], saddle[order]
@@ -116,8 +114,8 @@ def merged(
             label = parent[label]
         return label
 
-    for one, other, height in saddles:
-        higher, lower = root(one), root(other)
+    for first, second, height in saddles:
+        higher, lower = root(first), root(second)
         if higher == lower:
             continue
         if peaks[higher] < peaks[lower]:

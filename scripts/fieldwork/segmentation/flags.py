@@ -44,7 +44,7 @@ def nuclei_of(labels: np.ndarray, smooth: np.ndarray) -> Nuclei:
     Nuclei
     """
     rows, columns = labels.shape
-    inside = np.flatnonzero(labels)
+    inside = np.flatnonzero(labels.ravel() > 0)
     every = min(1 + len(inside) // PIXELS, MOST_STEP)
     inside = inside[::every]
     number, values = labels.ravel()[inside], smooth.ravel()[inside]

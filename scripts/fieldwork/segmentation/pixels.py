@@ -139,6 +139,27 @@ def blurred(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return cv2.sepFilter2D(values, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT)
 
 
+def framed(values: np.ndarray) -> np.ndarray:
+    """Return a (rows + 2, columns + 2) copy of an image with zeros around it: every pixel of the image has neighbours.
+
+    Parameters
+    ----------
+    values : (rows, columns) array of uint16 or float32
+    """
+    return cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+
+
+def unframed(values: np.ndarray) -> np.ndarray:
+    """Return the (rows, columns) view of a framed image without its frame."""
+    return values[1:-1, 1:-1]
+
+
+def unframed_indices(framed: np.ndarray, columns: int) -> np.ndarray:
+    """Convert indices in a flat framed image to those in the flat image, which has so many columns."""
+    row, column = np.divmod(framed, columns + 2)
+    return (row - 1) * columns + column - 1
+
+
 def averaged(values: np.ndarray, side: int) -> np.ndarray:
     """Return the mean of the square around every pixel, rounded down.
 

@@ -1,0 +1,168 @@
+"""Find the nuclei in a working copy of an image: which pixels belong to which."""
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from fieldwork.segmentation import basins, pixels, thresholds
+from fieldwork.segmentation.pixels import KERNEL_SUM, OCTAVE
+
+# Tuned on tests/accuracy's development set alone.
+OWN_SHARE = 0.27  # of a nucleus's peak, where its outline runs
+SHRUNK_SHARE = 0.35  # likewise in a copy that was shrunk, and blurred by that
+SHAPE_CAP_RADII = 2.0  # from the edge; deeper inside, only intensity tells nuclei apart
+LOG_RADII = 0.3  # per octave of intensity: what it counts beside the distance to the edge
+SPLIT_RADII = 0.06  # depth of a saddle from which two parts of a typical nucleus's area are two nuclei
+LEAST_FACTOR, MOST_FACTOR = 0.2, 5.0  # of that depth, for larger and smaller parts
+FIBRE_SPLIT_RADII = 0.12  # shallower saddles lie within a fibre
+FIBRE_DIAMETERS = 0.75  # largest radius; thicker things are no fibres
+FIBRE_DISKS = 6  # area of a fibre, of the largest disk that fits into it
+LEAST_AREA, LEAST_AREA_PX = 0.1, 12  # of a nucleus: of a typical one's; px of the image
+BRIGHT_SHARE = 0.5  # of the intensity above the darkest: a nucleus that makes up more of it stands out of its ground
+LEAST_PEAK, LEAST_DIM_PEAK = 1.2, 2.0  # thresholds: height of a nucleus that stands out, and of one that does not
+
+
+class Scale(NamedTuple):
+    """The size of a working copy's pixels."""
+
+    diameter: float  # of a typical nucleus, in pixels of the copy
+    shrunk: int  # pixels of the image per pixel of the copy, in each direction
+    enlarged: int  # pixels of the copy per pixel of the image; this or `shrunk` is 1
+
+
+class Objects(NamedTuple):
+    """The nuclei of a working copy."""
+
+    labels: np.ndarray  # (rows, columns) int32: 1..n, in any order
+    brightest: np.ndarray  # (n + 1,) int64: index in the flat copy of a pixel of each label; of 0 any
+    margin: np.ndarray  # (rows, columns) float32: above the threshold of a pixel's nucleus, in 1 / KERNEL_SUM steps
+
+
+class _Division(NamedTuple):
+    """What the pixels inside are divided into."""
+
+    parts: np.ndarray  # (pixels,) int32: nuclei, from 1; 0 in fibres
+    summits: np.ndarray  # (basins,) int64: index in the flat framed image of the highest pixel of each basin
+
+
+def objects_of(smooth: np.ndarray, ground: np.ndarray, threshold: int, scale: Scale) -> Objects:
+    """Find the nuclei of a working copy.
+
+    Pixels above the field's threshold are divided into the basins of their peaks. What lies lower than a share of its
+    own peak is ground: the halo of a bright nucleus. The rest is divided once more, by shape and intensity together.
+
+    Parameters
+    ----------
+    smooth : (rows, columns) float32 array
+        The copy without its ground, lightly blurred: whole numbers, `KERNEL_SUM` times steps.
+    ground : (rows, columns) uint16 array
+        In steps.
+    threshold : int
+        Of the field, in steps above the ground: at least 1.
+    scale : Scale
+
+    Returns
+    -------
+    Objects
+    """
+    surface, least = pixels.framed(smooth), np.float32(threshold * KERNEL_SUM)
+    bright = np.flatnonzero(surface.ravel() > least)
+    basin, peaks = basins.basins(surface, bright)
+    share = np.float32(OWN_SHARE if scale.shrunk == 1 else SHRUNK_SHARE)
+    own = np.maximum(np.floor(surface.ravel()[peaks] * share), least)
+    above = surface.ravel().take(bright) - own.take(basin - 1)
+    margin = surface - least
+    margin.ravel()[bright] = above
+    labels, inside = np.zeros(surface.shape, np.int32), bright[above > 0]
+    brightest = np.zeros(1, np.int64)
+    if len(inside):
+        division = _divided(surface, inside, scale.diameter)
+        labels.ravel()[inside] = division.parts
+        brightest = _brightest(labels, surface, np.concatenate([peaks, division.summits]))
+        heights, grounds = surface.ravel()[brightest], pixels.framed(ground).ravel()[brightest]
+        kept = _are_nuclei(np.bincount(division.parts), heights, grounds, threshold, scale)
+        labels.ravel()[inside] = (np.cumsum(kept, dtype=np.int32) * kept)[division.parts]
+        kept[0] = True
+        brightest = pixels.unframed_indices(brightest[kept], smooth.shape[1])
+    return Objects(np.ascontiguousarray(pixels.unframed(labels)), brightest, pixels.unframed(margin))
+
+
+def _divided(surface, inside, diameter):
+    """Divide pixels into nuclei: basins of the distance to the edge and of intensity together.
+
+    A basin is a nucleus of its own if the saddles to its neighbours are deep, the deeper the smaller it is.
+    """
+    mask = np.zeros(surface.shape, np.uint8)
+    mask.ravel()[inside] = 1
+    distances = _distances(mask, inside)
+    shape = np.minimum(distances * np.float32(2 * OCTAVE / diameter), np.float32(SHAPE_CAP_RADII * OCTAVE))
+    shape += thresholds.logs_of(surface.ravel().take(inside)) * np.float32(LOG_RADII)
+    heights = _blurred_inside(np.rint(shape), inside, surface.shape)
+    basin, summits = basins.basins(heights, inside)
+    saddles = basins.saddles(basin, heights, inside)
+    peaks, areas = heights.ravel()[summits].tolist(), np.bincount(basin)[1:].tolist()
+    typical, radius = math.pi / 4 * diameter**2, OCTAVE * KERNEL_SUM  # in which heights are measured
+
+    def depth_of(area):
+        return SPLIT_RADII * radius * min(max(typical / area, LEAST_FACTOR), MOST_FACTOR)
+
+    parts = basins.merged(saddles, peaks, areas, depth_of).take(basin)
+    strands = basins.merged(saddles, peaks, areas, lambda _: FIBRE_SPLIT_RADII * radius).take(basin)
+    parts[_are_in_fibres(strands, distances, mask, inside, diameter)] = 0
+    return _Division(parts, summits)
+
+
+def _distances(mask, inside):
+    """Return the distance to the edge of each pixel inside; the image's border is no edge.
+
+    OpenCV's distances are sums of 1, 1.4 and 2.1969 px, with another last digit in each of its ways to compute them.
+    """
+    mask = mask.copy()
+    mask[[0, -1]] = mask[:, [0, -1]] = 1
+    distances = cv2.distanceTransform(mask, cv2.DIST_L2, 5).ravel().take(inside)
+    return np.rint(2000 * distances) * np.float32(1 / 2000)
+
+
+def _blurred_inside(values, inside, shape):
+    """Return a framed image of pixels inside, blurred; the others are 0."""
+    image, blurred = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    image.ravel()[inside] = np.minimum(values, pixels.BRIGHTEST)
+    image = pixels.framed(pixels.blurred(pixels.unframed(image), pixels.NARROW))
+    blurred.ravel()[inside] = image.ravel().take(inside)
+    return blurred
+
+
+def _are_in_fibres(strands, distances, mask, inside, diameter):
+    """Return True for the pixels of fibres: long strands that are nowhere as wide as a nucleus.
+
+    A row of nuclei is many strands: between nuclei it is narrow. Of a component that is mostly fibre, all is.
+    """
+    radius = np.zeros(strands.max() + 1, np.float32)
+    np.maximum.at(radius, strands, distances)
+    area = np.bincount(strands)
+    fibre = ((radius < FIBRE_DIAMETERS * diameter) & (area > FIBRE_DISKS * math.pi * radius**2))[strands]
+    if fibre.any():
+        component = cv2.connectedComponents(mask, connectivity=8)[1].ravel()[inside]
+        fibre |= (np.bincount(component, fibre) * 2 > np.bincount(component))[component]
+    return fibre
+
+
+def _brightest(labels, surface, candidates):
+    """Return of each label the brightest of some pixels, as an index in the flat image: of peaks and summits."""
+    label = labels.ravel()[candidates]
+    order = np.lexsort((candidates, surface.ravel()[candidates], label))
+    ends = np.searchsorted(label[order], np.arange(label.max() + 1), side="right")
+    return candidates[order][ends - 1]
+
+
+def _are_nuclei(areas, heights, grounds, threshold, scale):
+    """Return True for the labels that are neither too small nor hardly stand out of their surroundings."""
+    least_px = LEAST_AREA_PX * (scale.enlarged / scale.shrunk) ** 2
+    least_area = max(LEAST_AREA * math.pi / 4 * scale.diameter**2, least_px)
+    stands_out = heights >= BRIGHT_SHARE * (heights + grounds * np.float32(KERNEL_SUM))
+    least_height = np.where(stands_out, LEAST_PEAK, LEAST_DIM_PEAK) * threshold * KERNEL_SUM
+    kept = (areas >= least_area) & (heights >= least_height)
+    kept[0] = False  # the ground
+    return kept
