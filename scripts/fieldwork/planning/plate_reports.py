@@ -65,6 +65,8 @@ class PlateReport:
         span = f" ({min(counts)} to {max(counts)} in {len(counts)} {self.noun}s of its sample)" if counts else ""
         if errors := [image["error"] for image in images if "error" in image]:
             span += f"; {len(errors)} of its {self.noun}s failed, first: {errors[0]}"
+        if passed_over := self._calibration.get("passed_over"):
+            span += f"; {len(passed_over)} cannot be used, first: {passed_over[0]['reason']}"
         size = ""
         if self._is_calibrated:
             size = ", typically {diameter:g} px wide and {contrast:g} above the background".format(**self._calibration)

@@ -190,7 +190,7 @@ def summary(
     stack_reports : iterable of StackReport
         Of the stacks in which nuclei are looked for.
     preview : bool
-        The run was to show what is found in a sample of each plate and stack.
+        The run was to show what is found in a sample of each plate and stack, and nothing else is said.
 
     Returns
     -------
@@ -200,6 +200,8 @@ def summary(
     if downloads := list(downloads):
         downloaded = sum(map(os.path.exists, downloads))
         lines += [f"Downloads: the images of {downloaded} of {len(downloads)} plates with a url are there."]
+    if preview:  # no table is new
+        plates, slides, stacks = [], [], []
     if plates := list(plates):
         tables = [rows for plate in plates if (rows := _rows(results / "plates" / plate / "wells.csv")) is not None]
         fields, failed, nuclei = (

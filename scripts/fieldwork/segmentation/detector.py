@@ -77,7 +77,7 @@ def segment_field(image: np.ndarray, calibration: Calibration) -> Segmentation:
     source = pixels.whole_numbers(image)
     if calibration.diameter is None or calibration.contrast is None:
         labels = np.zeros(image.shape, np.int32)
-        return Segmentation(labels, None, False, flags.is_saturated(image, labels), False)
+        return Segmentation(labels, None, False, flags.is_saturated(image, labels), flags.is_constant(source.values))
     copy = _working_copy(source, calibration)
     labels, threshold, nuclei = _nuclei_in(copy, image.shape)
     background = source.offset + source.unit * copy.floor
@@ -87,6 +87,7 @@ def segment_field(image: np.ndarray, calibration: Calibration) -> Segmentation:
         flags.is_out_of_focus(nuclei, copy.scale.diameter, calibration.softness),
         flags.is_saturated(image, labels),
         flags.is_unlike_plate(nuclei, copy.scale.diameter)
+        or flags.is_constant(source.values)
         or flags.is_background_unlike(background, calibration.background, calibration.contrast),
     )
 

@@ -96,6 +96,11 @@ def is_unlike_plate(nuclei: Nuclei, diameter: float) -> bool:
     )
 
 
+def is_constant(values: np.ndarray) -> bool:
+    """Return True if all pixels of an image are equal: not even noise, so no camera saw anything."""
+    return bool((values[:1] == values[0, 0]).all() and (values == values[0, 0]).all())
+
+
 def is_background_unlike(background: float, usual: float | None, contrast: float) -> bool:
     """Return True if a field's background is far from its plate's, as nuclei are high."""
     if usual is None:

@@ -46,7 +46,7 @@ def test_blurred_fields_are_out_of_focus_and_keep_their_nuclei(plate):
 @pytest.mark.parametrize("plate", sets.PLATES)
 def test_nuclei_of_another_size_or_brightness_are_unlike_their_plate(plate):
     arguments = {"diameter": generated.DIAMETER, "contrast": generated.CONTRAST} | sets.PLATES[plate]
-    for change in ({"diameter": arguments["diameter"] / 2}, {"contrast": arguments["contrast"] / 4}):
+    for change in ({"diameter": arguments["diameter"] / 2}, {"contrast": arguments["contrast"] / 5}):
         found, counts = flags(plate, **change)
         assert all("unlike_plate" in flag for flag in found), change
         assert min(counts) > 10
@@ -82,3 +82,11 @@ def test_dark_nuclei_on_a_bright_ground_are_told_from_bright_ones():
 def test_fields_without_nuclei_are_not_dark_ones(plate):
     empty = list(generated.empty_fields(3, shape=FIELD["shape"], **sets.PLATES[plate]))
     assert [name for _, name, image in empty if measure_sample(image).is_dark] == []
+
+
+@pytest.mark.parametrize("value", [0, 500, 65535])
+def test_a_field_of_one_value_is_unlike_its_plate(value):
+    calibration = calibrate([generated.planted_field(1, **FIELD)[0]])
+    for known in (calibration, calibration._replace(diameter=None, contrast=None)):
+        field = segment_field(np.full(FIELD["shape"], value, np.uint16), known)
+        assert field.unlike_plate and not field.labels.any()
