@@ -10,6 +10,9 @@ import numpy as np
 from fieldwork.segmentation import blobs, pixels
 
 COARSE_SIDE_PX = 640  # of the copy that is searched
+LARGE_FACTOR = 4  # pixels of an image per pixel of that copy, from which on it may hide small nuclei
+SURE_DIAMETER_PX = 5  # in that copy: smaller nuclei may be several, or noise
+PART_SHARE, PART_POSITIONS = 4, ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3))  # of a large image, in quarters of the way
 SAMPLE_SIDE = 256  # pixels in rows and in columns that tell the spread of intensities
 LEAST_CONTRAST = 14  # times the noise; nuclei have more
 LEAST_SKEW = 0.3  # of blurred intensities; noise has none, nuclei on a dark ground have more
@@ -159,15 +162,34 @@ def measure_sample(image: np.ndarray) -> Sample:
     -------
     Sample
     """
-    source = pixels.whole_numbers(image)
-    factor = min(-(-max(image.shape) // COARSE_SIDE_PX), pixels.LARGEST_FACTOR)
+    return _sample_of(pixels.whole_numbers(image))
+
+
+def _sample_of(source):
+    """Return what an image says, or, of a large one with smaller nuclei than its coarse copy shows, a part of it."""
+    shape = source.values.shape
+    factor = min(-(-max(shape) // COARSE_SIDE_PX), pixels.LARGEST_FACTOR)
     sums = pixels.box_sums(source.values, factor)
-    scale = _Scale(factor, source.unit / factor**2, source.offset, LARGEST_DIAMETER * min(image.shape))
+    scale = _Scale(factor, source.unit / factor**2, source.offset, LARGEST_DIAMETER * min(shape))
     sample, skews = _measured(sums, scale)
     if not sample.has_nuclei and min(skews, default=0.0) < -LEAST_SKEW:
         negative, _ = _measured(int(sums.max()) - sums, scale)
         sample = sample._replace(is_dark=negative.has_nuclei)
-    return sample
+    if factor < LARGE_FACTOR or sample.is_dark or sample.has_nuclei and sample.diameter >= SURE_DIAMETER_PX * factor:
+        return sample
+    parts = [_sample_of(source._replace(values=part)) for part in _parts(source.values)]
+    clear = [part for part in parts if part.has_nuclei]
+    return max(clear, key=lambda part: part.blobs.weights.sum(), default=sample)
+
+
+def _parts(values):
+    """Return five parts of an image, in the middle and towards its corners, a quarter as high and as wide."""
+    sides = [-(-side // PART_SHARE) for side in values.shape]
+    starts = [
+        [(side - part) * share // 4 for share in range(5)] for side, part in zip(values.shape, sides, strict=True)
+    ]
+    corners = [(starts[0][row], starts[1][column]) for row, column in PART_POSITIONS]
+    return [values[row : row + sides[0], column : column + sides[1]] for row, column in corners]
 
 
 class _Scale(NamedTuple):
