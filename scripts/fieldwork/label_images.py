@@ -19,7 +19,7 @@ from fieldwork import outputs
 # 10 at level 10: only crowded fields, with more bytes per pixel at level 1 than this, get that.
 QUICK_LEVEL, CROWDED_LEVEL = 1, 10
 CROWDED_BYTES_PER_PX = 0.04
-PART_PX = 2**24  # of a large image that are searched for runs at once, in less memory than the image takes
+PART_PX, PART_RUNS = 2**24, 2**20  # of a large image that are searched and painted at once, for little memory
 ROW_GROUP_FIELDS = 32  # of a unit's file: a reader holds the labels of so many fields
 
 
@@ -61,11 +61,24 @@ def _runs_of_rows(labels, row):
 
 def _painted(runs, labels, shape):
     """Paint a label image of int32: each run gets its value of `labels`."""
+    if len(labels) <= PART_RUNS:
+        return _repeated(runs, labels, shape[0] * shape[1]).reshape(shape)
+    painted = np.zeros(shape, np.int32)
+    for first in range(0, len(labels), PART_RUNS):
+        part = Runs(*(values[first : first + PART_RUNS] for values in runs))
+        start, end = part.starts[0], part.starts[-1] + part.lengths[-1]
+        part = part._replace(starts=part.starts - start)
+        painted.ravel()[start:end] = _repeated(part, labels[first : first + PART_RUNS], end - start)
+    return painted
+
+
+def _repeated(runs, labels, size):
+    """Return the flat pixels, of this number, that runs fill with labels."""
     lengths, values = np.zeros(2 * len(labels) + 1, np.int64), np.zeros(2 * len(labels) + 1, np.int32)
     ends = np.concatenate([[0], runs.starts + runs.lengths])
-    lengths[::2] = np.append(runs.starts, shape[0] * shape[1]) - ends  # of the ground between runs
+    lengths[::2] = np.append(runs.starts, size) - ends  # of the ground between runs
     lengths[1::2], values[1::2] = runs.lengths, labels
-    return np.repeat(values, lengths).reshape(shape)
+    return np.repeat(values, lengths)
 
 
 def check_labels(value: object, shape: tuple[int, int]) -> np.ndarray:
@@ -135,7 +148,8 @@ def drop_border(labels: np.ndarray) -> np.ndarray:
     runs = runs_of(labels)
     cut = np.unique(np.concatenate([labels[[0, -1]].ravel(), labels[:, [0, -1]].ravel()]))
     kept = ~np.isin(runs.labels, cut)
-    return _renumbered(Runs(*(values[kept] for values in runs)), labels.shape)
+    runs = Runs(*(values[kept] for values in runs))
+    return _renumbered(runs, labels.shape)
 
 
 def properties(labels: np.ndarray) -> Properties:

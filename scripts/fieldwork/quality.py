@@ -75,9 +75,11 @@ def _power_slope(image):
     if reach < 4:  # fewer than two radii
         return 0.0
     # Only the corners of low frequency count: an eighth of the columns, then an eighth of the rows.
-    rows = (part.astype(np.float64, copy=False) for part in _parts(image))
-    spectrum = np.concatenate([fft.rfft(part, axis=1, workers=1)[:, :reach].copy() for part in rows])  # not a view
-    spectrum = fft.fft(spectrum, axis=0, workers=1)
+    by_rows = np.empty((len(image), reach), np.complex128)
+    for part, rows in zip(_parts(image), _parts(by_rows, image.shape[1]), strict=True):
+        rows[:] = fft.rfft(part.astype(np.float64, copy=False), axis=1, workers=1)[:, :reach]
+    low = np.r_[0:reach, 1 - reach : 0]
+    spectrum = np.concatenate([fft.fft(part.T, axis=0, workers=1)[low] for part in _parts(by_rows.T)], axis=1)
     # Column -k of a real image's spectrum is the conjugate of column k, with rows i and -i swapped.
     right, left = spectrum[:, :-1], np.roll(spectrum[::-1, 1:], 1, axis=0)
     ends = np.r_[0 : reach - 1, 1 - reach : 0]
@@ -92,9 +94,9 @@ def _power_slope(image):
     return (x * y).sum() / (x * x).sum()
 
 
-def _parts(image):
+def _parts(image, width=None):
     """Return parts of an image, some rows each, so that what is made of them takes little memory."""
-    at_once = max(1, PART_PX // image.shape[1])
+    at_once = max(1, PART_PX // (width or image.shape[1]))
     return [image[start : start + at_once] for start in range(0, len(image), at_once)]
 
 

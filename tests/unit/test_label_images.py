@@ -200,6 +200,7 @@ def test_large_images_are_taken_in_parts(monkeypatch):
     functions = label_images.renumber, label_images.drop_border, label_images.properties, label_images.runs_of
     expected = [function(labels) for function in functions]
     monkeypatch.setattr(label_images, "PART_PX", 7 * labels.shape[1])  # rows, of which the last part has two
+    monkeypatch.setattr(label_images, "PART_RUNS", 100)
     for function, known in zip(functions, expected, strict=True):
         np.testing.assert_equal(function(labels), known)
 
