@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import imagecodecs
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from fieldwork import outputs
 
@@ -59,25 +59,24 @@ def _runs_of_rows(labels, row):
     return Runs(starts[objects] + row * labels.shape[1], lengths[objects], values[objects])
 
 
-def _painted(runs, labels, shape):
-    """Paint a label image of int32: each run gets its value of `labels`."""
-    if len(labels) <= PART_RUNS:
-        return _repeated(runs, labels, shape[0] * shape[1]).reshape(shape)
+def _painted(runs, shape):
+    """Paint a label image of int32 with runs whose labels fit into it."""
+    if len(runs.starts) <= PART_RUNS:
+        return _repeated(runs, shape[0] * shape[1]).reshape(shape)
     painted = np.zeros(shape, np.int32)
-    for first in range(0, len(labels), PART_RUNS):
+    for first in range(0, len(runs.starts), PART_RUNS):
         part = Runs(*(values[first : first + PART_RUNS] for values in runs))
         start, end = part.starts[0], part.starts[-1] + part.lengths[-1]
-        part = part._replace(starts=part.starts - start)
-        painted.ravel()[start:end] = _repeated(part, labels[first : first + PART_RUNS], end - start)
+        painted.ravel()[start:end] = _repeated(part._replace(starts=part.starts - start), end - start)
     return painted
 
 
-def _repeated(runs, labels, size):
-    """Return the flat pixels, of this number, that runs fill with labels."""
-    lengths, values = np.zeros(2 * len(labels) + 1, np.int64), np.zeros(2 * len(labels) + 1, np.int32)
+def _repeated(runs, size):
+    """Return the flat pixels, of this number, that runs fill with their labels."""
+    lengths, values = np.zeros(2 * len(runs.starts) + 1, np.int64), np.zeros(2 * len(runs.starts) + 1, np.int32)
     ends = np.concatenate([[0], runs.starts + runs.lengths])
     lengths[::2] = np.append(runs.starts, size) - ends  # of the ground between runs
-    lengths[1::2], values[1::2] = runs.lengths, labels
+    lengths[1::2], values[1::2] = runs.lengths, runs.labels
     return np.repeat(values, lengths)
 
 
@@ -124,14 +123,72 @@ def renumber(labels: np.ndarray) -> np.ndarray:
     -------
     (rows, columns) int32 array
     """
-    return _renumbered(runs_of(labels), labels.shape)
+    return _painted(_numbered(runs_of(labels)), labels.shape)
 
 
-def _renumbered(runs, shape):
+def _numbered(runs):
     _, first, of_run = np.unique(runs.labels, return_index=True, return_inverse=True)
     numbers = np.empty(len(first), np.int32)
     numbers[np.argsort(first)] = np.arange(1, len(first) + 1)
-    return _painted(runs, numbers[of_run], shape)
+    return runs._replace(labels=numbers[of_run])
+
+
+def keep_largest_pieces(labels: np.ndarray) -> np.ndarray:
+    """Drop all but the largest piece of every object, and number objects 1..n in reading order.
+
+    Parameters
+    ----------
+    labels : (rows, columns) int32 array
+        Contiguous. Pixels that touch at a side or a corner are of one piece; of equal pieces, the first one stays.
+
+    Returns
+    -------
+    (rows, columns) int32 array
+        Of large images the same array: a second one of that size may be a quarter of the memory of a job.
+    """
+    rows, columns = labels.shape
+    runs = _numbered(_largest_pieces(runs_of(labels), columns))
+    height = max(1, PART_PX // columns)
+    if height >= rows:
+        return _painted(runs, labels.shape)
+    for row in range(0, rows, height):
+        strip = labels[row : row + height]
+        first, last = np.searchsorted(runs.starts, [row * columns, row * columns + strip.size])
+        part = Runs(*(values[first:last] for values in runs))
+        strip[:] = _painted(part._replace(starts=part.starts - row * columns), strip.shape)
+    return labels
+
+
+def _largest_pieces(runs, columns):
+    """Return the runs of the largest piece of each object."""
+    row, ends = runs.starts // columns, runs.starts + runs.lengths
+    first = np.searchsorted(ends, runs.starts - columns)  # of the runs that a run touches in the row above
+    number = np.searchsorted(runs.starts, ends - columns, side="right") - first
+    lower = np.repeat(np.arange(len(row)), number)
+    upper = np.arange(len(lower)) + np.repeat(first - np.cumsum(number) + number, number)
+    touching = (runs.labels[upper] == runs.labels[lower]) & (row[upper] + 1 == row[lower])
+    lower, upper = lower[touching], upper[touching]
+    begins = np.ones(len(row), bool)  # nothing of its object lies above; so does one run of each piece, if not more
+    begins[lower] = False
+    doubtful = (np.bincount(runs.labels[begins]) > 1)[runs.labels]
+    kept = ~doubtful | _in_largest_piece(runs, doubtful, lower, upper)
+    return Runs(*(values[kept] for values in runs))
+
+
+def _in_largest_piece(runs, doubtful, lower, upper):
+    """Return True for the runs of objects that are doubtful, if they belong to the largest piece of theirs."""
+    at, number = np.flatnonzero(doubtful), np.cumsum(doubtful) - 1
+    lower, upper = (number[end[doubtful[lower]]] for end in (lower, upper))
+    links = sparse.coo_array((np.ones(len(lower), bool), (lower, upper)), (len(at), len(at)))
+    count, piece = sparse.csgraph.connected_components(links, directed=False)
+    areas, label = np.bincount(piece, runs.lengths[at]), np.zeros(count, np.int64)
+    label[piece] = runs.labels[at]
+    order = np.lexsort((-np.arange(count), areas, label))  # pieces are numbered in reading order
+    largest = np.zeros(count, bool)
+    largest[order[np.flatnonzero(np.diff(label[order], append=-1))]] = True
+    chosen = np.zeros(len(runs.labels), bool)
+    chosen[at] = largest[piece]
+    return chosen
 
 
 def drop_border(labels: np.ndarray) -> np.ndarray:
@@ -148,8 +205,7 @@ def drop_border(labels: np.ndarray) -> np.ndarray:
     runs = runs_of(labels)
     cut = np.unique(np.concatenate([labels[[0, -1]].ravel(), labels[:, [0, -1]].ravel()]))
     kept = ~np.isin(runs.labels, cut)
-    runs = Runs(*(values[kept] for values in runs))
-    return _renumbered(runs, labels.shape)
+    return _painted(_numbered(Runs(*(values[kept] for values in runs))), labels.shape)
 
 
 def properties(labels: np.ndarray) -> Properties:

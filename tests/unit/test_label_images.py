@@ -4,6 +4,7 @@ import cv2
 import numcodecs
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage.measure import regionprops
 from skimage.segmentation import clear_border, relabel_sequential
 
@@ -84,6 +85,27 @@ def test_objects_are_numbered_in_reading_order_whatever_their_values_are(dtype):
 
 def test_numbering_again_changes_nothing(labels):
     np.testing.assert_array_equal(label_images.renumber(labels), labels)
+
+
+@pytest.mark.parametrize("part_px", [50, 2**23])  # strips of a few rows, and all at once
+@pytest.mark.parametrize("seed", range(12))
+def test_the_largest_piece_of_an_object_is_that_of_scipy(seed, part_px, monkeypatch):
+    rng = np.random.default_rng(seed)
+    few = rng.integers(0, 5, rng.integers(2, 30, 2))
+    labels = np.kron(few, np.ones(rng.integers(1, 4, 2))).astype(np.int32)
+    expected, broken = np.zeros_like(labels), 0
+    for number in range(1, labels.max() + 1):
+        pieces, count = ndimage.label(labels == number, np.ones((3, 3)))
+        broken += count > 1
+        expected[pieces == 1 + np.bincount(pieces[pieces > 0] - 1).argmax()] = number
+    assert broken
+    monkeypatch.setattr(label_images, "PART_PX", part_px)
+    np.testing.assert_array_equal(label_images.keep_largest_pieces(labels.copy()), in_reading_order(expected))
+
+
+def test_pieces_that_touch_at_corners_or_further_down_are_one():
+    labels = np.array([[1, 0, 1, 2], [1, 1, 0, 2], [0, 3, 0, 2], [3, 0, 2, 0]], np.int32)
+    np.testing.assert_array_equal(label_images.keep_largest_pieces(labels.copy()), labels)
 
 
 def test_objects_at_the_border_are_dropped_as_scikit_image_drops_them(labels):

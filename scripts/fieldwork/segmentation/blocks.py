@@ -150,25 +150,15 @@ class Canvas:
         if self._numbers is not None:
             labels = self._numbers[labels]
         elif labels.shape == self._shape:
-            self._labels = labels  # the whole field at once
+            self._labels = np.ascontiguousarray(labels)  # the whole field at once
             return
         target = self._labels[row : row + labels.shape[0], column : column + labels.shape[1]]
         np.copyto(target, labels, where=(labels > 0) & (target == 0))
 
-    def renumbered(self) -> np.ndarray:
-        """Return the labels, an (rows, columns) int32 array, numbered 1..n in reading order of their first pixels."""
-        labels = self._labels
-        if labels.size <= MOST_PX:
-            return label_images.renumber(labels)  # twice as fast, in a second array
-        height = max(1, MOST_PX // labels.shape[1])
-        first = np.full(int(labels.max()) + 1, labels.size)
-        for row in reversed(range(0, len(labels), height)):
-            strip = labels[row : row + height].ravel()
-            inside = np.flatnonzero(strip)[::-1]  # of equal labels, the last one counts
-            first[strip[inside]] = inside + row * labels.shape[1]
-        first[0] = -1
-        numbers = np.empty(len(first), np.int32)
-        numbers[np.argsort(first)] = np.arange(len(first))
-        for row in range(0, len(labels), height):
-            labels[row : row + height] = numbers[labels[row : row + height]]
-        return labels
+    def finished(self) -> np.ndarray:
+        """Return the labels, an (rows, columns) int32 array, numbered 1..n in reading order of their first pixels.
+
+        Objects are in one piece. They needn't be in an enlarged copy, where outlines are interpolated and bridges of a
+        pixel break, or where blocks meet.
+        """
+        return label_images.keep_largest_pieces(self._labels)

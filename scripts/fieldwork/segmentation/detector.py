@@ -172,7 +172,7 @@ def _nuclei_in(copy, shape):
         top, left = (span.first * scale.shrunk // scale.enlarged for span in block.outer)
         for row, labels in outlines.strips_of(objects, scale):
             canvas.paint(labels, top + row, left)
-    return canvas.renumbered(), threshold, flags.Nuclei(*map(np.concatenate, zip(*nuclei, strict=True)))
+    return canvas.finished(), threshold, flags.Nuclei(*map(np.concatenate, zip(*nuclei, strict=True)))
 
 
 def _coarse_ground(copy):

@@ -98,9 +98,12 @@ def test_labels_are_numbered_in_reading_order_of_their_first_pixels(field):
     assert np.all(np.diff(first[1:]) > 0)
 
 
-def test_an_object_is_in_one_piece(field):
+@pytest.mark.parametrize("diameter, count", [(8, 200), (20, 60), (28, 40), (60, 14), (120, 4)])
+def test_an_object_is_in_one_piece(diameter, count):
+    field, _ = generated.planted_field(5, count=count, diameter=diameter, crowding=0.9, texture=0.25)
     labels = segment_nuclei(field)
     pieces = [cv2.connectedComponents((labels == n).astype(np.uint8))[0] - 1 for n in range(1, labels.max() + 1)]
+    assert len(pieces) > count / 2
     assert pieces == [1] * len(pieces)
 
 
