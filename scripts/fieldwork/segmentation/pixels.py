@@ -16,6 +16,7 @@ cv2.setNumThreads(1)  # parallelism is processes
 LARGEST_FACTOR = 128  # of `box_sums`: 128**2 * 65535 < 2**31
 FLOAT_LEVELS = 2**14  # that the middle of a float image's intensities is divided into; four times as many in all
 FLOAT_TAIL = 1e-4  # share of pixels at each end that do not count for it: hot and dead ones
+FLOAT32_UNITS = 1e-30, 1e30  # steps that float32 images have room for
 TYPICAL = 2048  # intensity of a typical nucleus in a working copy
 BRIGHTEST = 8 * TYPICAL - 1  # there; 14 bits: what is brighter counts as that
 SLIGHT = np.array([6, 20, 6], np.float32)  # sigma 0.61 px; sums of kernels are 32, of two 2**10
@@ -53,7 +54,7 @@ def whole_numbers(image: np.ndarray) -> Pixels:
     ------
     ValueError
         The image has another form, no pixel, pixels that are NaN or infinite, or ones further from each other than
-        the largest float.
+        half of the largest float.
     """
     if image.ndim != 2 or not image.size or image.dtype.kind not in "biuf":
         raise ValueError(
@@ -70,7 +71,7 @@ def whole_numbers(image: np.ndarray) -> Pixels:
     if not np.isfinite(low) or not np.isfinite(high):
         raise ValueError("an image with pixels that are NaN or infinite; expected numbers")
     image = image.astype(np.float64) if image.dtype == np.float16 else image  # it has no room for what follows
-    if not math.isfinite(float(high) - float(low)):
+    if not math.isfinite(2 * (float(high) - float(low))):  # `low` comes to lie below the darkest pixel
         raise ValueError(f"an image with pixels from {low:g} to {high:g}; expected a span that a float holds")
     if image.dtype.kind == "f" and float(high) - float(low) < 2**16 and np.array_equal(image, np.rint(image)):
         return Pixels((image - low).astype(np.uint16), float(low), 1.0)
@@ -83,6 +84,8 @@ def whole_numbers(image: np.ndarray) -> Pixels:
     if not unit > 0:
         return Pixels(np.zeros(image.shape, np.uint16), low, 1.0)
     low -= FLOAT_LEVELS * unit / 4  # what is darker than the tail stays darker
+    if not FLOAT32_UNITS[0] < unit < FLOAT32_UNITS[1]:
+        image = image.astype(np.float64)
     values = np.rint((image - low) / unit)
     return Pixels(np.clip(values, 0, 2**16 - 1).astype(np.uint16), low, unit)
 
@@ -128,7 +131,7 @@ def blurred(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     values : (rows, columns) array of whole numbers from 0 to 16383
         Of any type.
     kernel : (n,) float32 array
-        `NARROW`, `MEDIUM` or `WIDE`.
+        `SLIGHT`, `NARROW`, `MEDIUM` or `WIDE`.
 
     Returns
     -------
@@ -182,7 +185,7 @@ def enlarged(values: np.ndarray, factor: int) -> np.ndarray:
 
     Parameters
     ----------
-    values : (rows, columns) array of int16 or uint16
+    values : (rows, columns) array of uint8 or uint16
     factor : int
 
     Returns

@@ -67,6 +67,33 @@ def test_intensities_of_any_size_are_segmented():
     assert segment_nuclei(image * 1e30).max() == segment_nuclei(image * 1e-30).max() == truth.max()
 
 
+@pytest.mark.parametrize(
+    "dtype, span", [("float32", 6e38), ("float32", 1e-41), ("float64", 8e307), ("float64", 1e-317)]
+)
+def test_floats_at_the_ends_of_their_range_are_segmented(dtype, span):
+    image, truth = generated.planted_field(1, shape=(260, 348), count=20)
+    values = image / image.max() * span - (span / 2 if span > 1 else 0)
+    with np.errstate(all="raise", under="ignore"):
+        assert segment_nuclei(values.astype(dtype)).max() == truth.max()
+
+
+def test_a_span_that_no_float_holds_is_refused():
+    with pytest.raises(ValueError, match="expected a span that a float holds"):
+        measure_sample(np.array([[-1.7e308, 1.7e308]]))
+
+
+@pytest.mark.parametrize("contrast", [1e-300, 1e-9, 1e9, 1e300])
+@pytest.mark.parametrize("diameter", [1e-9, 8, 20, 348, 1e4, 1e300])
+def test_calibrations_that_fit_no_image_raise_nothing_and_overflow_nowhere(diameter, contrast):
+    image, _ = generated.planted_field(1, shape=(260, 348), count=20)
+    with np.errstate(all="raise", under="ignore"):
+        result = segment_field(image, Calibration(float(diameter), contrast, 10.0))
+    assert result.labels.shape == image.shape
+    assert np.isfinite(result.threshold)
+    if contrast > 1e6 or diameter >= 348:
+        assert result.labels.max() == 0
+
+
 def test_nuclei_that_the_border_cuts_are_outlined():
     rows, columns = np.mgrid[:200, :260]
     image = np.zeros((200, 260))
