@@ -141,7 +141,7 @@ def _sums(image, scale, block):
 def _steps(sums, floor, unit):
     """Return sums in steps above the floor, an array of uint16. The product of a sum and a float32 is exact."""
     largest = int(sums.max())
-    values = np.arange(largest + 1) if largest < sums.size else sums  # a table of all values is faster, if it is short
+    values = np.arange(largest + 1) if 4 * largest < sums.size else sums  # a short table of all is faster
     steps = (values - floor) * np.float64(np.float32(1 / unit))
     steps += 0.5
     steps = np.clip(steps, 0, pixels.BRIGHTEST, out=steps).astype(np.uint16)
