@@ -231,13 +231,14 @@ def empty_fields(
         yield "salt-and-pepper", f"{share:.1%}", image
     for sigma in (1, 2, 4, diameter / 3):
         for strength in (1, 3):
-            signal = min(strength * noise, 0.03 * contrast) * soft_noise(rng, shape, sigma)
+            signal = min(strength * noise, 0.02 * contrast) * soft_noise(rng, shape, sigma)
             yield "correlated", f"{strength} x noise over {sigma:.1f} px", as_type(offset + ground + signal, dtype)
     for height in (0.5, 2):
         yield "gradient", f"{height:g} x contrast", taken(height * contrast * (rows + columns) / 2)
         bright = 1 - 0.8 * np.hypot(rows - rows.max() / 2, columns - columns.max() / 2) ** 2 * 3
         yield "vignette", f"{height:g} x contrast", taken(height * contrast * np.clip(bright, 0.1, None))
-        glow = np.exp(-((rows - 0.3) ** 2 + (columns - 0.6) ** 2) / (2 * 0.15**2))
+        width = max(0.15, 4 * diameter / max(shape))
+        glow = np.exp(-((rows - 0.3) ** 2 + (columns - 0.6) ** 2) / (2 * width**2))
         yield "glow", f"{height:g} x contrast", taken(height * contrast * glow)
     for height in (0.2, 1):
         for sigma in (2.5, 5):

@@ -46,10 +46,10 @@ def test_blurred_fields_are_out_of_focus_and_keep_their_nuclei(plate):
 @pytest.mark.parametrize("plate", sets.PLATES)
 def test_nuclei_of_another_size_or_brightness_are_unlike_their_plate(plate):
     arguments = {"diameter": generated.DIAMETER, "contrast": generated.CONTRAST} | sets.PLATES[plate]
-    for change in ({"diameter": arguments["diameter"] / 2}, {"contrast": arguments["contrast"] / 5}):
+    for change in ({"diameter": arguments["diameter"] / 2}, {"contrast": arguments["contrast"] / 8}):
         found, counts = flags(plate, **change)
         assert all("unlike_plate" in flag for flag in found), change
-        assert min(counts) > 10
+        assert min(counts) > 4
     assert all(flags(plate, diameter=2 * arguments["diameter"], count=8)[0])  # or as out of focus: their edges are soft
 
 
