@@ -17,7 +17,8 @@ from accuracy import generated, sets
 from fieldwork.segmentation import calibrate, segment_nuclei
 cv2.setNumThreads(int(sys.argv[1]))
 digest = hashlib.sha256()
-for seed, arguments in enumerate(sets.PLATES.values()):
+sizes = [{"diameter": 8}, {"diameter": 45}]  # working copies that are enlarged, and shrunk
+for seed, arguments in enumerate([*sets.PLATES.values(), *sizes]):
     image, _ = generated.planted_field(seed, count=60, crowding=0.8, **arguments)
     calibration = calibrate([image])
     labels = segment_nuclei(image, calibration)
