@@ -183,7 +183,20 @@ def _coarse_ground(copy):
         rows, columns = (slice(span.first // factor, -(-span.end // factor)) for span in block.core)
         coarse[rows, columns] = pixels.box_sums(copy.values(block)[block.inner], factor) // factor**2
     radius = max(1, round(GROUND_DIAMETERS * copy.scale.diameter / factor / 2))
-    return pixels.averaged(pixels.opened(coarse, radius), 2 * radius + 1)
+    return _continued(pixels.averaged(pixels.opened(coarse, radius), 2 * radius + 1), 2 * radius)
+
+
+def _continued(ground, margin):
+    """Return the ground whose margin, where an opening takes away slopes, goes on as steeply as it does inside."""
+    ground = ground.astype(np.int64)
+    for _ in range(2):
+        if len(ground) > 4 * margin:
+            steps = np.arange(margin, 0, -1)[:, None]
+            for flipped in (ground, ground[::-1]):
+                slope = flipped[margin] - flipped[2 * margin]
+                flipped[:margin] = np.maximum(flipped[:margin], flipped[margin] + steps * slope // margin)
+        ground = ground.T
+    return np.ascontiguousarray(np.clip(ground, 0, pixels.BRIGHTEST), np.uint16)
 
 
 def _surface(copy, coarse, block):
