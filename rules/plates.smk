@@ -60,7 +60,7 @@ rule plot_calibration:
         record="<results>/plates/{plate}/calibration.json",
         fetched=plan.plates.fetched_sample,
     output:
-        report(
+        calibration=report(
             "<results>/plates/{plate}/calibration.png",
             caption="report/plate_calibration.rst",
             category="Plates",

@@ -35,7 +35,7 @@ rule plot_stack_calibration:
         record="<results>/stacks/{stack}/calibration.json",
         fetched=plan.stacks.fetched,
     output:
-        report(
+        calibration=report(
             "<results>/stacks/{stack}/calibration.png",
             caption="report/stack_calibration.rst",
             category="Stacks",
