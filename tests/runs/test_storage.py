@@ -5,6 +5,7 @@ import re
 import shutil
 import threading
 import time
+import urllib.request
 from collections import Counter
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +40,8 @@ class S3:
         self.server.start()
         host, port = self.server.get_host_and_port()
         self.url = f"http://{host}:{port}"
+        # Moto keeps objects for as long as the process lives, also those of the server before.
+        urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"").close()
         keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
         self.client = boto3.client("s3", endpoint_url=self.url, **keys)
 
