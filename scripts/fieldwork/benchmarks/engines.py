@@ -23,7 +23,7 @@ from fieldwork.stacks import sources
 
 METRICS = ("var", "mean")
 SIGMA = 10  # px: the tutorial's
-DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
+DETECTION = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 FULL_BATCH_CORES = 8  # with fewer, batches are scaled down: on 2 cores all of them take some 9 minutes
 TINY_PX = 100  # smaller images are so many that naive Dask is timed only once
 
