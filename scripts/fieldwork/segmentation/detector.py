@@ -18,6 +18,7 @@ WORKING_DIAMETER_PX = 14  # of a typical nucleus in the working copy
 SMALLEST_DIAMETER_PX = 12  # below, images are enlarged by two
 LARGEST_DIAMETER_PX = 10_000  # above, sums of pixels would have no room
 GROUND_DIAMETERS = 1.7  # width of the opening that takes nuclei away
+LEAST_RISE = TYPICAL // 10  # of the ground over its margin, in steps; below, it is uneven light and goes on level
 GROUND_DIAMETER_PX = 4  # of a typical nucleus in the coarse copy that shows the ground
 HALO_DIAMETERS = 8  # of blocks; a fibre is longer than it is wide also where it reaches as far
 ODD_SHARE = 0.002  # of pixels far from their neighbours' median, from which the median takes their place
@@ -187,13 +188,14 @@ def _coarse_ground(copy):
 
 
 def _continued(ground, margin):
-    """Return the ground whose margin, where an opening takes away slopes, goes on as steeply as it does inside."""
+    """Return the ground whose margin, where an opening takes away slopes, goes on rising as steeply as inside."""
     ground = ground.astype(np.int64)
     for _ in range(2):
         if len(ground) > 4 * margin:
             steps = np.arange(margin, 0, -1)[:, None]
             for flipped in (ground, ground[::-1]):
                 slope = flipped[margin] - flipped[2 * margin]
+                slope[slope < LEAST_RISE] = 0
                 flipped[:margin] = np.maximum(flipped[:margin], flipped[margin] + steps * slope // margin)
         ground = ground.T
     return np.ascontiguousarray(np.clip(ground, 0, pixels.BRIGHTEST), np.uint16)
