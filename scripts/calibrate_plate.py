@@ -21,7 +21,7 @@ from fieldwork.segmentation import sampling
 
 def main(*, images, copies, other, outcome, plate, channel, settings, drop_border, folders, pool, workers):
     images = plate_images.images_of(images, copies)
-    detection, pool, label = settings["detection"], {**pool, "mode": "paths", "workers": workers}, f"plate {plate}"
+    detection, pool, label = settings["detection"], {**pool, "workers": workers}, f"plate {plate}"
     read = functools.partial(plate_images.read_planes, channel=channel)
     sampled = detection_calibration.read_sample(images, read=read, measure=plate_calibration.measure_image, **pool)
     if other:
@@ -49,7 +49,7 @@ def main(*, images, copies, other, outcome, plate, channel, settings, drop_borde
 
 
 if __name__ == "__main__":
-    with_pandas = snakemake.params.settings["detection"]["method"] not in ("auto", "peaks")
+    with_pandas = "function" in snakemake.params.settings["detection"]
     with logged(snakemake.log[0], with_pandas=with_pandas):
         main(
             images=snakemake.params.images,

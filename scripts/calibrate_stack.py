@@ -20,9 +20,8 @@ from fieldwork.stacks import frames as stack_frames
 
 def main(*, stack, path, copy, selection, work, outcome, pool, workers):
     frames = stack_frames.open_frames(stack, path, copy, selection).frames
-    detection, pool, label = work["detection"], {**pool, "mode": "paths", "workers": workers}, f"stack {stack}"
-    own = list(filter(None, [detection.get("function")]))
-    stack_frames.import_functions(own, folders=work["folders"], stack=frames)
+    detection, pool, label = work["detection"], {**pool, "workers": workers}, f"stack {stack}"
+    stack_frames.import_functions(work, stack=frames)
     sample = samples.spread(frames)[: samples.MOST_SAMPLE_IMAGES]
     read = stack_frames.read_image
     sampled = detection_calibration.read_sample(sample, read=read, measure=stack_calibration.measure_image, **pool)
@@ -55,7 +54,7 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
 
 
 if __name__ == "__main__":
-    with_pandas = snakemake.params.work["detection"]["method"] not in ("auto", "peaks")
+    with_pandas = "function" in snakemake.params.work["detection"]
     with logged(snakemake.log[0], with_pandas=with_pandas):
         main(
             stack=snakemake.wildcards.stack,

@@ -78,7 +78,7 @@ def main(
 
 
 if __name__ == "__main__":
-    with_pandas = snakemake.params.detection["method"] not in ("auto", "peaks")
+    with_pandas = "function" in snakemake.params.detection
     with logged(snakemake.log[0], with_pandas=with_pandas):
         main(
             images=snakemake.params.images,

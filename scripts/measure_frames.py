@@ -31,8 +31,7 @@ def main(
     Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
     frames = list_frames(stack, path, copy, selection)
     detection = work.get("detection", {})
-    own = [work["function"]] if not nuclei_table else filter(None, [detection.get("function")])
-    stack_frames.import_functions(list(own), folders=work["folders"], stack=frames)
+    stack_frames.import_functions(work, stack=frames)
     road = {"read": stack_frames.read_image, "workers": workers, **pool}
     frames = job.read_ahead(frames, **road)
     road |= {"failed": stack_frames.failed_frame, "suspects": "the reader or the function", "progress": stack}

@@ -9,9 +9,9 @@ processes.prepare()  # before NumPy is imported
 
 import functools
 
-from fieldwork import figures, job, outputs
+from fieldwork import figures, outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import outlines, plots
+from fieldwork.detection import plots
 from fieldwork.job_log import logged
 from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
@@ -23,15 +23,14 @@ def main(*, record, copies, picture, plate, channel, detection, drop_border, fol
     options = {"detection": detection, "calibration": detection_calibration.of_record(record), "channel": channel}
     options |= {"drop_border": drop_border, "with_labels": True, "with_quality": False, "folders": folders}
     measure = functools.partial(
-        job.collect,
-        functools.partial(fields.measure_field, **options),
+        detection_calibration.measure_images,
+        measure=functools.partial(fields.measure_field, **options),
         read=read,
         failed=fields.failed_field,
-        suspects=outlines.suspects_of(detection),
-        label=f"plate {plate}, picture of the sample",
+        detection=detection,
+        label=f"plate {plate}",
         noun="fields",
-        all_may_fail=True,
-        **{**pool, "mode": "paths", "workers": workers},
+        **{**pool, "workers": workers},
     )
     figure = plots.draw_calibration(
         record,

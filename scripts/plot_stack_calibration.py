@@ -9,9 +9,9 @@ processes.prepare()  # before NumPy is imported
 
 import functools
 
-from fieldwork import figures, job, outputs
+from fieldwork import figures, outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import outlines, plots
+from fieldwork.detection import plots
 from fieldwork.job_log import logged
 from fieldwork.stacks import calibration as stack_calibration
 from fieldwork.stacks import frames as stack_frames
@@ -20,20 +20,18 @@ from fieldwork.stacks import frames as stack_frames
 def main(*, record, stack, path, copy, selection, work, picture, pool, workers):
     record = outputs.read_json(record)
     frames = stack_frames.open_frames(stack, path, copy, selection).frames
-    own = list(filter(None, [work["detection"].get("function")]))
-    stack_frames.import_functions(own, folders=work["folders"], stack=frames)
+    stack_frames.import_functions(work, stack=frames)
     calibration = detection_calibration.of_record(record)
     options = {**work, "calibration": calibration, "with_labels": True, "with_quality": False}
     measure = functools.partial(
-        job.collect,
-        functools.partial(stack_frames.measure_frame, **options),
+        detection_calibration.measure_images,
+        measure=functools.partial(stack_frames.measure_frame, **options),
         read=stack_frames.read_image,
         failed=stack_frames.failed_frame,
-        suspects=outlines.suspects_of(work["detection"]),
-        label=f"stack {stack}, picture of the sample",
+        detection=work["detection"],
+        label=f"stack {stack}",
         noun="frames",
-        all_may_fail=True,
-        **{**pool, "mode": "paths", "workers": workers},
+        **{**pool, "workers": workers},
     )
     figure = plots.draw_calibration(
         record,

@@ -10,6 +10,7 @@ import numpy as np
 from fieldwork import frames, job, label_images, outputs, segmentation
 from fieldwork.detection import outlines
 from fieldwork.segmentation import sampling
+from fieldwork.segmentation.pixels import rounded
 from fieldwork.segmentation.sampling import Reading, Sampled
 
 log = logging.getLogger(__name__)
@@ -59,9 +60,8 @@ def log_decision(
         log.warning("%s: %s", label, warning)
 
 
-def measure_counted(
-    sampled: Sampled,
-    calibration: segmentation.Calibration | None,
+def measure_images(
+    images: Sequence,
     *,
     measure: Callable[[Any, Any], Any],
     read: Callable[[Any], Any],
@@ -70,15 +70,15 @@ def measure_counted(
     label: str,
     noun: str,
     **pool: Any,
-) -> dict[int, Any]:
-    """Find the nuclei in the images of `choose_counted`.
+) -> list:
+    """Find the nuclei in some images of a sample, which may all fail.
 
     Parameters
     ----------
-    sampled : Sampled
-    calibration : segmentation.Calibration or None
+    images : sequence
+        Small records, as for `read_sample`.
     measure, read, failed, noun, **pool
-        As for `job.collect`.
+        As for `job.collect`, without ``mode``.
     detection : dict
         How nuclei are found.
     label : str
@@ -86,21 +86,32 @@ def measure_counted(
 
     Returns
     -------
+    list
+        What `measure` returned for each image.
+    """
+    pool |= {"mode": "paths"}  # they are few, and may be large
+    suspects = outlines.suspects_of(detection)
+    road = {"read": read, "failed": failed, "suspects": suspects, "label": f"{label}, sample", "noun": noun}
+    return job.collect(measure, images, all_may_fail=True, **road, **pool)
+
+
+def measure_counted(sampled: Sampled, calibration: segmentation.Calibration | None, **options: Any) -> dict[int, Any]:
+    """Find the nuclei in the images of `choose_counted`.
+
+    Parameters
+    ----------
+    sampled : Sampled
+    calibration : segmentation.Calibration or None
+    **options
+        As for `measure_images`.
+
+    Returns
+    -------
     dict of int to object
-        Index of a used image -> what `measure` returned.
+        Index of a used image -> what was measured.
     """
     counted = choose_counted(sampled.used, calibration)
-    measured = job.collect(
-        measure,
-        [sampled.used[index].source for index in counted],
-        read=read,
-        failed=failed,
-        suspects=outlines.suspects_of(detection),
-        label=f"{label}, sample",
-        noun=noun,
-        all_may_fail=True,
-        **pool,
-    )
+    measured = measure_images([sampled.used[index].source for index in counted], **options)
     return dict(zip(counted, measured, strict=True))
 
 
@@ -160,8 +171,8 @@ def record_of(
 
 def _own_estimate(sample):
     figures = {name: getattr(sample, name) for name in ("diameter", "contrast", "noise")}
-    rounded = {name: None if value is None else float(f"{value:.3g}") for name, value in figures.items()}
-    return {**rounded, "has_nuclei": sample.has_nuclei, "is_dark": sample.is_dark}
+    figures = {name: None if value is None else rounded(value) for name, value in figures.items()}
+    return {**figures, "has_nuclei": sample.has_nuclei, "is_dark": sample.is_dark}
 
 
 def _outcome(measured):

@@ -7,15 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fieldwork import label_images, segmentation, user_functions
+from fieldwork.detection.flags import Flags
 from fieldwork.pixel_sizes import pixel_sizes
-
-
-class Flags(NamedTuple):
-    """What makes the count of an image doubtful; None where that was not looked for."""
-
-    out_of_focus: bool | None = None
-    saturated: bool | None = None
-    unlike_plate: bool | None = None  # or its stack
 
 
 class Outlined(NamedTuple):

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import frames, nuclei, quality, segmentation
+from fieldwork import frames, quality, segmentation
 from fieldwork.detection import outlines
+from fieldwork.detection.flags import Flags
+from fieldwork.detection.peaks import find_peaks
 from fieldwork.gpu import client
 from fieldwork.plates.images import FieldImage, form_of
 
@@ -38,7 +40,7 @@ class Field(NamedTuple):
     touches_border: np.ndarray = np.empty(0, bool)  # of outlines
     labels: bytes | None = None  # outlines, from `label_images.encode`
     threshold: float | None = None  # of method auto
-    flags: outlines.Flags = outlines.Flags()
+    flags: Flags = Flags()
     levels: Levels = Levels()  # of method peaks
     quality: dict[str, float] = {}
 
@@ -98,7 +100,7 @@ def measure_field(
     for plane in planes:
         try:
             if finds_peaks:
-                measured = _find_peaks(plane.image, detection, device)
+                measured = _find_peaks_and_levels(plane.image, detection, device)
             else:
                 measured = outlines.outline_nuclei(plane.image, detection, calibrated="plate", **options)._asdict()
         except outlines.FailedDetectionError as failure:
@@ -112,12 +114,9 @@ def measure_field(
     return fields
 
 
-def _find_peaks(pixels, detection, device):
-    arguments = {key: value for key, value in detection.items() if key != "method"}
-    coordinates = device.detect_nuclei(pixels, **arguments)
-    intensities = nuclei.intensities_at(coordinates, pixels, sigma=arguments["sigma"])
-    levels = _levels(pixels, intensities, sigma=arguments["sigma"])
-    return {"coordinates": coordinates, "intensities": intensities, "levels": levels}
+def _find_peaks_and_levels(pixels, detection, device):
+    peaks = find_peaks(pixels, detection, detect=device.detect_nuclei)
+    return {**peaks, "levels": _levels(pixels, peaks["intensities"], sigma=detection["sigma"])}
 
 
 def _levels(pixels, intensities, *, sigma):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldwork import quality
+from fieldwork.detection.flags import FLAG_COLUMNS, THRESHOLD_COLUMN
 from fieldwork.frames import usual_form
 from fieldwork.inputs import platemaps
 from fieldwork.plates.rows import OPTIONAL, levels_of, row_of
@@ -32,8 +33,7 @@ _LOCATED = [
 NUCLEI = pa.schema([*_LOCATED, ("Nuclei_Intensity_Peak", pa.float64())])  # of method peaks
 OUTLINED_NUCLEI = pa.schema([*_LOCATED, ("Nuclei_AreaShape_Area", pa.int64()), ("Nuclei_TouchesBorder", pa.bool_())])
 QUALITY = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
-FLAGS = {"Flag_OutOfFocus": "out_of_focus", "Flag_Saturated": "saturated", "Flag_UnlikePlate": "unlike_plate"}
-MEASURED = ["Threshold_FinalThreshold_Nuclei", *FLAGS, *QUALITY]  # unknown of failed fields
+MEASURED = [THRESHOLD_COLUMN, *FLAG_COLUMNS, *QUALITY]  # unknown of failed fields
 FIELDS = pa.schema(
     [
         *METADATA,
@@ -44,8 +44,8 @@ FIELDS = pa.schema(
         ("Image_Count_Nuclei", pa.int64()),
         ("Image_Status", pa.string()),
         ("Image_Error", pa.string()),
-        ("Threshold_FinalThreshold_Nuclei", pa.float64()),
-        *((column, pa.bool_()) for column in FLAGS),
+        (THRESHOLD_COLUMN, pa.float64()),
+        *((column, pa.bool_()) for column in FLAG_COLUMNS),
         *((column, pa.float64()) for column in QUALITY),
     ]
 )
@@ -116,8 +116,8 @@ def fields_of(plate: str, fields: Sequence) -> pa.Table:
         {
             **row_of(plate, field),
             "Image_Count_Nuclei": None if field.error else len(field.coordinates),
-            "Threshold_FinalThreshold_Nuclei": field.threshold,
-            **{column: getattr(field.flags, name) for column, name in FLAGS.items()},
+            THRESHOLD_COLUMN: field.threshold,
+            **{column: getattr(field.flags, name) for column, name in FLAG_COLUMNS.items()},
             **{column: field.quality.get(name) for column, name in QUALITY.items()},
             "Image_Form": field.form,
             **{column: getattr(field.levels, name) for column, name in LEVELS.items()},
@@ -220,7 +220,7 @@ def summary_of(fields: Sequence[dict], detection: dict) -> dict:
     """
     good = [row for row in fields if row["Image_Status"] == "ok"]
     return {
-        "flagged": {name: sum(bool(row[column]) for row in good) for column, name in FLAGS.items()},
+        "flagged": {name: sum(bool(row[column]) for row in good) for column, name in FLAG_COLUMNS.items()},
         "levels": levels_of([[row[name] for name in (*LEVELS, "Image_Count_Nuclei")] for row in good], detection),
     }
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fieldwork import InputError, frames, nuclei, parallel, quality, segmentation, user_functions
+from fieldwork import InputError, frames, parallel, quality, segmentation, user_functions
 from fieldwork.detection import outlines
+from fieldwork.detection.flags import FLAG_COLUMNS, THRESHOLD_COLUMN, Flags
+from fieldwork.detection.peaks import find_peaks
 from fieldwork.frames import FrameError
 from fieldwork.inputs import functions
 from fieldwork.stacks import series as stack_series
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 NUCLEI = "nuclei"  # the function that is Fieldwork's own
 QUALITY_COLUMNS = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
 METADATA_COLUMNS = ("Metadata_Stack", "Metadata_Frame")
-THRESHOLD_COLUMN = "Threshold_FinalThreshold_Nuclei"
-FLAG_COLUMNS = {"Flag_OutOfFocus": "out_of_focus", "Flag_Saturated": "saturated", "Flag_UnlikePlate": "unlike_plate"}
 
 
 class MeasuredFrame(NamedTuple):
@@ -37,7 +37,7 @@ class MeasuredFrame(NamedTuple):
     touches_border: np.ndarray = np.empty(0, bool)  # of outlines
     labels: bytes | None = None  # outlines, from `label_images.encode`
     threshold: float | None = None  # of method auto
-    flags: outlines.Flags = outlines.Flags()
+    flags: Flags = Flags()
     numbers: dict[str, float] = {}  # column -> value
     form: tuple[tuple[int, int], str] | None = None  # shape and dtype of the image that the function returned
 
@@ -72,15 +72,13 @@ def _unopened(path, signal):
     raise FrameError(f"crashed the reader ({signal})")
 
 
-def import_functions(names: Sequence[str], *, folders: Sequence, stack: list[sources.StackFrame]) -> None:
+def import_functions(work: dict, *, stack: list[sources.StackFrame]) -> None:
     """Import what `measure_frame` needs, so that forked workers have it already: 0.2 to 1 s in each of them.
 
     Parameters
     ----------
-    names : list of str
-        Functions of the user's.
-    folders
-        As for `measure_frame`.
+    work : dict
+        Keyword arguments of `measure_frame`.
     stack : list of sources.StackFrame
 
     Raises
@@ -88,8 +86,9 @@ def import_functions(names: Sequence[str], *, folders: Sequence, stack: list[sou
     InputError
         A function cannot be found.
     """
-    for name in names:
-        functions.find_once(name, folders=tuple(folders))
+    own = work["function"] if work["function"] != NUCLEI else work["detection"].get("function")
+    if own:
+        functions.find_once(own, folders=tuple(work["folders"]))
     if any(frame.kind == "zarr" for frame in stack):
         import zarr  # noqa: F401 - starts threads when it is used, not here
 
@@ -163,7 +162,7 @@ def measure_frame(
     if function == NUCLEI:
         try:
             if detection["method"] == "peaks":
-                measured = _find_peaks(image, detection)
+                measured = find_peaks(image, detection)
             else:
                 options = {"calibration": calibration, "drop_border": drop_border, "with_labels": with_labels}
                 options |= {"folders": folders, "path": frame.path, "calibrated": "stack"}
@@ -191,13 +190,6 @@ def measure_frame(
             return MeasuredFrame(index, error=error, shape=image.shape)
         stack_series.write(series, index, returned)
     return MeasuredFrame(index, shape=image.shape, form=form)
-
-
-def _find_peaks(image, detection):
-    arguments = {key: value for key, value in detection.items() if key != "method"}
-    coordinates = nuclei.detect_nuclei(image, **arguments)
-    intensities = nuclei.intensities_at(coordinates, image, sigma=arguments["sigma"])
-    return {"coordinates": coordinates, "intensities": intensities}
 
 
 def fail_odd(measured: list[MeasuredFrame]) -> list[MeasuredFrame]:
