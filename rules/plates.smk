@@ -1,18 +1,3 @@
-def plate_labels(wildcards):
-    """Return the label images of the wildcards' plate, if they are kept."""
-    return expand("<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labels(wildcards))
-
-
-def calibration_of(names):
-    """Return an input function: the calibrations of the plates that a function of the plan names."""
-    return lambda wildcards: expand("<results>/plates/{plate}/calibration.json", plate=names(wildcards))
-
-
-def plate_calibrations(wildcards):
-    plan.plates.require_all_images()
-    return expand("<results>/plates/{plate}/calibration.{kind}", plate=plan.plates.previewed, kind=["json", "png"])
-
-
 rule preview:
     """The calibration of every plate and stack, and a picture of what is found in some of its fields or frames."""
     input:
