@@ -51,6 +51,8 @@ def test_the_report_holds_every_picture_under_its_labels(report):
 
 LINK = "[...document.querySelectorAll('#app a')].find((link) => link.textContent.trim() === {})"
 ROWS = "document.querySelectorAll('#app tbody tr')"
+# Of two pictures of everything in a table, Snakemake makes one row with a switch.
+SWITCH = "[...document.querySelectorAll('#app fieldset input')]"
 TEXTS = "[...{}.querySelectorAll('td')].map((cell) => cell.innerText.trim()).filter((text) => text)"
 # The picture on the page, as soon as it differs from the last one.
 PICTURE = (
@@ -74,11 +76,15 @@ def test_in_the_browser_every_picture_is_found_by_its_labels_and_shown(report, t
                 await choose(category)
                 if len(subcategories) > 1:
                     await choose(subcategory)
-                await page.until(f"{ROWS}.length === {len(paths)}")
-                for number in range(len(paths)):
+                await page.until(f"{ROWS}.length * ({SWITCH}.length || 1) === {len(paths)}")
+                choices = await page.value(f"{SWITCH}.map((input) => input.value)")
+                for number in range(len(paths) // max(1, len(choices))):
                     labels = await page.value(TEXTS.format(f"{ROWS}[{number}]"))
-                    await page.value(f"void {ROWS}[{number}].querySelector('[iconname=eye]').click()")
-                    seen.append((category, *labels, await page.until(PICTURE)))
+                    for position, choice in enumerate(choices or [None]):
+                        if choice:
+                            await page.value(f"void {SWITCH}[{position}].click()")
+                        await page.value(f"void {ROWS}[{number}].querySelector('[iconname=eye]').click()")
+                        seen.append((category, *labels, *filter(None, [choice]), await page.until(PICTURE)))
                 await page.value("void document.querySelector('#app nav nav a').click()")
 
     with browser.chromium(tmp_path / "profile") as open_page:

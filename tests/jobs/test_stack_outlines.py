@@ -201,17 +201,16 @@ def test_of_a_long_stack_frames_from_its_beginning_to_its_end_are_read_until_eno
 
 def test_a_function_of_the_users_finds_the_nuclei_of_frames(tmp_path, film):
     path = write_folder(tmp_path, film)
-    (tmp_path / "bright.py").write_text(
+    (tmp_path / "level.py").write_text(
         "from scipy import ndimage\n\n\ndef label(image, path, calibration, *, level):\n"
         "    if path.endswith('003.tif'):\n        return image / 2\n    return ndimage.label(image > level)[0] * 3\n"
     )
-    detection = {"method": "bright.label", "function": "bright.label", "arguments": {"level": 2000}}
+    detection = {"method": "level.label", "function": "level.label", "arguments": {"level": 2000}}
     calibrate(tmp_path, path, detection=detection, folders=[str(tmp_path)])
     frames, nuclei = measure(tmp_path, path, detection=detection, folders=[str(tmp_path)], drop_border=True)
     assert frames["Image_Count_Nuclei"].fillna(-1).tolist() == [5, 0, 9, -1, 7]
     assert (
-        "bright.label failed: ValueError: gave an array of shape (160, 200) and type float64"
-        in frames["Image_Error"][3]
+        "level.label failed: ValueError: gave an array of shape (160, 200) and type float64" in frames["Image_Error"][3]
     )
     assert frames["Flag_Saturated"].isna().all() and frames["Threshold_FinalThreshold_Nuclei"].isna().all()
     assert set(nuclei) > OUTLINES
