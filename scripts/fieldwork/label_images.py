@@ -10,7 +10,6 @@ from typing import NamedTuple
 import cv2
 import imagecodecs
 import numpy as np
-from scipy import ndimage, sparse
 
 from fieldwork import outputs
 
@@ -49,14 +48,15 @@ def runs_of(labels: np.ndarray) -> Runs:
 
 def _runs_of_rows(labels, row):
     """Find the runs of rows that begin at a row of the image."""
-    changes = np.empty(labels.shape, bool)
-    changes[:, 0] = True
-    np.not_equal(labels[:, 1:], labels[:, :-1], out=changes[:, 1:])
+    columns, flat = labels.shape[1], labels.ravel()
+    changes = np.empty(labels.size, bool)
+    np.not_equal(flat[1:], flat[:-1], out=changes[1:])
+    changes[::columns] = True
     starts = np.flatnonzero(changes)
     lengths = np.diff(starts, append=labels.size)
-    values = labels.ravel()[starts]
+    values = flat[starts]
     objects = values != 0
-    return Runs(starts[objects] + row * labels.shape[1], lengths[objects], values[objects])
+    return Runs(starts[objects] + row * columns, lengths[objects], values[objects])
 
 
 def _painted(runs, shape):
@@ -138,7 +138,7 @@ def keep_largest_pieces(labels: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    labels : (rows, columns) int32 array
+    labels : (rows, columns) array of uint16 or int32
         Contiguous. Pixels that touch at a side or a corner are of one piece; of equal pieces, the first one stays.
 
     Returns
@@ -151,6 +151,7 @@ def keep_largest_pieces(labels: np.ndarray) -> np.ndarray:
     height = max(1, PART_PX // columns)
     if height >= rows:
         return _painted(runs, labels.shape)
+    labels = labels.astype(np.int32, copy=False)
     for row in range(0, rows, height):
         strip = labels[row : row + height]
         first, last = np.searchsorted(runs.starts, [row * columns, row * columns + strip.size])
@@ -161,34 +162,52 @@ def keep_largest_pieces(labels: np.ndarray) -> np.ndarray:
 
 def _largest_pieces(runs, columns):
     """Return the runs of the largest piece of each object."""
-    row, ends = runs.starts // columns, runs.starts + runs.lengths
-    first = np.searchsorted(ends, runs.starts - columns)  # of the runs that a run touches in the row above
-    number = np.searchsorted(runs.starts, ends - columns, side="right") - first
-    lower = np.repeat(np.arange(len(row)), number)
-    upper = np.arange(len(lower)) + np.repeat(first - np.cumsum(number) + number, number)
-    touching = (runs.labels[upper] == runs.labels[lower]) & (row[upper] + 1 == row[lower])
-    lower, upper = lower[touching], upper[touching]
-    begins = np.ones(len(row), bool)  # nothing of its object lies above; so does one run of each piece, if not more
-    begins[lower] = False
-    doubtful = (np.bincount(runs.labels[begins]) > 1)[runs.labels]
-    kept = ~doubtful | _in_largest_piece(runs, doubtful, lower, upper)
+    kept = np.ones(len(runs.labels), bool)
+    doubtful = _are_of_broken_chains(runs, columns)
+    kept[doubtful] = _are_in_largest_piece(Runs(*(values[doubtful] for values in runs)), columns)
     return Runs(*(values[kept] for values in runs))
 
 
-def _in_largest_piece(runs, doubtful, lower, upper):
-    """Return True for the runs of objects that are doubtful, if they belong to the largest piece of theirs."""
-    at, number = np.flatnonzero(doubtful), np.cumsum(doubtful) - 1
-    lower, upper = (number[end[doubtful[lower]]] for end in (lower, upper))
-    links = sparse.coo_array((np.ones(len(lower), bool), (lower, upper)), (len(at), len(at)))
-    count, piece = sparse.csgraph.connected_components(links, directed=False)
-    areas, label = np.bincount(piece, runs.lengths[at]), np.zeros(count, np.int64)
-    label[piece] = runs.labels[at]
-    order = np.lexsort((-np.arange(count), areas, label))  # pieces are numbered in reading order
+def _are_of_broken_chains(runs, columns):
+    """Return True for the runs of objects that may be in pieces: not every run touches the next one, a row below."""
+    order = np.argsort(runs.labels, kind="stable")
+    starts, labels, row = runs.starts[order], runs.labels[order], runs.starts[order] // columns
+    ends = starts + runs.lengths[order]
+    touches = (row[1:] == row[:-1] + 1) & (starts[1:] <= ends[:-1] + columns) & (ends[1:] >= starts[:-1] + columns)
+    broken = np.zeros(labels.max(initial=0) + 1, bool)
+    broken[labels[1:][(labels[1:] == labels[:-1]) & ~touches]] = True
+    return broken[runs.labels]
+
+
+def _are_in_largest_piece(runs, columns):
+    """Return True for the runs that belong to the largest piece of their object."""
+    count, row, ends = len(runs.starts), runs.starts // columns, runs.starts + runs.lengths
+    first = np.searchsorted(ends, runs.starts - columns)  # of the runs that a run touches in the row above
+    number = np.searchsorted(runs.starts, ends - columns, side="right") - first
+    lower = np.repeat(np.arange(count), number)
+    upper = np.arange(len(lower)) + np.repeat(first - np.cumsum(number) + number, number)
+    touching = (runs.labels[upper] == runs.labels[lower]) & (row[upper] + 1 == row[lower])
+    piece = _components(count, lower[touching], upper[touching])
+    areas = np.bincount(piece, runs.lengths, count)
+    # The first run of a piece has its number, and the piece's area; all others have none.
+    order = np.lexsort((-np.arange(count), areas, runs.labels))
     largest = np.zeros(count, bool)
-    largest[order[np.flatnonzero(np.diff(label[order], append=-1))]] = True
-    chosen = np.zeros(len(runs.labels), bool)
-    chosen[at] = largest[piece]
-    return chosen
+    largest[order[np.flatnonzero(np.diff(runs.labels[order].astype(np.int64), append=-1))]] = True
+    return largest[piece]
+
+
+def _components(count, first, second):
+    """Return the component of each of some nodes, by the number of its first node; edges link first and second nodes.
+
+    SciPy has this too, but a third of the start of every job would be its import.
+    """
+    component = np.arange(count)
+    while (apart := component[first] != component[second]).any():
+        first, second = component[first[apart]], component[second[apart]]
+        np.minimum.at(component, np.maximum(first, second), np.minimum(first, second))
+        while not np.array_equal(further := component[component], component):
+            component = further
+    return component
 
 
 def drop_border(labels: np.ndarray) -> np.ndarray:
@@ -255,6 +274,8 @@ def outlines(labels: np.ndarray) -> list[np.ndarray]:
         Closed polygons through the centres of an object's outermost pixels, column (x) and row (y) of every corner;
         by ascending label. An object of several pieces has as many polygons; holes have none.
     """
+    from scipy import ndimage  # 0.2 s to import, and jobs that draw nothing have no need of it
+
     polygons = []
     labels = labels.astype(np.int32, copy=False)
     for number, box in enumerate(ndimage.find_objects(labels), 1):

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-NEIGHBOURHOOD = 9  # pixels: a pixel and those around it
+OWN_NUMBER = 4  # of the pixels 0 to 8: a pixel between its neighbours
+USUAL_DOUBLINGS = 3  # of the steps that a way up is followed at once; most ways end within 8 to 16 px
 NEIGHBOUR_BITS = 4  # of a key, under the 24 of a height: which neighbour it is
+STRIP_PX = 2**15  # at once: they stay in the processor's cache, and take half the time
 
 
 def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -30,21 +32,37 @@ def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     width = heights.shape[1]
     steps = np.array([row * width + column for row in (-1, 0, 1) for column in (-1, 0, 1)])
-    keys = heights.astype(np.int32).ravel()
-    keys <<= NEIGHBOUR_BITS
-    highest = keys.take(inside + steps[0])
-    for neighbour in range(1, NEIGHBOURHOOD):
-        key = keys.take(inside + steps[neighbour])
-        key += neighbour
-        np.maximum(highest, key, out=highest)
-    highest &= 2**NEIGHBOUR_BITS - 1
+    highest = _highest_neighbours(heights).take(inside - width - 1)
     number = np.empty(heights.size, np.int32)  # of a pixel among those inside
     number[inside] = np.arange(len(inside), dtype=np.int32)
-    is_peak = highest == NEIGHBOURHOOD // 2
+    is_peak = highest == OWN_NUMBER
     uphill = number.take(inside + steps.take(highest)).astype(np.int64)
+    for _ in range(USUAL_DOUBLINGS):
+        uphill = uphill.take(uphill)
     while not is_peak.take(uphill).all():
         uphill = uphill.take(uphill)
-    return np.cumsum(is_peak, dtype=np.int32).take(uphill), inside[is_peak]
+    peaks = np.flatnonzero(is_peak)
+    number[: len(inside)][peaks] = np.arange(1, len(peaks) + 1, dtype=np.int32)
+    return number.take(uphill), inside[peaks]
+
+
+def _highest_neighbours(heights):
+    """Return which neighbour of each pixel is highest, from 0 to 8; as flat pixels, from the first with neighbours."""
+    width, flat = heights.shape[1], heights.ravel()
+    highest = np.empty(heights.size - 2 * (width + 1), np.int8)
+    for start in range(0, highest.size, STRIP_PX):
+        strip = highest[start : start + STRIP_PX]
+        keys = flat[start : start + strip.size + 2 * (width + 1)].astype(np.int32) << NEIGHBOUR_BITS
+        keys = _highest_of_three(_highest_of_three(keys, 1, 1), width, 3)
+        np.bitwise_and(keys, 2**NEIGHBOUR_BITS - 1, out=strip, casting="unsafe")
+    return highest
+
+
+def _highest_of_three(keys, step, number):
+    """Return the highest key of each pixel and those a step before and after it, once their numbers are in the keys."""
+    highest = keys[step:-step] + np.int32(number)
+    np.maximum(highest, keys[: -2 * step], out=highest)
+    return np.maximum(highest, keys[2 * step :] + np.int32(2 * number), out=highest)
 
 
 def saddles(labels: np.ndarray, heights: np.ndarray, inside: np.ndarray) -> list[tuple[int, int, float]]:
@@ -74,11 +92,12 @@ def saddles(labels: np.ndarray, heights: np.ndarray, inside: np.ndarray) -> list
         saddle = np.minimum(flat[pixel], flat[pixel + step])
         pairs.append((np.minimum(own, other), np.maximum(own, other), saddle))
     first, second, saddle = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    order = np.lexsort((saddle, second, first))
-    first, second, saddle = first[order], second[order], saddle[order]
-    last = np.ones(len(first), bool)
-    last[:-1] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    first, second, saddle = first[last], second[last], saddle[last]
+    pair = first.astype(np.int64) * (labels.max() + 1) + second
+    order = np.argsort(pair, kind="stable")
+    starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    if len(starts):
+        saddle = np.maximum.reduceat(saddle[order], starts)
+    first, second = first[order[starts]], second[order[starts]]
     order = np.lexsort((second, first, -saddle))
     return list(zip(first[order].tolist(), second[order].tolist(), saddle[order].tolist(), strict=True))
 

@@ -140,7 +140,7 @@ class Canvas:
 
         Parameters
         ----------
-        labels : (rows, columns) int32 array
+        labels : (rows, columns) array of uint16 or int32
             At the image's resolution; the canvas may keep it. What lies outside of the image is left out.
         row, column : int
             Of the image: where the labels begin.

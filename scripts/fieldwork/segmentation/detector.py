@@ -23,10 +23,11 @@ GROUND_DIAMETER_PX = 4  # of a typical nucleus in the coarse copy that shows the
 HALO_DIAMETERS = 8  # of blocks; a fibre is longer than it is wide also where it reaches as far
 ODD_SHARE = 0.002  # of pixels far from their neighbours' median, from which the median takes their place
 ODD_CONTRASTS = 0.5  # how far that is
-ODD_ROWS = 4  # of so many, one is looked at
+ODD_ROWS = 16  # of so many, one is looked at
 SAMPLE_SIDE_PX = 512  # rows and columns that tell the floor
 FLOOR_SHARE = 50  # of so many pixels, one is darker than the floor
-GROUND_ROWS = 64  # that tell the median ground
+HISTOGRAM_ROWS = 512  # that tell the threshold
+GROUND_ROWS = 32  # that tell the median ground
 LEAST_UNIT = 2.0**-15  # of a sum of pixels, per step; below, all that is above the floor is brightest anyway
 
 
@@ -151,9 +152,12 @@ def _steps(sums, floor, unit):
 
 def _without_odd_pixels(values, contrast):
     """Return an image, or its median of 3 x 3 px where many pixels are hot or dead."""
-    median = cv2.medianBlur(values, 3)
-    odd = cv2.absdiff(median[::ODD_ROWS], values[::ODD_ROWS]) > ODD_CONTRASTS * contrast
-    return median if np.count_nonzero(odd) > ODD_SHARE * odd.size else values
+    if len(values) < ODD_ROWS:
+        return values
+    looked_at = values[: len(values) // ODD_ROWS * ODD_ROWS].reshape(-1, ODD_ROWS, values.shape[1])[:, :3]
+    middle = cv2.medianBlur(looked_at.reshape(-1, values.shape[1]), 3)[1::3]
+    odd = cv2.absdiff(middle, looked_at[:, 1]) > ODD_CONTRASTS * contrast
+    return cv2.medianBlur(values, 3) if np.count_nonzero(odd) > ODD_SHARE * odd.size else values
 
 
 def _nuclei_in(copy, shape):
@@ -216,7 +220,7 @@ def _field_threshold(copy, surface):
     counts, grounds = 0, []
     for block in copy.blocks:
         ground, smooth = surface(block)
-        counts = counts + thresholds.histogram_of(smooth[block.inner])
+        counts = counts + thresholds.histogram_of(smooth[block.every(1 + copy.shape[0] // HISTOGRAM_ROWS, 1)])
         grounds.append(ground[block.every(1 + copy.shape[0] // GROUND_ROWS, 1)].ravel())
     above_ground = thresholds.threshold_of(counts)
     return above_ground, above_ground + float(np.median(np.concatenate(grounds)))

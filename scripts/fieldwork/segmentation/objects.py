@@ -1,5 +1,6 @@
 """Find the nuclei in a working copy of an image: which pixels belong to which."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -40,13 +41,6 @@ class Objects(NamedTuple):
     margin: np.ndarray  # (rows, columns) float32: above the threshold of a pixel's nucleus, in 1 / KERNEL_SUM steps
 
 
-class _Division(NamedTuple):
-    """What the pixels inside are divided into."""
-
-    parts: np.ndarray  # (pixels,) int32: nuclei, from 1; 0 in fibres
-    summits: np.ndarray  # (basins,) int64: index in the flat framed image of the highest pixel of each basin
-
-
 def objects_of(smooth: np.ndarray, ground: np.ndarray, threshold: int, scale: Scale) -> Objects:
     """Find the nuclei of a working copy.
 
@@ -78,12 +72,12 @@ def objects_of(smooth: np.ndarray, ground: np.ndarray, threshold: int, scale: Sc
     labels, inside = np.zeros(surface.shape, np.int32), bright[above > 0]
     brightest = np.zeros(1, np.int64)
     if len(inside):
-        division = _divided(surface, inside, scale.diameter)
-        labels.ravel()[inside] = division.parts
-        brightest = _brightest(labels, surface, np.concatenate([peaks, division.summits]))
+        parts, summits = _divided(surface, inside, scale.diameter)
+        candidates = np.searchsorted(inside, np.concatenate([peaks, summits]))
+        brightest = inside[_highest(parts, surface.ravel().take(inside), candidates)]
         heights, grounds = surface.ravel()[brightest], pixels.framed(ground).ravel()[brightest]
-        kept = _are_nuclei(np.bincount(division.parts), heights, grounds, threshold, scale)
-        labels.ravel()[inside] = (np.cumsum(kept, dtype=np.int32) * kept)[division.parts]
+        kept = _are_nuclei(np.bincount(parts), heights, grounds, threshold, scale)
+        labels.ravel()[inside] = (np.cumsum(kept, dtype=np.int32) * kept).take(parts)
         kept[0] = True
         brightest = pixels.unframed_indices(brightest[kept], smooth.shape[1])
     return Objects(np.ascontiguousarray(pixels.unframed(labels)), brightest, pixels.unframed(margin))
@@ -92,26 +86,32 @@ def objects_of(smooth: np.ndarray, ground: np.ndarray, threshold: int, scale: Sc
 def _divided(surface, inside, diameter):
     """Divide pixels into nuclei: basins of the distance to the edge and of intensity together.
 
-    A basin is a nucleus of its own if the saddles to its neighbours are deep, the deeper the smaller it is.
+    A basin is a nucleus of its own if the saddles to its neighbours are deep, the deeper the smaller it is. Returns the
+    nucleus of each pixel, from 1, which is 0 in fibres, and the index in the flat framed image of each basin's summit.
     """
     mask = np.zeros(surface.shape, np.uint8)
     mask.ravel()[inside] = 1
     distances = _distances(mask, inside)
     shape = np.minimum(distances * np.float32(2 * OCTAVE / diameter), np.float32(SHAPE_CAP_RADII * OCTAVE))
     shape += thresholds.logs_of(surface.ravel().take(inside)) * np.float32(LOG_RADII)
-    heights = _blurred_inside(np.rint(shape), inside, surface.shape)
+    heights = _blurred_inside(np.rint(shape), inside, mask)
     basin, summits = basins.basins(heights, inside)
     saddles = basins.saddles(basin, heights, inside)
-    peaks, areas = heights.ravel()[summits].tolist(), np.bincount(basin)[1:].tolist()
+    areas = np.bincount(basin)
+    merge = functools.partial(basins.merged, saddles, heights.ravel()[summits].tolist(), areas[1:].tolist())
     typical, radius = math.pi / 4 * diameter**2, OCTAVE * KERNEL_SUM  # in which heights are measured
 
     def depth_of(area):
         return SPLIT_RADII * radius * min(max(typical / area, LEAST_FACTOR), MOST_FACTOR)
 
-    parts = basins.merged(saddles, peaks, areas, depth_of).take(basin)
-    strands = basins.merged(saddles, peaks, areas, lambda _: FIBRE_SPLIT_RADII * radius).take(basin)
-    parts[_are_in_fibres(strands, distances, mask, inside, diameter)] = 0
-    return _Division(parts, summits)
+    parts, strands = merge(depth_of).take(basin), merge(lambda _: FIBRE_SPLIT_RADII * radius)
+    widths = np.zeros(len(areas), np.float32)
+    np.maximum.at(widths, basin, distances)
+    fibres = _are_fibres(strands, areas, widths, diameter)
+    if fibres.any():
+        component = cv2.connectedComponents(mask, connectivity=8)[1].ravel()[inside]
+        parts[_are_mostly(fibres[strands[basin]], component)] = 0
+    return parts, summits
 
 
 def _distances(mask, inside):
@@ -125,34 +125,34 @@ def _distances(mask, inside):
     return np.rint(2000 * distances) * np.float32(1 / 2000)
 
 
-def _blurred_inside(values, inside, shape):
+def _blurred_inside(values, inside, mask):
     """Return a framed image of pixels inside, blurred; the others are 0."""
-    image, blurred = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    image = np.zeros(mask.shape, np.float32)
     image.ravel()[inside] = np.minimum(values, pixels.BRIGHTEST)
-    image = pixels.framed(pixels.blurred(pixels.unframed(image), pixels.NARROW))
-    blurred.ravel()[inside] = image.ravel().take(inside)
-    return blurred
+    return cv2.copyTo(pixels.framed(pixels.blurred(pixels.unframed(image), pixels.NARROW)), mask)
 
 
-def _are_in_fibres(strands, distances, mask, inside, diameter):
-    """Return True for the pixels of fibres: long strands that are nowhere as wide as a nucleus.
+def _are_fibres(strands, areas, widths, diameter):
+    """Return True for the strands that are fibres: long, and nowhere as wide as a nucleus.
 
-    A row of nuclei is many strands: between nuclei it is narrow. Of a component that is mostly fibre, all is.
+    Of each basin: its strand, its area and its largest distance to the edge. A row of nuclei is many strands: between
+    nuclei it is narrow.
     """
     radius = np.zeros(strands.max() + 1, np.float32)
-    np.maximum.at(radius, strands, distances)
-    area = np.bincount(strands)
-    fibre = ((radius < FIBRE_DIAMETERS * diameter) & (area > FIBRE_DISKS * math.pi * radius**2))[strands]
-    if fibre.any():
-        component = cv2.connectedComponents(mask, connectivity=8)[1].ravel()[inside]
-        fibre |= (np.bincount(component, fibre) * 2 > np.bincount(component))[component]
-    return fibre
+    np.maximum.at(radius, strands, widths)
+    area = np.bincount(strands, areas)
+    return (radius < FIBRE_DIAMETERS * diameter) & (area > FIBRE_DISKS * math.pi * radius**2)
 
 
-def _brightest(labels, surface, candidates):
-    """Return of each label the brightest of some pixels, as an index in the flat image: of peaks and summits."""
-    label = labels.ravel()[candidates]
-    order = np.lexsort((candidates, surface.ravel()[candidates], label))
+def _are_mostly(marked, component):
+    """Return True for the pixels that are marked, and for all pixels of a component most of whose pixels are."""
+    return marked | (np.bincount(component, marked) * 2 > np.bincount(component))[component]
+
+
+def _highest(labels, values, candidates):
+    """Return the candidate with the highest value of each label, of 0 any; the last one of equal values."""
+    label = labels[candidates]
+    order = np.lexsort((candidates, values[candidates], label))
     ends = np.searchsorted(label[order], np.arange(label.max() + 1), side="right")
     return candidates[order][ends - 1]
 

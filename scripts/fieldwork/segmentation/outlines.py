@@ -27,7 +27,7 @@ def strips_of(objects: Objects, scale: Scale) -> Iterator[tuple[int, np.ndarray]
     ------
     row : int
         Of the image: the first one of the strip.
-    labels : (rows, columns) int32 array
+    labels : (rows, columns) array of uint16 or int32
         The last rows and columns may lie outside of the image.
     """
     if scale.enlarged > 1:
@@ -50,14 +50,18 @@ def strips_of(objects: Objects, scale: Scale) -> Iterator[tuple[int, np.ndarray]
 
 def _spread(labels):
     """Return labels, and on the ground around them the highest label nearby: as far as a margin may reach."""
-    near = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
-    return np.where(labels > 0, labels, near)
+    few = labels.max() < 2**16
+    labels = labels.astype(np.uint16 if few else np.float32)
+    near = cv2.dilate(labels, np.ones((3, 3), np.uint8))
+    near = cv2.copyTo(labels, (labels > 0).view(np.uint8), near)
+    return near if few else near.astype(np.int32)
 
 
 def _enlarged_mask(margin, factor):
     """Return where the interpolated margin is above 0."""
-    levels = MIDDLE_LEVEL + np.clip(np.rint(margin * np.float32(1 / LEVEL_STEPS)), -MOST_LEVELS, MOST_LEVELS)
-    levels[(margin > 0) & (levels <= MIDDLE_LEVEL)] = MIDDLE_LEVEL + 1
+    levels = margin * np.float32(1 / LEVEL_STEPS)
+    levels = np.clip(np.ceil(levels, out=levels), -MOST_LEVELS, MOST_LEVELS, out=levels)  # above 0 where the margin is
+    levels += MIDDLE_LEVEL
     return pixels.enlarged(levels.astype(np.uint8), factor) > MIDDLE_LEVEL
 
 

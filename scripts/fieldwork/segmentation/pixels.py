@@ -112,7 +112,8 @@ def box_sums(values: np.ndarray, factor: int) -> np.ndarray:
     for top in range(0, rows, height):
         strip = values[top : top + height]
         if len(strip) % factor or columns % factor:
-            strip = np.pad(strip, ((0, -len(strip) % factor), (0, -columns % factor)), mode="edge")
+            rest = -len(strip) % factor, -columns % factor
+            strip = cv2.copyMakeBorder(strip, 0, rest[0], 0, rest[1], cv2.BORDER_REPLICATE)
         tall = strip[::factor].astype(np.int32)
         for row in range(1, factor):
             tall += strip[row::factor]
@@ -120,7 +121,7 @@ def box_sums(values: np.ndarray, factor: int) -> np.ndarray:
         for column in range(1, factor):
             sums += tall[:, column::factor]
         strips.append(sums)
-    return np.concatenate(strips)
+    return strips[0] if len(strips) == 1 else np.concatenate(strips)
 
 
 def blurred(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:

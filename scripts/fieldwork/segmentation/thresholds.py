@@ -90,9 +90,12 @@ def threshold_of(counts: np.ndarray) -> int:
     -------
     int
     """
+    counts = counts[: 1 + int(np.flatnonzero(counts)[-1])]
     low, quarter = (pixels.quantile_of(counts, share) / 4 for share in (LOW_SHARE, QUARTER_SHARE))
     noise = (quarter - low) / QUARTER_DEVIATIONS
-    logs = np.bincount(_log_table() // OTSU_STEP, counts).astype(np.int64)  # exact: counts are below 2**53
+    logs = np.bincount(_log_table()[: len(counts)] // OTSU_STEP, counts).astype(
+        np.int64
+    )  # exact: counts are below 2**53
     octaves = _otsu(logs) * OTSU_STEP / OCTAVE
     otsu = (2.0**octaves - 1) * LOG_CONSTANT * TYPICAL
     value = max(otsu, LEAST_SHARE * TYPICAL, quarter + NOISE_FACTOR * noise)
