@@ -284,8 +284,7 @@ rule join_labels:
     """Join the label images of one plate's units into one store."""
     input:
         labels=unit_tables("<results>/plates/{plate}/units/{unit}.labels.parquet"),
-        unit_fields=unit_tables("<results>/plates/{plate}/units/{unit}.fields.parquet"),
-        fields="<results>/plates/{plate}/fields.csv",
+        fields=unit_tables("<results>/plates/{plate}/units/{unit}.fields.parquet"),
     output:
         # It appears with the whole store, in one rename. The folder is not declared: Snakemake would put a file into it.
         metadata="<results>/plates/{plate}/labels.zarr/zarr.json",

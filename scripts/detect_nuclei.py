@@ -10,6 +10,8 @@ processes.prepare()  # before NumPy is imported
 
 import functools
 import logging
+import shutil
+from pathlib import Path
 
 from fieldwork import job, label_images, outputs
 from fieldwork.detection import calibration as detection_calibration
@@ -70,6 +72,8 @@ def main(
     from fieldwork.plates import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
     log.info("%s: %d nuclei", label, sum(len(field.coordinates) for field in measured))
+    # The plate's label images are of other nuclei from now on; `join_labels` writes new ones, where they are kept.
+    shutil.rmtree(Path(outcome["nuclei"]).parents[1] / "labels.zarr", ignore_errors=True)
     if "labels" in outcome:
         encoded, shapes = [field.labels for field in measured], [field.shape for field in measured]
         label_images.write_unit(outcome["labels"], encoded, shapes)

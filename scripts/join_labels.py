@@ -1,7 +1,6 @@
 """Join the label images of one plate's detection jobs into one Zarr array.
 
-Inputs: the units' label images and fields, the plate's fields.csv. Output: the metadata of labels.zarr, which appears
-with the whole store.
+Inputs: the units' label images and fields. Output: the metadata of labels.zarr, which appears with the whole store.
 """
 
 from fieldwork import processes
@@ -17,8 +16,8 @@ from fieldwork.plates import label_store
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, store, **tables):
-    shape = label_store.write(store, plate=plate, **tables)
+def main(*, plate, labels, fields, store):
+    shape = label_store.write(store, plate=plate, labels=labels, fields=fields)
     log.info("plate %s: labels of %d fields of %d x %d px", plate, *shape)
 
 
@@ -27,7 +26,6 @@ if __name__ == "__main__":
         main(
             plate=snakemake.wildcards.plate,
             labels=snakemake.input.labels,
-            unit_fields=snakemake.input.unit_fields,
             fields=snakemake.input.fields,
             store=os.path.dirname(snakemake.output.metadata),
         )

@@ -9,9 +9,7 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import logging
-import shutil
 from collections import Counter
-from pathlib import Path
 
 from fieldwork import InputError, outputs
 from fieldwork.inputs import platemaps
@@ -27,8 +25,6 @@ def main(*, plate, units, platemap, results, detection, with_quality, on_bad_ima
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     left_out = absent if with_quality else [*absent, *tables.QUALITY]
     wells, wells_columns = tables.wells_of(fields, platemaps.read_platemap(platemap) if platemap else {})
-    # Older label images do not fit these tables; `join_labels` writes new ones, where they are kept.
-    shutil.rmtree(Path(results.nuclei).with_name("labels.zarr"), ignore_errors=True)
     outputs.write_parquet(nuclei.replace_schema_metadata({"channel": channel}), results.nuclei)  # for viewers
     outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], results.fields)
     outputs.write_csv(wells, wells_columns, results.wells)

@@ -5,7 +5,6 @@ from collections import Counter
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import zarr
 from skimage.measure import label
@@ -34,26 +33,23 @@ class Planted:
     """
 
     def __init__(self, folder, unit_sizes, truth, *, planes=1):
-        self.folder, self.labels, self.unit_fields = folder, [], []
+        self.folder, self.labels, self.fields = folder, [], []
         folder.mkdir(exist_ok=True)
         fields = [field_of(number, labels, planes) for number, labels in enumerate(truth)]
         assert sum(unit_sizes) == len(truth)
         start = 0
         for number, size in enumerate(unit_sizes):
             self.labels.append(folder / f"{number}.labels.parquet")
-            self.unit_fields.append(folder / f"{number}.fields.parquet")
+            self.fields.append(folder / f"{number}.fields.parquet")
             part, start = slice(start, start + size), start + size
             encoded = [None if labels is None else label_images.encode(labels) for labels in truth[part]]
             label_images.write_unit(self.labels[-1], encoded, [field.shape for field in fields[part]])
-            outputs.write_parquet(tables.fields_of("P", fields[part]), self.unit_fields[-1])
-        rows = [row for path in self.unit_fields for row in pq.read_table(path).to_pylist()]
-        kept = tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(rows)])
-        outputs.write_csv(kept, tables.FIELDS.names, folder / "fields.csv")
+            outputs.write_parquet(tables.fields_of("P", fields[part]), self.fields[-1])
 
     def write(self):
         store = self.folder / "labels.zarr"
-        arguments = {"labels": self.labels, "unit_fields": self.unit_fields, "fields": self.folder / "fields.csv"}
-        assert label_store.write(store, plate="P", **arguments) == zarr.open_array(store, mode="r").shape
+        shape = label_store.write(store, plate="P", labels=self.labels, fields=self.fields)
+        assert shape == zarr.open_array(store, mode="r").shape
         return store
 
 
@@ -200,15 +196,6 @@ def test_label_images_of_another_run_are_refused_and_leave_no_store(tmp_path, ch
     with pytest.raises(InputError, match="other/0.labels.parquet: is not of the run that wrote .* Delete it"):
         plate.write()
     assert not (tmp_path / "labels.zarr").exists() and not list(tmp_path.glob(".*"))
-
-
-@pytest.mark.parametrize("other", [None, crowd(77)])
-def test_fields_csv_of_another_run_is_refused(tmp_path, other):
-    plate = Planted(tmp_path, [11], TRUTH)
-    Planted(tmp_path / "other", [11], [other, *TRUTH[1:]])
-    (tmp_path / "fields.csv").write_bytes((tmp_path / "other" / "fields.csv").read_bytes())
-    with pytest.raises(InputError, match="fields.csv: is not of the run"):
-        plate.write()
 
 
 def size_of(store):

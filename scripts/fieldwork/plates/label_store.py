@@ -1,6 +1,5 @@
 """The label images of a plate in one Zarr 3 array, joined from the files of its units."""
 
-import csv
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from fieldwork.omezarr.metadata import ONE_THREAD, by_zarrs
 LARGEST_SHARD_BYTES = 2**28  # uncompressed; more where one field is larger
 ABSENT_CHUNK = 2**64 - 1  # offset and length of a chunk that is not there: all 0
 AXES = ("field", "row", "column")
-KEY_COLUMNS = ("Metadata_Well", "Metadata_Site", "Image_Status", "Image_Count_Nuclei")  # they show what is of one run
 
 
 class StoredLabels(NamedTuple):
@@ -35,8 +33,7 @@ def write(
     *,
     plate: str,
     labels: Sequence[str | os.PathLike],
-    unit_fields: Sequence[str | os.PathLike],
-    fields: str | os.PathLike,
+    fields: Sequence[str | os.PathLike],
 ) -> tuple[int, int, int]:
     """Join the label images of a plate's units into one array.
 
@@ -49,10 +46,8 @@ def write(
     store : path-like
         It appears when it is complete, in place of an older one.
     plate : str
-    labels, unit_fields : list of path-like
+    labels, fields : list of path-like
         The units' label images (`label_images.write_unit`) and tables of fields, in the order of the units.
-    fields : path-like
-        The plate's fields.csv: fields that failed there, in any step, are 0.
 
     Returns
     -------
@@ -62,9 +57,9 @@ def write(
     Raises
     ------
     InputError
-        The files are not of one run: they differ in their fields.
+        The files of a unit are not of one run: they differ in their fields.
     """
-    rows = _rows_of(labels, unit_fields, fields)
+    rows = _rows_of(labels, fields)
     height, width = np.max([row.shape for row in rows if row.shape] or [(1, 1)], axis=0).tolist()
     in_shard = max(1, min(len(rows), LARGEST_SHARD_BYTES // (4 * height * width)))
     attributes = {"plate": plate}
@@ -106,23 +101,19 @@ def open_labels(store: str | os.PathLike) -> zarr.Array:
         return zarr.open_array(store, mode="r")
 
 
-def _rows_of(labels, unit_fields, fields):
-    """List the rows of the store, and compare them with fields.csv."""
+def _rows_of(labels, fields):
+    """List the rows of the store: those of fields.csv."""
     import pyarrow.parquet as pq  # here: it starts a thread, and other functions of this module are for jobs that fork
 
     from fieldwork.plates import tables
 
     measured = []
-    for labels_path, fields_path in zip(labels, unit_fields, strict=True):
+    for labels_path, fields_path in zip(labels, fields, strict=True):
         of_unit = pq.read_table(fields_path).to_pylist()
         if pq.read_metadata(labels_path).num_rows != len(of_unit):
             raise _other_run(labels_path)
         measured += of_unit
     kept = tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(measured)])
-    with open(fields, encoding="utf-8", newline="") as stream:
-        in_table = [tuple(row[name] for name in KEY_COLUMNS) for row in csv.DictReader(stream)]
-    if in_table != [tuple("" if row[name] is None else str(row[name]) for name in KEY_COLUMNS) for row in kept]:
-        raise _other_run(fields)
     return [
         StoredLabels(
             *(row[f"Metadata_{name}"] for name in ("Well", "Site", "Timepoint", "ZPlane")),
@@ -135,8 +126,8 @@ def _rows_of(labels, unit_fields, fields):
 
 def _other_run(path):
     return InputError(
-        f"{path}: is not of the run that wrote the plate's other tables; expected the same fields with the same "
-        "numbers of nuclei. Delete it and start the run again."
+        f"{path}: is not of the run that wrote the tables beside it; expected the same fields. Delete it and start the "
+        "run again."
     )
 
 
