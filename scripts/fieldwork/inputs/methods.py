@@ -169,7 +169,7 @@ def place_of(row: dict) -> dict:
             number = float(place[key])
             # Tables of pandas have 6.0 where other rows have no number.
             place[key] = int(number) if key == "min_distance" and number.is_integer() else number
-    for error in _check_place()(place):
+    for error in _check_place()(place) if place else ():
         raise InputError(f"{row[None]}: {complaint(error)}")
     return place
 

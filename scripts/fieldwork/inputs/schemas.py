@@ -13,7 +13,8 @@ SCHEMA_FOLDER = Path(__file__).parents[3] / "config" / "schemas"
 
 def read_schema(name: str) -> dict:
     """Read the schema ``config``, ``plates``, ``slides`` or ``stacks``."""
-    return yaml.safe_load((SCHEMA_FOLDER / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    text = (SCHEMA_FOLDER / f"{name}.schema.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # in C: a tenth of the time
 
 
 def is_number(_: object, value: object) -> bool:

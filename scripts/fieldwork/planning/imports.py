@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+PARTS = ("body", "orelse", "handlers", "finalbody", "cases")  # of a statement: those that hold statements
+
 
 def imported_names(path: Path, *, root: Path) -> set[str]:
     """Return the dotted names that a file imports, at its top or inside functions; of `from a import b`, a.b.
@@ -18,12 +20,15 @@ def imported_names(path: Path, *, root: Path) -> set[str]:
     SyntaxError, ValueError
         The file is no Python.
     """
-    names = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    names, ahead = set(), [ast.parse(path.read_bytes())]
+    while ahead:
+        node = ahead.pop()
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             parents = path.relative_to(root).parts[: -node.level] if node.level else ()
             module = [node.module] if node.module else []
             names |= {".".join((*parents, *module, alias.name)) for alias in node.names}
+        for part in PARTS:  # statements alone: in expressions, most of a file, nothing is imported
+            ahead += getattr(node, part, ())
     return names
