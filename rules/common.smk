@@ -74,22 +74,13 @@ def unit_tables(path):
     return lambda wildcards: expand(path, plate=wildcards.plate, unit=plan.plates.units(wildcards.plate))
 
 
-def plate_labels(wildcards):
-    """Return the label images of the wildcards' plate, if they are kept."""
-    return expand("<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labels(wildcards))
-
-
-def calibration_of(names):
-    """Return an input function: the calibrations of the plates that a function of the plan names."""
-    return lambda wildcards: expand("<results>/plates/{plate}/calibration.json", plate=names(wildcards))
-
-
 def batch_tables(path):
     """Return an input function: one file of every slide of a batch."""
     return lambda wildcards: expand(path, slide=plan.slides.batch(wildcards))
 
 
 def plate_calibrations(wildcards):
+    """Return the calibration and the picture of each plate whose nuclei are looked for."""
     plan.plates.require_all_images()
     return expand("<results>/plates/{plate}/calibration.{kind}", plate=plan.plates.previewed, kind=["json", "png"])
 

@@ -11,7 +11,9 @@ rule calibrate_plate:
     input:
         local(plan.plates.newest_of_sample),
         fetched=plan.plates.fetched_sample,
-        other=calibration_of(plan.plates.calibrate_with),
+        other=lambda wildcards: expand(
+            "<results>/plates/{plate}/calibration.json", plate=plan.plates.calibrate_with(wildcards)
+        ),
     output:
         "<results>/plates/{plate}/calibration.json",
     log:
@@ -79,7 +81,9 @@ rule detect_nuclei:
         # `local`, here and elsewhere: a path from a sheet gets no module's prefix.
         local(plan.plates.newest_image),
         fetched=plan.plates.fetched_images,
-        calibration=calibration_of(plan.plates.calibrated),
+        calibration=lambda wildcards: expand(
+            "<results>/plates/{plate}/calibration.json", plate=plan.plates.calibrated(wildcards)
+        ),
     output:
         # The outlines; none of a plate with peaks.
         **({"labels": "<results>/plates/{plate}/units/{unit}.labels.parquet"} if plan.plates.keeps_labels else {}),
@@ -153,7 +157,9 @@ rule plot_plate:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
         wells="<results>/plates/{plate}/wells.csv",
-        labels=plate_labels,
+        labels=lambda wildcards: expand(
+            "<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labels(wildcards)
+        ),
         fetched=plan.plates.fetched_images,
     output:
         **(

@@ -10,7 +10,6 @@ processes.prepare()  # before NumPy is imported
 
 import functools
 import logging
-import shutil
 from pathlib import Path
 
 from fieldwork import job, label_images, outputs
@@ -18,7 +17,7 @@ from fieldwork.detection import calibration as detection_calibration
 from fieldwork.detection import outlines
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
-from fieldwork.plates import fields
+from fieldwork.plates import fields, stale
 from fieldwork.plates import images as plate_images
 
 log = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ def main(
 
     log.info("%s: %d nuclei", label, sum(len(field.coordinates) for field in measured))
     # The plate's label images are of other nuclei from now on; `join_labels` writes new ones, where they are kept.
-    shutil.rmtree(Path(outcome["nuclei"]).parents[1] / "labels.zarr", ignore_errors=True)
+    stale.forget_labels(Path(outcome["nuclei"]).parents[1])
     if "labels" in outcome:
         encoded, shapes = [field.labels for field in measured], [field.shape for field in measured]
         label_images.write_unit(outcome["labels"], encoded, shapes)

@@ -10,11 +10,12 @@ processes.prepare()  # before NumPy is imported
 
 import logging
 from collections import Counter
+from pathlib import Path
 
 from fieldwork import InputError, outputs
 from fieldwork.inputs import platemaps
 from fieldwork.job_log import logged
-from fieldwork.plates import tables
+from fieldwork.plates import stale, tables
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ def main(*, plate, units, platemap, results, detection, with_quality, on_bad_ima
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     left_out = absent if with_quality else [*absent, *tables.QUALITY]
     wells, wells_columns = tables.wells_of(fields, platemaps.read_platemap(platemap) if platemap else {})
+    stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
     outputs.write_parquet(nuclei.replace_schema_metadata({"channel": channel}), results.nuclei)  # for viewers
     outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], results.fields)
     outputs.write_csv(wells, wells_columns, results.wells)

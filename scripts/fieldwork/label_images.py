@@ -144,7 +144,7 @@ def keep_largest_pieces(labels: np.ndarray) -> np.ndarray:
     Returns
     -------
     (rows, columns) int32 array
-        Of large images the same array: a second one of that size may be a quarter of the memory of a job.
+        Of large images of int32 the same array: a second one of that size may be a quarter of the memory of a job.
     """
     rows, columns = labels.shape
     runs = _numbered(_largest_pieces(runs_of(labels), columns))
@@ -174,7 +174,7 @@ def _are_of_broken_chains(runs, columns):
     starts, labels, row = runs.starts[order], runs.labels[order], runs.starts[order] // columns
     ends = starts + runs.lengths[order]
     touches = (row[1:] == row[:-1] + 1) & (starts[1:] <= ends[:-1] + columns) & (ends[1:] >= starts[:-1] + columns)
-    broken = np.zeros(labels.max(initial=0) + 1, bool)
+    broken = np.zeros(int(labels.max(initial=0)) + 1, bool)
     broken[labels[1:][(labels[1:] == labels[:-1]) & ~touches]] = True
     return broken[runs.labels]
 

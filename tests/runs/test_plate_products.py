@@ -78,6 +78,25 @@ def test_label_images_are_the_tables_objects_and_byte_equal_whatever_the_fan_out
         np.testing.assert_allclose([item.centroid for item in drawn], centres)
 
 
+def test_label_images_of_other_fields_do_not_stay_beside_a_table_that_is_made_again(workspace):
+    files = workspace.plant(wells=("B02", "B03"))
+    (workspace.path / "config/bright.py").write_text(
+        "from skimage.measure import label\n\n\ndef find(image):\n    return label(image > image.mean())\n"
+    )
+    options = ("--config", "nuclei={method: bright.find}", "fan_out=well")
+    workspace.run("tables", *options)
+    folder = workspace.path / "results/plates/P1"
+    assert zarr.open_array(folder / "labels.zarr", mode="r").shape[0] == 4
+    for file in files[:2]:
+        file.unlink()  # a well: no other one is looked at again
+    target = "results/plates/P1/fields.csv"
+    assert workspace.planned(target, *options) == {"merge_units": 1, "total": 1}
+    workspace.run(target, *options)
+    assert len(pd.read_csv(folder / "fields.csv")) == 2 and not (folder / "labels.zarr/zarr.json").exists()
+    workspace.run("tables", *options)
+    assert zarr.open_array(folder / "labels.zarr", mode="r").attrs["well"] == ["B03", "B03"]
+
+
 def test_label_images_are_missed_and_leave_with_their_tables(workspace):
     workspace.plant(wells=("B02",))
     target, store = "results/plates/P1/labels.zarr/zarr.json", workspace.path / "results/plates/P1/labels.zarr"

@@ -179,8 +179,8 @@ def test_copies_of_one_plate_at_a_time_are_on_the_disk(workspace, s3):
     sheet(workspace, "plate", ("P1", "s3://one/"), ("P2", "s3://two/"))
     output = workspace.run("tables", "--config", "fan_out=well", cores=1)
     finished = re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", output)
-    of_plate = ["calibrate_plate", "detect_nuclei", "detect_nuclei", "merge_units", "join_labels"]
-    assert finished == [*of_plate, *of_plate, "tables"]
+    of_plate = ["calibrate_plate", "detect_nuclei", "detect_nuclei", "join_labels", "merge_units"]
+    assert [*sorted(finished[:5]), *sorted(finished[5:10]), *finished[10:]] == [*of_plate, *of_plate, "tables"]
     assert s3.asked == {"list": 2, "GET": 4}
 
 

@@ -108,6 +108,15 @@ def test_pieces_that_touch_at_corners_or_further_down_are_one():
     np.testing.assert_array_equal(label_images.keep_largest_pieces(labels.copy()), labels)
 
 
+def test_every_number_of_16_bits_may_be_an_object():
+    labels = np.arange(2**16, dtype=np.uint16).reshape(2**8, 2**8)
+    labels[-1, 1::2] = labels[0, 1]  # more pieces of object 1, apart from the first and no larger
+    kept = label_images.keep_largest_pieces(labels)
+    labels[-1, 1::2] = 0
+    np.testing.assert_array_equal(kept, label_images.renumber(labels))
+    assert kept.dtype == np.int32 and kept.max() == 2**16 - 1 - 2**7
+
+
 def test_objects_at_the_border_are_dropped_as_scikit_image_drops_them(labels):
     expected, _, _ = relabel_sequential(clear_border(labels))
     np.testing.assert_array_equal(label_images.drop_border(labels), expected)

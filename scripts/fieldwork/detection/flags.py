@@ -1,4 +1,4 @@
-"""What makes the count of an image doubtful, and its columns. Imports nothing large: merge_units takes it."""
+"""What makes the count of an image doubtful, and the columns of that and of its threshold. Imports nothing large."""
 
 from typing import NamedTuple
 

@@ -42,16 +42,18 @@ def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndar
     while not is_peak.take(uphill).all():
         uphill = uphill.take(uphill)
     peaks = np.flatnonzero(is_peak)
-    number[: len(inside)][peaks] = np.arange(1, len(peaks) + 1, dtype=np.int32)
-    return number.take(uphill), inside[peaks]
+    label = np.zeros(len(inside), np.int32)
+    label[peaks] = np.arange(1, len(peaks) + 1, dtype=np.int32)
+    return label.take(uphill), inside[peaks]
 
 
 def _highest_neighbours(heights):
     """Return which neighbour of each pixel is highest, from 0 to 8; as flat pixels, from the first with neighbours."""
     width, flat = heights.shape[1], heights.ravel()
     highest = np.empty(heights.size - 2 * (width + 1), np.int8)
-    for start in range(0, highest.size, STRIP_PX):
-        strip = highest[start : start + STRIP_PX]
+    at_once = max(STRIP_PX, width)
+    for start in range(0, highest.size, at_once):
+        strip = highest[start : start + at_once]
         keys = flat[start : start + strip.size + 2 * (width + 1)].astype(np.int32) << NEIGHBOUR_BITS
         keys = _highest_of_three(_highest_of_three(keys, 1, 1), width, 3)
         np.bitwise_and(keys, 2**NEIGHBOUR_BITS - 1, out=strip, casting="unsafe")
@@ -59,7 +61,10 @@ def _highest_neighbours(heights):
 
 
 def _highest_of_three(keys, step, number):
-    """Return the highest key of each pixel and those a step before and after it, once their numbers are in the keys."""
+    """Return the highest key of a pixel and those a step before and after it; of equal ones, the last.
+
+    They rise by 0, `number` and 2 x `number` before, so that the lowest bits of the highest one name its pixel.
+    """
     highest = keys[step:-step] + np.int32(number)
     np.maximum(highest, keys[: -2 * step], out=highest)
     return np.maximum(highest, keys[2 * step :] + np.int32(2 * number), out=highest)

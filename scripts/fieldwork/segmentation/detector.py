@@ -23,7 +23,7 @@ GROUND_DIAMETER_PX = 4  # of a typical nucleus in the coarse copy that shows the
 HALO_DIAMETERS = 8  # of blocks; a fibre is longer than it is wide also where it reaches as far
 ODD_SHARE = 0.002  # of pixels far from their neighbours' median, from which the median takes their place
 ODD_CONTRASTS = 0.5  # how far that is
-ODD_ROWS = 16  # of so many, one is looked at
+ODD_ROWS, ODD_BANDS = 16, 64  # of so many rows, one is looked at; of fewer, where that were fewer bands of three rows
 SAMPLE_SIDE_PX = 512  # rows and columns that tell the floor
 FLOOR_SHARE = 50  # of so many pixels, one is darker than the floor
 HISTOGRAM_ROWS = 512  # that tell the threshold
@@ -152,9 +152,10 @@ def _steps(sums, floor, unit):
 
 def _without_odd_pixels(values, contrast):
     """Return an image, or its median of 3 x 3 px where many pixels are hot or dead."""
-    if len(values) < ODD_ROWS:
+    every = min(ODD_ROWS, max(3, len(values) // ODD_BANDS))
+    if len(values) < every:
         return values
-    looked_at = values[: len(values) // ODD_ROWS * ODD_ROWS].reshape(-1, ODD_ROWS, values.shape[1])[:, :3]
+    looked_at = values[: len(values) // every * every].reshape(-1, every, values.shape[1])[:, :3]
     middle = cv2.medianBlur(looked_at.reshape(-1, values.shape[1]), 3)[1::3]
     odd = cv2.absdiff(middle, looked_at[:, 1]) > ODD_CONTRASTS * contrast
     return cv2.medianBlur(values, 3) if np.count_nonzero(odd) > ODD_SHARE * odd.size else values
@@ -163,7 +164,7 @@ def _without_odd_pixels(values, contrast):
 def _nuclei_in(copy, shape):
     """Return the labels of an image of this shape, the threshold in steps of the copy, and some pixels of nuclei.
 
-    The ground and the threshold are decided from the whole field; then nuclei are looked for block by block.
+    The ground and the threshold are decided from rows all over the field; then nuclei are looked for block by block.
     """
     surface = blocks.once(functools.partial(_surface, copy, _coarse_ground(copy)))
     above_ground, threshold = _field_threshold(copy, surface)

@@ -84,7 +84,7 @@ def threshold_of(counts: np.ndarray) -> int:
     Parameters
     ----------
     counts : (2**16,) int array
-        From `histogram_of`, of the whole field.
+        From `histogram_of`, of rows all over the field.
 
     Returns
     -------
@@ -93,9 +93,8 @@ def threshold_of(counts: np.ndarray) -> int:
     counts = counts[: 1 + int(np.flatnonzero(counts)[-1])]
     low, quarter = (pixels.quantile_of(counts, share) / 4 for share in (LOW_SHARE, QUARTER_SHARE))
     noise = (quarter - low) / QUARTER_DEVIATIONS
-    logs = np.bincount(_log_table()[: len(counts)] // OTSU_STEP, counts).astype(
-        np.int64
-    )  # exact: counts are below 2**53
+    # Exact: counts are below 2**53.
+    logs = np.bincount(_log_table()[: len(counts)] // OTSU_STEP, counts).astype(np.int64)
     octaves = _otsu(logs) * OTSU_STEP / OCTAVE
     otsu = (2.0**octaves - 1) * LOG_CONSTANT * TYPICAL
     value = max(otsu, LEAST_SHARE * TYPICAL, quarter + NOISE_FACTOR * noise)

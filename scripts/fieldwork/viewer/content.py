@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from fieldwork import frames, label_images, outputs
 from fieldwork.inputs.paths import is_url
 from fieldwork.omezarr import slides
-from fieldwork.plates import label_store
+from fieldwork.plates import label_store, stale
 from fieldwork.wells import plate_format
 
 log = logging.getLogger(__name__)
@@ -328,9 +328,12 @@ def _outlines(results, plate, number, row):
         return None
     if row["Image_Status"] != "ok" or number >= labels.shape[0]:
         return None
+    taken = {column: labels.attrs[name][number] for name, column in stale.COLUMNS.items()}
+    if any(row.get(column, "") != ("" if value is None else str(value)) for column, value in taken.items()):
+        return None  # a run is at work, or was stopped: they are of other fields
     of_field = labels[number, : int(row["Image_Height"]), : int(row["Image_Width"])]
     if of_field.max(initial=0) != int(row["Image_Count_Nuclei"]):
-        return None  # a run is at work: it writes the tables first
+        return None  # likewise, of other nuclei
     return [polygon.ravel().tolist() for polygon in label_images.outlines(of_field)]
 
 

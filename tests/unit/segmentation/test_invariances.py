@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from accuracy import agreement, generated
-from fieldwork.segmentation import Calibration, calibrate, calibration_of, measure_sample, segment_nuclei
+from fieldwork.segmentation import (
+    Calibration,
+    calibrate,
+    calibration_of,
+    measure_sample,
+    segment_field,
+    segment_nuclei,
+)
 
 FIELDS = {
     "sparse": {"count": 30},
@@ -79,6 +86,14 @@ TURNS = {
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_turned_image_has_the_same_nuclei(fields, turn):
     assert share_that_pairs(fields, *TURNS[turn]) >= 0.99
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_turned_image_has_about_the_same_threshold(turn):
+    field, _ = generated.planted_field(8, shape=(1100, 530), count=25)  # of so many rows, some tell the threshold
+    calibration = calibrate([field])
+    thresholds = [segment_field(image, calibration).threshold for image in (field, TURNS[turn][0](field))]
+    assert thresholds[1] == pytest.approx(thresholds[0], abs=0.03 * calibration.contrast)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2])
