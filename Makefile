@@ -59,9 +59,10 @@ docs: .venv/installed
 # New versions of everything (needs uv): with CUDA for GPU machines, and without.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \
-		--no-annotate --upgrade envs/requirements.in --output-file envs/gpu.lock
+		--no-annotate --upgrade --override envs/overrides.txt envs/requirements.in --output-file envs/gpu.lock
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \
-		--no-annotate --constraint envs/gpu.lock envs/requirements.in --output-file envs/requirements.lock \
+		--no-annotate --override envs/overrides.txt --constraint envs/gpu.lock envs/requirements.in \
+		--output-file envs/requirements.lock \
 		$$(grep -oE '^(cupy|cuda|nvidia)[a-z0-9-]*' envs/gpu.lock | sed 's/^/--no-emit-package /')
 
 clean:
