@@ -82,6 +82,7 @@ def check_config(config: dict, *, source: str, first: dict | None = None) -> dic
     chunk, shard = filled["slide"]["chunk"], filled["slide"]["shard"]
     if shard not in {chunk * 2**power for power in range(16)}:
         raise InputError(f"{source}: 'slide.shard' is {shard}; expected 1, 2, 4, 8 ... times slide.chunk ({chunk})")
+    filled["channels"] = _channels(filled["channels"], source)
     for step in (filled["nuclei"], filled["stack"], *filled["filters"]["chain"]):
         step["arguments"] = _typed(step.get("arguments", {}))
     place = nuclei_place(config, source=source, first=first)
@@ -107,6 +108,15 @@ def nuclei_place(config: dict, *, source: str, first: dict | None = None) -> dic
     section = (first or {}).get("nuclei") or {}
     chosen = methods.written_method(section, where=source, prefix="nuclei.")
     return config.get("nuclei", {}) if chosen in (None, methods.OWN) else section
+
+
+def _channels(names, source):
+    """Return token -> name, with text for tokens such as 1, which YAML reads as numbers."""
+    tokens = {}
+    for token in map(str, names):
+        if (first := tokens.setdefault(token.lower(), token)) != token:
+            raise InputError(f"{source}: 'channels' has {first} and {token}, which are one token; delete one of them")
+    return {str(token): name for token, name in names.items()}
 
 
 def _with_defaults(values, schema):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fieldwork import InputError, outputs, processes
 from fieldwork.planning import provenance
-from fieldwork.planning.imports import imported_names
+from fieldwork.planning.provenance import imported_names
 
 IMPORTS_TIMEOUT_S = 60  # PyTorch from a slow network folder takes half of that
 ANSWERS_FOLDER = Path(".snakemake/fieldwork")  # below the working directory; without it everything is asked again

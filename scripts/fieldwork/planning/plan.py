@@ -17,6 +17,7 @@ from fieldwork.planning import function_checks, provenance, runs, snakemake_work
 from fieldwork.planning.benchmarks import BenchmarkPlan
 from fieldwork.planning.configuration import Configuration
 from fieldwork.planning.files import Files
+from fieldwork.planning.measurements import MeasurePlan
 from fieldwork.planning.plate_reports import PlateReport, StackReport
 from fieldwork.planning.plates import PlatePlan
 from fieldwork.planning.roads import Caller
@@ -59,6 +60,7 @@ class Plan:
     plates: PlatePlan
     slides: SlidePlan
     stacks: StackPlan
+    measurements: MeasurePlan
     benchmarks: BenchmarkPlan
     has_gpu: bool
     module_folders: list[str]
@@ -195,7 +197,9 @@ def make_plan(
         **options,
     )
     stacks = StackPlan(stack_rows, **options)
+    measurements = MeasurePlan(plates, files, config=config)
     if caller.main:
+        measurements.check(source=configuration.source)
         _check_device(configuration, plates=plates, slides=slide_rows, stacks=stacks)
         _check_files(plates, stacks, config["results"])
     _check_urls(slide_rows, stack_rows, remote)
@@ -219,6 +223,7 @@ def make_plan(
         plates=plates,
         slides=SlidePlan(slide_rows, has_gpu=has_gpu, **options),
         stacks=stacks,
+        measurements=measurements,
         benchmarks=BenchmarkPlan(plates, files, nuclei=config["nuclei"]),
         has_gpu=has_gpu,
         module_folders=configuration.folders,

@@ -126,6 +126,10 @@ class PlatePlan(Road):
         """Check that all plates of the sheet have their images."""
         self.require_images(self.without_images)
 
+    def row(self, name: str) -> dict:
+        """Return the row of a plate in the sheet, from `sheets.read_sheet`."""
+        return self._rows[name]
+
     def plate(self, wildcards: object) -> Plate:
         """Return the plate of the wildcards."""
         if wildcards.plate not in self.ready:

@@ -1,5 +1,6 @@
 """Digest what made a table: code and library versions. A digest changes with these and with nothing else."""
 
+import ast
 import hashlib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -7,10 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from fieldwork.planning.imports import imported_names
-
 LIBRARY = Path(__file__).parents[1]
 ENVIRONMENT = Path(__file__).parents[3] / "envs" / "fieldwork.yaml"
+STATEMENTS = ("body", "orelse", "handlers", "finalbody", "cases")  # parts of a statement that hold statements
 # Modules that no table depends on, and why. All others that a script reaches count, comments too.
 NOT_COUNTED = {
     "job_log.py": "it writes the log and the message of a failed job",
@@ -90,6 +90,34 @@ def closure(script: Path) -> dict[str, Path]:
         ahead.extend(_imports(path)[0] - files)
     names = {path: path.relative_to(LIBRARY).as_posix() if path != script else path.name for path in files}
     return {name: path for path, name in names.items() if name not in NOT_COUNTED}
+
+
+def imported_names(path: Path, *, root: Path) -> set[str]:
+    """Return the dotted names that a file imports, at its top or inside functions; of `from a import b`, a.b.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    root : pathlib.Path
+        The folder above the file in which modules are looked for; relative imports are named from there.
+
+    Raises
+    ------
+    SyntaxError, ValueError
+        The file is no Python.
+    """
+    names, ahead = set(), [ast.parse(path.read_bytes())]
+    while ahead:
+        node = ahead.pop()
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = path.relative_to(root).parts[: -node.level] if node.level else ()
+            module = [node.module] if node.module else []
+            names |= {".".join((*parents, *module, alias.name)) for alias in node.names}
+        for part in STATEMENTS:  # no other parts: in expressions, most of a file, nothing is imported
+            ahead += getattr(node, part, ())
+    return names
 
 
 @cache

@@ -14,6 +14,7 @@ from typing import Any
 
 from fieldwork import InputError
 from fieldwork.planning.benchmarks import BenchmarkPlan
+from fieldwork.planning.measurements import MeasurePlan
 from fieldwork.planning.roads import Road
 
 
@@ -54,7 +55,7 @@ class ForRules:
             value = getattr(self.part, name)
         if inspect.ismethod(value):
             value = vars(self)[name] = _plain_function(value)
-        elif isinstance(value, Road | BenchmarkPlan):
+        elif isinstance(value, Road | BenchmarkPlan | MeasurePlan):
             value = vars(self)[name] = ForRules(value)
         return value
 

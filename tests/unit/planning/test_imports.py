@@ -7,7 +7,7 @@ import pytest
 import snakemake
 
 import fieldwork
-from fieldwork.planning.imports import imported_names
+from fieldwork.planning.provenance import imported_names
 
 EVERY_STATEMENT = """
 import a

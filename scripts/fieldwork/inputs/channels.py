@@ -1,0 +1,189 @@
+"""What the channels of a plate are called, and which of them are measured."""
+
+import os
+import re
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from fieldwork import InputError
+from fieldwork.inputs import image_lists
+from fieldwork.inputs.layouts import natural
+from fieldwork.inputs.paths import is_url
+from fieldwork.inputs.plates import Plate
+from fieldwork.stains import is_dna
+
+UNNAMED_NUCLEI = "DNA"  # the nuclei channel, where nothing names it
+IMAGES_TRIED = 3  # of a channel: the first ones may be bad
+IMAGE_DESCRIPTION = 270  # TIFF 6.0's tag, which holds OME's metadata
+DIRECTORY_BYTES, DESCRIPTION_BYTES = 2**16, 2**24  # more is a damaged file
+
+# w1, d0, ch5, C01, "Channel:0:1", 405: an instrument's count, which names nothing.
+_TOKEN = re.compile(r"(?i)(?:[a-z]|ch|chan|channel|rc\d+-ch|wv)?(?:[ :_-]*\d+)+")
+
+
+class Channel(NamedTuple):
+    """A channel of a plate."""
+
+    name: str  # in columns of tables: letters A to Z, digits and _
+    token: str  # in file names, in the image list, or inside of the files
+
+
+def channels_of(plate: Plate, given: Mapping[str, str]) -> list[Channel]:
+    """Return the channels of a plate, the nuclei channel first.
+
+    A name is that of `given`; or else of the image list or the file names; where these have only a token such as w1,
+    the one that the file itself states (OME); or else ``DNA`` for the nuclei channel, and the token for others. Files
+    of several channels count as so many channels, if they are OME-TIFF with names.
+
+    Parameters
+    ----------
+    plate : Plate
+    given : mapping of str to str
+        The configuration's ``channels``: token -> name.
+
+    Returns
+    -------
+    list of Channel
+        The others in natural order of their tokens. Empty for a plate without images.
+    """
+    if not plate.scan.images:
+        return []
+    tokens = sorted({image.channel for image in plate.scan.images}, key=natural)
+    nuclei, stated = plate.channel, {}
+    if plate.scan.layout != image_lists.LAYOUT_NAME:
+        stated = {token: _names_inside(plate, token) for token in tokens if _TOKEN.fullmatch(token)}
+        if tokens == [nuclei] and len(names := stated.get(nuclei, [])) > 1:
+            nuclei = _nuclei_inside(names, nuclei)
+            tokens, stated = (names, {}) if nuclei in names else (tokens, {})
+    given = {str(token).lower(): name for token, name in given.items()}
+
+    def name_of(token):
+        only = [name for name in stated.get(token, []) if len(stated[token]) == 1 and not _TOKEN.fullmatch(name)]
+        if name := given.get(token.lower(), next(iter(only), None)):
+            return name
+        return UNNAMED_NUCLEI if token == nuclei and _TOKEN.fullmatch(token) else token
+
+    tokens = [nuclei, *(token for token in tokens if token != nuclei)]
+    return [Channel(re.sub("[^A-Za-z0-9]", "_", name_of(token)), token) for token in tokens]
+
+
+def _nuclei_inside(names, token):
+    """Return the nuclei channel of files of several channels, chosen as `frames.read` does; else the token."""
+    same = [name for name in names if name.lower() == token.lower()]
+    stains = list(filter(is_dna, names))
+    return (same or (stains if len(stains) == 1 else [token]))[0]
+
+
+def measured_of(channels: Sequence[Channel], wanted: str | Iterable[str], *, where: str) -> list[Channel]:
+    """Return the channels of a plate that are measured.
+
+    Parameters
+    ----------
+    channels : list of Channel
+        From `channels_of`.
+    wanted : str or list of str
+        The configuration's ``measure.channels``: all, none, or names and tokens in any case.
+    where : str
+        The plate, for messages.
+
+    Returns
+    -------
+    list of Channel
+        In natural order of their names.
+
+    Raises
+    ------
+    InputError
+        Two channels have one name, or a wanted channel is none of the plate's.
+    """
+    channels = sorted(channels, key=lambda channel: natural(channel.name))
+    listed = ", ".join(
+        channel.name if channel.name == channel.token else f"{channel.name} ({channel.token})" for channel in channels
+    )
+    for first, second in zip(channels, channels[1:], strict=False):
+        if first.name == second.name:
+            raise InputError(
+                f"{where}: the channels '{first.token}' and '{second.token}' are both called {first.name} in tables. "
+                f"Name one of them otherwise under the key 'channels': {{{second.token}: another name}}"
+            )
+    if wanted == "none" or not channels:
+        return []
+    if wanted == "all":
+        return channels
+    keys = {channel.token.lower(): channel for channel in channels}
+    keys |= {channel.name.lower(): channel for channel in channels}
+    for name in wanted:
+        if name.lower() not in keys:
+            raise InputError(
+                f"{where}: measure.channels names {name!r}, but the channels are {listed}. Expected their names or "
+                "tokens"
+            )
+    chosen = {keys[name.lower()] for name in wanted}
+    return [channel for channel in channels if channel in chosen]
+
+
+def _names_inside(plate, token):
+    """Return the channels that the OME metadata of a channel's files name; an empty list where they name none."""
+    paths = dict.fromkeys(image.path for image in plate.scan.images if image.channel == token)
+    for path in [*paths][:IMAGES_TRIED]:
+        if not is_url(path) and path.lower().endswith((".tif", ".tiff")):
+            try:
+                return ome_channels(path)
+            except (OSError, ValueError, struct.error):
+                continue
+    return []
+
+
+def ome_channels(path: str | os.PathLike) -> list[str]:
+    """Read the names of the channels that an OME-TIFF file states.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    list of str
+        In the order of the channels; empty where one has no name, where two have the same, and for other TIFF files and
+        those that are one of a set, whose metadata is about all of them.
+
+    Raises
+    ------
+    OSError, ValueError, struct.error
+        The file cannot be read, or is no TIFF.
+    """
+    description = _image_description(path)
+    if b"<OME" not in description[:4096]:
+        return []
+    try:
+        pixels = ElementTree.fromstring(description).find("{*}Image/{*}Pixels")
+    except ElementTree.ParseError as error:
+        raise ValueError("its OME metadata cannot be read") from error
+    if pixels is None:
+        return []
+    files = {uuid.get("FileName", "").lower() for uuid in pixels.iterfind("{*}TiffData/{*}UUID")}
+    names = [channel.get("Name", "") for channel in pixels.iterfind("{*}Channel")]
+    if not all(map(str.strip, names)) or len({name.lower() for name in names}) < len(names):
+        return []
+    return names if files <= {os.path.basename(path).lower()} else []
+
+
+def _image_description(path):
+    """Read the description of a TIFF file's first page; no bytes where it has none."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
+            raise ValueError("no TIFF file")
+        word, counter, entry = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
+        word, counter, entry = (struct.Struct(order + code) for code in (word, counter, entry))
+        file.seek(word.unpack_from(head, word.size)[0])
+        (tags,) = counter.unpack(file.read(counter.size))
+        directory = file.read(min(tags * entry.size, DIRECTORY_BYTES))
+        for code, _, count, value in entry.iter_unpack(directory[: len(directory) // entry.size * entry.size]):
+            if code == IMAGE_DESCRIPTION and word.size < count <= DESCRIPTION_BYTES:
+                file.seek(value)
+                return file.read(count).rstrip(b"\0")
+    return b""

@@ -1,0 +1,165 @@
+"""Answer what the rules ask about measurements: the channels of plates, and the images of those that are measured."""
+
+import functools
+import math
+
+from fieldwork import InputError
+from fieldwork.inputs import channels
+from fieldwork.inputs.layouts import natural
+from fieldwork.inputs.paths import is_url
+from fieldwork.planning import resources
+from fieldwork.planning.files import Files
+from fieldwork.planning.plates import PlatePlan
+
+DEFAULT = {"channels": "all"}  # of the section ``measure``
+
+
+class MeasurePlan:
+    """What is measured in the nuclei of plates.
+
+    Parameters
+    ----------
+    plates : fieldwork.planning.plates.PlatePlan
+    files : fieldwork.planning.files.Files
+    config : dict
+        From `planning.configuration.read`.
+    """
+
+    def __init__(self, plates: PlatePlan, files: Files, *, config: dict) -> None:
+        self._plates = plates
+        self._files = files
+        self._names = config["channels"]
+        self._wanted = config["measure"]["channels"]
+        self._held = config["pool"]["mode"] == "fork"
+        self._channels = functools.cache(lambda name: channels.channels_of(plates.ready[name], self._names))
+        self._measured = functools.cache(self._measured_of)
+        self._images = functools.cache(self._images_of_units)
+
+    def check(self, *, source: str) -> None:
+        """Check the channels of every plate.
+
+        Parameters
+        ----------
+        source : str
+            Of the configuration, for messages.
+
+        Raises
+        ------
+        InputError
+            Names the plate's line of the sheet, or the configuration's key: two channels of one name, a channel that
+            no plate has, or one that nothing would measure.
+        """
+        names = self._plates.names
+        if (
+            names
+            and self._wanted != DEFAULT["channels"]
+            and all(self._plates.method(name) == "peaks" for name in names)
+        ):
+            raise InputError(
+                f"{source}: measure.channels is {self._wanted!r}, but nuclei of method peaks have no outlines in which "
+                "anything could be measured: delete measure.channels, or set nuclei.method"
+            )
+        tokens = set()
+        for name in self._plates.ready:
+            self._measured(name)
+            tokens |= {channel.token.lower() for channel in self._channels(name)}
+            tokens |= {image.channel.lower() for image in self._plates.ready[name].scan.images}
+        unknown = [token for token in self._names if token.lower() not in tokens]
+        if unknown and tokens and not self._plates.without_images:
+            raise InputError(
+                f"{source}: channels names {unknown[0]!r}, which no plate has; their channels are "
+                f"{', '.join(sorted(tokens, key=natural))}"
+            )
+
+    def _measured_of(self, name):
+        """Return the measured channels of a plate; none where its nuclei have no outlines."""
+        if self._plates.method(name) == "peaks":
+            return []
+        where = f"{self._plates.row(name)[None]}: plate '{name}'"
+        return channels.measured_of(self._channels(name), self._wanted, where=where)
+
+    def nuclei_channel(self, wildcards: object) -> str:
+        """Return the name of the nuclei channel, which is in the names of columns."""
+        nuclei = next(iter(self._channels(self._plates.plate(wildcards).name)), None)
+        return nuclei.name if nuclei else channels.UNNAMED_NUCLEI
+
+    def channels(self, wildcards: object) -> list[tuple[str, str]]:
+        """Return name and token of each measured channel of a plate, in natural order of the names."""
+        return list(map(tuple, self._measured(self._plates.plate(wildcards).name)))
+
+    @functools.cached_property
+    def table_channels(self) -> list[str]:
+        """Names of the measured channels of all plates: every plate's table has columns for all of them."""
+        names = {channel.name for plate in self._plates.ready for channel in self._measured(plate)}
+        return sorted(names, key=natural)
+
+    # The images of one unit, of the nuclei channel and of all that are measured
+
+    def image_rows(self, wildcards: object) -> list[tuple]:
+        """Return `PlatePlan.image_rows`, each with a tuple: the file of every measured channel, or None."""
+        rows = self._plates.image_rows(wildcards)
+        return [(*row, others) for row, others in zip(rows, self._others(wildcards), strict=True)]
+
+    def image_urls(self, wildcards: object) -> list[str]:
+        """Return the URLs among the images; of other channels than that of the nuclei, without absent objects."""
+        nuclei = set(self._plates.image_urls(wildcards))
+        return [path for path in self._paths(wildcards) if is_url(path) and (path in nuclei or self._files.stamp(path))]
+
+    def fetched_images(self, wildcards: object) -> list:
+        """Return Snakemake's inputs for `image_urls`."""
+        return self._files.fetched(self.image_urls(wildcards))
+
+    def newest_image(self, wildcards: object) -> list[str]:
+        """Return what Snakemake is told of the images; see `Files.newest`."""
+        return self._files.newest(self._paths(wildcards))
+
+    def image_stamps(self, wildcards: object) -> list[tuple | None]:
+        """Return the state of each image."""
+        return self._files.stamps(self._paths(wildcards))
+
+    def unit_memory(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the memory of a detection job, in MB: a worker holds all channels of a field, and has room for two."""
+        others = max(0, len(self.channels(wildcards)) - 2)
+        largest = max((self._files.megabytes([path]) for path in self._paths(wildcards)), default=0) if others else 0
+        held = 3 * self._megabytes_of_others(wildcards) if self._held else 0  # maybe unpacked
+        return self._plates.unit_memory(wildcards, threads, attempt) + int(
+            attempt * (threads * others * largest + held)
+        )
+
+    def unit_minutes(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the time limit of a detection job, in minutes."""
+        seconds = resources.S_PER_MB * self._megabytes_of_others(wildcards)
+        more = math.ceil(10 * seconds / threads / 60)  # as in `resources.time_limit_min`
+        return self._plates.unit_minutes(wildcards, threads, attempt) + attempt * more
+
+    def _megabytes_of_others(self, wildcards):
+        """Return the size of the images of other channels than that of the nuclei."""
+        nuclei = {row[4] for row in self._plates.image_rows(wildcards)}
+        return self._files.megabytes(path for path in self._paths(wildcards) if path not in nuclei)
+
+    def _paths(self, wildcards):
+        """Return the path of each file of the unit once: those of the nuclei channel first."""
+        paths = [row[4] for row in self._plates.image_rows(wildcards)]
+        paths += [path for others in self._others(wildcards) for path in others if path]
+        return list(dict.fromkeys(paths))
+
+    def _others(self, wildcards):
+        return self._images(self._plates.plate(wildcards).name)[wildcards.unit]
+
+    def _images_of_units(self, name):
+        """Return for each unit of a plate, and each image in it, the file of every measured channel, or None."""
+        plate = self._plates.ready[name]
+        tokens = [channel.token for channel in self._measured(name)]
+        named = {image.channel for image in plate.scan.images}
+        paths = {
+            (image.channel, image.well, image.site, image.timepoint, image.z): image.path
+            for image in plate.scan.images
+            if image.channel in tokens
+        }
+
+        def files_of(image):
+            position = image.well, image.site, image.timepoint, image.z
+            # A channel that no file name has is inside of the same file.
+            return tuple(paths.get((token, *position)) if token in named else image.path for token in tokens)
+
+        return {unit: [files_of(image) for image in images] for unit, images in plate.units.items()}

@@ -1,0 +1,133 @@
+"""What rules ask about measured channels, asked of a plan of files without pixels."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fieldwork import InputError
+from plans import PlateFolder, Wildcards, plan_in, write_sheets
+
+PLATE = PlateFolder("P1", wells=("B02", "C03"))
+UNIT = Wildcards(plate="P1", unit="all")
+
+
+@pytest.fixture(autouse=True)
+def in_the_folder(tmp_path, monkeypatch):
+    """Work in the plan's folder, as Snakemake does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FIELDWORK_PLAN_", "")  # what `keep_to_plan` sets is undone
+    monkeypatch.delenv("FIELDWORK_PLAN_")
+
+
+def test_rows_have_the_file_of_every_measured_channel_or_none(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE])
+    rows = plan_in(tmp_path).measurements.image_rows(UNIT)
+    assert [row[:2] for row in rows] == [("B02", 1), ("B02", 2), ("C03", 1), ("C03", 2)]
+    for row in rows:
+        assert row[5] == (row[4], row[4].replace("_w1", "_w2"))
+    Path(rows[2][5][1]).unlink()
+    plan = plan_in(tmp_path)
+    assert [row[5][1] is None for row in plan.measurements.image_rows(UNIT)] == [False, False, True, False]
+    assert plan.measurements.channels(UNIT) == [("DNA", "w1"), ("w2", "w2")]
+    assert plan.measurements.nuclei_channel(UNIT) == "DNA" and plan.measurements.table_channels == ["DNA", "w2"]
+
+
+@pytest.mark.parametrize("fan_out", ["well", "field"])
+def test_units_share_out_the_rows(tmp_path, fan_out):
+    write_sheets(tmp_path, plates=[PLATE])
+    whole_plate = plan_in(tmp_path).measurements.image_rows(UNIT)
+    plan = plan_in(tmp_path, fan_out=fan_out)
+    units = [Wildcards(plate="P1", unit=unit) for unit in plan.plates.units("P1")]
+    assert len(units) > 1
+    assert [row for unit in units for row in plan.measurements.image_rows(unit)] == whole_plate
+
+
+def test_a_changed_image_of_another_channel_changes_the_stamps_and_is_what_snakemake_is_told_of(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE])
+    plan = plan_in(tmp_path)
+    stamps, others = plan.measurements.image_stamps(UNIT), [row[5][1] for row in plan.measurements.image_rows(UNIT)]
+    assert len(stamps) == 8
+    for row in plan.measurements.image_rows(UNIT):
+        os.utime(row[4], (10**9, 10**9))
+    os.truncate(others[1], 7)
+    os.utime(others[1], (1.5 * 10**9,) * 2)
+    for other in (others[0], *others[2:]):
+        os.utime(other, (10**9, 10**9))
+    changed = plan_in(tmp_path).measurements
+    assert changed.image_stamps(UNIT) != stamps and changed.newest_image(UNIT) == [others[1]]
+    assert len(plan_in(tmp_path).plates.image_stamps(UNIT)) == 4  # what filters and pictures read
+
+
+@pytest.mark.parametrize(
+    ("config", "channels", "files"),
+    [
+        ({"measure": {"channels": "none"}}, [], 0),
+        ({"measure": {"channels": ["Tubulin"]}, "channels": {"w2": "Tubulin"}}, [("Tubulin", "w2")], 1),
+        ({"nuclei": {"method": "peaks"}}, [], 0),
+        ({"nuclei": {"channel": "w2"}}, [("DNA", "w2"), ("w1", "w1")], 2),
+    ],
+)
+def test_only_what_is_measured_is_read(tmp_path, config, channels, files):
+    write_sheets(tmp_path, plates=[PLATE])
+    measurements = plan_in(tmp_path, **config).measurements
+    assert measurements.channels(UNIT) == channels
+    assert {len(row[5]) for row in measurements.image_rows(UNIT)} == {files}
+    assert len(measurements.image_stamps(UNIT)) == (4 if files == 0 else 8)
+
+
+def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE])
+    before = plan_in(tmp_path).measurements
+    folder = tmp_path / "images/P2"
+    folder.mkdir()
+    for channel in ("w1", "w10", "w9"):
+        (folder / f"P_B02_s1_{channel}.tif").touch()
+    with (tmp_path / "config/plates.tsv").open("a") as sheet:
+        sheet.write("P2\timages/P2\t\n")
+    plan = plan_in(tmp_path).measurements
+    assert before.table_channels == ["DNA", "w2"] and plan.table_channels == ["DNA", "w2", "w9", "w10"]
+    for ask in ("image_rows", "channels", "image_stamps", "nuclei_channel"):
+        assert getattr(plan, ask)(UNIT) == getattr(before, ask)(UNIT)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"nuclei": {"method": "peaks"}, "measure": {"channels": "none"}},
+            "--config: measure.channels is 'none', but nuclei of method peaks have no outlines",
+        ),
+        ({"channels": {"w3": "Actin"}}, "--config: channels names 'w3', which no plate has; their channels are w1, w2"),
+        ({"channels": {"w2": "DNA"}}, "config/plates.tsv, line 2: plate 'P1': the channels 'w1' and 'w2' are both"),
+        (
+            {"measure": {"channels": ["w7"]}},
+            "config/plates.tsv, line 2: plate 'P1': measure.channels names 'w7', but the channels are DNA",
+        ),
+        ({"channels": {"w1": "A", "W1": "B"}}, "--config: 'channels' has w1 and W1, which are one token"),
+    ],
+)
+def test_channels_that_are_none_are_refused_in_one_line(tmp_path, config, message):
+    write_sheets(tmp_path, plates=[PLATE])
+    with pytest.raises(InputError) as caught:
+        plan_in(tmp_path, **config)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_peaks_look_at_no_other_channel_and_two_of_one_name_are_no_matter(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE])
+    config = {"nuclei": {"method": "peaks"}, "channels": {"w1": "Nuclei-1", "w2": "Nuclei 1"}}
+    measurements = plan_in(tmp_path, **config).measurements
+    assert measurements.nuclei_channel(UNIT) == "Nuclei_1" and measurements.table_channels == []
+
+
+def test_many_channels_have_room_and_time(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE])
+    for image in [*(tmp_path / "images/P1").glob("*_w1*")]:
+        for channel in range(3, 17):
+            image.with_name(image.name.replace("_w1", f"_w{channel}")).write_bytes(bytes(10**6))
+    plan = plan_in(tmp_path)
+    assert plan.measurements.unit_memory(UNIT, 2, 1) == plan.plates.unit_memory(UNIT, 2, 1) + 2 * 14
+    assert plan.measurements.unit_minutes(UNIT, 1, 2) == plan.plates.unit_minutes(UNIT, 1, 2) + 2
+    fork = plan_in(tmp_path, pool={"mode": "fork"})
+    assert fork.measurements.unit_memory(UNIT, 2, 1) == fork.plates.unit_memory(UNIT, 2, 1) + 2 * 14 + 3 * 60
