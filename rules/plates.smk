@@ -79,8 +79,8 @@ rule detect_nuclei:
     """Find the nuclei in every field of one unit: a plate, a well or a field."""
     input:
         # `local`, here and elsewhere: a path from a sheet gets no module's prefix.
-        local(plan.plates.newest_image),
-        fetched=plan.plates.fetched_images,
+        local(plan.measurements.newest_image),
+        fetched=plan.measurements.fetched_images,
         calibration=lambda wildcards: expand(
             "<results>/plates/{plate}/calibration.json", plate=plan.plates.calibrated(wildcards)
         ),
@@ -98,18 +98,20 @@ rule detect_nuclei:
         "../envs/fieldwork.yaml"
     threads: plan.plates.unit_threads
     resources:
-        mem_mb=plan.plates.unit_memory,
+        mem_mb=plan.measurements.unit_memory,
         gpu=plan.plates.unit_gpus,
-        runtime=plan.plates.unit_minutes,
+        runtime=plan.measurements.unit_minutes,
     params:
-        images=plan.plates.image_rows,
-        urls=plan.plates.image_urls,
+        images=plan.measurements.image_rows,
+        urls=plan.measurements.image_urls,
         channel=plan.plates.channel,
+        nuclei_channel=plan.measurements.nuclei_channel,
+        channels=plan.measurements.channels,
         detection=plan.plates.detection,
         own_code=plan.detection_code,
         border=plan.plates.border,
         quality=config["quality"],
-        stamps=plan.plates.image_stamps,
+        stamps=plan.measurements.image_stamps,
         made_by=made_by("detect_nuclei"),
     script:
         "../scripts/detect_nuclei.py"
@@ -138,6 +140,9 @@ rule merge_units:
         mem_mb=1000,  # 1 million nuclei, as tables and as their Parquet file, take about 300 MB
     params:
         channel=plan.plates.channel,
+        nuclei_channel=plan.measurements.nuclei_channel,
+        channels=plan.measurements.channels,
+        table_channels=lambda wildcards: plan.measurements.table_channels,
         detection=plan.plates.detection,
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],

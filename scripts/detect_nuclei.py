@@ -1,7 +1,8 @@
 """Find the nuclei in every field of one unit of a plate.
 
-Inputs: the unit's images of the nuclei channel; the plate's calibration, but where peaks are looked for. Outputs: one
-row per nucleus, one row per field; the outlines, where they are kept.
+Inputs: the unit's images of the nuclei channel, and of the channels in which nuclei are measured; the plate's
+calibration, but where peaks are looked for. Outputs: one row per nucleus, one row per field; the outlines, where they
+are kept.
 """
 
 from fieldwork import processes
@@ -32,6 +33,8 @@ def main(
     plate,
     unit,
     channel,
+    nuclei_channel,
+    measured,
     detection,
     drop_border,
     folders,
@@ -43,6 +46,7 @@ def main(
 ):
     label = f"plate {plate}" if unit == "all" else f"plate {plate}, unit {unit}"
     images = plate_images.images_of(images, copies)
+    channels = plate_images.Channels(nuclei_channel, measured)
     finds_peaks = detection["method"] == "peaks"
     options = {
         "detection": detection,
@@ -54,10 +58,10 @@ def main(
         "folders": folders,
     }
     with client.open_device(device if finds_peaks else "cpu", frames=len(images), workers=workers) as opened:
-        measured = job.collect(
+        measured_fields = job.collect(
             functools.partial(fields.measure_field, **options, device=opened),
             images,
-            read=functools.partial(plate_images.read_planes, channel=channel),
+            read=functools.partial(plate_images.read_channels, channel=channel, channels=channels),
             failed=fields.failed_field,
             suspects=outlines.suspects_of(detection),
             label=label,
@@ -68,16 +72,24 @@ def main(
             workers=workers,
             **pool,
         )
-    from fieldwork.plates import tables  # here: Arrow starts a thread, and no fork may follow a thread
+    from fieldwork.plates import nuclei_table, tables  # here: Arrow starts a thread, and no fork may follow a thread
 
-    log.info("%s: %d nuclei", label, sum(len(field.coordinates) for field in measured))
+    for field in measured_fields:
+        for name, reason in field.channels_missing.items():
+            log.info("missing: %s: channel %s of %s: %s", label, name, field.path, reason)
+    log.info("%s: %d nuclei", label, sum(len(field.coordinates) for field in measured_fields))
     # The plate's label images are of other nuclei from now on; `join_labels` writes new ones, where they are kept.
     stale.forget_labels(Path(outcome["nuclei"]).parents[1])
     if "labels" in outcome:
-        encoded, shapes = [field.labels for field in measured], [field.shape for field in measured]
+        encoded, shapes = [field.labels for field in measured_fields], [field.shape for field in measured_fields]
         label_images.write_unit(outcome["labels"], encoded, shapes)
-    outputs.write_parquet(tables.nuclei_of(plate, measured, outlined=not finds_peaks), outcome["nuclei"])
-    outputs.write_parquet(tables.fields_of(plate, measured), outcome["fields"])
+    form = {"outlined": not finds_peaks, "channels": [name for name, _ in measured]}
+    outputs.write_row_groups(
+        nuclei_table.parts_of(plate, measured_fields, **form),
+        outcome["nuclei"],
+        schema=nuclei_table.unit_nuclei_schema(**form),
+    )
+    outputs.write_parquet(tables.fields_of(plate, measured_fields, channels=form["channels"]), outcome["fields"])
 
 
 if __name__ == "__main__":
@@ -91,6 +103,8 @@ if __name__ == "__main__":
             plate=snakemake.wildcards.plate,
             unit=snakemake.wildcards.unit,
             channel=snakemake.params.channel,
+            nuclei_channel=snakemake.params.nuclei_channel,
+            measured=snakemake.params.channels,
             detection=snakemake.params.detection,
             drop_border=snakemake.params.border == "drop",
             folders=snakemake.config["module_folders"],

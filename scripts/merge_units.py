@@ -15,23 +15,45 @@ from pathlib import Path
 from fieldwork import InputError, outputs
 from fieldwork.inputs import platemaps
 from fieldwork.job_log import logged
-from fieldwork.plates import stale, tables
+from fieldwork.plates import nuclei_table, stale, tables
+from fieldwork.plates.rows import with_channel
 
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, units, platemap, results, detection, with_quality, on_bad_image, max_failed_fields, channel):
-    outlined = detection["method"] != "peaks"
-    nuclei, fields, absent = tables.merge_units(units.nuclei, units.fields, outlined=outlined)
+def main(
+    *,
+    plate,
+    units,
+    platemap,
+    results,
+    detection,
+    with_quality,
+    on_bad_image,
+    max_failed_fields,
+    channel,
+    nuclei_channel,
+    channels,
+    table_channels,
+):
+    fields, starts = tables.merge_fields(units.fields, channels=channels)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
+    warn_of_missing_channels(plate, fields)
+    absent = tables.absent_columns(fields)
     left_out = absent if with_quality else [*absent, *tables.QUALITY]
     wells, wells_columns = tables.wells_of(fields, platemaps.read_platemap(platemap) if platemap else {})
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
-    outputs.write_parquet(nuclei.replace_schema_metadata({"channel": channel}), results.nuclei)  # for viewers
-    outputs.write_csv(fields, [name for name in tables.FIELDS.names if name not in left_out], results.fields)
+    outlined = detection["method"] != "peaks"
+    schema = nuclei_table.nuclei_schema(outlined=outlined, peaks=not outlined, channels=table_channels, absent=absent)
+    schema = schema.with_metadata(nuclei_table.facts_of(schema, channel=channel))
+    parts = nuclei_table.merge_nuclei(units.nuclei, starts, fields, schema=schema)
+    nuclei = outputs.write_row_groups(parts, results.nuclei, schema=schema)
+    named = {column: with_channel(column, nuclei_channel) for column in tables.FIELDS.names if column not in left_out}
+    rows = [{name: row[column] for column, name in named.items()} for row in fields]
+    outputs.write_csv(rows, list(named.values()), results.fields)
     outputs.write_csv(wells, wells_columns, results.wells)
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
-    log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), len(nuclei))
+    log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
     if control := platemaps.control_column(wells_columns):
         roles = Counter(platemaps.control_of(row.get(control)) for row in wells)
         z_prime = wells[0]["ZPrime_Count_Nuclei"] if wells else None
@@ -71,6 +93,20 @@ def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
         log.warning("plate %s: %d of %d fields failed, first %s", plate, len(failed), len(fields), failed[0])
 
 
+def warn_of_missing_channels(plate, fields):
+    """Warn of channels that could not be measured in some fields."""
+    missing = [row for row in fields if row[tables.MISSING_CHANNELS]]
+    if not missing:
+        return
+    counts = Counter(name for row in missing for name in row[tables.MISSING_CHANNELS].split(";"))
+    log.warning(
+        "plate %s: %d of %d fields miss channels, in which nothing is measured there (%s); %s in fields.csv. First %s",
+        *(plate, len(missing), len(fields), ", ".join(f"{name} in {count}" for name, count in counts.items())),
+        tables.MISSING_CHANNELS,
+        "well {Metadata_Well}, site {Metadata_Site}: {Image_Channels_Reason}".format(**missing[0]),
+    )
+
+
 if __name__ == "__main__":
     with logged(snakemake.log[0]):
         main(
@@ -83,4 +119,7 @@ if __name__ == "__main__":
             on_bad_image=snakemake.params.on_bad_image,
             max_failed_fields=snakemake.params.max_failed_fields,
             channel=snakemake.params.channel,
+            nuclei_channel=snakemake.params.nuclei_channel,
+            channels=[name for name, _ in snakemake.params.channels],
+            table_channels=snakemake.params.table_channels,
         )

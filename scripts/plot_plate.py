@@ -15,6 +15,7 @@ import pandas as pd
 from fieldwork import figures, frames, label_images, outputs
 from fieldwork.job_log import logged
 from fieldwork.plates import plate_maps, plots
+from fieldwork.plates.rows import without_channel
 
 RANDOM_FIELDS = 16
 FOCUS = "ImageQuality_PowerLogLogSlope_DNA"
@@ -72,14 +73,18 @@ def main(*, nuclei_table, fields_table, wells_table, labels, copies, pictures, p
 
 
 def read_table(path):
-    """Read fields.csv or wells.csv; names are text, as a folder, a compound or a control may be called 007 or NA."""
-    columns = pd.read_csv(path, nrows=0).columns
+    """Read fields.csv or wells.csv; names are text, as a folder, a compound or a control may be called 007 or NA.
+
+    Columns about the nuclei channel are those of DNA, whatever its name.
+    """
+    columns = [without_channel(name) for name in pd.read_csv(path, nrows=0).columns]
     numbers = [
         name for name in columns if not name.startswith("Metadata_") and name not in (*FILE_COLUMNS, "Image_Status")
     ]
     numbers += [name for name in FIELD_COLUMNS[1:] if name in columns]
     texts = {name: str for name in columns if name not in numbers}
-    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
+    named = {"names": columns, "header": 0}
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=dict.fromkeys(numbers, ""), **named)
 
 
 def random_fields(fields):

@@ -202,5 +202,9 @@ def _crashed(frame, signal, *, failed, suspects):
 
 
 def _bytes_of(pixels):
-    planes = [plane.image for plane in pixels] if isinstance(pixels, list) else [pixels]
-    return sum(getattr(image, "nbytes", 0) for image in planes)
+    planes = pixels if isinstance(pixels, list) else []
+    images = [plane.image for plane in planes] or [pixels]
+    images += [
+        image for plane in planes for image in getattr(plane, "channels", {}).values() if image is not plane.image
+    ]
+    return sum(getattr(image, "nbytes", 0) for image in images)

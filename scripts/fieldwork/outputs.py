@@ -92,6 +92,30 @@ def write_parquet(table: pa.Table, path: str | os.PathLike) -> None:
         pq.write_table(table, part, compression="zstd")
 
 
+def write_row_groups(tables: Iterable[pa.Table], path: str | os.PathLike, *, schema: pa.Schema) -> int:
+    """Write Arrow tables as Parquet, a row group each, complete or not at all; return the number of rows.
+
+    Parameters
+    ----------
+    tables : iterable of pyarrow.Table
+        They are in memory one at a time.
+    path : path-like
+    schema : pyarrow.Schema
+        Of all tables. Texts get dictionaries in the file, numbers none: hardly two measurements are equal.
+    """
+    import pyarrow as pa  # it starts a thread: only once no fork follows
+    import pyarrow.parquet as pq
+
+    texts = [field.name for field in schema if field.type == pa.string()]
+    rows = 0
+    with atomic_file(path) as part, pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=texts) as writer:
+        for table in tables:
+            # One chunk, as chunks decide where pages end: the same bytes, however many units there were.
+            writer.write_table(table.combine_chunks(), row_group_size=max(1, len(table)))
+            rows += len(table)
+    return rows
+
+
 def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], path: str | os.PathLike) -> None:
     """Write rows (dicts; None is an empty cell) as CSV, complete or not at all."""
     with atomic_file(path) as part, open(part, "w", encoding="utf-8", newline="") as stream:

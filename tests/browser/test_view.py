@@ -41,15 +41,15 @@ import json, sys
 import numpy as np, pyarrow as pa
 from fieldwork import outputs
 from fieldwork.omezarr import slides as omezarr
-from fieldwork.plates import tables
+from fieldwork.plates import nuclei_table, tables
 import test_view
-test_view.write_tables({folder!r}, outputs, tables, pa)
+test_view.write_tables({folder!r}, outputs, tables, nuclei_table, pa)
 test_view.write_slides({folder!r}, omezarr, outputs, pa)
 test_view.write_outlines({folder!r}, outputs, pa)
 """
 
 
-def write_tables(folder, outputs, tables, pa):
+def write_tables(folder, outputs, tables, nuclei_table, pa):
     """Write a plate with failed fields, and a stack, as merge_units and measure_frames do."""
     plate = Path(folder, "results", "plates", "week 1")
     plate.mkdir(parents=True)
@@ -73,7 +73,9 @@ def write_tables(folder, outputs, tables, pa):
     wells, columns = tables.wells_of(rows, {"B02": {"Metadata_compound": "<i>DMSO</i>"}})
     outputs.write_csv(rows, [name for name in tables.FIELDS.names if name not in tables.OPTIONAL], plate / "fields.csv")
     outputs.write_csv(wells, columns, plate / "wells.csv")
-    table = pa.Table.from_pylist(nuclei, tables.NUCLEI).drop_columns(list(tables.OPTIONAL))
+    table = pa.Table.from_pylist(nuclei, nuclei_table.nuclei_schema(outlined=False, peaks=True)).drop_columns(
+        list(tables.OPTIONAL)
+    )
     outputs.write_parquet(table, plate / "nuclei.parquet")
     write_planes(folder, outputs, pa)
     stack = Path(folder, "results", "stacks", "film")

@@ -58,6 +58,8 @@ def detect(folder, rows, *, detection=AUTO, drop_border=False, folders=(), with_
         plate="P1",
         unit="all",
         channel="w1",
+        nuclei_channel="DNA",
+        measured=[],
         detection=detection,
         drop_border=drop_border,
         folders=folders,

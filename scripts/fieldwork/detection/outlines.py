@@ -1,12 +1,12 @@
 """Outline the nuclei of one image: by the detector with a calibration, or by a function of the user's."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fieldwork import label_images, segmentation, user_functions
+from fieldwork import label_images, objects, segmentation, user_functions
 from fieldwork.detection.flags import Flags
 from fieldwork.pixel_sizes import pixel_sizes
 
@@ -69,18 +69,80 @@ def outline_nuclei(
     FailedDetectionError
         There is no calibration, or the user's function failed or did not return labels.
     """
+    labels, *others = _labels_of(
+        image, detection, path, calibration, calibrated, drop_border=drop_border, folders=folders, **context
+    )
+    return _outlined(labels, with_labels, *others)
+
+
+def outline_and_measure(
+    image: np.ndarray,
+    detection: dict,
+    channels: Mapping[str, np.ndarray],
+    *,
+    path: str | os.PathLike,
+    calibration: segmentation.Calibration | None,
+    calibrated: str,
+    with_labels: bool = False,
+    **options: object,
+) -> tuple[Outlined, dict[str, np.ndarray], dict[str, str]]:
+    """Outline the nuclei of one image, and measure them in all channels.
+
+    Parameters
+    ----------
+    image, detection, path, calibration, calibrated, with_labels, **options
+        As for `outline_nuclei`.
+    channels : mapping of str to (rows, columns) array
+        Name -> image.
+
+    Returns
+    -------
+    outlined : Outlined
+    measurements : dict of str to (n,) array
+        From `objects.measure_arrays`.
+    unmeasured : dict of str to str
+        Channel that cannot be measured -> the reason.
+
+    Raises
+    ------
+    FailedDetectionError
+        As by `outline_nuclei`.
+    """
+    labels, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
+    return _outlined(labels, with_labels, *others), *_measure(labels, channels)
+
+
+def _labels_of(image, detection, path, calibration, calibrated, *, drop_border, folders=(), **context):
+    """Return the labels of an image, and for method auto also its threshold and flags."""
     if detection["method"] == "auto":
         labels, *others = _segment(image, calibration, calibrated)
     else:
         labels, *others = _segment_by_own_function(
             image, detection, folders, path=path, calibration=calibration, **context
         )
-    if drop_border:
-        labels = label_images.drop_border(labels)
-    objects = label_images.properties(labels)
-    coordinates = np.stack([objects.rows, objects.columns], axis=1)
+    return label_images.drop_border(labels) if drop_border else labels, *others
+
+
+def _outlined(labels, with_labels, *others):
+    nuclei = label_images.properties(labels)
+    coordinates = np.stack([nuclei.rows, nuclei.columns], axis=1)
     encoded = label_images.encode(labels) if with_labels else None
-    return Outlined(coordinates, objects.areas, objects.touches_border, encoded, *others)
+    return Outlined(coordinates, nuclei.areas, nuclei.touches_border, encoded, *others)
+
+
+def _measure(labels, channels):
+    """Measure nuclei in all channels that can be measured; return the reasons of the others, too."""
+    try:
+        return objects.measure_arrays(labels, channels), {}
+    except ValueError:
+        unmeasured = {}
+        for name, image in channels.items():
+            try:
+                objects.measure_arrays(labels, {name: image})
+            except ValueError as error:
+                unmeasured[name] = str(error)
+        good = {name: image for name, image in channels.items() if name not in unmeasured}
+        return objects.measure_arrays(labels, good), unmeasured
 
 
 def _segment(image, calibration, calibrated):

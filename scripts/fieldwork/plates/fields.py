@@ -11,7 +11,7 @@ from fieldwork.detection import outlines
 from fieldwork.detection.flags import Flags
 from fieldwork.detection.peaks import find_peaks
 from fieldwork.gpu import client
-from fieldwork.plates.images import FieldImage, form_of
+from fieldwork.plates.images import FieldImage, FieldPlane, form_of
 
 GROUND_PERCENTILE = 10  # even a crowded field shows that much ground
 
@@ -43,6 +43,9 @@ class Field(NamedTuple):
     flags: Flags = Flags()
     levels: Levels = Levels()  # of method peaks
     quality: dict[str, float] = {}
+    measurements: dict[str, np.ndarray] = {}  # of outlines, from `objects.measure_arrays`
+    channel_types: dict[str, str] = {}  # of measured channels: name -> type of the pixels
+    channels_missing: dict[str, str] = {}  # the others, and why
 
 
 def failed_field(image: FieldImage, reason: str) -> list[Field]:
@@ -52,7 +55,7 @@ def failed_field(image: FieldImage, reason: str) -> list[Field]:
 
 def measure_field(
     image: FieldImage,
-    planes: list[frames.Plane],
+    planes: list[frames.Plane] | list[FieldPlane],
     *,
     detection: dict,
     with_quality: bool,
@@ -68,8 +71,8 @@ def measure_field(
     Parameters
     ----------
     image : FieldImage
-    planes : list of frames.Plane
-        From `images.read_planes`.
+    planes : list of images.FieldPlane or frames.Plane
+        From `images.read_channels`; or from `images.read_planes`, and nuclei are found but not measured.
     detection : dict
         ``method``: ``auto``; ``peaks``, with keyword arguments of `nuclei.detect_nuclei`; or a function of the user's,
         with ``function`` and ``arguments``.
@@ -102,7 +105,7 @@ def measure_field(
             if finds_peaks:
                 measured = _find_peaks_and_levels(plane.image, detection, device)
             else:
-                measured = outlines.outline_nuclei(plane.image, detection, calibrated="plate", **options)._asdict()
+                measured = _outline(plane, detection, options)
         except outlines.FailedDetectionError as failure:
             (field,) = failed_field(image, str(failure))
             fields.append(field._replace(timepoint=plane.timepoint, z=plane.z))
@@ -112,6 +115,23 @@ def measure_field(
         position = {"well": image.well, "site": image.site, "timepoint": plane.timepoint, "z": plane.z}
         fields.append(Field(**position, path=image.path, shape=plane.image.shape, form=form, **measured))
     return fields
+
+
+def _outline(plane, detection, options):
+    """Outline nuclei, and measure them where the plane came with its channels."""
+    if not isinstance(plane, FieldPlane):
+        return outlines.outline_nuclei(plane.image, detection, calibrated="plate", **options)._asdict()
+    outlined, measurements, unmeasured = outlines.outline_and_measure(
+        plane.image, detection, plane.channels, calibrated="plate", **options
+    )
+    missing = plane.missing | unmeasured
+    types = {name: image.dtype.name for name, image in plane.channels.items() if name not in missing}
+    return {
+        **outlined._asdict(),
+        "measurements": measurements,
+        "channel_types": types,
+        "channels_missing": missing,
+    }
 
 
 def _find_peaks_and_levels(pixels, detection, device):

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from fieldwork import frames
 
 
@@ -15,9 +17,28 @@ class FieldImage(NamedTuple):
     z: int | None
     path: str
     copy: str | None = None
+    measured: tuple[str | None, ...] = ()  # files to read of the measured channels; None: there is none
 
     def __str__(self):
         return f"{self.path} (well {self.well}, site {self.site})"
+
+
+class Channels(NamedTuple):
+    """The measured channels of a plate, of which every image has a file in `FieldImage.measured`."""
+
+    nuclei: str  # name of the nuclei channel, whether it is measured or not
+    measured: list[tuple[str, str]]  # name, and token: how the file names the channel if it has several
+
+
+class FieldPlane(NamedTuple):
+    """A `frames.Plane` of the nuclei channel, with the same plane of all measured channels."""
+
+    timepoint: int | None
+    z: int | None
+    image: np.ndarray  # (rows, columns)
+    colours: int
+    channels: dict[str, np.ndarray]  # name -> pixels of the same size
+    missing: dict[str, str]  # name -> why it has no pixels
 
 
 def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]:
@@ -26,12 +47,15 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
     Parameters
     ----------
     rows : iterable of tuple
-        Well, site, time point, z plane, path.
+        Well, site, time point, z plane, path; of jobs that measure channels also a tuple with the path, or None, of
+        each measured channel.
     copies : dict of str to str
         URL -> local copy.
     """
-    images = [FieldImage(*row) for row in rows]
-    return [image._replace(copy=copies.get(image.path)) for image in images]
+    return [
+        FieldImage(*row[:5], copies.get(row[4]), tuple(copies.get(path, path) for paths in row[5:] for path in paths))
+        for row in rows
+    ]
 
 
 def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
@@ -50,6 +74,72 @@ def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
     """
     planes = frames.read(image.copy or image.path, channel=channel)
     return frames.with_position(planes, timepoint=image.timepoint, z=image.z)
+
+
+def read_channels(image: FieldImage, *, channel: str, channels: Channels) -> list[FieldPlane]:
+    """Read an image's planes as `read_planes` does, with those of all measured channels.
+
+    Parameters
+    ----------
+    image : FieldImage
+    channel : str
+        Of the nuclei, as for `frames.read`.
+    channels : Channels
+
+    Returns
+    -------
+    list of FieldPlane
+        A measured channel that cannot be read, or has no such plane, or another size, is missing.
+
+    Raises
+    ------
+    FrameError
+        By the nuclei channel alone, as `read_planes`.
+    """
+    planes = read_planes(image, channel=channel)
+    paths = {name: path for (name, _), path in zip(channels.measured, image.measured, strict=True)}
+    others = {
+        name: _planes_by_position(image, paths[name], token)
+        for name, token in channels.measured
+        if name != channels.nuclei
+    }
+    paths[channels.nuclei] = image.copy or image.path
+    return [_with_channels(plane, channels, others, paths) for plane in planes]
+
+
+def _planes_by_position(image, path, token):
+    """Read another channel: (time point, z plane) -> pixels, or the reason why there are none."""
+    if path is None:
+        return "there is no image of it"
+    try:
+        # Exactly: of a file with several channels, the nuclei channel must not stand in for a missing one.
+        planes = frames.with_position(
+            frames.read(path, channel=token, exact=True), timepoint=image.timepoint, z=image.z
+        )
+    except frames.FrameError as error:
+        return f"{path}: {error}"
+    return {(plane.timepoint, plane.z): plane.image for plane in planes}
+
+
+def _with_channels(plane, channels, others, paths):
+    """Return a plane of the nuclei channel with those of the measured channels."""
+    pixels, missing = {channels.nuclei: plane.image}, {}
+    for name, planes in others.items():
+        image = planes if isinstance(planes, str) else planes.get((plane.timepoint, plane.z))
+        same_file = [pixels[other] for other in pixels if paths[other] == paths[name]]
+        if isinstance(image, str):
+            missing[name] = image
+        elif image is None:
+            missing[name] = f"{paths[name]}: has no plane of this time point and z plane, but {len(planes)} others"
+        elif image.shape != plane.image.shape:
+            actual, usual = (f"{height} x {width} px" for height, width in (image.shape, plane.image.shape))
+            missing[name] = f"{paths[name]}: found {actual}, the nuclei channel has {usual}"
+        elif any(np.array_equal(image, other) for other in same_file):  # one channel, listed as several
+            missing[name] = f"{paths[name]}: has the same pixels as another channel of this file"
+        else:
+            pixels[name] = image
+    measured = {name: pixels[name] for name, _ in channels.measured if name in pixels}
+    return FieldPlane(*plane, channels=measured, missing=missing)
 
 
 def form_of(planes: Sequence[frames.Plane]) -> str:

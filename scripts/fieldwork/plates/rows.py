@@ -1,11 +1,24 @@
 """Columns that the tables of fields and of filtered images share. Imports nothing large: jobs that fork take them."""
 
 import os
+import re
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
+# Columns about the nuclei channel end in its name. In the code, and in the tables of units, that is DNA.
+_OF_NUCLEI_CHANNEL = re.compile(r"^(FileName|PathName|ImageQuality_[A-Za-z]+)_.*")
 OPTIONAL = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out of a plate's tables where no image has one
+
+
+def with_channel(column: str, channel: str) -> str:
+    """Return the name of a column of fields.csv, with the name of the nuclei channel in place of DNA."""
+    return _OF_NUCLEI_CHANNEL.sub(rf"\1_{channel}", column)
+
+
+def without_channel(column: str) -> str:
+    """Return the name that a column of fields.csv has in the code, where the nuclei channel is DNA."""
+    return with_channel(column, "DNA")
 
 
 def row_of(plate: str, result: Any) -> dict[str, Any]:

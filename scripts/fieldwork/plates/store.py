@@ -18,6 +18,7 @@ from fieldwork.inputs import layouts
 from fieldwork.omezarr import metadata, plates
 from fieldwork.pixel_sizes import pixel_sizes
 from fieldwork.plates import label_store
+from fieldwork.plates.rows import without_channel
 from fieldwork.stains import colours_of
 
 SAMPLED_IMAGES = 8  # of each channel, evenly spread over the plate: they decide the channel's contrast
@@ -114,7 +115,7 @@ def write(
         ``stop``, and an image is bad; names it.
     """
     with open(fields, encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [{without_channel(column): text for column, text in row.items()} for row in csv.DictReader(stream)]
     nuclei_by_field, radius = {}, sigma
     if not labels:
         nuclei_by_field, radius = parallel.call_in_process(os.fspath(nuclei), _nuclei_of, nuclei, sigma)

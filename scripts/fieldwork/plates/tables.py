@@ -1,4 +1,4 @@
-"""The tables of plates: their columns and rows."""
+"""The tables of fields and wells: their columns and rows."""
 
 import os
 import statistics
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,19 +23,13 @@ METADATA = [
     ("Metadata_ZPlane", pa.int64()),
 ]
 
-_LOCATED = [
-    *METADATA,
-    ("ObjectNumber", pa.int64()),
-    ("Nuclei_Location_Center_X", pa.float64()),
-    ("Nuclei_Location_Center_Y", pa.float64()),
-]
-NUCLEI = pa.schema([*_LOCATED, ("Nuclei_Intensity_Peak", pa.float64())])  # of method peaks
-OUTLINED_NUCLEI = pa.schema([*_LOCATED, ("Nuclei_AreaShape_Area", pa.int64()), ("Nuclei_TouchesBorder", pa.bool_())])
+MISSING_CHANNELS = "Image_Channels_Missing"
 QUALITY = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
-MEASURED = [THRESHOLD_COLUMN, *FLAG_COLUMNS, *QUALITY]  # unknown of failed fields
+MEASURED = [MISSING_CHANNELS, THRESHOLD_COLUMN, *FLAG_COLUMNS, *QUALITY]  # unknown of failed fields
 FIELDS = pa.schema(
     [
         *METADATA,
+        ("Metadata_ImageNumber", pa.int64()),
         ("FileName_DNA", pa.string()),
         ("PathName_DNA", pa.string()),
         ("Image_Width", pa.int64()),
@@ -44,68 +37,37 @@ FIELDS = pa.schema(
         ("Image_Count_Nuclei", pa.int64()),
         ("Image_Status", pa.string()),
         ("Image_Error", pa.string()),
+        (MISSING_CHANNELS, pa.string()),
         (THRESHOLD_COLUMN, pa.float64()),
         *((column, pa.bool_()) for column in FLAG_COLUMNS),
         *((column, pa.float64()) for column in QUALITY),
     ]
 )
-# Extra columns of unit tables: `Image_Form` (finds odd images); the levels of fields in which peaks were looked for;
-# `Field` (row of the nucleus's field).
+# Extra columns of unit tables: `Image_Form` finds odd images, `Image_Channel_Types` (a type for each measured channel,
+# joined by `;`) odd ones of other channels; a reason why a channel is missing; the levels of fields in which peaks were
+# looked for. Numbers of images are known only later.
 LEVELS = {"Image_Ground": "ground", "Image_Brightest": "brightest"}
-UNIT_FIELDS = pa.schema([*FIELDS, ("Image_Form", pa.string()), *((column, pa.float64()) for column in LEVELS)])
-UNIT_NUCLEI = NUCLEI.append(pa.field("Field", pa.int64()))
-UNIT_OUTLINED_NUCLEI = OUTLINED_NUCLEI.append(pa.field("Field", pa.int64()))
+TYPES, REASON = "Image_Channel_Types", "Image_Channels_Reason"
+UNIT_FIELDS = pa.schema(
+    [
+        *(field for field in FIELDS if field.name != "Metadata_ImageNumber"),
+        *((name, pa.string()) for name in ("Image_Form", TYPES, REASON)),
+        *((column, pa.float64()) for column in LEVELS),
+    ]
+)
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
 SCORES = ["RobustZ_Count_Nuclei", "ZPrime_Count_Nuclei"]  # of plates whose platemap names controls
 
 
-def nuclei_of(plate: str, fields: Sequence, *, outlined: bool = False) -> pa.Table:
-    """Return the nuclei of measured fields as a table.
-
-    Parameters
-    ----------
-    plate : str
-    fields : list of fields.Field
-    outlined : bool
-        Nuclei have outlines; else they are peaks.
-
-    Returns
-    -------
-    pyarrow.Table
-        Of schema `UNIT_NUCLEI` or `UNIT_OUTLINED_NUCLEI`: a row for each nucleus, numbered from 1 in each field.
-    """
-    counts = [len(field.coordinates) for field in fields]
-    total = sum(counts)
-
-    def repeated(values, kind):  # in Python: Arrow's own way costs 0.2 s to import
-        return pa.array([value for value, count in zip(values, counts, strict=True) for _ in range(count)], kind)
-
-    coordinates = np.concatenate([np.empty((0, 2)), *(field.coordinates for field in fields)])
-    columns = [
-        pa.repeat(pa.scalar(plate, pa.string()), total),
-        repeated([field.well for field in fields], pa.string()),
-        repeated([field.site for field in fields], pa.int64()),
-        repeated([field.timepoint for field in fields], pa.int64()),
-        repeated([field.z for field in fields], pa.int64()),
-        np.concatenate([np.empty(0, np.int64), *(np.arange(1, count + 1) for count in counts)]),
-        coordinates[:, 1],
-        coordinates[:, 0],
-        *(
-            np.concatenate([np.empty(0, kind), *(getattr(field, name) for field in fields)])
-            for name, kind in ({"areas": int, "touches_border": bool} if outlined else {"intensities": float}).items()
-        ),
-        np.repeat(np.arange(len(fields)), counts),
-    ]
-    return pa.table(columns, schema=UNIT_OUTLINED_NUCLEI if outlined else UNIT_NUCLEI)
-
-
-def fields_of(plate: str, fields: Sequence) -> pa.Table:
+def fields_of(plate: str, fields: Sequence, *, channels: Sequence[str] = ()) -> pa.Table:
     """Return measured and failed fields as a table.
 
     Parameters
     ----------
     plate : str
     fields : list of fields.Field
+    channels : list of str
+        As for `nuclei_table.nuclei_of`.
 
     Returns
     -------
@@ -119,6 +81,9 @@ def fields_of(plate: str, fields: Sequence) -> pa.Table:
             THRESHOLD_COLUMN: field.threshold,
             **{column: getattr(field.flags, name) for column, name in FLAG_COLUMNS.items()},
             **{column: field.quality.get(name) for column, name in QUALITY.items()},
+            MISSING_CHANNELS: ";".join(field.channels_missing) or None,
+            REASON: next(iter(field.channels_missing.values()), None),
+            TYPES: ";".join(field.channel_types.get(name, "") for name in channels) if not field.error else None,
             "Image_Form": field.form,
             **{column: getattr(field.levels, name) for column, name in LEVELS.items()},
         }
@@ -169,38 +134,56 @@ def _image(row):
     return tuple(row[name] for name in ("PathName_DNA", "FileName_DNA", "Metadata_Well", "Metadata_Site"))
 
 
-def merge_units(
-    nuclei_paths: Sequence[str | os.PathLike], fields_paths: Sequence[str | os.PathLike], *, outlined: bool = False
-) -> tuple[pa.Table, list[dict], list[str]]:
-    """Join the tables that the detection jobs of one plate wrote.
+def merge_fields(paths: Sequence[str | os.PathLike], *, channels: Sequence[str] = ()) -> tuple[list[dict], list[int]]:
+    """Join the tables of fields that the detection jobs of one plate wrote.
 
     Parameters
     ----------
-    nuclei_paths, fields_paths : list of path-like
-        The units' tables, in the order of the units.
-    outlined : bool
-        As for `nuclei_of`.
+    paths : list of path-like
+        The units' tables of fields, in the order of the units.
+    channels : list of str
+        Names of the plate's measured channels.
 
     Returns
     -------
-    nuclei : pyarrow.Table
-        Nuclei of the good fields.
-    fields : list of dict
-        Rows of all fields, failed ones too.
-    absent : list of str
-        The `OPTIONAL` columns that no field has; `nuclei` is without them.
+    rows : list of dict
+        Rows of all fields, failed ones too, numbered from 1 by ``Metadata_ImageNumber``.
+    starts : list of int
+        For each unit the number of fields before it.
     """
-    schema = UNIT_OUTLINED_NUCLEI if outlined else UNIT_NUCLEI
-    nuclei, numbers, fields = [schema.empty_table()], [np.empty(0, np.int64)], []
-    for unit_nuclei, unit_fields in zip(nuclei_paths, fields_paths, strict=True):
-        nuclei.append(pq.read_table(unit_nuclei))
-        numbers.append(nuclei[-1]["Field"].to_numpy() + len(fields))
-        fields += pq.read_table(unit_fields).to_pylist()
-    kept = fail_odd_forms([{**row, "Field": number} for number, row in enumerate(fields)])
-    good_fields = [row["Field"] for row in kept if row["Image_Status"] == "ok"]
-    absent = [name for name in OPTIONAL if all(row[name] is None for row in kept)]
-    good = np.isin(np.concatenate(numbers), good_fields)
-    return pa.concat_tables(nuclei).filter(good).drop_columns([*absent, "Field"]), kept, absent
+    fields, starts = [], []
+    for path in paths:
+        starts.append(len(fields))
+        fields += pq.read_table(path).to_pylist()
+    rows = fail_odd_forms([{**row, "Field": number} for number, row in enumerate(fields)])
+    miss_odd_types(rows, channels)
+    return [{**row, "Metadata_ImageNumber": number} for number, row in enumerate(rows, 1)], starts
+
+
+def miss_odd_types(rows: Sequence[dict], channels: Sequence[str]) -> None:
+    """Enter a channel as missing in fields where its pixels are of another type than in most: it is another export.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of the fields table; they are changed.
+    channels : list of str
+        As for `merge_fields`.
+    """
+    good = [row for row in rows if row["Image_Status"] == "ok" and row[TYPES]]
+    types = [row[TYPES].split(";") for row in good]
+    for number, channel in enumerate(channels):
+        usual = usual_form(of_row[number] for of_row in types if of_row[number])
+        for row, of_row in zip(good, types, strict=True):
+            if usual and of_row[number] not in ("", usual):
+                missing = {*filter(None, (row[MISSING_CHANNELS] or "").split(";")), channel}
+                row[MISSING_CHANNELS] = ";".join(name for name in channels if name in missing)
+                row[REASON] = row[REASON] or f"{channel}: found {of_row[number]}, the plate's images are {usual}"
+
+
+def absent_columns(rows: Sequence[dict]) -> list[str]:
+    """Return the `OPTIONAL` columns that no field has: the plate's tables are without them."""
+    return [name for name in OPTIONAL if all(row[name] is None for row in rows)]
 
 
 def summary_of(fields: Sequence[dict], detection: dict) -> dict:
@@ -209,7 +192,7 @@ def summary_of(fields: Sequence[dict], detection: dict) -> dict:
     Parameters
     ----------
     fields : list of dict
-        Rows from `merge_units`.
+        Rows from `merge_fields`.
     detection : dict
         How nuclei were found.
 

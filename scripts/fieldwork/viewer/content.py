@@ -24,6 +24,7 @@ from fieldwork import frames, label_images, outputs
 from fieldwork.inputs.paths import is_url
 from fieldwork.omezarr import slides
 from fieldwork.plates import label_store, stale
+from fieldwork.plates.rows import without_channel
 from fieldwork.wells import plate_format
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,12 @@ def _csv(path):
     """Read the rows of a CSV file, column -> text."""
     with open(path, encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+@_cached_while_unchanged
+def _field_rows(path):
+    """Read the rows of a plate's fields.csv; columns about the nuclei channel are those of DNA, whatever its name."""
+    return [{without_channel(column): text for column, text in row.items()} for row in _csv(path)]
 
 
 @_cached_while_unchanged
@@ -202,7 +209,7 @@ def plate(results: Results, name: str) -> dict:
 
 
 def _fields(results, plate):
-    return _csv(inside(results, "plates", plate, "fields.csv"))
+    return _field_rows(inside(results, "plates", plate, "fields.csv"))
 
 
 def well(results: Results, plate: str, name: str) -> dict:

@@ -12,7 +12,7 @@ import tifffile
 
 import detect_nuclei
 from fieldwork import job, synthetic
-from fieldwork.plates import fields, tables
+from fieldwork.plates import fields, nuclei_table, tables
 from fieldwork.plates.images import FieldImage, read_planes
 
 DETECTION = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
@@ -171,7 +171,7 @@ def test_an_image_that_crashed_the_reader_is_one_failed_field(ahead):
     found = job.collect(fields.measure_field, images, read=crash, mode="fork" if ahead else "paths", **options)
     expected = fields.Field("C07", 3, 2, 4, "images/a.tif", error="crashed the reader (SIGSEGV)")
     assert tables.fields_of("p", found).equals(tables.fields_of("p", [expected]))
-    assert tables.nuclei_of("p", found).num_rows == 0
+    assert nuclei_table.nuclei_of("p", found).num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -188,6 +188,8 @@ def test_messages_name_the_unit_where_a_plate_has_several(tmp_path, caplog, unit
             plate="P",
             unit=unit,
             channel="auto",
+            nuclei_channel="DNA",
+            measured=[],
             detection=DETECTION,
             drop_border=False,
             folders=[],
@@ -208,6 +210,6 @@ def test_images_that_are_read_ahead_give_the_same_rows(tmp_path):
     names = ["stack", "whole", "truncated", "folder"]
     images = [FieldImage("B02", site, None, None, str(tmp_path / f"{n}.tif")) for site, n in enumerate(names)]
     direct, ahead = collect(images), collect(images, ahead=True)
-    assert len(direct) == 6 + 3 and tables.nuclei_of("p", direct).num_rows == sum(COUNTS.values()) + 5
-    assert tables.nuclei_of("p", ahead).equals(tables.nuclei_of("p", direct))
+    assert len(direct) == 6 + 3 and nuclei_table.nuclei_of("p", direct).num_rows == sum(COUNTS.values()) + 5
+    assert nuclei_table.nuclei_of("p", ahead).equals(nuclei_table.nuclei_of("p", direct))
     assert tables.fields_of("p", ahead).equals(tables.fields_of("p", direct))

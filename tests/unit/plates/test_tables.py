@@ -12,7 +12,7 @@ from scipy.stats import median_abs_deviation
 import merge_units
 from fieldwork import InputError, outputs
 from fieldwork.inputs import plates
-from fieldwork.plates import fields, tables
+from fieldwork.plates import fields, nuclei_table, tables
 
 SHAPE = (100, 120)
 
@@ -40,15 +40,17 @@ def merge(folder, measured, *, fan_out="plate"):
     for measured_field in measured:
         units.setdefault(plates.FAN_OUT[fan_out](measured_field), []).append(measured_field)
     for unit, members in units.items():
-        outputs.write_parquet(tables.nuclei_of("P1", members), folder / f"{unit}.parquet")
+        outputs.write_parquet(nuclei_table.nuclei_of("P1", members), folder / f"{unit}.parquet")
         outputs.write_parquet(tables.fields_of("P1", members), folder / f"{unit}.fields.parquet")
-    return tables.merge_units(
-        [folder / f"{unit}.parquet" for unit in units], [folder / f"{unit}.fields.parquet" for unit in units]
-    )
+    rows, starts = tables.merge_fields([folder / f"{unit}.fields.parquet" for unit in units])
+    absent = tables.absent_columns(rows)
+    schema = nuclei_table.nuclei_schema(outlined=False, peaks=True, absent=absent)
+    parts = nuclei_table.merge_nuclei([folder / f"{unit}.parquet" for unit in units], starts, rows, schema=schema)
+    return pa.concat_tables([schema.empty_table(), *parts]), rows, absent
 
 
 def test_x_is_the_column_y_the_row_and_numbers_begin_anew_in_each_field():
-    nuclei = tables.nuclei_of("007", [field("B02", 1, 2), field("B02", 2, 0), field("C11", 2, 3)]).to_pandas()
+    nuclei = nuclei_table.nuclei_of("007", [field("B02", 1, 2), field("B02", 2, 0), field("C11", 2, 3)]).to_pandas()
     assert nuclei["Nuclei_Location_Center_X"].tolist() == [0, 1, 0, 1, 2]
     assert nuclei["Nuclei_Location_Center_Y"].tolist() == [1, 11, 2, 12, 22]
     assert nuclei["Nuclei_Intensity_Peak"].tolist() == [5000, 4999, 5000, 4999, 4998]
@@ -95,12 +97,12 @@ def test_every_plate_has_tables_of_the_same_columns_and_types(tmp_path, measured
     outputs.write_parquet(nuclei, tmp_path / "nuclei.parquet")
     assert pq.read_schema(tmp_path / "nuclei.parquet") == pa.schema(
         [("Metadata_Plate", pa.string()), ("Metadata_Well", pa.string()), ("Metadata_Site", pa.int64())]
-        + [("ObjectNumber", pa.int64())]
+        + [(name, pa.int64()) for name in ("ObjectNumber", "Metadata_ImageNumber", "Metadata_ObjectNumber")]
         + [(f"Nuclei_{name}", pa.float64()) for name in ("Location_Center_X", "Location_Center_Y", "Intensity_Peak")]
     )
     assert len(rows) == len(measured)
     assert nuclei.num_rows == sum(row["Image_Count_Nuclei"] or 0 for row in rows)
-    assert tables.nuclei_of("P1", measured).schema == tables.UNIT_NUCLEI
+    assert nuclei_table.nuclei_of("P1", measured).schema == nuclei_table.unit_nuclei_schema()
     assert tables.fields_of("P1", measured).schema == tables.UNIT_FIELDS
 
 
@@ -133,7 +135,7 @@ def test_merging_by_plate_well_or_field_gives_the_same_bytes(tmp_path):
     for fan_out in plates.FAN_OUT:
         nuclei, rows, _ = merge(tmp_path, measured, fan_out=fan_out)
         paths = [tmp_path / f"{fan_out}.{name}" for name in ("parquet", "csv", "wells.csv")]
-        outputs.write_parquet(nuclei, paths[0])
+        outputs.write_row_groups([nuclei], paths[0], schema=nuclei.schema)
         outputs.write_csv(rows, tables.FIELDS.names, paths[1])
         outputs.write_csv(*tables.wells_of(rows, {}), paths[2])
         written[fan_out] = [path.read_bytes() for path in paths]

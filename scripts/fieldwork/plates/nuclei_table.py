@@ -1,0 +1,221 @@
+"""The table of nuclei: its columns, the part that a unit writes, and how parts become the plate's."""
+
+import functools
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fieldwork import objects
+from fieldwork.plates.tables import METADATA, MISSING_CHANNELS
+
+LOCATED = [
+    ("ObjectNumber", pa.int64()),
+    ("Metadata_ImageNumber", pa.int64()),
+    ("Metadata_ObjectNumber", pa.int64()),
+    ("Nuclei_Location_Center_X", pa.float64()),
+    ("Nuclei_Location_Center_Y", pa.float64()),
+]
+BORDER, PEAK = ("Nuclei_TouchesBorder", pa.bool_()), ("Nuclei_Intensity_Peak", pa.float64())
+_FEATURE = re.compile(
+    r"(?:Nuclei|Cells|Cytoplasm)_(?!Location_|AreaShape_(?:Center|BoundingBox|Orientation)|TouchesBorder)"
+)
+ROW_GROUP_ROWS = 2**16  # of nuclei.parquet: 40 MB of 80 columns, which a job holds
+UNIT_FIELDS_AT_ONCE = 64  # of which a detection job makes a table: their numbers are in its memory twice
+
+
+@functools.cache
+def measured_columns(channels: tuple[str, ...]) -> dict[str, pa.DataType]:
+    """Return the columns that `objects.measure_arrays` fills for these channels, with their types."""
+    pixel = np.zeros((1, 1), np.uint8)
+    empty = objects.measure_arrays(pixel, dict.fromkeys(channels, pixel))
+    return {name: pa.from_numpy_dtype(empty[name].dtype) for name in objects.columns_of(channels)}
+
+
+def nuclei_schema(
+    *, outlined: bool, peaks: bool, channels: Sequence[str] = (), absent: Sequence[str] = ()
+) -> pa.Schema:
+    """Return the columns of nuclei.parquet.
+
+    Parameters
+    ----------
+    outlined, peaks : bool
+        There are nuclei with outlines, peaks, or both: all plates of a run have the same columns.
+    channels : list of str
+        Names of the measured channels.
+    absent : list of str
+        Columns of `METADATA` to leave out.
+    """
+    columns = [column for column in [*METADATA, *LOCATED] if column[0] not in absent]
+    if outlined:
+        columns += [*measured_columns(tuple(channels)).items(), BORDER]
+    return pa.schema([*columns, PEAK] if peaks else columns)
+
+
+def nuclei_of(
+    plate: str, fields: Sequence, *, outlined: bool = False, channels: Sequence[str] = (), first: int = 0
+) -> pa.Table:
+    """Return the nuclei of measured fields as a table.
+
+    Parameters
+    ----------
+    plate : str
+    fields : list of fields.Field
+    outlined : bool
+        Nuclei have outlines; else they are peaks.
+    channels : list of str
+        Names of the plate's measured channels.
+    first : int
+        Row of the first of these fields in the table of the unit's fields.
+
+    Returns
+    -------
+    pyarrow.Table
+        Of `unit_nuclei_schema`: a row for each nucleus, numbered from 1 in each field.
+    """
+    counts = [len(field.coordinates) for field in fields]
+    total = sum(counts)
+
+    def repeated(values, kind):  # in Python: Arrow's own way costs 0.2 s to import
+        return pa.array([value for value, count in zip(values, counts, strict=True) for _ in range(count)], kind)
+
+    def joined(parts, kind):
+        return np.concatenate([np.empty(0, kind), *parts])
+
+    coordinates = np.concatenate([np.empty((0, 2)), *(field.coordinates for field in fields)])
+    columns = [
+        pa.repeat(pa.scalar(plate, pa.string()), total),
+        repeated([field.well for field in fields], pa.string()),
+        repeated([field.site for field in fields], pa.int64()),
+        repeated([field.timepoint for field in fields], pa.int64()),
+        repeated([field.z for field in fields], pa.int64()),
+        joined((np.arange(1, count + 1) for count in counts), np.int64),
+        coordinates[:, 1],
+        coordinates[:, 0],
+    ]
+    if outlined:
+        with_nuclei = [field for field in fields if len(field.coordinates)]
+        of_shape = set(objects.columns_of([]))
+
+        def measured(field, name):
+            """Return the values of a column; of a channel that is missing in this field NaN."""
+            is_known = name in of_shape or name in field.measurements
+            return field.measurements[name] if is_known else np.full(len(field.coordinates), np.nan)
+
+        for name, kind in measured_columns(tuple(channels)).items():
+            columns.append(joined((measured(field, name) for field in with_nuclei), kind.to_pandas_dtype()))
+        columns.append(joined((field.touches_border for field in fields), bool))
+    else:
+        columns.append(joined((field.intensities for field in fields), float))
+    columns.append(np.repeat(np.arange(first, first + len(fields)), counts))
+    schema = unit_nuclei_schema(outlined=outlined, channels=channels)
+    return pa.table(list(map(_without_nan, columns)), schema=schema)
+
+
+def parts_of(plate: str, fields: Sequence, **form: Any) -> Iterator[pa.Table]:
+    """Yield the nuclei of measured fields, those of `UNIT_FIELDS_AT_ONCE` at a time; arguments as for `nuclei_of`."""
+    for first in range(0, len(fields), UNIT_FIELDS_AT_ONCE):
+        yield nuclei_of(plate, fields[first : first + UNIT_FIELDS_AT_ONCE], first=first, **form)
+
+
+def _without_nan(values):
+    """Return an array of numbers as one of Arrow in which NaN, a value that is not defined, is null."""
+    if not isinstance(values, np.ndarray):
+        return values
+    return pa.array(values, mask=np.isnan(values) if values.dtype.kind == "f" else None)
+
+
+def features_of(columns: Iterable[str]) -> list[str]:
+    """Return the columns of a table of nuclei that are true features, for tools that take features by their prefix.
+
+    Positions (Location, Center, BoundingBox, Orientation) and marks (TouchesBorder) are none.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        In any order, which stays.
+    """
+    return list(filter(_FEATURE.match, columns))
+
+
+def facts_of(schema: pa.Schema, *, channel: str) -> dict[str, str]:
+    """Return the metadata of nuclei.parquet: the token of the nuclei channel, for viewers, and the true features."""
+    return {"channel": channel, "features": json.dumps(features_of(schema.names))}
+
+
+def unit_nuclei_schema(*, outlined: bool = False, channels: Sequence[str] = ()) -> pa.Schema:
+    """Return the columns of a unit's nuclei: numbers of images and their nuclei are still missing."""
+    schema = nuclei_schema(outlined=outlined, peaks=not outlined, channels=channels)
+    late = ("Metadata_ImageNumber", "Metadata_ObjectNumber")
+    return pa.schema([*(field for field in schema if field.name not in late), ("Field", pa.int64())])
+
+
+def merge_nuclei(
+    paths: Sequence[str | os.PathLike], starts: Sequence[int], fields: Sequence[dict], *, schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """Join the tables of nuclei that the detection jobs of one plate wrote, a part at a time.
+
+    Parameters
+    ----------
+    paths : list of path-like
+        The units' tables of nuclei, in the order of the units.
+    starts, fields
+        From `tables.merge_fields`.
+    schema : pyarrow.Schema
+        From `nuclei_schema`. Columns that the plate does not have are null.
+
+    Yields
+    ------
+    pyarrow.Table
+        Nuclei of the good fields: `ROW_GROUP_ROWS` rows, or less in the last part.
+    """
+    numbers = np.zeros(max((row["Field"] for row in fields), default=-1) + 1, np.int64)  # of images; 0: failed
+    for row in fields:
+        if row["Image_Status"] == "ok":
+            numbers[row["Field"]] = row["Metadata_ImageNumber"]
+    without = {}  # channel -> fields in which it is missing
+    for row in fields:
+        for channel in (row[MISSING_CHANNELS] or "").split(";"):
+            without.setdefault(channel, []).append(row["Field"])
+    waiting = [schema.empty_table()]
+    for path, start in zip(paths, starts, strict=True):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROW_GROUP_ROWS):
+                waiting.append(_final(pa.Table.from_batches([batch]), start, numbers, without, schema))
+                yield from _complete_groups(waiting)
+    if (rest := pa.concat_tables(waiting)).num_rows:
+        yield rest
+
+
+def _complete_groups(waiting):
+    """Yield row groups as soon as there are enough rows; the rest stays in the list."""
+    if sum(map(len, waiting)) < ROW_GROUP_ROWS:
+        return
+    table = pa.concat_tables(waiting)
+    while len(table) >= ROW_GROUP_ROWS:
+        yield table.slice(0, ROW_GROUP_ROWS)
+        table = table.slice(ROW_GROUP_ROWS)
+    waiting[:] = [table]
+
+
+def _final(table, start, numbers, without, schema):
+    """Return the good nuclei of a unit with the columns of the plate's table."""
+    fields = table["Field"].to_numpy() + start
+    known = {name: table[name] for name in table.column_names}
+    known |= {"Metadata_ImageNumber": pa.array(numbers[fields]), "Metadata_ObjectNumber": table["ObjectNumber"]}
+    for channel, of_channel in without.items():
+        missing = np.isin(fields, of_channel)
+        for name in objects.columns_of([channel])[len(objects.columns_of([])) :] if channel and missing.any() else ():
+            known[name] = _with_nulls(known[name], missing)
+    columns = [known.get(field.name, pa.nulls(len(table), field.type)) for field in schema]
+    return pa.table(columns, schema=schema).filter(pa.array(numbers[fields] > 0))
+
+
+def _with_nulls(column, missing):
+    values = column.to_numpy()
+    return pa.array(values, mask=missing | np.isnan(values))

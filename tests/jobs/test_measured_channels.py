@@ -1,0 +1,304 @@
+"""Nuclei are measured in every channel of a plate, from image files to its tables, without Snakemake."""
+
+import csv
+import itertools
+import json
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+
+import detect_nuclei
+import merge_units
+from fieldwork import objects
+from fieldwork.plates import nuclei_table
+from outlined import squares
+
+OWN = {"method": "skimage.measure.label", "function": "skimage.measure.label", "arguments": {}}
+PEAKS = {"method": "peaks", "sigma": 2, "min_distance": 3, "threshold_abs": 100}
+CHANNELS = {"Actin": "w4", "DNA": "w1", "Tubulin": "w2"}
+COUNTS = {"B02": 7, "B03": 0, "C02": 12}
+TYPES = {"w1": np.uint16, "w2": np.uint16, "w4": np.float32}
+
+
+def planted(count, token, seed=0):
+    """Return an image of squares, each of one intensity, and these."""
+    labels = squares(count)
+    levels = np.random.default_rng([seed, int(token[1])]).permutation(np.arange(1000, 1000 + count)) + 500 * seed
+    if token == "w1":
+        levels = np.full(count, 9000)
+    background = 0 if token == "w1" else 50
+    return np.append(background, levels).astype(TYPES[token])[labels], levels
+
+
+def write_plate(folder, *, tokens=("w1", "w2", "w4")):
+    """Write two sites of each well; return rows as the plan passes them."""
+    folder.mkdir(exist_ok=True)
+    rows = []
+    for well, site in itertools.product(COUNTS, (1, 2)):
+        paths = {}
+        for token in tokens:
+            paths[token] = str(folder / f"{well}_s{site}_{token}.tif")
+            tifffile.imwrite(paths[token], planted(COUNTS[well], token, seed=site)[0], compression="zlib")
+        measured = tuple(paths[CHANNELS[name]] for name in CHANNELS if CHANNELS[name] in tokens)
+        rows.append((well, site, None, None, paths["w1"], measured))
+    return rows
+
+
+def run(folder, rows, *, units=None, channels=CHANNELS, table_channels=None, detection=OWN, nuclei="DNA", **pool):
+    """Detect units, `rows` in one by default, and merge them, as the rules do; return nuclei, fields and the paths."""
+    folder.mkdir(exist_ok=True)
+    nuclei_paths, fields_paths = [], []
+    for number, unit in enumerate(units or [rows]):
+        (folder / "units").mkdir(exist_ok=True)
+        outcome = {name: folder / "units" / f"{number}.{name}.parquet" for name in ("nuclei", "fields", "labels")}
+        detect_nuclei.main(
+            images=unit,
+            copies={},
+            calibration=None,
+            outcome=outcome,
+            plate="P1",
+            unit="all",
+            channel="w1",
+            nuclei_channel=nuclei,
+            measured=list(channels.items()),
+            detection=detection,
+            drop_border=False,
+            folders=[],
+            with_quality=True,
+            on_bad_image="record",
+            device="cpu",
+            pool={"engine": "serial", **pool},
+            workers=2,
+        )
+        nuclei_paths.append(outcome["nuclei"])
+        fields_paths.append(outcome["fields"])
+    results = {name: folder / file for name, file in {"nuclei": "nuclei.parquet", "fields": "fields.csv"}.items()}
+    results |= {"wells": folder / "wells.csv", "summary": folder / "summary.json"}
+    merge_units.main(
+        plate="P1",
+        units=SimpleNamespace(nuclei=nuclei_paths, fields=fields_paths),
+        platemap=None,
+        results=SimpleNamespace(**results),
+        detection=detection,
+        with_quality=True,
+        on_bad_image="record",
+        max_failed_fields=0.5,
+        channel="w1",
+        nuclei_channel=nuclei,
+        channels=list(channels),
+        table_channels=table_channels or list(channels),
+    )
+    with open(results["fields"], newline="") as stream:
+        fields = list(csv.DictReader(stream))
+    return pd.read_parquet(results["nuclei"]), fields, results
+
+
+def mean_of(nuclei, channel, well, site):
+    rows = nuclei[(nuclei.Metadata_Well == well) & (nuclei.Metadata_Site == site)]
+    return rows[f"Nuclei_Intensity_MeanIntensity_{channel}"].to_numpy()
+
+
+def test_every_nucleus_has_the_planted_intensity_of_every_channel(tmp_path):
+    nuclei, fields, _ = run(tmp_path / "out", write_plate(tmp_path / "images"))
+    assert len(nuclei) == 2 * sum(COUNTS.values())
+    for well, site in itertools.product(COUNTS, (1, 2)):
+        levels = {name: planted(COUNTS[well], token, seed=site)[1] for name, token in CHANNELS.items()}
+        np.testing.assert_allclose(mean_of(nuclei, "Tubulin", well, site), levels["Tubulin"] / 65535, rtol=1e-12)
+        np.testing.assert_allclose(mean_of(nuclei, "DNA", well, site), levels["DNA"] / 65535, rtol=1e-12)
+        np.testing.assert_allclose(
+            mean_of(nuclei, "Actin", well, site), levels["Actin"], rtol=1e-6
+        )  # floats as they are
+    assert (nuclei.Nuclei_AreaShape_Area == 25).all() and not nuclei.Nuclei_TouchesBorder.any()
+    np.testing.assert_array_equal(nuclei.Nuclei_AreaShape_Center_X, nuclei.Nuclei_Location_Center_X)
+    np.testing.assert_array_equal(nuclei.Nuclei_AreaShape_Center_Y, nuclei.Nuclei_Location_Center_Y)
+    assert [field["Image_Channels_Missing"] for field in fields] == [""] * 6
+    assert [field["Metadata_ImageNumber"] for field in fields] == list("123456")
+    assert nuclei.groupby("Metadata_ImageNumber").size().to_dict() == {1: 7, 2: 7, 5: 12, 6: 12}
+    assert (nuclei.Metadata_ObjectNumber == nuclei.ObjectNumber).all()
+
+
+def test_columns_have_one_order_and_fixed_types_and_no_name_twice(tmp_path):
+    _, _, results = run(tmp_path / "out", write_plate(tmp_path / "images"))
+    schema = pq.read_schema(results["nuclei"])
+    assert schema.names == [
+        *("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+        *("ObjectNumber", "Metadata_ImageNumber", "Metadata_ObjectNumber"),
+        *("Nuclei_Location_Center_X", "Nuclei_Location_Center_Y"),
+        *objects.columns_of(["Actin", "DNA", "Tubulin"]),
+        "Nuclei_TouchesBorder",
+    ]
+    assert len(set(schema.names)) == len(schema.names)
+    assert set(schema.types) == {pa.string(), pa.int64(), pa.float64(), pa.bool_()}
+    features = json.loads(schema.metadata[b"features"])
+    assert features == nuclei_table.features_of(schema.names) and schema.metadata[b"channel"] == b"w1"
+    assert {"Nuclei_AreaShape_Area", "Nuclei_Intensity_MeanIntensity_Actin"} <= set(features)
+    words = ("Location", "Center", "BoundingBox", "Orientation", "TouchesBorder", "Metadata", "ObjectNumber")
+    left_out = set(schema.names) - set(features)
+    assert len(left_out) > 10 and all(any(word in name for word in words) for name in left_out)
+    assert not any(word in name for name in features for word in words)
+
+
+def test_bytes_are_equal_for_all_units_engines_and_modes(tmp_path, monkeypatch):
+    monkeypatch.setattr(nuclei_table, "ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr(nuclei_table, "UNIT_FIELDS_AT_ONCE", 2)
+    rows = write_plate(tmp_path / "images")
+    (tmp_path / "images/B02_s2_w4.tif").write_bytes(b"II*\0")
+    ways = {
+        "plate": {},
+        "field": {"units": [[row] for row in rows]},
+        "well": {"units": [rows[:2], rows[2:4], rows[4:]], "engine": "pool"},
+        "fork": {"engine": "pool", "mode": "fork"},
+    }
+    written = {way: run(tmp_path / way, rows, **options)[2] for way, options in ways.items()}
+    names = ("nuclei", "fields", "wells", "summary")
+    read = {way: [paths[name].read_bytes() for name in names] for way, paths in written.items()}
+    assert read["plate"] == read["field"] == read["well"] == read["fork"]
+    metadata = pq.ParquetFile(written["plate"]["nuclei"]).metadata
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [10, 10, 10, 8]
+
+
+def spoil(path, how):
+    image = tifffile.imread(path)
+    if how == "absent":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[:-10])
+    elif how == "another size":
+        tifffile.imwrite(path, image[:-1])
+    elif how == "NaN":
+        tifffile.imwrite(path, np.where(image == image.max(), np.float32(np.nan), image.astype(np.float32)))
+    elif how == "another type":
+        tifffile.imwrite(path, (image // 256).astype(np.uint8))
+    elif how == "several planes":
+        tifffile.imwrite(path, np.stack([image, image]), photometric="minisblack")
+
+
+REASONS = {
+    "absent": "cannot be opened",
+    "not listed": "there is no image of it",
+    "truncated": "truncated",
+    "another size": "found 59 x 80 px, the nuclei channel has 60 x 80 px",
+    "NaN": "pixels are NaN or infinite",
+    "another type": "Tubulin: found uint8, the plate's images are uint16",
+    "several planes": "has no plane of this time point and z plane, but 2 others",
+}
+
+
+@pytest.mark.parametrize("how", REASONS)
+def test_a_channel_that_is_missing_or_bad_in_a_field_costs_its_own_cells_there_alone(tmp_path, caplog, how):
+    rows = write_plate(tmp_path / "images")
+    before, _, _ = run(tmp_path / "before", rows)
+    spoil(tmp_path / "images/C02_s1_w2.tif", how)
+    if how == "not listed":
+        rows[4] = (*rows[4][:5], (*rows[4][5][:2], None))
+    caplog.clear()
+    nuclei, fields, results = run(tmp_path / "after", rows)
+    hit = (nuclei.Metadata_Well == "C02") & (nuclei.Metadata_Site == 1)
+    assert hit.sum() == 12
+    of_channel = [name for name in nuclei if name.endswith("_Tubulin")]
+    assert len(of_channel) == 19 and nuclei.loc[hit, of_channel].isna().all(axis=None)
+    pd.testing.assert_frame_equal(nuclei[~hit], before[~hit])
+    pd.testing.assert_frame_equal(nuclei.drop(columns=of_channel), before.drop(columns=of_channel))
+    assert pq.read_table(results["nuclei"])[of_channel[0]].null_count == 12
+    assert [field["Image_Channels_Missing"] for field in fields] == ["", "", "", "", "Tubulin", ""]
+    assert {(field["Image_Status"], field["Image_Error"]) for field in fields} == {("ok", "")}
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warning.startswith("plate P1: 1 of 6 fields miss channels, ") and "(Tubulin in 1)" in warning
+    assert "First well C02, site 1: " in warning and REASONS[how] in warning
+
+
+def test_a_failed_field_has_a_number_and_no_channel_is_called_missing_there(tmp_path):
+    rows = write_plate(tmp_path / "images")
+    (tmp_path / "images/B02_s1_w1.tif").write_bytes(b"")
+    nuclei, fields, _ = run(tmp_path / "out", rows)
+    assert (fields[0]["Image_Status"], fields[0]["Image_Channels_Missing"]) == ("failed", "")
+    assert [field["Metadata_ImageNumber"] for field in fields] == list("123456")
+    assert set(nuclei.Metadata_ImageNumber) == {2, 5, 6}
+
+
+def test_channels_inside_of_one_file_are_measured_by_their_names(tmp_path):
+    images = {token: planted(7, token, seed=1)[0].astype(np.uint16) for token in ("w1", "w2", "w4")}
+    path = tmp_path / "field.ome.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": ["Tubulin", "DAPI", "Phalloidin"]}}
+    stacked = np.stack([images["w2"], images["w1"], images["w4"]])
+    tifffile.imwrite(path, stacked, photometric="minisblack", metadata=metadata, ome=True)
+    channels = {"Actin": "Phalloidin", "DNA": "DAPI", "Tubulin": "Tubulin"}
+    nuclei, _, _ = run(tmp_path / "out", [("B02", 1, None, None, str(path), (str(path),) * 3)], channels=channels)
+    for name, token in CHANNELS.items():
+        levels = planted(7, token, seed=1)[1]
+        np.testing.assert_allclose(mean_of(nuclei, name, "B02", 1), levels / 65535, rtol=1e-12)
+
+
+@pytest.mark.parametrize("names", [None, ["DAPI"], ["DAPI", "GFP"]])
+def test_a_channel_that_the_file_does_not_have_is_never_another_one(tmp_path, names):
+    image, path = planted(7, "w1")[0], tmp_path / "field.ome.tif"
+    pixels = np.stack([image, image // 2]) if names and len(names) == 2 else image
+    metadata = (
+        {"axes": "CYX"[-pixels.ndim :], "Channel": {"Name": names if pixels.ndim == 3 else names[0]}} if names else {}
+    )
+    tifffile.imwrite(path, pixels, photometric="minisblack", metadata=metadata, ome=bool(names))
+    row = ("B02", 1, None, None, str(path), (str(path),) * 2)
+    nuclei, (field,), _ = run(tmp_path / "out", [row], channels={"DNA": "DAPI", "Tubulin": "Tubulin"})
+    assert len(nuclei) == 7 and nuclei.Nuclei_Intensity_MeanIntensity_Tubulin.isna().all()
+    assert nuclei.Nuclei_Intensity_MeanIntensity_DNA.notna().all() and field["Image_Channels_Missing"] == "Tubulin"
+
+
+def test_every_plane_is_measured_in_the_same_plane_of_other_channels(tmp_path):
+    paths = [str(tmp_path / f"{token}.tif") for token in ("w1", "w2")]
+    stacks = {token: np.stack([planted(5, token, seed=z)[0] for z in (0, 1, 2)]) for token in ("w1", "w2")}
+    for path, token in zip(paths, stacks, strict=True):
+        tifffile.imwrite(path, stacks[token], imagej=True, metadata={"axes": "ZYX"})
+    row = ("B02", 1, None, None, paths[0], tuple(paths))
+    nuclei, fields, _ = run(tmp_path / "out", [row], channels={"DNA": "w1", "Tubulin": "w2"})
+    assert [field["Metadata_ZPlane"] for field in fields] == ["1", "2", "3"] and "Metadata_ZPlane" in nuclei
+    for z in (0, 1, 2):
+        of_plane = nuclei[nuclei.Metadata_ZPlane == z + 1].Nuclei_Intensity_MeanIntensity_Tubulin
+        np.testing.assert_allclose(of_plane, planted(5, "w2", seed=z)[1] / 65535, rtol=1e-12)
+
+
+def test_sixteen_channels_of_which_none_is_the_nuclei(tmp_path):
+    images, paths = tmp_path / "images", {}
+    images.mkdir()
+    base = planted(7, "w2")
+    for number in range(16):
+        paths[f"C{number:02}"] = str(images / f"{number}.tif")
+        tifffile.imwrite(paths[f"C{number:02}"], base[0] + np.uint16(number))
+    tifffile.imwrite(images / "dna.tif", planted(7, "w1")[0])
+    row = ("B02", 1, None, None, str(images / "dna.tif"), tuple(paths.values()))
+    nuclei, _, _ = run(tmp_path / "out", [row], channels={name: name for name in paths})
+    for number in range(16):
+        np.testing.assert_allclose(mean_of(nuclei, f"C{number:02}", "B02", 1), (base[1] + number) / 65535, rtol=1e-12)
+    assert not any(name.endswith("_DNA") for name in nuclei)
+
+
+def test_without_channels_the_shape_is_measured_alone(tmp_path):
+    rows = [(*row[:5], ()) for row in write_plate(tmp_path / "images", tokens=("w1",))]
+    nuclei, _, _ = run(tmp_path / "out", rows, channels={})
+    assert [name for name in nuclei if "AreaShape" in name] == objects.columns_of([])
+    assert not any("_Intensity_" in name for name in nuclei)
+
+
+def test_the_name_of_the_nuclei_channel_is_in_the_columns_of_fields(tmp_path):
+    rows = [(*row[:5], row[4:5]) for row in write_plate(tmp_path / "images", tokens=("w1",))]
+    _, fields, _ = run(tmp_path / "out", rows, channels={"Hoechst": "w1"}, nuclei="Hoechst")
+    assert fields[0]["FileName_Hoechst"] == "B02_s1_w1.tif" and fields[0]["PathName_Hoechst"] == str(
+        tmp_path / "images"
+    )
+    assert float(fields[0]["ImageQuality_MaxIntensity_Hoechst"]) == 9000
+    assert not any(name.endswith("_DNA") for name in fields[0])
+
+
+def test_channels_of_other_plates_of_the_run_are_empty_columns_of_their_type(tmp_path):
+    rows = write_plate(tmp_path / "images")
+    _, _, alone = run(tmp_path / "alone", rows)
+    nuclei, _, results = run(tmp_path / "out", rows, table_channels=["Actin", "DNA", "ER", "Tubulin"])
+    added = [name for name in nuclei if name.endswith("_ER")]
+    assert len(added) == 19 and nuclei[added].isna().all(axis=None)
+    assert {pq.read_schema(results["nuclei"]).field(name).type for name in added} == {pa.float64()}
+    pd.testing.assert_frame_equal(nuclei.drop(columns=added), pd.read_parquet(alone["nuclei"]))
