@@ -126,7 +126,9 @@ rule merge_units:
     output:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
+        fields_parquet="<results>/plates/{plate}/fields.parquet",
         wells="<results>/plates/{plate}/wells.csv",
+        wells_parquet="<results>/plates/{plate}/wells.parquet",
         summary="<results>/plates/{plate}/summary.json",
     log:
         "<logs>/plates/{plate}/merge_units.log",
@@ -142,7 +144,7 @@ rule merge_units:
         channel=plan.plates.channel,
         nuclei_channel=plan.measurements.nuclei_channel,
         channels=plan.measurements.channels,
-        table_channels=lambda wildcards: plan.measurements.table_channels,
+        columns=plan.measurements.table_columns,
         detection=plan.plates.detection,
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],

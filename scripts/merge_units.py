@@ -1,7 +1,7 @@
 """Join the tables of one plate's detection jobs into the plate's tables.
 
-Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuclei.parquet, fields.csv, wells.csv;
-summary.json, for the last lines of a run.
+Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuclei.parquet; fields and wells as CSV and
+as Parquet; summary.json, for the last lines of a run. A Parquet table has the columns of all plates of the run.
 """
 
 from fieldwork import processes
@@ -11,6 +11,8 @@ processes.prepare()  # before NumPy is imported
 import logging
 from collections import Counter
 from pathlib import Path
+
+import pyarrow as pa
 
 from fieldwork import InputError, outputs
 from fieldwork.inputs import platemaps
@@ -34,24 +36,29 @@ def main(
     channel,
     nuclei_channel,
     channels,
-    table_channels,
+    columns,
 ):
     fields, starts = tables.merge_fields(units.fields, channels=channels)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     warn_of_missing_channels(plate, fields)
     absent = tables.absent_columns(fields)
-    left_out = absent if with_quality else [*absent, *tables.QUALITY]
-    wells, wells_columns = tables.wells_of(fields, platemaps.read_platemap(platemap) if platemap else {})
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
-    outlined = detection["method"] != "peaks"
-    schema = nuclei_table.nuclei_schema(outlined=outlined, peaks=not outlined, channels=table_channels, absent=absent)
+    schema = nuclei_table.nuclei_schema(
+        outlined=columns["outlined"],
+        peaks=columns["peaks"],
+        channels=columns["channels"],
+        absent=[column for column in absent if column not in columns["position"]],
+    )
     schema = schema.with_metadata(nuclei_table.facts_of(schema, channel=channel))
     parts = nuclei_table.merge_nuclei(units.nuclei, starts, fields, schema=schema)
     nuclei = outputs.write_row_groups(parts, results.nuclei, schema=schema)
-    named = {column: with_channel(column, nuclei_channel) for column in tables.FIELDS.names if column not in left_out}
-    rows = [{name: row[column] for column, name in named.items()} for row in fields]
-    outputs.write_csv(rows, list(named.values()), results.fields)
+    write_fields(
+        fields, results, absent=absent, with_quality=with_quality, nuclei_channel=nuclei_channel, columns=columns
+    )
+    wells, wells_columns = tables.wells_of(fields, platemaps.read_platemap(platemap) if platemap else {})
     outputs.write_csv(wells, wells_columns, results.wells)
+    table = pa.Table.from_pylist(wells, tables.wells_schema(columns["platemap"], with_scores=columns["controls"]))
+    outputs.write_parquet(table, results.wells_parquet)
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
     if control := platemaps.control_column(wells_columns):
@@ -62,6 +69,17 @@ def main(
             *(plate, "undefined" if z_prime is None else f"{z_prime:.2f}"),
             *(roles[role] for role in (*platemaps.CONTROLS, "sample")),
         )
+
+
+def write_fields(fields, results, *, absent, with_quality, nuclei_channel, columns):
+    """Write the fields as CSV with the plate's columns, and as Parquet with those of the run."""
+    left_out = absent if with_quality else [*absent, *tables.QUALITY]
+    named = {column: with_channel(column, nuclei_channel) for column in tables.FIELDS.names if column not in left_out}
+    rows = [{name: row[column] for column, name in named.items()} for row in fields]
+    outputs.write_csv(rows, list(named.values()), results.fields)
+    left_out = [column for column in left_out if column not in columns["position"]]
+    table = pa.Table.from_pylist(rows, tables.fields_schema(columns["nuclei_channels"], left_out=left_out))
+    outputs.write_parquet(table, results.fields_parquet)
 
 
 def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
@@ -121,5 +139,5 @@ if __name__ == "__main__":
             channel=snakemake.params.channel,
             nuclei_channel=snakemake.params.nuclei_channel,
             channels=[name for name, _ in snakemake.params.channels],
-            table_channels=snakemake.params.table_channels,
+            columns=snakemake.params.columns,
         )

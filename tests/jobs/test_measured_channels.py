@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import tifffile
@@ -50,7 +51,19 @@ def write_plate(folder, *, tokens=("w1", "w2", "w4")):
     return rows
 
 
-def run(folder, rows, *, units=None, channels=CHANNELS, table_channels=None, detection=OWN, nuclei="DNA", **pool):
+def run(
+    folder,
+    rows,
+    *,
+    units=None,
+    channels=CHANNELS,
+    columns=None,
+    detection=OWN,
+    nuclei="DNA",
+    plate="P1",
+    platemap=None,
+    **pool,
+):
     """Detect units, `rows` in one by default, and merge them, as the rules do; return nuclei, fields and the paths."""
     folder.mkdir(exist_ok=True)
     nuclei_paths, fields_paths = [], []
@@ -62,7 +75,7 @@ def run(folder, rows, *, units=None, channels=CHANNELS, table_channels=None, det
             copies={},
             calibration=None,
             outcome=outcome,
-            plate="P1",
+            plate=plate,
             unit="all",
             channel="w1",
             nuclei_channel=nuclei,
@@ -80,10 +93,14 @@ def run(folder, rows, *, units=None, channels=CHANNELS, table_channels=None, det
         fields_paths.append(outcome["fields"])
     results = {name: folder / file for name, file in {"nuclei": "nuclei.parquet", "fields": "fields.csv"}.items()}
     results |= {"wells": folder / "wells.csv", "summary": folder / "summary.json"}
+    results |= {f"{table}_parquet": folder / f"{table}.parquet" for table in ("fields", "wells")}
+    outlined = detection is OWN
+    own = {"channels": list(channels), "nuclei_channels": [nuclei], "outlined": outlined, "peaks": not outlined}
+    own |= {"position": [], "platemap": [], "controls": False}
     merge_units.main(
-        plate="P1",
+        plate=plate,
         units=SimpleNamespace(nuclei=nuclei_paths, fields=fields_paths),
-        platemap=None,
+        platemap=platemap,
         results=SimpleNamespace(**results),
         detection=detection,
         with_quality=True,
@@ -92,7 +109,7 @@ def run(folder, rows, *, units=None, channels=CHANNELS, table_channels=None, det
         channel="w1",
         nuclei_channel=nuclei,
         channels=list(channels),
-        table_channels=table_channels or list(channels),
+        columns=own | (columns or {}),
     )
     with open(results["fields"], newline="") as stream:
         fields = list(csv.DictReader(stream))
@@ -156,7 +173,7 @@ def test_bytes_are_equal_for_all_units_engines_and_modes(tmp_path, monkeypatch):
         "fork": {"engine": "pool", "mode": "fork"},
     }
     written = {way: run(tmp_path / way, rows, **options)[2] for way, options in ways.items()}
-    names = ("nuclei", "fields", "wells", "summary")
+    names = ("nuclei", "fields", "fields_parquet", "wells", "wells_parquet", "summary")
     read = {way: [paths[name].read_bytes() for name in names] for way, paths in written.items()}
     assert read["plate"] == read["field"] == read["well"] == read["fork"]
     metadata = pq.ParquetFile(written["plate"]["nuclei"]).metadata
@@ -297,8 +314,44 @@ def test_the_name_of_the_nuclei_channel_is_in_the_columns_of_fields(tmp_path):
 def test_channels_of_other_plates_of_the_run_are_empty_columns_of_their_type(tmp_path):
     rows = write_plate(tmp_path / "images")
     _, _, alone = run(tmp_path / "alone", rows)
-    nuclei, _, results = run(tmp_path / "out", rows, table_channels=["Actin", "DNA", "ER", "Tubulin"])
+    nuclei, _, results = run(tmp_path / "out", rows, columns={"channels": ["Actin", "DNA", "ER", "Tubulin"]})
     added = [name for name in nuclei if name.endswith("_ER")]
     assert len(added) == 19 and nuclei[added].isna().all(axis=None)
     assert {pq.read_schema(results["nuclei"]).field(name).type for name in added} == {pa.float64()}
     pd.testing.assert_frame_equal(nuclei.drop(columns=added), pd.read_parquet(alone["nuclei"]))
+
+
+ALL = {
+    "channels": ["Actin", "DNA", "ER", "Hoechst", "Tubulin"],
+    "nuclei_channels": ["DNA", "Hoechst"],
+    **{"outlined": True, "peaks": True, "controls": True},
+    **{"position": ["Metadata_Timepoint"], "platemap": ["Metadata_dose", "Metadata_name"]},
+}
+
+
+def test_tables_of_different_plates_of_a_run_are_one_data_set(tmp_path):
+    rows = write_plate(tmp_path / "images")
+    (tmp_path / "map.csv").write_text("well,dose,name\nB02,007,NA\nB03,1e5,b\n")
+    common = {"columns": ALL, "detection": OWN}
+    run(tmp_path / "P1", rows, platemap=tmp_path / "map.csv", plate="007", **common)
+    dna = [(*row[:2], 4, *row[3:5], row[4:5]) for row in rows]
+    run(tmp_path / "P2", dna, channels={"Hoechst": "w1"}, nuclei="Hoechst", plate="P2", **common)
+    failed = [(*row[:4], str(tmp_path / "absent.tif"), ()) for row in rows[:1]]
+    peaks = [(*row[:5], ()) for row in rows]
+    run(tmp_path / "P3", [*failed, *peaks], channels={}, plate="P3", columns=ALL, detection=PEAKS)
+    for table, count in {"nuclei": 3 * 38, "fields": 19, "wells": 9}.items():
+        files = sorted(tmp_path.glob(f"P*/{table}.parquet"))
+        schemas = [pq.read_schema(file) for file in files]
+        assert len(files) == 3 and schemas[0].equals(schemas[1]) and schemas[0].equals(schemas[2])
+        assert set(schemas[0].types) <= {pa.string(), pa.int64(), pa.float64(), pa.bool_()}
+        joined = ds.dataset(files).to_table().to_pandas()
+        assert len(joined) == count and set(joined.Metadata_Plate) == {"007", "P2", "P3"}
+    wells = pq.read_table(tmp_path / "P1/wells.parquet").to_pylist()
+    assert [(row["Metadata_dose"], row["Metadata_name"]) for row in wells] == [
+        ("007", "NA"),
+        ("1e5", "b"),
+        (None, None),
+    ]
+    fields = pq.read_table(tmp_path / "P2/fields.parquet").to_pylist()
+    assert {row["FileName_DNA"] for row in fields} == {None} and fields[0]["FileName_Hoechst"] == "B02_s1_w1.tif"
+    assert {row["Metadata_Timepoint"] for row in fields} == {4}

@@ -4,7 +4,7 @@ import functools
 import math
 
 from fieldwork import InputError
-from fieldwork.inputs import channels
+from fieldwork.inputs import channels, platemaps
 from fieldwork.inputs.layouts import natural
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning import resources
@@ -87,11 +87,38 @@ class MeasurePlan:
         """Return name and token of each measured channel of a plate, in natural order of the names."""
         return list(map(tuple, self._measured(self._plates.plate(wildcards).name)))
 
+    def table_columns(self, wildcards: object) -> dict:
+        """Return what decides the columns of Parquet tables, the same of every plate of the run.
+
+        Returns
+        -------
+        dict
+            ``channels``: names of measured channels. ``nuclei_channels``: names of nuclei channels. ``outlined`` and
+            ``peaks``: True if there are such nuclei. ``position``: those of `tables.OPTIONAL` that file names state.
+            ``platemap``: columns. ``controls``: True if a platemap names some.
+        """
+        return self._table_columns
+
     @functools.cached_property
-    def table_channels(self) -> list[str]:
-        """Names of the measured channels of all plates: every plate's table has columns for all of them."""
-        names = {channel.name for plate in self._plates.ready for channel in self._measured(plate)}
-        return sorted(names, key=natural)
+    def _table_columns(self):
+        plates = [self._plates.ready[name] for name in self._plates.ready]
+        methods = {self._plates.method(plate.name) for plate in plates}
+        measured = {channel.name for plate in plates for channel in self._measured(plate.name)}
+        nuclei = {self._channels(plate.name)[0].name for plate in plates if plate.images}
+        platemaps_columns = [self._plates.platemap_columns(plate.name) for plate in plates]
+        positions = {
+            "Metadata_Timepoint": any(image.timepoint is not None for plate in plates for image in plate.images),
+            "Metadata_ZPlane": any(image.z is not None for plate in plates for image in plate.images),
+        }
+        return {
+            "channels": sorted(measured, key=natural),
+            "nuclei_channels": sorted(nuclei, key=natural),
+            "outlined": bool(methods - {"peaks"}),
+            "peaks": "peaks" in methods,
+            "position": [name for name, is_stated in positions.items() if is_stated],
+            "platemap": list(dict.fromkeys(column for columns in platemaps_columns for column in columns)),
+            "controls": any(map(platemaps.control_column, platemaps_columns)),
+        }
 
     # The images of one unit, of the nuclei channel and of all that are measured
 

@@ -15,7 +15,7 @@ from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
 from fieldwork.planning.samples import sample_of
 
-TABLES = ("nuclei.parquet", "fields.csv", "wells.csv")
+TABLES = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet")
 LABELS = "labels.zarr/zarr.json"
 CALIBRATION = ["calibration.json", "calibration.png"]
 PLATEMAP_PICTURES = ("plots/doses.png", "plots/controls.png")  # each has a rule of its own
@@ -72,6 +72,7 @@ class PlatePlan(Road):
         self._rows = plates.rows
         self._sample = functools.cache(lambda name: sample_of(self.ready[name].images))
         self._units_to_do = functools.cache(self._count_units_to_do)
+        self.platemap_columns = functools.cache(self._platemap_columns)  # of a plate, by its name
 
     # Which plates
 
@@ -300,14 +301,17 @@ class PlatePlan(Road):
         """Return the state of the platemap."""
         return self._files.stamps(self.platemap(wildcards))
 
+    def _platemap_columns(self, name):
+        """Return the columns of a plate's platemap, with ``Metadata_``."""
+        path = self.ready[name].platemap
+        return list(next(iter(platemaps.read_platemap(path).values()), {})) if path else []
+
     def further_products(self, name: str) -> list[str]:
         """Return what to ask for of a plate beside `densities.png`: what other jobs draw, and what was deleted.
 
         One picture stands for all outputs of its job, and the tables: thousands of plates are planned an eighth sooner.
         """
-        path = self.ready[name].platemap
-        wells = platemaps.read_platemap(path) if path else {}
-        pictures = platemaps.pictures(next(iter(wells.values()), {}), with_quality=self._config["quality"])
+        pictures = platemaps.pictures(self.platemap_columns(name), with_quality=self._config["quality"])
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
         labels = [LABELS] if self._has_labels(name) else []

@@ -13,7 +13,7 @@ from fieldwork import quality
 from fieldwork.detection.flags import FLAG_COLUMNS, THRESHOLD_COLUMN
 from fieldwork.frames import usual_form
 from fieldwork.inputs import platemaps
-from fieldwork.plates.rows import OPTIONAL, levels_of, row_of
+from fieldwork.plates.rows import OPTIONAL, levels_of, row_of, with_channel
 
 METADATA = [
     ("Metadata_Plate", pa.string()),
@@ -184,6 +184,33 @@ def miss_odd_types(rows: Sequence[dict], channels: Sequence[str]) -> None:
 def absent_columns(rows: Sequence[dict]) -> list[str]:
     """Return the `OPTIONAL` columns that no field has: the plate's tables are without them."""
     return [name for name in OPTIONAL if all(row[name] is None for row in rows)]
+
+
+def fields_schema(nuclei_channels: Sequence[str], *, left_out: Sequence[str]) -> pa.Schema:
+    """Return the columns of fields.parquet.
+
+    Parameters
+    ----------
+    nuclei_channels : list of str
+        Names of the nuclei channels of all plates of the run: a column about the nuclei channel is there for each.
+    left_out : list of str
+        Columns of `FIELDS` that are not there.
+    """
+    columns = [field for field in FIELDS if field.name not in left_out]
+    named = [(with_channel(field.name, name), field.type) for field in columns for name in nuclei_channels or ["DNA"]]
+    return pa.schema(list(dict.fromkeys(named)))
+
+
+def wells_schema(platemap: Sequence[str], *, with_scores: bool) -> pa.Schema:
+    """Return the columns of wells.parquet; `platemap`: those, of text, of the platemaps of all plates of the run."""
+    counts = {"Mean_Count_Nuclei": pa.float64()}
+    return pa.schema(
+        [
+            *((name, pa.string()) for name in ("Metadata_Plate", "Metadata_Well", *platemap)),
+            *((name, counts.get(name, pa.int64())) for name in WELLS),
+            *((name, pa.float64()) for name in SCORES if with_scores),
+        ]
+    )
 
 
 def summary_of(fields: Sequence[dict], detection: dict) -> dict:

@@ -30,7 +30,10 @@ def test_rows_have_the_file_of_every_measured_channel_or_none(tmp_path):
     plan = plan_in(tmp_path)
     assert [row[5][1] is None for row in plan.measurements.image_rows(UNIT)] == [False, False, True, False]
     assert plan.measurements.channels(UNIT) == [("DNA", "w1"), ("w2", "w2")]
-    assert plan.measurements.nuclei_channel(UNIT) == "DNA" and plan.measurements.table_channels == ["DNA", "w2"]
+    assert plan.measurements.nuclei_channel(UNIT) == "DNA" and plan.measurements.table_columns(UNIT)["channels"] == [
+        "DNA",
+        "w2",
+    ]
 
 
 @pytest.mark.parametrize("fan_out", ["well", "field"])
@@ -86,7 +89,9 @@ def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(
     with (tmp_path / "config/plates.tsv").open("a") as sheet:
         sheet.write("P2\timages/P2\t\n")
     plan = plan_in(tmp_path).measurements
-    assert before.table_channels == ["DNA", "w2"] and plan.table_channels == ["DNA", "w2", "w9", "w10"]
+    assert before.table_columns(UNIT)["channels"] == ["DNA", "w2"]
+    assert plan.table_columns(UNIT)["channels"] == ["DNA", "w2", "w9", "w10"]
+    assert plan.table_columns(UNIT) == plan.table_columns(Wildcards(plate="P2", unit="all"))
     for ask in ("image_rows", "channels", "image_stamps", "nuclei_channel"):
         assert getattr(plan, ask)(UNIT) == getattr(before, ask)(UNIT)
 
@@ -118,7 +123,7 @@ def test_peaks_look_at_no_other_channel_and_two_of_one_name_are_no_matter(tmp_pa
     write_sheets(tmp_path, plates=[PLATE])
     config = {"nuclei": {"method": "peaks"}, "channels": {"w1": "Nuclei-1", "w2": "Nuclei 1"}}
     measurements = plan_in(tmp_path, **config).measurements
-    assert measurements.nuclei_channel(UNIT) == "Nuclei_1" and measurements.table_channels == []
+    assert measurements.nuclei_channel(UNIT) == "Nuclei_1" and measurements.table_columns(UNIT)["channels"] == []
 
 
 def test_many_channels_have_room_and_time(tmp_path):
@@ -131,3 +136,31 @@ def test_many_channels_have_room_and_time(tmp_path):
     assert plan.measurements.unit_minutes(UNIT, 1, 2) == plan.plates.unit_minutes(UNIT, 1, 2) + 2
     fork = plan_in(tmp_path, pool={"mode": "fork"})
     assert fork.measurements.unit_memory(UNIT, 2, 1) == fork.plates.unit_memory(UNIT, 2, 1) + 2 * 14 + 3 * 60
+
+
+def test_tables_have_the_columns_of_all_plates(tmp_path):
+    doses = PlateFolder("P2", platemap="well,dose,control\nB02,1,negative\n")
+    names = PlateFolder("P3", platemap="well,name,dose\nB02,a,2\n")
+    write_sheets(tmp_path, plates=[PLATE, doses, names, PlateFolder("empty", wells=())])
+    folder = tmp_path / "images/P4"
+    folder.mkdir()
+    (folder / "P_B02_T0001F001L01A01Z03C01.tif").touch()
+    with (tmp_path / "config/plates.tsv").open("a") as sheet:
+        sheet.write("P4\timages/P4\t\n")
+    sheet = tmp_path / "config/plates.tsv"
+    lines = [
+        f"{line}\tmethod" if not number else f"{line}\tauto"
+        for number, line in enumerate(sheet.read_text().splitlines())
+    ]
+    lines[1] = lines[1].replace("auto", "peaks")
+    sheet.write_text("\n".join([*lines, ""]))
+    columns = plan_in(tmp_path, channels={"C01": "Hoechst"}).measurements.table_columns(UNIT)
+    assert columns == {
+        "channels": ["DNA", "Hoechst", "w2"],
+        "nuclei_channels": ["DNA", "Hoechst"],
+        "outlined": True,
+        "peaks": True,
+        "position": ["Metadata_Timepoint", "Metadata_ZPlane"],
+        "platemap": ["Metadata_dose", "Metadata_control", "Metadata_name"],
+        "controls": True,
+    }

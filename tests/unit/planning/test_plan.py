@@ -151,12 +151,19 @@ def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path
     assert plates.further_products("P1") == ["labels.zarr/zarr.json", "calibration.png"]
     assert plates.further_products("P2") == ["labels.zarr/zarr.json", *drawn]
     folder = tmp_path / "results/plates/P1"
-    for name in ("densities.png", "nuclei.parquet", "fields.csv", "plots/nuclei.png", "plots/quality.png"):
+    for name in (
+        "densities.png",
+        "nuclei.parquet",
+        "fields.csv",
+        "fields.parquet",
+        "plots/nuclei.png",
+        "plots/quality.png",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     deleted = ["plots/fields.png", "plots/edge.png", "plots/focus.png"]
-    calibration = ["calibration.json", "calibration.png"]
-    assert plates.further_products("P1") == ["wells.csv", "labels.zarr/zarr.json", *calibration, *deleted]
+    labels, calibration = ["labels.zarr/zarr.json"], ["calibration.json", "calibration.png"]
+    assert plates.further_products("P1") == ["wells.csv", "wells.parquet", *labels, *calibration, *deleted]
     peaks = plan_in(tmp_path, nuclei={"method": "peaks"}).plates
     assert peaks.further_products("P2") == drawn
     for of_method in (plates, peaks):
