@@ -166,7 +166,9 @@ def test_only_what_a_changed_object_made_is_made_again(workspace, s3):
     assert workspace.planned(*arguments) == {"detect_nuclei": 1, "merge_units": 1, "tables": 1, "total": 3}
     workspace.run(*arguments)
     changed = {name for name, table in workspace.tables().items() if table != before[name]}
-    assert changed == {"plates/P2/nuclei.parquet", "plates/P2/fields.csv"}  # each field has 5 nuclei
+    assert changed == {
+        f"plates/P2/{name}" for name in ("nuclei.parquet", "fields.csv", "fields.parquet")
+    }  # each field has 5 nuclei
     s3.put(files[0], "two", f"plate/{files[0].name}")
     assert workspace.planned(*arguments)["detect_nuclei"] == 1
     assert workspace.planned(*arguments)["total"] == 3

@@ -125,7 +125,8 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
         others = [*folder.glob("*.json"), *(folder / "labels.zarr").rglob("*")]
         others = {path.relative_to(folder).as_posix(): path.read_bytes() for path in others if path.is_file()}
         made.append(workspace.tables(f"run{number}") | others)
-    assert set(made[0]) == {f"plates/P1/{name}" for name in ("nuclei.parquet", "fields.csv", "wells.csv")} | {
+    tables = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet")
+    assert set(made[0]) == {f"plates/P1/{name}" for name in tables} | {
         *("calibration.json", "summary.json"),
         *("labels.zarr/zarr.json", "labels.zarr/c/0/0/0"),
     }
