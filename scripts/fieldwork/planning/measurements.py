@@ -1,7 +1,9 @@
 """Answer what the rules ask about measurements: the channels of plates, and the images of those that are measured."""
 
 import functools
+import itertools
 import math
+from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import channels, platemaps
@@ -9,9 +11,16 @@ from fieldwork.inputs.layouts import natural
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
-from fieldwork.planning.plates import PlatePlan
+from fieldwork.planning.plates import PlatePlan, rows_of
 
 DEFAULT = {"channels": "all"}  # of the section ``measure``
+
+
+class _Unit(NamedTuple):
+    """The images of a unit."""
+
+    rows: list[tuple]  # as `MeasurePlan.image_rows` returns them
+    paths: list[str]  # of all files, each once: first those of the nuclei channel
 
 
 class MeasurePlan:
@@ -33,7 +42,7 @@ class MeasurePlan:
         self._held = config["pool"]["mode"] == "fork"
         self._channels = functools.cache(lambda name: channels.channels_of(plates.ready[name], self._names))
         self._measured = functools.cache(self._measured_of)
-        self._images = functools.cache(self._images_of_units)
+        self._units = functools.cache(self._units_of)
 
     def check(self, *, source: str) -> None:
         """Check the channels of every plate.
@@ -124,13 +133,14 @@ class MeasurePlan:
 
     def image_rows(self, wildcards: object) -> list[tuple]:
         """Return `PlatePlan.image_rows`, each with a tuple: the file of every measured channel, or None."""
-        rows = self._plates.image_rows(wildcards)
-        return [(*row, others) for row, others in zip(rows, self._others(wildcards), strict=True)]
+        return self._unit(wildcards).rows
 
     def image_urls(self, wildcards: object) -> list[str]:
         """Return the URLs among the images; of other channels than that of the nuclei, without absent objects."""
-        nuclei = set(self._plates.image_urls(wildcards))
-        return [path for path in self._paths(wildcards) if is_url(path) and (path in nuclei or self._files.stamp(path))]
+        unit = self._unit(wildcards)
+        urls = list(filter(is_url, unit.paths))
+        nuclei = {row[4] for row in unit.rows} if urls else set()
+        return [url for url in urls if url in nuclei or self._files.stamp(url)]
 
     def fetched_images(self, wildcards: object) -> list:
         """Return Snakemake's inputs for `image_urls`."""
@@ -161,32 +171,36 @@ class MeasurePlan:
 
     def _megabytes_of_others(self, wildcards):
         """Return the size of the images of other channels than that of the nuclei."""
-        nuclei = {row[4] for row in self._plates.image_rows(wildcards)}
-        return self._files.megabytes(path for path in self._paths(wildcards) if path not in nuclei)
+        unit = self._unit(wildcards)
+        nuclei = {row[4] for row in unit.rows}
+        return self._files.megabytes(path for path in unit.paths if path not in nuclei)
 
     def _paths(self, wildcards):
-        """Return the path of each file of the unit once: those of the nuclei channel first."""
-        paths = [row[4] for row in self._plates.image_rows(wildcards)]
-        paths += [path for others in self._others(wildcards) for path in others if path]
-        return list(dict.fromkeys(paths))
+        return self._unit(wildcards).paths
 
-    def _others(self, wildcards):
-        return self._images(self._plates.plate(wildcards).name)[wildcards.unit]
+    def _unit(self, wildcards):
+        units = self._units(self._plates.plate(wildcards).name)
+        if wildcards.unit not in units:
+            self._plates.images(wildcards)  # says what is wrong
+        return units[wildcards.unit]
 
-    def _images_of_units(self, name):
-        """Return for each unit of a plate, and each image in it, the file of every measured channel, or None."""
+    def _units_of(self, name):
+        """Return the units of a plate: rules ask five times for the images of each."""
         plate = self._plates.ready[name]
-        tokens = [channel.token for channel in self._measured(name)]
-        named = {image.channel for image in plate.scan.images}
-        paths = {
-            (image.channel, image.well, image.site, image.timepoint, image.z): image.path
-            for image in plate.scan.images
-            if image.channel in tokens
-        }
+        # Token -> position -> file. A channel that no file name has is inside of the nuclei channel's file.
+        files = {image.channel: {} for image in plate.scan.images}
+        for image in plate.scan.images:
+            files[image.channel][_position_of(image)] = image.path
+        measured = [files.get(channel.token, files.get(plate.channel)) for channel in self._measured(name)]
+        units = {}
+        for unit, images in plate.units.items():
+            positions = map(_position_of, images)
+            others = [tuple([by_position.get(position) for by_position in measured]) for position in positions]
+            rows = [(*row, paths) for row, paths in zip(rows_of(images), others, strict=True)]
+            paths = dict.fromkeys([*(image.path for image in images), *filter(None, itertools.chain(*others))])
+            units[unit] = _Unit(rows, list(paths))
+        return units
 
-        def files_of(image):
-            position = image.well, image.site, image.timepoint, image.z
-            # A channel that no file name has is inside of the same file.
-            return tuple(paths.get((token, *position)) if token in named else image.path for token in tokens)
 
-        return {unit: [files_of(image) for image in images] for unit, images in plate.units.items()}
+def _position_of(image):
+    return image[1:3] + image[4:6]  # well, site, time point, z plane; by name it takes three times as long

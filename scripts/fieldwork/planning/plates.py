@@ -191,7 +191,7 @@ class PlatePlan(Road):
 
     def sample_rows(self, wildcards: object) -> list[tuple]:
         """Return where each image of the sample was taken, as `image_rows`."""
-        return _rows_of(self.sample(wildcards))
+        return rows_of(self.sample(wildcards))
 
     def sample_urls(self, wildcards: object) -> list[str]:
         """Return the URLs among the images of the sample."""
@@ -234,7 +234,7 @@ class PlatePlan(Road):
 
     def image_rows(self, wildcards: object) -> list[tuple]:
         """Return where each image was taken: well, site, time point, z plane, path."""
-        return _rows_of(self.images(wildcards))
+        return rows_of(self.images(wildcards))
 
     def image_urls(self, wildcards: object) -> list[str]:
         """Return the URLs among the images."""
@@ -416,7 +416,8 @@ class PlatePlan(Road):
         return len(missing or units), sum((missing or units).values())
 
 
-def _rows_of(images):
+def rows_of(images: Iterable[Image]) -> list[tuple]:
+    """Return where each image was taken, in a form that parameters of a rule can have, as `PlatePlan.image_rows`."""
     return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images]
 
 
