@@ -355,3 +355,23 @@ def test_tables_of_different_plates_of_a_run_are_one_data_set(tmp_path):
     fields = pq.read_table(tmp_path / "P2/fields.parquet").to_pylist()
     assert {row["FileName_DNA"] for row in fields} == {None} and fields[0]["FileName_Hoechst"] == "B02_s1_w1.tif"
     assert {row["Metadata_Timepoint"] for row in fields} == {4}
+
+
+def test_pycytominer_takes_the_table_with_the_list_of_features_in_its_metadata(tmp_path):
+    from pycytominer import aggregate, feature_select, normalize
+
+    rows = write_plate(tmp_path / "images")
+    nuclei, _, results = run(tmp_path / "out", rows)
+    features = json.loads(pq.read_schema(results["nuclei"]).metadata[b"features"])
+    wells = aggregate(
+        nuclei, strata=["Metadata_Plate", "Metadata_Well"], features=features, compute_object_count=True
+    ).set_index("Metadata_Well")
+    assert wells.Metadata_Object_Count.to_dict() == {"B02": 14, "C02": 24}
+    for well in ("B02", "C02"):
+        levels = np.concatenate([planted(COUNTS[well], "w2", seed=site)[1] for site in (1, 2)])
+        assert wells.Nuclei_Intensity_MeanIntensity_Tubulin[well] == pytest.approx(np.median(levels) / 65535)
+    normalized = normalize(nuclei, features=features, meta_features=["Metadata_Plate", "Metadata_Well"])
+    assert normalized.Nuclei_Intensity_MeanIntensity_Actin.mean() == pytest.approx(0, abs=1e-9)
+    selected = feature_select(nuclei, features=features, operation=["variance_threshold", "drop_na_columns"])
+    kept = [name for name in selected if name in features]
+    assert "Nuclei_Intensity_MeanIntensity_Tubulin" in kept and "Nuclei_AreaShape_Area" not in kept  # all are 25 px
