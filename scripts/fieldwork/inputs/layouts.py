@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from fieldwork import InputError
@@ -142,7 +142,7 @@ def scan_folder(
     return Scan(chosen, images, thumbnails, unmatched, duplicates, notes)
 
 
-def nuclei_channel(images: Iterable[Image], requested: str = "auto") -> str:
+def nuclei_channel(images: Iterable[Image], requested: str = "auto", names: Mapping[str, str] | None = None) -> str:
     """Choose the channel in which to look for nuclei.
 
     Parameters
@@ -151,6 +151,8 @@ def nuclei_channel(images: Iterable[Image], requested: str = "auto") -> str:
     requested : str
         A channel, in any case; or ``auto``: the first in natural order that is named like a DNA stain (DAPI,
         Hoechst, DNA, nuclei; but no brightfield), else the first.
+    names : mapping of str to str, optional
+        The configuration's ``channels``: token in any case -> name, which counts as the token does.
 
     Returns
     -------
@@ -163,11 +165,14 @@ def nuclei_channel(images: Iterable[Image], requested: str = "auto") -> str:
         There is no such channel.
     """
     channels = sorted({image.channel for image in images}, key=natural)
+    given = {token.lower(): name for token, name in (names or {}).items()}
+    name_of = {channel: given.get(channel.lower(), channel) for channel in channels}
     if requested == "auto":
-        stains = [name for name in channels if is_dna(name)]
+        stains = [channel for channel in channels if is_dna(name_of[channel])]
         matching = stains or channels
     else:
-        matching = [name for name in channels if name.lower() == requested.lower()]
+        named = [channel for channel in channels if name_of[channel].lower() == requested.lower()]
+        matching = [channel for channel in channels if channel.lower() == requested.lower()] or named
     if not matching:
         raise InputError(
             f"nuclei channel {requested!r}: not found. Expected auto or one of the channels there: "

@@ -75,6 +75,7 @@ def open_plate(
     row: dict,
     *,
     channel: str,
+    names: Mapping[str, str] | None = None,
     regexes: dict[str, str],
     fan_out: str,
     results: str | os.PathLike,
@@ -89,6 +90,8 @@ def open_plate(
         From `sheets.read_sheet`.
     channel : str
         The nuclei channel, where the row names none.
+    names : mapping of str to str, optional
+        The configuration's ``channels``: token -> name.
     regexes : dict of str to str
         The configuration's own layouts.
     fan_out : {'plate', 'well', 'field'}
@@ -121,7 +124,7 @@ def open_plate(
     try:
         scan = _scan(row, source, regexes=regexes, results=results, remote=remote)
         if scan.images:
-            channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel))
+            channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel), names)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     urls = [image.path for image in scan.images if is_url(image.path)]
@@ -185,7 +188,7 @@ def report(plate: Plate, log: str | os.PathLike) -> None:
     print(f"{'WARNING ' if lost else ''}{headline}" + f" ({log})" * bool(details), file=sys.stderr)
 
 
-def write_log(plate: Plate, log: Path) -> None:
+def write_log(plate: Plate, log: Path, *, notes: Iterable[str] = ()) -> None:
     """Write what happened to every file of a plate.
 
     Parameters
@@ -193,10 +196,12 @@ def write_log(plate: Plate, log: Path) -> None:
     plate : Plate
     log : pathlib.Path
         Its folder is created.
+    notes : iterable of str
+        Further lines.
     """
     headline, details = file_report(plate)
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("\n".join([headline, *details, ""]), encoding="utf-8", errors="backslashreplace")
+    log.write_text("\n".join([headline, *notes, *details, ""]), encoding="utf-8", errors="backslashreplace")
 
 
 def file_report(plate: Plate) -> tuple[str, list[str]]:

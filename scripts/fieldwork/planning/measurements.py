@@ -87,6 +87,12 @@ class MeasurePlan:
         where = f"{self._plates.row(name)[None]}: plate '{name}'"
         return channels.measured_of(self._channels(name), self._wanted, where=where)
 
+    def described(self, name: str) -> str:
+        """Return a line on the channels of a plate: what they are called, and which are measured."""
+        all_channels = ", ".join(f"{channel.name} ({channel.token})" for channel in self._channels(name)) or "none"
+        measured = ", ".join(channel.name for channel in self._measured(name)) or "none"
+        return f"channels, that of the nuclei first: {all_channels}; measured: {measured}"
+
     def nuclei_channel(self, wildcards: object) -> str:
         """Return the name of the nuclei channel, which is in the names of columns."""
         nuclei = next(iter(self._channels(self._plates.plate(wildcards).name)), None)

@@ -126,7 +126,8 @@ class Plan:
         runs.clear_leftovers(results)
         self.remote.clear_leftovers()
         for plate in self.plates.ready.values():
-            sheet_plates.write_log(plate, self._images_log(plate))
+            notes = [self.measurements.described(plate.name)]
+            sheet_plates.write_log(plate, self._images_log(plate), notes=notes)
 
     def summary(self, *, preview: bool = False) -> str:
         """Return what there is at the end of the run, in a few lines; with `preview`, one for every plate and stack."""
@@ -277,6 +278,7 @@ def _open_plates(rows, config, remote):
     return sheet_plates.Plates(
         rows,
         channel=config["nuclei"]["channel"],
+        names=config["channels"],
         regexes=config["layouts"],
         fan_out=config["fan_out"],
         results=config["results"],

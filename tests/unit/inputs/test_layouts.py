@@ -540,3 +540,20 @@ def test_a_nuclei_channel_that_is_asked_for():
     with pytest.raises(InputError, match="no images"):
         layouts.nuclei_channel([])
     assert layouts.nuclei_channel(iter(images)) == "DAPI"
+
+
+@pytest.mark.parametrize(
+    ("requested", "names", "expected"),
+    [
+        ("auto", {"w2": "DNA"}, "w2"),
+        ("auto", {"W2": "Hoechst", "w1": "Tubulin"}, "w2"),
+        ("auto", {"w2": "Tubulin"}, "w1"),
+        ("auto", {"DAPI": "mCherry", "w2": "DNA"}, "w2"),
+        ("tubulin", {"w3": "Tubulin"}, "w3"),
+        ("w2", {"w3": "w2"}, "w2"),
+    ],
+)
+def test_names_of_the_configuration_choose_the_nuclei_channel_too(requested, names, expected):
+    tokens = ("w1", "w2", "w3", *(["DAPI"] if "DAPI" in names else []))
+    images = [layouts.Image(f"{token}.tif", "B02", 1, token, None, None) for token in tokens]
+    assert layouts.nuclei_channel(images, requested, names) == expected

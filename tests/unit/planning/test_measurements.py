@@ -104,7 +104,10 @@ def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(
             "--config: measure.channels is 'none', but nuclei of method peaks have no outlines",
         ),
         ({"channels": {"w3": "Actin"}}, "--config: channels names 'w3', which no plate has; their channels are w1, w2"),
-        ({"channels": {"w2": "DNA"}}, "config/plates.tsv, line 2: plate 'P1': the channels 'w1' and 'w2' are both"),
+        (
+            {"channels": {"w1": "A", "w2": "A"}},
+            "config/plates.tsv, line 2: plate 'P1': the channels 'w1' and 'w2' are both",
+        ),
         (
             {"measure": {"channels": ["w7"]}},
             "config/plates.tsv, line 2: plate 'P1': measure.channels names 'w7', but the channels are DNA",
@@ -164,3 +167,13 @@ def test_tables_have_the_columns_of_all_plates(tmp_path):
         "platemap": ["Metadata_dose", "Metadata_control", "Metadata_name"],
         "controls": True,
     }
+
+
+def test_a_dna_stain_by_the_configurations_names_is_where_nuclei_are_looked_for_and_the_log_says_so(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE])
+    plan = plan_in(tmp_path, channels={"w1": "Tubulin", "w2": "Hoechst"}, measure={"channels": ["Tubulin"]})
+    assert plan.plates.channel(UNIT) == "w2" and plan.measurements.nuclei_channel(UNIT) == "Hoechst"
+    line = "channels, that of the nuclei first: Hoechst (w2), Tubulin (w1); measured: Tubulin"
+    assert plan.measurements.described("P1") == line
+    plan.start_run()
+    assert line in Path("logs/plates/P1/images.log").read_text().splitlines()
