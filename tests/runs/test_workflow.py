@@ -131,7 +131,8 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
         *("labels.zarr/zarr.json", "labels.zarr/c/0/0/0"),
     }
     assert all(tables == made[0] for tables in made)
-    assert pq.read_schema(workspace.path / "run0/plates/P1/nuclei.parquet").metadata == {b"channel": b"w1"}
+    metadata = pq.read_schema(workspace.path / "run0/plates/P1/nuclei.parquet").metadata
+    assert metadata[b"channel"] == b"w1" and metadata.keys() == {b"channel", b"features"}
     fields = pd.read_csv(workspace.path / "run0/plates/P1/fields.csv")
     assert list(fields.Metadata_Well) == ["B02", "B02", "C10", "C10", "AA01", "AA01"]
     assert list(fields.Image_Status) == ["failed", "ok", "ok", "ok", "ok", "failed"]
