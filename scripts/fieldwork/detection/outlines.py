@@ -85,7 +85,7 @@ def outline_and_measure(
     calibrated: str,
     with_labels: bool = False,
     **options: object,
-) -> tuple[Outlined, dict[str, np.ndarray], dict[str, str]]:
+) -> tuple[Outlined, dict[str, np.ndarray]]:
     """Outline the nuclei of one image, and measure them in all channels.
 
     Parameters
@@ -93,15 +93,13 @@ def outline_and_measure(
     image, detection, path, calibration, calibrated, with_labels, **options
         As for `outline_nuclei`.
     channels : mapping of str to (rows, columns) array
-        Name -> image.
+        Name -> image of finite numbers.
 
     Returns
     -------
     outlined : Outlined
     measurements : dict of str to (n,) array
         From `objects.measure_arrays`.
-    unmeasured : dict of str to str
-        Channel that cannot be measured -> the reason.
 
     Raises
     ------
@@ -109,10 +107,10 @@ def outline_and_measure(
         As by `outline_nuclei`.
     """
     labels, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
-    return _outlined(labels, with_labels, *others), *_measure(labels, channels)
+    return _outlined(labels, with_labels, *others), objects.measure_arrays(labels, channels)
 
 
-def _labels_of(image, detection, path, calibration, calibrated, *, drop_border, folders=(), **context):
+def _labels_of(image, detection, path, calibration, calibrated, *, drop_border=False, folders=(), **context):
     """Return the labels of an image, and for method auto also its threshold and flags."""
     if detection["method"] == "auto":
         labels, *others = _segment(image, calibration, calibrated)
@@ -128,21 +126,6 @@ def _outlined(labels, with_labels, *others):
     coordinates = np.stack([nuclei.rows, nuclei.columns], axis=1)
     encoded = label_images.encode(labels) if with_labels else None
     return Outlined(coordinates, nuclei.areas, nuclei.touches_border, encoded, *others)
-
-
-def _measure(labels, channels):
-    """Measure nuclei in all channels that can be measured; return the reasons of the others, too."""
-    try:
-        return objects.measure_arrays(labels, channels), {}
-    except ValueError:
-        unmeasured = {}
-        for name, image in channels.items():
-            try:
-                objects.measure_arrays(labels, {name: image})
-            except ValueError as error:
-                unmeasured[name] = str(error)
-        good = {name: image for name, image in channels.items() if name not in unmeasured}
-        return objects.measure_arrays(labels, good), unmeasured
 
 
 def _segment(image, calibration, calibrated):

@@ -121,16 +121,15 @@ def _outline(plane, detection, options):
     """Outline nuclei, and measure them where the plane came with its channels."""
     if not isinstance(plane, FieldPlane):
         return outlines.outline_nuclei(plane.image, detection, calibrated="plate", **options)._asdict()
-    outlined, measurements, unmeasured = outlines.outline_and_measure(
+    outlined, measurements = outlines.outline_and_measure(
         plane.image, detection, plane.channels, calibrated="plate", **options
     )
-    missing = plane.missing | unmeasured
-    types = {name: image.dtype.name for name, image in plane.channels.items() if name not in missing}
+    types = {name: image.dtype.name for name, image in plane.channels.items()}
     return {
         **outlined._asdict(),
         "measurements": measurements,
         "channel_types": types,
-        "channels_missing": missing,
+        "channels_missing": plane.missing,
     }
 
 

@@ -114,7 +114,7 @@ def nuclei_of(
         columns.append(joined((field.intensities for field in fields), float))
     columns.append(np.repeat(np.arange(first, first + len(fields)), counts))
     schema = unit_nuclei_schema(outlined=outlined, channels=channels)
-    return pa.table(list(map(_without_nan, columns)), schema=schema)
+    return pa.table(list(map(_finite, columns)), schema=schema)
 
 
 def parts_of(plate: str, fields: Sequence, **form: Any) -> Iterator[pa.Table]:
@@ -123,11 +123,11 @@ def parts_of(plate: str, fields: Sequence, **form: Any) -> Iterator[pa.Table]:
         yield nuclei_of(plate, fields[first : first + UNIT_FIELDS_AT_ONCE], first=first, **form)
 
 
-def _without_nan(values):
-    """Return an array of numbers as one of Arrow in which NaN, a value that is not defined, is null."""
+def _finite(values):
+    """Return an array of numbers as one of Arrow in which values that are not defined (NaN) or infinite are null."""
     if not isinstance(values, np.ndarray):
         return values
-    return pa.array(values, mask=np.isnan(values) if values.dtype.kind == "f" else None)
+    return pa.array(values, mask=~np.isfinite(values) if values.dtype.kind == "f" else None)
 
 
 def features_of(columns: Iterable[str]) -> list[str]:

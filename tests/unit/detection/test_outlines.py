@@ -1,8 +1,12 @@
-"""Functions of the user's outline nuclei."""
+"""Nuclei are outlined, by the detector or by the user's function, and measured within their outlines."""
 
 import numpy as np
+from skimage.measure import regionprops
 
+from fieldwork import label_images, segmentation, synthetic
 from fieldwork.detection import outlines
+
+AUTO = {"method": "auto", "diameter": None, "contrast": None}
 
 IN_PLACE = """
 def segment(image):
@@ -23,3 +27,20 @@ def test_a_function_may_work_in_place_and_the_image_stays_as_it_was(tmp_path):
     )
     assert outlined.areas.tolist() == [20]
     np.testing.assert_array_equal(image, before)
+
+
+def test_nuclei_are_measured_where_they_are_outlined():
+    image, _ = synthetic.plant_field(np.random.default_rng(5), shape=(200, 240), count=12)
+    calibration = segmentation.calibrate([image])
+    options = {"path": "a.tif", "calibration": calibration, "calibrated": "plate", "drop_border": True}
+    options |= {"well": "B02", "site": 1, "channel": "w1"}
+    outlined = outlines.outline_nuclei(image, AUTO, with_labels=True, **options)
+    again, measured = outlines.outline_and_measure(image, AUTO, {"Half": image // 2}, with_labels=True, **options)
+    assert again.labels == outlined.labels and len(outlined.areas) > 5
+    labels = label_images.decode(outlined.labels, image.shape)
+    regions = regionprops(labels, image // 2)
+    means = [region.intensity_mean / 65535 for region in regions]
+    np.testing.assert_allclose(measured["Nuclei_Intensity_MeanIntensity_Half"], means, rtol=1e-12)
+    np.testing.assert_array_equal(measured["Nuclei_AreaShape_Area"], outlined.areas)
+    np.testing.assert_array_equal(measured["Nuclei_AreaShape_Center_Y"], outlined.coordinates[:, 0])
+    np.testing.assert_array_equal(measured["Nuclei_AreaShape_Center_X"], outlined.coordinates[:, 1])
