@@ -335,6 +335,8 @@ def test_tables_of_a_plate_are_equal_to_the_byte(tmp_path, monkeypatch, with_qua
             plate="P1",
             unit="all",
             channel="auto",
+            nuclei_channel="DNA",
+            measured=[],
             detection={"method": "peaks", **DETECTION},
             drop_border=False,
             folders=[],
