@@ -144,6 +144,7 @@ rule merge_units:
         channel=plan.plates.channel,
         nuclei_channel=plan.measurements.nuclei_channel,
         channels=plan.measurements.channels,
+        positive=plan.measurements.positive,
         columns=plan.measurements.table_columns,
         detection=plan.plates.detection,
         quality=config["quality"],

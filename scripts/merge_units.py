@@ -18,6 +18,7 @@ from fieldwork import InputError, outputs
 from fieldwork.inputs import platemaps
 from fieldwork.job_log import logged
 from fieldwork.plates import nuclei_table, stale, tables
+from fieldwork.plates import positive as positive_nuclei
 from fieldwork.plates.rows import with_channel
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def main(
     channel,
     nuclei_channel,
     channels,
+    positive,
     columns,
 ):
     fields, starts = tables.merge_fields(units.fields, channels=channels)
@@ -43,22 +45,20 @@ def main(
     warn_of_missing_channels(plate, fields)
     absent = tables.absent_columns(fields)
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
-    schema = nuclei_table.nuclei_schema(
-        outlined=columns["outlined"],
-        peaks=columns["peaks"],
-        channels=columns["channels"],
-        absent=[column for column in absent if column not in columns["position"]],
+    described = platemaps.read_platemap(platemap) if platemap else {}
+    thresholds = positive_nuclei.thresholds_of(
+        *(plate, positive, units.nuclei, starts, fields),
+        channels=channels,
+        negative=platemaps.negative_wells(described),
     )
-    schema = schema.with_metadata(nuclei_table.facts_of(schema, channel=channel))
-    parts = nuclei_table.merge_nuclei(units.nuclei, starts, fields, schema=schema)
-    nuclei = outputs.write_row_groups(parts, results.nuclei, schema=schema)
+    nuclei, shares = write_nuclei(plate, units, starts, fields, results, thresholds, absent, channel, columns)
     write_fields(
         fields, results, absent=absent, with_quality=with_quality, nuclei_channel=nuclei_channel, columns=columns
     )
-    wells, wells_columns = tables.wells_of(fields, platemaps.read_platemap(platemap) if platemap else {})
+    wells, wells_columns = tables.wells_of(fields, described, shares)
     outputs.write_csv(wells, wells_columns, results.wells)
-    table = pa.Table.from_pylist(wells, tables.wells_schema(columns["platemap"], with_scores=columns["controls"]))
-    outputs.write_parquet(table, results.wells_parquet)
+    schema = tables.wells_schema(columns["platemap"], positive=columns["positive"], with_scores=columns["controls"])
+    outputs.write_parquet(pa.Table.from_pylist(wells, schema), results.wells_parquet)
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
     if control := platemaps.control_column(wells_columns):
@@ -69,6 +69,29 @@ def main(
             *(plate, "undefined" if z_prime is None else f"{z_prime:.2f}"),
             *(roles[role] for role in (*platemaps.CONTROLS, "sample")),
         )
+
+
+def write_nuclei(plate, units, starts, fields, results, thresholds, absent, channel, columns):
+    """Write the nuclei with the columns of the run; return their number, and the shares of positive ones by well."""
+    schema = nuclei_table.nuclei_schema(
+        outlined=columns["outlined"],
+        peaks=columns["peaks"],
+        channels=columns["channels"],
+        positive=columns["positive"],
+        absent=[column for column in absent if column not in columns["position"]],
+    )
+    schema = schema.with_metadata(nuclei_table.facts_of(schema, channel=channel, thresholds=thresholds))
+    parts = nuclei_table.merge_nuclei(units.nuclei, starts, fields, schema=schema, thresholds=thresholds)
+    counts = {}
+    counted = positive_nuclei.count(parts, thresholds, counts, fields=len(fields))
+    nuclei = outputs.write_row_groups(counted, results.nuclei, schema=schema)
+    for name, threshold in thresholds.items():
+        if threshold is not None:
+            log.info(
+                "plate %s: %d of %d nuclei are positive in %s: their mean intensity there is above %.6g",
+                *(plate, *counts[name].sum(axis=1), name, threshold),
+            )
+    return nuclei, positive_nuclei.shares_of(fields, counts)
 
 
 def write_fields(fields, results, *, absent, with_quality, nuclei_channel, columns):
@@ -139,5 +162,6 @@ if __name__ == "__main__":
             channel=snakemake.params.channel,
             nuclei_channel=snakemake.params.nuclei_channel,
             channels=[name for name, _ in snakemake.params.channels],
+            positive=snakemake.params.positive,
             columns=snakemake.params.columns,
         )

@@ -16,7 +16,7 @@ import tifffile
 
 import detect_nuclei
 import merge_units
-from fieldwork import objects
+from fieldwork import InputError, objects
 from fieldwork.plates import nuclei_table
 from outlined import squares
 
@@ -62,6 +62,7 @@ def run(
     nuclei="DNA",
     plate="P1",
     platemap=None,
+    positive=None,
     **pool,
 ):
     """Detect units, `rows` in one by default, and merge them, as the rules do; return nuclei, fields and the paths."""
@@ -96,7 +97,7 @@ def run(
     results |= {f"{table}_parquet": folder / f"{table}.parquet" for table in ("fields", "wells")}
     outlined = detection is OWN
     own = {"channels": list(channels), "nuclei_channels": [nuclei], "outlined": outlined, "peaks": not outlined}
-    own |= {"position": [], "platemap": [], "controls": False}
+    own |= {"position": [], "platemap": [], "controls": False, "positive": list(positive or {})}
     merge_units.main(
         plate=plate,
         units=SimpleNamespace(nuclei=nuclei_paths, fields=fields_paths),
@@ -109,6 +110,7 @@ def run(
         channel="w1",
         nuclei_channel=nuclei,
         channels=list(channels),
+        positive=positive or {},
         columns=own | (columns or {}),
     )
     with open(results["fields"], newline="") as stream:
@@ -325,17 +327,21 @@ ALL = {
     "channels": ["Actin", "DNA", "ER", "Hoechst", "Tubulin"],
     "nuclei_channels": ["DNA", "Hoechst"],
     **{"outlined": True, "peaks": True, "controls": True},
-    **{"position": ["Metadata_Timepoint"], "platemap": ["Metadata_dose", "Metadata_name"]},
+    **{
+        "position": ["Metadata_Timepoint"],
+        "platemap": ["Metadata_dose", "Metadata_name"],
+        "positive": ["ER", "Tubulin"],
+    },
 }
 
 
 def test_tables_of_different_plates_of_a_run_are_one_data_set(tmp_path):
     rows = write_plate(tmp_path / "images")
     (tmp_path / "map.csv").write_text("well,dose,name\nB02,007,NA\nB03,1e5,b\n")
-    common = {"columns": ALL, "detection": OWN}
+    common = {"columns": ALL, "detection": OWN, "positive": {"Tubulin": 0.01}}
     run(tmp_path / "P1", rows, platemap=tmp_path / "map.csv", plate="007", **common)
     dna = [(*row[:2], 4, *row[3:5], row[4:5]) for row in rows]
-    run(tmp_path / "P2", dna, channels={"Hoechst": "w1"}, nuclei="Hoechst", plate="P2", **common)
+    run(tmp_path / "P2", dna, channels={"Hoechst": "w1"}, nuclei="Hoechst", plate="P2", **common | {"positive": {}})
     failed = [(*row[:4], str(tmp_path / "absent.tif"), ()) for row in rows[:1]]
     peaks = [(*row[:5], ()) for row in rows]
     run(tmp_path / "P3", [*failed, *peaks], channels={}, plate="P3", columns=ALL, detection=PEAKS)
@@ -346,7 +352,13 @@ def test_tables_of_different_plates_of_a_run_are_one_data_set(tmp_path):
         assert set(schemas[0].types) <= {pa.string(), pa.int64(), pa.float64(), pa.bool_()}
         joined = ds.dataset(files).to_table().to_pandas()
         assert len(joined) == count and set(joined.Metadata_Plate) == {"007", "P2", "P3"}
+    marks = {
+        name: pq.read_table(tmp_path / name / "nuclei.parquet")["Nuclei_Positive_Tubulin"] for name in ("P1", "P2")
+    }
+    assert marks["P1"].null_count == 0 and marks["P2"].null_count == 38
     wells = pq.read_table(tmp_path / "P1/wells.parquet").to_pylist()
+    assert [row["Share_Positive_Tubulin"] is None for row in wells] == [False, True, False]  # B03 has no nucleus
+    assert {row["Share_Positive_ER"] for row in wells} == {None}
     assert [(row["Metadata_dose"], row["Metadata_name"]) for row in wells] == [
         ("007", "NA"),
         ("1e5", "b"),
@@ -375,3 +387,77 @@ def test_pycytominer_takes_the_table_with_the_list_of_features_in_its_metadata(t
     selected = feature_select(nuclei, features=features, operation=["variance_threshold", "drop_na_columns"])
     kept = [name for name in selected if name in features]
     assert "Nuclei_Intensity_MeanIntensity_Tubulin" in kept and "Nuclei_AreaShape_Area" not in kept  # all are 25 px
+
+
+def expected_share(nuclei, well, channel, threshold):
+    means = nuclei[nuclei.Metadata_Well == well][f"Nuclei_Intensity_MeanIntensity_{channel}"].dropna()
+    return (means > threshold).mean()
+
+
+@pytest.mark.parametrize("units", ["plate", "field"])
+def test_nuclei_above_a_value_are_positive_and_wells_have_their_share(tmp_path, units):
+    rows = write_plate(tmp_path / "images")
+    (tmp_path / "images/C02_s1_w4.tif").unlink()
+    units = None if units == "plate" else [[row] for row in rows]
+    nuclei, _, results = run(tmp_path / "out", rows, units=units, positive={"Actin": 2005, "Tubulin": 1508 / 65535})
+    missing = (nuclei.Metadata_Well == "C02") & (nuclei.Metadata_Site == 1)
+    assert nuclei.Nuclei_Positive_Actin[missing].isna().all() and nuclei.Nuclei_Positive_Actin[~missing].notna().all()
+    for channel, threshold in {"Actin": 2005, "Tubulin": 1508 / 65535}.items():
+        means, marks = (nuclei[f"Nuclei_{name}_{channel}"] for name in ("Intensity_MeanIntensity", "Positive"))
+        known = means.notna()
+        np.testing.assert_array_equal(marks[known].astype(bool), means[known] > threshold)
+        assert 0 < marks[known].mean() < 1
+        wells = pd.read_csv(results["wells"], index_col="Metadata_Well")[f"Share_Positive_{channel}"]
+        assert wells["B02"] == expected_share(nuclei, "B02", channel, threshold) and np.isnan(wells["B03"])
+        assert wells["C02"] == expected_share(nuclei, "C02", channel, threshold)
+        stored = pd.read_parquet(results["wells_parquet"])[f"Share_Positive_{channel}"]
+        np.testing.assert_array_equal(stored, wells)
+    schema = pq.read_schema(results["nuclei"])
+    assert schema.names[-3:] == ["Nuclei_TouchesBorder", "Nuclei_Positive_Actin", "Nuclei_Positive_Tubulin"]
+    assert json.loads(schema.metadata[b"positive"]) == {"Actin": 2005, "Tubulin": 1508 / 65535}
+    assert not any("Positive" in name for name in nuclei_table.features_of(schema.names))
+
+
+def test_a_nucleus_exactly_at_the_value_is_not_positive(tmp_path):
+    nuclei, _, _ = run(tmp_path / "out", write_plate(tmp_path / "images"), positive={"Actin": 1503})
+    at_value = nuclei.Nuclei_Intensity_MeanIntensity_Actin == 1503
+    assert at_value.any() and not nuclei.Nuclei_Positive_Actin[at_value].any() and nuclei.Nuclei_Positive_Actin.any()
+
+
+def test_auto_is_the_99th_percentile_of_good_nuclei_in_negative_controls(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(nuclei_table, "ROW_GROUP_ROWS", 5)
+    rows = write_plate(tmp_path / "images")
+    (tmp_path / "images/C02_s1_w2.tif").unlink()
+    (tmp_path / "map.csv").write_text("well,control\nB02,sample\nC02, Negative\nC03,negative\n")
+    options = {"positive": {"Actin": "auto", "Tubulin": "auto"}, "platemap": tmp_path / "map.csv"}
+    nuclei, _, results = run(tmp_path / "out", rows, **options)
+    thresholds = json.loads(pq.read_schema(results["nuclei"]).metadata[b"positive"])
+    for channel, count in {"Actin": 24, "Tubulin": 12}.items():
+        means = nuclei[nuclei.Metadata_Well == "C02"][f"Nuclei_Intensity_MeanIntensity_{channel}"].dropna()
+        assert len(means) == count and thresholds[channel] == np.percentile(means, 99)
+        assert f"positive.{channel} is auto, but only {count} nuclei of negative controls" in caplog.text
+    wells = pd.read_csv(results["wells"], index_col="Metadata_Well")
+    assert 0 < wells.Share_Positive_Actin["C02"] == 1 / 24 and wells.Share_Positive_Tubulin["C02"] == 1 / 12
+    _, _, again = run(tmp_path / "again", rows, units=[[row] for row in rows[:4]] + [rows[4:]], **options)
+    assert [again[name].read_bytes() for name in again] == [results[name].read_bytes() for name in results]
+
+
+def test_without_a_measured_nucleus_in_the_controls_nothing_is_called_positive_nor_negative(tmp_path, caplog):
+    rows = write_plate(tmp_path / "images")
+    (tmp_path / "map.csv").write_text("well,control\nB03,negative\n")  # it has no nuclei
+    nuclei, _, results = run(tmp_path / "out", rows, positive={"Actin": "auto"}, platemap=tmp_path / "map.csv")
+    assert nuclei.Nuclei_Positive_Actin.isna().all() and len(nuclei) == 38
+    assert pd.read_csv(results["wells"]).Share_Positive_Actin.isna().all()
+    assert json.loads(pq.read_schema(results["nuclei"]).metadata[b"positive"]) == {"Actin": None}
+    assert "only 0 nuclei of negative controls are measured: which nuclei are positive is left empty" in caplog.text
+
+
+def test_a_value_in_the_unit_of_integer_images_is_refused_as_nothing_would_be_positive(tmp_path):
+    rows = write_plate(tmp_path / "images")
+    with pytest.raises(InputError) as caught:
+        run(tmp_path / "out", rows, positive={"Tubulin": 1508.0})
+    assert str(caught.value) == (
+        "plate P1: positive.Tubulin is 1508, which no nucleus is above: uint16 images are divided by 65535 before "
+        "they are measured, so that 1508 in them is 0.02301 here"
+    )
+    assert not (tmp_path / "out/nuclei.parquet").exists()

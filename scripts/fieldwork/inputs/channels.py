@@ -99,9 +99,6 @@ def measured_of(channels: Sequence[Channel], wanted: str | Iterable[str], *, whe
         Two channels have one name, or a wanted channel is none of the plate's.
     """
     channels = sorted(channels, key=lambda channel: natural(channel.name))
-    listed = ", ".join(
-        channel.name if channel.name == channel.token else f"{channel.name} ({channel.token})" for channel in channels
-    )
     for first, second in zip(channels, channels[1:], strict=False):
         if first.name == second.name:
             raise InputError(
@@ -112,16 +109,34 @@ def measured_of(channels: Sequence[Channel], wanted: str | Iterable[str], *, whe
         return []
     if wanted == "all":
         return channels
+    chosen = {channel_named(name, channels, where=f"{where}: measure.channels") for name in wanted}
+    return [channel for channel in channels if channel in chosen]
+
+
+def channel_named(name: str, channels: Sequence[Channel], *, where: str, what: str = "channels") -> Channel:
+    """Return the channel of a name or token, in any case.
+
+    Parameters
+    ----------
+    name : str
+    channels : list of Channel
+    where, what : str
+        The plate and the key of the configuration, and what the channels are, for messages.
+
+    Raises
+    ------
+    InputError
+        There is none; the message lists the channels.
+    """
     keys = {channel.token.lower(): channel for channel in channels}
     keys |= {channel.name.lower(): channel for channel in channels}
-    for name in wanted:
-        if name.lower() not in keys:
-            raise InputError(
-                f"{where}: measure.channels names {name!r}, but the channels are {listed}. Expected their names or "
-                "tokens"
-            )
-    chosen = {keys[name.lower()] for name in wanted}
-    return [channel for channel in channels if channel in chosen]
+    if name.lower() not in keys:
+        listed = ", ".join(
+            channel.name if channel.name == channel.token else f"{channel.name} ({channel.token})"
+            for channel in channels
+        )
+        raise InputError(f"{where} names {name!r}, but the {what} are {listed}. Expected their names or tokens")
+    return keys[name.lower()]
 
 
 def _names_inside(plate, token):

@@ -82,7 +82,8 @@ def check_config(config: dict, *, source: str, first: dict | None = None) -> dic
     chunk, shard = filled["slide"]["chunk"], filled["slide"]["shard"]
     if shard not in {chunk * 2**power for power in range(16)}:
         raise InputError(f"{source}: 'slide.shard' is {shard}; expected 1, 2, 4, 8 ... times slide.chunk ({chunk})")
-    filled["channels"] = _channels(filled["channels"], source)
+    for key in ("channels", "positive"):
+        filled[key] = _by_channel(filled[key], key, source)
     for step in (filled["nuclei"], filled["stack"], *filled["filters"]["chain"]):
         step["arguments"] = _typed(step.get("arguments", {}))
     place = nuclei_place(config, source=source, first=first)
@@ -110,18 +111,21 @@ def nuclei_place(config: dict, *, source: str, first: dict | None = None) -> dic
     return config.get("nuclei", {}) if chosen in (None, methods.OWN) else section
 
 
-def _channels(names, source):
-    """Return token -> name, with text for tokens such as 1, which YAML reads as numbers."""
+def _by_channel(values, key, source):
+    """Return token -> value, with text for tokens such as 1, which YAML reads as numbers."""
     tokens = {}
-    for token in map(str, names):
+    for token in map(str, values):
         if (first := tokens.setdefault(token.lower(), token)) != token:
-            raise InputError(f"{source}: 'channels' has {first} and {token}, which are one token; delete one of them")
-    return {str(token): name for token, name in names.items()}
+            raise InputError(f"{source}: '{key}' has {first} and {token}, which are one token; delete one of them")
+    return {str(token): value for token, value in values.items()}
 
 
 def _with_defaults(values, schema):
     """Fill in the schema's defaults, in nested objects too; convert numbers to the type that the schema asks for."""
-    for key, part in schema.get("properties", {}).items():
+    parts = schema.get("properties", {})
+    if isinstance(further := schema.get("additionalProperties"), dict):
+        parts = dict.fromkeys(values, further)
+    for key, part in parts.items():
         if "default" in part:
             values.setdefault(key, part["default"])
         if isinstance(values.get(key), dict):

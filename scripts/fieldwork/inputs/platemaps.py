@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fieldwork import InputError
 from fieldwork.inputs.delimited import read_table
@@ -84,6 +84,18 @@ def control_column(columns: Iterable[str]) -> str | None:
 def control_of(text: str | None) -> str:
     """Return the kind of a well by its cell of the column ``control``: positive, negative, or else sample."""
     return kind if (kind := (text or "").strip().lower()) in CONTROLS else "sample"
+
+
+def negative_wells(platemap: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the wells of negative controls.
+
+    Parameters
+    ----------
+    platemap : mapping
+        From `read_platemap`; empty without a platemap.
+    """
+    column = control_column(next(iter(platemap.values()), {}))
+    return [well for well, cells in platemap.items() if control_of(cells.get(column)) == "negative"]
 
 
 def treatment_column(columns: Iterable[str]) -> str | None:

@@ -39,9 +39,11 @@ class MeasurePlan:
         self._files = files
         self._names = config["channels"]
         self._wanted = config["measure"]["channels"]
+        self._given_positive = config["positive"]
         self._held = config["pool"]["mode"] == "fork"
         self._channels = functools.cache(lambda name: channels.channels_of(plates.ready[name], self._names))
         self._measured = functools.cache(self._measured_of)
+        self._positive = functools.cache(self._positive_of)
         self._units = functools.cache(self._units_of)
 
     def check(self, *, source: str) -> None:
@@ -56,21 +58,14 @@ class MeasurePlan:
         ------
         InputError
             Names the plate's line of the sheet, or the configuration's key: two channels of one name, a channel that
-            no plate has, or one that nothing would measure.
+            no plate has, one that nothing would measure, or one without negative controls that name its positive
+            nuclei.
         """
-        names = self._plates.names
-        if (
-            names
-            and self._wanted != DEFAULT["channels"]
-            and all(self._plates.method(name) == "peaks" for name in names)
-        ):
-            raise InputError(
-                f"{source}: measure.channels is {self._wanted!r}, but nuclei of method peaks have no outlines in which "
-                "anything could be measured: delete measure.channels, or set nuclei.method"
-            )
+        self._check_use(source)
         tokens = set()
         for name in self._plates.ready:
             self._measured(name)
+            self._positive(name)
             tokens |= {channel.token.lower() for channel in self._channels(name)}
             tokens |= {image.channel.lower() for image in self._plates.ready[name].scan.images}
         unknown = [token for token in self._names if token.lower() not in tokens]
@@ -78,6 +73,26 @@ class MeasurePlan:
             raise InputError(
                 f"{source}: channels names {unknown[0]!r}, which no plate has; their channels are "
                 f"{', '.join(sorted(tokens, key=natural))}"
+            )
+
+    def _check_use(self, source):
+        """Refuse keys that nothing would use, as no nucleus is measured."""
+        given = {}
+        if self._wanted != DEFAULT["channels"]:
+            given["measure.channels"] = self._wanted
+        if self._given_positive:
+            given["positive"] = self._given_positive
+        names = self._plates.names
+        if names and all(self._plates.method(name) == "peaks" for name in names):
+            for key, value in given.items():
+                raise InputError(
+                    f"{source}: {key} is {value!r}, but nuclei of method peaks have no outlines in which anything "
+                    f"could be measured: delete {key}, or set nuclei.method"
+                )
+        if self._given_positive and self._wanted == "none":
+            raise InputError(
+                f"{source}: positive is {self._given_positive!r}, but measure.channels is none: name the channels "
+                "there, too, or delete positive"
             )
 
     def _measured_of(self, name):
@@ -93,6 +108,29 @@ class MeasurePlan:
         measured = ", ".join(channel.name for channel in self._measured(name)) or "none"
         return f"channels, that of the nuclei first: {all_channels}; measured: {measured}"
 
+    def _positive_of(self, name):
+        """Return, for a plate, name -> value of each channel in which nuclei may be positive."""
+        where, chosen = f"{self._plates.row(name)[None]}: plate '{name}'", {}
+        if not (measured := self._measured(name)):  # it has peaks, or no image
+            return chosen
+        for key, value in self._given_positive.items():
+            channel = channels.channel_named(key, measured, where=f"{where}: positive", what="measured channels")
+            if channel.name in chosen:
+                raise InputError(f"{where}: positive names {channel.name} ({channel.token}) twice; delete one of them")
+            if value == "auto":
+                self._require_negative_controls(name, where=f"{where}: positive.{key} is auto")
+            chosen[channel.name] = value
+        return {channel: chosen[channel] for channel in sorted(chosen, key=natural)}
+
+    def _require_negative_controls(self, name, *, where):
+        plate = self._plates.ready[name]
+        platemap = platemaps.read_platemap(plate.platemap) if plate.platemap else {}
+        if {image.well for image in plate.images}.isdisjoint(platemaps.negative_wells(platemap)):
+            raise InputError(
+                f"{where}, but no well with images is a negative control; expected 'negative' in the column 'control' "
+                f"of {plate.platemap or 'a platemap'}, or a number in place of auto"
+            )
+
     def nuclei_channel(self, wildcards: object) -> str:
         """Return the name of the nuclei channel, which is in the names of columns."""
         nuclei = next(iter(self._channels(self._plates.plate(wildcards).name)), None)
@@ -102,15 +140,20 @@ class MeasurePlan:
         """Return name and token of each measured channel of a plate, in natural order of the names."""
         return list(map(tuple, self._measured(self._plates.plate(wildcards).name)))
 
+    def positive(self, wildcards: object) -> dict[str, float | str]:
+        """Return, for a plate, name -> value, or auto, of each channel in which nuclei may be positive."""
+        return self._positive(self._plates.plate(wildcards).name)
+
     def table_columns(self, wildcards: object) -> dict:
         """Return what decides the columns of Parquet tables, the same of every plate of the run.
 
         Returns
         -------
         dict
-            ``channels``: names of measured channels. ``nuclei_channels``: names of nuclei channels. ``outlined`` and
-            ``peaks``: True if there are such nuclei. ``position``: those of `tables.OPTIONAL` that file names state.
-            ``platemap``: columns. ``controls``: True if a platemap names some.
+            ``channels``: names of measured channels; ``positive``: of those in which nuclei may be positive.
+            ``nuclei_channels``: names of nuclei channels. ``outlined`` and ``peaks``: True if there are such nuclei.
+            ``position``: those of `tables.OPTIONAL` that file names state. ``platemap``: columns. ``controls``: True
+            if a platemap names some.
         """
         return self._table_columns
 
@@ -119,6 +162,7 @@ class MeasurePlan:
         plates = [self._plates.ready[name] for name in self._plates.ready]
         methods = {self._plates.method(plate.name) for plate in plates}
         measured = {channel.name for plate in plates for channel in self._measured(plate.name)}
+        positive = {channel for plate in plates for channel in self._positive(plate.name)}
         nuclei = {self._channels(plate.name)[0].name for plate in plates if plate.images}
         platemaps_columns = [self._plates.platemap_columns(plate.name) for plate in plates]
         positions = {
@@ -127,6 +171,7 @@ class MeasurePlan:
         }
         return {
             "channels": sorted(measured, key=natural),
+            "positive": sorted(positive, key=natural),
             "nuclei_channels": sorted(nuclei, key=natural),
             "outlined": bool(methods - {"peaks"}),
             "peaks": "peaks" in methods,

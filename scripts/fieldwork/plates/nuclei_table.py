@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ LOCATED = [
     ("Nuclei_Location_Center_X", pa.float64()),
     ("Nuclei_Location_Center_Y", pa.float64()),
 ]
+MEAN_INTENSITY, POSITIVE = "Nuclei_Intensity_MeanIntensity_{}", "Nuclei_Positive_{}"  # of a channel
 BORDER, PEAK = ("Nuclei_TouchesBorder", pa.bool_()), ("Nuclei_Intensity_Peak", pa.float64())
 _FEATURE = re.compile(
-    r"(?:Nuclei|Cells|Cytoplasm)_(?!Location_|AreaShape_(?:Center|BoundingBox|Orientation)|TouchesBorder)"
+    r"(?:Nuclei|Cells|Cytoplasm)_(?!Location_|AreaShape_(?:Center|BoundingBox|Orientation)|TouchesBorder|Positive_)"
 )
 ROW_GROUP_ROWS = 2**16  # of nuclei.parquet: 40 MB of 80 columns, which a job holds
 UNIT_FIELDS_AT_ONCE = 64  # of which a detection job makes a table: their numbers are in its memory twice
@@ -38,7 +39,12 @@ def measured_columns(channels: tuple[str, ...]) -> dict[str, pa.DataType]:
 
 
 def nuclei_schema(
-    *, outlined: bool, peaks: bool, channels: Sequence[str] = (), absent: Sequence[str] = ()
+    *,
+    outlined: bool,
+    peaks: bool,
+    channels: Sequence[str] = (),
+    positive: Sequence[str] = (),
+    absent: Sequence[str] = (),
 ) -> pa.Schema:
     """Return the columns of nuclei.parquet.
 
@@ -48,12 +54,15 @@ def nuclei_schema(
         There are nuclei with outlines, peaks, or both: all plates of a run have the same columns.
     channels : list of str
         Names of the measured channels.
+    positive : list of str
+        Names of those in which nuclei may be positive.
     absent : list of str
         Columns of `METADATA` to leave out.
     """
     columns = [column for column in [*METADATA, *LOCATED] if column[0] not in absent]
     if outlined:
         columns += [*measured_columns(tuple(channels)).items(), BORDER]
+    columns += [(POSITIVE.format(channel), pa.bool_()) for channel in positive]
     return pa.schema([*columns, PEAK] if peaks else columns)
 
 
@@ -133,7 +142,7 @@ def _finite(values):
 def features_of(columns: Iterable[str]) -> list[str]:
     """Return the columns of a table of nuclei that are true features, for tools that take features by their prefix.
 
-    Positions (Location, Center, BoundingBox, Orientation) and marks (TouchesBorder) are none.
+    Positions (Location, Center, BoundingBox, Orientation) and marks (TouchesBorder, Positive) are none.
 
     Parameters
     ----------
@@ -143,9 +152,13 @@ def features_of(columns: Iterable[str]) -> list[str]:
     return list(filter(_FEATURE.match, columns))
 
 
-def facts_of(schema: pa.Schema, *, channel: str) -> dict[str, str]:
-    """Return the metadata of nuclei.parquet: the token of the nuclei channel, for viewers, and the true features."""
-    return {"channel": channel, "features": json.dumps(features_of(schema.names))}
+def facts_of(schema: pa.Schema, *, channel: str, thresholds: Mapping[str, float | None]) -> dict[str, str]:
+    """Return the metadata of nuclei.parquet: the token of the nuclei channel, for viewers, and the true features.
+
+    Where nuclei may be positive, also ``positive``: channel -> mean intensity above which they are, as JSON.
+    """
+    facts = {"channel": channel, "features": json.dumps(features_of(schema.names))}
+    return facts | ({"positive": json.dumps(thresholds)} if thresholds else {})
 
 
 def unit_nuclei_schema(*, outlined: bool = False, channels: Sequence[str] = ()) -> pa.Schema:
@@ -156,7 +169,12 @@ def unit_nuclei_schema(*, outlined: bool = False, channels: Sequence[str] = ()) 
 
 
 def merge_nuclei(
-    paths: Sequence[str | os.PathLike], starts: Sequence[int], fields: Sequence[dict], *, schema: pa.Schema
+    paths: Sequence[str | os.PathLike],
+    starts: Sequence[int],
+    fields: Sequence[dict],
+    *,
+    schema: pa.Schema,
+    thresholds: Mapping[str, float | None] | None = None,
 ) -> Iterator[pa.Table]:
     """Join the tables of nuclei that the detection jobs of one plate wrote, a part at a time.
 
@@ -168,6 +186,8 @@ def merge_nuclei(
         From `tables.merge_fields`.
     schema : pyarrow.Schema
         From `nuclei_schema`. Columns that the plate does not have are null.
+    thresholds : mapping of str to float or None, optional
+        From `positive.thresholds_of`.
 
     Yields
     ------
@@ -186,7 +206,11 @@ def merge_nuclei(
     for path, start in zip(paths, starts, strict=True):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(ROW_GROUP_ROWS):
-                waiting.append(_final(pa.Table.from_batches([batch]), start, numbers, without, schema))
+                part = _with_final_columns(pa.Table.from_batches([batch]), start, numbers, without)
+                part |= _positive(part, thresholds or {})
+                columns = [part.get(field.name, pa.nulls(len(batch), field.type)) for field in schema]
+                is_good = pa.array(numbers[batch["Field"].to_numpy() + start] > 0)
+                waiting.append(pa.table(columns, schema=schema).filter(is_good))
                 yield from _complete_groups(waiting)
     if (rest := pa.concat_tables(waiting)).num_rows:
         yield rest
@@ -203,8 +227,8 @@ def _complete_groups(waiting):
     waiting[:] = [table]
 
 
-def _final(table, start, numbers, without, schema):
-    """Return the good nuclei of a unit with the columns of the plate's table."""
+def _with_final_columns(table, start, numbers, without):
+    """Return the columns of a unit's nuclei with those that only the plate knows."""
     fields = table["Field"].to_numpy() + start
     known = {name: table[name] for name in table.column_names}
     known |= {"Metadata_ImageNumber": pa.array(numbers[fields]), "Metadata_ObjectNumber": table["ObjectNumber"]}
@@ -212,8 +236,17 @@ def _final(table, start, numbers, without, schema):
         missing = np.isin(fields, of_channel)
         for name in objects.columns_of([channel])[len(objects.columns_of([])) :] if channel and missing.any() else ():
             known[name] = _with_nulls(known[name], missing)
-    columns = [known.get(field.name, pa.nulls(len(table), field.type)) for field in schema]
-    return pa.table(columns, schema=schema).filter(pa.array(numbers[fields] > 0))
+    return known
+
+
+def _positive(columns, thresholds):
+    """Return the columns that mark nuclei above a threshold; null where their intensity is, or the threshold."""
+    marks = {}
+    for channel, threshold in thresholds.items():
+        if threshold is not None:
+            means = np.asarray(columns[MEAN_INTENSITY.format(channel)])
+            marks[POSITIVE.format(channel)] = pa.array(means > threshold, mask=np.isnan(means))
+    return marks
 
 
 def _with_nulls(column, missing):

@@ -2,7 +2,7 @@
 
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -56,6 +56,7 @@ UNIT_FIELDS = pa.schema(
     ]
 )
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
+SHARE = "Share_Positive_{}"  # of nuclei, in a channel
 SCORES = ["RobustZ_Count_Nuclei", "ZPrime_Count_Nuclei"]  # of plates whose platemap names controls
 
 
@@ -201,13 +202,22 @@ def fields_schema(nuclei_channels: Sequence[str], *, left_out: Sequence[str]) ->
     return pa.schema(list(dict.fromkeys(named)))
 
 
-def wells_schema(platemap: Sequence[str], *, with_scores: bool) -> pa.Schema:
-    """Return the columns of wells.parquet; `platemap`: those, of text, of the platemaps of all plates of the run."""
+def wells_schema(platemap: Sequence[str], *, positive: Sequence[str], with_scores: bool) -> pa.Schema:
+    """Return the columns of wells.parquet.
+
+    Parameters
+    ----------
+    platemap, positive : list of str
+        Of all plates of the run: columns of platemaps, which are text; channels in which nuclei may be positive.
+    with_scores : bool
+        A platemap names controls.
+    """
     counts = {"Mean_Count_Nuclei": pa.float64()}
     return pa.schema(
         [
             *((name, pa.string()) for name in ("Metadata_Plate", "Metadata_Well", *platemap)),
             *((name, counts.get(name, pa.int64())) for name in WELLS),
+            *((SHARE.format(channel), pa.float64()) for channel in positive),
             *((name, pa.float64()) for name in SCORES if with_scores),
         ]
     )
@@ -235,7 +245,11 @@ def summary_of(fields: Sequence[dict], detection: dict) -> dict:
     }
 
 
-def wells_of(fields: Sequence[dict], platemap: dict[str, dict[str, str]]) -> tuple[list[dict], list[str]]:
+def wells_of(
+    fields: Sequence[dict],
+    platemap: dict[str, dict[str, str]],
+    shares: Mapping[str, Mapping[str, float | None]] | None = None,
+) -> tuple[list[dict], list[str]]:
     """Sum up the fields of each well.
 
     Parameters
@@ -245,6 +259,8 @@ def wells_of(fields: Sequence[dict], platemap: dict[str, dict[str, str]]) -> tup
     platemap : dict
         Well -> {column: value}, joined to the wells that have images. Its column `control`, if any, names the positive
         and negative controls, with which all wells are compared.
+    shares : mapping, optional
+        From `positive.shares_of`.
 
     Returns
     -------
@@ -252,7 +268,7 @@ def wells_of(fields: Sequence[dict], platemap: dict[str, dict[str, str]]) -> tup
         A row for each well. Counts are None if every field of the well failed: unknown is not zero.
     columns : list of str
     """
-    described = list(next(iter(platemap.values()), {}))
+    described, shares = list(next(iter(platemap.values()), {})), shares or {}
     rows = []
     for (plate, well), group in groupby(fields, key=itemgetter("Metadata_Plate", "Metadata_Well")):
         group = list(group)
@@ -266,12 +282,14 @@ def wells_of(fields: Sequence[dict], platemap: dict[str, dict[str, str]]) -> tup
                 "Fields_Failed": len(group) - len(counts),
                 "Count_Nuclei": sum(counts) if counts else None,
                 "Mean_Count_Nuclei": sum(counts) / len(counts) if counts else None,
+                **shares.get(well, {}),
             }
         )
     control = platemaps.control_column(described)
     if control:
         _score(rows, control)
-    return rows, ["Metadata_Plate", "Metadata_Well", *described, *WELLS, *(SCORES if control else [])]
+    measured = [*WELLS, *next(iter(shares.values()), {}), *(SCORES if control else [])]
+    return rows, ["Metadata_Plate", "Metadata_Well", *described, *measured]
 
 
 def _score(rows, control):

@@ -33,6 +33,7 @@ DEFAULTS = {
     },
     "channels": {},
     "measure": {"channels": "all"},
+    "positive": {},
     "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},
     "device": "auto",
     "ome_zarr_plate": False,

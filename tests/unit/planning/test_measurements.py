@@ -113,6 +113,32 @@ def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(
             "config/plates.tsv, line 2: plate 'P1': measure.channels names 'w7', but the channels are DNA",
         ),
         ({"channels": {"w1": "A", "W1": "B"}}, "--config: 'channels' has w1 and W1, which are one token"),
+        ({"positive": {"w2": 1, "W2": 2}}, "--config: 'positive' has w2 and W2, which are one token"),
+        ({"positive": {"w2": "high"}}, "--config: 'positive.w2' is 'high'; expected a number (mean intensity in"),
+        ({"positive": {"w2": float("nan")}}, "--config: 'positive.w2' is nan; expected a number (mean intensity in"),
+        (
+            {"positive": {"w7": 1}},
+            "config/plates.tsv, line 2: plate 'P1': positive names 'w7', but the measured channels are DNA (w1), w2. "
+            "Expected their names or tokens",
+        ),
+        (
+            {"positive": {"w2": 1}, "measure": {"channels": ["w1"]}},
+            "plate 'P1': positive names 'w2', but the measured channels are DNA (w1).",
+        ),
+        ({"positive": {"w2": 1}, "measure": {"channels": "none"}}, "but measure.channels is none: name the channels"),
+        (
+            {"positive": {"w2": 1, "Tubulin": 2}, "channels": {"w2": "Tubulin"}},
+            "config/plates.tsv, line 2: plate 'P1': positive names Tubulin (w2) twice; delete one of them",
+        ),
+        (
+            {"positive": {"w2": "auto"}},
+            "config/plates.tsv, line 2: plate 'P1': positive.w2 is auto, but no well with images is a negative "
+            "control; expected 'negative' in the column 'control' of a platemap, or a number in place of auto",
+        ),
+        (
+            {"positive": {"w2": 1}, "nuclei": {"method": "peaks"}},
+            "--config: positive is {'w2': 1.0}, but nuclei of method peaks have no outlines",
+        ),
     ],
 )
 def test_channels_that_are_none_are_refused_in_one_line(tmp_path, config, message):
@@ -160,6 +186,7 @@ def test_tables_have_the_columns_of_all_plates(tmp_path):
     columns = plan_in(tmp_path, channels={"C01": "Hoechst"}).measurements.table_columns(UNIT)
     assert columns == {
         "channels": ["DNA", "Hoechst", "w2"],
+        "positive": [],
         "nuclei_channels": ["DNA", "Hoechst"],
         "outlined": True,
         "peaks": True,
@@ -177,3 +204,32 @@ def test_a_dna_stain_by_the_configurations_names_is_where_nuclei_are_looked_for_
     assert plan.measurements.described("P1") == line
     plan.start_run()
     assert line in Path("logs/plates/P1/images.log").read_text().splitlines()
+
+
+def test_positive_channels_have_the_names_of_columns_and_change_the_merging_alone(tmp_path):
+    controls = PlateFolder("P2", wells=("B02",), platemap="well,control\nB02,negative\nB03,negative\n")
+    write_sheets(tmp_path, plates=[controls])
+    before, config = plan_in(tmp_path).measurements, {"positive": {"W2": "auto", "DNA": "0.25"}}
+    unit = Wildcards(plate="P2", unit="all")
+    measurements = plan_in(tmp_path, channels={"w2": "Tubulin"}, **config).measurements
+    assert measurements.positive(unit) == {"DNA": 0.25, "Tubulin": "auto"}
+    assert measurements.table_columns(unit)["positive"] == ["DNA", "Tubulin"] and before.positive(unit) == {}
+    for ask in ("image_rows", "channels", "image_stamps", "nuclei_channel"):
+        assert getattr(plan_in(tmp_path, **config).measurements, ask)(unit) == getattr(before, ask)(unit)
+
+
+@pytest.mark.parametrize("platemap", ["well,dose\nB02,1\n", "well,control\nB02,positive\nC02,negative\n"])
+def test_auto_is_refused_where_no_well_with_images_is_a_negative_control(tmp_path, platemap):
+    write_sheets(tmp_path, plates=[PlateFolder("P1", platemap=platemap)])
+    with pytest.raises(InputError, match="no well with images is a negative control; .* of config/P1.csv, or a number"):
+        plan_in(tmp_path, positive={"w2": "auto"})
+
+
+def test_a_plate_with_peaks_among_others_has_no_positive_nuclei(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE, PlateFolder("P2")])
+    sheet = tmp_path / "config/plates.tsv"
+    header, *lines = sheet.read_text().splitlines()
+    sheet.write_text(f"{header}\tmethod\n{lines[0]}\tauto\n{lines[1]}\tpeaks\n")
+    measurements = plan_in(tmp_path, positive={"w2": 0.5}).measurements
+    assert [measurements.positive(Wildcards(plate=name)) for name in ("P1", "P2")] == [{"w2": 0.5}, {}]
+    assert measurements.table_columns(UNIT)["positive"] == ["w2"]

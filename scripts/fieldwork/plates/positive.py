@@ -1,0 +1,166 @@
+"""Positive nuclei of a plate: above which intensity they are, and their share in every well."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fieldwork import InputError
+from fieldwork.plates import nuclei_table, tables
+
+log = logging.getLogger(__name__)
+
+CONTROL_PERCENTILE = 99
+FEW_NUCLEI = 100  # of controls: below, the percentile is hardly less than the brightest nucleus
+
+
+def thresholds_of(
+    plate: str,
+    positive: Mapping[str, float | str],
+    paths: Sequence[str | os.PathLike],
+    starts: Sequence[int],
+    fields: Sequence[dict],
+    *,
+    channels: Sequence[str],
+    negative: Sequence[str],
+) -> dict[str, float | None]:
+    """Return the mean intensity above which nuclei are positive, for each channel of a plate.
+
+    Parameters
+    ----------
+    plate : str
+    positive : mapping of str to float or str
+        Channel -> value, or ``auto``: the 99th percentile, as NumPy interpolates it, over all nuclei of the plate's
+        negative controls.
+    paths, starts, fields
+        As for `nuclei_table.merge_nuclei`.
+    channels : list of str
+        As for `tables.merge_fields`.
+    negative : list of str
+        Wells of negative controls.
+
+    Returns
+    -------
+    dict of str to float or None
+        None where no nucleus of the controls was measured: nothing is known of the channel's nuclei, then.
+
+    Raises
+    ------
+    InputError
+        No nucleus can be above a value, as it is in another unit than the table.
+    """
+    thresholds = {}
+    controls = _control_intensities(
+        [channel for channel, value in positive.items() if value == "auto"], paths, starts, fields, negative
+    )
+    for channel, value in positive.items():
+        if channel not in controls:
+            _check_unit(plate, channel, value, fields, channels)
+            thresholds[channel] = value
+            continue
+        intensities = controls[channel]
+        log.info(
+            "plate %s: positive.%s is auto: percentile %d of %d nuclei of negative controls",
+            *(plate, channel, CONTROL_PERCENTILE, len(intensities)),
+        )
+        thresholds[channel] = float(np.percentile(intensities, CONTROL_PERCENTILE)) if len(intensities) else None
+        if len(intensities) < FEW_NUCLEI:
+            log.warning(
+                "plate %s: positive.%s is auto, but only %d nuclei of negative controls are measured: %s",
+                *(plate, channel, len(intensities)),
+                "the threshold is uncertain" if len(intensities) else "which nuclei are positive is left empty",
+            )
+    return thresholds
+
+
+def _control_intensities(channels, paths, starts, fields, wells):
+    """Return, for each channel, the mean intensities of all nuclei of some wells; in memory are no other columns."""
+    wells, columns = set(wells), {channel: nuclei_table.MEAN_INTENSITY.format(channel) for channel in channels}
+    wanted = {channel: np.zeros(1 + max((row["Field"] for row in fields), default=-1), bool) for channel in channels}
+    for row in fields:
+        if row["Image_Status"] == "ok" and row["Metadata_Well"] in wells:
+            missing = (row[tables.MISSING_CHANNELS] or "").split(";")
+            for channel in channels:
+                wanted[channel][row["Field"]] = channel not in missing
+    intensities = {channel: [np.empty(0)] for channel in channels}
+    for path, start in zip(paths, starts, strict=True) if channels else ():
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(nuclei_table.ROW_GROUP_ROWS, columns=[*columns.values(), "Field"]):
+                of_field = batch["Field"].to_numpy() + start
+                for channel, column in columns.items():
+                    values = np.asarray(batch[column])
+                    intensities[channel].append(values[wanted[channel][of_field]])
+    return {channel: np.concatenate(parts) for channel, parts in intensities.items()}
+
+
+def _check_unit(plate, channel, value, fields, channels):
+    """Refuse a value that integers, divided by their type's maximum, cannot be above."""
+    number = channels.index(channel)
+    types = {
+        row[tables.TYPES].split(";")[number] for row in fields if row["Image_Status"] == "ok" and row[tables.TYPES]
+    } - {""}
+    integers = [np.iinfo(name) for name in sorted(types) if np.dtype(name).kind in "iu"]
+    if value >= 1 and integers and len(integers) == len(types):
+        raise InputError(
+            f"plate {plate}: positive.{channel} is {value:g}, which no nucleus is above: {integers[0].dtype} images "
+            f"are divided by {integers[0].max} before they are measured, so that {value:g} in them is "
+            f"{value / integers[0].max:.4g} here"
+        )
+
+
+def count(
+    parts: Iterable[pa.Table], channels: Iterable[str], counts: dict[str, np.ndarray], *, fields: int
+) -> Iterator[pa.Table]:
+    """Yield the parts of a plate's table of nuclei, and count positive ones as they pass.
+
+    Parameters
+    ----------
+    parts : iterable of pyarrow.Table
+        From `nuclei_table.merge_nuclei`.
+    channels : iterable of str
+    counts : dict
+        It is filled: channel -> (2, 1 + fields) array, positive and all measured nuclei by ``Metadata_ImageNumber``.
+    fields : int
+        Number of the plate's fields.
+    """
+    counts |= {channel: np.zeros((2, 1 + fields), np.int64) for channel in channels}
+    for part in parts:
+        numbers = part["Metadata_ImageNumber"].to_numpy()
+        for channel, totals in counts.items():
+            column = part[nuclei_table.POSITIVE.format(channel)]
+            is_known = np.asarray(column.is_valid())
+            is_positive = np.asarray(column.fill_null(False))
+            totals += [np.bincount(numbers[rows], minlength=1 + fields) for rows in (is_positive, is_known)]
+        yield part
+
+
+def shares_of(fields: Sequence[dict], counts: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
+    """Return the share of positive nuclei in every well.
+
+    Parameters
+    ----------
+    fields : list of dict
+        From `tables.merge_fields`.
+    counts : mapping
+        From `count`.
+
+    Returns
+    -------
+    dict
+        Well -> {``Share_Positive_<channel>``: share, or None where no nucleus is measured}.
+    """
+    totals = {}
+    for row in fields:
+        of_well = totals.setdefault(row["Metadata_Well"], dict.fromkeys(counts, 0))
+        for channel, of_field in counts.items():
+            of_well[channel] = of_well[channel] + of_field[:, row["Metadata_ImageNumber"]]
+    return {
+        well: {
+            tables.SHARE.format(channel): float(few / many) if many else None
+            for channel, (few, many) in of_well.items()
+        }
+        for well, of_well in totals.items()
+    }
