@@ -87,7 +87,8 @@ def plate_calibrations(wildcards):
 
 def plate_tables(wildcards):
     plan.plates.require_all_images()
-    labels = expand("<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labelled)
+    plates, stores = plan.plates.labelled, plan.plates.label_stores
+    labels = expand("<results>/plates/{plate}/{store}/zarr.json", plate=plates, store=stores)
     return labels + expand("<results>/plates/{plate}/{table}", plate=plan.plates.ready, table=TABLES)
 
 

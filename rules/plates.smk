@@ -87,6 +87,7 @@ rule detect_nuclei:
     output:
         # The outlines; none of a plate with peaks.
         **({"labels": "<results>/plates/{plate}/units/{unit}.labels.parquet"} if plan.plates.keeps_labels else {}),
+        **({"cells": "<results>/plates/{plate}/units/{unit}.cells.parquet"} if plan.plates.keeps_cells else {}),
         nuclei="<results>/plates/{plate}/units/{unit}.parquet",
         fields="<results>/plates/{plate}/units/{unit}.fields.parquet",
     log:
@@ -110,6 +111,7 @@ rule detect_nuclei:
         detection=plan.plates.detection,
         own_code=plan.detection_code,
         border=plan.plates.border,
+        cells=plan.measurements.cells,
         quality=config["quality"],
         stamps=plan.measurements.image_stamps,
         made_by=made_by("detect_nuclei"),
@@ -306,6 +308,29 @@ rule join_labels:
         "<logs>/plates/{plate}/join_labels.log",
     benchmark:
         "<benchmarks>/plates/{plate}/join_labels.tsv"
+    priority: 2 * plan.url_priority
+    localrule: True
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=small_memory_mb,
+    params:
+        made_by=made_by("join_labels"),
+    script:
+        "../scripts/join_labels.py"
+
+
+rule join_cells:
+    """Join the cells of one plate's units into one store, in the form of the label images of its nuclei."""
+    input:
+        labels=unit_tables("<results>/plates/{plate}/units/{unit}.cells.parquet"),
+        fields=unit_tables("<results>/plates/{plate}/units/{unit}.fields.parquet"),
+    output:
+        metadata="<results>/plates/{plate}/cells.zarr/zarr.json",
+    log:
+        "<logs>/plates/{plate}/join_cells.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/join_cells.tsv"
     priority: 2 * plan.url_priority
     localrule: True
     conda:

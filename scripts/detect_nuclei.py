@@ -37,6 +37,7 @@ def main(
     measured,
     detection,
     drop_border,
+    cells,
     folders,
     with_quality,
     on_bad_image,
@@ -53,6 +54,7 @@ def main(
         "calibration": detection_calibration.read(calibration) if calibration else None,
         "drop_border": drop_border,
         "with_labels": "labels" in outcome,
+        "cells": cells,
         "with_quality": with_quality,
         "channel": channel,
         "folders": folders,
@@ -83,7 +85,10 @@ def main(
     if "labels" in outcome:
         encoded, shapes = [field.labels for field in measured_fields], [field.shape for field in measured_fields]
         label_images.write_unit(outcome["labels"], encoded, shapes)
-    form = {"outlined": not finds_peaks, "channels": [name for name, _ in measured]}
+    if "cells" in outcome:
+        encoded, shapes = [field.cells for field in measured_fields], [field.shape for field in measured_fields]
+        label_images.write_unit(outcome["cells"], encoded, shapes)
+    form = {"outlined": not finds_peaks, "channels": [name for name, _ in measured], "cells": bool(cells)}
     outputs.write_row_groups(
         nuclei_table.parts_of(plate, measured_fields, **form),
         outcome["nuclei"],
@@ -107,6 +112,7 @@ if __name__ == "__main__":
             measured=snakemake.params.channels,
             detection=snakemake.params.detection,
             drop_border=snakemake.params.border == "drop",
+            cells=snakemake.params.cells,
             folders=snakemake.config["module_folders"],
             with_quality=snakemake.params.quality,
             on_bad_image=snakemake.config["on_bad_image"],

@@ -78,6 +78,7 @@ def write_nuclei(plate, units, starts, fields, results, thresholds, absent, chan
         peaks=columns["peaks"],
         channels=columns["channels"],
         positive=columns["positive"],
+        cells=columns["cells"],
         absent=[column for column in absent if column not in columns["position"]],
     )
     schema = schema.with_metadata(nuclei_table.facts_of(schema, channel=channel, thresholds=thresholds))

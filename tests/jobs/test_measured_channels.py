@@ -13,11 +13,12 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+from skimage.segmentation import expand_labels
 
 import detect_nuclei
 import merge_units
 from fieldwork import InputError, objects
-from fieldwork.plates import nuclei_table
+from fieldwork.plates import label_store, nuclei_table
 from outlined import squares
 
 OWN = {"method": "skimage.measure.label", "function": "skimage.measure.label", "arguments": {}}
@@ -63,6 +64,7 @@ def run(
     plate="P1",
     platemap=None,
     positive=None,
+    cells=None,
     **pool,
 ):
     """Detect units, `rows` in one by default, and merge them, as the rules do; return nuclei, fields and the paths."""
@@ -70,7 +72,9 @@ def run(
     nuclei_paths, fields_paths = [], []
     for number, unit in enumerate(units or [rows]):
         (folder / "units").mkdir(exist_ok=True)
-        outcome = {name: folder / "units" / f"{number}.{name}.parquet" for name in ("nuclei", "fields", "labels")}
+        outcome = {
+            name: folder / "units" / f"{number}.{name}.parquet" for name in ("nuclei", "fields", "labels", "cells")
+        }
         detect_nuclei.main(
             images=unit,
             copies={},
@@ -83,6 +87,7 @@ def run(
             measured=list(channels.items()),
             detection=detection,
             drop_border=False,
+            cells=cells,
             folders=[],
             with_quality=True,
             on_bad_image="record",
@@ -95,9 +100,9 @@ def run(
     results = {name: folder / file for name, file in {"nuclei": "nuclei.parquet", "fields": "fields.csv"}.items()}
     results |= {"wells": folder / "wells.csv", "summary": folder / "summary.json"}
     results |= {f"{table}_parquet": folder / f"{table}.parquet" for table in ("fields", "wells")}
-    outlined = detection is OWN
+    outlined = detection["method"] != "peaks"
     own = {"channels": list(channels), "nuclei_channels": [nuclei], "outlined": outlined, "peaks": not outlined}
-    own |= {"position": [], "platemap": [], "controls": False, "positive": list(positive or {})}
+    own |= {"position": [], "platemap": [], "controls": False, "positive": list(positive or {}), "cells": bool(cells)}
     merge_units.main(
         plate=plate,
         units=SimpleNamespace(nuclei=nuclei_paths, fields=fields_paths),
@@ -163,7 +168,8 @@ def test_columns_have_one_order_and_fixed_types_and_no_name_twice(tmp_path):
     assert not any(word in name for name in features for word in words)
 
 
-def test_bytes_are_equal_for_all_units_engines_and_modes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("cells", [None, {"expand": 1.5}])
+def test_bytes_are_equal_for_all_units_engines_and_modes(tmp_path, monkeypatch, cells):
     monkeypatch.setattr(nuclei_table, "ROW_GROUP_ROWS", 10)
     monkeypatch.setattr(nuclei_table, "UNIT_FIELDS_AT_ONCE", 2)
     rows = write_plate(tmp_path / "images")
@@ -174,7 +180,7 @@ def test_bytes_are_equal_for_all_units_engines_and_modes(tmp_path, monkeypatch):
         "well": {"units": [rows[:2], rows[2:4], rows[4:]], "engine": "pool"},
         "fork": {"engine": "pool", "mode": "fork"},
     }
-    written = {way: run(tmp_path / way, rows, **options)[2] for way, options in ways.items()}
+    written = {way: run(tmp_path / way, rows, cells=cells, **options)[2] for way, options in ways.items()}
     names = ("nuclei", "fields", "fields_parquet", "wells", "wells_parquet", "summary")
     read = {way: [paths[name].read_bytes() for name in names] for way, paths in written.items()}
     assert read["plate"] == read["field"] == read["well"] == read["fork"]
@@ -326,7 +332,7 @@ def test_channels_of_other_plates_of_the_run_are_empty_columns_of_their_type(tmp
 ALL = {
     "channels": ["Actin", "DNA", "ER", "Hoechst", "Tubulin"],
     "nuclei_channels": ["DNA", "Hoechst"],
-    **{"outlined": True, "peaks": True, "controls": True},
+    **{"outlined": True, "peaks": True, "controls": True, "cells": True},
     **{
         "position": ["Metadata_Timepoint"],
         "platemap": ["Metadata_dose", "Metadata_name"],
@@ -338,7 +344,7 @@ ALL = {
 def test_tables_of_different_plates_of_a_run_are_one_data_set(tmp_path):
     rows = write_plate(tmp_path / "images")
     (tmp_path / "map.csv").write_text("well,dose,name\nB02,007,NA\nB03,1e5,b\n")
-    common = {"columns": ALL, "detection": OWN, "positive": {"Tubulin": 0.01}}
+    common = {"columns": ALL, "detection": OWN, "positive": {"Tubulin": 0.01}, "cells": {"expand": 2}}
     run(tmp_path / "P1", rows, platemap=tmp_path / "map.csv", plate="007", **common)
     dna = [(*row[:2], 4, *row[3:5], row[4:5]) for row in rows]
     run(tmp_path / "P2", dna, channels={"Hoechst": "w1"}, nuclei="Hoechst", plate="P2", **common | {"positive": {}})
@@ -461,3 +467,61 @@ def test_a_value_in_the_unit_of_integer_images_is_refused_as_nothing_would_be_po
         "they are measured, so that 1508 in them is 0.02301 here"
     )
     assert not (tmp_path / "out/nuclei.parquet").exists()
+
+
+def test_a_row_is_a_cell_with_its_nucleus_and_its_cytoplasm(tmp_path):
+    rows = write_plate(tmp_path / "images")
+    (tmp_path / "images/C02_s1_w2.tif").unlink()
+    before, _, _ = run(tmp_path / "before", rows)
+    nuclei, _, results = run(tmp_path / "out", rows, cells={"expand": 1.0})
+    parts = {prefix: objects.columns_of(CHANNELS, prefix=prefix) for prefix in ("Cells", "Cytoplasm")}
+    assert list(nuclei) == [*before, *parts["Cells"], *parts["Cytoplasm"]]
+    pd.testing.assert_frame_equal(nuclei[list(before)], before)
+    assert (nuclei.Cells_AreaShape_Area == 45).all() and (nuclei.Cytoplasm_AreaShape_Area == 20).all()
+    missing = (nuclei.Metadata_Well == "C02") & (nuclei.Metadata_Site == 1)
+    for channel, background in {"Tubulin": 50 / 65535, "Actin": 50, "DNA": 0}.items():
+        means = {part: nuclei[f"{part}_Intensity_MeanIntensity_{channel}"] for part in ("Nuclei", *parts)}
+        known = ~missing if channel == "Tubulin" else missing | True
+        np.testing.assert_allclose(means["Cytoplasm"][known], background, rtol=1e-6)
+        np.testing.assert_allclose(
+            means["Cells"][known], (25 * means["Nuclei"] + 20 * background)[known] / 45, rtol=1e-6
+        )
+        assert means["Cells"].isna().equals(~known) and means["Cytoplasm"].isna().equals(~known)
+    features = set(nuclei_table.features_of(nuclei))
+    assert {"Cells_AreaShape_Area", "Cytoplasm_Intensity_MeanIntensity_Actin"} <= features
+    assert "Cells_AreaShape_Center_X" not in features
+    schema = pq.read_schema(results["nuclei"])
+    assert {schema.field(f"{part}_AreaShape_Area").type for part in parts} == {pa.int64()}
+
+
+def test_a_cell_that_is_all_nucleus_has_empty_cells_for_its_cytoplasm(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    labels = np.zeros((20, 30), np.uint16)
+    labels[5:8, 5:8], labels[5:8, 8:20], labels[12:15, 12:15] = 3000, 3000, 5000
+    path = str(folder / "B02_s1_w1.tif")
+    tifffile.imwrite(path, np.where(labels == 5000, np.uint16(5000), np.uint16(9000)))  # all but a square is nucleus
+    own = {"method": "skimage.measure.label", "function": "skimage.measure.label", "arguments": {"background": 5000}}
+    row = ("B02", 1, None, None, path, (path,))
+    nuclei, _, results = run(tmp_path / "out", [row], channels={"DNA": "w1"}, detection=own, cells={"expand": 0.5})
+    assert nuclei.Cells_AreaShape_Area.tolist() == [600 - 9]
+    cytoplasm = [name for name in nuclei if name.startswith("Cytoplasm_")]
+    assert len(cytoplasm) > 40 and nuclei[cytoplasm].isna().all(axis=None)
+    assert pq.read_table(results["nuclei"])["Cytoplasm_AreaShape_Area"].type == pa.int64()
+
+
+def test_cells_are_stored_with_the_numbers_of_their_nuclei(tmp_path):
+    rows = write_plate(tmp_path / "images")
+    run(tmp_path / "out", rows, units=[rows[:2], rows[2:]], cells={"expand": 1.5})
+    units = {
+        name: [tmp_path / f"out/units/{number}.{name}.parquet" for number in (0, 1)] for name in ("labels", "cells")
+    }
+    fields = [tmp_path / f"out/units/{number}.fields.parquet" for number in (0, 1)]
+    stored = {}
+    for name, paths in units.items():
+        label_store.write(tmp_path / f"{name}.zarr", plate="P1", labels=paths, fields=fields)
+        stored[name] = label_store.open_labels(tmp_path / f"{name}.zarr")
+    assert stored["cells"].shape == stored["labels"].shape and stored["labels"][:].max() == 12
+    assert dict(stored["cells"].attrs) == dict(stored["labels"].attrs)
+    for nuclei, of_cells in zip(stored["labels"][:], stored["cells"][:], strict=True):
+        np.testing.assert_array_equal(of_cells, expand_labels(nuclei, 1.5))

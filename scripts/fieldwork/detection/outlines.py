@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fieldwork import label_images, objects, segmentation, user_functions
+from fieldwork.detection.cells import expand_nuclei, measure_cells
 from fieldwork.detection.flags import Flags
 from fieldwork.pixel_sizes import pixel_sizes
 
@@ -20,6 +21,7 @@ class Outlined(NamedTuple):
     labels: bytes | None  # from `label_images.encode`
     threshold: float | None = None  # of method auto, in the image's unit
     flags: Flags = Flags()
+    cells: bytes | None = None  # around nuclei, from `label_images.encode`
 
 
 class FailedDetectionError(ValueError):
@@ -84,6 +86,7 @@ def outline_and_measure(
     calibration: segmentation.Calibration | None,
     calibrated: str,
     with_labels: bool = False,
+    cells: Mapping[str, float] | None = None,
     **options: object,
 ) -> tuple[Outlined, dict[str, np.ndarray]]:
     """Outline the nuclei of one image, and measure them in all channels.
@@ -94,12 +97,14 @@ def outline_and_measure(
         As for `outline_nuclei`.
     channels : mapping of str to (rows, columns) array
         Name -> image of finite numbers.
+    cells : mapping, optional
+        ``expand``: nuclei are expanded by this distance, in px, to cells, which are measured, too.
 
     Returns
     -------
     outlined : Outlined
     measurements : dict of str to (n,) array
-        From `objects.measure_arrays`.
+        From `objects.measure_arrays` and `cells.measure_cells`.
 
     Raises
     ------
@@ -107,7 +112,13 @@ def outline_and_measure(
         As by `outline_nuclei`.
     """
     labels, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
-    return _outlined(labels, with_labels, *others), objects.measure_arrays(labels, channels)
+    outlined, measurements = _outlined(labels, with_labels, *others), objects.measure_arrays(labels, channels)
+    if cells:
+        of_cells = expand_nuclei(labels, cells["expand"])
+        measurements |= measure_cells(labels, of_cells, channels)
+        if with_labels:
+            outlined = outlined._replace(cells=label_images.encode(of_cells))
+    return outlined, measurements
 
 
 def _labels_of(image, detection, path, calibration, calibrated, *, drop_border=False, folders=(), **context):

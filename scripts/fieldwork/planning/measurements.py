@@ -40,6 +40,7 @@ class MeasurePlan:
         self._names = config["channels"]
         self._wanted = config["measure"]["channels"]
         self._given_positive = config["positive"]
+        self._cells = None if config["cells"] == "none" else config["cells"]
         self._held = config["pool"]["mode"] == "fork"
         self._channels = functools.cache(lambda name: channels.channels_of(plates.ready[name], self._names))
         self._measured = functools.cache(self._measured_of)
@@ -82,6 +83,8 @@ class MeasurePlan:
             given["measure.channels"] = self._wanted
         if self._given_positive:
             given["positive"] = self._given_positive
+        if self._cells:
+            given["cells"] = self._cells
         names = self._plates.names
         if names and all(self._plates.method(name) == "peaks" for name in names):
             for key, value in given.items():
@@ -140,6 +143,10 @@ class MeasurePlan:
         """Return name and token of each measured channel of a plate, in natural order of the names."""
         return list(map(tuple, self._measured(self._plates.plate(wildcards).name)))
 
+    def cells(self, wildcards: object) -> dict | None:
+        """Return how the cells of a plate are found around its nuclei; None where they are not."""
+        return None if self._plates.method(self._plates.plate(wildcards).name) == "peaks" else self._cells
+
     def positive(self, wildcards: object) -> dict[str, float | str]:
         """Return, for a plate, name -> value, or auto, of each channel in which nuclei may be positive."""
         return self._positive(self._plates.plate(wildcards).name)
@@ -152,8 +159,8 @@ class MeasurePlan:
         dict
             ``channels``: names of measured channels; ``positive``: of those in which nuclei may be positive.
             ``nuclei_channels``: names of nuclei channels. ``outlined`` and ``peaks``: True if there are such nuclei.
-            ``position``: those of `tables.OPTIONAL` that file names state. ``platemap``: columns. ``controls``: True
-            if a platemap names some.
+            ``cells``: True if nuclei get cells. ``position``: those of `tables.OPTIONAL` that file names state.
+            ``platemap``: columns. ``controls``: True if a platemap names some.
         """
         return self._table_columns
 
@@ -174,6 +181,7 @@ class MeasurePlan:
             "positive": sorted(positive, key=natural),
             "nuclei_channels": sorted(nuclei, key=natural),
             "outlined": bool(methods - {"peaks"}),
+            "cells": bool(self._cells and methods - {"peaks"}),
             "peaks": "peaks" in methods,
             "position": [name for name, is_stated in positions.items() if is_stated],
             "platemap": list(dict.fromkeys(column for columns in platemaps_columns for column in columns)),

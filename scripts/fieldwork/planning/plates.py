@@ -16,7 +16,6 @@ from fieldwork.planning.roads import Caller, Road
 from fieldwork.planning.samples import sample_of
 
 TABLES = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet")
-LABELS = "labels.zarr/zarr.json"
 CALIBRATION = ["calibration.json", "calibration.png"]
 PLATEMAP_PICTURES = ("plots/doses.png", "plots/controls.png")  # each has a rule of its own
 
@@ -170,6 +169,16 @@ class PlatePlan(Road):
         """True if outlines are to be kept."""
         return self._config["nuclei"]["keep_labels"]
 
+    @property
+    def keeps_cells(self) -> bool:
+        """True if outlines of cells are to be kept, too."""
+        return self.keeps_labels and self._config["cells"] != "none"
+
+    @property
+    def label_stores(self) -> list[str]:
+        """Names of the stores of outlines: of nuclei, and of cells."""
+        return ["labels.zarr", "cells.zarr"] if self.keeps_cells else ["labels.zarr"]
+
     # Calibration: the sample of a plate is the same for every fan-out
 
     def calibrated(self, wildcards: object) -> list[str]:
@@ -314,7 +323,7 @@ class PlatePlan(Road):
         pictures = platemaps.pictures(self.platemap_columns(name), with_quality=self._config["quality"])
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
-        labels = [LABELS] if self._has_labels(name) else []
+        labels = [f"{store}/zarr.json" for store in self.label_stores] if self._has_labels(name) else []
         calibration = CALIBRATION if self.ready[name].images else []
         return [
             product

@@ -39,6 +39,7 @@ class Field(NamedTuple):
     areas: np.ndarray = np.empty(0, np.int64)  # px, of outlines
     touches_border: np.ndarray = np.empty(0, bool)  # of outlines
     labels: bytes | None = None  # outlines, from `label_images.encode`
+    cells: bytes | None = None  # likewise, of cells around nuclei
     threshold: float | None = None  # of method auto
     flags: Flags = Flags()
     levels: Levels = Levels()  # of method peaks
@@ -62,6 +63,7 @@ def measure_field(
     calibration: segmentation.Calibration | None = None,
     drop_border: bool = False,
     with_labels: bool = False,
+    cells: dict | None = None,
     channel: str = "auto",
     folders: Sequence[str] = (),
     device: client.Cpu | client.Gpu = client.CPU,
@@ -84,6 +86,8 @@ def measure_field(
         Leave out outlines that the image's border cuts.
     with_labels : bool
         Keep the outlines.
+    cells : dict, optional
+        As for `outlines.outline_and_measure`; of planes that come with their channels.
     channel : str
         Name of the nuclei channel, for functions of the user's.
     folders : list of str
@@ -105,7 +109,7 @@ def measure_field(
             if finds_peaks:
                 measured = _find_peaks_and_levels(plane.image, detection, device)
             else:
-                measured = _outline(plane, detection, options)
+                measured = _outline(plane, detection, options, cells)
         except outlines.FailedDetectionError as failure:
             (field,) = failed_field(image, str(failure))
             fields.append(field._replace(timepoint=plane.timepoint, z=plane.z))
@@ -117,12 +121,12 @@ def measure_field(
     return fields
 
 
-def _outline(plane, detection, options):
+def _outline(plane, detection, options, cells):
     """Outline nuclei, and measure them where the plane came with its channels."""
     if not isinstance(plane, FieldPlane):
         return outlines.outline_nuclei(plane.image, detection, calibrated="plate", **options)._asdict()
     outlined, measurements = outlines.outline_and_measure(
-        plane.image, detection, plane.channels, calibrated="plate", **options
+        plane.image, detection, plane.channels, calibrated="plate", cells=cells, **options
     )
     types = {name: image.dtype.name for name, image in plane.channels.items()}
     return {

@@ -21,21 +21,26 @@ LOCATED = [
     ("Nuclei_Location_Center_X", pa.float64()),
     ("Nuclei_Location_Center_Y", pa.float64()),
 ]
+PREFIXES = ("Nuclei", "Cells", "Cytoplasm")  # of columns that are measured
 MEAN_INTENSITY, POSITIVE = "Nuclei_Intensity_MeanIntensity_{}", "Nuclei_Positive_{}"  # of a channel
 BORDER, PEAK = ("Nuclei_TouchesBorder", pa.bool_()), ("Nuclei_Intensity_Peak", pa.float64())
 _FEATURE = re.compile(
     r"(?:Nuclei|Cells|Cytoplasm)_(?!Location_|AreaShape_(?:Center|BoundingBox|Orientation)|TouchesBorder|Positive_)"
 )
-ROW_GROUP_ROWS = 2**16  # of nuclei.parquet: 40 MB of 80 columns, which a job holds
+ROW_GROUP_ROWS = 2**16  # of nuclei.parquet: 40 MB of 80 columns, 120 MB with cells, which a job holds
 UNIT_FIELDS_AT_ONCE = 64  # of which a detection job makes a table: their numbers are in its memory twice
 
 
 @functools.cache
-def measured_columns(channels: tuple[str, ...]) -> dict[str, pa.DataType]:
+def measured_columns(channels: tuple[str, ...], prefix: str) -> dict[str, pa.DataType]:
     """Return the columns that `objects.measure_arrays` fills for these channels, with their types."""
     pixel = np.zeros((1, 1), np.uint8)
-    empty = objects.measure_arrays(pixel, dict.fromkeys(channels, pixel))
-    return {name: pa.from_numpy_dtype(empty[name].dtype) for name in objects.columns_of(channels)}
+    empty = objects.measure_arrays(pixel, dict.fromkeys(channels, pixel), prefix=prefix)
+    return {name: pa.from_numpy_dtype(empty[name].dtype) for name in objects.columns_of(channels, prefix=prefix)}
+
+
+def _columns_of_cells(channels):
+    return measured_columns(tuple(channels), "Cells") | measured_columns(tuple(channels), "Cytoplasm")
 
 
 def nuclei_schema(
@@ -44,6 +49,7 @@ def nuclei_schema(
     peaks: bool,
     channels: Sequence[str] = (),
     positive: Sequence[str] = (),
+    cells: bool = False,
     absent: Sequence[str] = (),
 ) -> pa.Schema:
     """Return the columns of nuclei.parquet.
@@ -56,18 +62,27 @@ def nuclei_schema(
         Names of the measured channels.
     positive : list of str
         Names of those in which nuclei may be positive.
+    cells : bool
+        There are cells around nuclei.
     absent : list of str
         Columns of `METADATA` to leave out.
     """
     columns = [column for column in [*METADATA, *LOCATED] if column[0] not in absent]
     if outlined:
-        columns += [*measured_columns(tuple(channels)).items(), BORDER]
+        columns += [*measured_columns(tuple(channels), "Nuclei").items(), BORDER]
     columns += [(POSITIVE.format(channel), pa.bool_()) for channel in positive]
+    columns += _columns_of_cells(channels).items() if cells else []
     return pa.schema([*columns, PEAK] if peaks else columns)
 
 
 def nuclei_of(
-    plate: str, fields: Sequence, *, outlined: bool = False, channels: Sequence[str] = (), first: int = 0
+    plate: str,
+    fields: Sequence,
+    *,
+    outlined: bool = False,
+    channels: Sequence[str] = (),
+    cells: bool = False,
+    first: int = 0,
 ) -> pa.Table:
     """Return the nuclei of measured fields as a table.
 
@@ -79,6 +94,8 @@ def nuclei_of(
         Nuclei have outlines; else they are peaks.
     channels : list of str
         Names of the plate's measured channels.
+    cells : bool
+        There are cells around nuclei.
     first : int
         Row of the first of these fields in the table of the unit's fields.
 
@@ -108,22 +125,36 @@ def nuclei_of(
         coordinates[:, 0],
     ]
     if outlined:
-        with_nuclei = [field for field in fields if len(field.coordinates)]
-        of_shape = set(objects.columns_of([]))
-
-        def measured(field, name):
-            """Return the values of a column; of a channel that is missing in this field NaN."""
-            is_known = name in of_shape or name in field.measurements
-            return field.measurements[name] if is_known else np.full(len(field.coordinates), np.nan)
-
-        for name, kind in measured_columns(tuple(channels)).items():
-            columns.append(joined((measured(field, name) for field in with_nuclei), kind.to_pandas_dtype()))
+        columns += _measured_of(fields, measured_columns(tuple(channels), "Nuclei"))
         columns.append(joined((field.touches_border for field in fields), bool))
+        columns += _measured_of(fields, _columns_of_cells(channels)) if cells else []
     else:
         columns.append(joined((field.intensities for field in fields), float))
     columns.append(np.repeat(np.arange(first, first + len(fields)), counts))
-    schema = unit_nuclei_schema(outlined=outlined, channels=channels)
+    schema = unit_nuclei_schema(outlined=outlined, channels=channels, cells=cells)
     return pa.table(list(map(_finite, columns)), schema=schema)
+
+
+def _measured_of(fields, columns):
+    """Return the measurements in fields as Arrow's arrays; null in a field where the channel is missing."""
+    with_nuclei = [field for field in fields if len(field.coordinates)]
+    of_shape = {name for prefix in PREFIXES for name in objects.columns_of([], prefix=prefix)}
+
+    def values_of(field, name):
+        is_known = name in of_shape or name in field.measurements
+        return field.measurements[name] if is_known else np.full(len(field.coordinates), np.nan)
+
+    arrays = []
+    for name, kind in columns.items():
+        values = np.concatenate(
+            [np.empty(0, kind.to_pandas_dtype()), *(values_of(field, name) for field in with_nuclei)]
+        )
+        if values.dtype.kind == "f" and kind == pa.int64():  # some cells have no cytoplasm
+            is_null = np.isnan(values)
+            arrays.append(pa.array(np.where(is_null, 0, values).astype(np.int64), mask=is_null))
+        else:
+            arrays.append(_finite(values))
+    return arrays
 
 
 def parts_of(plate: str, fields: Sequence, **form: Any) -> Iterator[pa.Table]:
@@ -161,9 +192,9 @@ def facts_of(schema: pa.Schema, *, channel: str, thresholds: Mapping[str, float 
     return facts | ({"positive": json.dumps(thresholds)} if thresholds else {})
 
 
-def unit_nuclei_schema(*, outlined: bool = False, channels: Sequence[str] = ()) -> pa.Schema:
+def unit_nuclei_schema(*, outlined: bool = False, channels: Sequence[str] = (), cells: bool = False) -> pa.Schema:
     """Return the columns of a unit's nuclei: numbers of images and their nuclei are still missing."""
-    schema = nuclei_schema(outlined=outlined, peaks=not outlined, channels=channels)
+    schema = nuclei_schema(outlined=outlined, peaks=not outlined, channels=channels, cells=cells)
     late = ("Metadata_ImageNumber", "Metadata_ObjectNumber")
     return pa.schema([*(field for field in schema if field.name not in late), ("Field", pa.int64())])
 
@@ -234,8 +265,9 @@ def _with_final_columns(table, start, numbers, without):
     known |= {"Metadata_ImageNumber": pa.array(numbers[fields]), "Metadata_ObjectNumber": table["ObjectNumber"]}
     for channel, of_channel in without.items():
         missing = np.isin(fields, of_channel)
-        for name in objects.columns_of([channel])[len(objects.columns_of([])) :] if channel and missing.any() else ():
-            known[name] = _with_nulls(known[name], missing)
+        for name in _columns_of_channel(channel) if channel and missing.any() else ():
+            if name in known:
+                known[name] = _with_nulls(known[name], missing)
     return known
 
 
@@ -247,6 +279,15 @@ def _positive(columns, thresholds):
             means = np.asarray(columns[MEAN_INTENSITY.format(channel)])
             marks[POSITIVE.format(channel)] = pa.array(means > threshold, mask=np.isnan(means))
     return marks
+
+
+def _columns_of_channel(channel):
+    """Return the columns of a channel, of nuclei and cells."""
+    return [
+        name
+        for prefix in PREFIXES
+        for name in objects.columns_of([channel], prefix=prefix)[len(objects.columns_of([], prefix=prefix)) :]
+    ]
 
 
 def _with_nulls(column, missing):

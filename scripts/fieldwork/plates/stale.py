@@ -10,6 +10,8 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+STORES = ("labels.zarr", "cells.zarr")
+
 COLUMNS = {"well": "Metadata_Well", "site": "Metadata_Site", "timepoint": "Metadata_Timepoint", "z": "Metadata_ZPlane"}
 
 
@@ -21,10 +23,10 @@ def forget_labels(folder: str | os.PathLike) -> None:
     folder : path-like
         Of the plate's results.
     """
-    store = Path(folder) / "labels.zarr"
-    shutil.rmtree(store, ignore_errors=True)
-    if store.exists():
-        log.warning("%s: cannot be deleted; its outlines are of older nuclei", store)
+    for store in (Path(folder) / name for name in STORES):
+        shutil.rmtree(store, ignore_errors=True)
+        if store.exists():
+            log.warning("%s: cannot be deleted; its outlines are of older nuclei", store)
 
 
 def forget_labels_of_others(folder: str | os.PathLike, fields: Sequence[dict]) -> None:
@@ -37,13 +39,18 @@ def forget_labels_of_others(folder: str | os.PathLike, fields: Sequence[dict]) -
     fields : list of dict
         Rows of fields.csv.
     """
-    with suppress(FileNotFoundError):
-        # By its descriptor: if another store comes in its place meanwhile, that one stays.
-        store = os.open(Path(folder) / "labels.zarr", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with open(os.open("zarr.json", os.O_RDONLY, dir_fd=store), encoding="utf-8") as file:
-                stored = json.load(file)["attributes"]
-            if any(stored[name] != [row[column] for row in fields] for name, column in COLUMNS.items()):
-                os.unlink("zarr.json", dir_fd=store)
-        finally:
-            os.close(store)
+    for name in STORES:
+        with suppress(FileNotFoundError):
+            _forget_other(Path(folder) / name, fields)
+
+
+def _forget_other(store, fields):
+    # By its descriptor: if another store comes in its place meanwhile, that one stays.
+    store = os.open(store, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with open(os.open("zarr.json", os.O_RDONLY, dir_fd=store), encoding="utf-8") as file:
+            stored = json.load(file)["attributes"]
+        if any(stored[name] != [row[column] for row in fields] for name, column in COLUMNS.items()):
+            os.unlink("zarr.json", dir_fd=store)
+    finally:
+        os.close(store)

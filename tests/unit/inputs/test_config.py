@@ -34,6 +34,7 @@ DEFAULTS = {
     "channels": {},
     "measure": {"channels": "all"},
     "positive": {},
+    "cells": "none",
     "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},
     "device": "auto",
     "ome_zarr_plate": False,

@@ -113,6 +113,14 @@ def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(
             "config/plates.tsv, line 2: plate 'P1': measure.channels names 'w7', but the channels are DNA",
         ),
         ({"channels": {"w1": "A", "W1": "B"}}, "--config: 'channels' has w1 and W1, which are one token"),
+        ({"cells": {"expand": 0}}, "--config: 'cells.expand' is 0.0; expected a number above 0 and up to 1000 (px)"),
+        ({"cells": {}}, "--config: 'cells' is {}; expected none, or a key with its value, such as {expand: 10}"),
+        ({"cells": "expand"}, "--config: 'cells' is 'expand'; expected none, or a key with its value"),
+        ({"cells": {"grow": 3}}, "--config: 'cells' is 'grow'; expected the key expand"),
+        (
+            {"cells": {"expand": 3}, "nuclei": {"method": "peaks"}},
+            "--config: cells is {'expand': 3.0}, but nuclei of method peaks have no outlines",
+        ),
         ({"positive": {"w2": 1, "W2": 2}}, "--config: 'positive' has w2 and W2, which are one token"),
         ({"positive": {"w2": "high"}}, "--config: 'positive.w2' is 'high'; expected a number (mean intensity in"),
         ({"positive": {"w2": float("nan")}}, "--config: 'positive.w2' is nan; expected a number (mean intensity in"),
@@ -187,6 +195,7 @@ def test_tables_have_the_columns_of_all_plates(tmp_path):
     assert columns == {
         "channels": ["DNA", "Hoechst", "w2"],
         "positive": [],
+        "cells": False,
         "nuclei_channels": ["DNA", "Hoechst"],
         "outlined": True,
         "peaks": True,
@@ -233,3 +242,20 @@ def test_a_plate_with_peaks_among_others_has_no_positive_nuclei(tmp_path):
     measurements = plan_in(tmp_path, positive={"w2": 0.5}).measurements
     assert [measurements.positive(Wildcards(plate=name)) for name in ("P1", "P2")] == [{"w2": 0.5}, {}]
     assert measurements.table_columns(UNIT)["positive"] == ["w2"]
+
+
+def test_cells_are_found_where_nuclei_have_outlines_and_are_kept_with_their_labels(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE, PlateFolder("P2")])
+    sheet = tmp_path / "config/plates.tsv"
+    header, *lines = sheet.read_text().splitlines()
+    sheet.write_text(f"{header}\tmethod\n{lines[0]}\tauto\n{lines[1]}\tpeaks\n")
+    plan = plan_in(tmp_path, cells={"expand": "8"})
+    assert [plan.measurements.cells(Wildcards(plate=name)) for name in ("P1", "P2")] == [{"expand": 8.0}, None]
+    assert plan.measurements.table_columns(UNIT)["cells"] and plan.plates.label_stores == ["labels.zarr", "cells.zarr"]
+    assert [product for product in plan.plates.further_products("P1") if "zarr" in product] == [
+        "labels.zarr/zarr.json",
+        "cells.zarr/zarr.json",
+    ]
+    assert not [product for product in plan.plates.further_products("P2") if "zarr" in product]
+    bare = plan_in(tmp_path, cells={"expand": 8}, nuclei={"keep_labels": False}).plates
+    assert not bare.keeps_cells and not [product for product in bare.further_products("P1") if "zarr" in product]

@@ -192,6 +192,7 @@ def test_messages_name_the_unit_where_a_plate_has_several(tmp_path, caplog, unit
             measured=[],
             detection=DETECTION,
             drop_border=False,
+            cells=None,
             folders=[],
             with_quality=False,
             on_bad_image="record",

@@ -1,0 +1,61 @@
+"""Cells around nuclei: expanded as scikit-image does, and measured as objects of their own."""
+
+import numpy as np
+import pytest
+from skimage.segmentation import expand_labels
+
+from fieldwork import objects
+from fieldwork.detection import cells
+from outlined import squares
+
+
+@pytest.mark.parametrize("distance", [0.5, 1, 1.5, 3, 7.3, 12, 22, 22.9, 40])
+def test_nuclei_are_expanded_as_by_scikit_image_also_where_pixels_are_equally_near(distance):
+    random = np.random.default_rng(7)
+    grown = 0
+    for _ in range(40):
+        shape, share = random.integers(1, 70, 2), random.choice([0, 0.003, 0.03, 0.5, 1])
+        labels = np.where(random.random(shape) < share, random.integers(1, 50, shape), 0).astype(np.int32)
+        before = labels.copy()
+        expanded = cells.expand_nuclei(labels, distance)
+        np.testing.assert_array_equal(expanded, expand_labels(labels, distance))
+        np.testing.assert_array_equal(labels, before)
+        assert expanded.dtype == np.int32
+        grown += (expanded != labels).sum()
+    assert (grown > 1000) == (distance >= 1)
+
+
+def test_a_large_field_in_strips_is_expanded_likewise():
+    labels = np.zeros((700, 1100), np.int32)
+    labels[::37, ::41] = np.arange(1, labels[::37, ::41].size + 1).reshape(labels[::37, ::41].shape)
+    np.testing.assert_array_equal(cells.expand_nuclei(labels, 20), expand_labels(labels, 20))
+
+
+def test_cells_and_cytoplasm_are_measured_as_the_objects_that_they_are():
+    nuclei = squares(12).astype(np.int32)
+    image = np.random.default_rng(1).integers(0, 60000, nuclei.shape).astype(np.uint16)
+    expanded = expand_labels(nuclei, 2)
+    measured = cells.measure_cells(nuclei, expanded, {"Actin": image})
+    assert list(measured) == [
+        name for prefix in ("Cells", "Cytoplasm") for name in objects.columns_of(["Actin"], prefix=prefix)
+    ]
+    for number in range(12):
+        cell, cytoplasm = expanded == number + 1, (expanded == number + 1) & (nuclei == 0)
+        assert measured["Cells_AreaShape_Area"][number] == cell.sum() == cytoplasm.sum() + 25
+        assert measured["Cytoplasm_AreaShape_Area"][number] == cytoplasm.sum()
+        for prefix, mask in {"Cells": cell, "Cytoplasm": cytoplasm}.items():
+            mean = measured[f"{prefix}_Intensity_MeanIntensity_Actin"][number]
+            assert mean == pytest.approx(image[mask].mean() / 65535, rel=1e-12)
+
+
+def test_a_cell_without_cytoplasm_has_none_to_measure_and_others_keep_their_rows():
+    nuclei = squares(3).astype(np.int32)
+    expanded = expand_labels(nuclei, 1)
+    expanded[expanded == 2] = 0
+    expanded[nuclei == 2] = 2
+    measured = cells.measure_cells(nuclei, expanded, {})
+    np.testing.assert_array_equal(measured["Cells_AreaShape_Area"], [45, 25, 45])  # no corner is nearer than 1.4 px
+    np.testing.assert_array_equal(measured["Cytoplasm_AreaShape_Area"], [20, np.nan, 20])
+    assert all(len(values) == 3 for values in measured.values())
+    empty = cells.measure_cells(np.zeros((5, 6), np.int32), np.zeros((5, 6), np.int32), {})
+    assert len(empty) == 2 * len(objects.columns_of([])) and all(len(values) == 0 for values in empty.values())
