@@ -62,6 +62,7 @@ def detect(folder, rows, *, detection=AUTO, drop_border=False, folders=(), with_
         measured=[],
         detection=detection,
         drop_border=drop_border,
+        cells=None,
         folders=folders,
         with_quality=False,
         on_bad_image="record",

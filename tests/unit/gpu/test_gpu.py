@@ -339,6 +339,7 @@ def test_tables_of_a_plate_are_equal_to_the_byte(tmp_path, monkeypatch, with_qua
             measured=[],
             detection={"method": "peaks", **DETECTION},
             drop_border=False,
+            cells=None,
             folders=[],
             with_quality=with_quality,
             on_bad_image="record",
