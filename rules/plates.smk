@@ -2,8 +2,48 @@ rule preview:
     """The calibration of every plate and stack, and a picture of what is found in some of its fields or frames."""
     input:
         plate_calibrations,
+        illumination_pictures,
         expand("<results>/stacks/{stack}/calibration.{kind}", stack=plan.stacks.with_nuclei, kind=["json", "png"]),
     localrule: True
+
+
+rule illuminate_plate:
+    """Find the illumination of every measured channel of a plate, in a sample of its fields."""
+    input:
+        local(plan.measurements.newest_of_sample),
+        fetched=plan.measurements.fetched_sample,
+    output:
+        # It appears with the whole folder, in one rename; beside it lies {channel}.npy of every channel.
+        functions="<results>/plates/{plate}/illumination/functions.json",
+        picture=report(
+            "<results>/plates/{plate}/illumination.png",
+            caption="report/plate_illumination.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "illumination"},
+        ),
+    log:
+        "<logs>/plates/{plate}/illuminate_plate.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/illuminate_plate.tsv"
+    priority: 1 - plan.url_priority  # calibration and detection wait for it
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: plan.plates.threads
+    resources:
+        mem_mb=plan.measurements.sample_memory,
+        runtime=plan.measurements.sample_minutes,
+    params:
+        images=plan.measurements.sample_rows,
+        urls=plan.measurements.sample_urls,
+        channel=plan.plates.channel,
+        nuclei_channel=plan.measurements.nuclei_channel,
+        channels=plan.measurements.channels,
+        background=plan.measurements.background,
+        stamps=plan.measurements.sample_stamps,
+        made_by=made_by("illuminate_plate"),
+    script:
+        "../scripts/illuminate_plate.py"
 
 
 rule calibrate_plate:
@@ -11,6 +51,9 @@ rule calibrate_plate:
     input:
         local(plan.plates.newest_of_sample),
         fetched=plan.plates.fetched_sample,
+        illumination=lambda wildcards: expand(
+            "<results>/plates/{plate}/illumination/functions.json", plate=plan.measurements.illuminated(wildcards)
+        ),
         other=lambda wildcards: expand(
             "<results>/plates/{plate}/calibration.json", plate=plan.plates.calibrate_with(wildcards)
         ),
@@ -32,6 +75,8 @@ rule calibrate_plate:
         images=plan.plates.sample_rows,
         urls=plan.plates.sample_urls,
         channel=plan.plates.channel,
+        nuclei_channel=plan.measurements.nuclei_channel,
+        background=plan.measurements.background,
         settings=plan.plates.calibration_settings,
         own_code=plan.detection_code,
         border=plan.plates.border,
@@ -45,6 +90,9 @@ rule plot_calibration:
     """Draw what is found in some fields of a plate's sample."""
     input:
         record="<results>/plates/{plate}/calibration.json",
+        illumination=lambda wildcards: expand(
+            "<results>/plates/{plate}/illumination/functions.json", plate=plan.measurements.illuminated(wildcards)
+        ),
         fetched=plan.plates.fetched_sample,
     output:
         calibration=report(
@@ -67,6 +115,8 @@ rule plot_calibration:
     params:
         urls=plan.plates.sample_urls,
         channel=plan.plates.channel,
+        nuclei_channel=plan.measurements.nuclei_channel,
+        background=plan.measurements.background,
         settings=plan.plates.calibration_settings,
         own_code=plan.detection_code,
         border=plan.plates.border,
@@ -81,6 +131,9 @@ rule detect_nuclei:
         # `local`, here and elsewhere: a path from a sheet gets no module's prefix.
         local(plan.measurements.newest_image),
         fetched=plan.measurements.fetched_images,
+        illumination=lambda wildcards: expand(
+            "<results>/plates/{plate}/illumination/functions.json", plate=plan.measurements.illuminated(wildcards)
+        ),
         calibration=lambda wildcards: expand(
             "<results>/plates/{plate}/calibration.json", plate=plan.plates.calibrated(wildcards)
         ),
@@ -108,6 +161,7 @@ rule detect_nuclei:
         channel=plan.plates.channel,
         nuclei_channel=plan.measurements.nuclei_channel,
         channels=plan.measurements.channels,
+        background=plan.measurements.background,
         detection=plan.plates.detection,
         own_code=plan.detection_code,
         border=plan.plates.border,

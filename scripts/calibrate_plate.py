@@ -1,6 +1,7 @@
 """Calibrate a plate on a sample of its fields, and count the nuclei of some of them with that.
 
-Inputs: the sample's images, in the order of reading; the calibration of another plate, if its values are to be taken.
+Inputs: the sample's images, in the order of reading; the calibration of another plate, if its values are to be taken;
+the plate's illumination functions, if there are some.
 Output: calibration.json.
 """
 
@@ -12,6 +13,7 @@ import functools
 
 from fieldwork import outputs
 from fieldwork.detection import calibration as detection_calibration
+from fieldwork.detection import illumination
 from fieldwork.job_log import logged
 from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
@@ -19,11 +21,26 @@ from fieldwork.plates import images as plate_images
 from fieldwork.segmentation import sampling
 
 
-def main(*, images, copies, other, outcome, plate, channel, settings, drop_border, folders, pool, workers):
+def main(
+    *,
+    images,
+    copies,
+    other,
+    outcome,
+    plate,
+    channel,
+    settings,
+    drop_border,
+    folders,
+    pool,
+    workers,
+    correction=illumination.NO_CORRECTION,
+):
     images = plate_images.images_of(images, copies)
     detection, pool, label = settings["detection"], {**pool, "workers": workers}, f"plate {plate}"
     read = functools.partial(plate_images.read_planes, channel=channel)
-    sampled = detection_calibration.read_sample(images, read=read, measure=plate_calibration.measure_image, **pool)
+    measure = functools.partial(plate_calibration.measure_image, correction=correction)
+    sampled = detection_calibration.read_sample(images, read=read, measure=measure, **pool)
     if other:
         calibration = detection_calibration.read(other)
     else:
@@ -31,7 +48,7 @@ def main(*, images, copies, other, outcome, plate, channel, settings, drop_borde
     warnings = plate_calibration.warnings_of(sampled, calibration, channel=channel, settings=settings)
     detection_calibration.log_decision(label, sampled, calibration, warnings, noun="fields")
     options = {"detection": detection, "calibration": calibration, "drop_border": drop_border, "with_labels": False}
-    options |= {"with_quality": False, "channel": channel, "folders": folders}
+    options |= {"with_quality": False, "channel": channel, "folders": folders, "correction": correction}
     read_plane = functools.partial(plate_calibration.read_middle_plane, channel=channel)
     measured = detection_calibration.measure_counted(
         sampled,
@@ -63,4 +80,9 @@ if __name__ == "__main__":
             folders=snakemake.config["module_folders"],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,
+            correction=illumination.correction_of(
+                snakemake.params.nuclei_channel,
+                snakemake.params.background,
+                next(iter(snakemake.input.illumination), None),
+            ),
         )

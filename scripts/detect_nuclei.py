@@ -1,8 +1,8 @@
 """Find the nuclei in every field of one unit of a plate.
 
 Inputs: the unit's images of the nuclei channel, and of the channels in which nuclei are measured; the plate's
-calibration, but where peaks are looked for. Outputs: one row per nucleus, one row per field; the outlines, where they
-are kept.
+calibration, but where peaks are looked for; its illumination functions, if there are some. Outputs: one row per
+nucleus, one row per field; the outlines, where they are kept.
 """
 
 from fieldwork import processes
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fieldwork import job, label_images, outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import outlines
+from fieldwork.detection import illumination, outlines
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.plates import fields, stale
@@ -44,6 +44,7 @@ def main(
     device,
     pool,
     workers,
+    correction=illumination.NO_CORRECTION,
 ):
     label = f"plate {plate}" if unit == "all" else f"plate {plate}, unit {unit}"
     images = plate_images.images_of(images, copies)
@@ -58,6 +59,7 @@ def main(
         "with_quality": with_quality,
         "channel": channel,
         "folders": folders,
+        "correction": correction,
     }
     with client.open_device(device if finds_peaks else "cpu", frames=len(images), workers=workers) as opened:
         measured_fields = job.collect(
@@ -82,6 +84,8 @@ def main(
     log.info("%s: %d nuclei", label, sum(len(field.coordinates) for field in measured_fields))
     # The plate's label images are of other nuclei from now on; `join_labels` writes new ones, where they are kept.
     stale.forget_labels(Path(outcome["nuclei"]).parents[1])
+    if correction.functions is None:
+        stale.forget_illumination(Path(outcome["nuclei"]).parents[1])
     if "labels" in outcome:
         encoded, shapes = [field.labels for field in measured_fields], [field.shape for field in measured_fields]
         label_images.write_unit(outcome["labels"], encoded, shapes)
@@ -119,4 +123,9 @@ if __name__ == "__main__":
             device=snakemake.config["device"],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,
+            correction=illumination.correction_of(
+                snakemake.params.nuclei_channel,
+                snakemake.params.background,
+                next(iter(snakemake.input.illumination), None),
+            ),
         )

@@ -1,6 +1,7 @@
 """Draw what is found in some fields of a plate's sample.
 
-Inputs: calibration.json; the images of the sample. Output: calibration.png.
+Inputs: calibration.json; the images of the sample; the plate's illumination functions, if there are some. Output:
+calibration.png.
 """
 
 from fieldwork import processes
@@ -11,17 +12,31 @@ import functools
 
 from fieldwork import figures, outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import plots
+from fieldwork.detection import illumination, plots
 from fieldwork.job_log import logged
 from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
 
 
-def main(*, record, copies, picture, plate, channel, detection, drop_border, folders, pool, workers):
+def main(
+    *,
+    record,
+    copies,
+    picture,
+    plate,
+    channel,
+    detection,
+    drop_border,
+    folders,
+    pool,
+    workers,
+    correction=illumination.NO_CORRECTION,
+):
     record = outputs.read_json(record)
     read = functools.partial(plate_calibration.read_middle_plane, channel=channel)
     options = {"detection": detection, "calibration": detection_calibration.of_record(record), "channel": channel}
     options |= {"drop_border": drop_border, "with_labels": True, "with_quality": False, "folders": folders}
+    options["correction"] = correction
     measure = functools.partial(
         detection_calibration.measure_images,
         measure=functools.partial(fields.measure_field, **options),
@@ -57,4 +72,9 @@ if __name__ == "__main__":
             folders=snakemake.config["module_folders"],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,
+            correction=illumination.correction_of(
+                snakemake.params.nuclei_channel,
+                snakemake.params.background,
+                next(iter(snakemake.input.illumination), None),
+            ),
         )

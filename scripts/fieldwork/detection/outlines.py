@@ -38,6 +38,7 @@ def outline_nuclei(
     drop_border: bool = False,
     with_labels: bool = False,
     folders: Sequence[str] = (),
+    camera: np.ndarray | None = None,
     **context: object,
 ) -> Outlined:
     """Outline the nuclei of one image.
@@ -59,6 +60,8 @@ def outline_nuclei(
         Keep the outlines.
     folders : list of str
         Of the user's own modules.
+    camera : (rows, columns) array, optional
+        What the camera gave, where `image` is a corrected one.
     **context
         What functions of the user's get if they declare it: see `user_functions.CONTEXT`.
 
@@ -71,9 +74,8 @@ def outline_nuclei(
     FailedDetectionError
         There is no calibration, or the user's function failed or did not return labels.
     """
-    labels, *others = _labels_of(
-        image, detection, path, calibration, calibrated, drop_border=drop_border, folders=folders, **context
-    )
+    context |= {"drop_border": drop_border, "folders": folders, "camera": camera}
+    labels, *others = _labels_of(image, detection, path, calibration, calibrated, **context)
     return _outlined(labels, with_labels, *others)
 
 
@@ -121,10 +123,12 @@ def outline_and_measure(
     return outlined, measurements
 
 
-def _labels_of(image, detection, path, calibration, calibrated, *, drop_border=False, folders=(), **context):
+def _labels_of(
+    image, detection, path, calibration, calibrated, *, drop_border=False, folders=(), camera=None, **context
+):
     """Return the labels of an image, and for method auto also its threshold and flags."""
     if detection["method"] == "auto":
-        labels, *others = _segment(image, calibration, calibrated)
+        labels, *others = _segment(image, calibration, calibrated, camera)
     else:
         labels, *others = _segment_by_own_function(
             image, detection, folders, path=path, calibration=calibration, **context
@@ -139,12 +143,12 @@ def _outlined(labels, with_labels, *others):
     return Outlined(coordinates, nuclei.areas, nuclei.touches_border, encoded, *others)
 
 
-def _segment(image, calibration, calibrated):
+def _segment(image, calibration, calibrated, camera):
     if calibration is None:
         raise FailedDetectionError(
             f"not segmented: no image of the {calibrated}'s sample could be read, so that it has no calibration"
         )
-    labels, threshold, *flags = segmentation.segment_field(image, calibration)
+    labels, threshold, *flags = segmentation.segment_field(image, calibration, camera=camera)
     return labels, threshold, Flags(*map(bool, flags))
 
 

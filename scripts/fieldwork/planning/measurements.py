@@ -14,10 +14,11 @@ from fieldwork.planning.files import Files
 from fieldwork.planning.plates import PlatePlan, rows_of
 
 DEFAULT = {"channels": "all"}  # of the section ``measure``
+SAMPLE_FACTOR = 4  # of the time that a sample takes to find its illumination, in times of peaks
 
 
 class _Unit(NamedTuple):
-    """The images of a unit."""
+    """The images of a unit, or of a sample."""
 
     rows: list[tuple]  # as `MeasurePlan.image_rows` returns them
     paths: list[str]  # of all files, each once: first those of the nuclei channel
@@ -41,11 +42,14 @@ class MeasurePlan:
         self._wanted = config["measure"]["channels"]
         self._given_positive = config["positive"]
         self._cells = None if config["cells"] == "none" else config["cells"]
+        self._illuminates = config["illumination"] == "auto"
+        self._background = None if config["background"] == "none" else config["background"]
         self._held = config["pool"]["mode"] == "fork"
         self._channels = functools.cache(lambda name: channels.channels_of(plates.ready[name], self._names))
         self._measured = functools.cache(self._measured_of)
         self._positive = functools.cache(self._positive_of)
         self._units = functools.cache(self._units_of)
+        self._samples: dict[str, _Unit] = {}
 
     def check(self, *, source: str) -> None:
         """Check the channels of every plate.
@@ -85,6 +89,10 @@ class MeasurePlan:
             given["positive"] = self._given_positive
         if self._cells:
             given["cells"] = self._cells
+        if self._illuminates:
+            given["illumination"] = "auto"
+        if self._background is not None:
+            given["background"] = self._background
         names = self._plates.names
         if names and all(self._plates.method(name) == "peaks" for name in names):
             for key, value in given.items():
@@ -188,6 +196,64 @@ class MeasurePlan:
             "controls": any(map(platemaps.control_column, platemaps_columns)),
         }
 
+    # How images are corrected before nuclei are found and measured in them
+
+    def background(self, wildcards: object) -> float | None:
+        """Return the percentile that is subtracted from each image of a plate; None for none, and with peaks."""
+        return None if self._plates.method(self._plates.plate(wildcards).name) == "peaks" else self._background
+
+    @property
+    def illuminated_plates(self) -> list[str]:
+        """Names of the plates whose illumination is corrected."""
+        return list(filter(self._is_illuminated, self._plates.ready)) if self._illuminates else []
+
+    def illuminated(self, wildcards: object) -> list[str]:
+        """Return the plate itself in a list where its illumination is corrected; else an empty one."""
+        return list(filter(self._is_illuminated, [self._plates.plate(wildcards).name]))
+
+    def _is_illuminated(self, name):
+        return self._illuminates and self._plates.method(name) != "peaks" and bool(self._plates.ready[name].images)
+
+    # The images of the sample, of the nuclei channel and of all that are measured
+
+    def sample_rows(self, wildcards: object) -> list[tuple]:
+        """Return `PlatePlan.sample_rows`, each with a tuple: the file of every measured channel, or None."""
+        return self._sample(wildcards).rows
+
+    def sample_urls(self, wildcards: object) -> list[str]:
+        """Return the URLs among the images of the sample, as `image_urls`."""
+        return self._urls_of(self._sample(wildcards))
+
+    def fetched_sample(self, wildcards: object) -> list:
+        """Return Snakemake's inputs for `sample_urls`."""
+        return self._files.fetched(self.sample_urls(wildcards))
+
+    def newest_of_sample(self, wildcards: object) -> list[str]:
+        """Return what Snakemake is told of the sample; see `Files.newest`."""
+        return self._files.newest(self._sample(wildcards).paths)
+
+    def sample_stamps(self, wildcards: object) -> list[tuple | None]:
+        """Return the state of each image of the sample."""
+        return self._files.stamps(self._sample(wildcards).paths)
+
+    def sample_memory(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the memory of a job that reads the sample, in MB: a worker holds all channels of a field."""
+        others = max(0, len(self.channels(wildcards)) - 2)
+        largest = max((self._files.megabytes([path]) for path in self._sample(wildcards).paths), default=0)
+        memory = self._plates.calibration_memory(wildcards, threads, attempt)
+        return memory + int(attempt * threads * others * largest)
+
+    def sample_minutes(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the time limit, in minutes, of a job that reads the sample twice and outlines nuclei in it."""
+        seconds = SAMPLE_FACTOR * resources.S_PER_MB * self._files.megabytes(self._sample(wildcards).paths)
+        return attempt * resources.time_limit_min(seconds, threads=threads)
+
+    def _sample(self, wildcards):
+        name = self._plates.plate(wildcards).name
+        if name not in self._samples:
+            self._samples[name] = self._unit_of(self._files_of_channels(name), self._plates.sample(wildcards))
+        return self._samples[name]
+
     # The images of one unit, of the nuclei channel and of all that are measured
 
     def image_rows(self, wildcards: object) -> list[tuple]:
@@ -196,7 +262,9 @@ class MeasurePlan:
 
     def image_urls(self, wildcards: object) -> list[str]:
         """Return the URLs among the images; of other channels than that of the nuclei, without absent objects."""
-        unit = self._unit(wildcards)
+        return self._urls_of(self._unit(wildcards))
+
+    def _urls_of(self, unit):
         urls = list(filter(is_url, unit.paths))
         nuclei = {row[4] for row in unit.rows} if urls else set()
         return [url for url in urls if url in nuclei or self._files.stamp(url)]
@@ -245,20 +313,24 @@ class MeasurePlan:
 
     def _units_of(self, name):
         """Return the units of a plate: rules ask five times for the images of each."""
+        measured = self._files_of_channels(name)
+        return {unit: self._unit_of(measured, images) for unit, images in self._plates.ready[name].units.items()}
+
+    def _files_of_channels(self, name):
+        """Return a dict for each measured channel of a plate: position -> file."""
         plate = self._plates.ready[name]
         # Token -> position -> file. A channel that no file name has is inside of the nuclei channel's file.
         files = {image.channel: {} for image in plate.scan.images}
         for image in plate.scan.images:
             files[image.channel][_position_of(image)] = image.path
-        measured = [files.get(channel.token, files.get(plate.channel)) for channel in self._measured(name)]
-        units = {}
-        for unit, images in plate.units.items():
-            positions = map(_position_of, images)
-            others = [tuple([by_position.get(position) for by_position in measured]) for position in positions]
-            rows = [(*row, paths) for row, paths in zip(rows_of(images), others, strict=True)]
-            paths = dict.fromkeys([*(image.path for image in images), *filter(None, itertools.chain(*others))])
-            units[unit] = _Unit(rows, list(paths))
-        return units
+        return [files.get(channel.token, files.get(plate.channel)) for channel in self._measured(name)]
+
+    def _unit_of(self, measured, images):
+        positions = map(_position_of, images)
+        others = [tuple([by_position.get(position) for by_position in measured]) for position in positions]
+        rows = [(*row, paths) for row, paths in zip(rows_of(images), others, strict=True)]
+        paths = dict.fromkeys([*(image.path for image in images), *filter(None, itertools.chain(*others))])
+        return _Unit(rows, list(paths))
 
 
 def _position_of(image):

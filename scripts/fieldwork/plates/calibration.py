@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fieldwork import frames, segmentation
 from fieldwork.detection import calibration as detection_calibration
+from fieldwork.detection import illumination
 from fieldwork.plates.fields import Field
 from fieldwork.plates.images import FieldImage, form_of, read_planes
 from fieldwork.plates.rows import levels_of
@@ -11,10 +12,19 @@ from fieldwork.segmentation import sampling
 from fieldwork.segmentation.sampling import Reading, Sampled
 
 
-def measure_image(image: FieldImage, planes: list[frames.Plane]) -> Reading:
+def measure_image(
+    image: FieldImage,
+    planes: list[frames.Plane],
+    *,
+    correction: illumination.Correction = illumination.NO_CORRECTION,
+) -> Reading:
     """Measure what an image of the sample tells: of several planes, the middle one."""
     plane = planes[len(planes) // 2]
-    return Reading(image, form=form_of(planes), sample=segmentation.measure_sample(plane.image))
+    try:
+        corrected = illumination.correct(plane.image, correction.nuclei, correction)
+    except illumination.UncorrectedError as error:
+        return Reading(image, error=str(error))
+    return Reading(image, form=form_of(planes), sample=segmentation.measure_sample(corrected))
 
 
 def read_middle_plane(image: FieldImage, *, channel: str) -> list[frames.Plane]:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from fieldwork import frames, quality, segmentation
-from fieldwork.detection import outlines
+from fieldwork.detection import illumination, outlines
 from fieldwork.detection.flags import Flags
 from fieldwork.detection.peaks import find_peaks
 from fieldwork.gpu import client
@@ -67,6 +67,7 @@ def measure_field(
     channel: str = "auto",
     folders: Sequence[str] = (),
     device: client.Cpu | client.Gpu = client.CPU,
+    correction: illumination.Correction = illumination.NO_CORRECTION,
 ) -> list[Field]:
     """Find the nuclei in one image and measure its quality.
 
@@ -94,6 +95,8 @@ def measure_field(
         Of the user's own modules.
     device : client.Cpu or client.Gpu
         From `gpu.client.open_device`; finds peaks.
+    correction : detection.illumination.Correction
+        Of images in which nuclei are outlined and measured. Peaks and quality are those of the images as they are.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def measure_field(
             if finds_peaks:
                 measured = _find_peaks_and_levels(plane.image, detection, device)
             else:
-                measured = _outline(plane, detection, options, cells)
+                measured = _outline(plane, detection, correction, options, cells)
         except outlines.FailedDetectionError as failure:
             (field,) = failed_field(image, str(failure))
             fields.append(field._replace(timepoint=plane.timepoint, z=plane.z))
@@ -121,20 +124,38 @@ def measure_field(
     return fields
 
 
-def _outline(plane, detection, options, cells):
+def _outline(plane, detection, correction, options, cells):
     """Outline nuclei, and measure them where the plane came with its channels."""
+    try:
+        image = illumination.correct(plane.image, correction.nuclei, correction)
+    except illumination.UncorrectedError as error:
+        raise outlines.FailedDetectionError(str(error)) from None
+    options = {**options, "calibrated": "plate"}
+    if image is not plane.image:
+        options["camera"] = plane.image
     if not isinstance(plane, FieldPlane):
-        return outlines.outline_nuclei(plane.image, detection, calibrated="plate", **options)._asdict()
-    outlined, measurements = outlines.outline_and_measure(
-        plane.image, detection, plane.channels, calibrated="plate", cells=cells, **options
-    )
-    types = {name: image.dtype.name for name, image in plane.channels.items()}
+        return outlines.outline_nuclei(image, detection, **options)._asdict()
+    channels, uncorrected = _corrected_channels(plane, image, correction)
+    outlined, measurements = outlines.outline_and_measure(image, detection, channels, cells=cells, **options)
     return {
         **outlined._asdict(),
         "measurements": measurements,
-        "channel_types": types,
-        "channels_missing": plane.missing,
+        "channel_types": {name: plane.channels[name].dtype.name for name in channels},
+        "channels_missing": plane.missing | uncorrected,
     }
+
+
+def _corrected_channels(plane, nuclei, correction):
+    """Return the channels of a plane as they are measured, and why others are not; `nuclei` is corrected already."""
+    channels, uncorrected = {}, {}
+    for name, image in plane.channels.items():
+        try:
+            corrected = nuclei if image is plane.image else illumination.correct(image, name, correction)
+        except illumination.UncorrectedError as error:
+            uncorrected[name] = str(error)
+        else:
+            channels[name] = illumination.in_measured_unit(corrected, image)
+    return channels, uncorrected
 
 
 def _find_peaks_and_levels(pixels, detection, device):

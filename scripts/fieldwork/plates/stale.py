@@ -1,4 +1,4 @@
-"""Forget a plate's label images when they are no longer those of its tables. Imports nothing large."""
+"""Forget what is no longer that of a plate's tables: label images, illumination. Imports nothing large."""
 
 import json
 import logging
@@ -27,6 +27,18 @@ def forget_labels(folder: str | os.PathLike) -> None:
         shutil.rmtree(store, ignore_errors=True)
         if store.exists():
             log.warning("%s: cannot be deleted; its outlines are of older nuclei", store)
+
+
+def forget_illumination(folder: str | os.PathLike) -> None:
+    """Delete the illumination functions of a plate whose nuclei are measured without them.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of the plate's results.
+    """
+    shutil.rmtree(Path(folder) / "illumination", ignore_errors=True)
+    Path(folder, "illumination.png").unlink(missing_ok=True)
 
 
 def forget_labels_of_others(folder: str | os.PathLike, fields: Sequence[dict]) -> None:

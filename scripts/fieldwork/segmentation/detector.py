@@ -64,22 +64,26 @@ def segment_nuclei(image: np.ndarray, calibration: Calibration | None = None) ->
     return segment_field(image, calibrate([image]) if calibration is None else calibration).labels
 
 
-def segment_field(image: np.ndarray, calibration: Calibration) -> Segmentation:
+def segment_field(image: np.ndarray, calibration: Calibration, *, camera: np.ndarray | None = None) -> Segmentation:
     """Outline the nuclei of an image, and check whether it is like the images of its plate.
 
     Parameters
     ----------
     image, calibration
         As for `segment_nuclei`.
+    camera : (rows, columns) array, optional
+        What the camera gave, where `image` is a corrected one: it tells whether pixels are saturated, or all equal.
 
     Returns
     -------
     Segmentation
     """
     source = pixels.whole_numbers(image)
+    values = source.values if camera is None else camera
+    camera = image if camera is None else camera
     if calibration.diameter is None or calibration.contrast is None:
         labels = np.zeros(image.shape, np.int32)
-        return Segmentation(labels, None, False, flags.is_saturated(image, labels), flags.is_constant(source.values))
+        return Segmentation(labels, None, False, flags.is_saturated(camera, labels), flags.is_constant(values))
     copy = _working_copy(source, calibration)
     labels, threshold, nuclei = _nuclei_in(copy, image.shape)
     background = source.offset + source.unit * copy.floor
@@ -87,9 +91,9 @@ def segment_field(image: np.ndarray, calibration: Calibration) -> Segmentation:
         labels,
         source.offset + source.unit * (copy.floor + copy.unit * threshold),
         flags.is_out_of_focus(nuclei, copy.scale.diameter, calibration.softness),
-        flags.is_saturated(image, labels),
+        flags.is_saturated(camera, labels),
         flags.is_unlike_plate(nuclei, copy.scale.diameter)
-        or flags.is_constant(source.values)
+        or flags.is_constant(values)
         or flags.is_background_unlike(background, calibration.background, calibration.contrast),
     )
 

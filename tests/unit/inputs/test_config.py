@@ -33,6 +33,8 @@ DEFAULTS = {
     },
     "channels": {},
     "measure": {"channels": "all"},
+    "illumination": "none",
+    "background": "none",
     "positive": {},
     "cells": "none",
     "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},

@@ -103,6 +103,14 @@ def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(
             {"nuclei": {"method": "peaks"}, "measure": {"channels": "none"}},
             "--config: measure.channels is 'none', but nuclei of method peaks have no outlines",
         ),
+        (
+            {"nuclei": {"method": "peaks"}, "illumination": "auto"},
+            "--config: illumination is 'auto', but nuclei of method peaks have no outlines",
+        ),
+        (
+            {"nuclei": {"method": "peaks"}, "background": 5},
+            "--config: background is 5.0, but nuclei of method peaks have no outlines",
+        ),
         ({"channels": {"w3": "Actin"}}, "--config: channels names 'w3', which no plate has; their channels are w1, w2"),
         (
             {"channels": {"w1": "A", "w2": "A"}},
@@ -259,3 +267,28 @@ def test_cells_are_found_where_nuclei_have_outlines_and_are_kept_with_their_labe
     assert not [product for product in plan.plates.further_products("P2") if "zarr" in product]
     bare = plan_in(tmp_path, cells={"expand": 8}, nuclei={"keep_labels": False}).plates
     assert not bare.keeps_cells and not [product for product in bare.further_products("P1") if "zarr" in product]
+
+
+def test_illumination_is_found_in_the_calibrations_sample_in_every_measured_channel(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE])
+    plan = plan_in(tmp_path, illumination="auto", background=2)
+    rows = plan.measurements.sample_rows(UNIT)
+    assert [row[:5] for row in rows] == plan.plates.sample_rows(UNIT) and len(rows) == 4
+    assert all(row[5] == (row[4], row[4].replace("_w1", "_w2")) for row in rows)
+    assert len(plan.measurements.sample_stamps(UNIT)) == 8
+    assert plan.measurements.illuminated(UNIT) == plan.measurements.illuminated_plates == ["P1"]
+    assert plan.measurements.background(UNIT) == 2
+    os.truncate(rows[0][5][1], 7)
+    assert plan_in(tmp_path).measurements.sample_stamps(UNIT) != plan.measurements.sample_stamps(UNIT)
+
+
+def test_without_the_key_and_with_peaks_no_image_is_corrected(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE, PlateFolder("P2")])
+    plan = plan_in(tmp_path).measurements
+    assert plan.illuminated(UNIT) == plan.illuminated_plates == [] and plan.background(UNIT) is None
+    sheet = tmp_path / "config/plates.tsv"
+    first, *rows = sheet.read_text().splitlines()
+    sheet.write_text("\n".join([f"{first}\tmethod", f"{rows[0]}\tpeaks", f"{rows[1]}\t", ""]))
+    plan = plan_in(tmp_path, illumination="auto", background=2).measurements
+    assert plan.illuminated_plates == ["P2"] and plan.illuminated(UNIT) == [] and plan.background(UNIT) is None
+    assert plan.background(Wildcards(plate="P2", unit="all")) == 2

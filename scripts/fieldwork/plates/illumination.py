@@ -1,0 +1,337 @@
+"""The illumination of a plate's channels: found in a sample of its fields, and what correcting it does to nuclei."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fieldwork import InputError, frames, job, label_images, segmentation
+from fieldwork.detection import illumination
+from fieldwork.figures import counted, plt
+from fieldwork.plates.images import FieldImage, FieldPlane
+from fieldwork.segmentation import sampling
+from fieldwork.segmentation.pixels import rounded
+
+VERSION = 1  # of functions.json
+ZONES = ("top left", "top right", "bottom left", "bottom right", "centre")
+OUTER_SHARE = 1 / 4  # of each side: what is outer in rows and in columns is a corner, what is in neither is the centre
+LEFT_OVER = 0.05  # that nuclei in the corners may differ by after the correction, beside their chance; then a warning
+NUCLEUS_SPREAD = 1.2  # three standard deviations of a nucleus's intensity, as a share: what chance may do
+MOST_UNCERTAIN = 0.05  # from there on a warning
+MOST_COLUMNS = 4  # of the picture
+
+
+class Reading(NamedTuple):
+    """What one field of the sample told, or why there is nothing to tell (`error`)."""
+
+    source: FieldImage
+    error: str | None = None
+    sample: segmentation.Sample | None = None  # of the nuclei channel
+    cells: dict[str, np.ndarray] = {}  # channel -> from `illumination.cell_sums`
+    forms: dict[str, tuple[tuple[int, int], str]] = {}  # channel -> rows and columns, type
+    missing: dict[str, str] = {}  # channel -> why there is none
+
+
+class Effect(NamedTuple):
+    """The intensity of one field's nuclei, by the zone that they are in."""
+
+    source: FieldImage
+    error: str | None = None
+    sums: dict[str, np.ndarray] = {}  # channel -> (3, 5) float64: number, mean before, mean after; zones as `ZONES`
+
+
+def failed_reading(image: FieldImage, reason: str) -> Reading:
+    """Return what stands for a field that could not be read."""
+    return Reading(image, error=reason)
+
+
+def failed_effect(image: FieldImage, reason: str) -> Effect:
+    """Return what stands for a field that could not be read again."""
+    return Effect(image, error=reason)
+
+
+def channels_in(plane: FieldPlane, nuclei: str) -> dict[str, np.ndarray]:
+    """Return the channels of a plane that are corrected: those that are measured, and the nuclei channel."""
+    return {nuclei: plane.image, **plane.channels}
+
+
+def measure_field(image: FieldImage, planes: list[FieldPlane], *, nuclei: str, background: float | None) -> Reading:
+    """Measure the light in a field of the sample: of several planes, in the middle one.
+
+    Parameters
+    ----------
+    image : FieldImage
+    planes : list of FieldPlane
+    nuclei : str
+        Name of the nuclei channel.
+    background : float or None
+        Percentile of each image that is subtracted.
+    """
+    plane = planes[len(planes) // 2]
+    correction = illumination.Correction(nuclei, background)
+    cells, forms, missing, sample = {}, {}, dict(plane.missing), None
+    for name, pixels in channels_in(plane, nuclei).items():
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            missing[name] = "pixels are NaN or infinite"
+            continue
+        seen = illumination.correct(pixels, name, correction)
+        cells[name] = illumination.cell_sums(seen)
+        forms[name] = pixels.shape, pixels.dtype.name
+        if name == nuclei:
+            sample = segmentation.measure_sample(seen)
+    return Reading(image, sample=sample, cells=cells, forms=forms, missing=missing)
+
+
+def measure_effect(
+    image: FieldImage,
+    planes: list[FieldPlane],
+    *,
+    correction: illumination.Correction,
+    calibration: segmentation.Calibration,
+) -> Effect:
+    """Measure the nuclei of a field of the sample before and after the correction.
+
+    Outlines are those of the image before: each nucleus ends at a share of its own height, however dim it is.
+
+    Parameters
+    ----------
+    image, planes
+        As for `measure_field`.
+    correction : detection.illumination.Correction
+    calibration : segmentation.Calibration
+        Of images before the correction.
+    """
+    plane = planes[len(planes) // 2]
+    before = correction._replace(functions=None)
+    pixels = illumination.correct(plane.image, correction.nuclei, before)
+    labels = segmentation.segment_field(pixels, calibration).labels
+    nuclei = label_images.properties(labels)
+    zones = _zones(nuclei.rows, nuclei.columns, labels.shape)
+    sums = {}
+    for name, channel in channels_in(plane, correction.nuclei).items():
+        try:
+            after = illumination.correct(channel, name, correction)
+        except illumination.UncorrectedError:
+            continue
+        pair = [illumination.correct(channel, name, before), after]
+        means = [np.bincount(labels.ravel(), seen.ravel(), len(zones) + 1)[1:] / nuclei.areas for seen in pair]
+        kept = zones >= 0
+        weights = [np.ones(len(zones)), *means]
+        sums[name] = np.stack([np.bincount(zones[kept], weight[kept], len(ZONES)) for weight in weights])
+    return Effect(image, sums=sums)
+
+
+def _zones(rows, columns, shape):
+    """Return the index of the zone that each position is in, or -1."""
+    far = [
+        np.where(share < OUTER_SHARE, 0, np.where(share > 1 - OUTER_SHARE, 1, 2))
+        for share in ((rows + 0.5) / shape[0], (columns + 0.5) / shape[1])
+    ]
+    vertical, horizontal = far
+    is_corner, is_centre = (vertical < 2) & (horizontal < 2), (vertical == 2) & (horizontal == 2)
+    return np.where(is_corner, 2 * vertical + horizontal, np.where(is_centre, 4, -1))
+
+
+def read_sample(
+    images: Sequence[FieldImage], *, measure: Callable, read: Callable, failed: Callable, **pool: Any
+) -> Iterable:
+    """Yield what `measure` returns of every field of the sample, in their order; options as for `job.collect`."""
+    pool |= {"mode": "paths"}  # not all in memory at once
+    return job.results_of(measure, job.read_ahead(images, read=read, **pool), read=read, failed=failed, **pool)
+
+
+class Illumination(NamedTuple):
+    """The illumination of one channel."""
+
+    function: np.ndarray | None  # (rows, columns) float32; None where no image could be read
+    values: dict  # of functions.json
+
+
+def find(channel: str, readings: Sequence[Reading], *, label: str) -> Illumination:
+    """Find the illumination of a channel in the fields of a sample.
+
+    Parameters
+    ----------
+    channel : str
+    readings : list of Reading
+    label : str
+        The plate, for messages.
+
+    Raises
+    ------
+    InputError
+        The images have no usual size and type, or are too small.
+    """
+    seen = [reading for reading in readings if channel in reading.forms]
+    forms = [_described(*reading.forms[channel]) for reading in seen]
+    usual = frames.usual_form(forms)
+    passed_over = [
+        {"path": reading.source.path, "reason": reading.error or reading.missing[channel]}
+        for reading in readings
+        if reading.error or channel in reading.missing
+    ]
+    if not seen:
+        return Illumination(None, {"file": None, "digest": None, "fields": 0, "passed_over": passed_over})
+    if usual is None:
+        raise InputError(
+            f"{label}: channel {channel}: of the images of its sample, most have no common size and type (first "
+            f"{', '.join(sorted(set(forms))[:3])}), as illumination: auto needs them; set illumination: none"
+        )
+    passed_over += [
+        {"path": reading.source.path, "reason": f"found {form}, the sample's images are {usual}"}
+        for reading, form in zip(seen, forms, strict=True)
+        if form != usual
+    ]
+    used = [reading for reading, form in zip(seen, forms, strict=True) if form == usual]
+    shape = used[0].forms[channel][0]
+    if min(shape) < illumination.LEAST_SIDE_PX:
+        raise InputError(
+            f"{label}: channel {channel}: its images, {usual}, are too small for illumination: auto, which needs "
+            f"{illumination.LEAST_SIDE_PX} px; set illumination: none"
+        )
+    cells = np.stack([reading.cells[channel] for reading in used])
+    light = illumination.light_of(cells)
+    function = illumination.function_of(light, shape)
+    uncertainty = illumination.uncertainty_of(cells)
+    values = {
+        "largest": rounded(float(function.max())),
+        "by": "nothing: dark images" if light is None else "most fields" if light.is_typical else "the mean of all",
+        "uncertainty": None if uncertainty is None else rounded(uncertainty),
+    }
+    return Illumination(function, {"fields": len(used), **values, "passed_over": passed_over})
+
+
+def _described(shape, kind):
+    return f"{shape[0]} x {shape[1]} px of {kind}"
+
+
+def write_functions(illuminations: dict[str, Illumination], folder: Path) -> dict[str, dict]:
+    """Write functions into a folder; return what functions.json holds of each channel."""
+    channels = {}
+    for name, (function, values) in illuminations.items():
+        if function is not None:
+            np.save(folder / f"{name}.npy", function, allow_pickle=False)
+            values = {"file": f"{name}.npy", "digest": illumination.digest_of(folder / f"{name}.npy"), **values}
+        channels[name] = values
+    return channels
+
+
+def calibration_of(readings: Sequence[Reading]) -> segmentation.Calibration | None:
+    """Return the calibration of the images before the correction; None where they show no bright nuclei."""
+    used = [sampling.Reading(reading.source, sample=reading.sample) for reading in readings if reading.sample]
+    calibration = sampling.calibrate(used)
+    return calibration if calibration and None not in (calibration.diameter, calibration.contrast) else None
+
+
+def effects_of(effects: Iterable[Effect]) -> dict[str, dict]:
+    """Sum up what the correction does to the nuclei of each channel.
+
+    Parameters
+    ----------
+    effects : iterable of Effect
+
+    Returns
+    -------
+    dict of str to dict
+        Channel -> ``nuclei``: numbers in the corners and in the centre; ``corner_to_centre``: mean intensity in the
+        corners as a share of that in the centre, before and after; ``spread``: difference between the brightest and
+        the dimmest zone, likewise. None where a zone has no nucleus.
+    """
+    totals = {}
+    for effect in effects:
+        for name, sums in effect.sums.items():
+            totals[name] = totals.get(name, 0) + sums
+    return {name: _effect(*sums) for name, sums in totals.items()}
+
+
+def _effect(numbers, *sums):
+    corners, centre = int(numbers[:4].sum()), int(numbers[4])
+    shares, spreads = {}, {}
+    for moment, total in zip(("before", "after"), sums, strict=True):
+        if not corners or not centre or not total[4] > 0:
+            shares[moment] = spreads[moment] = None
+            continue
+        middle = total[4] / centre
+        shares[moment] = rounded(total[:4].sum() / corners / middle)
+        zones = total / np.maximum(numbers, 1) / middle
+        spreads[moment] = rounded(np.ptp(zones)) if numbers.all() else None
+    return {"nuclei": {"corners": corners, "centre": centre}, "corner_to_centre": shares, "spread": spreads}
+
+
+def warnings_of(channels: dict[str, dict]) -> list[str]:
+    """Return what is doubtful about functions, a line each.
+
+    Parameters
+    ----------
+    channels : dict of str to dict
+        Of functions.json.
+    """
+    warnings = []
+    for name, values in channels.items():
+        if values["file"] is None:
+            warnings.append(f"channel {name}: no image of its sample could be read: it has no illumination function")
+            continue
+        shares = values.get("corner_to_centre", {"before": None, "after": None})
+        if shares["after"] is not None:
+            number = min(values["nuclei"].values())
+            if abs(shares["after"] - 1) > LEFT_OVER + NUCLEUS_SPREAD / math.sqrt(number):
+                warnings.append(
+                    f"channel {name}: nuclei in the corners have {shares['after']:g} times the intensity of those in "
+                    f"the centre after the correction, {shares['before']:g} before; if the ground is the camera's own "
+                    "offset, set background to a low percentile, else illumination: none"
+                )
+        if values["uncertainty"] is not None and values["uncertainty"] > MOST_UNCERTAIN:
+            warnings.append(
+                f"channel {name}: its illumination function may be off by {100 * values['uncertainty']:.0f} %: its "
+                f"{counted(values['fields'], 'field')} are few, or differ too much"
+            )
+    return warnings
+
+
+def draw(record: dict, folder: Path, *, title: str) -> plt.Figure:
+    """Draw the illumination functions of a plate, with what they do to nuclei.
+
+    Parameters
+    ----------
+    record : dict
+        Of functions.json.
+    folder : pathlib.Path
+        With the functions.
+    title : str
+        Of the picture.
+    """
+    channels = record["channels"]
+    columns = min(MOST_COLUMNS, len(channels))
+    rows = math.ceil(len(channels) / columns)
+    size = max(6, 4.2 * columns), 4 * rows + 0.5
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    figure.suptitle(title, fontsize=14)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, (name, values) in zip(grid.flat, channels.items(), strict=False):
+        axes.set_title(f"{name}\n{describe(values)}", fontsize=10)
+        if values["file"]:
+            function = np.load(folder / values["file"], allow_pickle=False)
+            step = 1 + max(function.shape) // 512
+            drawn = axes.imshow(function[::step, ::step], cmap="cividis", vmin=1)
+            figure.colorbar(drawn, ax=axes, shrink=0.7, label="images are divided by")
+    return figure
+
+
+def describe(values: dict) -> str:
+    """Describe a channel's function in words, on two lines.
+
+    Parameters
+    ----------
+    values : dict
+        Of functions.json.
+    """
+    if values["file"] is None:
+        return "no image could be read:\nno function"
+    text = f"1 to {values['largest']:g}, by {counted(values['fields'], 'field')}\n"
+    shares = values.get("corner_to_centre", {"after": None})
+    if shares["after"] is None:
+        return text + "no nuclei to compare"
+    return text + f"nuclei, corners to centre: {shares['before']:g} before, {shares['after']:g} after"

@@ -1,0 +1,73 @@
+"""Find the illumination of every measured channel of a plate, in a sample of its fields.
+
+Inputs: the sample's images, of the nuclei channel and of all measured ones. Outputs: a folder with a function for each
+channel, {channel}.npy, and functions.json, which says what they do to nuclei; illumination.png.
+"""
+
+from fieldwork import processes
+
+processes.prepare()  # before NumPy is imported
+
+import functools
+import logging
+from pathlib import Path
+
+from fieldwork import figures, outputs
+from fieldwork.detection import illumination
+from fieldwork.job_log import logged
+from fieldwork.plates import illumination as plate_illumination
+from fieldwork.plates import images as plate_images
+
+log = logging.getLogger(__name__)
+
+
+def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, background, pool, workers):
+    images = plate_images.images_of(images, copies)
+    label, pool = f"plate {plate}", {**pool, "workers": workers}
+    channels = plate_images.Channels(nuclei_channel, measured)
+    read = functools.partial(plate_images.read_channels, channel=channel, channels=channels)
+    measure = functools.partial(plate_illumination.measure_field, nuclei=nuclei_channel, background=background)
+    sample = functools.partial(plate_illumination.read_sample, images, read=read, **pool)
+    readings = list(sample(measure=measure, failed=plate_illumination.failed_reading))
+    names = sorted({nuclei_channel, *(name for name, _ in measured)})
+    illuminations = {name: plate_illumination.find(name, readings, label=label) for name in names}
+    folder = Path(outcome["functions"]).parent
+    with outputs.atomic_folder(folder) as part:
+        record = {"channels": plate_illumination.write_functions(illuminations, part), "background": background}
+        outputs.write_json(record, part / "functions.json")
+        if calibration := plate_illumination.calibration_of(readings):
+            correction = illumination.correction_of(nuclei_channel, background, part / "functions.json")
+            measure = functools.partial(
+                plate_illumination.measure_effect, correction=correction, calibration=calibration
+            )
+            effects = sample(measure=measure, failed=plate_illumination.failed_effect)
+            for name, effect in plate_illumination.effects_of(effects).items():
+                record["channels"][name] |= effect
+        record |= {
+            "warnings": plate_illumination.warnings_of(record["channels"]),
+            "version": plate_illumination.VERSION,
+        }
+        for name, values in record["channels"].items():
+            log.info("%s: channel %s: %s", label, name, plate_illumination.describe(values).replace("\n", "; "))
+        for warning in record["warnings"]:
+            log.warning("%s: %s", label, warning)
+        figure = plate_illumination.draw(record, part, title=f"plate {plate}: illumination")
+        with outputs.atomic_file(outcome["picture"]) as picture:
+            figures.save(figure, picture, colours=64)
+        outputs.write_json(record, part / "functions.json")
+
+
+if __name__ == "__main__":
+    with logged(snakemake.log[0]):
+        main(
+            images=snakemake.params.images,
+            copies=dict(zip(snakemake.params.urls, snakemake.input.fetched, strict=True)),
+            outcome=dict(snakemake.output.items()),
+            plate=snakemake.wildcards.plate,
+            channel=snakemake.params.channel,
+            nuclei_channel=snakemake.params.nuclei_channel,
+            measured=snakemake.params.channels,
+            background=snakemake.params.background,
+            pool=snakemake.config["pool"],
+            workers=snakemake.threads,
+        )
