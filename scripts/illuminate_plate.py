@@ -37,8 +37,9 @@ def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, b
         outputs.write_json(record, part / "functions.json")
         if calibration := plate_illumination.calibration_of(readings):
             correction = illumination.correction_of(nuclei_channel, background, part / "functions.json")
+            types = {name: values["type"] for name, values in record["channels"].items() if values["file"]}
             measure = functools.partial(
-                plate_illumination.measure_effect, correction=correction, calibration=calibration
+                plate_illumination.measure_effect, correction=correction, calibration=calibration, types=types
             )
             effects = sample(measure=measure, failed=plate_illumination.failed_effect)
             for name, effect in plate_illumination.effects_of(effects).items():

@@ -17,8 +17,8 @@ from fieldwork.segmentation.pixels import rounded
 VERSION = 1  # of functions.json
 ZONES = ("top left", "top right", "bottom left", "bottom right", "centre")
 OUTER_SHARE = 1 / 4  # of each side: what is outer in rows and in columns is a corner, what is in neither is the centre
-LEFT_OVER = 0.05  # that nuclei in the corners may differ by after the correction, beside their chance; then a warning
-NUCLEUS_SPREAD = 1.2  # three standard deviations of a nucleus's intensity, as a share: what chance may do
+LEFT_OVER = 0.03  # that nuclei in the corners may differ by after the correction, beside chance; else a warning
+SURE_DEVIATIONS = 2  # standard deviations that chance may do
 MOST_UNCERTAIN = 0.05  # from there on a warning
 MOST_COLUMNS = 4  # of the picture
 
@@ -39,7 +39,9 @@ class Effect(NamedTuple):
 
     source: FieldImage
     error: str | None = None
-    sums: dict[str, np.ndarray] = {}  # channel -> (3, 5) float64: number, mean before, mean after; zones as `ZONES`
+    sums: dict[
+        str, np.ndarray
+    ] = {}  # channel -> (4, 5) float64: number, mean before and after, its square; zones as `ZONES`
 
 
 def failed_reading(image: FieldImage, reason: str) -> Reading:
@@ -90,6 +92,7 @@ def measure_effect(
     *,
     correction: illumination.Correction,
     calibration: segmentation.Calibration,
+    types: dict[str, str],
 ) -> Effect:
     """Measure the nuclei of a field of the sample before and after the correction.
 
@@ -102,15 +105,24 @@ def measure_effect(
     correction : detection.illumination.Correction
     calibration : segmentation.Calibration
         Of images before the correction.
+    types : dict of str to str
+        Channel -> type of the images that its function is from. Others, and those with NaN, do not count.
     """
     plane = planes[len(planes) // 2]
     before = correction._replace(functions=None)
+    channels = {
+        name: channel
+        for name, channel in channels_in(plane, correction.nuclei).items()
+        if channel.dtype.name == types.get(name) and np.isfinite(channel).all()
+    }
+    if correction.nuclei not in channels:
+        return Effect(image)
     pixels = illumination.correct(plane.image, correction.nuclei, before)
     labels = segmentation.segment_field(pixels, calibration).labels
     nuclei = label_images.properties(labels)
     zones = _zones(nuclei.rows, nuclei.columns, labels.shape)
     sums = {}
-    for name, channel in channels_in(plane, correction.nuclei).items():
+    for name, channel in channels.items():
         try:
             after = illumination.correct(channel, name, correction)
         except illumination.UncorrectedError:
@@ -118,7 +130,7 @@ def measure_effect(
         pair = [illumination.correct(channel, name, before), after]
         means = [np.bincount(labels.ravel(), seen.ravel(), len(zones) + 1)[1:] / nuclei.areas for seen in pair]
         kept = zones >= 0
-        weights = [np.ones(len(zones)), *means]
+        weights = [np.ones(len(zones)), *means, means[1] * means[1]]
         sums[name] = np.stack([np.bincount(zones[kept], weight[kept], len(ZONES)) for weight in weights])
     return Effect(image, sums=sums)
 
@@ -196,6 +208,7 @@ def find(channel: str, readings: Sequence[Reading], *, label: str) -> Illuminati
     function = illumination.function_of(light, shape)
     uncertainty = illumination.uncertainty_of(cells)
     values = {
+        "type": used[0].forms[channel][1],
         "largest": rounded(float(function.max())),
         "by": "nothing: dark images" if light is None else "most fields" if light.is_typical else "the mean of all",
         "uncertainty": None if uncertainty is None else rounded(uncertainty),
@@ -236,8 +249,8 @@ def effects_of(effects: Iterable[Effect]) -> dict[str, dict]:
     -------
     dict of str to dict
         Channel -> ``nuclei``: numbers in the corners and in the centre; ``corner_to_centre``: mean intensity in the
-        corners as a share of that in the centre, before and after; ``spread``: difference between the brightest and
-        the dimmest zone, likewise. None where a zone has no nucleus.
+        corners as a share of that in the centre, before and after, and its standard deviation by ``chance``, as nuclei
+        differ; ``spread``: difference between the brightest and the dimmest zone. None where a zone has no nucleus.
     """
     totals = {}
     for effect in effects:
@@ -246,18 +259,20 @@ def effects_of(effects: Iterable[Effect]) -> dict[str, dict]:
     return {name: _effect(*sums) for name, sums in totals.items()}
 
 
-def _effect(numbers, *sums):
+def _effect(numbers, before, after, squares):
     corners, centre = int(numbers[:4].sum()), int(numbers[4])
+    nuclei = {"nuclei": {"corners": corners, "centre": centre}}
+    if not corners or not centre or not min(before[4], after[4], after.sum()) > 0:
+        return nuclei | {"corner_to_centre": None, "spread": None}
+    mean = after.sum() / numbers.sum()
+    variance = max(0.0, squares.sum() / numbers.sum() - mean * mean)
     shares, spreads = {}, {}
-    for moment, total in zip(("before", "after"), sums, strict=True):
-        if not corners or not centre or not total[4] > 0:
-            shares[moment] = spreads[moment] = None
-            continue
+    for moment, total in {"before": before, "after": after}.items():
         middle = total[4] / centre
         shares[moment] = rounded(total[:4].sum() / corners / middle)
-        zones = total / np.maximum(numbers, 1) / middle
-        spreads[moment] = rounded(np.ptp(zones)) if numbers.all() else None
-    return {"nuclei": {"corners": corners, "centre": centre}, "corner_to_centre": shares, "spread": spreads}
+        spreads[moment] = rounded(np.ptp(total / numbers / middle)) if numbers.all() else None
+    shares["chance"] = rounded(math.sqrt(variance * (1 / corners + 1 / centre)) / mean)
+    return nuclei | {"corner_to_centre": shares, "spread": spreads}
 
 
 def warnings_of(channels: dict[str, dict]) -> list[str]:
@@ -273,15 +288,13 @@ def warnings_of(channels: dict[str, dict]) -> list[str]:
         if values["file"] is None:
             warnings.append(f"channel {name}: no image of its sample could be read: it has no illumination function")
             continue
-        shares = values.get("corner_to_centre", {"before": None, "after": None})
-        if shares["after"] is not None:
-            number = min(values["nuclei"].values())
-            if abs(shares["after"] - 1) > LEFT_OVER + NUCLEUS_SPREAD / math.sqrt(number):
-                warnings.append(
-                    f"channel {name}: nuclei in the corners have {shares['after']:g} times the intensity of those in "
-                    f"the centre after the correction, {shares['before']:g} before; if the ground is the camera's own "
-                    "offset, set background to a low percentile, else illumination: none"
-                )
+        shares = values.get("corner_to_centre")
+        if shares and abs(shares["after"] - 1) > LEFT_OVER + SURE_DEVIATIONS * shares["chance"]:
+            warnings.append(
+                f"channel {name}: nuclei in the corners have {shares['after']:g} times the intensity of those in "
+                f"the centre after the correction, {shares['before']:g} before; if the ground is the camera's own "
+                "offset, set background to a low percentile, else illumination: none"
+            )
         if values["uncertainty"] is not None and values["uncertainty"] > MOST_UNCERTAIN:
             warnings.append(
                 f"channel {name}: its illumination function may be off by {100 * values['uncertainty']:.0f} %: its "
@@ -331,7 +344,7 @@ def describe(values: dict) -> str:
     if values["file"] is None:
         return "no image could be read:\nno function"
     text = f"1 to {values['largest']:g}, by {counted(values['fields'], 'field')}\n"
-    shares = values.get("corner_to_centre", {"after": None})
-    if shares["after"] is None:
+    shares = values.get("corner_to_centre")
+    if not shares:
         return text + "no nuclei to compare"
     return text + f"nuclei, corners to centre: {shares['before']:g} before, {shares['after']:g} after"
