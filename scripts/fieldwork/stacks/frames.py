@@ -168,6 +168,7 @@ def measure_frame(
                 options |= {"folders": folders, "path": frame.path, "calibrated": "stack"}
                 outlined = outlines.outline_nuclei(image, detection, **options)
                 measured = {**outlined._asdict(), "image_form": form_of(image)}
+                del measured["cells"]  # stacks have none
         except outlines.FailedDetectionError as failure:
             return failed_frame(frame, str(failure))
         figures = quality.measure_image(image) if with_quality else {}
