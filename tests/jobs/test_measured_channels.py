@@ -525,3 +525,18 @@ def test_cells_are_stored_with_the_numbers_of_their_nuclei(tmp_path):
     assert dict(stored["cells"].attrs) == dict(stored["labels"].attrs)
     for nuclei, of_cells in zip(stored["labels"][:], stored["cells"][:], strict=True):
         np.testing.assert_array_equal(of_cells, expand_labels(nuclei, 1.5))
+
+
+def test_without_the_channel_of_the_cells_a_field_has_nuclei_and_no_cells(tmp_path):
+    rows = write_plate(tmp_path / "images")
+    (tmp_path / "images/C02_s1_w4.tif").unlink()
+    nuclei, fields, _ = run(tmp_path / "out", rows, cells={"watershed": "Actin"})
+    missing = (nuclei.Metadata_Well == "C02") & (nuclei.Metadata_Site == 1)
+    of_cells = [name for name in nuclei if name.startswith("Cells_")]
+    assert missing.sum() == 12 and nuclei.loc[missing, of_cells].isna().all(axis=None)
+    assert nuclei.Cells_AreaShape_Area[~missing].notna().all() and nuclei.Nuclei_AreaShape_Area.notna().all()
+    assert [field["Image_Channels_Missing"] for field in fields] == ["", "", "", "", "Actin", ""]
+    units = {name: [tmp_path / f"out/units/0.{name}.parquet"] for name in ("cells", "fields")}
+    label_store.write(tmp_path / "cells.zarr", plate="P1", labels=units["cells"], fields=units["fields"])
+    counts = [len(np.unique(labels)) - 1 for labels in label_store.open_labels(tmp_path / "cells.zarr")[:]]
+    assert counts == [7, 7, 0, 0, 0, 12]

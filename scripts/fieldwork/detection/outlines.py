@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fieldwork import label_images, objects, segmentation, user_functions
-from fieldwork.detection.cells import expand_nuclei, measure_cells
+from fieldwork.detection.cells import cells_of, measure_cells
 from fieldwork.detection.flags import Flags
 from fieldwork.pixel_sizes import pixel_sizes
 
@@ -88,7 +88,7 @@ def outline_and_measure(
     calibration: segmentation.Calibration | None,
     calibrated: str,
     with_labels: bool = False,
-    cells: Mapping[str, float] | None = None,
+    cells: Mapping[str, float | str] | None = None,
     **options: object,
 ) -> tuple[Outlined, dict[str, np.ndarray]]:
     """Outline the nuclei of one image, and measure them in all channels.
@@ -100,7 +100,7 @@ def outline_and_measure(
     channels : mapping of str to (rows, columns) array
         Name -> image of finite numbers.
     cells : mapping, optional
-        ``expand``: nuclei are expanded by this distance, in px, to cells, which are measured, too.
+        How the cells around nuclei are found, from `cells.cells_of`; they are measured, too.
 
     Returns
     -------
@@ -116,10 +116,12 @@ def outline_and_measure(
     labels, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
     outlined, measurements = _outlined(labels, with_labels, *others), objects.measure_arrays(labels, channels)
     if cells:
-        of_cells = expand_nuclei(labels, cells["expand"])
-        measurements |= measure_cells(labels, of_cells, channels)
+        of_cells = cells_of(labels, cells, channels)
+        if of_cells is not None:
+            measurements |= measure_cells(labels, of_cells, channels)
         if with_labels:
-            outlined = outlined._replace(cells=label_images.encode(of_cells))
+            kept = np.zeros_like(labels) if of_cells is None else of_cells
+            outlined = outlined._replace(cells=label_images.encode(kept))
     return outlined, measurements
 
 

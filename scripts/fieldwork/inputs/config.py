@@ -122,12 +122,18 @@ def _by_channel(values, key, source):
 
 def _with_defaults(values, schema):
     """Fill in the schema's defaults, in nested objects too; convert numbers to the type that the schema asks for."""
-    parts = schema.get("properties", {})
+    parts = {
+        key: part
+        for further in [schema, *schema.get("allOf", [])]
+        for key, part in further.get("properties", {}).items()
+    }
     if isinstance(further := schema.get("additionalProperties"), dict):
         parts = dict.fromkeys(values, further)
     for key, part in parts.items():
         if "default" in part:
             values.setdefault(key, part["default"])
+        elif key not in values:
+            continue
         if isinstance(values.get(key), dict):
             _with_defaults(values[key], part)
         types = part.get("type")

@@ -71,6 +71,7 @@ class MeasurePlan:
         for name in self._plates.ready:
             self._measured(name)
             self._positive(name)
+            self._cells_of(name)
             tokens |= {channel.token.lower() for channel in self._channels(name)}
             tokens |= {image.channel.lower() for image in self._plates.ready[name].scan.images}
         unknown = [token for token in self._names if token.lower() not in tokens]
@@ -100,11 +101,12 @@ class MeasurePlan:
                     f"{source}: {key} is {value!r}, but nuclei of method peaks have no outlines in which anything "
                     f"could be measured: delete {key}, or set nuclei.method"
                 )
-        if self._given_positive and self._wanted == "none":
-            raise InputError(
-                f"{source}: positive is {self._given_positive!r}, but measure.channels is none: name the channels "
-                "there, too, or delete positive"
-            )
+        for key in ("positive", "cells") if self._wanted == "none" else ():
+            if key in given and given[key].keys() != {"expand"}:
+                raise InputError(
+                    f"{source}: {key} is {given[key]!r}, but measure.channels is none: name the channels there, too, "
+                    f"or delete {key}"
+                )
 
     def _measured_of(self, name):
         """Return the measured channels of a plate; none where its nuclei have no outlines."""
@@ -153,7 +155,17 @@ class MeasurePlan:
 
     def cells(self, wildcards: object) -> dict | None:
         """Return how the cells of a plate are found around its nuclei; None where they are not."""
-        return None if self._plates.method(self._plates.plate(wildcards).name) == "peaks" else self._cells
+        return self._cells_of(self._plates.plate(wildcards).name)
+
+    def _cells_of(self, name):
+        measured = self._measured(name)
+        if not self._cells or self._plates.method(name) == "peaks":
+            return None
+        if "watershed" not in self._cells or not self._plates.ready[name].images:
+            return self._cells
+        where = f"{self._plates.row(name)[None]}: plate '{name}': cells.watershed"
+        channel = channels.channel_named(self._cells["watershed"], measured, where=where, what="measured channels")
+        return {"watershed": channel.name}
 
     def positive(self, wildcards: object) -> dict[str, float | str]:
         """Return, for a plate, name -> value, or auto, of each channel in which nuclei may be positive."""

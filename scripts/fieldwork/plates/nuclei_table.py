@@ -136,9 +136,9 @@ def nuclei_of(
 
 
 def _measured_of(fields, columns):
-    """Return the measurements in fields as Arrow's arrays; null in a field where the channel is missing."""
+    """Return measurements in fields as Arrow's arrays; null where a channel that they need is missing."""
     with_nuclei = [field for field in fields if len(field.coordinates)]
-    of_shape = {name for prefix in PREFIXES for name in objects.columns_of([], prefix=prefix)}
+    of_shape = set(objects.columns_of([]))
 
     def values_of(field, name):
         is_known = name in of_shape or name in field.measurements
@@ -149,7 +149,7 @@ def _measured_of(fields, columns):
         values = np.concatenate(
             [np.empty(0, kind.to_pandas_dtype()), *(values_of(field, name) for field in with_nuclei)]
         )
-        if values.dtype.kind == "f" and kind == pa.int64():  # some cells have no cytoplasm
+        if values.dtype.kind == "f" and kind == pa.int64():  # there is no cell, or no cytoplasm
             is_null = np.isnan(values)
             arrays.append(pa.array(np.where(is_null, 0, values).astype(np.int64), mask=is_null))
         else:

@@ -8,6 +8,9 @@ from fieldwork import objects
 from fieldwork.detection import cells
 from outlined import squares
 
+SIDE = 120
+CENTRES = [(30, 30), (30, 62), (80, 40), (85, 95)]  # the first two cells touch
+
 
 @pytest.mark.parametrize("distance", [0.5, 1, 1.5, 3, 7.3, 12, 22, 22.9, 40])
 def test_nuclei_are_expanded_as_by_scikit_image_also_where_pixels_are_equally_near(distance):
@@ -59,3 +62,51 @@ def test_a_cell_without_cytoplasm_has_none_to_measure_and_others_keep_their_rows
     assert all(len(values) == 3 for values in measured.values())
     empty = cells.measure_cells(np.zeros((5, 6), np.int32), np.zeros((5, 6), np.int32), {})
     assert len(empty) == 2 * len(objects.columns_of([])) and all(len(values) == 0 for values in empty.values())
+
+
+def planted_cells(kind=np.uint16, *, noise=20, seed=3):
+    """Return labels of nuclei, an image of cells in another stain, and labels of these."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    away = np.array([np.hypot(rows - y, columns - x) for y, x in CENTRES])
+    nearest = away.argmin(axis=0) + 1
+    nuclei, truth = (np.where(away.min(axis=0) <= radius, nearest, 0).astype(np.int32) for radius in (6, 16))
+    signal = 500 + 3000 * (away.min(axis=0) <= 16) * (1 - away.min(axis=0) / 40)
+    image = np.random.default_rng(seed).normal(signal, noise)
+    return (
+        nuclei,
+        (image / 65535 if kind == np.float32 else image / (16 if kind == np.uint8 else 1)).astype(kind),
+        truth,
+    )
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
+def test_cells_are_what_is_bright_around_their_nucleus_and_touching_ones_are_parted(kind):
+    nuclei, image, truth = planted_cells(kind)
+    found = cells.flood_cells(nuclei, image)
+    assert found.dtype == np.int32 and (found[nuclei > 0] == nuclei[nuclei > 0]).all()
+    for number in range(1, 5):
+        both = ((found == number) & (truth == number)).sum()
+        assert both / ((found == number) | (truth == number)).sum() > 0.9, number
+
+
+def test_what_is_bright_and_has_no_nucleus_is_no_cell_and_numbers_may_have_gaps():
+    nuclei, image, truth = planted_cells()
+    nuclei[nuclei == 3], nuclei[nuclei == 4] = 0, 9
+    found = cells.flood_cells(nuclei, image)
+    assert set(np.unique(found)) == {0, 1, 2, 9} and not found[truth == 3].any()
+
+
+@pytest.mark.parametrize("image", ["noise", "constant", "black"])
+def test_without_cells_in_the_image_a_cell_is_its_nucleus(image):
+    nuclei, _, _ = planted_cells()
+    images = {"constant": np.full(nuclei.shape, 7, np.uint16), "black": np.zeros(nuclei.shape, np.float32)}
+    images["noise"] = np.random.default_rng(0).poisson(120, nuclei.shape).astype(np.uint16)
+    np.testing.assert_array_equal(cells.flood_cells(nuclei, images[image]), nuclei)
+
+
+def test_the_settings_choose_how_cells_are_found_and_a_missing_channel_leaves_none():
+    nuclei, image, _ = planted_cells()
+    flooded = cells.cells_of(nuclei, {"watershed": "Actin"}, {"Actin": image})
+    np.testing.assert_array_equal(flooded, cells.flood_cells(nuclei, image))
+    np.testing.assert_array_equal(cells.cells_of(nuclei, {"expand": 4.0}, {}), expand_labels(nuclei, 4))
+    assert cells.cells_of(nuclei, {"watershed": "Actin"}, {"DNA": image}) is None

@@ -122,9 +122,15 @@ def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(
         ),
         ({"channels": {"w1": "A", "W1": "B"}}, "--config: 'channels' has w1 and W1, which are one token"),
         ({"cells": {"expand": 0}}, "--config: 'cells.expand' is 0.0; expected a number above 0 and up to 1000 (px)"),
-        ({"cells": {}}, "--config: 'cells' is {}; expected none, or a key with its value, such as {expand: 10}"),
-        ({"cells": "expand"}, "--config: 'cells' is 'expand'; expected none, or a key with its value"),
-        ({"cells": {"grow": 3}}, "--config: 'cells' is 'grow'; expected the key expand"),
+        ({"cells": {}}, "--config: 'cells' is {}; expected none, {expand: PX} or {watershed: CHANNEL}"),
+        ({"cells": "expand"}, "--config: 'cells' is 'expand'; expected none, {expand: PX} or"),
+        ({"cells": {"grow": 3}}, "--config: 'cells' is 'grow'; expected the key expand or watershed"),
+        ({"cells": {"expand": 3, "watershed": "w2"}}, "expected none, {expand: PX} or {watershed: CHANNEL}"),
+        ({"cells": {"watershed": "w2"}, "measure": {"channels": "none"}}, "cells is {'watershed': 'w2'}, but measure."),
+        (
+            {"cells": {"watershed": "w9"}},
+            "config/plates.tsv, line 2: plate 'P1': cells.watershed names 'w9', but the measured channels are DNA",
+        ),
         (
             {"cells": {"expand": 3}, "nuclei": {"method": "peaks"}},
             "--config: cells is {'expand': 3.0}, but nuclei of method peaks have no outlines",
@@ -292,3 +298,11 @@ def test_without_the_key_and_with_peaks_no_image_is_corrected(tmp_path):
     plan = plan_in(tmp_path, illumination="auto", background=2).measurements
     assert plan.illuminated_plates == ["P2"] and plan.illuminated(UNIT) == [] and plan.background(UNIT) is None
     assert plan.background(Wildcards(plate="P2", unit="all")) == 2
+
+
+def test_the_channel_of_a_watershed_has_its_name_and_cells_need_no_channel_to_expand(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE, PlateFolder("empty", wells=())])
+    plan = plan_in(tmp_path, cells={"watershed": "W2"}, channels={"w2": "Actin"})
+    assert plan.measurements.cells(UNIT) == {"watershed": "Actin"}
+    bare = plan_in(tmp_path, cells={"expand": 3}, measure={"channels": "none"}).measurements
+    assert bare.cells(UNIT) == {"expand": 3.0} and bare.channels(UNIT) == []
