@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import median_filter
 
 from fieldwork import InputError, outputs
 
@@ -107,6 +106,8 @@ def light_of(cells: np.ndarray) -> Light | None:
     Light or None
         None where the images are dark.
     """
+    from scipy.ndimage import median_filter  # 0.2 s to import, and jobs that only correct have no need of it
+
     cells = _whole_numbers(cells)
     ordered = np.sort(cells, axis=0)
     typical = ordered[(len(cells) - 1) // 2] + ordered[len(cells) // 2]
