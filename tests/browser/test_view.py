@@ -331,6 +331,32 @@ def test_outlines_are_those_of_the_label_images(site):
         assert "outlines" not in json.loads(site.get(f"/api/plates/week%202/fields/{number}/nuclei")[2])
 
 
+@pytest.fixture
+def cells(site):
+    """Cells of the plate with label images, as large as its nuclei."""
+    store = site.path / "results" / "plates" / "week 2" / "cells.zarr"
+    shutil.copytree(store.with_name("labels.zarr"), store)
+    yield
+    shutil.rmtree(store)
+
+
+def test_cells_have_outlines_beside_those_of_their_nuclei_where_they_are_kept(site, cells):
+    answer = site.json("/api/plates/week%202/fields/0/nuclei")
+    assert len(answer["cells"]) == 5 and answer["cells"] == answer["outlines"]
+    assert "cells" not in site.json("/api/plates/week%201/fields/0/nuclei")
+
+
+def test_a_field_shows_its_cells_around_its_nuclei(browse, cells):
+    async def steps(browser, site):
+        await browser.click(".wells a[data-well=A01]")
+        await browser.until("document.querySelectorAll('.nuclei path').length === 10")
+        colours = "[...document.querySelectorAll('.nuclei path.{}')].map((path) => getComputedStyle(path).stroke)"
+        of_cells, of_nuclei = [await browser.value(colours.format(kind)) for kind in ("cell", "nucleus")]
+        assert len(of_cells) == len(of_nuclei) == 5 and not {*of_cells} & {*of_nuclei}
+
+    browse(steps, "#/plates/week%202")
+
+
 @pytest.mark.parametrize("change", [(",5,ok", ",4,ok"), ("week 2,A01,", "week 2,B01,")], ids=["a count", "a well"])
 def test_outlines_that_do_not_fit_the_table_are_not_shown(site, change):
     table = site.path / "results" / "plates" / "week 2" / "fields.csv"

@@ -33,6 +33,7 @@ TILE_PX = 512  # a slide's usual chunk: 2 ms to read and 10 ms to encode
 MAX_NUCLEI = 4000  # drawn at once; a browser still moves them smoothly
 CONTRAST_PERCENTILES = (1, 99.8)  # of a field; they become black and white
 POSITION_COLUMNS = ("Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane")
+OUTLINES = {"outlines": "labels.zarr", "cells": "cells.zarr"}  # kind in answers -> store of a plate
 X, Y = "Nuclei_Location_Center_X", "Nuclei_Location_Center_Y"
 
 
@@ -311,7 +312,7 @@ def field_nuclei(results: Results, plate: str, number: str) -> dict[str, list]:
     -------
     dict
         Columns of nuclei.parquet under their names, in the table's order; of a plate with label images also 'outlines',
-        a list x, y, x, y, .. of whole px for each polygon.
+        a list x, y, x, y, .. of whole px for each polygon, and where they are kept 'cells', those of cells.
     """
     row = _field(results, plate, number)
     table = _nuclei(inside(results, "plates", plate, "nuclei.parquet"))
@@ -323,14 +324,16 @@ def field_nuclei(results: Results, plate: str, number: str) -> dict[str, list]:
             else:
                 table = table.filter(pc.equal(column, row[name] if name == POSITION_COLUMNS[0] else int(row[name])))
     nuclei = table.select(["ObjectNumber", X, Y]).to_pydict()
-    outlines = _outlines(results, plate, _index(number), row)
-    return nuclei if outlines is None else {**nuclei, "outlines": outlines}
+    for kind, store in OUTLINES.items():
+        if (outlines := _outlines(results, plate, store, _index(number), row)) is not None:
+            nuclei[kind] = outlines
+    return nuclei
 
 
-def _outlines(results, plate, number, row):
+def _outlines(results, plate, store, number, row):
     """Return the outlines of a field; None where the plate has no label images, or older ones than its tables."""
     try:
-        labels = _labels_of(inside(results, "plates", plate, "labels.zarr", "zarr.json"))
+        labels = _labels_of(inside(results, "plates", plate, store, "zarr.json"))
     except NotFound:
         return None
     if row["Image_Status"] != "ok" or number >= labels.shape[0]:

@@ -323,12 +323,12 @@ function draft(tag, attributes) {
   return element;
 }
 
-/** Draw nuclei: their outlines, or rings around their centres. */
+/** Draw nuclei: their outlines, in those of their cells if there are any, or rings around their centres. */
 function drawNuclei(found) {
   // Tables and outlines count from the centre of the first pixel, the image from its corner.
-  if (found.outlines) {
-    return found.outlines.map((corners) => draft("path", { d: `M${corners.join(" ")}Z`, transform: "translate(0.5 0.5)" }));
-  }
+  const paths = (outlines, kind) =>
+    outlines.map((corners) => draft("path", { class: kind, d: `M${corners.join(" ")}Z`, transform: "translate(0.5 0.5)" }));
+  if (found.outlines) return [...paths(found.cells ?? [], "cell"), ...paths(found.outlines, "nucleus")];
   return found[X].map((x, index) => draft("circle", { cx: x + 0.5, cy: found[Y][index] + 0.5 }));
 }
 
@@ -336,7 +336,8 @@ function drawNuclei(found) {
  * Show an image, zoomable, with its nuclei: outlines, or rings around their centres.
  *
  * nucleiIn takes a part of the image ({left, top, right, bottom} in px) and returns the nuclei in it: their count, and
- * the lists X and Y, which are empty if they are too many to draw; outlines, if there are any, are lists x, y, x, y, ..
+ * the lists X and Y, which are empty if they are too many to draw; outlines (and cells, theirs), if there are
+ * any, are lists x, y, x, y, ..
  */
 function showImage(parent, { label, slide, tileSources, nucleiIn }) {
   const box = make("div", { class: slide ? "image slide" : "image" });
