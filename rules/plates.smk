@@ -166,6 +166,7 @@ rule detect_nuclei:
         own_code=plan.detection_code,
         border=plan.plates.border,
         cells=plan.measurements.cells,
+        cells_code=plan.cells_code,
         quality=config["quality"],
         stamps=plan.measurements.image_stamps,
         made_by=made_by("detect_nuclei"),

@@ -67,7 +67,7 @@ def main(
             images,
             read=functools.partial(plate_images.read_channels, channel=channel, channels=channels),
             failed=fields.failed_field,
-            suspects=outlines.suspects_of(detection),
+            suspects=outlines.suspects_of(detection, cells),
             label=label,
             noun="fields",
             progress=f"{plate} {unit}",
@@ -102,7 +102,7 @@ def main(
 
 
 if __name__ == "__main__":
-    with_pandas = "function" in snakemake.params.detection
+    with_pandas = "function" in snakemake.params.detection or "function" in (snakemake.params.cells or {})
     with logged(snakemake.log[0], with_pandas=with_pandas):
         main(
             images=snakemake.params.images,

@@ -540,3 +540,20 @@ def test_without_the_channel_of_the_cells_a_field_has_nuclei_and_no_cells(tmp_pa
     label_store.write(tmp_path / "cells.zarr", plate="P1", labels=units["cells"], fields=units["fields"])
     counts = [len(np.unique(labels)) - 1 for labels in label_store.open_labels(tmp_path / "cells.zarr")[:]]
     assert counts == [7, 7, 0, 0, 0, 12]
+
+
+def test_a_function_of_the_users_for_cells_that_fails_fails_its_field_alone(tmp_path, monkeypatch):
+    rows = write_plate(tmp_path / "images")
+    (tmp_path / "own_cells_job.py").write_text(
+        "def cells(nuclei, channels):\n"
+        "    assert nuclei.max() < 12 or channels['Actin'].max() < 2000\n"
+        "    return nuclei\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    nuclei, fields, _ = run(tmp_path / "out", rows, cells={"function": "own_cells_job.cells"})
+    failed = [field for field in fields if field["Image_Status"] == "failed"]
+    assert [(field["Metadata_Well"], field["Metadata_Site"]) for field in failed] == [("C02", "2")]
+    assert failed[0]["Image_Error"].startswith("own_cells_job.cells failed: AssertionError")
+    assert (
+        len(nuclei) == 26 and (nuclei.Cells_AreaShape_Area == 25).all() and nuclei.Cytoplasm_AreaShape_Area.isna().all()
+    )

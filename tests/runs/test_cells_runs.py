@@ -28,3 +28,16 @@ def test_cells_are_in_the_table_and_in_a_store_of_their_own(workspace):
     workspace.run("tables")
     assert not [name for name in pq.read_schema(folder / "nuclei.parquet").names if name.startswith("Cells_")]
     assert (folder / "labels.zarr").exists() and not (folder / "cells.zarr").exists()
+
+
+def test_a_function_for_cells_counts_by_its_module(workspace):
+    workspace.plant("P1", wells=("B02",))
+    module = workspace.path / "config/own_cells_run.py"
+    module.write_text("def cells(nuclei, channels):\n    return nuclei\n")
+    arguments = ("tables", "--config", "cells=own_cells_run.cells")
+    workspace.run(*arguments)
+    table = pq.read_table(workspace.path / "results/plates/P1/nuclei.parquet").to_pandas()
+    assert len(table) > 5 and (table.Cells_AreaShape_Area == table.Nuclei_AreaShape_Area).all()
+    assert workspace.planned(*arguments) == {}
+    module.write_text("def cells(nuclei, channels):\n    return 1 * nuclei\n")
+    assert workspace.planned(*arguments)["detect_nuclei"] == 1

@@ -1,10 +1,12 @@
 """Cells around nuclei, one for each nucleus and with its number, and their cytoplasm: the cell without its nucleus."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fieldwork import objects
+from fieldwork import label_images, objects, user_functions
+from fieldwork.inputs.functions import find_once
 from fieldwork.segmentation import pixels
 
 SMOOTHING_PX = 3  # side of the square whose mean is compared with the threshold
@@ -14,7 +16,11 @@ STRIP_PX = 2**15  # of a label image that is compared at once: it stays in the p
 
 
 def cells_of(
-    nuclei: np.ndarray, settings: Mapping[str, float | str], channels: Mapping[str, np.ndarray]
+    nuclei: np.ndarray,
+    settings: Mapping[str, float | str],
+    channels: Mapping[str, np.ndarray],
+    *,
+    folders: Sequence[str | os.PathLike] = (),
 ) -> np.ndarray | None:
     """Find the cells around nuclei.
 
@@ -24,18 +30,52 @@ def cells_of(
         Label image.
     settings : mapping
         ``expand``: a distance in px, for `expand_nuclei`. Or ``watershed``: the name of a channel, for `flood_cells`.
+        Or ``function``: the import path of one of the user's.
     channels : mapping of str to (rows, columns) array
         Name -> image.
+    folders : list of path-like
+        Of the user's own modules.
 
     Returns
     -------
     (rows, columns) int32 array or None
         None where the channel is missing.
+
+    Raises
+    ------
+    ValueError
+        The user's function failed, or did not return cells of these nuclei; or the channel is no image for a watershed.
     """
+    if "function" in settings:
+        return _cells_by_own_function(nuclei, settings["function"], channels, folders)
     if "expand" in settings:
         return expand_nuclei(nuclei, settings["expand"])
     image = channels.get(settings["watershed"])
     return None if image is None else flood_cells(nuclei, image)
+
+
+def _cells_by_own_function(nuclei, name, channels, folders):
+    try:
+        function = find_once(name, folders=tuple(folders))
+        # Copies: it may work in place, and all is measured afterwards.
+        cells = function(nuclei.copy(), channels={channel: image.copy() for channel, image in channels.items()})
+        return _checked(label_images.check_labels(cells, nuclei.shape), nuclei)
+    except (Exception, SystemExit) as error:  # it may raise anything
+        raise ValueError(user_functions.reason(name, error)) from None
+
+
+def _checked(cells, nuclei):
+    """Return cells as int32, each with its nucleus, if they have the nuclei's numbers."""
+    unknown = np.setdiff1d(cells, np.append(nuclei, 0))
+    if len(unknown):
+        raise ValueError(
+            f"gave a cell {unknown[0]}, but there is no such nucleus; expected cells with nuclei's numbers"
+        )
+    wrong = np.flatnonzero((nuclei > 0) & (cells > 0) & (cells != nuclei))
+    if len(wrong):
+        cell, nucleus = cells.flat[wrong[0]], nuclei.flat[wrong[0]]
+        raise ValueError(f"gave cell {cell} where nucleus {nucleus} is; expected that a cell has its nucleus's number")
+    return np.where(nuclei > 0, nuclei, cells.astype(np.int32))
 
 
 def flood_cells(nuclei: np.ndarray, image: np.ndarray) -> np.ndarray:

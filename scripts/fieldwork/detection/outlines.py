@@ -116,7 +116,10 @@ def outline_and_measure(
     labels, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
     outlined, measurements = _outlined(labels, with_labels, *others), objects.measure_arrays(labels, channels)
     if cells:
-        of_cells = cells_of(labels, cells, channels)
+        try:
+            of_cells = cells_of(labels, cells, channels, folders=options.get("folders", ()))
+        except ValueError as error:
+            raise FailedDetectionError(str(error)) from None
         if of_cells is not None:
             measurements |= measure_cells(labels, of_cells, channels)
         if with_labels:
@@ -165,6 +168,7 @@ def _segment_by_own_function(image, detection, folders, *, path, **context):
         raise FailedDetectionError(user_functions.reason(name, error)) from None
 
 
-def suspects_of(detection: dict) -> str:
+def suspects_of(detection: dict, cells: Mapping | None = None) -> str:
     """Return what may have crashed a worker, for messages."""
-    return "the reader" if "function" not in detection else f"the reader or {detection['function']}"
+    functions = [work["function"] for work in (detection, cells or {}) if "function" in work]
+    return " or ".join(["the reader", *functions])

@@ -41,7 +41,9 @@ class MeasurePlan:
         self._names = config["channels"]
         self._wanted = config["measure"]["channels"]
         self._given_positive = config["positive"]
-        self._cells = None if config["cells"] == "none" else config["cells"]
+        self._cells = config["cells"] if isinstance(config["cells"], dict) else {"function": config["cells"]}
+        if config["cells"] == "none":
+            self._cells = None
         self._illuminates = config["illumination"] == "auto"
         self._background = None if config["background"] == "none" else config["background"]
         self._held = config["pool"]["mode"] == "fork"
@@ -101,8 +103,9 @@ class MeasurePlan:
                     f"{source}: {key} is {value!r}, but nuclei of method peaks have no outlines in which anything "
                     f"could be measured: delete {key}, or set nuclei.method"
                 )
-        for key in ("positive", "cells") if self._wanted == "none" else ():
-            if key in given and given[key].keys() != {"expand"}:
+        needing = {"positive": bool(self._given_positive), "cells": "watershed" in (self._cells or {})}
+        for key, needs_channel in needing.items():
+            if needs_channel and self._wanted == "none":
                 raise InputError(
                     f"{source}: {key} is {given[key]!r}, but measure.channels is none: name the channels there, too, "
                     f"or delete {key}"

@@ -106,6 +106,10 @@ class Plan:
         """Return `own_code` of the detection in a plate."""
         return self.own_code(self.plates.detection(wildcards))
 
+    def cells_code(self, wildcards: object) -> str:
+        """Return `own_code` of how the cells of a plate are found."""
+        return self.own_code({"arguments": {}, **(self.measurements.cells(wildcards) or {})})
+
     @property
     def stack_code(self) -> str:
         """`own_code` of the work on the frames of stacks."""
@@ -356,6 +360,9 @@ def _check_functions(configuration, segmenters, *, plates, stacks):
     source, calls, metrics = configuration.source, [], []
     if stacks.rows and not stacks.finds_nuclei:
         calls.append((f"{source}: stack.function", stack["function"], stack["arguments"]))
+    cells = configuration.values["cells"]
+    if plates.names and isinstance(cells, str) and cells != "none":
+        calls.append((f"{source}: cells", cells, {"channels": None}))
     if plates.filtered:
         calls += [
             (f"{source}: filters.chain.{number}", step["function"], step["arguments"])

@@ -1,5 +1,8 @@
 """Cells around nuclei: expanded as scikit-image does, and measured as objects of their own."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 from skimage.segmentation import expand_labels
@@ -110,3 +113,61 @@ def test_the_settings_choose_how_cells_are_found_and_a_missing_channel_leaves_no
     np.testing.assert_array_equal(flooded, cells.flood_cells(nuclei, image))
     np.testing.assert_array_equal(cells.cells_of(nuclei, {"expand": 4.0}, {}), expand_labels(nuclei, 4))
     assert cells.cells_of(nuclei, {"watershed": "Actin"}, {"DNA": image}) is None
+
+
+OWN = """
+import numpy as np
+from skimage.segmentation import expand_labels
+
+def good(nuclei, channels):
+    cells = expand_labels(nuclei, 3) * (channels["Actin"] > 0)
+    nuclei[:] = 0  # in place, which must not matter
+    return cells
+
+def ring(nuclei, channels):
+    return (expand_labels(nuclei, 3) * (nuclei == 0)).astype(np.uint8)
+
+def other_numbers(nuclei, channels):
+    return np.where(nuclei > 0, 4 - nuclei, 0)
+
+def too_many(nuclei, channels):
+    return expand_labels(nuclei, 3) + 1
+
+def fails(nuclei, channels):
+    return channels["Tubulin"]
+
+def mask(nuclei, channels):
+    return nuclei > 0
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path):
+    """A folder with a module of the user's that no other test has imported."""
+    (tmp_path / "own_cells_page.py").write_text(OWN)
+    yield tmp_path
+    sys.modules.pop("own_cells_page", None)
+
+
+def test_cells_by_a_function_of_the_users_have_their_nuclei_in_them(own_module):
+    nuclei, images = squares(3).astype(np.int32), {"Actin": np.ones((60, 80), np.uint8)}
+    for name in ("good", "ring"):
+        found = cells.cells_of(nuclei, {"function": f"own_cells_page.{name}"}, images, folders=[str(own_module)])
+        np.testing.assert_array_equal(found, expand_labels(squares(3).astype(np.int32), 3))
+        assert found.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("other_numbers", "ValueError: gave cell 3 where nucleus 1 is; expected that a cell has its nucleus's number"),
+        ("too_many", "ValueError: gave a cell 4, but there is no such nucleus; expected cells with nuclei's numbers"),
+        ("fails", "KeyError: 'Tubulin'"),
+        ("mask", "ValueError: gave a mask (bool), in which touching nuclei are one"),
+    ],
+)
+def test_what_is_no_cells_of_these_nuclei_is_refused(own_module, name, reason):
+    with pytest.raises(ValueError, match=re.escape(f"own_cells_page.{name} failed: {reason}")):
+        cells.cells_of(
+            squares(3).astype(np.int32), {"function": f"own_cells_page.{name}"}, {}, folders=[str(own_module)]
+        )

@@ -122,10 +122,18 @@ def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(
         ),
         ({"channels": {"w1": "A", "W1": "B"}}, "--config: 'channels' has w1 and W1, which are one token"),
         ({"cells": {"expand": 0}}, "--config: 'cells.expand' is 0.0; expected a number above 0 and up to 1000 (px)"),
-        ({"cells": {}}, "--config: 'cells' is {}; expected none, {expand: PX} or {watershed: CHANNEL}"),
-        ({"cells": "expand"}, "--config: 'cells' is 'expand'; expected none, {expand: PX} or"),
+        ({"cells": {}}, "--config: 'cells' is {}; expected none, {expand: PX}, {watershed: CHANNEL} or the"),
+        ({"cells": "expand"}, "--config: 'cells' is 'expand'; expected none, {expand: PX}, {watersh"),
         ({"cells": {"grow": 3}}, "--config: 'cells' is 'grow'; expected the key expand or watershed"),
-        ({"cells": {"expand": 3, "watershed": "w2"}}, "expected none, {expand: PX} or {watershed: CHANNEL}"),
+        (
+            {"cells": {"expand": 3, "watershed": "w2"}},
+            "expected none, {expand: PX}, {watershed: CHANNEL} or the import",
+        ),
+        ({"cells": "no_module.my_cells"}, "--config: cells: no_module.my_cells: no module"),
+        (
+            {"cells": "skimage.segmentation.expand_labels"},
+            "--config: cells: skimage.segmentation.expand_labels takes no",
+        ),
         ({"cells": {"watershed": "w2"}, "measure": {"channels": "none"}}, "cells is {'watershed': 'w2'}, but measure."),
         (
             {"cells": {"watershed": "w9"}},
@@ -306,3 +314,16 @@ def test_the_channel_of_a_watershed_has_its_name_and_cells_need_no_channel_to_ex
     assert plan.measurements.cells(UNIT) == {"watershed": "Actin"}
     bare = plan_in(tmp_path, cells={"expand": 3}, measure={"channels": "none"}).measurements
     assert bare.cells(UNIT) == {"expand": 3.0} and bare.channels(UNIT) == []
+
+
+def test_a_changed_module_of_the_function_for_cells_makes_the_units_again(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE])
+    module = tmp_path / "config/own_cells_plan.py"
+    codes = []
+    for number in (1, 2):
+        module.write_text(f"def cells(nuclei, channels):\n    return {number} * nuclei\n")
+        plan = plan_in(tmp_path, cells="own_cells_plan.cells")
+        assert plan.measurements.cells(UNIT) == {"function": "own_cells_plan.cells"}
+        codes.append(plan.cells_code(UNIT))
+    assert codes[0] != codes[1] and plan_in(tmp_path, cells={"expand": 3}).cells_code(UNIT) == ""
+    assert plan_in(tmp_path).cells_code(UNIT) == "" and plan.detection_code(UNIT) == ""
