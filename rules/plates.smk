@@ -15,7 +15,7 @@ rule illuminate_plate:
     output:
         # It appears with the whole folder, in one rename; beside it lies {channel}.npy of every channel.
         functions="<results>/plates/{plate}/illumination/functions.json",
-        picture=report(
+        illumination=report(
             "<results>/plates/{plate}/illumination.png",
             caption="report/plate_illumination.rst",
             category="Plates",

@@ -53,7 +53,7 @@ def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, b
         for warning in record["warnings"]:
             log.warning("%s: %s", label, warning)
         figure = plate_illumination.draw(record, part, title=f"plate {plate}: illumination")
-        with outputs.atomic_file(outcome["picture"]) as picture:
+        with outputs.atomic_file(outcome["illumination"]) as picture:
             figures.save(figure, picture, colours=64)
         outputs.write_json(record, part / "functions.json")
 

@@ -73,17 +73,12 @@ def measure_field(image: FieldImage, planes: list[FieldPlane], *, nuclei: str, b
     """
     plane = planes[len(planes) // 2]
     correction = illumination.Correction(nuclei, background)
-    cells, forms, missing, sample = {}, {}, dict(plane.missing), None
+    cells, forms = {}, {}
     for name, pixels in channels_in(plane, nuclei).items():
-        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-            missing[name] = "pixels are NaN or infinite"
-            continue
-        seen = illumination.correct(pixels, name, correction)
-        cells[name] = illumination.cell_sums(seen)
+        cells[name] = illumination.cell_sums(illumination.correct(pixels, name, correction))
         forms[name] = pixels.shape, pixels.dtype.name
-        if name == nuclei:
-            sample = segmentation.measure_sample(seen)
-    return Reading(image, sample=sample, cells=cells, forms=forms, missing=missing)
+    sample = segmentation.measure_sample(illumination.correct(plane.image, nuclei, correction))
+    return Reading(image, sample=sample, cells=cells, forms=forms, missing=plane.missing)
 
 
 def measure_effect(
@@ -106,14 +101,14 @@ def measure_effect(
     calibration : segmentation.Calibration
         Of images before the correction.
     types : dict of str to str
-        Channel -> type of the images that its function is from. Others, and those with NaN, do not count.
+        Channel -> type of the images that its function is from. Others do not count.
     """
     plane = planes[len(planes) // 2]
     before = correction._replace(functions=None)
     channels = {
         name: channel
         for name, channel in channels_in(plane, correction.nuclei).items()
-        if channel.dtype.name == types.get(name) and np.isfinite(channel).all()
+        if channel.dtype.name == types.get(name)
     }
     if correction.nuclei not in channels:
         return Effect(image)

@@ -577,7 +577,8 @@ def test_every_picture_has_a_rule_and_a_caption():
     rules = (REPOSITORY / "rules/plates.smk").read_text()
     reported = re.findall(r'"?(\w+)"?(?:=|: )report\(\s*"<results>/plates/{plate}/(?:plots/)?(\w+)[.]png"', rules)
     assert sorted(reported) == sorted(
-        (name, name) for name in [*platemaps.pictures(PLATEMAP, with_quality=True), "densities", "calibration"]
+        (name, name)
+        for name in [*platemaps.pictures(PLATEMAP, with_quality=True), "densities", "calibration", "illumination"]
     )
     for name, _ in reported:
         assert f'caption="report/plate_{name}.rst"' in rules
