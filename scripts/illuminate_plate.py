@@ -13,7 +13,6 @@ import logging
 from pathlib import Path
 
 from fieldwork import figures, outputs
-from fieldwork.detection import illumination
 from fieldwork.job_log import logged
 from fieldwork.plates import illumination as plate_illumination
 from fieldwork.plates import images as plate_images
@@ -31,21 +30,26 @@ def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, b
     readings = list(sample(measure=measure, failed=plate_illumination.failed_reading))
     names = sorted({nuclei_channel, *(name for name, _ in measured)})
     illuminations = {name: plate_illumination.find(name, readings, label=label) for name in names}
+    if calibration := plate_illumination.calibration_of(readings):
+        measure = functools.partial(
+            plate_illumination.measure_nuclei,
+            nuclei=nuclei_channel,
+            background=background,
+            calibration=calibration,
+            forms={name: own.form for name, own in illuminations.items()},
+        )
+        nuclei = list(sample(measure=measure, failed=plate_illumination.failed_nuclei))
+        illuminations = {
+            name: plate_illumination.confronted(name, by_fields, nuclei, ground_is_lit=background is None)
+            for name, by_fields in illuminations.items()
+        }
     folder = Path(outcome["functions"]).parent
     with outputs.atomic_folder(folder) as part:
-        record = {"channels": plate_illumination.write_functions(illuminations, part), "background": background}
-        outputs.write_json(record, part / "functions.json")
-        if calibration := plate_illumination.calibration_of(readings):
-            correction = illumination.correction_of(nuclei_channel, background, part / "functions.json")
-            types = {name: values["type"] for name, values in record["channels"].items() if values["file"]}
-            measure = functools.partial(
-                plate_illumination.measure_effect, correction=correction, calibration=calibration, types=types
-            )
-            effects = sample(measure=measure, failed=plate_illumination.failed_effect)
-            for name, effect in plate_illumination.effects_of(effects).items():
-                record["channels"][name] |= effect
-        record |= {
-            "warnings": plate_illumination.warnings_of(record["channels"]),
+        channels_record = plate_illumination.write_functions(illuminations, part)
+        record = {
+            "channels": channels_record,
+            "background": background,
+            "warnings": plate_illumination.warnings_of(channels_record),
             "version": plate_illumination.VERSION,
         }
         for name, values in record["channels"].items():

@@ -240,16 +240,27 @@ def test_functions_are_forgotten_where_nuclei_are_measured_without_them(tmp_path
     assert not (tmp_path / "out/illumination.png").exists() and not (tmp_path / "out/illumination").exists()
 
 
-def test_nuclei_whose_ground_is_the_cameras_own_are_warned_of(tmp_path, caplog):
+@pytest.mark.parametrize("background", [None, 1])
+def test_where_the_ground_is_the_cameras_own_nuclei_tell_the_light(tmp_path, background):
     rows = write_plate(tmp_path / "images", 48)
     for number, row in enumerate(rows, 1):
         light = planted(number, light=False).astype(float) - 300
         tifffile.imwrite(row[4], (1000 + light.clip(0) * vignette()).astype(np.uint16))
-    record = illuminate(tmp_path / "out", rows, channels=[])
+    record = illuminate(tmp_path / "out", rows, channels=[], background=background)
     values = record["channels"]["DNA"]
-    assert values["corner_to_centre"]["after"] < 0.9 and values["largest"] < 1.1
+    assert background or (values["by"] == "nuclei" and not record["warnings"])
+    assert values["corner_to_centre"]["before"] < 0.9 and 0.95 < values["corner_to_centre"]["after"] < 1.05
+    assert 1.2 < values["largest"] < 2.3
+
+
+def test_few_nuclei_that_contradict_their_ground_are_warned_of(tmp_path, caplog):
+    rows = write_plate(tmp_path / "images", 12)
+    for number, row in enumerate(rows, 1):
+        light = planted(number, light=False).astype(float) - 300
+        tifffile.imwrite(row[4], (1000 + np.minimum(light.clip(0), 2000) * vignette() ** 2).astype(np.uint16))
+    record = illuminate(tmp_path / "out", rows, channels=[])
     (warning,) = record["warnings"]
-    assert "if the ground is the camera's own offset, set background" in warning
+    assert record["channels"]["DNA"]["by"] == "most fields" and "are too few, or too uneven" in warning
     assert f"plate P1: {warning}" in caplog.messages
 
 

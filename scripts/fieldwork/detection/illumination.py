@@ -1,11 +1,12 @@
 """The illumination of a channel, found in a sample of its images; and images corrected by it.
 
 After CellProfiler 4's CorrectIlluminationCalculate ("Regular", median filter; correctilluminationcalculate.py of its
-source), whose function is the mean of all images, smoothed and divided by a low percentile, and to be divided by. Two
+source), whose function is the mean of all images, smoothed and divided by a low percentile, and to be divided by. Some
 things differ, as a mean of up to 96 fields shows single nuclei, and a wide median filter levels the corners:
 
 - In place of the mean of the images stands their median, cell by cell of a coarse copy: what most fields show there,
   wherever nuclei happen to lie. Only where most fields are dark, the mean counts.
+- Where nuclei contradict the ground, as it is the camera's offset, their own intensities count (`light_of_nuclei`).
 - The filter works on the ratio to a polynomial of second degree, so that it may be wide and changes no slope.
 
 The function is divided by its minimum: it has no outliers, and CellProfiler's percentile would leave the darkest 2 % of
@@ -27,6 +28,8 @@ from fieldwork import InputError, outputs
 CELLS = 64  # of the coarse copy, along the shorter side of the image
 LEAST_SIDE_PX = 32  # of images that have a function
 TILES = 12  # along the shorter side, whose medians the polynomial goes through
+ZONES = 6  # in rows and in columns, whose nuclei have a median intensity
+LEAST_NUCLEI = 200  # that tell the light
 FILTER_SHARE = 1 / 8  # of the shorter side: width of the median filter
 BLUR_CELLS = 2  # half the width of the box that smooths its steps
 DARK_SHARE = 0.05  # of the mean: what most fields show is no light where it is less
@@ -90,7 +93,7 @@ class Light(NamedTuple):
 
     trend: tuple[float, ...]  # coefficients of 1, x, y, x**2, x * y, y**2; x and y count half cells from the middle
     ratios: np.ndarray  # (r, c) float64: to this polynomial
-    is_typical: bool  # what most images show; False: the mean of all
+    source: str  # what it is the light of: most fields, the mean of all, nuclei
 
 
 def light_of(cells: np.ndarray) -> Light | None:
@@ -113,7 +116,7 @@ def light_of(cells: np.ndarray) -> Light | None:
     typical = ordered[(len(cells) - 1) // 2] + ordered[len(cells) // 2]
     mean = 2 * cells.sum(axis=0) // len(cells)
     is_typical = typical.sum() > DARK_SHARE * mean.sum()
-    light = typical if is_typical else mean
+    light, source = (typical, "most fields") if is_typical else (mean, "the mean of all")
     trend = _polynomial(light)
     values = _evaluated(trend, *map(_half_cells, light.shape))
     brightest = values.max()
@@ -121,7 +124,7 @@ def light_of(cells: np.ndarray) -> Light | None:
         return None
     values = np.maximum(values, LEAST_LIGHT * brightest)
     width = 2 * math.floor(FILTER_SHARE * min(light.shape) / 2) + 1
-    return Light(trend, _blurred(median_filter(light / values, size=width, mode="reflect")), bool(is_typical))
+    return Light(trend, _blurred(median_filter(light / values, size=width, mode="reflect")), source)
 
 
 def _whole_numbers(cells):
@@ -138,17 +141,26 @@ def _half_cells(count):
 def _polynomial(light):
     """Fit a polynomial of second degree to the medians of tiles: least squares, solved exactly."""
     side = max(1, min(light.shape) // TILES)
-    terms, medians = [], []
+    places, medians = [], []
     rows, columns = light.shape
     for top in range(0, rows - side + 1, side):
         for left in range(0, columns - side + 1, side):
             tile = np.sort(light[top : top + side, left : left + side], axis=None)
             x, y = (2 * first + side - count for first, count in ((left, columns), (top, rows)))
-            terms.append((1, x, y, x * x, x * y, y * y))
+            places.append((x, y))
             medians.append(int(tile[len(tile) // 2]))
+    return _fitted(places, medians, [1] * len(places))
+
+
+def _fitted(places, values, weights):
+    """Return the coefficients of the polynomial of second degree through weighted values, by exact least squares."""
+    terms = [(1, x, y, x * x, x * y, y * y) for x, y in places]
     equations = [
-        [Fraction(sum(term[i] * term[j] for term in terms)) for j in range(6)]
-        + [Fraction(sum(term[i] * median for term, median in zip(terms, medians, strict=True)))]
+        [
+            Fraction(sum(weight * term[i] * term[j] for term, weight in zip(terms, weights, strict=True)))
+            for j in range(6)
+        ]
+        + [Fraction(sum(weight * term[i] * value for term, value, weight in zip(terms, values, weights, strict=True)))]
         for i in range(6)
     ]
     for i in range(6):
@@ -158,6 +170,47 @@ def _polynomial(light):
                 factor = equations[j][i]
                 equations[j] = [number - factor * own for number, own in zip(equations[j], equations[i], strict=True)]
     return tuple(float(equation[-1]) for equation in equations)
+
+
+def light_of_nuclei(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> Light | None:
+    """Find the light by the intensities of nuclei: a polynomial through the medians of zones.
+
+    Parameters
+    ----------
+    rows, columns : (n,) array
+        Positions, in px.
+    values : (n,) float64 array
+        Mean intensities.
+    shape : (int, int)
+        Of the images.
+
+    Returns
+    -------
+    Light or None
+        None where there are less than `LEAST_NUCLEI`, or zones without nuclei, or dark nuclei.
+    """
+    if len(values) < LEAST_NUCLEI:
+        return None
+    counts = [length // _cell_side(shape) for length in shape]
+    zones = [
+        ((positions + 0.5) * ZONES / length).astype(int)
+        for positions, length in ((rows, shape[0]), (columns, shape[1]))
+    ]
+    zone = zones[0] * ZONES + zones[1]
+    places, medians, weights = [], [], []
+    for number in range(ZONES**2):
+        own = values[zone == number]
+        if not len(own):
+            return None
+        centre = [
+            Fraction((2 * index + 1) * count, ZONES) - count
+            for index, count in zip(divmod(number, ZONES), counts, strict=True)
+        ]
+        places.append((centre[1], centre[0]))
+        medians.append(Fraction(float(np.median(own))))
+        weights.append(len(own))
+    light = Light(_fitted(places, medians, weights), np.ones(counts), "nuclei")
+    return light if _evaluated(light.trend, *map(_half_cells, counts)).max() > 0 else None
 
 
 def _evaluated(trend, y, x):

@@ -34,14 +34,14 @@ class Reading(NamedTuple):
     missing: dict[str, str] = {}  # channel -> why there is none
 
 
-class Effect(NamedTuple):
-    """The intensity of one field's nuclei, by the zone that they are in."""
+class Nuclei(NamedTuple):
+    """The nuclei of one field of the sample, before its illumination is corrected."""
 
     source: FieldImage
     error: str | None = None
-    sums: dict[
-        str, np.ndarray
-    ] = {}  # channel -> (4, 5) float64: number, mean before and after, its square; zones as `ZONES`
+    rows: np.ndarray = np.empty(0)  # (n,) px
+    columns: np.ndarray = np.empty(0)
+    means: dict[str, np.ndarray] = {}  # channel -> (n,) mean intensities
 
 
 def failed_reading(image: FieldImage, reason: str) -> Reading:
@@ -49,9 +49,9 @@ def failed_reading(image: FieldImage, reason: str) -> Reading:
     return Reading(image, error=reason)
 
 
-def failed_effect(image: FieldImage, reason: str) -> Effect:
+def failed_nuclei(image: FieldImage, reason: str) -> Nuclei:
     """Return what stands for a field that could not be read again."""
-    return Effect(image, error=reason)
+    return Nuclei(image, error=reason)
 
 
 def channels_in(plane: FieldPlane, nuclei: str) -> dict[str, np.ndarray]:
@@ -81,53 +81,44 @@ def measure_field(image: FieldImage, planes: list[FieldPlane], *, nuclei: str, b
     return Reading(image, sample=sample, cells=cells, forms=forms, missing=plane.missing)
 
 
-def measure_effect(
+def measure_nuclei(
     image: FieldImage,
     planes: list[FieldPlane],
     *,
-    correction: illumination.Correction,
+    nuclei: str,
+    background: float | None,
     calibration: segmentation.Calibration,
-    types: dict[str, str],
-) -> Effect:
-    """Measure the nuclei of a field of the sample before and after the correction.
+    forms: dict[str, tuple[tuple[int, int], str]],
+) -> Nuclei:
+    """Measure the nuclei of a field of the sample.
 
-    Outlines are those of the image before: each nucleus ends at a share of its own height, however dim it is.
+    Outlines are those of images as they are: each nucleus ends at a share of its own height, however dim it is.
 
     Parameters
     ----------
-    image, planes
+    image, planes, nuclei, background
         As for `measure_field`.
-    correction : detection.illumination.Correction
     calibration : segmentation.Calibration
-        Of images before the correction.
-    types : dict of str to str
-        Channel -> type of the images that its function is from. Others do not count.
+        Of such images.
+    forms : dict of str to tuple
+        Channel -> size and type of the images that its function is from. Others do not count.
     """
     plane = planes[len(planes) // 2]
-    before = correction._replace(functions=None)
+    correction = illumination.Correction(nuclei, background)
     channels = {
-        name: channel
-        for name, channel in channels_in(plane, correction.nuclei).items()
-        if channel.dtype.name == types.get(name)
+        name: illumination.correct(pixels, name, correction)
+        for name, pixels in channels_in(plane, nuclei).items()
+        if (pixels.shape, pixels.dtype.name) == forms.get(name)
     }
-    if correction.nuclei not in channels:
-        return Effect(image)
-    pixels = illumination.correct(plane.image, correction.nuclei, before)
-    labels = segmentation.segment_field(pixels, calibration).labels
-    nuclei = label_images.properties(labels)
-    zones = _zones(nuclei.rows, nuclei.columns, labels.shape)
-    sums = {}
-    for name, channel in channels.items():
-        try:
-            after = illumination.correct(channel, name, correction)
-        except illumination.UncorrectedError:
-            continue
-        pair = [illumination.correct(channel, name, before), after]
-        means = [np.bincount(labels.ravel(), seen.ravel(), len(zones) + 1)[1:] / nuclei.areas for seen in pair]
-        kept = zones >= 0
-        weights = [np.ones(len(zones)), *means, means[1] * means[1]]
-        sums[name] = np.stack([np.bincount(zones[kept], weight[kept], len(ZONES)) for weight in weights])
-    return Effect(image, sums=sums)
+    if nuclei not in channels:
+        return Nuclei(image)
+    labels = segmentation.segment_field(channels[nuclei], calibration).labels
+    rows, columns, areas, _ = label_images.properties(labels)
+    means = {
+        name: np.bincount(labels.ravel(), pixels.ravel(), len(areas) + 1)[1:] / areas
+        for name, pixels in channels.items()
+    }
+    return Nuclei(image, None, rows, columns, means)
 
 
 def _zones(rows, columns, shape):
@@ -154,6 +145,7 @@ class Illumination(NamedTuple):
 
     function: np.ndarray | None  # (rows, columns) float32; None where no image could be read
     values: dict  # of functions.json
+    form: tuple[tuple[int, int], str] | None = None  # size and type of the images that count
 
 
 def find(channel: str, readings: Sequence[Reading], *, label: str) -> Illumination:
@@ -203,12 +195,11 @@ def find(channel: str, readings: Sequence[Reading], *, label: str) -> Illuminati
     function = illumination.function_of(light, shape)
     uncertainty = illumination.uncertainty_of(cells)
     values = {
-        "type": used[0].forms[channel][1],
         "largest": rounded(float(function.max())),
-        "by": "nothing: dark images" if light is None else "most fields" if light.is_typical else "the mean of all",
+        "by": "nothing: dark images" if light is None else light.source,
         "uncertainty": None if uncertainty is None else rounded(uncertainty),
     }
-    return Illumination(function, {"fields": len(used), **values, "passed_over": passed_over})
+    return Illumination(function, {"fields": len(used), **values, "passed_over": passed_over}, used[0].forms[channel])
 
 
 def _described(shape, kind):
@@ -218,7 +209,7 @@ def _described(shape, kind):
 def write_functions(illuminations: dict[str, Illumination], folder: Path) -> dict[str, dict]:
     """Write functions into a folder; return what functions.json holds of each channel."""
     channels = {}
-    for name, (function, values) in illuminations.items():
+    for name, (function, values, _) in illuminations.items():
         if function is not None:
             np.save(folder / f"{name}.npy", function, allow_pickle=False)
             values = {"file": f"{name}.npy", "digest": illumination.digest_of(folder / f"{name}.npy"), **values}
@@ -233,40 +224,76 @@ def calibration_of(readings: Sequence[Reading]) -> segmentation.Calibration | No
     return calibration if calibration and None not in (calibration.diameter, calibration.contrast) else None
 
 
-def effects_of(effects: Iterable[Effect]) -> dict[str, dict]:
-    """Sum up what the correction does to the nuclei of each channel.
+def confronted(channel: str, by_fields: Illumination, fields: Sequence[Nuclei], *, ground_is_lit: bool) -> Illumination:
+    """Return the illumination of a channel with what it does to nuclei; where these contradict it, they decide.
 
     Parameters
     ----------
-    effects : iterable of Effect
+    channel : str
+    by_fields : Illumination
+        From `find`.
+    fields : list of Nuclei
+    ground_is_lit : bool
+        The ground tells the light. False: a background was subtracted, and nuclei may tell it better in any case.
 
     Returns
     -------
-    dict of str to dict
-        Channel -> ``nuclei``: numbers in the corners and in the centre; ``corner_to_centre``: mean intensity in the
-        corners as a share of that in the centre, before and after, and its standard deviation by ``chance``, as nuclei
-        differ; ``spread``: difference between the brightest and the dimmest zone. None where a zone has no nucleus.
+    Illumination
+        With more values. ``nuclei``: numbers in the corners and in the centre; ``corner_to_centre``: mean intensity in
+        the corners as a share of that in the centre, before and after, and its standard deviation by ``chance``, as
+        nuclei differ; ``spread``: difference between the brightest and the dimmest zone. None where a zone has no
+        nucleus.
     """
-    totals = {}
-    for effect in effects:
-        for name, sums in effect.sums.items():
-            totals[name] = totals.get(name, 0) + sums
-    return {name: _effect(*sums) for name, sums in totals.items()}
+    function, values, form = by_fields
+    own = [field for field in fields if channel in field.means]
+    if function is None or not own:
+        return by_fields
+    rows, columns = (np.concatenate([getattr(field, name) for field in own]) for name in ("rows", "columns"))
+    means = np.concatenate([field.means[channel] for field in own])
+    effect = _effect(function, rows, columns, means)
+    if _contradicts(effect) or not ground_is_lit:
+        light = illumination.light_of_nuclei(rows, columns, means, function.shape)
+        by_nuclei = illumination.function_of(light, function.shape)
+        other = _effect(by_nuclei, rows, columns, means)
+        if light and _unevenness(other) < _unevenness(effect):
+            function, effect = by_nuclei, other
+            values = values | {"largest": rounded(float(function.max())), "by": light.source, "uncertainty": None}
+    return Illumination(function, values | effect, form)
 
 
-def _effect(numbers, before, after, squares):
+def _contradicts(effect):
+    """Return True if nuclei are less even after a correction than chance would have it, or than before."""
+    shares, spread = effect.get("corner_to_centre"), effect.get("spread")
+    if not shares:
+        return False
+    allowed = LEFT_OVER + SURE_DEVIATIONS * shares["chance"]
+    is_worse = spread["after"] is not None and spread["after"] > spread["before"] + allowed
+    return is_worse or abs(shares["after"] - 1) > allowed
+
+
+def _unevenness(effect):
+    if not effect["corner_to_centre"]:
+        return math.inf
+    spread = effect["spread"]["after"]
+    return abs(effect["corner_to_centre"]["after"] - 1) if spread is None else spread
+
+
+def _effect(function, rows, columns, means):
+    zones = _zones(rows, columns, function.shape)
+    pair = {"before": means, "after": means / function[np.rint(rows).astype(int), np.rint(columns).astype(int)]}
+    numbers = np.bincount(zones[zones >= 0], minlength=len(ZONES))
     corners, centre = int(numbers[:4].sum()), int(numbers[4])
     nuclei = {"nuclei": {"corners": corners, "centre": centre}}
-    if not corners or not centre or not min(before[4], after[4], after.sum()) > 0:
+    totals = {moment: np.bincount(zones[zones >= 0], values[zones >= 0], len(ZONES)) for moment, values in pair.items()}
+    if not corners or not centre or not min(min(total[4], total.sum()) for total in totals.values()) > 0:
         return nuclei | {"corner_to_centre": None, "spread": None}
-    mean = after.sum() / numbers.sum()
-    variance = max(0.0, squares.sum() / numbers.sum() - mean * mean)
     shares, spreads = {}, {}
-    for moment, total in {"before": before, "after": after}.items():
+    for moment, total in totals.items():
         middle = total[4] / centre
         shares[moment] = rounded(total[:4].sum() / corners / middle)
         spreads[moment] = rounded(np.ptp(total / numbers / middle)) if numbers.all() else None
-    shares["chance"] = rounded(math.sqrt(variance * (1 / corners + 1 / centre)) / mean)
+    after = pair["after"]
+    shares["chance"] = rounded(float(after.std() / after.mean()) * math.sqrt(1 / corners + 1 / centre))
     return nuclei | {"corner_to_centre": shares, "spread": spreads}
 
 
@@ -284,11 +311,11 @@ def warnings_of(channels: dict[str, dict]) -> list[str]:
             warnings.append(f"channel {name}: no image of its sample could be read: it has no illumination function")
             continue
         shares = values.get("corner_to_centre")
-        if shares and abs(shares["after"] - 1) > LEFT_OVER + SURE_DEVIATIONS * shares["chance"]:
+        if _contradicts(values):
             warnings.append(
                 f"channel {name}: nuclei in the corners have {shares['after']:g} times the intensity of those in "
-                f"the centre after the correction, {shares['before']:g} before; if the ground is the camera's own "
-                "offset, set background to a low percentile, else illumination: none"
+                f"the centre after the correction, {shares['before']:g} before, and are too few, or too uneven, to "
+                "tell the light; set illumination: none"
             )
         if values["uncertainty"] is not None and values["uncertainty"] > MOST_UNCERTAIN:
             warnings.append(

@@ -89,7 +89,7 @@ def test_a_black_ground_leaves_the_mean_of_all_images():
     images = [np.where(image > 500, image, 0) for image in fields(96, nuclei=25)]
     cells = np.stack([illumination.cell_sums(image) for image in images])
     light = illumination.light_of(cells)
-    assert not light.is_typical and illumination.function_of(light, SHAPE).max() < 10.01
+    assert light.source == "the mean of all" and illumination.function_of(light, SHAPE).max() < 10.01
     assert illumination.light_of(np.zeros((3, 8, 8), np.int64)) is None
     assert (illumination.function_of(None, SHAPE) == 1).all()
 
