@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fieldwork.objects import intensities, shapes
-from fieldwork.objects.regions import regions_of
+from fieldwork.objects.regions import parts_of, regions_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,9 +118,9 @@ def measure_arrays(
     shape, borders = shapes.measure(regions)
     columns = {"ObjectNumber": regions.labels}
     columns |= {f"{prefix}_AreaShape_{name}": shape[name] for name in shapes.NAMES}
-    edges = intensities.edges_of(regions, borders, labels)
+    parts, edges = parts_of(regions), intensities.edges_of(regions, borders, labels)
     for channel, image in images.items():
-        measured = intensities.measure(regions, edges, image)
+        measured = intensities.measure(regions, parts, edges, image)
         columns |= {f"{prefix}_{name}_{channel}": measured[name] for name in intensities.NAMES}
     return columns
 

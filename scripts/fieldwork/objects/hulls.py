@@ -24,21 +24,26 @@ class Chains(NamedTuple):
 def chains_of(regions: Regions) -> Chains:
     """Find the hulls of objects."""
     count = len(regions.labels)
-    new = np.ones(len(regions.rows), bool)  # a row of the object
-    new[1:] = (np.diff(regions.owners) != 0) | (np.diff(regions.rows) != 0)
+    # Half the bits, where products of two lengths have room in them.
+    kind = np.int32 if max(regions.size) < 2**15 else np.int64
+    owners, rows, columns, lengths = (
+        values.astype(kind) for values in (regions.owners, regions.rows, regions.columns, regions.lengths)
+    )
+    new = np.ones(len(rows), bool)  # a row of an object
+    new[1:] = (owners[1:] != owners[:-1]) | (rows[1:] != rows[:-1])
     first = np.flatnonzero(new)
     last = np.append(first[1:], len(new))[: len(first)] - 1
-    owners, rows = regions.owners[first], regions.rows[first]
-    owners, rows = np.concatenate([owners, owners + count]), np.concatenate([rows, rows])
-    columns = np.concatenate([regions.columns[first], 1 - regions.columns[last] - regions.lengths[last]])
+    owners, rows = np.concatenate([owners[first], owners[first] + count]), np.tile(rows[first], 2)
+    columns = np.concatenate([columns[first], 1 - columns[last] - lengths[last]])
     # A corner of the hull is never removed: it lies outside the line between any two other points. So all points on or
     # within the line between their neighbours can go at once.
     while True:
-        row, column = np.diff(rows), np.diff(columns)
+        row, column = rows[1:] - rows[:-1], columns[1:] - columns[:-1]
         within = column[:-1] * row[1:] >= column[1:] * row[:-1]
         within &= owners[2:] == owners[:-2]
         if not within.any():
-            return Chains(count, owners, rows, columns, np.searchsorted(owners, np.arange(2 * count)))
+            firsts = np.searchsorted(owners, np.arange(2 * count, dtype=owners.dtype))
+            return Chains(count, *(values.astype(np.int64) for values in (owners, rows, columns)), firsts)
         kept = np.ones(len(rows), bool)
         kept[1:-1] = ~within
         owners, rows, columns = owners[kept], rows[kept], columns[kept]

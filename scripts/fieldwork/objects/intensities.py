@@ -1,10 +1,11 @@
 """Intensities of objects in one channel: CellProfiler's MeasureObjectIntensity."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fieldwork.objects.regions import Regions, reduced
+from fieldwork.objects.regions import Part, Regions, reduced, sort_groups
 
 NAMES = (
     *(f"Intensity_{name}Intensity" for name in ("Integrated", "Mean", "Std", "Min", "Max")),
@@ -55,12 +56,14 @@ def edges_of(regions: Regions, borders: np.ndarray, labels: np.ndarray) -> Edges
     return Edges(borders[kept], present, np.cumsum(counts) - counts, counts)
 
 
-def measure(regions: Regions, edges: Edges, image: np.ndarray) -> dict[str, np.ndarray]:
+def measure(regions: Regions, parts: Sequence[Part], edges: Edges, image: np.ndarray) -> dict[str, np.ndarray]:
     """Measure all columns of one channel.
 
     Parameters
     ----------
     regions : Regions
+    parts : sequence of Part
+        Of the regions.
     edges : Edges
     image : (rows, columns) array of bool, integers or floats
         Of the size of the label image.
@@ -71,54 +74,83 @@ def measure(regions: Regions, edges: Edges, image: np.ndarray) -> dict[str, np.n
         By names of `NAMES`.
     """
     scale = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
-    values = image.ravel()[regions.pixels]
-    if values.dtype.kind == "b":
-        values = values.view(np.uint8)
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    exact = values.astype(np.int64 if values.dtype.kind in "iu" and values.dtype.itemsize <= 2 else np.float64)
-    total = _sums(exact, regions.firsts, regions.areas)
-    measured = _spread(exact, total, regions.firsts, regions.areas) | _percentiles(values, regions)
-    edge = exact[edges.pixels]
-    edge_total = _sums(edge, edges.firsts, edges.counts)
-    at_edges = _spread(edge, edge_total, edges.firsts, edges.counts)
+    image = image.view(np.uint8) if image.dtype.kind == "b" else image
+    values = image.ravel().take(regions.pixels, mode="clip").astype(image.dtype.newbyteorder("="), copy=False)
+    sums = _sums_of(regions, parts, values)
+    measured = _spread(sums.totals, sums.deviations, regions.areas) | _percentiles(regions, values)
+    edge = _summable(values[edges.pixels])
+    totals = _totals(edge, edges.firsts, edges.counts)
+    at_edges = _spread(totals, _deviations(edge, totals, edges.firsts, edges.counts), edges.counts)
     at_edges |= {"Min": reduced(np.minimum, edge, edges.firsts), "Max": reduced(np.maximum, edge, edges.firsts)}
     columns = {f"Intensity_{name}Intensity": numbers / scale for name, numbers in measured.items()}
     for name, numbers in at_edges.items():
         columns[f"Intensity_{name}IntensityEdge"] = np.zeros(len(regions.areas))
         columns[f"Intensity_{name}IntensityEdge"][edges.owners] = numbers / scale
-    return columns | _mass_positions(regions, exact, total) | _brightest(regions, values, measured["Max"])
+    return columns | _mass_positions(regions, sums) | _brightest(regions, values, measured["Max"])
 
 
-def _sums(values, firsts, counts):
+class Sums(NamedTuple):
+    """Sums over the pixels of every object: whole numbers for images of 8 and 16 bits, else floats."""
+
+    totals: np.ndarray  # (n,): of the values
+    deviations: np.ndarray  # (n,) float64: of the squares of their deviations from the mean
+    rows: np.ndarray  # (n,): of value times row in the bounding box
+    columns: np.ndarray  # (n,): of value times column there
+
+
+def _sums_of(regions, parts, values):
+    """Sum part by part."""
+    sums = []
+    for part in parts:
+        part_values, counts = _summable(values[part.pixels]), regions.areas[part.objects]
+        totals = _totals(part_values, part.firsts, counts)
+        runs = _totals(part_values, part.starts, regions.lengths[part.runs]) * regions.rows[part.runs]
+        first_runs = regions.first_runs[part.objects] - part.runs.start
+        sums.append(
+            Sums(
+                totals,
+                _deviations(part_values, totals, part.firsts, counts),
+                _totals(runs, first_runs, np.diff(first_runs, append=len(runs))),
+                _totals(part_values * regions.pixel_columns[part.pixels], part.firsts, counts),
+            )
+        )
+    return Sums(*map(np.concatenate, zip(*sums, strict=True))) if sums else Sums(*np.zeros((4, 0)))
+
+
+def _summable(values):
+    """Convert pixels to a type in which their sums, and those of their squares, are as exact as can be."""
+    return values.astype(np.int64 if values.dtype.kind in "iu" and values.dtype.itemsize <= 2 else np.float64)
+
+
+def _totals(values, firsts, counts):
     """Sum the values of groups that follow each other: whole numbers in any order, floats one after the other."""
     if values.dtype.kind == "i":
         return reduced(np.add, values, firsts)
     return np.bincount(np.repeat(np.arange(len(firsts)), counts), values, len(firsts))
 
 
-def _spread(values, totals, firsts, counts):
-    """Return sum, mean and standard deviation of groups of values."""
-    means = totals / counts
+def _deviations(values, totals, firsts, counts):
+    """Sum the squared deviations of the values of groups from their means."""
     if values.dtype.kind == "i":
-        # Around a whole number below the mean: with sums of squares that stay exact.
+        # First around the whole number below the mean: these sums of squares are exact.
         base = totals // counts
         rest = totals - base * counts
-        squares = _sums(values * values, firsts, counts) - 2 * base * totals + counts * base * base
-        variances = (squares - rest * rest / counts) / counts
-    else:
-        away = values - np.repeat(means, counts)
-        variances = _sums(away * away, firsts, counts) / counts
-    return {"Integrated": totals, "Mean": means, "Std": np.sqrt(variances)}
+        return (
+            _totals(values * values, firsts, counts) - 2 * base * totals + base * base * counts - rest * rest / counts
+        )
+    away = values - np.repeat(totals / counts, counts)
+    return _totals(away * away, firsts, counts)
 
 
-def _percentiles(values, regions):
+def _spread(totals, deviations, counts):
+    """Return sum, mean and standard deviation of groups of values."""
+    return {"Integrated": totals, "Mean": totals / counts, "Std": np.sqrt(deviations / counts)}
+
+
+def _percentiles(regions, values):
     """Return minimum, maximum, quartiles and MAD of every object."""
     firsts, counts = regions.firsts, regions.areas
-    ordered = values.copy()
-    # Pixels of 8 and 16 bits are sorted by radix: as fast on every machine.
-    kind = "stable" if values.dtype.itemsize <= 2 and values.dtype.kind in "iu" else "quicksort"
-    for first, end in zip(firsts.tolist(), (firsts + counts).tolist(), strict=True):
-        ordered[first:end].sort(kind=kind)
+    ordered = sort_groups(values, firsts, counts)
     lower, median, upper = (_at_share(ordered, firsts, counts, share) for share in QUARTILES)
     return {
         "Min": ordered[firsts].astype(np.float64),
@@ -132,11 +164,15 @@ def _percentiles(values, regions):
 
 def _at_share(ordered, firsts, counts, share):
     """Return the value at a share of the number of values, between two of them if need be."""
+    below, above, part = _neighbours(counts, share)
+    return ordered[firsts + below] * (1 - part) + ordered[firsts + above] * part
+
+
+def _neighbours(counts, share):
+    """Return the whole numbers around a share of a number of values, and where between them it lies."""
     position = counts * share
     below = position.astype(np.int64)
-    part = position - below
-    above = np.minimum(below + 1, counts - 1)
-    return ordered[firsts + below] * (1 - part) + ordered[firsts + above] * part
+    return below, np.minimum(below + 1, counts - 1), position - below
 
 
 def _median_deviations(ordered, firsts, counts, medians):
@@ -145,44 +181,33 @@ def _median_deviations(ordered, firsts, counts, medians):
     The k smallest deviations are those of k neighbours in the order of the values. The largest of these is that of the
     first or of the last one: where the two change ranks, the largest is the smallest possible.
     """
-    position = counts * 0.5
-    below = position.astype(np.int64)
-    part = position - below
-
-    def smallest(number):
-        """Return the largest of the so many smallest deviations."""
-        left, right = np.zeros(len(counts), np.int64), counts - number  # of the first neighbour
-        while (left < right).any():
-            middle = (left + right) // 2
-            first, last = firsts + middle, firsts + middle + number - 1
-            beyond = ordered[last] - medians >= medians - ordered[first]
-            right = np.where(beyond, middle, right)
-            left = np.where(beyond, left, np.minimum(middle + 1, right))
-        first = firsts + left
-        here = np.maximum(ordered[first + number - 1] - medians, medians - ordered[first])
-        first -= left > 0
-        before = np.maximum(ordered[first + number - 1] - medians, medians - ordered[first])
-        return np.minimum(here, before)
-
-    above = np.minimum(below + 1, counts - 1)
-    return smallest(below + 1) * (1 - part) + smallest(above + 1) * part
+    below, above, part = _neighbours(counts, 0.5)
+    count = np.concatenate([below, above]) + 1  # k
+    firsts, medians = np.tile(firsts, 2), np.tile(medians, 2)
+    left, right = np.zeros(len(count), np.int64), np.tile(counts, 2) - count  # bounds of the first neighbour
+    for _ in range(int(counts.max(initial=0)).bit_length()):
+        middle = (left + right) // 2
+        first = firsts + middle
+        beyond = ordered[first + count - 1] - medians >= medians - ordered[first]
+        right = np.where(beyond, middle, right)
+        left = np.where(beyond, left, np.minimum(middle + 1, right))
+    candidates = []
+    for first in (firsts + left, firsts + np.maximum(left - 1, 0)):
+        candidates.append(np.maximum(ordered[first + count - 1] - medians, medians - ordered[first]))
+    smallest, next_one = np.minimum(*candidates).reshape(2, -1)
+    return smallest * (1 - part) + next_one * part
 
 
-def _mass_positions(regions, values, totals):
+def _mass_positions(regions, sums):
     """Return the centre of the light, and its distance from the object's centre; NaN without light."""
-    run_totals = _sums(values, regions.starts, regions.lengths)
-    run_counts = np.diff(regions.first_runs, append=len(regions.rows))
-    light = np.where(totals == 0, np.nan, totals)
-    areas = regions.areas
-    rows = _sums(run_totals * regions.rows, regions.first_runs, run_counts)
-    columns = _sums(values * regions.pixel_columns, regions.firsts, areas)
+    light = np.where(sums.totals == 0, np.nan, sums.totals)
     away = [
-        (areas * weighted - totals * plain) / (areas * light)
-        for weighted, plain in ((rows, regions.row_sums), (columns, regions.column_sums))
+        (regions.areas * weighted - sums.totals * plain) / (regions.areas * light)
+        for weighted, plain in ((sums.rows, regions.row_sums), (sums.columns, regions.column_sums))
     ]
     return {
-        "Location_CenterMassIntensity_X": regions.lefts + columns / light,
-        "Location_CenterMassIntensity_Y": regions.tops + rows / light,
+        "Location_CenterMassIntensity_X": regions.lefts + sums.columns / light,
+        "Location_CenterMassIntensity_Y": regions.tops + sums.rows / light,
         "Intensity_MassDisplacement": np.sqrt(away[0] * away[0] + away[1] * away[1]),
     }
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fieldwork.objects import atlas, hulls
-from fieldwork.objects.regions import Regions, reduced
+from fieldwork.objects.regions import Regions, reduced, sort_groups
 
 NAMES = (
     *("Area", "BoundingBoxArea", "ConvexArea", "EquivalentDiameter", "Perimeter", "MajorAxisLength", "MinorAxisLength"),
@@ -99,19 +99,19 @@ def _orientations(difference, common):
 
 
 def _radii(regions, squared):
-    """Measure the distances of pixels to their object's outside, by counting each squared distance of each object."""
-    sizes = reduced(np.maximum, squared, regions.firsts) + 1
-    firsts = np.cumsum(sizes) - sizes
-    counts = np.bincount(squared + np.repeat(firsts, regions.areas), minlength=sizes.sum())
-    distances = np.sqrt(np.arange(len(counts)) - np.repeat(firsts, sizes))
-    ends = np.cumsum(counts)
-    lower, upper = (
-        distances[np.searchsorted(ends, regions.firsts + rank, side="right")]
-        for rank in ((regions.areas - 1) // 2, regions.areas // 2)
-    )
-    owners = np.repeat(np.arange(len(sizes)), sizes)
+    """Measure the distances of pixels to their object's outside."""
+    firsts, areas = regions.firsts, regions.areas
+    ordered = sort_groups(squared, firsts, areas)
+    new = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    new[firsts] = True
+    steps = np.flatnonzero(new)  # where a distance is the first of its size in its object
+    distances, counts = np.sqrt(ordered[steps].astype(np.float64)), np.diff(steps, append=len(ordered))
+    middle = [ordered[firsts + rank].astype(np.float64) for rank in ((areas - 1) // 2, areas // 2)]
+    first_steps = np.searchsorted(steps, firsts)
+    owners = np.repeat(np.arange(len(areas)), np.diff(first_steps, append=len(steps)))
     return {
-        "MaximumRadius": np.sqrt(sizes - 1),
-        "MeanRadius": np.bincount(owners, counts * distances, len(sizes)) / regions.areas,
-        "MedianRadius": (lower + upper) / 2,
+        "MaximumRadius": np.sqrt(ordered[firsts + areas - 1].astype(np.float64)),
+        "MeanRadius": np.bincount(owners, counts * distances, len(areas)) / areas,
+        "MedianRadius": (np.sqrt(middle[0]) + np.sqrt(middle[1])) / 2,
     }
