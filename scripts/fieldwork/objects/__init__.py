@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fieldwork.objects import intensities, shapes
-from fieldwork.objects.regions import parts_of, regions_of
+from fieldwork.objects.regions import parts_of, pixels_of, regions_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,12 +115,25 @@ def measure_arrays(
     for channel, image in images.items():
         _check_image(channel, image, labels.shape)
     regions = regions_of(labels)
-    shape, borders = shapes.measure(regions)
+    if (regions.labels < 0).any():
+        raise ValueError(f"labels with {regions.labels.min()}; expected integers from 0")
+    pixel_shapes, counts, lights = [], [], {channel: [] for channel in images}
+    for part in parts_of(regions):
+        pixels = pixels_of(part)
+        measured, borders = shapes.measure_pixels(part, pixels)
+        edges, edge_counts = intensities.edges_of(part, pixels, borders, labels)
+        pixel_shapes.append(measured)
+        counts.append(edge_counts)
+        for channel, image in images.items():
+            lights[channel].append(intensities.light_of(part, pixels, edges, image))
+    shape = shapes.measure_runs(regions)
+    shape |= {name: np.concatenate([measured[name] for measured in pixel_shapes]) for name in pixel_shapes[0]}
     columns = {"ObjectNumber": regions.labels}
     columns |= {f"{prefix}_AreaShape_{name}": shape[name] for name in shapes.NAMES}
-    parts, edges = parts_of(regions), intensities.edges_of(regions, borders, labels)
     for channel, image in images.items():
-        measured = intensities.measure(regions, parts, edges, image)
+        light = intensities.Light(*map(np.concatenate, zip(*lights[channel], strict=True)))
+        scale = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
+        measured = intensities.measure(regions, np.concatenate(counts), light, scale)
         columns |= {f"{prefix}_{name}_{channel}": measured[name] for name in intensities.NAMES}
     return columns
 
@@ -130,8 +143,6 @@ def _check_labels(labels):
         raise ValueError(
             f"labels of shape {labels.shape} and type {labels.dtype}; expected rows and columns of integers from 0"
         )
-    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-        raise ValueError(f"labels with {labels.min()}; expected integers from 0")
 
 
 def _check_image(channel, image, shape):

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork.objects.regions import Regions, reduced
+from fieldwork.objects.regions import Pixels, Regions, reduced
 
 WIDTH_PX = 512  # at least
-STRIP_PX = 2**17
 FARTHEST_PX = 40  # distance
 # Benkrid and Crookes' codes of an outline's pixel: 1 for itself, 2 for a neighbour at a side, 10 for one at a corner.
 STRAIGHT_CODES, DIAGONAL_CODES, HALF_CODES = [5, 7, 15, 17, 25, 27], [21, 33], [13, 23]
@@ -21,78 +20,67 @@ class Atlas(NamedTuple):
     """Objects, with ground between them and around them."""
 
     depths: np.ndarray  # (rows, columns) uint8, px: distance to the ground in the row, at most 255; of ground 0
-    pixels: np.ndarray  # (p,) int64: index of the regions' pixels in the flat atlas
-    shelves: list[int]  # rows without objects, between which objects of about the same height lie
+    pixels: np.ndarray  # (p,) int64: index of the objects' pixels in the flat atlas
 
 
-def atlas_of(regions: Regions) -> Atlas:
-    """Lay the objects out in shelves: tall ones first, so that those of one shelf are about as tall."""
-    tops, lefts, shelves, width = _shelves(regions.heights, regions.widths)
-    starts = (tops[regions.owners] + regions.rows) * width + lefts[regions.owners]
-    pixels = np.repeat(starts, regions.lengths) + regions.pixel_columns
-    numbers, starts = np.arange(len(pixels), dtype=np.int32), regions.starts.astype(np.int32)
-    depths = numbers - np.repeat(starts - 1, regions.lengths)
-    np.minimum(depths, np.repeat(starts + regions.lengths.astype(np.int32), regions.lengths) - numbers, out=depths)
-    atlas = np.zeros((shelves[-1] + 1, width), np.uint8)
-    atlas.ravel()[pixels] = np.minimum(depths, 255, out=depths).astype(np.uint8)
-    return Atlas(atlas, pixels, shelves)
+def atlas_of(regions: Regions, pixels: Pixels) -> Atlas:
+    """Lay objects out in shelves: tall ones first, so that those of one shelf are about as tall."""
+    tops, lefts, height, width = _shelves(regions.heights, regions.widths)
+    corners = (tops[regions.owners] + regions.rows) * width + lefts[regions.owners]
+    indices = np.repeat(corners, regions.lengths) + pixels.columns
+    columns, lefts, lengths = (values.astype(np.int32) for values in (pixels.columns, regions.columns, regions.lengths))
+    depths = columns - np.repeat(lefts - 1, regions.lengths)
+    np.minimum(depths, np.repeat(lefts + lengths, regions.lengths) - columns, out=depths)
+    atlas = np.zeros((height, width), np.uint8)
+    atlas.ravel()[indices] = np.minimum(depths, 255, out=depths).astype(np.uint8)
+    return Atlas(atlas, indices)
 
 
 def _shelves(heights, widths):
-    """Return top and left of each box in an atlas, the rows between shelves, and the atlas' width."""
+    """Return top and left of each box in an atlas, and the atlas' size."""
     order = np.argsort(-heights, kind="stable")
     limit = max(WIDTH_PX, int(widths.max(initial=0)) + 2)
-    tops, lefts, shelves, left = [], [], [0], limit
+    tops, lefts, left, bottom = [], [], limit, 0
     for height, width in zip(heights[order].tolist(), widths[order].tolist(), strict=True):
         if left + width >= limit:
-            top, left = shelves[-1] + 1, 1
-            shelves.append(top + height)
+            top, left, bottom = bottom + 1, 1, bottom + 1 + height
         tops.append(top)
         lefts.append(left)
         left += width + 1
     back = np.argsort(order)
-    return np.array(tops, np.int64)[back], np.array(lefts, np.int64)[back], shelves, limit
+    return np.array(tops, np.int64)[back], np.array(lefts, np.int64)[back], bottom + 1, limit
 
 
-def squared_distances(atlas: Atlas) -> np.ndarray:
-    """Return the squared distance of each of the p pixels to the nearest pixel that is not of its object, in px.
+def squared_distances(atlas: Atlas, tallest: int) -> np.ndarray:
+    """Return the squared distance of every pixel to the nearest pixel that is not of its object, in px.
+
+    In its column, a pixel takes the least of depth**2 + step**2 over all steps up and down. As step**2 is a sum of odd
+    numbers, steps can be taken one by one.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    tallest : int
+        Height of the tallest object.
 
     Returns
     -------
     (p,) array of unsigned integers
     """
-    strips = [_squared_distances(atlas.depths[top : bottom + 1])[:-1] for top, bottom in _strips(atlas)]
-    return np.concatenate([strip.ravel() for strip in strips] or [atlas.depths[0]]).take(atlas.pixels, mode="clip")
-
-
-def _strips(atlas):
-    """Yield first and last row of strips of whole shelves, small enough to stay in the processor's cache."""
-    top = 0
-    for bottom in atlas.shelves[1:]:
-        if (bottom - top) * atlas.depths.shape[1] > STRIP_PX or bottom == atlas.shelves[-1]:
-            yield top, bottom
-            top = bottom
-
-
-def _squared_distances(depths):
-    """Return the squared distances of a strip of an atlas with ground around it.
-
-    In its column, a pixel takes the least of depth**2 + step**2 over all steps up and down. As step**2 is a sum of odd
-    numbers, steps can be taken one by one.
-    """
-    rows, columns = depths.shape
-    reach = min(int(depths.max()), rows // 2)  # no distance is larger
+    columns = atlas.depths.shape[1]
+    reach = min(int(atlas.depths.max()), (tallest + 1) // 2)  # no distance is larger
     if reach > FARTHEST_PX:  # OpenCV is quicker here; its float32 distances are exact once their squares are rounded
-        distances = cv2.distanceTransform(depths, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        distances = cv2.distanceTransform(atlas.depths, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).take(atlas.pixels)
         return np.rint(distances * distances).astype(np.uint32)
-    squares = np.minimum(depths.ravel(), reach).astype(np.uint8 if reach <= 15 else np.uint16)
+    squares = np.minimum(atlas.depths.ravel(), reach).astype(np.uint8 if reach <= 15 else np.uint16)
     squares *= squares
     above, here, below = squares[: -2 * columns], squares[columns:-columns], squares[2 * columns :]
+    nearest = np.empty_like(here)
     for step in range(1, reach):
-        nearest = np.minimum(above, below)
+        np.minimum(above, below, out=nearest)
         nearest += nearest.dtype.type(2 * step - 1)
         np.minimum(here, nearest, out=here)
-    return squares.reshape(rows, columns)
+    return squares.take(atlas.pixels)
 
 
 def perimeters(atlas: Atlas, borders: np.ndarray, firsts: np.ndarray) -> np.ndarray:
@@ -102,7 +90,7 @@ def perimeters(atlas: Atlas, borders: np.ndarray, firsts: np.ndarray) -> np.ndar
     ----------
     atlas : Atlas
     borders : (b,) int array
-        Which of the p pixels are at their object's border.
+        Which pixels are at their object's border.
     firsts : (n,) int array
         The object's first one among these.
 

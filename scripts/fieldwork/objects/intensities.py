@@ -1,11 +1,10 @@
 """Intensities of objects in one channel: CellProfiler's MeasureObjectIntensity."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fieldwork.objects.regions import Part, Regions, reduced, sort_groups
+from fieldwork.objects.regions import Pixels, Regions, reduced, sort_groups
 
 NAMES = (
     *(f"Intensity_{name}Intensity" for name in ("Integrated", "Mean", "Std", "Min", "Max")),
@@ -17,104 +16,127 @@ NAMES = (
 QUARTILES = (0.25, 0.5, 0.75)
 
 
-class Edges(NamedTuple):
-    """The pixels at which another label or ground begins."""
+class Light(NamedTuple):
+    """What the pixels of some objects say of one channel: sums are whole numbers for images of 8 and 16 bits."""
 
-    pixels: np.ndarray  # (e,) int64: which of the regions' p pixels
-    owners: np.ndarray  # (k,) int64: the objects that have any
-    firsts: np.ndarray  # (k,) int64: their first ones among the e
-    counts: np.ndarray  # (k,) int64
+    totals: np.ndarray  # (n,): sums of values
+    deviations: np.ndarray  # (n,) float64: sums of the squares of deviations from the mean
+    rows: np.ndarray  # (n,): sums of value times row in the bounding box
+    columns: np.ndarray  # (n,): sums of value times column there
+    brightest: np.ndarray  # (n,) int64: index of the brightest pixel in the flat image
+    ordered: np.ndarray  # (p,): values of every object's pixels, ascending
+    edges: np.ndarray  # (e,): values of the pixels at edges
 
 
-def edges_of(regions: Regions, borders: np.ndarray, labels: np.ndarray) -> Edges:
+def edges_of(
+    regions: Regions, pixels: Pixels, borders: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the edges of objects: their borders, without the pixels that only the image's rim cuts.
 
     Parameters
     ----------
     regions : Regions
+    pixels : Pixels
     borders : (b,) int64 array
-        From `shapes.measure`.
+        From `shapes.measure_pixels`.
     labels : (rows, columns) array of integers
+
+    Returns
+    -------
+    (e,) int64 array
+        Which of the pixels are at an edge.
+    (n,) int64 array
+        How many an object has.
     """
     height, width = regions.size
-    owners = np.repeat(
-        np.arange(len(regions.areas)), np.diff(np.searchsorted(borders, regions.firsts), append=len(borders))
-    )
+    firsts = np.searchsorted(borders, pixels.firsts)
+    owners = np.repeat(np.arange(len(firsts)), np.diff(firsts, append=len(borders)))
     at_rim = (regions.tops == 0) | (regions.lefts == 0)
     at_rim |= (regions.tops + regions.heights == height) | (regions.lefts + regions.widths == width)
     doubtful = np.flatnonzero(at_rim[owners])
-    flat, pixels = labels.ravel(), regions.pixels[borders[doubtful]]
-    rows, columns = np.divmod(pixels, width)
-    edge = np.zeros(len(pixels), bool)
+    flat, indices = labels.ravel(), pixels.indices[borders[doubtful]]
+    rows, columns = np.divmod(indices, width)
+    edge = np.zeros(len(indices), bool)
     for inside, step in ((rows > 0, -width), (rows < height - 1, width), (columns > 0, -1), (columns < width - 1, 1)):
-        edge[inside] |= flat[pixels[inside] + step] != flat[pixels[inside]]
+        edge[inside] |= flat[indices[inside] + step] != flat[indices[inside]]
     kept = np.ones(len(borders), bool)
     kept[doubtful] = edge
-    counts = np.bincount(owners[kept], minlength=len(regions.areas))
-    present = np.flatnonzero(counts)
-    counts = counts[present]
-    return Edges(borders[kept], present, np.cumsum(counts) - counts, counts)
+    return borders[kept], np.bincount(owners[kept], minlength=len(firsts))
 
 
-def measure(regions: Regions, parts: Sequence[Part], edges: Edges, image: np.ndarray) -> dict[str, np.ndarray]:
+def light_of(regions: Regions, pixels: Pixels, edges: np.ndarray, image: np.ndarray) -> Light:
+    """Collect the light of objects from an image.
+
+    Parameters
+    ----------
+    regions : Regions
+    pixels : Pixels
+    edges : (e,) int64 array
+        From `edges_of`.
+    image : (rows, columns) array of bool, integers or floats
+    """
+    values = image.ravel().take(pixels.indices)
+    values = (
+        values.astype(values.dtype.newbyteorder("="), copy=False) if values.dtype.kind != "b" else values.view(np.uint8)
+    )
+    ordered = sort_groups(values, pixels.firsts, regions.areas)
+    largest = ordered[pixels.firsts + regions.areas - 1]
+    hits = np.flatnonzero(values == np.repeat(largest, regions.areas))
+    summable = _summable(values)
+    totals = _totals(summable, pixels.firsts, regions.areas)
+    runs = _totals(summable, pixels.starts, regions.lengths)
+    return Light(
+        totals=totals,
+        deviations=_deviations(summable, totals, pixels.firsts, regions.areas),
+        rows=_totals(runs * regions.rows, regions.first_runs, np.diff(regions.first_runs, append=len(runs))),
+        columns=_totals(summable * pixels.columns, pixels.firsts, regions.areas),
+        brightest=pixels.indices[hits[np.searchsorted(hits, pixels.firsts)]],
+        ordered=ordered,
+        edges=values[edges],
+    )
+
+
+def measure(regions: Regions, edge_counts: np.ndarray, light: Light, scale: float) -> dict[str, np.ndarray]:
     """Measure all columns of one channel.
 
     Parameters
     ----------
     regions : Regions
-    parts : sequence of Part
-        Of the regions.
-    edges : Edges
-    image : (rows, columns) array of bool, integers or floats
-        Of the size of the label image.
+        All objects.
+    edge_counts : (n,) int64 array
+        How many pixels at edges an object has.
+    light : Light
+        Of all objects.
+    scale : float
+        What values are divided by.
 
     Returns
     -------
     dict of str to (n,) float64 array
         By names of `NAMES`.
     """
-    scale = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
-    image = image.view(np.uint8) if image.dtype.kind == "b" else image
-    values = image.ravel().take(regions.pixels, mode="clip").astype(image.dtype.newbyteorder("="), copy=False)
-    sums = _sums_of(regions, parts, values)
-    measured = _spread(sums.totals, sums.deviations, regions.areas) | _percentiles(regions, values)
-    edge = _summable(values[edges.pixels])
-    totals = _totals(edge, edges.firsts, edges.counts)
-    at_edges = _spread(totals, _deviations(edge, totals, edges.firsts, edges.counts), edges.counts)
-    at_edges |= {"Min": reduced(np.minimum, edge, edges.firsts), "Max": reduced(np.maximum, edge, edges.firsts)}
+    measured = _spread(light.totals, light.deviations, regions.areas) | _percentiles(regions, light.ordered)
     columns = {f"Intensity_{name}Intensity": numbers / scale for name, numbers in measured.items()}
-    for name, numbers in at_edges.items():
+    owners = np.flatnonzero(edge_counts)
+    for name, numbers in _at_edges(_summable(light.edges), edge_counts[owners]).items():
         columns[f"Intensity_{name}IntensityEdge"] = np.zeros(len(regions.areas))
-        columns[f"Intensity_{name}IntensityEdge"][edges.owners] = numbers / scale
-    return columns | _mass_positions(regions, sums) | _brightest(regions, values, measured["Max"])
+        columns[f"Intensity_{name}IntensityEdge"][owners] = numbers / scale
+    rows, across = np.divmod(light.brightest, regions.size[1])
+    columns |= {
+        "Location_MaxIntensity_X": across.astype(np.float64),
+        "Location_MaxIntensity_Y": rows.astype(np.float64),
+    }
+    return columns | _mass_positions(regions, light)
 
 
-class Sums(NamedTuple):
-    """Sums over the pixels of every object: whole numbers for images of 8 and 16 bits, else floats."""
-
-    totals: np.ndarray  # (n,): of the values
-    deviations: np.ndarray  # (n,) float64: of the squares of their deviations from the mean
-    rows: np.ndarray  # (n,): of value times row in the bounding box
-    columns: np.ndarray  # (n,): of value times column there
-
-
-def _sums_of(regions, parts, values):
-    """Sum part by part."""
-    sums = []
-    for part in parts:
-        part_values, counts = _summable(values[part.pixels]), regions.areas[part.objects]
-        totals = _totals(part_values, part.firsts, counts)
-        runs = _totals(part_values, part.starts, regions.lengths[part.runs]) * regions.rows[part.runs]
-        first_runs = regions.first_runs[part.objects] - part.runs.start
-        sums.append(
-            Sums(
-                totals,
-                _deviations(part_values, totals, part.firsts, counts),
-                _totals(runs, first_runs, np.diff(first_runs, append=len(runs))),
-                _totals(part_values * regions.pixel_columns[part.pixels], part.firsts, counts),
-            )
-        )
-    return Sums(*map(np.concatenate, zip(*sums, strict=True))) if sums else Sums(*np.zeros((4, 0)))
+def _at_edges(values, counts):
+    """Measure objects at their edges: those that have any."""
+    firsts = np.cumsum(counts) - counts
+    totals = _totals(values, firsts, counts)
+    return _spread(totals, _deviations(values, totals, firsts, counts), counts) | {
+        "Min": reduced(np.minimum, values, firsts),
+        "Max": reduced(np.maximum, values, firsts),
+    }
 
 
 def _summable(values):
@@ -147,10 +169,10 @@ def _spread(totals, deviations, counts):
     return {"Integrated": totals, "Mean": totals / counts, "Std": np.sqrt(deviations / counts)}
 
 
-def _percentiles(regions, values):
-    """Return minimum, maximum, quartiles and MAD of every object."""
-    firsts, counts = regions.firsts, regions.areas
-    ordered = sort_groups(values, firsts, counts)
+def _percentiles(regions, ordered):
+    """Return minimum, maximum, quartiles and MAD of every object, from its values in their order."""
+    counts = regions.areas
+    firsts = np.cumsum(counts) - counts
     lower, median, upper = (_at_share(ordered, firsts, counts, share) for share in QUARTILES)
     return {
         "Min": ordered[firsts].astype(np.float64),
@@ -198,25 +220,15 @@ def _median_deviations(ordered, firsts, counts, medians):
     return smallest * (1 - part) + next_one * part
 
 
-def _mass_positions(regions, sums):
+def _mass_positions(regions, light):
     """Return the centre of the light, and its distance from the object's centre; NaN without light."""
-    light = np.where(sums.totals == 0, np.nan, sums.totals)
-    away = [
-        (regions.areas * weighted - sums.totals * plain) / (regions.areas * light)
-        for weighted, plain in ((sums.rows, regions.row_sums), (sums.columns, regions.column_sums))
-    ]
+    totals, areas = np.where(light.totals == 0, np.nan, light.totals), regions.areas
+    across, down = (
+        (areas * weighted - totals * plain) / (areas * totals)
+        for weighted, plain in ((light.columns, regions.column_sums), (light.rows, regions.row_sums))
+    )
     return {
-        "Location_CenterMassIntensity_X": regions.lefts + sums.columns / light,
-        "Location_CenterMassIntensity_Y": regions.tops + sums.rows / light,
-        "Intensity_MassDisplacement": np.sqrt(away[0] * away[0] + away[1] * away[1]),
-    }
-
-
-def _brightest(regions, values, maxima):
-    """Return the position of the brightest pixel, the first of equal ones."""
-    hits = np.flatnonzero(values == np.repeat(maxima.astype(values.dtype), regions.areas))
-    rows, columns = np.divmod(regions.pixels[hits[np.searchsorted(hits, regions.firsts)]], regions.size[1])
-    return {
-        "Location_MaxIntensity_X": columns.astype(np.float64),
-        "Location_MaxIntensity_Y": rows.astype(np.float64),
+        "Location_CenterMassIntensity_X": regions.lefts + light.columns / totals,
+        "Location_CenterMassIntensity_Y": regions.tops + light.rows / totals,
+        "Intensity_MassDisplacement": np.sqrt(across * across + down * down),
     }

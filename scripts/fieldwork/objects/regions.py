@@ -1,25 +1,26 @@
 """The pixels of all objects of a label image, in the order of the objects: what all columns are measured on."""
 
+import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from fieldwork import label_images
 
-PART_PX = 2**15  # of whose pixels a processor's cache holds several arrays
-PART_PX = 2**15
+PART_PX = 2**17
+PART_PX = 2**17
 RADIX_LIMIT = 2**16  # NumPy sorts 16 bits by radix, in a tenth of the time of 32
 
 
 class Regions(NamedTuple):
-    """The n objects of a label image, the m runs of pixels that they consist of, and their p pixels.
+    """The n objects of a label image, and the m runs of pixels that they consist of.
 
-    Runs and pixels are ordered by object, and within an object from the image's first pixel to its last.
+    Runs are ordered by object, and within an object from the image's first pixel to its last.
     """
 
     labels: np.ndarray  # (n,) int64, ascending
     areas: np.ndarray  # (n,) int64, px
-    firsts: np.ndarray  # (n,) int64: the object's first pixel among the p
     tops: np.ndarray  # (n,) int64: first row of the bounding box
     lefts: np.ndarray  # (n,) int64: its first column
     heights: np.ndarray  # (n,) int64, px
@@ -31,10 +32,16 @@ class Regions(NamedTuple):
     rows: np.ndarray  # (m,) int64: of the run in the bounding box
     columns: np.ndarray  # (m,) int64: of its first pixel in the bounding box
     lengths: np.ndarray  # (m,) int64, px
-    starts: np.ndarray  # (m,) int64: the run's first pixel among the p
-    pixel_columns: np.ndarray  # (p,) int64: of the pixel in the bounding box
-    pixels: np.ndarray  # (p,) int64: index in the flat image
     size: tuple[int, int]  # rows and columns of the image
+
+
+class Pixels(NamedTuple):
+    """The p pixels of some objects, in the order of their runs."""
+
+    firsts: np.ndarray  # (n,) int64: the object's first pixel among the p
+    starts: np.ndarray  # (m,) int64: the run's first pixel
+    columns: np.ndarray  # (p,) int64: of the pixel in the bounding box
+    indices: np.ndarray  # (p,) int64: in the flat image
 
 
 def regions_of(labels: np.ndarray) -> Regions:
@@ -46,63 +53,58 @@ def regions_of(labels: np.ndarray) -> Regions:
     counts = np.diff(first_runs, append=len(values))
     owners = np.repeat(np.arange(len(first_runs)), counts)
     rows, columns = np.divmod(flat, labels.shape[1])
-    starts = np.cumsum(lengths) - lengths
-    tops = rows[first_runs]
+    tops, lefts = rows[first_runs], reduced(np.minimum, columns, first_runs)
     heights = rows[first_runs + counts - 1] + 1 - tops
-    lefts = reduced(np.minimum, columns, first_runs)
     widths = reduced(np.maximum, columns + lengths, first_runs) - lefts
-    corners = lefts[owners]
-    rows_inside, columns_inside = rows - tops[owners], columns - corners
-    pixel_columns = np.repeat(columns - corners - starts, lengths)
-    pixel_columns += np.arange(len(pixel_columns))
+    rows -= tops[owners]
+    columns -= lefts[owners]
     return Regions(
         labels=values[first_runs].astype(np.int64),
         areas=reduced(np.add, lengths, first_runs),
-        firsts=starts[first_runs],
         tops=tops,
         lefts=lefts,
         heights=heights,
         widths=widths,
-        row_sums=reduced(np.add, rows_inside * lengths, first_runs),
-        column_sums=reduced(np.add, lengths * columns_inside + (lengths - 1) * lengths // 2, first_runs),
+        row_sums=reduced(np.add, rows * lengths, first_runs),
+        column_sums=reduced(np.add, lengths * columns + (lengths - 1) * lengths // 2, first_runs),
         first_runs=first_runs,
         owners=owners,
-        rows=rows_inside,
-        columns=columns_inside,
+        rows=rows,
+        columns=columns,
         lengths=lengths,
-        starts=starts,
-        pixel_columns=pixel_columns,
-        pixels=np.repeat(rows * labels.shape[1] + corners, lengths) + pixel_columns,
         size=labels.shape,
     )
 
 
-class Part(NamedTuple):
-    """Some objects that follow each other, with few pixels: the processor's cache holds several arrays of them."""
+def parts_of(regions: Regions) -> Iterator[Regions]:
+    """Yield objects that follow each other, with about `PART_PX` pixels; a larger object is a part of its own.
 
-    objects: slice  # of the n
-    runs: slice  # of the m
-    pixels: slice  # of the p
-    firsts: np.ndarray  # (objects,) int64: the object's first pixel among the part's
-    starts: np.ndarray  # (runs,) int64: the run's first pixel among the part's
+    The processor's cache holds all arrays of so many pixels.
+    """
+    numbers = (np.cumsum(regions.areas) - regions.areas) // PART_PX
+    bounds = [*np.flatnonzero(np.diff(numbers, prepend=-1)).tolist(), len(numbers)] if len(numbers) else [0, 0]
+    run_bounds = np.append(regions.first_runs, len(regions.rows))[bounds].tolist()
+    for objects, runs in zip(itertools.pairwise(bounds), itertools.pairwise(run_bounds), strict=True):
+        part = Regions(
+            *(values[slice(*objects)] for values in regions[:9]),
+            *(values[slice(*runs)] for values in regions[9:13]),
+            regions.size,
+        )
+        yield part._replace(first_runs=part.first_runs - runs[0], owners=part.owners - objects[0])
 
 
-def parts_of(regions: Regions) -> list[Part]:
-    """Divide the objects into parts of about `PART_PX` pixels; a larger object is a part of its own."""
-    bounds = np.flatnonzero(np.diff(regions.firsts // PART_PX, prepend=-1))
-    bounds = np.append(bounds, len(regions.areas))
-    runs = np.append(regions.first_runs, len(regions.rows))[bounds]
-    pixels = np.append(regions.firsts, len(regions.pixels))[bounds]
-    objects, runs, pixels = (map(slice, ends.tolist(), ends[1:].tolist()) for ends in (bounds, runs, pixels))
-    return [
-        Part(*slices, regions.firsts[slices[0]] - slices[2].start, regions.starts[slices[1]] - slices[2].start)
-        for slices in zip(objects, runs, pixels, strict=True)
-    ]
+def pixels_of(regions: Regions) -> Pixels:
+    """List the pixels of objects."""
+    starts = np.cumsum(regions.lengths) - regions.lengths
+    columns = np.repeat(regions.columns - starts, regions.lengths)
+    columns += np.arange(len(columns))
+    corners = (regions.tops[regions.owners] + regions.rows) * regions.size[1] + regions.lefts[regions.owners]
+    return Pixels(starts[regions.first_runs], starts, columns, np.repeat(corners, regions.lengths) + columns)
 
 
 def _order_of(values):
     """Return the stable order of labels."""
-    if values.max(initial=0) < RADIX_LIMIT:
+    if values.max(initial=0) < RADIX_LIMIT and values.min(initial=0) >= 0:
         values = values.astype(np.uint16)
     return np.argsort(values, kind="stable")
 

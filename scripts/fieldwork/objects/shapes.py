@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fieldwork.objects import atlas, hulls
-from fieldwork.objects.regions import Regions, reduced, sort_groups
+from fieldwork.objects.regions import Pixels, Regions, reduced, sort_groups
 
 NAMES = (
     *("Area", "BoundingBoxArea", "ConvexArea", "EquivalentDiameter", "Perimeter", "MajorAxisLength", "MinorAxisLength"),
@@ -15,44 +15,56 @@ NAMES = (
 )
 
 
-def measure(regions: Regions) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Measure all columns, and find the pixels at the objects' borders.
+def measure_runs(regions: Regions) -> dict[str, np.ndarray]:
+    """Measure what the runs of pixels say: areas, boxes, ellipses and convex hulls.
+
+    Returns
+    -------
+    dict of str to (n,) array
+        By names of `NAMES`.
+    """
+    areas, boxes, chains = regions.areas, regions.heights * regions.widths, hulls.chains_of(regions)
+    convex = hulls.convex_areas(chains, regions.heights)
+    smallest, largest = hulls.feret_diameters(chains)
+    return _ellipses(regions) | {
+        "Area": areas,
+        "BoundingBoxArea": boxes,
+        "BoundingBoxMinimum_X": regions.lefts,
+        "BoundingBoxMaximum_X": regions.lefts + regions.widths,
+        "BoundingBoxMinimum_Y": regions.tops,
+        "BoundingBoxMaximum_Y": regions.tops + regions.heights,
+        "ConvexArea": convex,
+        "EquivalentDiameter": np.sqrt(4 * areas / np.pi),
+        "Extent": areas / boxes,
+        "Solidity": areas / convex,
+        "MinFeretDiameter": smallest,
+        "MaxFeretDiameter": largest,
+    }
+
+
+def measure_pixels(regions: Regions, pixels: Pixels) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Measure what only pixels say: perimeters, radii and holes; and find the pixels at the objects' borders.
 
     Returns
     -------
     dict of str to (n,) array
         By names of `NAMES`.
     (b,) int64 array
-        Which of the p pixels have a neighbour, of four, that is not of their object or lies outside the image.
+        Which of the pixels have a neighbour, of four, that is not of their object or lies outside the image.
     """
-    areas, chains = regions.areas, hulls.chains_of(regions)
-    convex = hulls.convex_areas(chains, regions.heights)
-    smallest, largest = hulls.feret_diameters(chains)
-    laid_out = atlas.atlas_of(regions)
-    distances = atlas.squared_distances(laid_out)
+    laid_out = atlas.atlas_of(regions, pixels)
+    distances = atlas.squared_distances(laid_out, int(regions.heights.max(initial=0)))
     borders = np.flatnonzero(distances == 1)
-    firsts = np.searchsorted(borders, regions.firsts)
+    firsts = np.searchsorted(borders, pixels.firsts)
     perimeters = atlas.perimeters(laid_out, borders, firsts)
-    boxes = regions.heights * regions.widths
-    columns = {
-        "Area": areas,
-        "BoundingBoxArea": boxes,
-        "ConvexArea": convex,
-        "EquivalentDiameter": np.sqrt(4 * areas / np.pi),
+    squares, circles = perimeters * perimeters, 4 * np.pi * regions.areas
+    return {
         "Perimeter": perimeters,
-        "BoundingBoxMinimum_X": regions.lefts,
-        "BoundingBoxMaximum_X": regions.lefts + regions.widths,
-        "BoundingBoxMinimum_Y": regions.tops,
-        "BoundingBoxMaximum_Y": regions.tops + regions.heights,
-        "FormFactor": 4 * np.pi * areas / np.where(perimeters == 0, np.nan, perimeters * perimeters),
-        "Extent": areas / boxes,
-        "Solidity": areas / convex,
-        "Compactness": perimeters * perimeters / (4 * np.pi * areas),
+        "FormFactor": circles / np.where(squares == 0, np.nan, squares),
+        "Compactness": squares / circles,
         "EulerNumber": atlas.euler_numbers(laid_out, borders, firsts),
-        "MinFeretDiameter": smallest,
-        "MaxFeretDiameter": largest,
-    }
-    return columns | _ellipses(regions) | _radii(regions, distances), borders
+        **_radii(regions, pixels, distances),
+    }, borders
 
 
 def _ellipses(regions):
@@ -98,9 +110,9 @@ def _orientations(difference, common):
     return np.array(angles) * (90 / np.pi)
 
 
-def _radii(regions, squared):
+def _radii(regions, pixels, squared):
     """Measure the distances of pixels to their object's outside."""
-    firsts, areas = regions.firsts, regions.areas
+    firsts, areas = pixels.firsts, regions.areas
     ordered = sort_groups(squared, firsts, areas)
     new = np.ones(len(ordered), bool)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
