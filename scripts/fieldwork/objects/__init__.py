@@ -4,6 +4,10 @@ The definitions are those of two modules of CellProfiler 4, whose files are in c
 measure with scikit-image, SciPy and centrosome, as does cp-measure, the community's re-implementation, with which every
 column here is compared.
 
+Values are the same to the last digit on every machine: sums are of whole numbers, or of floats one after the other,
+and what follows is arithmetic and square roots, which IEEE 754 rounds in one way. Only Orientation goes through an
+arctangent, of the C library: another one may differ in the last digit.
+
 measureobjectsizeshape.py, columns `AreaShape_*`:
 
 - Area, BoundingBoxArea, BoundingBoxMinimum/Maximum_X/Y (the maximum is the first pixel behind the object), Center_X/Y,
@@ -68,7 +72,7 @@ def measure_objects(labels: np.ndarray, images: Mapping[str, np.ndarray], *, pre
     ----------
     labels : (rows, columns) array of integers from 0
         0 is ground, every other value an object; values may have gaps, and an object may be in pieces.
-    images : mapping of str to (rows, columns) array
+    images : mapping of str to (rows, columns) array of bool, integers or floats
         Name and image of every channel. Integers are divided by their type's maximum, as CellProfiler does; bool and
         floats are measured as they are.
     prefix : str
@@ -114,32 +118,35 @@ def measure_arrays(
     _check_labels(labels)
     for channel, image in images.items():
         _check_image(channel, image, labels.shape)
+    labels = np.ascontiguousarray(labels)
+    images = {name: np.ascontiguousarray(image, image.dtype.newbyteorder("=")) for name, image in images.items()}
     regions = regions_of(labels)
     if (regions.labels < 0).any():
         raise ValueError(f"labels with {regions.labels.min()}; expected integers from 0")
-    pixel_shapes, counts, lights = [], [], {channel: [] for channel in images}
+    outer, edge_counts, lights = [], [], {channel: [] for channel in images}
     for part in parts_of(regions):
         pixels = pixels_of(part)
         measured, borders = shapes.measure_pixels(part, pixels)
-        edges, edge_counts = intensities.edges_of(part, pixels, borders, labels)
-        pixel_shapes.append(measured)
-        counts.append(edge_counts)
+        edges, counts = intensities.edges_of(part, pixels, borders, labels)
+        outer.append(measured)
+        edge_counts.append(counts)
         for channel, image in images.items():
             lights[channel].append(intensities.light_of(part, pixels, edges, image))
+    edge_counts = np.concatenate(edge_counts)
     shape = shapes.measure_runs(regions)
-    shape |= {name: np.concatenate([measured[name] for measured in pixel_shapes]) for name in pixel_shapes[0]}
+    shape |= {name: np.concatenate([measured[name] for measured in outer]) for name in outer[0]}
     columns = {"ObjectNumber": regions.labels}
     columns |= {f"{prefix}_AreaShape_{name}": shape[name] for name in shapes.NAMES}
     for channel, image in images.items():
         light = intensities.Light(*map(np.concatenate, zip(*lights[channel], strict=True)))
         scale = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
-        measured = intensities.measure(regions, np.concatenate(counts), light, scale)
+        measured = intensities.measure(regions, edge_counts, light, scale)
         columns |= {f"{prefix}_{name}_{channel}": measured[name] for name in intensities.NAMES}
     return columns
 
 
 def _check_labels(labels):
-    if labels.ndim != 2 or labels.dtype.kind not in "biu":
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "iu":
         raise ValueError(
             f"labels of shape {labels.shape} and type {labels.dtype}; expected rows and columns of integers from 0"
         )

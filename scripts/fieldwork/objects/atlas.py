@@ -1,4 +1,4 @@
-"""An atlas: all objects of an image side by side, none of which touches another.
+"""An atlas: objects side by side, none of which touches another.
 
 What lies around an object's pixels can be seen there without its label, in one pass over all objects.
 """
@@ -10,8 +10,8 @@ import numpy as np
 
 from fieldwork.objects.regions import Pixels, Regions, reduced
 
-WIDTH_PX = 512  # at least
-FARTHEST_PX = 40  # distance
+WIDTH_PX = 512  # of an atlas, at least
+FARTHEST_PX = 40  # distance to an object's outside up to which steps are quicker than OpenCV
 # Benkrid and Crookes' codes of an outline's pixel: 1 for itself, 2 for a neighbour at a side, 10 for one at a corner.
 STRAIGHT_CODES, DIAGONAL_CODES, HALF_CODES = [5, 7, 15, 17, 25, 27], [21, 33], [13, 23]
 
@@ -69,7 +69,7 @@ def squared_distances(atlas: Atlas, tallest: int) -> np.ndarray:
     """
     columns = atlas.depths.shape[1]
     reach = min(int(atlas.depths.max()), (tallest + 1) // 2)  # no distance is larger
-    if reach > FARTHEST_PX:  # OpenCV is quicker here; its float32 distances are exact once their squares are rounded
+    if reach > FARTHEST_PX:  # float32 holds the squares of distances up to 1600 px, once they are rounded
         distances = cv2.distanceTransform(atlas.depths, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).take(atlas.pixels)
         return np.rint(distances * distances).astype(np.uint32)
     squares = np.minimum(atlas.depths.ravel(), reach).astype(np.uint8 if reach <= 15 else np.uint16)

@@ -74,11 +74,9 @@ def light_of(regions: Regions, pixels: Pixels, edges: np.ndarray, image: np.ndar
     edges : (e,) int64 array
         From `edges_of`.
     image : (rows, columns) array of bool, integers or floats
+        Contiguous, in the machine's byte order.
     """
     values = image.ravel().take(pixels.indices)
-    values = (
-        values.astype(values.dtype.newbyteorder("="), copy=False) if values.dtype.kind != "b" else values.view(np.uint8)
-    )
     ordered = sort_groups(values, pixels.firsts, regions.areas)
     largest = ordered[pixels.firsts + regions.areas - 1]
     hits = np.flatnonzero(values == np.repeat(largest, regions.areas))
@@ -216,19 +214,21 @@ def _median_deviations(ordered, firsts, counts, medians):
     candidates = []
     for first in (firsts + left, firsts + np.maximum(left - 1, 0)):
         candidates.append(np.maximum(ordered[first + count - 1] - medians, medians - ordered[first]))
-    smallest, next_one = np.minimum(*candidates).reshape(2, -1)
-    return smallest * (1 - part) + next_one * part
+    smallest, next_smallest = np.minimum(*candidates).reshape(2, -1)
+    return smallest * (1 - part) + next_smallest * part
 
 
 def _mass_positions(regions, light):
     """Return the centre of the light, and its distance from the object's centre; NaN without light."""
-    totals, areas = np.where(light.totals == 0, np.nan, light.totals), regions.areas
+    totals, rows, columns = (values.astype(np.float64) for values in (light.totals, light.rows, light.columns))
+    totals[totals == 0] = np.nan
+    areas = regions.areas
     across, down = (
         (areas * weighted - totals * plain) / (areas * totals)
-        for weighted, plain in ((light.columns, regions.column_sums), (light.rows, regions.row_sums))
+        for weighted, plain in ((columns, regions.column_sums), (rows, regions.row_sums))
     )
     return {
-        "Location_CenterMassIntensity_X": regions.lefts + light.columns / totals,
-        "Location_CenterMassIntensity_Y": regions.tops + light.rows / totals,
+        "Location_CenterMassIntensity_X": regions.lefts + columns / totals,
+        "Location_CenterMassIntensity_Y": regions.tops + rows / totals,
         "Intensity_MassDisplacement": np.sqrt(across * across + down * down),
     }

@@ -87,7 +87,7 @@ def _ellipses(regions):
     vertical = areas * row_row - row * row
     horizontal = areas * column_column - column * column
     common = areas * row_column - row * column
-    spread = np.hypot(0, 0) + np.sqrt((vertical - horizontal) ** 2 + 4 * common**2)
+    spread = np.sqrt((vertical - horizontal) ** 2 + 4 * common**2)
     major = vertical + horizontal + spread
     minor = np.maximum(vertical + horizontal - spread, 0)
     flattening = np.where(major == 0, 0, 2 * spread / np.where(major == 0, 1, major))

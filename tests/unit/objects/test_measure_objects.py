@@ -91,7 +91,15 @@ def test_an_image_of_another_size_or_type_is_refused_by_its_channel(image):
 
 
 @pytest.mark.parametrize(
-    "labels", [np.zeros(5, int), np.zeros((5, 5)), np.zeros((2, 5, 5), int), -np.eye(3, dtype=int)]
+    "labels",
+    [
+        np.zeros(5, int),
+        np.zeros((5, 5)),
+        np.zeros((2, 5, 5), int),
+        np.eye(5, dtype=bool),
+        np.zeros((0, 5), int),
+        -np.eye(3, dtype=int),
+    ],
 )
 def test_what_is_no_label_image_is_refused(labels):
     with pytest.raises(ValueError, match="labels .*; expected"):

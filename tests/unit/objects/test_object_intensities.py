@@ -115,6 +115,15 @@ def test_sums_of_the_brightest_pixels_stay_exact(dtype):
     assert measured["Intensity_StdIntensity"] == pytest.approx(deviation, rel=1e-9)
 
 
+def test_the_centre_of_light_of_a_bright_field_is_exact():
+    labels = np.ones((1500, 1400), np.int32)
+    image = np.full(labels.shape, 65535, np.uint16)
+    image[:, :700] = 0
+    measured = measured_in(labels, image)
+    assert measured["Location_CenterMassIntensity_X"] == 1049.5 and measured["Location_CenterMassIntensity_Y"] == 749.5
+    assert measured["Intensity_MassDisplacement"] == pytest.approx(350, rel=1e-12)
+
+
 def test_intensities_do_not_change_with_a_type_that_holds_them():
     labels = LABELS["a crowd"]
     image = image_of(labels.shape, "uint8")
