@@ -187,3 +187,8 @@ def test_scripts_that_fork_workers_start_no_thread_when_they_are_imported(script
     code = f"import os, {script}; print(len(os.listdir('/proc/self/task')))"
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "1\n"
+
+
+def test_no_two_test_files_have_one_name():
+    names = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))  # pytest would refuse all of them
