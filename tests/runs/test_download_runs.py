@@ -47,7 +47,7 @@ def test_download_and_then_the_same_tables_as_by_hand(workspace, by_hand, tmp_pa
     assert below(workspace.path / "images/P1") == files
     assert "Nothing to be done" in workspace.run("download") and len(server.asked) == 1
     workspace.run("tables")
-    assert workspace.tables() == other.tables() and len(workspace.tables()) == 3
+    assert workspace.tables() == other.tables() and len(workspace.tables()) == 5
 
     (workspace.path / "results/plates/P1/download.json").unlink()
     workspace.run("download")
