@@ -74,6 +74,11 @@ def unit_tables(path):
     return lambda wildcards: expand(path, plate=wildcards.plate, unit=plan.plates.units(wildcards.plate))
 
 
+def of_plates(path, names):
+    """Return an input function: one file of every plate that a function of the plan names."""
+    return lambda wildcards: expand(path, plate=names(wildcards))
+
+
 def batch_tables(path):
     """Return an input function: one file of every slide of a batch."""
     return lambda wildcards: expand(path, slide=plan.slides.batch(wildcards))

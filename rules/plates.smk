@@ -11,9 +11,7 @@ rule calibrate_plate:
     input:
         local(plan.plates.newest_of_sample),
         fetched=plan.plates.fetched_sample,
-        other=lambda wildcards: expand(
-            "<results>/plates/{plate}/calibration.json", plate=plan.plates.calibrate_with(wildcards)
-        ),
+        other=of_plates("<results>/plates/{plate}/calibration.json", plan.plates.calibrate_with),
     output:
         "<results>/plates/{plate}/calibration.json",
     log:
@@ -81,9 +79,7 @@ rule detect_nuclei:
         # `local`, here and elsewhere: a path from a sheet gets no module's prefix.
         local(plan.plates.newest_image),
         fetched=plan.plates.fetched_images,
-        calibration=lambda wildcards: expand(
-            "<results>/plates/{plate}/calibration.json", plate=plan.plates.calibrated(wildcards)
-        ),
+        calibration=of_plates("<results>/plates/{plate}/calibration.json", plan.plates.calibrated),
     output:
         # The outlines; none of a plate with peaks.
         **({"labels": "<results>/plates/{plate}/units/{unit}.labels.parquet"} if plan.plates.keeps_labels else {}),
@@ -157,9 +153,7 @@ rule plot_plate:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
         wells="<results>/plates/{plate}/wells.csv",
-        labels=lambda wildcards: expand(
-            "<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labels(wildcards)
-        ),
+        labels=of_plates("<results>/plates/{plate}/labels.zarr/zarr.json", plan.plates.labels),
         fetched=plan.plates.fetched_images,
     output:
         **(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+# The attributes of label images, and the columns of tables that they repeat.
 COLUMNS = {"well": "Metadata_Well", "site": "Metadata_Site", "timepoint": "Metadata_Timepoint", "z": "Metadata_ZPlane"}
 
 
