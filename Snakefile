@@ -8,6 +8,7 @@ min_version("9.27")
 
 
 include: "rules/common.smk"
+include: "rules/targets.smk"
 
 
 # First, and so the default, also of a workflow that begins with this one as a module.

@@ -5,9 +5,7 @@ rule write_plate_store:
         fetched=plan.plates.all_fetched_images,
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
-        labels=lambda wildcards: expand(
-            "<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labels(wildcards)
-        ),
+        labels=of_plates("<results>/plates/{plate}/labels.zarr/zarr.json", plan.plates.labels),
     output:
         # The store beside it is not declared: Snakemake would put a file of its own into it.
         "<results>/plates/{plate}/{plate}.ome.zarr.json",

@@ -51,12 +51,8 @@ rule calibrate_plate:
     input:
         local(plan.plates.newest_of_sample),
         fetched=plan.plates.fetched_sample,
-        illumination=lambda wildcards: expand(
-            "<results>/plates/{plate}/illumination/functions.json", plate=plan.measurements.illuminated(wildcards)
-        ),
-        other=lambda wildcards: expand(
-            "<results>/plates/{plate}/calibration.json", plate=plan.plates.calibrate_with(wildcards)
-        ),
+        illumination=of_plates("<results>/plates/{plate}/illumination/functions.json", plan.measurements.illuminated),
+        other=of_plates("<results>/plates/{plate}/calibration.json", plan.plates.calibrate_with),
     output:
         "<results>/plates/{plate}/calibration.json",
     log:
@@ -90,9 +86,7 @@ rule plot_calibration:
     """Draw what is found in some fields of a plate's sample."""
     input:
         record="<results>/plates/{plate}/calibration.json",
-        illumination=lambda wildcards: expand(
-            "<results>/plates/{plate}/illumination/functions.json", plate=plan.measurements.illuminated(wildcards)
-        ),
+        illumination=of_plates("<results>/plates/{plate}/illumination/functions.json", plan.measurements.illuminated),
         fetched=plan.plates.fetched_sample,
     output:
         calibration=report(
@@ -131,12 +125,8 @@ rule detect_nuclei:
         # `local`, here and elsewhere: a path from a sheet gets no module's prefix.
         local(plan.measurements.newest_image),
         fetched=plan.measurements.fetched_images,
-        illumination=lambda wildcards: expand(
-            "<results>/plates/{plate}/illumination/functions.json", plate=plan.measurements.illuminated(wildcards)
-        ),
-        calibration=lambda wildcards: expand(
-            "<results>/plates/{plate}/calibration.json", plate=plan.plates.calibrated(wildcards)
-        ),
+        illumination=of_plates("<results>/plates/{plate}/illumination/functions.json", plan.measurements.illuminated),
+        calibration=of_plates("<results>/plates/{plate}/calibration.json", plan.plates.calibrated),
     output:
         # The outlines; none of a plate with peaks.
         **({"labels": "<results>/plates/{plate}/units/{unit}.labels.parquet"} if plan.plates.keeps_labels else {}),
@@ -222,9 +212,7 @@ rule plot_plate:
         nuclei="<results>/plates/{plate}/nuclei.parquet",
         fields="<results>/plates/{plate}/fields.csv",
         wells="<results>/plates/{plate}/wells.csv",
-        labels=lambda wildcards: expand(
-            "<results>/plates/{plate}/labels.zarr/zarr.json", plate=plan.plates.labels(wildcards)
-        ),
+        labels=of_plates("<results>/plates/{plate}/labels.zarr/zarr.json", plan.plates.labels),
         fetched=plan.plates.fetched_images,
     output:
         **(

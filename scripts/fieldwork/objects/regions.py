@@ -8,8 +8,7 @@ import numpy as np
 
 from fieldwork import label_images
 
-PART_PX = 2**17
-PART_PX = 2**17
+PART_PX = 2**17  # of objects that are measured at once
 RADIX_LIMIT = 2**16  # NumPy sorts 16 bits by radix, in a tenth of the time of 32
 
 

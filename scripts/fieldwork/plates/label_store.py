@@ -11,6 +11,7 @@ from zarr.codecs import ZstdCodec
 
 from fieldwork import InputError, label_images, outputs
 from fieldwork.omezarr.metadata import ONE_THREAD, by_zarrs
+from fieldwork.plates import stale
 
 LARGEST_SHARD_BYTES = 2**28  # uncompressed; more where one field is larger
 ABSENT_CHUNK = 2**64 - 1  # offset and length of a chunk that is not there: all 0
@@ -63,7 +64,7 @@ def write(
     height, width = np.max([row.shape for row in rows if row.shape] or [(1, 1)], axis=0).tolist()
     in_shard = max(1, min(len(rows), LARGEST_SHARD_BYTES // (4 * height * width)))
     attributes = {"plate": plate}
-    attributes |= {name: [getattr(row, name) for row in rows] for name in ("well", "site", "timepoint", "z")}
+    attributes |= {name: [getattr(row, name) for row in rows] for name in stale.COLUMNS}
     chunks = _chunks_of(rows, labels, (height, width))
     with outputs.atomic_folder(store) as part:
         array = zarr.create_array(
@@ -116,7 +117,7 @@ def _rows_of(labels, fields):
     kept = tables.fail_odd_forms([{**row, "Field": number} for number, row in enumerate(measured)])
     return [
         StoredLabels(
-            *(row[f"Metadata_{name}"] for name in ("Well", "Site", "Timepoint", "ZPlane")),
+            *(row[column] for column in stale.COLUMNS.values()),
             (row["Image_Height"], row["Image_Width"]) if row["Image_Status"] == "ok" else None,
             row["Field"],
         )

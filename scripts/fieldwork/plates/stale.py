@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 
 STORES = ("labels.zarr", "cells.zarr")
 
+# The attributes of label images, and the columns of tables that they repeat.
 COLUMNS = {"well": "Metadata_Well", "site": "Metadata_Site", "timepoint": "Metadata_Timepoint", "z": "Metadata_ZPlane"}
 
 

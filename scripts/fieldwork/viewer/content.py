@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 TILE_PX = 512  # a slide's usual chunk: 2 ms to read and 10 ms to encode
 MAX_NUCLEI = 4000  # drawn at once; a browser still moves them smoothly
 CONTRAST_PERCENTILES = (1, 99.8)  # of a field; they become black and white
-POSITION_COLUMNS = ("Metadata_Well", "Metadata_Site", "Metadata_Timepoint", "Metadata_ZPlane")
+POSITION_COLUMNS = tuple(stale.COLUMNS.values())
 OUTLINES = {"outlines": "labels.zarr", "cells": "cells.zarr"}  # kind in answers -> store of a plate
 X, Y = "Nuclei_Location_Center_X", "Nuclei_Location_Center_Y"
 

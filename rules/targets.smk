@@ -1,0 +1,48 @@
+"""Name the files of the targets, by the plan."""
+
+
+def plate_calibrations(wildcards):
+    """Return the calibration and the picture of each plate whose nuclei are looked for."""
+    plan.plates.require_all_images()
+    return expand("<results>/plates/{plate}/calibration.{kind}", plate=plan.plates.previewed, kind=["json", "png"])
+
+
+def illumination_pictures(wildcards):
+    """Return the picture of each plate whose illumination is corrected."""
+    return expand("<results>/plates/{plate}/illumination.png", plate=plan.measurements.illuminated_plates)
+
+
+def plate_tables(wildcards):
+    plan.plates.require_all_images()
+    plates, stores = plan.plates.labelled, plan.plates.label_stores
+    labels = expand("<results>/plates/{plate}/{store}/zarr.json", plate=plates, store=stores)
+    return labels + expand("<results>/plates/{plate}/{table}", plate=plan.plates.ready, table=TABLES)
+
+
+def plate_wells(wildcards):
+    plan.plates.require_all_images()
+    return expand("<results>/plates/{plate}/wells.csv", plate=plan.plates.ready)
+
+
+def plate_products():
+    """Return every plate's pictures, and with them its tables; nothing in jobs, which open no plate but their own."""
+    plates = plan.plates.ready if CALLER.main else []
+    products = expand("<results>/plates/{plate}/densities.png", plate=plates)
+    products += illumination_pictures(None) if plates else []
+    for plate in plates:
+        products += expand("<results>/plates/{plate}/{file}", plate=plate, file=plan.plates.further_products(plate))
+    return products
+
+
+def filtered_tables():
+    return expand("<results>/plates/{plate}/filtered/filtered.csv", plate=plan.plates.filtered)
+
+
+def slide_tables():
+    names = ("slide.json", "nuclei.parquet", "tiles.parquet")
+    tables = expand("<results>/slides/{slide}/{table}", slide=plan.slides.rows, table=names)
+    return tables + expand("<results>/plates/{plate}/slides.csv", plate=plan.slides.batches)
+
+
+def stack_tables():
+    return expand("<results>/stacks/{stack}/{table}", stack=plan.stacks.rows, table=plan.stacks.tables)
