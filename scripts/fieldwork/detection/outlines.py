@@ -76,7 +76,7 @@ def outline_nuclei(
     """
     context |= {"drop_border": drop_border, "folders": folders, "camera": camera}
     labels, *others = _labels_of(image, detection, path, calibration, calibrated, **context)
-    return _outlined(labels, with_labels, *others)
+    return _outlined(labels, label_images.properties(labels), with_labels, *others)
 
 
 def outline_and_measure(
@@ -114,7 +114,8 @@ def outline_and_measure(
         As by `outline_nuclei`.
     """
     labels, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
-    outlined, measurements = _outlined(labels, with_labels, *others), objects.measure_arrays(labels, channels)
+    measurements = objects.measure_arrays(labels, channels)
+    outlined = _outlined(labels, objects.properties_of(measurements, labels.shape), with_labels, *others)
     if cells:
         try:
             of_cells = cells_of(labels, cells, channels, folders=options.get("folders", ()))
@@ -141,8 +142,7 @@ def _labels_of(
     return label_images.drop_border(labels) if drop_border else labels, *others
 
 
-def _outlined(labels, with_labels, *others):
-    nuclei = label_images.properties(labels)
+def _outlined(labels, nuclei, with_labels, *others):
     coordinates = np.stack([nuclei.rows, nuclei.columns], axis=1)
     encoded = label_images.encode(labels) if with_labels else None
     return Outlined(coordinates, nuclei.areas, nuclei.touches_border, encoded, *others)

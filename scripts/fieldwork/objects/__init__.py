@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fieldwork import label_images
 from fieldwork.objects import intensities, shapes
 from fieldwork.objects.regions import parts_of, pixels_of, regions_of
 
@@ -143,6 +144,22 @@ def measure_arrays(
         measured = intensities.measure(regions, edge_counts, light, scale)
         columns |= {f"{prefix}_{name}_{channel}": measured[name] for name in intensities.NAMES}
     return columns
+
+
+def properties_of(measurements: Mapping[str, np.ndarray], size: tuple[int, int]) -> label_images.Properties:
+    """Return `label_images.properties` of nuclei that are measured already.
+
+    Parameters
+    ----------
+    measurements : mapping of str to (n,) array
+        From `measure_arrays`.
+    size : (int, int)
+        Rows and columns of the label image.
+    """
+    shape = {name: measurements[f"Nuclei_AreaShape_{name}"] for name in shapes.NAMES}
+    touches_border = (shape["BoundingBoxMinimum_Y"] == 0) | (shape["BoundingBoxMaximum_Y"] == size[0])
+    touches_border |= (shape["BoundingBoxMinimum_X"] == 0) | (shape["BoundingBoxMaximum_X"] == size[1])
+    return label_images.Properties(shape["Center_Y"], shape["Center_X"], shape["Area"], touches_border)
 
 
 def _check_labels(labels):

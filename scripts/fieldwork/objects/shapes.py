@@ -96,8 +96,9 @@ def _ellipses(regions):
         "MinorAxisLength": np.sqrt(2 * minor) / areas,
         "Eccentricity": np.sqrt(np.minimum(flattening, 1)),
         "Orientation": _orientations(vertical - horizontal, common),
-        "Center_X": regions.lefts + (regions.widths - 1 + column / areas) / 2,
-        "Center_Y": regions.tops + (regions.heights - 1 + row / areas) / 2,
+        # Divisions of whole numbers, as in `label_images.properties`.
+        "Center_X": (regions.lefts * areas + regions.column_sums) / areas,
+        "Center_Y": (regions.tops * areas + regions.row_sums) / areas,
     }
 
 

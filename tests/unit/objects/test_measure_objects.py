@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from label_cases import LABELS, image_of
 
-from fieldwork.objects import columns_of, measure_arrays, measure_objects
+from fieldwork import label_images
+from fieldwork.objects import columns_of, measure_arrays, measure_objects, properties_of
 from workspace import SCRIPTS
 
 INTEGERS = ("ObjectNumber", "Area", "BoundingBoxArea", "ConvexArea", "EulerNumber", "mum_X", "mum_Y")
@@ -52,6 +53,15 @@ def test_the_values_of_labels_their_type_and_their_order_in_memory_change_nothin
     assert spread.pop("ObjectNumber").tolist() == numbers[expected["ObjectNumber"]].tolist()
     for name, values in spread.items():
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_positions_areas_and_marks_at_the_border_are_those_of_label_images_to_the_last_bit(case):
+    labels = label_images.renumber(LABELS[case])
+    properties = properties_of(measure_arrays(labels, {}), labels.shape)
+    for values, expected in zip(properties, label_images.properties(labels), strict=True):
+        assert values.dtype == expected.dtype
+        np.testing.assert_array_equal(values, expected)
 
 
 def test_an_object_is_measured_as_if_it_were_alone():
