@@ -18,6 +18,7 @@ from skimage.segmentation import expand_labels
 import detect_nuclei
 import merge_units
 from fieldwork import InputError, objects
+from fieldwork.detection import measured_tables
 from fieldwork.plates import label_store, nuclei_table
 from outlined import squares
 
@@ -160,7 +161,7 @@ def test_columns_have_one_order_and_fixed_types_and_no_name_twice(tmp_path):
     assert len(set(schema.names)) == len(schema.names)
     assert set(schema.types) == {pa.string(), pa.int64(), pa.float64(), pa.bool_()}
     features = json.loads(schema.metadata[b"features"])
-    assert features == nuclei_table.features_of(schema.names) and schema.metadata[b"channel"] == b"w1"
+    assert features == measured_tables.features_of(schema.names) and schema.metadata[b"channel"] == b"w1"
     assert {"Nuclei_AreaShape_Area", "Nuclei_Intensity_MeanIntensity_Actin"} <= set(features)
     words = ("Location", "Center", "BoundingBox", "Orientation", "TouchesBorder", "Metadata", "ObjectNumber")
     left_out = set(schema.names) - set(features)
@@ -170,7 +171,7 @@ def test_columns_have_one_order_and_fixed_types_and_no_name_twice(tmp_path):
 
 @pytest.mark.parametrize("cells", [None, {"expand": 1.5}])
 def test_bytes_are_equal_for_all_units_engines_and_modes(tmp_path, monkeypatch, cells):
-    monkeypatch.setattr(nuclei_table, "ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr(measured_tables, "ROW_GROUP_ROWS", 10)
     monkeypatch.setattr(nuclei_table, "UNIT_FIELDS_AT_ONCE", 2)
     rows = write_plate(tmp_path / "images")
     (tmp_path / "images/B02_s2_w4.tif").write_bytes(b"II*\0")
@@ -421,7 +422,7 @@ def test_nuclei_above_a_value_are_positive_and_wells_have_their_share(tmp_path, 
     schema = pq.read_schema(results["nuclei"])
     assert schema.names[-3:] == ["Nuclei_TouchesBorder", "Nuclei_Positive_Actin", "Nuclei_Positive_Tubulin"]
     assert json.loads(schema.metadata[b"positive"]) == {"Actin": 2005, "Tubulin": 1508 / 65535}
-    assert not any("Positive" in name for name in nuclei_table.features_of(schema.names))
+    assert not any("Positive" in name for name in measured_tables.features_of(schema.names))
 
 
 def test_a_nucleus_exactly_at_the_value_is_not_positive(tmp_path):
@@ -431,7 +432,7 @@ def test_a_nucleus_exactly_at_the_value_is_not_positive(tmp_path):
 
 
 def test_auto_is_the_99th_percentile_of_good_nuclei_in_negative_controls(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(nuclei_table, "ROW_GROUP_ROWS", 5)
+    monkeypatch.setattr(measured_tables, "ROW_GROUP_ROWS", 5)
     rows = write_plate(tmp_path / "images")
     (tmp_path / "images/C02_s1_w2.tif").unlink()
     (tmp_path / "map.csv").write_text("well,control\nB02,sample\nC02, Negative\nC03,negative\n")
@@ -487,7 +488,7 @@ def test_a_row_is_a_cell_with_its_nucleus_and_its_cytoplasm(tmp_path):
             means["Cells"][known], (25 * means["Nuclei"] + 20 * background)[known] / 45, rtol=1e-6
         )
         assert means["Cells"].isna().equals(~known) and means["Cytoplasm"].isna().equals(~known)
-    features = set(nuclei_table.features_of(nuclei))
+    features = set(measured_tables.features_of(nuclei))
     assert {"Cells_AreaShape_Area", "Cytoplasm_Intensity_MeanIntensity_Actin"} <= features
     assert "Cells_AreaShape_Center_X" not in features
     schema = pq.read_schema(results["nuclei"])

@@ -1,10 +1,8 @@
 """The table of nuclei: its columns, the part that a unit writes, and how parts become the plate's."""
 
-import functools
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,31 +10,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldwork import objects
+from fieldwork.detection import measured_tables
+from fieldwork.detection.measured_tables import BORDER, CENTER, PEAK, arrays_of, features_of, finite, measured_columns
 from fieldwork.plates.tables import METADATA, MISSING_CHANNELS
 
 LOCATED = [
     ("ObjectNumber", pa.int64()),
     ("Metadata_ImageNumber", pa.int64()),
     ("Metadata_ObjectNumber", pa.int64()),
-    ("Nuclei_Location_Center_X", pa.float64()),
-    ("Nuclei_Location_Center_Y", pa.float64()),
+    *CENTER,
 ]
 PREFIXES = ("Nuclei", "Cells", "Cytoplasm")  # of columns that are measured
 MEAN_INTENSITY, POSITIVE = "Nuclei_Intensity_MeanIntensity_{}", "Nuclei_Positive_{}"  # of a channel
-BORDER, PEAK = ("Nuclei_TouchesBorder", pa.bool_()), ("Nuclei_Intensity_Peak", pa.float64())
-_FEATURE = re.compile(
-    r"(?:Nuclei|Cells|Cytoplasm)_(?!Location_|AreaShape_(?:Center|BoundingBox|Orientation)|TouchesBorder|Positive_)"
-)
-ROW_GROUP_ROWS = 2**16  # of nuclei.parquet: 40 MB of 80 columns, 120 MB with cells, which a job holds
 UNIT_FIELDS_AT_ONCE = 64  # of which a detection job makes a table: their numbers are in its memory twice
-
-
-@functools.cache
-def measured_columns(channels: tuple[str, ...], prefix: str) -> dict[str, pa.DataType]:
-    """Return the columns that `objects.measure_arrays` fills for these channels, with their types."""
-    pixel = np.zeros((1, 1), np.uint8)
-    empty = objects.measure_arrays(pixel, dict.fromkeys(channels, pixel), prefix=prefix)
-    return {name: pa.from_numpy_dtype(empty[name].dtype) for name in objects.columns_of(channels, prefix=prefix)}
 
 
 def _columns_of_cells(channels):
@@ -125,62 +111,20 @@ def nuclei_of(
         coordinates[:, 0],
     ]
     if outlined:
-        columns += _measured_of(fields, measured_columns(tuple(channels), "Nuclei"))
+        columns += arrays_of(fields, measured_columns(tuple(channels), "Nuclei"))
         columns.append(joined((field.touches_border for field in fields), bool))
-        columns += _measured_of(fields, _columns_of_cells(channels)) if cells else []
+        columns += arrays_of(fields, _columns_of_cells(channels)) if cells else []
     else:
         columns.append(joined((field.intensities for field in fields), float))
     columns.append(np.repeat(np.arange(first, first + len(fields)), counts))
     schema = unit_nuclei_schema(outlined=outlined, channels=channels, cells=cells)
-    return pa.table(list(map(_finite, columns)), schema=schema)
-
-
-def _measured_of(fields, columns):
-    """Return measurements in fields as Arrow's arrays; null where a channel that they need is missing."""
-    with_nuclei = [field for field in fields if len(field.coordinates)]
-    of_shape = set(objects.columns_of([]))
-
-    def values_of(field, name):
-        is_known = name in of_shape or name in field.measurements
-        return field.measurements[name] if is_known else np.full(len(field.coordinates), np.nan)
-
-    arrays = []
-    for name, kind in columns.items():
-        values = np.concatenate(
-            [np.empty(0, kind.to_pandas_dtype()), *(values_of(field, name) for field in with_nuclei)]
-        )
-        if values.dtype.kind == "f" and kind == pa.int64():  # there is no cell, or no cytoplasm
-            is_null = np.isnan(values)
-            arrays.append(pa.array(np.where(is_null, 0, values).astype(np.int64), mask=is_null))
-        else:
-            arrays.append(_finite(values))
-    return arrays
+    return pa.table(list(map(finite, columns)), schema=schema)
 
 
 def parts_of(plate: str, fields: Sequence, **form: Any) -> Iterator[pa.Table]:
     """Yield the nuclei of measured fields, those of `UNIT_FIELDS_AT_ONCE` at a time; arguments as for `nuclei_of`."""
     for first in range(0, len(fields), UNIT_FIELDS_AT_ONCE):
         yield nuclei_of(plate, fields[first : first + UNIT_FIELDS_AT_ONCE], first=first, **form)
-
-
-def _finite(values):
-    """Return an array of numbers as one of Arrow in which values that are not defined (NaN) or infinite are null."""
-    if not isinstance(values, np.ndarray):
-        return values
-    return pa.array(values, mask=~np.isfinite(values) if values.dtype.kind == "f" else None)
-
-
-def features_of(columns: Iterable[str]) -> list[str]:
-    """Return the columns of a table of nuclei that are true features, for tools that take features by their prefix.
-
-    Positions (Location, Center, BoundingBox, Orientation) and marks (TouchesBorder, Positive) are none.
-
-    Parameters
-    ----------
-    columns : iterable of str
-        In any order, which stays.
-    """
-    return list(filter(_FEATURE.match, columns))
 
 
 def facts_of(schema: pa.Schema, *, channel: str, thresholds: Mapping[str, float | None]) -> dict[str, str]:
@@ -220,10 +164,10 @@ def merge_nuclei(
     thresholds : mapping of str to float or None, optional
         From `positive.thresholds_of`.
 
-    Yields
-    ------
-    pyarrow.Table
-        Nuclei of the good fields: `ROW_GROUP_ROWS` rows, or less in the last part.
+    Returns
+    -------
+    iterator of pyarrow.Table
+        Nuclei of the good fields, from `measured_tables.row_groups_of`.
     """
     numbers = np.zeros(max((row["Field"] for row in fields), default=-1) + 1, np.int64)  # of images; 0: failed
     for row in fields:
@@ -233,29 +177,18 @@ def merge_nuclei(
     for row in fields:
         for channel in (row[MISSING_CHANNELS] or "").split(";"):
             without.setdefault(channel, []).append(row["Field"])
-    waiting = [schema.empty_table()]
-    for path, start in zip(paths, starts, strict=True):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROW_GROUP_ROWS):
-                part = _with_final_columns(pa.Table.from_batches([batch]), start, numbers, without)
-                part |= _positive(part, thresholds or {})
-                columns = [part.get(field.name, pa.nulls(len(batch), field.type)) for field in schema]
-                is_good = pa.array(numbers[batch["Field"].to_numpy() + start] > 0)
-                waiting.append(pa.table(columns, schema=schema).filter(is_good))
-                yield from _complete_groups(waiting)
-    if (rest := pa.concat_tables(waiting)).num_rows:
-        yield rest
 
+    def parts():
+        for path, start in zip(paths, starts, strict=True):
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(measured_tables.ROW_GROUP_ROWS):
+                    part = _with_final_columns(pa.Table.from_batches([batch]), start, numbers, without)
+                    part |= _positive(part, thresholds or {})
+                    columns = [part.get(field.name, pa.nulls(len(batch), field.type)) for field in schema]
+                    is_good = pa.array(numbers[batch["Field"].to_numpy() + start] > 0)
+                    yield pa.table(columns, schema=schema).filter(is_good)
 
-def _complete_groups(waiting):
-    """Yield row groups as soon as there are enough rows; the rest stays in the list."""
-    if sum(map(len, waiting)) < ROW_GROUP_ROWS:
-        return
-    table = pa.concat_tables(waiting)
-    while len(table) >= ROW_GROUP_ROWS:
-        yield table.slice(0, ROW_GROUP_ROWS)
-        table = table.slice(ROW_GROUP_ROWS)
-    waiting[:] = [table]
+    return measured_tables.row_groups_of(parts(), schema)
 
 
 def _with_final_columns(table, start, numbers, without):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldwork import InputError
+from fieldwork.detection import measured_tables
 from fieldwork.plates import nuclei_table, tables
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def _control_intensities(channels, paths, starts, fields, wells):
     intensities = {channel: [np.empty(0)] for channel in channels}
     for path, start in zip(paths, starts, strict=True) if channels else ():
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(nuclei_table.ROW_GROUP_ROWS, columns=[*columns.values(), "Field"]):
+            for batch in file.iter_batches(measured_tables.ROW_GROUP_ROWS, columns=[*columns.values(), "Field"]):
                 of_field = batch["Field"].to_numpy() + start
                 for channel, column in columns.items():
                     values = np.asarray(batch[column])
