@@ -87,6 +87,7 @@ rule measure_frames:
         path=plan.stacks.path,
         selection=plan.stacks.selection,
         work=plan.stacks.frame_work,
+        channels=plan.stacks.channels,
         images=plan.stacks.images,
         own_code=plan.stack_code,
         stamps=plan.stacks.stamps,

@@ -24,7 +24,20 @@ log = logging.getLogger(__name__)
 
 
 def main(
-    *, stack, path, copy, calibration, selection, work, images, frames_table, nuclei_table, on_bad_image, pool, workers
+    *,
+    stack,
+    path,
+    copy,
+    calibration,
+    selection,
+    work,
+    channels,
+    images,
+    frames_table,
+    nuclei_table,
+    on_bad_image,
+    pool,
+    workers,
 ):
     folder = Path(frames_table).parent
     stack_series.clear(folder)
@@ -37,12 +50,13 @@ def main(
     road |= {"failed": stack_frames.failed_frame, "suspects": "the reader or the function", "progress": stack}
     if calibration:
         work = {**work, "calibration": detection_calibration.read(calibration)}
-    measure = functools.partial(stack_frames.measure_frame, **work)
+    measure = functools.partial(stack_frames.measure_frame, **work, channels=channels)
     results, series = job.results_of(measure, frames, **road), None
     if not nuclei_table:
         results, series = own_results(stack, measure, results, frames, road, images=images, folder=folder)
-    outlined = bool(nuclei_table) and detection["method"] != "peaks"
+    outlined = channels is not None
     if outlined:
+        log.info("stack %s: nuclei are measured in: %s", stack, ", ".join(channels) or "no channel, only their shape")
         results = stack_frames.fail_odd(list(results))
     measured = job.note_failures(results, frames, label=f"stack {stack}", noun="frames", on_bad_image=on_bad_image)
     good = sum(not frame.error for frame in measured)
@@ -55,7 +69,7 @@ def main(
     if series:
         stack_series.finish(series)
     if nuclei_table:
-        outputs.write_parquet(stack_frames.nuclei_table(stack, measured, outlined=outlined), nuclei_table)
+        write_nuclei(stack, measured, channels, nuclei_table)
     rows = stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table), outlined=outlined)
     outputs.write_csv(*rows, frames_table)
 
@@ -90,6 +104,14 @@ def own_results(stack, measure, results, frames, road, *, images, folder):
     return results, series
 
 
+def write_nuclei(stack, measured, channels, path):
+    """Write the table of nuclei."""
+    from fieldwork.stacks import nuclei_table  # here: Arrow starts a thread, and no fork may follow a thread
+
+    groups = nuclei_table.nuclei_of(stack, measured, channels)
+    outputs.write_row_groups(groups, path, schema=nuclei_table.nuclei_schema(channels))
+
+
 def write_labels(measured, *, images, folder):
     """Write the label images of all good frames, and return their series; others stay 0."""
     good = [frame for frame in measured if frame.labels]
@@ -110,6 +132,7 @@ if __name__ == "__main__":
             calibration=snakemake.input.get("calibration"),
             selection=snakemake.params.selection,
             work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
+            channels=snakemake.params.channels,
             images=snakemake.params.images,
             frames_table=snakemake.output.frames,
             nuclei_table=snakemake.output.get("nuclei"),

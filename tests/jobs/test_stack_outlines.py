@@ -1,9 +1,11 @@
-"""A stack is calibrated on a sample of its frames, and its nuclei are outlined with that, without Snakemake."""
+"""A stack is calibrated on a sample of its frames; its nuclei are outlined with that and measured; no Snakemake."""
 
 import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 import zarr
@@ -12,8 +14,11 @@ import calibrate_stack
 import measure_frames
 import plot_stack
 import plot_stack_calibration
-from fieldwork import InputError, segmentation, synthetic
+from fieldwork import InputError, objects, segmentation, synthetic
 from fieldwork.detection import calibration as detection_calibration
+from fieldwork.detection import measured_tables
+from fieldwork.plates import nuclei_table as plate_nuclei
+from fieldwork.stacks import nuclei_table as stack_nuclei
 
 AUTO = {"method": "auto", "diameter": None, "contrast": None}
 PEAKS = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
@@ -55,7 +60,17 @@ def calibrate(folder, path, *, detection=AUTO, pool=POOL, workers=1, folders=())
 
 
 def measure(
-    folder, path, *, detection=AUTO, images="zarr", pool=POOL, workers=1, folders=(), on_bad_image="record", **more
+    folder,
+    path,
+    *,
+    detection=AUTO,
+    channels=("DNA",),
+    images="zarr",
+    pool=POOL,
+    workers=1,
+    folders=(),
+    on_bad_image="record",
+    **more,
 ):
     """Measure as the rule does; return the tables of frames and nuclei."""
     work = {"function": "nuclei", "detection": detection, "with_quality": False, "folders": folders}
@@ -66,6 +81,7 @@ def measure(
         calibration=folder / "calibration.json" if detection["method"] == "auto" else None,
         selection={},
         work={**work, "with_labels": True, **more} if detection is not PEAKS else work,
+        channels=None if detection is PEAKS else channels,
         images=images,
         frames_table=folder / "frames.csv",
         nuclei_table=folder / "nuclei.parquet",
@@ -110,7 +126,9 @@ def test_frames_are_outlined_with_the_calibration_of_their_stack(tmp_path, film)
     assert "Nuclei_Intensity_Peak" not in nuclei
 
 
-def test_every_engine_and_number_of_workers_writes_the_same_bytes(tmp_path, film):
+def test_every_engine_and_number_of_workers_writes_the_same_bytes(tmp_path, film, monkeypatch):
+    monkeypatch.setattr(measured_tables, "ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr(stack_nuclei, "FRAMES_AT_ONCE", 2)
     path, made = write_folder(tmp_path, film), []
     for engine, workers in (("serial", 1), ("pool", 2), ("pool", 3)):
         pool = POOL | {"engine": engine}
@@ -121,6 +139,72 @@ def test_every_engine_and_number_of_workers_writes_the_same_bytes(tmp_path, film
         made[0]
     )
     assert made[0] == made[1] == made[2]
+    metadata = pq.ParquetFile(tmp_path / "nuclei.parquet").metadata
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [10, 10, 10, 3]
+
+
+def as_type(image, kind):
+    """Return a planted frame as pixels of another type, on that type's scale."""
+    if kind == "uint8":
+        return (image // 256).astype(np.uint8)
+    return image.astype(np.float32) / 1000 - 0.5 if kind == "float32" else image.astype(kind)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "float64"])
+def test_nuclei_have_the_numbers_that_measure_objects_gives_for_their_outlines(tmp_path, film, kind):
+    film = np.stack([as_type(image, kind) for image in film])
+    np.save(tmp_path / "film.npy", film)
+    calibrate(tmp_path, tmp_path / "film.npy")
+    _, nuclei = measure(tmp_path, tmp_path / "film.npy")
+    labels = zarr.open_array(tmp_path / "labels.zarr", mode="r")[:]
+    assert set(nuclei["Metadata_Frame"]) == {0, 2, 3, 4} and 25 < len(nuclei) < 40  # none in frame 1
+    for number, image in enumerate(film):
+        expected = objects.measure_objects(labels[number], {"DNA": image})
+        of_frame = nuclei[nuclei["Metadata_Frame"] == number].reset_index(drop=True)
+        pd.testing.assert_frame_equal(of_frame[list(expected)], expected, check_exact=True)
+        if not expected.empty:
+            scale = np.iinfo(kind).max if kind.startswith("uint") else 1
+            means = [image[labels[number] == label].mean(dtype=float) / scale for label in expected["ObjectNumber"]]
+            np.testing.assert_allclose(of_frame["Nuclei_Intensity_MeanIntensity_DNA"], means)
+    assert nuclei["Nuclei_Intensity_MeanIntensity_DNA"].nunique() > 20
+
+
+def test_the_columns_are_those_of_a_plate_and_true_features_are_listed(tmp_path, film):
+    np.save(tmp_path / "film.npy", film[3])  # one frame
+    calibrate(tmp_path, tmp_path / "film.npy")
+    _, nuclei = measure(tmp_path, tmp_path / "film.npy", channels=["GFP"])
+    assert len(nuclei) == COUNTS[3] and not nuclei["Metadata_Frame"].any()
+    schema = pq.read_schema(tmp_path / "nuclei.parquet")
+    of_plate = plate_nuclei.nuclei_schema(outlined=True, peaks=False, channels=["GFP"])
+    assert schema.names[:2] == ["Metadata_Stack", "Metadata_Frame"] and schema.types[:2] == [pa.string(), pa.int64()]
+    of_plate = [field for field in of_plate if not field.name.startswith("Metadata_")]
+    assert list(schema)[2:] == of_plate and len(of_plate) > 45
+    assert set(schema.types) == {pa.string(), pa.int64(), pa.float64(), pa.bool_()}
+    features = json.loads(schema.metadata[b"features"])
+    assert features == measured_tables.features_of(schema.names) and len(features) > 30
+    assert "Nuclei_Intensity_MeanIntensity_GFP" in features and "Nuclei_AreaShape_Area" in features
+
+
+def test_without_channels_only_the_shape_is_measured(tmp_path, film):
+    np.save(tmp_path / "film.npy", np.stack(film))
+    calibrate(tmp_path, tmp_path / "film.npy")
+    _, with_intensities = measure(tmp_path, tmp_path / "film.npy")
+    _, nuclei = measure(tmp_path, tmp_path / "film.npy", channels=[])
+    assert not [column for column in nuclei if "Intensity" in column] and len(nuclei) == sum(COUNTS)
+    pd.testing.assert_frame_equal(nuclei, with_intensities[list(nuclei)])
+    assert "Nuclei_AreaShape_MedianRadius" in nuclei
+
+
+def test_a_float_frame_with_nan_or_infinity_is_a_failed_row_with_the_reason(tmp_path, film):
+    film = np.stack([image.astype(np.float32) for image in film])
+    film[0, 3, 4], film[4, 5, 6:8] = np.nan, np.inf
+    np.save(tmp_path / "film.npy", film)
+    calibrate(tmp_path, tmp_path / "film.npy")
+    frames, nuclei = measure(tmp_path, tmp_path / "film.npy", pool=POOL | {"engine": "pool"}, workers=2)
+    assert frames["Image_Status"].tolist() == ["failed", "ok", "ok", "ok", "failed"]
+    reasons = [f"{count} of 32000 pixels are NaN or infinite" for count in (1, 2)]
+    assert frames["Image_Error"].dropna().tolist() == reasons
+    assert set(nuclei["Metadata_Frame"]) == {2, 3} and nuclei.notna().all(axis=None)
 
 
 def test_labels_are_a_tiff_or_left_out_where_that_is_asked_for_and_gone_where_peaks_are_found(tmp_path, film):
@@ -184,6 +268,9 @@ def test_a_stack_without_nuclei_is_said_so_once_and_counts_none(tmp_path, caplog
     assert warning.startswith("no nucleus stands out from the noise") and "4 frames" in warning
     frames, nuclei = measure(tmp_path, path)
     assert frames["Image_Count_Nuclei"].tolist() == [0] * 4 and not len(nuclei)
+    schema = pq.read_schema(tmp_path / "nuclei.parquet")
+    assert schema == stack_nuclei.nuclei_schema(["DNA"]) and pa.null() not in schema.types
+    assert {"Nuclei_Intensity_MeanIntensity_DNA", *OUTLINES} < set(nuclei)
     assert not zarr.open_array(tmp_path / "labels.zarr", mode="r")[:].any()
     assert "stack film: no nucleus in any of 4 frames" in caplog.text and "threshold" not in caplog.text
 

@@ -133,6 +133,11 @@ def test_a_preview_calibrates_a_stack_and_its_method_decides_what_is_there(works
     assert workspace.planned() == workspace.planned("preview") == {}
     (folder / "labels.zarr" / "zarr.json").unlink()
     assert workspace.planned("tables")["measure_frames"] == 1
+    workspace.run()
+    configure(workspace, pool={"engine": "serial"})
+    assert workspace.planned("tables") == {}
+    configure(workspace, measure={"channels": "none"})
+    assert workspace.planned("tables") == {"measure_frames": 1, "tables": 1, "total": 2}
     configure(workspace, nuclei={"keep_labels": False})
     workspace.run()
     assert {path.name for path in folder.iterdir()} == {

@@ -1,5 +1,6 @@
 """What the channels of a plate are called, and which of them are measured."""
 
+import itertools
 import os
 import re
 import struct
@@ -53,7 +54,7 @@ def channels_of(plate: Plate, given: Mapping[str, str]) -> list[Channel]:
     tokens = sorted({image.channel for image in plate.scan.images}, key=natural)
     nuclei, stated = plate.channel, {}
     if plate.scan.layout != image_lists.LAYOUT_NAME:
-        stated = {token: _names_inside(plate, token) for token in tokens if _TOKEN.fullmatch(token)}
+        stated = {token: _names_in_plate(plate, token) for token in tokens if _TOKEN.fullmatch(token)}
         if tokens == [nuclei] and len(names := stated.get(nuclei, [])) > 1:
             nuclei = _nuclei_inside(names, nuclei)
             tokens, stated = (names, {}) if nuclei in names else (tokens, {})
@@ -66,7 +67,7 @@ def channels_of(plate: Plate, given: Mapping[str, str]) -> list[Channel]:
         return UNNAMED_NUCLEI if token == nuclei and _TOKEN.fullmatch(token) else token
 
     tokens = [nuclei, *(token for token in tokens if token != nuclei)]
-    return [Channel(re.sub("[^A-Za-z0-9]", "_", name_of(token)), token) for token in tokens]
+    return [Channel(_in_columns(name_of(token)), token) for token in tokens]
 
 
 def _nuclei_inside(names, token):
@@ -139,11 +140,37 @@ def channel_named(name: str, channels: Sequence[Channel], *, where: str, what: s
     return keys[name.lower()]
 
 
-def _names_inside(plate, token):
-    """Return the channels that the OME metadata of a channel's files name; an empty list where they name none."""
-    paths = dict.fromkeys(image.path for image in plate.scan.images if image.channel == token)
-    for path in [*paths][:IMAGES_TRIED]:
-        if not is_url(path) and path.lower().endswith((".tif", ".tiff")):
+def channel_of_stack(files: Iterable[str], number: int | None) -> str:
+    """Return the name of the channel that the frames of a stack are of.
+
+    It is the one that an OME-TIFF states, or else ``DNA``, as of a plate's nuclei channel.
+
+    Parameters
+    ----------
+    files : iterable of str
+        The stack's file, or the images of its folder; paths or URLs.
+    number : int or None
+        Of the channel, from 0, where files have several. None: it is not known.
+    """
+    names = _names_inside(files)
+    if len(names) > 1:
+        names = [] if number is None else names[number : number + 1]
+    return next((_in_columns(name) for name in names if not _TOKEN.fullmatch(name)), UNNAMED_NUCLEI)
+
+
+def _in_columns(name):
+    return re.sub("[^A-Za-z0-9]", "_", name)
+
+
+def _names_in_plate(plate, token):
+    """Return what `_names_inside` returns for the files of a channel."""
+    return _names_inside(dict.fromkeys(image.path for image in plate.scan.images if image.channel == token))
+
+
+def _names_inside(paths):
+    """Return the channels that the OME metadata of files name; an empty list where they name none."""
+    for path in itertools.islice(paths, IMAGES_TRIED):
+        if not is_url(path) and path.lower().endswith((".tif", ".tiff")) and os.path.isfile(path):  # no pipe
             try:
                 return ome_channels(path)
             except (OSError, ValueError, struct.error):

@@ -53,13 +53,15 @@ class MeasurePlan:
         self._units = functools.cache(self._units_of)
         self._samples: dict[str, _Unit] = {}
 
-    def check(self, *, source: str) -> None:
+    def check(self, *, source: str, in_stacks: bool = False) -> None:
         """Check the channels of every plate.
 
         Parameters
         ----------
         source : str
             Of the configuration, for messages.
+        in_stacks : bool
+            Nuclei are measured in stacks, too, where ``measure.channels`` may be none.
 
         Raises
         ------
@@ -68,7 +70,7 @@ class MeasurePlan:
             no plate has, one that nothing would measure, or one without negative controls that name its positive
             nuclei.
         """
-        self._check_use(source)
+        self._check_use(source, in_stacks)
         tokens = set()
         for name in self._plates.ready:
             self._measured(name)
@@ -83,10 +85,10 @@ class MeasurePlan:
                 f"{', '.join(sorted(tokens, key=natural))}"
             )
 
-    def _check_use(self, source):
+    def _check_use(self, source, in_stacks):
         """Refuse keys that nothing would use, as no nucleus is measured."""
         given = {}
-        if self._wanted != DEFAULT["channels"]:
+        if self._wanted != DEFAULT["channels"] and not (in_stacks and self._wanted == "none"):
             given["measure.channels"] = self._wanted
         if self._given_positive:
             given["positive"] = self._given_positive

@@ -204,7 +204,7 @@ def make_plan(
     stacks = StackPlan(stack_rows, **options)
     measurements = MeasurePlan(plates, files, config=config)
     if caller.main:
-        measurements.check(source=configuration.source)
+        measurements.check(source=configuration.source, in_stacks=stacks.measures_nuclei)
         _check_device(configuration, plates=plates, slides=slide_rows, stacks=stacks)
         _check_files(plates, stacks, config["results"])
     _check_urls(slide_rows, stack_rows, remote)

@@ -3,7 +3,7 @@
 import functools
 
 from fieldwork import InputError
-from fieldwork.inputs import methods, stack_files
+from fieldwork.inputs import channels, methods, stack_files
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
@@ -40,6 +40,7 @@ class StackPlan(Road):
         self.declared: dict[str, list[str]] = {}  # known only later: functions are checked when stacks are
         # A Zarr store may have hundreds of thousands of files, and Snakemake asks again and again.
         self.files_of = functools.cache(stack_files.files_of)
+        self._channel_of = functools.cache(self._name_channel)
         stack = config["stack"]
         self.finds_nuclei = stack["function"] == "nuclei"
         self.frame_work = {"function": stack["function"]}
@@ -93,6 +94,22 @@ class StackPlan(Road):
     def images(self) -> str | None:
         """The form in which images are saved that the function returns, or outlines of nuclei; None for peaks."""
         return None if self.method == "peaks" else self._config["stack"]["images"]
+
+    @property
+    def measures_nuclei(self) -> bool:
+        """True where nuclei have outlines, in which they are measured."""
+        return self.method not in (None, "peaks")
+
+    def channels(self, wildcards: object) -> list[str] | None:
+        """Return the name of the channel in which nuclei are measured, in a list; None where they have no outlines."""
+        if not self.measures_nuclei:
+            return None
+        return [] if self._config["measure"]["channels"] == "none" else [self._channel_of(self.path(wildcards))]
+
+    def _name_channel(self, path):
+        files = self.files_of(path)
+        number = self._config["stack"]["channel"] if files == [path] else None  # of a folder, each image decides
+        return channels.channel_of_stack(files, number)
 
     def path(self, wildcards: object) -> str:
         """Return the path or URL of a stack."""

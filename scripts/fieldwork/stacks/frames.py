@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from fieldwork.frames import FrameError
 from fieldwork.inputs import functions
 from fieldwork.stacks import series as stack_series
 from fieldwork.stacks import sources
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NUCLEI = "nuclei"  # the function that is Fieldwork's own
 QUALITY_COLUMNS = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
@@ -35,6 +32,7 @@ class MeasuredFrame(NamedTuple):
     intensities: np.ndarray = np.empty(0)  # of peaks
     areas: np.ndarray = np.empty(0, np.int64)  # px, of outlines
     touches_border: np.ndarray = np.empty(0, bool)  # of outlines
+    measurements: dict[str, np.ndarray] = {}  # of outlines, from `objects.measure_arrays`
     labels: bytes | None = None  # outlines, from `label_images.encode`
     threshold: float | None = None  # of method auto
     flags: Flags = Flags()
@@ -121,6 +119,7 @@ def measure_frame(
     folders: Sequence,
     arguments: dict | None = None,
     detection: dict | None = None,
+    channels: Sequence[str] | None = None,
     with_quality: bool = False,
     calibration: segmentation.Calibration | None = None,
     drop_border: bool = False,
@@ -142,6 +141,9 @@ def measure_frame(
         The function's keyword arguments.
     detection : dict, optional
         For ``nuclei``: how they are found, as for `plates.fields.measure_field`.
+    channels : list of str, optional
+        Measure outlines: their shape, and their intensities in the frame under this name, or none. Without it, they are
+        only found.
     with_quality : bool
         Measure `quality.COLUMNS` beside ``nuclei``.
     calibration : segmentation.Calibration, optional
@@ -166,9 +168,7 @@ def measure_frame(
             else:
                 options = {"calibration": calibration, "drop_border": drop_border, "with_labels": with_labels}
                 options |= {"folders": folders, "path": frame.path, "calibrated": "stack"}
-                outlined = outlines.outline_nuclei(image, detection, **options)
-                measured = {**outlined._asdict(), "image_form": form_of(image)}
-                del measured["cells"]  # stacks have none
+                measured = {**_outline(image, detection, channels, options), "image_form": form_of(image)}
         except outlines.FailedDetectionError as failure:
             return failed_frame(frame, str(failure))
         figures = quality.measure_image(image) if with_quality else {}
@@ -191,6 +191,19 @@ def measure_frame(
             return MeasuredFrame(index, error=error, shape=image.shape)
         stack_series.write(series, index, returned)
     return MeasuredFrame(index, shape=image.shape, form=form)
+
+
+def _outline(image, detection, channels, options):
+    """Outline nuclei, and measure them where that is asked for."""
+    if channels is None:
+        outlined, measurements = outlines.outline_nuclei(image, detection, **options), {}
+    else:
+        outlined, measurements = outlines.outline_and_measure(
+            image, detection, dict.fromkeys(channels, image), **options
+        )
+    measured = {**outlined._asdict(), "measurements": measurements}
+    del measured["cells"]  # stacks have none
+    return measured
 
 
 def fail_odd(measured: list[MeasuredFrame]) -> list[MeasuredFrame]:
@@ -261,40 +274,3 @@ def rows_of(
     ]
     columns = [*METADATA_COLUMNS, "Image_Width", "Image_Height", *count, "Image_Status", "Image_Error"]
     return rows, [*columns, *doubts, *numbers]
-
-
-def nuclei_table(stack: str, measured: list[MeasuredFrame], *, outlined: bool = False) -> "pa.Table":
-    """Return the table of the nuclei of measured frames.
-
-    Parameters
-    ----------
-    stack : str
-    measured : list of MeasuredFrame
-    outlined : bool
-        Nuclei have outlines; else they are peaks.
-
-    Returns
-    -------
-    pyarrow.Table
-        One row for each nucleus, numbered from 1 in each frame: peaks brightest first, outlines by their labels.
-    """
-    import pyarrow as pa  # here: it starts a thread, and no fork may follow a thread
-
-    counts = [len(frame.coordinates) for frame in measured]
-    coordinates = np.concatenate([np.empty((0, 2)), *(frame.coordinates for frame in measured)])
-    columns = {"Nuclei_Intensity_Peak": ("intensities", float)}
-    if outlined:
-        columns = {"Nuclei_AreaShape_Area": ("areas", np.int64), "Nuclei_TouchesBorder": ("touches_border", bool)}
-    return pa.table(
-        {
-            "Metadata_Stack": pa.repeat(pa.scalar(stack, pa.string()), len(coordinates)),
-            "Metadata_Frame": np.repeat(np.array([frame.index for frame in measured], np.int64), counts),
-            "ObjectNumber": np.concatenate([np.empty(0, np.int64), *(np.arange(1, count + 1) for count in counts)]),
-            "Nuclei_Location_Center_X": coordinates[:, 1],
-            "Nuclei_Location_Center_Y": coordinates[:, 0],
-            **{
-                column: np.concatenate([np.empty(0, kind), *(getattr(frame, name) for frame in measured)])
-                for column, (name, kind) in columns.items()
-            },
-        }
-    )

@@ -1,5 +1,6 @@
 """Names of channels: from the configuration, image lists, file names and OME files; and which are measured."""
 
+import os
 import re
 
 import numpy as np
@@ -140,3 +141,21 @@ def test_an_unknown_channel_and_two_of_one_name_are_refused_in_a_line():
         InputError, match="^plate 'P1': the channels 'w1' and 'DNA' are both called DNA in tables. [^\n]*$"
     ):
         channels.measured_of(twice, "none", where="plate 'P1'")
+
+
+def test_a_stack_is_of_the_channel_that_ome_names_or_of_dna(tmp_path):
+    one, several, unnamed = (str(tmp_path / f"{name}.ome.tif") for name in ("one", "several", "unnamed"))
+    write_ome(tmp_path / "one.ome.tif", ["H2B-GFP"])
+    write_ome(tmp_path / "several.ome.tif", ["DAPI", "Alexa 488", "Channel:0:2"])
+    write_ome(tmp_path / "unnamed.ome.tif", ["w1"])
+    assert channels.channel_of_stack([one], 0) == channels.channel_of_stack([one], 3) == "H2B_GFP"
+    assert [channels.channel_of_stack([several], number) for number in range(4)] == ["DAPI", "Alexa_488", "DNA", "DNA"]
+    assert channels.channel_of_stack([several], None) == channels.channel_of_stack([unnamed], 0) == "DNA"
+    tifffile.imwrite(tmp_path / "plain.tif", PIXELS)
+    (tmp_path / "bad.tif").write_bytes(b"II")
+    plain, bad = str(tmp_path / "plain.tif"), str(tmp_path / "bad.tif")
+    assert channels.channel_of_stack([plain], 0) == channels.channel_of_stack([bad], 0) == "DNA"
+    assert channels.channel_of_stack([bad, one, several], None) == "H2B_GFP"  # a folder, whose first image is bad
+    os.mkfifo(tmp_path / "pipe.tif")
+    others = [str(tmp_path / "pipe.tif"), str(tmp_path / "film.npy"), "https://example.org/film.ome.tif"]
+    assert channels.channel_of_stack(others, 0) == "DNA"

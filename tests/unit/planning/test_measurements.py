@@ -178,6 +178,16 @@ def test_channels_that_are_none_are_refused_in_one_line(tmp_path, config, messag
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_no_channels_are_no_fault_where_stacks_are_measured_beside_plates_with_peaks(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE], stacks=["T1"])
+    sheet = tmp_path / "config/plates.tsv"
+    header, row = sheet.read_text().splitlines()
+    sheet.write_text(f"{header}\tmethod\n{row}\tpeaks\n")
+    assert plan_in(tmp_path, measure={"channels": "none"}).stacks.channels(Wildcards(stack="T1")) == []
+    with pytest.raises(InputError, match=r"measure.channels is \['w2'\], but nuclei of method peaks have no outlines"):
+        plan_in(tmp_path, measure={"channels": ["w2"]})
+
+
 def test_peaks_look_at_no_other_channel_and_two_of_one_name_are_no_matter(tmp_path):
     write_sheets(tmp_path, plates=[PLATE])
     config = {"nuclei": {"method": "peaks"}, "channels": {"w1": "Nuclei-1", "w2": "Nuclei 1"}}

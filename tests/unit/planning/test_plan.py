@@ -4,7 +4,9 @@ import os
 import time
 from importlib.metadata import version
 
+import numpy as np
 import pytest
+import tifffile
 
 from fieldwork import InputError
 from fieldwork.gpu import choice
@@ -235,6 +237,18 @@ def test_the_work_on_a_stack_is_detection_or_a_function(tmp_path):
     assert stacks.with_nuclei == [] and not stacks.takes_calibration and stacks.labels is None
     assert stacks.tables == ["frames.csv"] and stacks.images == "tiff" and stacks.method is None
     assert stacks.frame_work == {"function": "skimage.filters.sobel", "arguments": {}}
+
+
+def test_nuclei_of_stacks_are_measured_where_they_have_outlines(tmp_path):
+    write_sheets(tmp_path, stacks=["T1"])
+    stack = Wildcards(stack="T1")
+    assert plan_in(tmp_path).stacks.channels(stack) == ["DNA"]
+    assert plan_in(tmp_path, measure={"channels": "none"}).stacks.channels(stack) == []
+    assert plan_in(tmp_path, nuclei={"method": "peaks"}).stacks.channels(stack) is None
+    assert plan_in(tmp_path, stack={"function": "skimage.filters.sobel"}).stacks.channels(stack) is None
+    metadata = {"axes": "CYX", "Channel": {"Name": ["Actin", "H2B"]}}
+    tifffile.imwrite(tmp_path / "T1.tif", np.zeros((2, 8, 9), "uint8"), ome=True, metadata=metadata)
+    assert plan_in(tmp_path, stack={"channel": 1}).stacks.channels(stack) == ["H2B"]
 
 
 def test_a_function_that_is_not_there_is_refused_before_any_job_and_not_in_jobs(tmp_path):

@@ -1,0 +1,79 @@
+"""The table of a stack's nuclei."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from fieldwork.detection.measured_tables import (
+    BORDER,
+    CENTER,
+    PEAK,
+    arrays_of,
+    features_of,
+    finite,
+    measured_columns,
+    row_groups_of,
+)
+from fieldwork.stacks.frames import MeasuredFrame
+
+FRAMES_AT_ONCE = 64  # of which a table is made: their numbers are in memory twice
+
+
+def nuclei_schema(channels: Sequence[str] | None) -> pa.Schema:
+    """Return the columns of a stack's nuclei.parquet; its metadata lists the true features.
+
+    Parameters
+    ----------
+    channels : list of str or None
+        Names of the channels in which nuclei with outlines are measured. None: nuclei are peaks.
+    """
+    columns = [
+        ("Metadata_Stack", pa.string()),
+        ("Metadata_Frame", pa.int64()),
+        ("ObjectNumber", pa.int64()),
+        *CENTER,
+        *([PEAK] if channels is None else [*measured_columns(tuple(channels), "Nuclei").items(), BORDER]),
+    ]
+    return pa.schema(columns, {"features": json.dumps(features_of(name for name, _ in columns))})
+
+
+def nuclei_of(stack: str, measured: Sequence[MeasuredFrame], channels: Sequence[str] | None) -> Iterator[pa.Table]:
+    """Return the nuclei of measured frames, in tables of as many rows as row groups have.
+
+    Parameters
+    ----------
+    stack : str
+    measured : list of MeasuredFrame
+    channels : list of str or None
+        As for `nuclei_schema`.
+
+    Returns
+    -------
+    iterator of pyarrow.Table
+        Of `nuclei_schema`: a row for each nucleus, numbered from 1 in each frame: peaks brightest first, outlines by
+        their labels.
+    """
+    schema = nuclei_schema(channels)
+    starts = range(0, len(measured), FRAMES_AT_ONCE)
+    parts = (_part_of(stack, measured[start : start + FRAMES_AT_ONCE], channels, schema) for start in starts)
+    return row_groups_of(parts, schema)
+
+
+def _part_of(stack, measured, channels, schema):
+    counts = [len(frame.coordinates) for frame in measured]
+    coordinates = np.concatenate([frame.coordinates.astype(float) for frame in measured])
+    columns = [
+        pa.repeat(pa.scalar(stack, pa.string()), sum(counts)),
+        np.repeat([frame.index for frame in measured], counts),
+        np.concatenate([np.arange(1, count + 1) for count in counts]),
+        coordinates[:, 1],
+        coordinates[:, 0],
+    ]
+    if channels is None:
+        columns.append(np.concatenate([frame.intensities for frame in measured]))
+    else:
+        columns += arrays_of(measured, measured_columns(tuple(channels), "Nuclei"))
+        columns.append(np.concatenate([frame.touches_border for frame in measured]))
+    return pa.table(list(map(finite, columns)), schema=schema)
