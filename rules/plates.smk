@@ -193,6 +193,7 @@ rule merge_units:
         channels=plan.measurements.channels,
         positive=plan.measurements.positive,
         columns=plan.measurements.table_columns,
+        made_of=plan.made_of,
         detection=plan.plates.detection,
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],

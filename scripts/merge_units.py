@@ -39,6 +39,7 @@ def main(
     channels,
     positive,
     columns,
+    made_of,
 ):
     fields, starts = tables.merge_fields(units.fields, channels=channels)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
@@ -51,7 +52,8 @@ def main(
         channels=channels,
         negative=platemaps.negative_wells(described),
     )
-    nuclei, shares = write_nuclei(plate, units, starts, fields, results, thresholds, absent, channel, columns)
+    facts = {"channel": channel, "thresholds": thresholds, "made_of": made_of}
+    nuclei, shares = write_nuclei(plate, units, starts, fields, results, absent, facts, columns)
     write_fields(
         fields, results, absent=absent, with_quality=with_quality, nuclei_channel=nuclei_channel, columns=columns
     )
@@ -71,7 +73,7 @@ def main(
         )
 
 
-def write_nuclei(plate, units, starts, fields, results, thresholds, absent, channel, columns):
+def write_nuclei(plate, units, starts, fields, results, absent, facts, columns):
     """Write the nuclei with the columns of the run; return their number, and the shares of positive ones by well."""
     schema = nuclei_table.nuclei_schema(
         outlined=columns["outlined"],
@@ -81,7 +83,8 @@ def write_nuclei(plate, units, starts, fields, results, thresholds, absent, chan
         cells=columns["cells"],
         absent=[column for column in absent if column not in columns["position"]],
     )
-    schema = schema.with_metadata(nuclei_table.facts_of(schema, channel=channel, thresholds=thresholds))
+    schema = schema.with_metadata(nuclei_table.facts_of(schema, **facts))
+    thresholds = facts["thresholds"]
     parts = nuclei_table.merge_nuclei(units.nuclei, starts, fields, schema=schema, thresholds=thresholds)
     counts = {}
     counted = positive_nuclei.count(parts, thresholds, counts, fields=len(fields))
@@ -165,4 +168,5 @@ if __name__ == "__main__":
             channels=[name for name, _ in snakemake.params.channels],
             positive=snakemake.params.positive,
             columns=snakemake.params.columns,
+            made_of=snakemake.params.made_of,
         )

@@ -25,6 +25,7 @@ from outlined import squares
 OWN = {"method": "skimage.measure.label", "function": "skimage.measure.label", "arguments": {}}
 PEAKS = {"method": "peaks", "sigma": 2, "min_distance": 3, "threshold_abs": 100}
 CHANNELS = {"Actin": "w4", "DNA": "w1", "Tubulin": "w2"}
+MADE_OF = {"settings": {"positive": {}, "cells": "none"}, "libraries": {"numpy": "2"}, "digest": "1f"}
 COUNTS = {"B02": 7, "B03": 0, "C02": 12}
 TYPES = {"w1": np.uint16, "w2": np.uint16, "w4": np.float32}
 
@@ -118,6 +119,7 @@ def run(
         channels=list(channels),
         positive=positive or {},
         columns=own | (columns or {}),
+        made_of=MADE_OF,
     )
     with open(results["fields"], newline="") as stream:
         fields = list(csv.DictReader(stream))
@@ -162,6 +164,9 @@ def test_columns_have_one_order_and_fixed_types_and_no_name_twice(tmp_path):
     assert set(schema.types) == {pa.string(), pa.int64(), pa.float64(), pa.bool_()}
     features = json.loads(schema.metadata[b"features"])
     assert features == measured_tables.features_of(schema.names) and schema.metadata[b"channel"] == b"w1"
+    assert schema.metadata.keys() == {b"channel", b"features", b"settings", b"libraries", b"digest"}
+    assert schema.metadata[b"settings"] == b'{"cells": "none", "positive": {}}' and schema.metadata[b"digest"] == b"1f"
+    assert json.loads(schema.metadata[b"libraries"]) == MADE_OF["libraries"]
     assert {"Nuclei_AreaShape_Area", "Nuclei_Intensity_MeanIntensity_Actin"} <= set(features)
     words = ("Location", "Center", "BoundingBox", "Orientation", "TouchesBorder", "Metadata", "ObjectNumber")
     left_out = set(schema.names) - set(features)

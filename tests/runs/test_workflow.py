@@ -1,5 +1,6 @@
 """The workflow as a whole: what it plans, what it makes, when it makes it again."""
 
+import json
 import os
 import re
 import shutil
@@ -132,7 +133,11 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
     }
     assert all(tables == made[0] for tables in made)
     metadata = pq.read_schema(workspace.path / "run0/plates/P1/nuclei.parquet").metadata
-    assert metadata[b"channel"] == b"w1" and metadata.keys() == {b"channel", b"features"}
+    assert metadata[b"channel"] == b"w1"
+    assert metadata.keys() == {b"channel", b"features", b"settings", b"libraries", b"digest"}
+    assert json.loads(metadata[b"settings"])["nuclei"]["method"] == "auto"
+    assert json.loads(metadata[b"libraries"])["numpy"] == np.__version__
+    assert not any(word in value for value in metadata.values() for word in (b"/", b"pool", b"fork", b"fan_out"))
     fields = pd.read_csv(workspace.path / "run0/plates/P1/fields.csv")
     assert list(fields.Metadata_Well) == ["B02", "B02", "C10", "C10", "AA01", "AA01"]
     assert list(fields.Image_Status) == ["failed", "ok", "ok", "ok", "ok", "failed"]

@@ -123,6 +123,14 @@ def detection_of(nuclei: Mapping, place: Mapping, *, where: str, prefix: str = "
     return {"method": method, "function": method, "arguments": keys["arguments"]}
 
 
+def keys_of(detection: Mapping) -> dict:
+    """Return what `detection_of` returned under the names and with the values of the configuration's keys."""
+    keys = {key: "auto" if value is None else value for key, value in detection.items() if key != "function"}
+    if "threshold_abs" in keys:
+        keys["threshold"] = keys.pop("threshold_abs")
+    return keys
+
+
 def peaks_arguments(keys: Mapping) -> dict:
     """Return the keyword arguments of `nuclei.detect_nuclei` that the keys of peaks stand for."""
     return {"sigma": keys["sigma"], "min_distance": keys["min_distance"], "threshold_abs": keys["threshold"]}

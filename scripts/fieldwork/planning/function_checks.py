@@ -199,6 +199,16 @@ def argument_files(arguments: object) -> list[str]:
     return list(dict.fromkeys(path for value in values for path in argument_files(value)))
 
 
+def without_folders(arguments: object) -> object:
+    """Return arguments in which the path of a file or a folder on disk is its name alone."""
+    if isinstance(arguments, dict):
+        return {key: without_folders(value) for key, value in arguments.items()}
+    if isinstance(arguments, list):
+        return [without_folders(value) for value in arguments]
+    is_path = isinstance(arguments, str) and os.path.exists(arguments)
+    return os.path.basename(os.path.abspath(arguments)) if is_path else arguments
+
+
 def file_digest(path: str | os.PathLike) -> str:
     """Digest the content of a file, which is read again only when its size or modification time has changed."""
 

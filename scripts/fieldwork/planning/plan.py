@@ -110,6 +110,43 @@ class Plan:
         """Return `own_code` of how the cells of a plate are found."""
         return self.own_code({"arguments": {}, **(self.measurements.cells(wildcards) or {})})
 
+    def made_of(self, wildcards: object) -> dict:
+        """Return what decides a plate's table of nuclei beside its images, for the table's metadata.
+
+        Returns
+        -------
+        dict
+            ``settings``: keys of the configuration and of the sheet that count for the plate, and a digest of the
+            user's own ``code``. Of files that arguments name there are the names alone, as their content is in it.
+            ``libraries`` and ``digest``: from `provenance.code_behind`.
+        """
+        plates, measurements = self.plates, self.measurements
+        detection, cells = dict(plates.detection(wildcards)), measurements.cells(wildcards)
+        nuclei = {"channel": plates.channel(wildcards), **methods.keys_of(detection)}
+        if detection["method"] != "peaks":
+            nuclei["border"] = plates.border
+        if other := plates.calibrate_with(wildcards):
+            nuclei["calibrate_with"] = other[0]
+        if code := self.detection_code(wildcards):
+            nuclei |= {"arguments": function_checks.without_folders(detection["arguments"]), "code": code}
+        if cells and (code := self.cells_code(wildcards)):
+            cells = {**cells, "code": code}
+        illuminated, background = measurements.illuminated(wildcards), measurements.background(wildcards)
+        settings = {
+            "nuclei": nuclei,
+            "measure": {"channels": dict(measurements.channels(wildcards))},
+            "illumination": "auto" if illuminated else "none",
+            "background": "none" if background is None else background,
+            "cells": cells or "none",
+            "positive": measurements.positive(wildcards),
+        }
+        scripts = ["detect_nuclei", "merge_units"]
+        scripts += ["calibrate_plate"] * bool(plates.calibrated(wildcards)) + ["illuminate_plate"] * bool(illuminated)
+        key = tuple(scripts)
+        if key not in self._digests:
+            self._digests[key] = provenance.code_behind(scripts)
+        return {"settings": settings, **self._digests[key]}
+
     @property
     def stack_code(self) -> str:
         """`own_code` of the work on the frames of stacks."""

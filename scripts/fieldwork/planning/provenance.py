@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,9 +47,34 @@ def digest(script: str | Path) -> str:
     """
     files = closure(Path(script))
     total = hashlib.sha256(digest_of(files).encode())
-    for name in sorted(set().union(*(_imports(path)[1] for path in files.values()))):
-        total.update(f"{name} {_version(name)}\n".encode())
+    for name, number in _libraries(files).items():
+        total.update(f"{name} {number}\n".encode())
     return total.hexdigest()[:16]
+
+
+def code_behind(scripts: Iterable[str]) -> dict:
+    """Return what is known of the code behind a table that several scripts make one after the other.
+
+    Parameters
+    ----------
+    scripts : iterable of str
+        Names without ``.py``.
+
+    Returns
+    -------
+    dict
+        ``libraries``: distribution -> version of each computing library that is installed, and is imported.
+        ``digest``: of the `digest` of every script.
+    """
+    libraries, total = {}, hashlib.sha256()
+    for script in sorted(scripts):
+        path = LIBRARY.parent / f"{script}.py"
+        libraries |= _libraries(closure(path))
+        total.update(f"{script} {digest(path)}\n".encode())
+    return {
+        "libraries": {name: libraries[name] for name in sorted(libraries) if libraries[name]},
+        "digest": total.hexdigest()[:16],
+    }
 
 
 def digest_of(files: dict[str, Path]) -> str:
@@ -131,6 +157,12 @@ def _imports(path):
             stems = [LIBRARY.joinpath(*inner[:count]) for count in range(1, len(inner) + 1)]
             files |= {file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py")}
     return {file for file in files if file.is_file()}, computing
+
+
+def _libraries(files):
+    """Return distribution -> version, in order, of the computing libraries that files import; None of absent ones."""
+    names = sorted(set().union(*(_imports(path)[1] for path in files.values())))
+    return {name: _version(name) for name in names}
 
 
 @cache

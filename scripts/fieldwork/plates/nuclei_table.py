@@ -127,13 +127,34 @@ def parts_of(plate: str, fields: Sequence, **form: Any) -> Iterator[pa.Table]:
         yield nuclei_of(plate, fields[first : first + UNIT_FIELDS_AT_ONCE], first=first, **form)
 
 
-def facts_of(schema: pa.Schema, *, channel: str, thresholds: Mapping[str, float | None]) -> dict[str, str]:
-    """Return the metadata of nuclei.parquet: the token of the nuclei channel, for viewers, and the true features.
+def facts_of(
+    schema: pa.Schema, *, channel: str, thresholds: Mapping[str, float | None], made_of: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the metadata of nuclei.parquet.
 
-    Where nuclei may be positive, also ``positive``: channel -> mean intensity above which they are, as JSON.
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+    channel : str
+        Token of the nuclei channel.
+    thresholds : mapping of str to float or None
+        From `positive.thresholds_of`.
+    made_of : mapping
+        What decides the table: its settings, the versions of libraries, a digest of the code.
+
+    Returns
+    -------
+    dict of str to str
+        ``channel``; ``features``: the true features, as JSON, as all that is no text; where nuclei may be positive
+        ``positive``: channel -> mean intensity above which they are; and everything in `made_of`.
     """
-    facts = {"channel": channel, "features": json.dumps(features_of(schema.names))}
-    return facts | ({"positive": json.dumps(thresholds)} if thresholds else {})
+    facts = {"features": features_of(schema.names), **made_of} | ({"positive": thresholds} if thresholds else {})
+    as_text = {key: value if isinstance(value, str) else _json(value) for key, value in facts.items()}
+    return {"channel": channel, **as_text}
+
+
+def _json(value):
+    return json.dumps(value, sort_keys=True)
 
 
 def unit_nuclei_schema(*, outlined: bool = False, channels: Sequence[str] = (), cells: bool = False) -> pa.Schema:

@@ -407,6 +407,62 @@ def test_own_modules_and_files_that_arguments_name_count_by_content(tmp_path):
     assert plan.stack_code == plan.detection_code(Wildcards(plate="P1")) == ""
 
 
+PLATEMAP = "well,control\nB02,negative\n"
+KEYS = {"illumination": "auto", "background": 1, "cells": {"expand": 4}, "positive": {"w2": "auto"}}
+
+
+def test_what_decides_a_table_is_its_keys_the_libraries_and_the_code(tmp_path):
+    write_sheets(tmp_path, plates=[PlateFolder("P1", platemap=PLATEMAP), PlateFolder("P2"), PlateFolder("P3")])
+    write_plate_columns(tmp_path, method=["auto"] * 2 + ["peaks"], calibrate_with=["P2", "", ""])
+    plan = plan_in(tmp_path, **KEYS | {"positive": {"w2": 0.5}, "nuclei": {"diameter": 30, "border": "drop"}})
+    calibrated, own, peaks = (plan.made_of(Wildcards(plate=name)) for name in ("P1", "P2", "P3"))
+    nuclei = {"channel": "w1", "method": "auto", "diameter": 30, "contrast": "auto", "border": "drop"}
+    assert calibrated["settings"] == {
+        "nuclei": nuclei | {"calibrate_with": "P2"},
+        "measure": {"channels": {"DNA": "w1", "w2": "w2"}},
+        **{"illumination": "auto", "background": 1, "cells": {"expand": 4}, "positive": {"w2": 0.5}},
+    }
+    assert own["settings"] == calibrated["settings"] | {"nuclei": nuclei}
+    assert peaks["settings"] == {
+        "nuclei": {"channel": "w1", "method": "peaks", "sigma": 4, "min_distance": 6, "threshold": 1000},
+        "measure": {"channels": {}},
+        **{"illumination": "none", "background": "none", "cells": "none", "positive": {}},
+    }
+    assert own["libraries"]["numpy"] == version("numpy") and own["libraries"]["scipy"] == version("scipy")
+    assert own["digest"] == calibrated["digest"] != peaks["digest"]
+    assert plan_in(tmp_path).made_of(Wildcards(plate="P1"))["digest"] != own["digest"]  # without illumination
+
+
+def test_what_decides_a_table_does_not_depend_on_how_and_where_it_is_made(tmp_path, monkeypatch):
+    made = []
+    pool = {"engine": "serial", "mode": "fork"}
+    for name, others in {
+        "here": {},
+        "elsewhere": {"cores": 7, "fan_out": "field", "pool": pool, "results": "out", "quality": False},
+    }.items():
+        folder = tmp_path / name
+        write_sheets(folder, plates=[PlateFolder("P1", platemap=PLATEMAP)])
+        monkeypatch.chdir(folder)
+        (folder / "config/own.py").write_text("import numpy\ndef f(image, model, other): pass\n")
+        (folder / "config/cells_by.py").write_text("def g(nuclei, channels): pass\n")
+        (folder / "model.pt").write_bytes(b"one")
+        nuclei = {"method": "own.f", "arguments": {"model": str(folder / "model.pt"), "other": [1, str(folder)]}}
+        keys = KEYS | {"nuclei": nuclei, "cells": "cells_by.g"}
+        monkeypatch.setenv("FIELDWORK_PLAN_", "")
+        monkeypatch.delenv("FIELDWORK_PLAN_")
+        made.append(plan_in(folder, **keys, **others).made_of(Wildcards(plate="P1")))
+        own = made[-1]["settings"]["nuclei"]
+        assert own["arguments"] == {"model": "model.pt", "other": [1, name]} and "numpy" in own["code"]
+        own["arguments"]["other"] = []  # the name of a folder is that of the test here
+    assert made[0] == made[1] and str(tmp_path) not in repr(made)
+    assert made[0]["settings"]["cells"].keys() == {"function", "code"}
+    (folder / "model.pt").write_bytes(b"two")
+    changed = plan_in(folder, **keys, **others).made_of(Wildcards(plate="P1"))["settings"]
+    changed["nuclei"]["arguments"]["other"] = []
+    assert changed["nuclei"].pop("code") != made[0]["settings"]["nuclei"].pop("code")
+    assert changed == made[0]["settings"]
+
+
 def test_a_plate_takes_the_calibration_of_another(tmp_path):
     write_sheets(tmp_path, plates=[PlateFolder("P1"), PlateFolder("P2")])
     write_plate_columns(tmp_path, method=["auto", "auto"], diameter=["30", ""], calibrate_with=["", "P1"])

@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 import shutil
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from modulefinder import ModuleFinder
 from pathlib import Path
 
@@ -108,6 +108,29 @@ def test_a_touch_an_unrelated_module_and_another_script_change_nothing(copy):
     assert digest(scripts) == before
 
 
+def test_the_code_behind_a_table_is_known_by_its_scripts_their_modules_and_the_libraries(copy, monkeypatch):
+    scripts, names = copy(), ["detect_nuclei", "merge_units"]
+    before = provenance.code_behind(names)
+    assert before["libraries"]["numpy"] == version("numpy") and None not in before["libraries"].values()
+    assert {"opencv-python-headless", "scikit-image"} < set(before["libraries"]) < {*distributions()}
+    assert provenance.code_behind(reversed(names)) == before
+    digests = {before["digest"], provenance.code_behind(names[:1])["digest"]}
+    for path in ("merge_units.py", "fieldwork/objects/shapes.py"):
+        content = (scripts / path).read_bytes()
+        (scripts / path).write_bytes(content + b"#")
+        digests.add(provenance.code_behind(names)["digest"])
+        (scripts / path).write_bytes(content)
+    (scripts / "fieldwork/synthetic.py").write_text("")
+    assert provenance.code_behind(names) == before and len(digests) == 4
+    monkeypatch.setattr(provenance, "_version", {"numpy": "0"}.get)
+    other = provenance.code_behind(names)
+    assert other["libraries"] == {"numpy": "0"} and other["digest"] != before["digest"]
+
+
+def distributions():
+    return itertools.chain(*provenance.COMPUTING.values())
+
+
 def test_a_clone_elsewhere_has_the_same_digests(copy):
     first = {path.name: provenance.digest(path) for path in copy("a").glob("*.py")}
     second = {path.name: provenance.digest(path) for path in copy("z").glob("*.py")}
@@ -190,7 +213,7 @@ def test_versions_of_the_libraries_that_compute_count_where_they_are_imported(co
     }.items():
         before = digest(scripts, script)
         changed = set()
-        for distribution in set(itertools.chain(*provenance.COMPUTING.values())):
+        for distribution in set(distributions()):
             monkeypatch.setattr(provenance, "_version", lambda name, d=distribution: "0" if name == d else known(name))
             if digest(scripts, script) != before:
                 changed.add(distribution)
@@ -199,13 +222,12 @@ def test_versions_of_the_libraries_that_compute_count_where_they_are_imported(co
 
 
 def test_a_package_that_is_absent_here_has_the_version_of_the_conda_environment(monkeypatch):
-    distributions = set(itertools.chain(*provenance.COMPUTING.values()))
-    here = {name: provenance._version(name) for name in distributions}
+    here = {name: provenance._version(name) for name in distributions()}
 
     def absent(name):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(provenance, "version", absent)
     provenance._version.cache_clear()
-    assert {name: provenance._version(name) for name in distributions} == here  # both are the lock's
+    assert {name: provenance._version(name) for name in distributions()} == here  # both are the lock's
     provenance._version.cache_clear()
