@@ -190,7 +190,7 @@ def merge_nuclei(
     iterator of pyarrow.Table
         Nuclei of the good fields, from `measured_tables.row_groups_of`.
     """
-    numbers = np.zeros(max((row["Field"] for row in fields), default=-1) + 1, np.int64)  # of images; 0: failed
+    numbers = np.zeros(starts[-1], np.int64)  # of images; 0: failed
     for row in fields:
         if row["Image_Status"] == "ok":
             numbers[row["Field"]] = row["Metadata_ImageNumber"]
@@ -200,7 +200,7 @@ def merge_nuclei(
             without.setdefault(channel, []).append(row["Field"])
 
     def parts():
-        for path, start in zip(paths, starts, strict=True):
+        for path, start in zip(paths, starts[:-1], strict=True):
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(measured_tables.ROW_GROUP_ROWS):
                     part = _with_final_columns(pa.Table.from_batches([batch]), start, numbers, without)

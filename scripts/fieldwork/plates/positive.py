@@ -80,14 +80,14 @@ def thresholds_of(
 def _control_intensities(channels, paths, starts, fields, wells):
     """Return, for each channel, the mean intensities of all nuclei of some wells; in memory are no other columns."""
     wells, columns = set(wells), {channel: nuclei_table.MEAN_INTENSITY.format(channel) for channel in channels}
-    wanted = {channel: np.zeros(1 + max((row["Field"] for row in fields), default=-1), bool) for channel in channels}
+    wanted = {channel: np.zeros(starts[-1], bool) for channel in channels}
     for row in fields:
         if row["Image_Status"] == "ok" and row["Metadata_Well"] in wells:
             missing = (row[tables.MISSING_CHANNELS] or "").split(";")
             for channel in channels:
                 wanted[channel][row["Field"]] = channel not in missing
     intensities = {channel: [np.empty(0)] for channel in channels}
-    for path, start in zip(paths, starts, strict=True) if channels else ():
+    for path, start in zip(paths, starts[:-1], strict=True) if channels else ():
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(measured_tables.ROW_GROUP_ROWS, columns=[*columns.values(), "Field"]):
                 of_field = batch["Field"].to_numpy() + start

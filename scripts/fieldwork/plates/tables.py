@@ -150,7 +150,7 @@ def merge_fields(paths: Sequence[str | os.PathLike], *, channels: Sequence[str] 
     rows : list of dict
         Rows of all fields, failed ones too, numbered from 1 by ``Metadata_ImageNumber``.
     starts : list of int
-        For each unit the number of fields before it.
+        For each unit the number of fields before it, and in the end that of all: some rows stand for several of them.
     """
     fields, starts = [], []
     for path in paths:
@@ -158,7 +158,7 @@ def merge_fields(paths: Sequence[str | os.PathLike], *, channels: Sequence[str] 
         fields += pq.read_table(path).to_pylist()
     rows = fail_odd_forms([{**row, "Field": number} for number, row in enumerate(fields)])
     miss_odd_types(rows, channels)
-    return [{**row, "Metadata_ImageNumber": number} for number, row in enumerate(rows, 1)], starts
+    return [{**row, "Metadata_ImageNumber": number} for number, row in enumerate(rows, 1)], [*starts, len(fields)]
 
 
 def miss_odd_types(rows: Sequence[dict], channels: Sequence[str]) -> None:

@@ -172,9 +172,11 @@ def test_odd_shapes_fail_by_an_absolute_majority_only(tmp_path, shapes, odd):
     assert nuclei["Metadata_Site"].to_pylist() == [site for site in good for _ in range(site + 1)]
 
 
+@pytest.mark.parametrize("place", [0, 2, 3])
 @pytest.mark.parametrize(("usual", "odd"), [(1, 3), (3, 1)])
-def test_a_file_of_another_number_of_planes_is_one_failed_row(tmp_path, usual, odd):
-    counts, form = [usual, usual, odd, usual], {1: "{} x {} px", 3: "3 planes of {} x {} px"}
+def test_a_file_of_another_number_of_planes_is_one_failed_row(tmp_path, usual, odd, place):
+    counts, form = [usual] * 4, {1: "{} x {} px", 3: "3 planes of {} x {} px"}
+    counts[place] = odd
     measured = [
         field("B02", site, 2, z=z if planes > 1 else None, name=f"images/s{site}.tif", form=form[planes])
         for site, planes in enumerate(counts)
@@ -183,9 +185,9 @@ def test_a_file_of_another_number_of_planes_is_one_failed_row(tmp_path, usual, o
     nuclei, rows, _ = merge(tmp_path, measured)
     assert len(rows) == 3 * usual + 1 and nuclei.num_rows == 2 * 3 * usual
     (failed,) = [row for row in rows if row["Image_Status"] == "failed"]
-    assert failed["Metadata_Site"] == 2 and failed["Metadata_ZPlane"] is None
+    assert failed["Metadata_Site"] == place and failed["Metadata_ZPlane"] is None
     assert "3 planes of 100 x 120 px" in failed["Image_Error"] and failed["Image_Count_Nuclei"] is None
-    assert 2 not in nuclei["Metadata_Site"].to_pylist()
+    assert place not in nuclei["Metadata_Site"].to_pylist()
 
 
 @pytest.mark.parametrize("along", ["z", "timepoint"])
