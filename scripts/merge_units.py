@@ -44,6 +44,7 @@ def main(
     fields, starts = tables.merge_fields(units.fields, channels=channels)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     warn_of_missing_channels(plate, fields)
+    warn_of_different_types(plate, fields, channels)
     absent = tables.absent_columns(fields)
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
     described = platemaps.read_platemap(platemap) if platemap else {}
@@ -150,6 +151,18 @@ def warn_of_missing_channels(plate, fields):
         tables.MISSING_CHANNELS,
         "well {Metadata_Well}, site {Metadata_Site}: {Image_Channels_Reason}".format(**missing[0]),
     )
+
+
+def warn_of_different_types(plate, fields, channels):
+    """Warn of channels whose images have several types, none of which is that of most."""
+    for number, channel in enumerate(channels):
+        types = tables.types_of(fields, number, channel)
+        if len(types) > 1:
+            log.warning(
+                "plate %s: images of channel %s are of different types (%s), and none is that of most: intensities may "
+                "not be comparable between fields",
+                *(plate, channel, ", ".join(f"{kind} in {count}" for kind, count in sorted(types.items()))),
+            )
 
 
 if __name__ == "__main__":

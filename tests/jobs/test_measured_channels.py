@@ -206,6 +206,8 @@ def spoil(path, how):
         tifffile.imwrite(path, np.where(image == image.max(), np.float32(np.nan), image.astype(np.float32)))
     elif how == "another type":
         tifffile.imwrite(path, (image // 256).astype(np.uint8))
+    elif how == "a picture for people":
+        tifffile.imwrite(path, np.stack([image // 4, image, image * 0], axis=-1), photometric="rgb")
     elif how == "several planes":
         tifffile.imwrite(path, np.stack([image, image]), photometric="minisblack")
 
@@ -217,6 +219,7 @@ REASONS = {
     "another size": "found 59 x 80 px, the nuclei channel has 60 x 80 px",
     "NaN": "pixels are NaN or infinite",
     "another type": "Tubulin: found uint8, the plate's images are uint16",
+    "a picture for people": "Tubulin: found uint16 in 3 colours, the plate's images are uint16",
     "several planes": "has no plane of this time point and z plane, but 2 others",
 }
 
@@ -242,6 +245,19 @@ def test_a_channel_that_is_missing_or_bad_in_a_field_costs_its_own_cells_there_a
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warning.startswith("plate P1: 1 of 6 fields miss channels, ") and "(Tubulin in 1)" in warning
     assert "First well C02, site 1: " in warning and REASONS[how] in warning
+
+
+def test_a_channel_of_two_types_of_which_none_is_that_of_most_is_measured_with_a_warning(tmp_path, caplog):
+    rows = write_plate(tmp_path / "images")
+    for name in ("B02_s1", "B03_s2", "C02_s2"):
+        spoil(tmp_path / f"images/{name}_w2.tif", "another type")
+    nuclei, fields, _ = run(tmp_path / "out", rows)
+    assert {field["Image_Channels_Missing"] for field in fields} == {""} and nuclei.notna().all(axis=None)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warning == (
+        "plate P1: images of channel Tubulin are of different types (uint16 in 3, uint8 in 3), and none is that of "
+        "most: intensities may not be comparable between fields"
+    )
 
 
 def test_a_failed_field_has_a_number_and_no_channel_is_called_missing_there(tmp_path):
@@ -473,6 +489,11 @@ def test_a_value_in_the_unit_of_integer_images_is_refused_as_nothing_would_be_po
         "they are measured, so that 1508 in them is 0.02301 here"
     )
     assert not (tmp_path / "out/nuclei.parquet").exists()
+    # A field of floats, in which the channel is missing as it is another export, changes nothing.
+    path = tmp_path / "images/C02_s2_w2.tif"
+    tifffile.imwrite(path, tifffile.imread(path).astype(np.float32))
+    with pytest.raises(InputError, match="which no nucleus is above: uint16 images are divided by 65535"):
+        run(tmp_path / "again", rows, positive={"Tubulin": 1508.0})
 
 
 def test_a_row_is_a_cell_with_its_nucleus_and_its_cytoplasm(tmp_path):

@@ -45,7 +45,7 @@ class Field(NamedTuple):
     levels: Levels = Levels()  # of method peaks
     quality: dict[str, float] = {}
     measurements: dict[str, np.ndarray] = {}  # of outlines, from `objects.measure_arrays`
-    channel_types: dict[str, str] = {}  # of measured channels: name -> type of the pixels
+    channel_types: dict[str, str] = {}  # of measured channels: name -> type of the pixels, and colours
     channels_missing: dict[str, str] = {}  # the others, and why
 
 
@@ -140,7 +140,7 @@ def _outline(plane, detection, correction, options, cells):
     return {
         **outlined._asdict(),
         "measurements": measurements,
-        "channel_types": {name: plane.channels[name].dtype.name for name in channels},
+        "channel_types": {name: plane.types[name] for name in channels},
         "channels_missing": plane.missing | uncorrected,
     }
 

@@ -39,6 +39,7 @@ class FieldPlane(NamedTuple):
     colours: int
     channels: dict[str, np.ndarray]  # name -> pixels of the same size
     missing: dict[str, str]  # name -> why it has no pixels
+    types: dict[str, str]  # name -> type of its pixels, and colours of its file: a camera writes one
 
 
 def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]:
@@ -108,7 +109,7 @@ def read_channels(image: FieldImage, *, channel: str, channels: Channels) -> lis
 
 
 def _planes_by_position(image, path, token):
-    """Read another channel: (time point, z plane) -> pixels, or the reason why there are none."""
+    """Read another channel: (time point, z plane) -> plane, or the reason why there are none."""
     if path is None:
         return "there is no image of it"
     try:
@@ -118,33 +119,41 @@ def _planes_by_position(image, path, token):
         )
     except frames.FrameError as error:
         return f"{path}: {error}"
-    return {(plane.timepoint, plane.z): plane.image for plane in planes}
+    return {(plane.timepoint, plane.z): plane for plane in planes}
 
 
 def _with_channels(plane, channels, others, paths):
     """Return a plane of the nuclei channel with those of the measured channels."""
-    pixels, missing = {channels.nuclei: plane.image}, {}
+    readable, missing = {channels.nuclei: plane}, {}
     for name, planes in others.items():
-        image = planes if isinstance(planes, str) else planes.get((plane.timepoint, plane.z))
-        same_file = [pixels[other] for other in pixels if paths[other] == paths[name]]
-        if isinstance(image, str):
-            missing[name] = image
-        elif image is None:
+        own = planes if isinstance(planes, str) else planes.get((plane.timepoint, plane.z))
+        same_file = [other.image for channel, other in readable.items() if paths[channel] == paths[name]]
+        if isinstance(own, str):
+            missing[name] = own
+        elif own is None:
             missing[name] = f"{paths[name]}: has no plane of this time point and z plane, but {len(planes)} others"
-        elif image.shape != plane.image.shape:
-            actual, usual = (f"{height} x {width} px" for height, width in (image.shape, plane.image.shape))
+        elif own.image.shape != plane.image.shape:
+            actual, usual = (f"{height} x {width} px" for height, width in (own.image.shape, plane.image.shape))
             missing[name] = f"{paths[name]}: found {actual}, the nuclei channel has {usual}"
-        elif any(np.array_equal(image, other) for other in same_file):  # one channel, listed as several
+        elif any(np.array_equal(own.image, other) for other in same_file):  # one channel, listed as several
             missing[name] = f"{paths[name]}: has the same pixels as another channel of this file"
         else:
-            pixels[name] = image
-    measured = {name: pixels[name] for name, _ in channels.measured if name in pixels}
-    return FieldPlane(*plane, channels=measured, missing=missing)
+            readable[name] = own
+    measured = {name: readable[name] for name, _ in channels.measured if name in readable}
+    return FieldPlane(
+        *plane,
+        channels={name: own.image for name, own in measured.items()},
+        missing=missing,
+        types={name: _type_of(own) for name, own in measured.items()},
+    )
 
 
 def form_of(planes: Sequence[frames.Plane]) -> str:
     """Describe the planes of a file: number, size, type and colours. A camera writes one form."""
     height, width = planes[0].image.shape
     several = f"{len(planes)} planes of " if len(planes) > 1 else ""
-    colours = f" in {planes[0].colours} colours" if planes[0].colours > 1 else ""
-    return f"{several}{height} x {width} px of {planes[0].image.dtype.name}{colours}"
+    return f"{several}{height} x {width} px of {_type_of(planes[0])}"
+
+
+def _type_of(plane):
+    return plane.image.dtype.name + (f" in {plane.colours} colours" if plane.colours > 1 else "")

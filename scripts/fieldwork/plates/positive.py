@@ -100,9 +100,7 @@ def _control_intensities(channels, paths, starts, fields, wells):
 def _check_unit(plate, channel, value, fields, channels):
     """Refuse a value that integers, divided by their type's maximum, cannot be above."""
     number = channels.index(channel)
-    types = {
-        row[tables.TYPES].split(";")[number] for row in fields if row["Image_Status"] == "ok" and row[tables.TYPES]
-    } - {""}
+    types = {kind.partition(" ")[0] for kind in tables.types_of(fields, number, channel)}
     integers = [np.iinfo(name) for name in sorted(types) if np.dtype(name).kind in "iu"]
     if value >= 1 and integers and len(integers) == len(types):
         raise InputError(

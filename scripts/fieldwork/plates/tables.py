@@ -2,6 +2,7 @@
 
 import os
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -43,9 +44,9 @@ FIELDS = pa.schema(
         *((column, pa.float64()) for column in QUALITY),
     ]
 )
-# Extra columns of unit tables: `Image_Form` finds odd images, `Image_Channel_Types` (a type for each measured channel,
-# joined by `;`) odd ones of other channels; a reason why a channel is missing; the levels of fields in which peaks were
-# looked for. Numbers of images are known only later.
+# Extra columns of unit tables: `Image_Form` finds odd images, `Image_Channel_Types` (type and colours of each measured
+# channel, joined by `;`) odd ones of other channels; a reason why a channel is missing; the levels of fields in which
+# peaks were looked for. Numbers of images are known only later.
 LEVELS = {"Image_Ground": "ground", "Image_Brightest": "brightest"}
 TYPES, REASON = "Image_Channel_Types", "Image_Channels_Reason"
 UNIT_FIELDS = pa.schema(
@@ -162,7 +163,7 @@ def merge_fields(paths: Sequence[str | os.PathLike], *, channels: Sequence[str] 
 
 
 def miss_odd_types(rows: Sequence[dict], channels: Sequence[str]) -> None:
-    """Enter a channel as missing in fields where its pixels are of another type than in most: it is another export.
+    """Enter a channel as missing in fields where its type or colours are others than in most: it is another export.
 
     Parameters
     ----------
@@ -180,6 +181,23 @@ def miss_odd_types(rows: Sequence[dict], channels: Sequence[str]) -> None:
                 missing = {*filter(None, (row[MISSING_CHANNELS] or "").split(";")), channel}
                 row[MISSING_CHANNELS] = ";".join(name for name in channels if name in missing)
                 row[REASON] = row[REASON] or f"{channel}: found {of_row[number]}, the plate's images are {usual}"
+
+
+def types_of(rows: Sequence[dict], number: int, channel: str) -> Counter[str]:
+    """Return the types of pixels in which a channel is measured, and the number of fields of each.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From `merge_fields`.
+    number, channel : int, str
+        Index and name of the channel among the plate's measured ones.
+    """
+    return Counter(
+        row[TYPES].split(";")[number]
+        for row in rows
+        if row["Image_Status"] == "ok" and row[TYPES] and channel not in (row[MISSING_CHANNELS] or "").split(";")
+    )
 
 
 def absent_columns(rows: Sequence[dict]) -> list[str]:
