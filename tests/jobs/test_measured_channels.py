@@ -163,7 +163,7 @@ def test_columns_have_one_order_and_fixed_types_and_no_name_twice(tmp_path):
     assert len(set(schema.names)) == len(schema.names)
     assert set(schema.types) == {pa.string(), pa.int64(), pa.float64(), pa.bool_()}
     features = json.loads(schema.metadata[b"features"])
-    assert features == measured_tables.features_of(schema.names) and schema.metadata[b"channel"] == b"w1"
+    assert features == objects.features_of(schema.names) and schema.metadata[b"channel"] == b"w1"
     assert schema.metadata.keys() == {b"channel", b"features", b"settings", b"libraries", b"digest"}
     assert schema.metadata[b"settings"] == b'{"cells": "none", "positive": {}}' and schema.metadata[b"digest"] == b"1f"
     assert json.loads(schema.metadata[b"libraries"]) == MADE_OF["libraries"]
@@ -443,7 +443,7 @@ def test_nuclei_above_a_value_are_positive_and_wells_have_their_share(tmp_path, 
     schema = pq.read_schema(results["nuclei"])
     assert schema.names[-3:] == ["Nuclei_TouchesBorder", "Nuclei_Positive_Actin", "Nuclei_Positive_Tubulin"]
     assert json.loads(schema.metadata[b"positive"]) == {"Actin": 2005, "Tubulin": 1508 / 65535}
-    assert not any("Positive" in name for name in measured_tables.features_of(schema.names))
+    assert not any("Positive" in name for name in objects.features_of(schema.names))
 
 
 def test_a_nucleus_exactly_at_the_value_is_not_positive(tmp_path):
@@ -514,7 +514,7 @@ def test_a_row_is_a_cell_with_its_nucleus_and_its_cytoplasm(tmp_path):
             means["Cells"][known], (25 * means["Nuclei"] + 20 * background)[known] / 45, rtol=1e-6
         )
         assert means["Cells"].isna().equals(~known) and means["Cytoplasm"].isna().equals(~known)
-    features = set(measured_tables.features_of(nuclei))
+    features = set(objects.features_of(nuclei))
     assert {"Cells_AreaShape_Area", "Cytoplasm_Intensity_MeanIntensity_Actin"} <= features
     assert "Cells_AreaShape_Center_X" not in features
     schema = pq.read_schema(results["nuclei"])

@@ -181,7 +181,7 @@ def test_the_columns_are_those_of_a_plate_and_true_features_are_listed(tmp_path,
     assert list(schema)[2:] == of_plate and len(of_plate) > 45
     assert set(schema.types) == {pa.string(), pa.int64(), pa.float64(), pa.bool_()}
     features = json.loads(schema.metadata[b"features"])
-    assert features == measured_tables.features_of(schema.names) and len(features) > 30
+    assert features == objects.features_of(schema.names) and len(features) > 30
     assert "Nuclei_Intensity_MeanIntensity_GFP" in features and "Nuclei_AreaShape_Area" in features
 
 

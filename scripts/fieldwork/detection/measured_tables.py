@@ -1,7 +1,6 @@
 """What is measured in nuclei, as columns of Parquet tables: of the fields of plates, and of the frames of stacks."""
 
 import functools
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,9 +10,6 @@ from fieldwork import objects
 
 CENTER = [("Nuclei_Location_Center_X", pa.float64()), ("Nuclei_Location_Center_Y", pa.float64())]
 BORDER, PEAK = ("Nuclei_TouchesBorder", pa.bool_()), ("Nuclei_Intensity_Peak", pa.float64())
-_FEATURE = re.compile(
-    r"(?:Nuclei|Cells|Cytoplasm)_(?!Location_|AreaShape_(?:Center|BoundingBox|Orientation)|TouchesBorder|Positive_)"
-)
 ROW_GROUP_ROWS = 2**16  # of nuclei.parquet: 40 MB of 80 columns, 120 MB with cells, which a job holds
 
 
@@ -66,19 +62,6 @@ def finite(values: np.ndarray | pa.Array) -> pa.Array:
     if not isinstance(values, np.ndarray):
         return values
     return pa.array(values, mask=~np.isfinite(values) if values.dtype.kind == "f" else None)
-
-
-def features_of(columns: Iterable[str]) -> list[str]:
-    """Return the columns of a table of nuclei that are true features, for tools that take features by their prefix.
-
-    Positions (Location, Center, BoundingBox, Orientation) and marks (TouchesBorder, Positive) are none.
-
-    Parameters
-    ----------
-    columns : iterable of str
-        In any order, which stays.
-    """
-    return list(filter(_FEATURE.match, columns))
 
 
 def row_groups_of(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -39,7 +39,8 @@ measureobjectintensity.py, columns `Intensity_*` and `Location_*`:
   CellProfiler takes what `scipy.ndimage.maximum_position` returns, which hangs on SciPy's release.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,10 @@ from fieldwork.objects.regions import parts_of, pixels_of, regions_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_FEATURE = re.compile(
+    r"(?:Nuclei|Cells|Cytoplasm)_(?!Location_|AreaShape_(?:Center|BoundingBox|Orientation)|TouchesBorder|Positive_)"
+)
 
 
 def columns_of(channels: Sequence[str], *, prefix: str = "Nuclei") -> list[str]:
@@ -64,6 +69,19 @@ def columns_of(channels: Sequence[str], *, prefix: str = "Nuclei") -> list[str]:
     """
     columns = [f"{prefix}_AreaShape_{name}" for name in shapes.NAMES]
     return columns + [f"{prefix}_{name}_{channel}" for channel in channels for name in intensities.NAMES]
+
+
+def features_of(columns: Iterable[str]) -> list[str]:
+    """Return the columns of a table of nuclei that are true features, for tools that take features by their prefix.
+
+    Positions (Location, Center, BoundingBox, Orientation) and marks (TouchesBorder, Positive) are none.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        In any order, which stays.
+    """
+    return list(filter(_FEATURE.match, columns))
 
 
 def measure_objects(labels: np.ndarray, images: Mapping[str, np.ndarray], *, prefix: str = "Nuclei") -> "pd.DataFrame":

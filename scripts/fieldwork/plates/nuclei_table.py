@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from fieldwork import objects
 from fieldwork.detection import measured_tables
-from fieldwork.detection.measured_tables import BORDER, CENTER, PEAK, arrays_of, features_of, finite, measured_columns
+from fieldwork.detection.measured_tables import BORDER, CENTER, PEAK, arrays_of, finite, measured_columns
 from fieldwork.plates.tables import METADATA, MISSING_CHANNELS
 
 LOCATED = [
@@ -148,7 +148,9 @@ def facts_of(
         ``channel``; ``features``: the true features, as JSON, as all that is no text; where nuclei may be positive
         ``positive``: channel -> mean intensity above which they are; and everything in `made_of`.
     """
-    facts = {"features": features_of(schema.names), **made_of} | ({"positive": thresholds} if thresholds else {})
+    facts = {"features": objects.features_of(schema.names), **made_of} | (
+        {"positive": thresholds} if thresholds else {}
+    )
     as_text = {key: value if isinstance(value, str) else _json(value) for key, value in facts.items()}
     return {"channel": channel, **as_text}
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from fieldwork import objects
 from fieldwork.detection.measured_tables import (
     BORDER,
     CENTER,
     PEAK,
     arrays_of,
-    features_of,
     finite,
     measured_columns,
     row_groups_of,
@@ -36,7 +36,7 @@ def nuclei_schema(channels: Sequence[str] | None) -> pa.Schema:
         *CENTER,
         *([PEAK] if channels is None else [*measured_columns(tuple(channels), "Nuclei").items(), BORDER]),
     ]
-    return pa.schema(columns, {"features": json.dumps(features_of(name for name, _ in columns))})
+    return pa.schema(columns, {"features": json.dumps(objects.features_of(name for name, _ in columns))})
 
 
 def nuclei_of(stack: str, measured: Sequence[MeasuredFrame], channels: Sequence[str] | None) -> Iterator[pa.Table]:
