@@ -119,13 +119,11 @@ def test_the_share_of_positive_cells_is_the_planted_one(cook):
 
 
 def test_dna_content_has_its_two_planted_peaks(cook, tables):
-    found = cook("DNA content: G1 and G2")
-    assert found["g2"] - found["g1"] == pytest.approx(1, abs=0.05)
-    in_g1 = 65535 * 2 ** found["g1"] / (np.pi * G1_RADIUS_PX**2 * G1_HEIGHT)
+    dna = cook("DNA content: G1 and G2")
+    assert dna["g2"] - dna["g1"] == pytest.approx(1, abs=0.05)
+    in_g1 = 65535 * 2 ** dna["g1"] / (np.pi * G1_RADIUS_PX**2 * G1_HEIGHT)
     assert in_g1 == pytest.approx(1, abs=0.1)
-    assert found["share_g1"] == pytest.approx(10 / 16, abs=0.02) and found["share_g2"] == pytest.approx(
-        6 / 16, abs=0.02
-    )
+    assert dna["share_g1"] == pytest.approx(10 / 16, abs=0.02) and dna["share_g2"] == pytest.approx(6 / 16, abs=0.02)
     assert (tables.path / "dna_content.png").stat().st_size > 1000
 
 
@@ -174,7 +172,7 @@ def test_all_tools_read_a_glob_over_plates_of_different_kinds_alike(cook, tables
 
 
 def test_cellprofiler_analyst_finds_what_its_properties_name(cook, tables):
-    ignored = cook("CellProfiler Analyst")["nuclei"]
+    nuclei = cook("CellProfiler Analyst")["nuclei"]
     lines = [
         line.split(" = ", 1) for line in (tables.path / "demo.properties").read_text().splitlines() if line.strip()
     ]
@@ -192,7 +190,7 @@ def test_cellprofiler_analyst_finds_what_its_properties_name(cook, tables):
     learned = columns[object_table].keys() - {*left_out}
     assert {"Nuclei_AreaShape_Area", "Nuclei_Intensity_MeanIntensity_Tubulin"} <= learned and len(left_out) > 10
     assert not [name for name in learned if re.search("Location|Center|Metadata|^ObjectNumber|Positive|_Actin", name)]
-    assert {columns[object_table][name] for name in learned} == {"REAL", "INTEGER"} and len(ignored) == 128
+    assert {columns[object_table][name] for name in learned} == {"REAL", "INTEGER"} and len(nuclei) == 128
     joined = database.execute(
         "SELECT Image_Count_Nuclei, count(*), count(DISTINCT ObjectNumber), PathName_DNA, FileName_DNA "
         f"FROM {image_table} JOIN {object_table} USING (ImageNumber) GROUP BY ImageNumber ORDER BY ImageNumber"
