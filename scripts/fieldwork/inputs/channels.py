@@ -97,14 +97,17 @@ def measured_of(channels: Sequence[Channel], wanted: str | Iterable[str], *, whe
     Raises
     ------
     InputError
-        Two channels have one name, or a wanted channel is none of the plate's.
+        Two channels have one name, in whatever case, or a wanted channel is none of the plate's.
     """
     channels = sorted(channels, key=lambda channel: natural(channel.name))
-    for first, second in zip(channels, channels[1:], strict=False):
-        if first.name == second.name:
+    named = {}
+    for channel in channels:
+        first = named.setdefault(channel.name.lower(), channel)
+        if first is not channel:
+            called = " and ".join(dict.fromkeys([first.name, channel.name]))
             raise InputError(
-                f"{where}: the channels '{first.token}' and '{second.token}' are both called {first.name} in tables. "
-                f"Name one of them otherwise under the key 'channels': {{{second.token}: another name}}"
+                f"{where}: the channels '{first.token}' and '{channel.token}' are both called {called} in tables. "
+                f"Name one of them otherwise under the key 'channels': {{{channel.token}: another name}}"
             )
     if wanted == "none" or not channels:
         return []

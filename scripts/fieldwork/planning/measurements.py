@@ -66,14 +66,20 @@ class MeasurePlan:
         Raises
         ------
         InputError
-            Names the plate's line of the sheet, or the configuration's key: two channels of one name, a channel that
-            no plate has, one that nothing would measure, or one without negative controls that name its positive
-            nuclei.
+            Names the plate's line of the sheet, or the configuration's key: two channels of one name, also of two
+            plates where they differ in case, a channel that no plate has, one that nothing would measure, or one
+            without negative controls that name its positive nuclei.
         """
         self._check_use(source, in_stacks)
-        tokens = set()
+        tokens, spellings = set(), {}
         for name in self._plates.ready:
-            self._measured(name)
+            for channel in self._measured(name):
+                first, plate = spellings.setdefault(channel.name.lower(), (channel.name, name))
+                if first != channel.name:  # columns of one run that DuckDB and Windows take for the same
+                    raise InputError(
+                        f"{self._plates.row(name)[None]}: plate '{name}': its channel {channel.name} is called {first} "
+                        f"in plate '{plate}'. Give both one name under the key 'channels': {{{channel.token}: {first}}}"
+                    )
             self._positive(name)
             self._cells_of(name)
             tokens |= {channel.token.lower() for channel in self._channels(name)}
@@ -184,7 +190,8 @@ class MeasurePlan:
         dict
             ``channels``: names of measured channels; ``positive``: of those in which nuclei may be positive.
             ``nuclei_channels``: names of nuclei channels. ``outlined`` and ``peaks``: True if there are such nuclei.
-            ``cells``: True if nuclei get cells. ``position``: those of `tables.OPTIONAL` that file names state.
+            ``cells``: True if nuclei get cells. ``position``: those of `tables.OPTIONAL` that file names state; of
+            several plates all, as files of one may hold planes.
             ``platemap``: columns. ``controls``: True if a platemap names some.
         """
         return self._table_columns
@@ -201,6 +208,7 @@ class MeasurePlan:
             "Metadata_Timepoint": any(image.timepoint is not None for plate in plates for image in plate.images),
             "Metadata_ZPlane": any(image.z is not None for plate in plates for image in plate.images),
         }
+        are_several = len(plates) > 1
         return {
             "channels": sorted(measured, key=natural),
             "positive": sorted(positive, key=natural),
@@ -208,7 +216,7 @@ class MeasurePlan:
             "outlined": bool(methods - {"peaks"}),
             "cells": bool(self._cells and methods - {"peaks"}),
             "peaks": "peaks" in methods,
-            "position": [name for name, is_stated in positions.items() if is_stated],
+            "position": [name for name, is_stated in positions.items() if is_stated or are_several],
             "platemap": list(dict.fromkeys(column for columns in platemaps_columns for column in columns)),
             "controls": any(map(platemaps.control_column, platemaps_columns)),
         }

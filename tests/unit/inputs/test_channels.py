@@ -141,6 +141,9 @@ def test_an_unknown_channel_and_two_of_one_name_are_refused_in_a_line():
         InputError, match="^plate 'P1': the channels 'w1' and 'DNA' are both called DNA in tables. [^\n]*$"
     ):
         channels.measured_of(twice, "none", where="plate 'P1'")
+    by_case = [Channel("dna", "dna"), Channel("Actin", "Actin"), Channel("DNA", "DNA")]
+    with pytest.raises(InputError, match="^plate 'P1': the channels 'DNA' and 'dna' are both called DNA and dna in "):
+        channels.measured_of(by_case, "all", where="plate 'P1'")
 
 
 def test_a_stack_is_of_the_channel_that_ome_names_or_of_dna(tmp_path):

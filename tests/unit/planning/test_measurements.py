@@ -92,6 +92,9 @@ def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(
     assert before.table_columns(UNIT)["channels"] == ["DNA", "w2"]
     assert plan.table_columns(UNIT)["channels"] == ["DNA", "w2", "w9", "w10"]
     assert plan.table_columns(UNIT) == plan.table_columns(Wildcards(plate="P2", unit="all"))
+    # Files of one of them may hold planes, which only its jobs see.
+    assert before.table_columns(UNIT)["position"] == []
+    assert plan.table_columns(UNIT)["position"] == ["Metadata_Timepoint", "Metadata_ZPlane"]
     for ask in ("image_rows", "channels", "image_stamps", "nuclei_channel"):
         assert getattr(plan, ask)(UNIT) == getattr(before, ask)(UNIT)
 
@@ -186,6 +189,25 @@ def test_no_channels_are_no_fault_where_stacks_are_measured_beside_plates_with_p
     assert plan_in(tmp_path, measure={"channels": "none"}).stacks.channels(Wildcards(stack="T1")) == []
     with pytest.raises(InputError, match=r"measure.channels is \['w2'\], but nuclei of method peaks have no outlines"):
         plan_in(tmp_path, measure={"channels": ["w2"]})
+
+
+def test_names_of_two_plates_that_differ_in_case_are_refused_in_one_line(tmp_path):
+    write_sheets(tmp_path, plates=[PLATE])
+    folder = tmp_path / "images/P2"
+    folder.mkdir()
+    for channel in ("w1", "W2"):
+        (folder / f"B02_s1_{channel}.tif").touch()
+    with (tmp_path / "config/plates.tsv").open("a") as sheet:
+        sheet.write("P2\timages/P2\t\n")
+    own = {"layouts": {"own": r"(?P<well>B\d\d)_s(?P<site>\d)_(?P<channel>[wW]\d)\.tif"}}
+    with pytest.raises(InputError) as caught:
+        plan_in(tmp_path, **own)
+    assert str(caught.value) == (
+        "config/plates.tsv, line 3: plate 'P2': its channel W2 is called w2 in plate 'P1'. Give both one name under "
+        "the key 'channels': {W2: w2}"
+    )
+    assert plan_in(tmp_path, channels={"W2": "w2"}, **own).measurements.table_columns(UNIT)["channels"] == ["DNA", "w2"]
+    plan_in(tmp_path, measure={"channels": ["DNA"]}, **own)
 
 
 def test_peaks_look_at_no_other_channel_and_two_of_one_name_are_no_matter(tmp_path):
