@@ -131,13 +131,16 @@ def centres_of(nuclei_table, fields):
     if fields.empty:
         return []
     # Only the wells that are drawn: a plate's nuclei may be many.
-    nuclei = pd.read_parquet(nuclei_table, filters=[("Metadata_Well", "in", sorted(set(fields.Metadata_Well)))])
+    position = [name for name in FIELD_COLUMNS if name in fields]
+    centre = ["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]
+    wells = sorted(set(fields.Metadata_Well))
+    nuclei = pd.read_parquet(nuclei_table, columns=[*position, *centre], filters=[("Metadata_Well", "in", wells)])
     centres = []
     for row in fields.to_dict("records"):
         of_field = nuclei
-        for name in (name for name in FIELD_COLUMNS if name in fields):
+        for name in position:
             of_field = of_field[of_field[name].isna() if pd.isna(row[name]) else of_field[name] == row[name]]
-        centres.append(of_field[["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"]].to_numpy())
+        centres.append(of_field[centre].to_numpy())
     return centres
 
 

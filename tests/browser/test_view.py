@@ -73,9 +73,8 @@ def write_tables(folder, outputs, tables, nuclei_table, pa):
     wells, columns = tables.wells_of(rows, {"B02": {"Metadata_compound": "<i>DMSO</i>"}})
     outputs.write_csv(rows, [name for name in tables.FIELDS.names if name not in tables.OPTIONAL], plate / "fields.csv")
     outputs.write_csv(wells, columns, plate / "wells.csv")
-    table = pa.Table.from_pylist(nuclei, nuclei_table.nuclei_schema(outlined=False, peaks=True)).drop_columns(
-        list(tables.OPTIONAL)
-    )
+    # With time point and plane, which fields.csv does not have: as in a run of several plates.
+    table = pa.Table.from_pylist(nuclei, nuclei_table.nuclei_schema(outlined=False, peaks=True))
     outputs.write_parquet(table, plate / "nuclei.parquet")
     write_planes(folder, outputs, pa)
     stack = Path(folder, "results", "stacks", "film")

@@ -160,8 +160,9 @@ def _nuclei_of(path, sigma):
     """Read a table of nuclei: (well, site) -> `StoredField.nuclei`, and the radius of discs, in px."""
     import pyarrow.parquet as pq  # it starts a thread, and forks follow in the calling process
 
-    table = pq.read_table(path)
-    names = ["Metadata_Timepoint", "Metadata_ZPlane", "ObjectNumber"]
+    names, area = ["Metadata_Timepoint", "Metadata_ZPlane", "ObjectNumber"], "Nuclei_AreaShape_Area"
+    wanted = {"Metadata_Well", "Metadata_Site", *names, area, *(f"Nuclei_Location_Center_{axis}" for axis in "YX")}
+    table = pq.read_table(path, columns=[name for name in pq.read_schema(path).names if name in wanted])
     columns = [
         table[name].fill_null(-1).to_numpy() if name in table.column_names else np.full(len(table), -1)
         for name in names
@@ -174,7 +175,7 @@ def _nuclei_of(path, sigma):
         end = start + len(list(group))
         by_field.setdefault(key, []).append(values[start:end])
         start = end
-    radius = label_images.usual_radius(table["Nuclei_AreaShape_Area"].to_numpy()) if sigma is None else sigma
+    radius = label_images.usual_radius(table[area].to_numpy()) if sigma is None else sigma
     return {key: np.concatenate(parts) for key, parts in by_field.items()}, radius
 
 

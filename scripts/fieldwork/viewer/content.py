@@ -318,11 +318,11 @@ def field_nuclei(results: Results, plate: str, number: str) -> dict[str, list]:
     table = _nuclei(inside(results, "plates", plate, "nuclei.parquet"))
     for name in POSITION_COLUMNS:
         if name in table.column_names:
-            column = table[name]
-            if row[name] == "":
+            column, text = table[name], row.get(name, "")  # fields.csv has no time point where only other plates do
+            if text == "":
                 table = table.filter(pc.is_null(column))
             else:
-                table = table.filter(pc.equal(column, row[name] if name == POSITION_COLUMNS[0] else int(row[name])))
+                table = table.filter(pc.equal(column, text if name == POSITION_COLUMNS[0] else int(text)))
     nuclei = table.select(["ObjectNumber", X, Y]).to_pydict()
     for kind, store in OUTLINES.items():
         if (outlines := _outlines(results, plate, store, _index(number), row)) is not None:
