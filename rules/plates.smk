@@ -2,7 +2,7 @@ rule preview:
     """The calibration of every plate and stack, and a picture of what is found in some of its fields or frames."""
     input:
         plate_calibrations,
-        illumination_pictures,
+        plate_illuminations,
         expand("<results>/stacks/{stack}/calibration.{kind}", stack=plan.stacks.with_nuclei, kind=["json", "png"]),
     localrule: True
 

@@ -7,16 +7,18 @@ def plate_calibrations(wildcards):
     return expand("<results>/plates/{plate}/calibration.{kind}", plate=plan.plates.previewed, kind=["json", "png"])
 
 
-def illumination_pictures(wildcards):
-    """Return the picture of each plate whose illumination is corrected."""
-    return expand("<results>/plates/{plate}/illumination.png", plate=plan.measurements.illuminated_plates)
+def plate_illuminations(wildcards):
+    """Return the functions and the picture of each plate whose illumination is corrected."""
+    files = ["illumination/functions.json", "illumination.png"]
+    return expand("<results>/plates/{plate}/{file}", plate=plan.measurements.illuminated_plates, file=files)
 
 
 def plate_tables(wildcards):
     plan.plates.require_all_images()
     plates, stores = plan.plates.labelled, plan.plates.label_stores
     labels = expand("<results>/plates/{plate}/{store}/zarr.json", plate=plates, store=stores)
-    return labels + expand("<results>/plates/{plate}/{table}", plate=plan.plates.ready, table=TABLES)
+    tables = expand("<results>/plates/{plate}/{table}", plate=plan.plates.ready, table=TABLES)
+    return [*plate_illuminations(wildcards), *labels, *tables]
 
 
 def plate_wells(wildcards):
@@ -28,7 +30,7 @@ def plate_products():
     """Return every plate's pictures, and with them its tables; nothing in jobs, which open no plate but their own."""
     plates = plan.plates.ready if CALLER.main else []
     products = expand("<results>/plates/{plate}/densities.png", plate=plates)
-    products += illumination_pictures(None) if plates else []
+    products += plate_illuminations(None) if plates else []
     for plate in plates:
         products += expand("<results>/plates/{plate}/{file}", plate=plate, file=plan.plates.further_products(plate))
     return products

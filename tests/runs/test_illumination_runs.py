@@ -79,9 +79,12 @@ def test_a_vignette_is_corrected_and_only_what_changed_is_made_again(workspace):
     assert one_unit in kinds and all(kind in (of_the_plate, one_unit) for kind in kinds), kinds
     assert workspace.planned(*corrected, "background=1")["illuminate_plate"] == 1
 
+    functions, tables = {name: (folder / "illumination" / name).read_bytes() for name in names}, workspace.tables()
+    (folder / "illumination/w2.npy").unlink()
+    assert workspace.planned(*corrected)["illuminate_plate"] == 1
     shutil.rmtree(folder / "illumination")
-    tables = workspace.tables()
     workspace.run(*corrected)
+    assert functions == {name: (folder / "illumination" / name).read_bytes() for name in names}
     assert workspace.tables() == tables != before
     workspace.run(*CONFIG)
     assert workspace.tables() == before and not (folder / "illumination").exists()

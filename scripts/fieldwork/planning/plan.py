@@ -255,7 +255,7 @@ def make_plan(
         if not caller.on_cluster and _may_use_cupy(config["device"], plates=plates, slides=slide_rows):
             has_gpu = gpu.check(config["device"], pool=config["pool"], source=configuration.source)
             plates.has_gpu = has_gpu  # known only now: functions and plates are checked first
-        _forget_deleted(plates, slide_rows, config["results"])
+        _forget_deleted(plates, slide_rows, measurements.illuminated_plates, config["results"])
     return Plan(
         caller=caller,
         config=config,
@@ -409,9 +409,14 @@ def _check_functions(configuration, segmenters, *, plates, stacks):
     return function_checks.check_calls(calls, segmenters=segmenters, metrics=metrics, folders=configuration.folders)
 
 
-def _forget_deleted(plates, slide_rows, results):
-    """Bring Snakemake to write deleted stores, filtered images and downloads again: it does not know of them."""
+def _forget_deleted(plates, slide_rows, illuminated, results):
+    """Bring Snakemake to make again what was deleted and it does not know: stores, images, functions, downloads."""
     runs.forget_incomplete(
-        results, slides=slide_rows, stored=plates.stored, plates=plates.ready, filters=bool(plates.filtered)
+        results,
+        slides=slide_rows,
+        stored=plates.stored,
+        plates=plates.ready,
+        filters=bool(plates.filtered),
+        illuminated=illuminated,
     )
     archives.forget_deleted(plates.downloads.values(), results=results)

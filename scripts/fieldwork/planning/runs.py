@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import hashlib
+import json
 import os
 import sys
 from collections import Counter
@@ -109,10 +110,12 @@ def forget_incomplete(
     stored: Iterable[str] = (),
     plates: Iterable[str] = (),
     filters: bool = False,
+    illuminated: Iterable[str] = (),
 ) -> None:
-    """Hide what stands beside deleted stores and filtered images, which Snakemake does not know, so that it runs again.
+    """Hide what stands beside deleted files that Snakemake does not know, so that it runs again.
 
-    The JSON file or table is renamed, and renamed back where the store or the images are back.
+    These are stores, filtered images and illumination functions. The JSON file or table is renamed, and renamed back
+    where they are back.
 
     Parameters
     ----------
@@ -121,6 +124,8 @@ def forget_incomplete(
         Slides, plates that are written as stores, and all plates.
     filters : bool
         Images are to be filtered; where not, a plate's table of them is renamed back in any case.
+    illuminated : iterable of str
+        Plates whose illumination is corrected.
     """
     stores = [(Path(results, "slides", name, f"{name}.ome.zarr"), "slide.json") for name in slides]
     stores += [(Path(results, "plates", name, f"{name}.ome.zarr"), f"{name}.ome.zarr.json") for name in stored]
@@ -129,6 +134,8 @@ def forget_incomplete(
     for plate in plates:
         table = Path(results, "plates", plate, "filtered", "filtered.csv")
         _hide_or_show(table, shown=lambda table: not filters or _images_exist(table))
+    for plate in illuminated:
+        _hide_or_show(Path(results, "plates", plate, "illumination", "functions.json"), shown=_functions_exist)
 
 
 def _hide_or_show(path, *, shown):
@@ -157,6 +164,12 @@ def _images_exist(table):
         with suppress(OSError):
             present |= {os.path.join(inner, name) for name in os.listdir(folder / inner)}
     return present.issuperset(saved)
+
+
+def _functions_exist(record):
+    """Return True if all illumination functions that a record names are beside it."""
+    channels = json.loads(record.read_bytes())["channels"].values()
+    return all((record.parent / values["file"]).is_file() for values in channels if values["file"])
 
 
 def fields_in(results: str | os.PathLike, plate: str) -> int:

@@ -212,6 +212,25 @@ def test_filtered_images_of_which_one_is_gone_are_forgotten_until_it_is_back(tmp
     assert table.exists()
 
 
+def test_illumination_functions_of_which_one_is_gone_are_forgotten_until_it_is_back(tmp_path):
+    folder = tmp_path / "plates/P/illumination"
+    folder.mkdir(parents=True)
+    record, function = folder / "functions.json", folder / "DNA.npy"
+    function.touch()
+    text = '{"channels": {"DNA": {"file": "DNA.npy"}, "w2": {"file": null}}}'
+    record.write_text(text)
+    runs.forget_incomplete(tmp_path, illuminated=["P", "Q"])
+    assert record.read_text() == text
+    function.rename(tmp_path / "elsewhere")
+    runs.forget_incomplete(tmp_path, plates=["P"])  # without illumination, nothing is looked at
+    assert record.exists()
+    runs.forget_incomplete(tmp_path, illuminated=["P"])
+    assert not record.exists()
+    (tmp_path / "elsewhere").rename(function)
+    runs.forget_incomplete(tmp_path, illuminated=["P"])
+    assert record.read_text() == text and len(list(folder.iterdir())) == 2
+
+
 def test_a_plate_whose_store_is_gone_is_forgotten(tmp_path):
     store, facts = tmp_path / "plates/P/P.ome.zarr", tmp_path / "plates/P/P.ome.zarr.json"
     store.mkdir(parents=True)
