@@ -41,7 +41,7 @@ def main(
     columns,
     made_of,
 ):
-    fields, starts = tables.merge_fields(units.fields, channels=channels)
+    fields, starts = tables.merge_fields(units.fields, detection, channels=channels)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     warn_of_missing_channels(plate, fields)
     warn_of_different_types(plate, fields, channels)

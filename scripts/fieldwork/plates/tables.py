@@ -58,6 +58,7 @@ UNIT_FIELDS = pa.schema(
 )
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
 SHARE = "Share_Positive_{}"  # of nuclei, in a channel
+FORMS_NAMED = 4  # in a message, of a plate whose images have many
 SCORES = ["RobustZ_Count_Nuclei", "ZPrime_Count_Nuclei"]  # of plates whose platemap names controls
 
 
@@ -98,7 +99,8 @@ def fail_odd_forms(rows: Sequence[dict]) -> list[dict]:
     """Return the rows, with every image failed whose form differs from that of most images of the plate.
 
     A camera writes one size and type: another one is a thumbnail, a montage, a picture for people or a broken export,
-    and its counts are not comparable. Only an absolute majority decides.
+    and its counts are not comparable. An absolute majority decides, of the images' planes if their number differs.
+    Without one, all images fail: nobody can tell which ones are the plate's.
 
     Parameters
     ----------
@@ -111,24 +113,57 @@ def fail_odd_forms(rows: Sequence[dict]) -> list[dict]:
         The rows in the order of `Field`; an odd file is one failed row.
     """
     forms = {_image(row): row["Image_Form"] for row in rows if row["Image_Status"] == "ok"}
-    usual = usual_form(forms.values())
-    if usual is None:
-        return list(rows)
-    odd = {image for image, form in forms.items() if form != usual}
+    odd_forms, expected = _odd_forms(Counter(forms.values()))
+    odd = {image for image, form in forms.items() if form in odd_forms}
     kept = [row for row in rows if _image(row) not in odd]
     for image, planes in groupby((row for row in rows if _image(row) in odd), key=_image):
         first, *others = planes
-        kept.append(
-            {
-                **first,
-                **{name: None for name in OPTIONAL if any(other[name] != first[name] for other in others)},
-                **dict.fromkeys(MEASURED),
-                "Image_Count_Nuclei": None,
-                "Image_Status": "failed",
-                "Image_Error": f"wrong shape or type: found {forms[image]}, the plate's images are {usual}",
-            }
-        )
+        mixed = {name: None for name in OPTIONAL if any(other[name] != first[name] for other in others)}
+        kept.append(_failed({**first, **mixed}, f"wrong shape or type: found {forms[image]}, {expected}"))
     return sorted(kept, key=itemgetter("Field"))
+
+
+def _odd_forms(counts):
+    """Return the forms of a plate that are odd, by the number of images of each form, and what a plate has else."""
+    if usual := usual_form(counts.elements()):
+        return counts.keys() - {usual}, f"the plate's images are {usual}"
+    of_plane = {form: form.rpartition(" planes of ")[2] for form in counts}
+    if usual := usual_form(of_plane[form] for form in counts.elements()):
+        return {form for form in counts if of_plane[form] != usual}, f"planes of most of the plate's images are {usual}"
+    listed = "; ".join(f"{count} of {form}" for form, count in counts.most_common(FORMS_NAMED))
+    more = f", and {len(counts) - FORMS_NAMED} more forms" if len(counts) > FORMS_NAMED else ""
+    return set(counts), f"and no size and type is that of most of the plate's images ({listed}{more}): take others away"
+
+
+def _failed(row, error):
+    """Return the row of a field that fails by what the plate says of it."""
+    unknown = dict.fromkeys([*MEASURED, *LEVELS, "Image_Count_Nuclei"])
+    return {**row, **unknown, "Image_Status": "failed", "Image_Error": error}
+
+
+def fail_above_threshold(rows: Sequence[dict], detection: dict) -> list[dict]:
+    """Return the rows, with every field failed whose ground lies above the threshold of peaks: its peaks are noise.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of the fields table.
+    detection : dict
+        How nuclei were found; with another method than peaks, the rows stay.
+    """
+    if detection["method"] != "peaks":
+        return list(rows)
+    threshold = detection["threshold_abs"]
+    error = (
+        "the background ({:.4g}) lies above the threshold of peaks ({:g}), so that noise would be counted; expected a "
+        "threshold between background and nuclei (`preview` measures it), or method auto"
+    )
+    return [
+        _failed(row, error.format(ground, threshold))
+        if (ground := row["Image_Ground"]) is not None and ground > threshold
+        else row
+        for row in rows
+    ]
 
 
 def _image(row):
@@ -136,13 +171,17 @@ def _image(row):
     return tuple(row[name] for name in ("PathName_DNA", "FileName_DNA", "Metadata_Well", "Metadata_Site"))
 
 
-def merge_fields(paths: Sequence[str | os.PathLike], *, channels: Sequence[str] = ()) -> tuple[list[dict], list[int]]:
+def merge_fields(
+    paths: Sequence[str | os.PathLike], detection: dict, *, channels: Sequence[str] = ()
+) -> tuple[list[dict], list[int]]:
     """Join the tables of fields that the detection jobs of one plate wrote.
 
     Parameters
     ----------
     paths : list of path-like
         The units' tables of fields, in the order of the units.
+    detection : dict
+        How nuclei were found.
     channels : list of str
         Names of the plate's measured channels.
 
@@ -158,6 +197,7 @@ def merge_fields(paths: Sequence[str | os.PathLike], *, channels: Sequence[str] 
         starts.append(len(fields))
         fields += pq.read_table(path).to_pylist()
     rows = fail_odd_forms([{**row, "Field": number} for number, row in enumerate(fields)])
+    rows = fail_above_threshold(rows, detection)
     miss_odd_types(rows, channels)
     return [{**row, "Metadata_ImageNumber": number} for number, row in enumerate(rows, 1)], [*starts, len(fields)]
 

@@ -42,7 +42,8 @@ def merge(folder, measured, *, fan_out="plate"):
     for unit, members in units.items():
         outputs.write_parquet(nuclei_table.nuclei_of("P1", members), folder / f"{unit}.parquet")
         outputs.write_parquet(tables.fields_of("P1", members), folder / f"{unit}.fields.parquet")
-    rows, starts = tables.merge_fields([folder / f"{unit}.fields.parquet" for unit in units])
+    paths = [folder / f"{unit}.fields.parquet" for unit in units]
+    rows, starts = tables.merge_fields(paths, {"method": "peaks", "threshold_abs": 1000.0})
     absent = tables.absent_columns(rows)
     schema = nuclei_table.nuclei_schema(outlined=False, peaks=True, absent=absent)
     parts = nuclei_table.merge_nuclei([folder / f"{unit}.parquet" for unit in units], starts, rows, schema=schema)
@@ -145,17 +146,14 @@ def test_merging_by_plate_well_or_field_gives_the_same_bytes(tmp_path):
 
 ODD = {
     "two of five": ([SHAPE] * 3 + [(100, 121), (121, 100)], [3, 4]),
-    "a tie": ([SHAPE] * 2 + [(50, 60)] * 2, []),
-    "most common, but only half": ([SHAPE] * 2 + [(50, 60), (60, 50)], []),
     "just over half": ([(50, 60)] * 2 + [SHAPE] * 3, [0, 1]),
     "alone": ([SHAPE], []),
-    "failed ones have no vote": ([SHAPE, None, None, None, (50, 60)], []),
     "failed ones take no vote away": ([SHAPE, SHAPE, None, None, None, (50, 60)], [5]),
 }
 
 
 @pytest.mark.parametrize(("shapes", "odd"), ODD.values(), ids=ODD)
-def test_odd_shapes_fail_by_an_absolute_majority_only(tmp_path, shapes, odd):
+def test_odd_shapes_fail_by_an_absolute_majority(tmp_path, shapes, odd):
     measured = [
         field("B02", site, site + 1, shape=shape, error=None if shape else "text") for site, shape in enumerate(shapes)
     ]
@@ -170,6 +168,55 @@ def test_odd_shapes_fail_by_an_absolute_majority_only(tmp_path, shapes, odd):
         assert {row[name] for name in tables.QUALITY} == {None}
     good = [site for site, shape in enumerate(shapes) if shape and site not in odd]
     assert nuclei["Metadata_Site"].to_pylist() == [site for site in good for _ in range(site + 1)]
+
+
+NO_MAJORITY = {
+    "a tie": ([SHAPE] * 2 + [(50, 60)] * 2, "2 of 100 x 120 px; 2 of 50 x 60 px"),
+    "most common, but only half": (
+        [SHAPE] * 2 + [(50, 60), (60, 50)],
+        "2 of 100 x 120 px; 1 of 50 x 60 px; 1 of 60 x 50 px",
+    ),
+    "failed ones have no vote": ([SHAPE, None, None, None, (50, 60)], "1 of 100 x 120 px; 1 of 50 x 60 px"),
+    "many": (
+        [(side, 9) for side in range(10, 17)],
+        "1 of 10 x 9 px; 1 of 11 x 9 px; 1 of 12 x 9 px; 1 of 13 x 9 px, and 3 more forms",
+    ),
+}
+
+
+@pytest.mark.parametrize(("shapes", "listed"), NO_MAJORITY.values(), ids=NO_MAJORITY)
+def test_without_a_majority_all_images_fail_and_say_what_there_is(tmp_path, shapes, listed):
+    measured = [
+        field("B02", site, 0, shape=shape, error=None if shape else "text") for site, shape in enumerate(shapes)
+    ]
+    nuclei, rows, _ = merge(tmp_path, measured)
+    assert {row["Image_Status"] for row in rows} == {"failed"} and nuclei.num_rows == 0
+    for row, shape in zip(rows, shapes, strict=True):
+        if shape:
+            assert f"found {shape[0]} x {shape[1]} px" in row["Image_Error"] and f"({listed})" in row["Image_Error"]
+
+
+def test_files_of_many_numbers_of_planes_are_alike_if_their_planes_are(tmp_path):
+    forms = {1: "{} x {} px", 2: "2 planes of {} x {} px", 3: "3 planes of {} x {} px"}
+    measured = [
+        field("B02", site, 1, z=z if planes > 1 else None, name=f"images/s{site}.tif", form=forms[planes], shape=shape)
+        for site, (planes, shape) in enumerate([(1, SHAPE), (2, SHAPE), (3, SHAPE), (2, (50, 60))])
+        for z in range(1, planes + 1)
+    ]
+    _, rows, _ = merge(tmp_path, measured)
+    (failed,) = [row for row in rows if row["Image_Status"] == "failed"]
+    assert failed["Metadata_Site"] == 3 and "found 2 planes of 50 x 60 px" in failed["Image_Error"]
+    assert failed["Image_Error"].endswith("planes of most of the plate's images are 100 x 120 px")
+
+
+def test_a_field_whose_background_lies_above_the_threshold_of_peaks_fails(tmp_path):
+    measured = [
+        field("B02", site, 3)._replace(levels=fields.Levels(ground, 9000.0)) for site, ground in enumerate((999, 1001))
+    ]
+    nuclei, (good, failed), _ = merge(tmp_path, measured)
+    assert good["Image_Status"] == "ok" and nuclei["Metadata_Site"].to_pylist() == [0, 0, 0]
+    assert failed["Image_Status"] == "failed" and failed["Image_Count_Nuclei"] is None
+    assert "the background (1001) lies above the threshold of peaks (1000)" in failed["Image_Error"]
 
 
 @pytest.mark.parametrize("place", [0, 2, 3])
