@@ -47,7 +47,7 @@ def main(
     warn_of_different_types(plate, fields, channels)
     absent = tables.absent_columns(fields)
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
-    described = platemaps.read_platemap(platemap) if platemap else {}
+    described = platemaps.read_platemap(platemap, plate=plate) if platemap else {}
     thresholds = positive_nuclei.thresholds_of(
         *(plate, positive, units.nuclei, starts, fields),
         channels=channels,
@@ -65,13 +65,7 @@ def main(
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
     if control := platemaps.control_column(wells_columns):
-        roles = Counter(platemaps.control_of(row.get(control)) for row in wells)
-        z_prime = wells[0]["ZPrime_Count_Nuclei"] if wells else None
-        log.info(
-            "plate %s: Z' %s of %d positive and %d negative control wells; %d others",
-            *(plate, "undefined" if z_prime is None else f"{z_prime:.2f}"),
-            *(roles[role] for role in (*platemaps.CONTROLS, "sample")),
-        )
+        log_controls(plate, wells, [row.get(control) or "" for row in wells])
 
 
 def write_nuclei(plate, units, starts, fields, results, absent, facts, columns):
@@ -108,6 +102,22 @@ def write_fields(fields, results, *, absent, with_quality, nuclei_channel, colum
     left_out = [column for column in left_out if column not in columns["position"]]
     table = pa.Table.from_pylist(rows, tables.fields_schema(columns["nuclei_channels"], left_out=left_out))
     outputs.write_parquet(table, results.fields_parquet)
+
+
+def log_controls(plate, wells, cells):
+    """Log the controls of a plate, by the cells of its wells; warn where none of these names one."""
+    roles = Counter(map(platemaps.control_of, cells))
+    z_prime = wells[0]["ZPrime_Count_Nuclei"] if wells else None
+    log.info(
+        "plate %s: Z' %s of %d positive and %d negative control wells; %d others",
+        *(plate, "undefined" if z_prime is None else f"{z_prime:.2f}"),
+        *(roles[role] for role in (*platemaps.CONTROLS, "sample")),
+    )
+    if any(cells) and roles["sample"] == len(cells):
+        log.warning(
+            "plate %s: no well is a control: the platemap's column 'control' has %s; expected negative and positive",
+            *(plate, ", ".join(map(repr, sorted(set(filter(None, cells)))[:3]))),
+        )
 
 
 def check_failures(plate, fields, *, on_bad_image, max_failed_fields):

@@ -153,7 +153,7 @@ def _check_platemap(row):
     if is_url(platemap):
         raise InputError(f"{row[None]}: {named} has the platemap '{platemap}'; expected a file on disk")
     check_exists(platemap, where=row[None], what=f"{named} has the platemap")
-    platemaps.read_platemap(platemap)
+    platemaps.read_platemap(platemap, plate=row["plate"])
 
 
 def _scan(row, source, *, regexes, results, remote):
@@ -244,7 +244,7 @@ def file_report(plate: Plate) -> tuple[str, list[str]]:
     }
     details = [*scan.notes, *(f"{what}: {path}" for what, paths in lists.items() for path in paths)]
     if plate.platemap:
-        described = set(platemaps.read_platemap(plate.platemap))
+        described = set(platemaps.read_platemap(plate.platemap, plate=plate.name))
         if without_images := sorted(described - wells):
             details.append(f"in the platemap, without images: {' '.join(without_images)}")
         if not_described := sorted(wells - described):
