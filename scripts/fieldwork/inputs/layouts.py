@@ -165,13 +165,18 @@ def _check_share(entries, unmatched, folder, layout, known, notes):
 
 def _choose_layout(paths, candidates, notes):
     """Return the name of the layout that matches most paths, and its match or None for each path; note the choice."""
-    matches = {name: [regex.search(path) for path in paths] for name, regex in candidates.items()}
-    counts = {name: len(paths) - layout_matches.count(None) for name, layout_matches in matches.items()}
+    matches, counts = {}, {}
+    for name, regex in candidates.items():
+        matches[name] = [regex.search(path) for path in paths]
+        counts[name] = len(paths) - matches[name].count(None)
+        if counts[name] == len(paths):  # no later layout can have more
+            break
     chosen = max(counts, key=counts.get)  # the first of the largest: a tie goes to the earlier layout
     if len(candidates) > 1 and counts[chosen]:
         others = ", ".join(f"{name} {count}" for name, count in counts.items() if count and name != chosen)
         share = f"layout auto: {chosen} matches {counts[chosen]} of {len(paths)} image files"
-        notes.insert(0, f"{share}; others: {others or 'none matches any'}.")
+        is_whole = counts[chosen] == len(paths)
+        notes.insert(0, f"{share}." if is_whole else f"{share}; others: {others or 'none matches any'}.")
     return chosen, matches[chosen]
 
 

@@ -48,7 +48,7 @@ def index_of(text: str) -> int:
 def in_order(images: Iterable[Image]) -> list[Image]:
     """Sort images by well, site, time point, z plane, channel: the order of the tables' rows."""
     images = list(images)
-    channels = {image.channel: natural(image.channel) for image in images}
+    channels = {channel: natural(channel) for channel in {image.channel for image in images}}
 
     def order(image):
         # B02 < AA01; None < 0
