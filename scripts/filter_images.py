@@ -24,7 +24,7 @@ def main(*, images, copies, filtered_table, plate, channel, chain, metrics, save
     with outputs.atomic_folder(Path(filtered_table).parent) as folder:
         filtered = job.collect(
             functools.partial(filters.filter_image, **options, folder=folder),
-            [filters.Original(image, targets[image.path]) for image in images],
+            [filters.Original(image, targets.get(image.path, "")) for image in images],
             read=functools.partial(filters.read_planes, channel=channel),
             failed=filters.failed_image,
             suspects="the reader or a filter",

@@ -2,16 +2,28 @@
 
 import functools
 import os
+import re
 from collections import Counter
 
 from fieldwork import InputError
 from fieldwork.inputs.delimited import read_rows
-from fieldwork.inputs.layouts import Image, Scan, images_of_plate, index_of, natural, sorted_without_duplicates
+from fieldwork.inputs.layouts import TWO_PLATES, images_of_plate
+from fieldwork.inputs.names import duplicates
+from fieldwork.inputs.names.images import Image, Scan, index_of, natural
 from fieldwork.inputs.paths import is_url, path_of_url
 from fieldwork.wells import normal_well, row_letters
 
 LAYOUT_NAME = "image list"
 _METADATA = ("Well", "Row", "Column", "Site", "Timepoint", "ZPlane", "Plate")
+# Other names of columns that may say the same, in lower case and without blanks and _.
+_OTHER_NAMES = {
+    "Site": ("site", "field", "fieldid", "fieldindex", "siteid", "fov"),
+    "Timepoint": ("timepoint", "t", "time", "timepointid", "timeid", "timeindex"),
+    "ZPlane": ("zplane", "z", "plane", "planeid", "zstep", "zslice", "zindex", "slice"),
+}
+_DIFFERENT_LINES = (
+    "Lines of one well need Metadata_Site, Metadata_Timepoint or Metadata_ZPlane with whole numbers that differ."
+)
 
 
 def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = None) -> Scan:
@@ -24,7 +36,8 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
         ``PathName_<Channel>``) or ``URL_<Channel>`` is a channel. Wells are ``Metadata_Well``, or
         ``Metadata_Row`` and ``Metadata_Column``. Optional: ``Metadata_Site`` (else rows are counted within a
         well), ``Metadata_Timepoint``, ``Metadata_ZPlane``, ``Metadata_Plate``. As in BBBC021's own list,
-        ``Image_`` may stand before every name and ``_<Channel>`` behind the metadata.
+        ``Image_`` may stand before every name and ``_<Channel>`` behind the metadata. Other names of site, time
+        point and z plane (``Metadata_Field``, ``Metadata_T``) count where their numbers are not all the same.
     plate : str
         The plate's name in the sheet; it picks the plate's rows by ``Metadata_Plate``.
     url : str, optional
@@ -33,25 +46,28 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     Returns
     -------
     Scan
-        Its layout is ``image list``. It is not checked that the images exist.
+        Its layout is ``image list``. It is not checked that the images exist. A line without any file is a fault of
+        each channel.
 
     Raises
     ------
     InputError
-        Names the file, the line and the column.
+        Names the file, the line and the column; or most images are there twice.
     """
     file, path = path, url or os.fspath(path)
     rows = read_rows(file, delimiter="\t" if path.lower().endswith((".tsv", ".txt")) else ",", name=path)
     _, names = next(rows, (1, []))
     header = [name.removeprefix("Image_") for name in names]
     channels, metadata = _find_columns(header, names, path)
+    lines = [(f"{path}, line {line}", cells) for line, cells in rows]
+    for where, cells in lines:
+        if len(cells) != len(header):
+            raise InputError(f"{where}: found {len(cells)} cells, expected {len(header)}.")
+    metadata |= _columns_by_other_names(header, metadata, channels, lines, path)
     column_names = {kind: names[index] for kind, index in metadata.items()}
     is_folder = functools.cache(os.path.isdir)
     entries, sites, empty = [], Counter(), 0
-    for line, cells in rows:
-        where = f"{path}, line {line}"
-        if len(cells) != len(header):
-            raise InputError(f"{where}: found {len(cells)} cells, expected {len(header)}.")
+    for where, cells in lines:
         texts = {kind: cells[index] for kind, index in metadata.items()}
         read = functools.partial(_read, texts, column_names, where)
         well, timepoint, z = _position(texts, read)
@@ -59,21 +75,26 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
         sites[list_plate, well, timepoint, z] += 1
         site = sites[list_plate, well, timepoint, z]
         if "Site" in texts:
-            site = read("Site", index_of, "a whole number from 0 to 999999999")
+            site = read("Site", _index_of, "a whole number from 0 to 999999999")
         row = dict(zip(header, cells, strict=True))
-        for channel in channels:
-            image = _image_path(row, channel, where=where, list_path=path, at_url=bool(url), is_folder=is_folder)
-            if image:
-                entries.append((list_plate, Image(image, well, site, channel, timepoint, z)))
-            else:
-                empty += 1
-    if not entries:
+        images = {
+            channel: _image_path(row, channel, where=where, list_path=path, at_url=bool(url), is_folder=is_folder)
+            for channel in channels
+        }
+        fault = None if any(images.values()) else f"{where} names no file"
+        for channel, image in images.items():
+            empty += not image
+            if image or fault:
+                entries.append((list_plate, Image(image, well, site, channel, timepoint, z, fault=fault)))
+    if not any(image.path for _, image in entries):
         raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
-    notes = [f"{path}: {empty} cells for an image's name are empty; such images were left out."] if empty else []
+    notes = [f"{path}: {empty} cells for an image's name are empty; there are no such images."] if empty else []
     entries.sort(key=lambda entry: natural(entry[1].path))
     images = images_of_plate(entries, plate, f"{path}, column Metadata_Plate", notes)
-    images, duplicates = sorted_without_duplicates(images)
-    return Scan(LAYOUT_NAME, images, [], [], duplicates, notes)
+    settled = duplicates.settle(images)
+    duplicates.check_throughout(settled, what_to_do=f"{_DIFFERENT_LINES} {TWO_PLATES}")
+    notes += settled.notes
+    return Scan(LAYOUT_NAME, settled.images, [], [], settled.duplicates, notes, settled.copies)
 
 
 def _find_columns(header, names, path):
@@ -94,6 +115,40 @@ def _find_columns(header, names, path):
     return channels, metadata
 
 
+def _columns_by_other_names(header, metadata, channels, lines, path):
+    """Return kind of metadata -> index of its column, for columns with other names whose cells are not all the same."""
+    columns = {}
+    for kind, names in _OTHER_NAMES.items():
+        for index, name in enumerate(header):
+            bare = name.removeprefix("Metadata_")
+            for channel in channels:
+                bare = bare.removesuffix(f"_{channel}")
+            known = name.startswith("Metadata_") and bare.lower().replace("_", "").replace(" ", "") in names
+            texts = {cells[index] for _, cells in lines}
+            if kind in metadata or kind in columns or not known or len(texts) < 2:
+                continue
+            if not all(text == "" or _is_index(text) for text in texts):
+                raise InputError(
+                    f"{path}, line 1: column {name!r} could be {kind}, but has {min(texts)!r} and {max(texts)!r}; "
+                    f"expected whole numbers from 0. Add a column Metadata_{kind} that has them"
+                )
+            columns[kind] = index
+    return columns
+
+
+def _index_of(text):
+    """Read a whole number, also where a spreadsheet or pandas wrote it as 1.0."""
+    return index_of(re.sub(r"\.0+$", "", text))
+
+
+def _is_index(text):
+    try:
+        _index_of(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _read(texts, column_names, where, kind, convert, expected):
     """Convert the text of one kind of metadata; InputError names its column where that fails."""
     try:
@@ -107,10 +162,12 @@ def _position(texts, read):
     if "Well" in texts:
         well = read("Well", normal_well, "a well such as B02")
     else:
+        without_zeros = {kind: re.sub(r"(?<=\d)\.0+$", "", texts[kind]) for kind in ("Row", "Column")}
+        texts |= without_zeros
         texts["Column"] = read("Row", row_letters, "a row such as B or 2") + texts["Column"]
         well = read("Column", normal_well, "a row such as B or 2 and a column such as 2")
     timepoint, z = (
-        read(kind, index_of, "a whole number from 0 to 999999999, or nothing") if texts.get(kind) else None
+        read(kind, _index_of, "a whole number from 0 to 999999999, or nothing") if texts.get(kind) else None
         for kind in ("Timepoint", "ZPlane")
     )
     return well, timepoint, z

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import image_lists, layouts, platemaps
+from fieldwork.inputs.names.images import in_order
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
 from fieldwork.inputs.remote import Remote
+from fieldwork.wells import row_and_column
 
 # The configuration's `fan_out` -> the unit of an image: a detection job takes one unit.
 FAN_OUT = {
@@ -79,6 +81,7 @@ def open_plate(
     regexes: dict[str, str],
     fan_out: str,
     results: str | os.PathLike,
+    most_failed: float = 1,
     generated: Collection[str] = frozenset(),
     remote: Remote | None = None,
 ) -> Plate:
@@ -98,6 +101,9 @@ def open_plate(
         The size of a unit.
     results : path-like
         The folder of the results, from which no image is taken.
+    most_failed : float
+        The configuration's ``max_failed_fields``: share of the images of the nuclei channel that may be missing, or
+        there twice.
     generated : set of str
         Listed images that a rule makes, so that they need not exist yet.
     remote : Remote, optional
@@ -110,7 +116,8 @@ def open_plate(
     Raises
     ------
     InputError
-        Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel.
+        Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel, too
+        many images that are missing or there twice.
     """
     name, source = row["plate"], normal_path(row["images"])
     where = f"{row[None]}: plate '{name}'"
@@ -123,25 +130,96 @@ def open_plate(
     _check_platemap(row)
     try:
         scan = _scan(row, source, regexes=regexes, results=results, remote=remote)
-        if scan.images:
-            channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel), names)
+        channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel), names)
+        images = with_missing(scan.images, channel)
+        _check_faults(images, most_failed)
+        _check_format(row, scan.images)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    urls = [image.path for image in scan.images if is_url(image.path)]
+    urls = [image.path for image in scan.images if not image.fault and is_url(image.path)]
     for url in urls:
         check_path(url, where)
     absent = remote.absent(urls) if urls and scan.layout == image_lists.LAYOUT_NAME else {}
     units = {}
-    for image in scan.images:
-        if image.channel == channel:
+    for image in images:
+        units.setdefault(FAN_OUT[fan_out](image), []).append(image)
+        if not image.fault:
             check_path(image.path, where)
-            units.setdefault(FAN_OUT[fan_out](image), []).append(image)
             named = f"well {image.well}, site {image.site} names the image"
             if image.path in absent:
                 raise InputError(f"{where}: {source}: {named} '{image.path}': {absent[image.path]}")
             if scan.layout == image_lists.LAYOUT_NAME and not is_url(image.path) and image.path not in generated:
                 check_exists(image.path, where=source, what=named)
     return Plate(name, scan, channel, units, row.get("platemap"))
+
+
+def with_missing(images: Iterable[layouts.Image], channel: str) -> list[layouts.Image]:
+    """Return the images of the nuclei channel, and one with a fault for each that is missing.
+
+    It is missing where a field has another channel at a time point and z plane at which other fields have the nuclei
+    channel, or where a field has no image of that at all. A channel that was taken at fewer times or planes is none.
+
+    Parameters
+    ----------
+    images : iterable of Image
+    channel : str
+        Of the nuclei.
+
+    Returns
+    -------
+    list of Image
+        In the order of the tables' rows.
+    """
+    of_nuclei, others = [], {}
+    for image in images:
+        if image.channel == channel:
+            of_nuclei.append(image)
+        else:
+            others.setdefault((image.well, image.site, image.timepoint, image.z), []).append(image.channel)
+    for image in of_nuclei:
+        others.pop((image.well, image.site, image.timepoint, image.z), None)
+    if not others:
+        return of_nuclei
+    fields = {(image.well, image.site) for image in of_nuclei}
+    moments = {(image.timepoint, image.z) for image in of_nuclei}
+    missing = [
+        layouts.Image("", well, site, channel, timepoint, z, fault=_fault_of(channel, tokens))
+        for (well, site, timepoint, z), tokens in others.items()
+        if (timepoint, z) in moments or (well, site) not in fields
+    ]
+    return in_order([*of_nuclei, *missing]) if missing else of_nuclei
+
+
+def _fault_of(channel, others):
+    return f"no image of channel {channel}; there are images of {', '.join(others)}"
+
+
+def _check_faults(images, most_failed):
+    """Check that few images of the nuclei channel are missing or there twice."""
+    faults = [image for image in images if image.fault]
+    if not faults or (len(faults) <= most_failed * len(images) and len(faults) < len(images)):
+        return
+    examples = "; ".join(f"well {image.well}, site {image.site}: {image.fault}" for image in faults[:3])
+    wells = list(dict.fromkeys(image.well for image in faults))
+    raise InputError(
+        f"{len(faults)} of {len(images)} images of channel {faults[0].channel} are missing or not certain, more than "
+        f"max_failed_fields: {most_failed:g} allows, in {len(wells)} wells ({' '.join(wells[:8])}"
+        f"{' ...' if len(wells) > 8 else ''}); {examples}. Put them right or take the other files away; or name "
+        "another channel of the nuclei (nuclei_channel, in the sheet), or allow more with max_failed_fields."
+    )
+
+
+def _check_format(row, images):
+    """Check that the plate has all wells, where the sheet says how many it has."""
+    if plate_format := row.get("plate_format"):
+        columns = layouts.COLUMNS[plate_format]
+        positions = {image.well: row_and_column(image.well) for image in images}
+        wrong = [well for well, (line, column) in positions.items() if line >= columns * 2 // 3 or column >= columns]
+        if wrong:
+            raise InputError(
+                f"a plate of {plate_format} wells (column 'plate_format') has no well {wrong[0]}; found {len(wrong)} "
+                "such wells by the images' names. Expected another plate_format, or another layout"
+            )
 
 
 def _check_platemap(row):
@@ -160,6 +238,7 @@ def _scan(row, source, *, regexes, results, remote):
     """Find the images of a row: of a folder on disk or on S3, or of an image list on disk or at a URL."""
     plate, url = row["plate"], row["images"]
     options = {"plate": plate, "layout": row.get("layout", "auto"), "layouts": regexes}
+    options["plate_format"] = row.get("plate_format")
     if not is_url(source):
         if os.path.isdir(source):
             return layouts.scan_folder(source, results=results, **options)
@@ -175,7 +254,7 @@ def _scan(row, source, *, regexes, results, remote):
 
 
 def report(plate: Plate, log: str | os.PathLike) -> None:
-    """Print one line about a plate's files, with a warning if any is lost.
+    """Print one line about a plate's files, with a warning if any is lost, and one for every decision to look at.
 
     Parameters
     ----------
@@ -184,8 +263,10 @@ def report(plate: Plate, log: str | os.PathLike) -> None:
         The log that `write_log` writes; the line names it.
     """
     headline, details = file_report(plate)
-    lost = plate.scan.unmatched or plate.scan.duplicates or not plate.images
+    lost = plate.scan.unmatched or plate.scan.duplicates or any(image.fault for image in plate.images)
     print(f"{'WARNING ' if lost else ''}{headline}" + f" ({log})" * bool(details), file=sys.stderr)
+    for warning in plate.scan.warnings:
+        print(f"WARNING plate {plate.name}: {warning}", file=sys.stderr)
 
 
 def write_log(plate: Plate, log: Path, *, notes: Iterable[str] = ()) -> None:
@@ -219,18 +300,21 @@ def file_report(plate: Plate) -> tuple[str, list[str]]:
         Lines for the log: notes, then each list of files.
     """
     images, scan = plate.images, plate.scan
-    if not scan.images:
-        return f"plate {plate.name}: no image", [*scan.notes, *(f"thumbnail: {path}" for path in scan.thumbnails)]
+    failed = [image for image in images if image.fault]
     wells = {image.well for image in images}
-    frames = {(image.well, image.site, image.timepoint, image.z) for image in images}
+    frames = {(image.well, image.site, image.timepoint, image.z) for image in images if image.path}
     path_of = {(image.well, image.site, image.timepoint, image.z): image.path for image in scan.images}
     holes = [path for frame, path in path_of.items() if frame not in frames]
     counts = {
-        f"image(s) of channel {plate.channel} in {len(wells)} well(s)": len(images),
-        "of other channels": len(scan.images) - len(images),
+        f"image(s) of channel {plate.channel} in {len(wells)} well(s)": len(images) - len(failed),
+        "of other channels": sum(image.channel != plate.channel for image in scan.images),
         "thumbnail(s)": len(scan.thumbnails),
         "whose names match no layout": len(scan.unmatched),
+        "copies, previews or masks": len(scan.copies),
         "duplicate(s)": len(scan.duplicates),
+        f"failed field(s), as the image is missing or there twice, first in well {failed[0].well}"
+        if failed
+        else "": len(failed),
         "frame(s) without that channel": len(holes),
     }
     headline = f"plate {plate.name}, layout {scan.layout}: " + ", ".join(
@@ -238,11 +322,13 @@ def file_report(plate: Plate) -> tuple[str, list[str]]:
     )
     lists = {
         "matches no layout, skipped": scan.unmatched,
+        "copy, preview or mask, skipped": scan.copies,
         "duplicate, skipped": scan.duplicates,
         "thumbnail, skipped": scan.thumbnails,
         f"no image of channel {plate.channel} beside": holes,
     }
-    details = [*scan.notes, *(f"{what}: {path}" for what, paths in lists.items() for path in paths)]
+    details = [*scan.notes, *scan.warnings, *(f"{what}: {path}" for what, paths in lists.items() for path in paths)]
+    details += [f"failed: well {image.well}, site {image.site}: {image.fault}" for image in failed]
     if plate.platemap:
         described = set(platemaps.read_platemap(plate.platemap, plate=plate.name))
         if without_images := sorted(described - wells):

@@ -4,7 +4,8 @@ import os
 from collections import Counter
 
 from fieldwork import InputError
-from fieldwork.inputs.layouts import IMAGE_SUFFIXES, natural
+from fieldwork.inputs.names.folders import IMAGE_SUFFIXES
+from fieldwork.inputs.names.images import natural
 
 FRAME_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 ZARR_METADATA_NAMES = ("zarr.json", ".zarray", ".zgroup")  # a folder with one of these is a Zarr array or group

@@ -59,7 +59,8 @@ class BenchmarkPlan:
         return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images]
 
     def _first_images(self) -> list[Image]:
-        return self._plates.ready[self.plate].images if self.plate else []
+        images = self._plates.ready[self.plate].images if self.plate else []
+        return [image for image in images if not image.fault]
 
     def _paths(self):
         """Return the paths of the first plate's images that exist."""

@@ -347,14 +347,16 @@ class MeasurePlan:
         # Token -> position -> file. A channel that no file name has is inside of the nuclei channel's file.
         files = {image.channel: {} for image in plate.scan.images}
         for image in plate.scan.images:
-            files[image.channel][_position_of(image)] = image.path
+            if not image.fault:
+                files[image.channel][_position_of(image)] = image.path
         return [files.get(channel.token, files.get(plate.channel)) for channel in self._measured(name)]
 
     def _unit_of(self, measured, images):
         positions = map(_position_of, images)
         others = [tuple([by_position.get(position) for by_position in measured]) for position in positions]
         rows = [(*row, paths) for row, paths in zip(rows_of(images), others, strict=True)]
-        paths = dict.fromkeys([*(image.path for image in images), *filter(None, itertools.chain(*others))])
+        good = (image.path for image in images if not image.fault)
+        paths = dict.fromkeys([*good, *filter(None, itertools.chain(*others))])
         return _Unit(rows, list(paths))
 
 

@@ -243,7 +243,7 @@ def make_plan(
     if caller.main:
         measurements.check(source=configuration.source, in_stacks=stacks.measures_nuclei)
         _check_device(configuration, plates=plates, slides=slide_rows, stacks=stacks)
-        _check_files(plates, stacks, config["results"])
+        _check_files(stacks)
     _check_urls(slide_rows, stack_rows, remote)
     runs.keep_to_plan([config, plate_rows, slide_rows, stack_rows], plans=caller.main, module=caller.namespace)
     # Not a parameter of rules: results don't depend on where the modules lie.
@@ -323,6 +323,7 @@ def _open_plates(rows, config, remote):
         regexes=config["layouts"],
         fan_out=config["fan_out"],
         results=config["results"],
+        most_failed=0 if config["on_bad_image"] == "stop" else config["max_failed_fields"],
         generated=GENERATED,
         remote=remote,
     )
@@ -354,14 +355,8 @@ def _check_device(configuration, *, plates, slides, stacks):
         )
 
 
-def _check_files(plates, stacks, results):
-    """Check that plates have not lost their images, and that Snakemake can take the files of stacks."""
-    for name, plate in plates.ready.items():
-        if not plate.scan.images and runs.fields_in(results, name):
-            raise InputError(
-                f"plate '{name}' has no image, but it has tables of images: is a drive not mounted? "
-                "If the images are gone for good, delete the tables"
-            )
+def _check_files(stacks):
+    """Check that Snakemake can take the files of stacks."""
     for name, row in stacks.rows.items():
         for path in stacks.files_of(row["path"]):
             check_path(path, f"{row[None]}: stack '{name}'")

@@ -69,7 +69,7 @@ class PlatePlan(Road):
         self.declared: dict[str, list[str]] = {}  # known only later: functions are checked when plates are
         self.detections = detections
         self._rows = plates.rows
-        self._sample = functools.cache(lambda name: sample_of(self.ready[name].images))
+        self._sample = functools.cache(lambda name: sample_of(_good(self.ready[name].images)))
         self._units_to_do = functools.cache(self._count_units_to_do)
         self.platemap_columns = functools.cache(self._platemap_columns)  # of a plate, by its name
 
@@ -88,12 +88,12 @@ class PlatePlan(Road):
     @property
     def stored(self) -> list[str]:
         """Names of the plates that are to become OME-Zarr stores."""
-        return [name for name, plate in self.ready.items() if self._config["ome_zarr_plate"] and plate.scan.images]
+        return list(self.ready) if self._config["ome_zarr_plate"] else []
 
     @property
     def previewed(self) -> list[str]:
         """Names of the plates of which a sample can be taken."""
-        return [name for name, plate in self.ready.items() if plate.images]
+        return list(self.ready)
 
     @property
     def labelled(self) -> list[str]:
@@ -101,7 +101,7 @@ class PlatePlan(Road):
         return list(filter(self._has_labels, self.ready))
 
     def _has_labels(self, name):
-        return self.keeps_labels and self.method(name) != "peaks" and bool(self.ready[name].images)
+        return self.keeps_labels and self.method(name) != "peaks"
 
     def require_images(self, names: Iterable[str]) -> None:
         """Check that plates are in the sheet and have their images.
@@ -242,7 +242,7 @@ class PlatePlan(Road):
         return plate.units[unit]
 
     def image_rows(self, wildcards: object) -> list[tuple]:
-        """Return where each image was taken: well, site, time point, z plane, path."""
+        """Return where each image was taken: well, site, time point, z plane, path; and why it is not to be read."""
         return rows_of(self.images(wildcards))
 
     def image_urls(self, wildcards: object) -> list[str]:
@@ -262,7 +262,7 @@ class PlatePlan(Road):
         return self._files.stamps(self._image_paths(wildcards))
 
     def _image_paths(self, wildcards):
-        return [image.path for image in self.images(wildcards)]
+        return [image.path for image in _good(self.images(wildcards))]
 
     # The images of all channels
 
@@ -288,7 +288,7 @@ class PlatePlan(Road):
 
     def _all_image_paths(self, wildcards):
         """Return the paths of all images; a file may have several channels."""
-        return list(dict.fromkeys(image.path for image in self.plate(wildcards).scan.images))
+        return list(dict.fromkeys(image.path for image in _good(self.plate(wildcards).scan.images)))
 
     # Archive, platemap, pictures, store
 
@@ -324,11 +324,10 @@ class PlatePlan(Road):
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
         labels = [f"{store}/zarr.json" for store in self.label_stores] if self._has_labels(name) else []
-        calibration = CALIBRATION if self.ready[name].images else []
         return [
             product
-            for product in [*TABLES, *labels, *calibration, *(f"plots/{picture}.png" for picture in pictures)]
-            if product in (*labels, *calibration[1:], *PLATEMAP_PICTURES) or drawn and not (folder / product).exists()
+            for product in [*TABLES, *labels, *CALIBRATION, *(f"plots/{picture}.png" for picture in pictures)]
+            if product in (*labels, *CALIBRATION[1:], *PLATEMAP_PICTURES) or drawn and not (folder / product).exists()
         ]
 
     def store(self, wildcards: object) -> str:
@@ -427,7 +426,14 @@ class PlatePlan(Road):
 
 def rows_of(images: Iterable[Image]) -> list[tuple]:
     """Return where each image was taken, in a form that parameters of a rule can have, as `PlatePlan.image_rows`."""
-    return [(image.well, image.site, image.timepoint, image.z, image.path) for image in images]
+    return [
+        (image.well, image.site, image.timepoint, image.z, image.path, *filter(None, [image.fault])) for image in images
+    ]
+
+
+def _good(images):
+    """Return the images that are to be read."""
+    return [image for image in images if not image.fault]
 
 
 def _without_images(plates, downloads):

@@ -172,11 +172,6 @@ def _functions_exist(record):
     return all((record.parent / values["file"]).is_file() for values in channels if values["file"])
 
 
-def fields_in(results: str | os.PathLike, plate: str) -> int:
-    """Count the fields in a plate's tables; 0 without tables."""
-    return len(_rows(Path(results) / "plates" / plate / "fields.csv") or [])
-
-
 def summary(
     plates: Iterable[str],
     slides: Iterable[str],

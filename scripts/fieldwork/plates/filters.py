@@ -62,7 +62,7 @@ def targets_of(images: Iterable[plate_images.FieldImage]) -> dict[str, str]:
     Parameters
     ----------
     images : iterable of images.FieldImage
-        All images of the plate. Those of an image list may lie in any folder.
+        All images of the plate. Those of an image list may lie in any folder; those that are missing have no path.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def targets_of(images: Iterable[plate_images.FieldImage]) -> dict[str, str]:
         Path -> the same path below the deepest folder that holds all images, without its suffix. The suffix stays, or
         a number is added, where it would be the target of another image, or of another's planes.
     """
-    absolute = {image.path: os.path.abspath(image.path) for image in images}
+    absolute = {image.path: os.path.abspath(image.path) for image in images if image.path}
     root = os.path.commonpath([os.path.dirname(path) for path in absolute.values()] or ["/"])
     below = {path: os.path.relpath(full, root) for path, full in absolute.items()}
     chosen, taken = {}, set()

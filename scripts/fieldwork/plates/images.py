@@ -18,9 +18,11 @@ class FieldImage(NamedTuple):
     path: str
     copy: str | None = None
     measured: tuple[str | None, ...] = ()  # files to read of the measured channels; None: there is none
+    fault: str | None = None  # why no file is to be read
 
     def __str__(self):
-        return f"{self.path} (well {self.well}, site {self.site})"
+        place = f"well {self.well}, site {self.site}"
+        return f"{self.path} ({place})" if self.path else place
 
 
 class Channels(NamedTuple):
@@ -48,13 +50,18 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
     Parameters
     ----------
     rows : iterable of tuple
-        Well, site, time point, z plane, path; of jobs that measure channels also a tuple with the path, or None, of
-        each measured channel.
+        Well, site, time point, z plane, path; of images that are not to be read also the reason; of jobs that measure
+        channels also a tuple with the path, or None, of each measured channel.
     copies : dict of str to str
         URL -> local copy.
     """
     return [
-        FieldImage(*row[:5], copies.get(row[4]), tuple(copies.get(path, path) for paths in row[5:] for path in paths))
+        FieldImage(
+            *row[:5],
+            copy=copies.get(row[4]),
+            measured=tuple(copies.get(path, path) for paths in row[5:] if not isinstance(paths, str) for path in paths),
+            fault=next((reason for reason in row[5:] if isinstance(reason, str)), None),
+        )
         for row in rows
     ]
 
@@ -71,8 +78,11 @@ def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
     Raises
     ------
     FrameError
-        The file cannot be read, or has several planes although its name says that it is one of them.
+        The file cannot be read, or has several planes although its name says that it is one of them; or the image has a
+        fault.
     """
+    if image.fault:
+        raise frames.FrameError(image.fault)
     planes = frames.read(image.copy or image.path, channel=channel)
     return frames.with_position(planes, timepoint=image.timepoint, z=image.z)
 

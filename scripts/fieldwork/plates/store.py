@@ -302,6 +302,8 @@ def _crash_if_unreadable(image, nuclei):
 
 def _planes_in(image, nuclei):
     """Read an image's planes. A file that names only other channels is used for the nuclei channel alone."""
+    if image.fault:
+        raise FrameError(image.fault)
     return frames.read(image.copy or image.path, channel=image.channel, exact=image.channel != nuclei)
 
 

@@ -105,10 +105,15 @@ def test_images_beside_the_list_and_empty_cells(tmp_path):
 
 def test_duplicates_and_plates_of_a_list(tmp_path):
     lines = ["FileName_a,Metadata_Well,Metadata_Site,Metadata_Plate", "10.tif,B02,1,X", "9.tif,B2,1,X"]
-    scan = image_lists.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
-    assert [image.path for image in scan.images] == [str(tmp_path / "9.tif")]
+    with pytest.raises(InputError, match="1 of 1 images are there twice.*9.tif' and .*10.tif'.*Metadata_Timepoint"):
+        image_lists.read_image_list(written(tmp_path / "list.csv", *lines), plate="P")
+    more = [f"{number}.tif,B03,{number},X" for number in range(2)]
+    scan = image_lists.read_image_list(written(tmp_path / "list.csv", *lines, lines[1], *more), plate="P")
+    assert [image.path for image in scan.images] == [str(tmp_path / f"{number}.tif") for number in (9, 0, 1)]
+    assert [bool(image.fault) for image in scan.images] == [True, False, False]
     assert scan.duplicates == [str(tmp_path / "10.tif")]
     assert "found 'X'; the sheet's name 'P' is used" in scan.notes[0]
+    assert scan.notes[1] == "1 images are listed twice, as the same; they count once."
     path = written(tmp_path / "list.csv", *lines, "1.tif,B02,1,Y")
     with pytest.raises(InputError, match="list.csv, column Metadata_Plate: found the plates 'X', 'Y', expected 'P'"):
         image_lists.read_image_list(path, plate="P")

@@ -31,6 +31,11 @@ def places(scan):
     return [image[1:6] for image in scan.images]
 
 
+def faults(scan):
+    """Well, site and fault of images that are not to be read."""
+    return [(image.well, image.site, image.fault) for image in scan.images if image.fault]
+
+
 # ---------------------------------------------------------------------------------------- names of real files
 
 REAL_NAMES = [
@@ -137,9 +142,9 @@ def test_a_real_name_says_where_its_image_is(tmp_path, layout, name, place):
 
 
 def test_all_layouts_are_tried_in_this_order():
-    expected = ["bbbc021", "imagexpress", "metaxpress", "cellvoyager", "harmony", "incell", "scanr"]
+    expected = ["bbbc021", "imagexpress", "metaxpress", "cellvoyager", "harmony", "incell", "scanr", "cellomics"]
+    expected += ["gen5", "cq1", "columbus"]
     assert list(layouts.LAYOUTS) == expected
-    assert {layout for layout, _, _ in REAL_NAMES} == set(expected)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +152,8 @@ def test_all_layouts_are_tried_in_this_order():
     [
         "B02.txt.tif", "overview.png", "Week1_B02_notes.tif", "DC_sCMOS #1_CAM1.tif",
         "SC_BP445-45_40x_M10_CH01.tif", "img_channel000_position000_time000000000_z000.tif",
-        f"plate_{GUID}.tif", "r01c01f01.tiff", "B02_s1_w1x.tif", "plate_B2_s1_w1.tif",
-        "plate_B02_s1_w1_z3.tif", "MFGTMP_260306160001_A01f00d0.tif", "W0262F0001T0001Z000C2.tif",
+        f"plate_{GUID}.tif", "r01c01f01.tiff", "B02_s1_w1x.tif", "plate_B02_s1_w1_z3.tif",
+        "AS_09_A01f00d0.TIF", "plate_A01.a1.tif", "001001001.tif",
     ],
 )  # fmt: skip
 def test_names_of_other_things_match_nothing(tmp_path, name):
@@ -182,7 +187,7 @@ def test_the_13200_fields_of_bbbc021_in_four_families(tmp_path):
         assert scan.layout == "bbbc021"
         assert scan.images == expected
         assert scan.unmatched == scan.thumbnails == scan.duplicates == []
-        assert "bbbc021 matches 240 of 240 image files; others: imagexpress 240" in scan.notes[0]
+        assert scan.notes == ["layout auto: bbbc021 matches 240 of 240 image files."]
         fields += len(scan.images)
     assert fields == 13_200
 
@@ -279,10 +284,34 @@ def test_nothing_matches(tmp_path):
     assert "config key 'layouts'" in message and "image list" in message
 
 
-def test_a_folder_without_images(tmp_path):
-    plant(tmp_path, f"B02_s1_w1_thumb{GUID}.tif", "notes.txt")
+WITHOUT_IMAGES = {
+    "nothing": ([], "found no image. Expected files that end in .tif.*Is a drive not mounted"),
+    "other files": (["notes.txt", "map.csv"], "found no image.*1 .csv, 1 .txt"),
+    "thumbnails": ([f"B02_s1_w1_thumb{GUID}.tif", "notes.txt"], "only 1 thumbnails.*the folder of the images"),
+    "other formats": (
+        ["a.C01", "b.C01", "c.flex", "d.czi"],
+        "formats that are not read .2 .c01, 1 .czi, 1 .flex.*TIFF",
+    ),
+    "a plate in OME-Zarr": ([".zattrs", "A/1/.zgroup", "A/1/0/0/0.0.0"], "a Zarr store.*the plate's own images"),
+    "a store in OME-Zarr 0.5": (["x/p.zarr/zarr.json", "x/p.zarr/A/zarr.json"], "a Zarr store .*x/p.zarr"),
+}
+
+
+@pytest.mark.parametrize(("names", "message"), WITHOUT_IMAGES.values(), ids=WITHOUT_IMAGES)
+def test_a_folder_without_an_image_that_is_read_is_refused_by_what_it_holds(tmp_path, names, message):
+    plant(tmp_path, *names)
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        layouts.scan_folder(tmp_path, plate="p")
+
+
+def test_a_zarr_store_beside_images_is_left_out(tmp_path):
+    plant(tmp_path, "x_B02_s1_w1.tif", "store.zarr/zarr.json", "store.zarr/x_B03_s1_w1.tif")
     scan = layouts.scan_folder(tmp_path, plate="p")
-    assert not scan.images and len(scan.thumbnails) == 1
+    assert [image.well for image in scan.images] == ["B02"] and "Zarr stores are not looked into" in scan.notes[-1]
+
+
+def test_a_folder_that_cannot_be_read(tmp_path):
+    plant(tmp_path, "notes.txt")
     with pytest.raises(InputError, match="nowhere.*No such file"):
         layouts.scan_folder(tmp_path / "nowhere", plate="p")
     with pytest.raises(InputError, match="notes.txt.*Not a directory"):
@@ -316,6 +345,7 @@ def test_a_regex_of_the_config(tmp_path):
         assert places(scan) == [("B02", 3, "DAPI", 1, 2), ("B10", 1, "w1", 10, 1)]
         assert scan.unmatched == [str(tmp_path / "one/x/t1_z1.png")]
         assert scan.duplicates == [str(tmp_path / "one/b2/t1_z02_f03_DAPI.png")]
+        assert "'one/B2/t1_z2" in scan.images[0].fault.replace(str(tmp_path) + "/", "") and scan.images[1].fault is None
 
 
 def test_a_regex_of_the_config_wins_a_tie(tmp_path):
@@ -327,7 +357,11 @@ def test_a_regex_of_the_config_wins_a_tie(tmp_path):
 def test_a_match_that_is_no_well_is_unmatched(tmp_path):
     plant(tmp_path, "B02_1.tif", "ZZZ_1.tif", "_1.tif", "B03_x.tif")
     regex = {"mine": r"^(?P<well>[A-Z]+\d*)?_(?P<site>\w)"}
-    scan = layouts.scan_folder(tmp_path, plate="p", layouts=regex)
+    with pytest.raises(
+        InputError, match="of 4 image files, 1 are named as.*'B02_1.tif'.*and 3 are not.*column 'layout'"
+    ):
+        layouts.scan_folder(tmp_path, plate="p", layouts=regex)
+    scan = layouts.scan_folder(tmp_path, plate="p", layout="mine", layouts=regex)
     assert places(scan) == [("B02", 1, "w1", None, None)]
     assert [Path(path).name for path in scan.unmatched] == ["_1.tif", "B03_x.tif", "ZZZ_1.tif"]
     assert any("3 files match but are of no use, first '_1.tif'" in note for note in scan.notes)
@@ -339,7 +373,7 @@ def test_a_site_time_or_z_that_no_table_can_hold_is_unmatched(tmp_path, place):
     for text in texts:
         plant(tmp_path, f"{place.format(text)}_B02.tif")
     regex = {"mine": r"s(?P<site>[^_]+)_t(?P<t>[^_]+)_z(?P<z>[^_]+)_(?P<well>B02)"}
-    scan = layouts.scan_folder(tmp_path, plate="p", layouts=regex)
+    scan = layouts.scan_folder(tmp_path, plate="p", layout="mine", layouts=regex)
     changed = [(image.site, image.timepoint, image.z) for image in scan.images]
     assert sorted(sum(each) - 2 for each in changed) == [0, 7, 999_999_999]
     assert len(scan.unmatched) == 5 and any("5 files match but are of no use" in note for note in scan.notes)
@@ -384,31 +418,44 @@ def test_the_plate_group_picks_the_sheets_plate(tmp_path):
 # -------------------------------------------------------------------------------------------- scanr's numbers
 
 
+NUMBERED = {"scanr": "--W{:05d}--P00001--Z00000--T00000--DAPI.tif", "cq1": "Image/W{:04d}F0001T0001Z000C1.tif"}
+
+
+@pytest.mark.parametrize("layout", NUMBERED)
 @pytest.mark.parametrize(
-    ("numbers", "wells", "plate"),
+    ("numbers", "stated", "wells", "plate"),
     [
-        ((1, 12, 13, 96), ["A01", "A12", "B01", "H12"], 96),
-        ((1, 24, 25, 97, 384), ["A01", "A24", "B01", "E01", "P24"], 384),
+        ((1, 12, 13, 96), None, ["A01", "A12", "B01", "H12"], 96),
+        ((1, 24, 25, 97, 384), None, ["A01", "A24", "B01", "E01", "P24"], 384),
+        ((1, 13, 25, 96), "384", ["A01", "A13", "B01", "D24"], 384),
+        ((1, 48, 49, 1536), "1536", ["A01", "A48", "B01", "AF48"], 1536),
     ],
 )
-def test_scanr_numbers_wells_row_by_row(tmp_path, numbers, wells, plate):
-    plant(tmp_path, *(f"--W{number:05d}--P00001--Z00000--T00000--DAPI.tif" for number in numbers))
-    scan = layouts.scan_folder(tmp_path, plate="p")
+def test_numbers_of_wells_count_row_by_row(tmp_path, layout, numbers, stated, wells, plate):
+    plant(tmp_path, *(NUMBERED[layout].format(number) for number in numbers))
+    scan = layouts.scan_folder(tmp_path, plate="p", plate_format=stated)
     assert [image.well for image in scan.images] == wells
     assert f"highest is {numbers[-1]}, so they are counted row by row on a plate of {plate} wells" in scan.notes[-1]
-
-
-def test_scanr_trusts_a_well_name_and_refuses_impossible_numbers(tmp_path):
-    names = ["B2--W00026--P00001--Z00000--T00000--DAPI.tif", "--W00385--P00001--Z00000--T00000--DAPI.tif"]
-    plant(tmp_path, *names, "--W00000--P00001--Z00000--T00000--DAPI.tif")
-    scan = layouts.scan_folder(tmp_path, plate="p")
-    assert [image.well for image in scan.images] == ["B02"]
-    assert len(scan.unmatched) == 2
-    (tmp_path / names[1]).unlink()
-    (tmp_path / "--W00000--P00001--Z00000--T00000--DAPI.tif").unlink()
-    assert not any(
-        "scanr: " in note and "row by row" in note for note in layouts.scan_folder(tmp_path, plate="p").notes
+    assert [f"{plate} wells; the sheet's column 'plate_format'" in warning for warning in scan.warnings] == [True] * (
+        stated is None
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "stated", "message"),
+    [(385, None, "number 385, expected numbers from 1 to 384"), (97, "96", "1 to 96"), (0, None, "number 0")],
+)
+def test_an_impossible_number_of_a_well_is_refused(tmp_path, number, stated, message):
+    plant(tmp_path, NUMBERED["scanr"].format(1), NUMBERED["scanr"].format(number))
+    with pytest.raises(InputError, match=f"layout scanr: a well has the.*{message}.*'plate_format'"):
+        layouts.scan_folder(tmp_path, plate="p", plate_format=stated)
+
+
+def test_scanr_trusts_a_well_name(tmp_path):
+    plant(tmp_path, "B2--W00026--P00001--Z00000--T00000--DAPI.tif")
+    scan = layouts.scan_folder(tmp_path, plate="p")
+    assert [image.well for image in scan.images] == ["B02"] and scan.warnings == []
+    assert not any("row by row" in note for note in scan.notes)
 
 
 # --------------------------------------------------------------------------------------------------- scanning
@@ -431,12 +478,15 @@ def test_the_order_is_the_plates(tmp_path):
     ]  # fmt: skip
 
 
-def test_of_duplicates_the_first_stays(tmp_path):
+def test_of_files_of_one_place_none_counts_and_all_are_named(tmp_path):
     names = ["day 10/x_B02_s1_w1.tif", "day 9/x_B02_s1_w1.tif", "day 9/x_B02_s01_w1.png"]
-    plant(tmp_path, *names)
+    plant(tmp_path, *names, "day 9/x_B03_s1_w1.tif")
     scan = layouts.scan_folder(tmp_path, plate="p")
-    assert [image.path for image in scan.images] == [str(tmp_path / names[2])]
+    assert [image.path for image in scan.images] == [str(tmp_path / names[2]), str(tmp_path / "day 9/x_B03_s1_w1.tif")]
     assert scan.duplicates == [str(tmp_path / names[1]), str(tmp_path / names[0])]
+    ((well, site, fault),) = faults(scan)
+    assert (well, site) == ("B02", 1) and fault.startswith("3 files are named as this image, and none is known")
+    assert str(tmp_path / names[2]) in fault and str(tmp_path / names[1]) in fault and fault.endswith("and 1 more")
 
 
 def test_thumbnails_are_listed(tmp_path):

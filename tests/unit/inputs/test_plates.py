@@ -127,9 +127,10 @@ def test_the_account_counts_and_lists_every_file(here):
     (here / "map.csv").write_text("well,dose\nD06,2\nB02,1\nD05,2\n")
     plate = open_plate("images", platemap="map.csv")
     headline, details = plates.file_report(plate)
-    assert headline.startswith("plate P1, layout metaxpress: 5 image(s) of channel w1 in 3 well(s)")
-    # w2 of three sites of B02 and two of C04; no count is without its images
-    for said in ("5 of other channels", "1 thumbnail", "3 whose names match no layout", "1 dupl", "2 frame(s) without"):
+    assert headline.startswith("plate P1, layout metaxpress: 4 image(s) of channel w1 in 4 well(s)")
+    # w2 of three sites of B02 and two of C04; no count is without its images; B02 site 1 is there twice
+    counted = ("5 of other channels", "1 thumbnail", "3 whose names match no layout", "1 dupl", "2 frame(s) without")
+    for said in (*counted, "3 failed field(s), as the image is missing or there twice, first in well B02"):
         assert f", {said}" in headline
     listed = "\n".join(details)
     skipped = thumbnails + unmatched
@@ -137,7 +138,8 @@ def test_the_account_counts_and_lists_every_file(here):
     assert len([line for line in details if line.startswith("duplicate, skipped: images/")]) == 1
     assert all(f"no image of channel w1 beside: {path}" in details for path in holes)
     assert "in the platemap, without images: D05 D06" in details
-    assert "with images, not in the platemap: B03 B10" in details
+    assert "with images, not in the platemap: B03 B10 C04" in details
+    assert sum(line.startswith("failed: well C04") for line in details) == 2
     assert ".txt" in listed  # what is no image is counted too
     images = [*(image.path for image in plate.scan.images), *skipped, *plate.scan.duplicates]
     everything = [str(path) for path in (here / "images").rglob("*.*") if path.suffix != ".txt"]
@@ -151,22 +153,16 @@ def test_a_whole_plate_is_accounted_for_without_zeros(here):
     assert details == []
 
 
-@pytest.mark.parametrize("fan_out", ["plate", "well", "field"])
-def test_a_plate_without_images_is_a_plate_and_says_so(here, fan_out):
-    (here / "images").mkdir()
-    plate = open_plate("images", fan_out=fan_out)  # so that its tables are made, without rows
-    assert plate.images == []
-    assert plates.file_report(plate) == ("plate P1: no image", [])
+def test_a_plate_without_an_image_is_refused_at_its_line(here):
     touch(here, "images/P_B02_s1_w1_thumb.tif", "images/notes.txt")
-    headline, details = plates.file_report(open_plate("images", fan_out=fan_out))
-    assert headline == "plate P1: no image" and details[-1] == "thumbnail: images/P_B02_s1_w1_thumb.tif"
-    assert "1 .txt" in "".join(details)
+    with pytest.raises(InputError, match="^config/plates.tsv, line 4: plate 'P1': 'images': found only 1 thumbnail"):
+        open_plate("images")
 
 
 LOST = {
     "unmatched": ["images/P_B02_s1_w1.tif", "images/overview.tif"],
-    "duplicates": ["images/P_B02_s1_w1.tif", "images/again/P_B02_s1_w1.tif"],
-    "no images": ["images/notes.txt"],
+    "duplicates": ["images/P_B02_s1_w1.tif", "images/again/P_B02_s1_w1.tif", "images/P_B03_s1_w1.tif"],
+    "another channel alone": ["images/P_B02_s1_w1.tif", "images/P_B03_s1_w2.tif"],
 }
 
 

@@ -232,7 +232,7 @@ def test_many_channels_have_room_and_time(tmp_path):
 def test_tables_have_the_columns_of_all_plates(tmp_path):
     doses = PlateFolder("P2", platemap="well,dose,control\nB02,1,negative\n")
     names = PlateFolder("P3", platemap="well,name,dose\nB02,a,2\n")
-    write_sheets(tmp_path, plates=[PLATE, doses, names, PlateFolder("empty", wells=())])
+    write_sheets(tmp_path, plates=[PLATE, doses, names])
     folder = tmp_path / "images/P4"
     folder.mkdir()
     (folder / "P_B02_T0001F001L01A01Z03C01.tif").touch()
@@ -341,7 +341,7 @@ def test_without_the_key_and_with_peaks_no_image_is_corrected(tmp_path):
 
 
 def test_the_channel_of_a_watershed_has_its_name_and_cells_need_no_channel_to_expand(tmp_path):
-    write_sheets(tmp_path, plates=[PLATE, PlateFolder("empty", wells=())])
+    write_sheets(tmp_path, plates=[PLATE])
     plan = plan_in(tmp_path, cells={"watershed": "W2"}, channels={"w2": "Actin"})
     assert plan.measurements.cells(UNIT) == {"watershed": "Actin"}
     bare = plan_in(tmp_path, cells={"expand": 3}, measure={"channels": "none"}).measurements

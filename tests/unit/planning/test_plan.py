@@ -12,6 +12,7 @@ from fieldwork import InputError
 from fieldwork.gpu import choice
 from fieldwork.planning import plan as planning
 from plans import PlateFolder, Wildcards, plan_in, write_sheets
+from workspace import GUID
 
 THREE_WELLS = PlateFolder("P1", wells=("B02", "B03", "C02"))
 
@@ -119,14 +120,31 @@ def test_a_file_in_place_of_the_results_is_refused(tmp_path):
         plan_in(tmp_path, results="out")
 
 
-def test_a_plate_that_lost_its_images_is_not_taken_for_an_empty_one(tmp_path):
-    write_sheets(tmp_path, plates=[PlateFolder("P1", wells=())])
-    tables = tmp_path / "results/plates/P1"
-    assert plan_in(tmp_path).plates.units("P1") == []
-    tables.mkdir(parents=True)
-    (tables / "fields.csv").write_text("Metadata_Plate\nP1\n")
-    with pytest.raises(InputError, match="plate 'P1' has no image, but it has tables of images"):
+def test_a_plate_without_images_is_refused(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS, PlateFolder("P2", wells=())])
+    with pytest.raises(InputError, match="plates.tsv, line 3: plate 'P2': 'images/P2': found no image.*drive"):
         plan_in(tmp_path)
+
+
+def test_fields_without_a_usable_image_are_rows_and_no_inputs(tmp_path):
+    """Of 4 fields, one has no image of w1, another has two."""
+    write_sheets(tmp_path, plates=[PlateFolder("P1", wells=("B02", "B03"))])
+    images = tmp_path / "images/P1"
+    (images / f"Week1_150607_B02_s1_w1{GUID}.tif").unlink()
+    (images / "again").mkdir()
+    (images / f"again/Week1_150607_B03_s2_w1{GUID}.tif").write_bytes(bytes(10**6))
+    with pytest.raises(InputError, match="2 of 4 images of channel w1 are missing or .*max_failed_fields: 0.4"):
+        plan_in(tmp_path, max_failed_fields=0.4)
+    with pytest.raises(InputError, match="max_failed_fields: 0 "):
+        plan_in(tmp_path, max_failed_fields=1, on_bad_image="stop")
+    plan = plan_in(tmp_path, max_failed_fields=0.5)
+    missing, good, other, twice = plan.measurements.image_rows(Wildcards(plate="P1", unit="all"))
+    assert missing[:6] == ("B02", 1, None, None, "", "no image of channel w1; there are images of w2")
+    assert twice[:2] == ("B03", 2) and "again/" in twice[5] and len(good) == len(other) == 6
+    named = [row[4] for row in plan.plates.sample_rows(Wildcards(plate="P1"))]
+    assert sorted(named) == sorted([good[4], other[4]])
+    assert len(plan.plates.image_stamps(Wildcards(plate="P1", unit="all"))) == 2
+    assert all(plan.plates.image_stamps(Wildcards(plate="P1", unit="all")))
 
 
 def test_snakemake_is_told_of_the_newest_image_and_of_none_from_the_future(tmp_path):
@@ -147,7 +165,7 @@ def test_snakemake_is_told_of_the_newest_image_and_of_none_from_the_future(tmp_p
 
 def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path):
     doses = PlateFolder("P2", platemap="well,concentration_um,control\nB02,1,negative\n")
-    write_sheets(tmp_path, plates=[THREE_WELLS, doses, PlateFolder("empty", wells=())])
+    write_sheets(tmp_path, plates=[THREE_WELLS, doses])
     plates = plan_in(tmp_path, nuclei={"method": "auto"}).plates
     drawn = ["calibration.png", "plots/doses.png", "plots/controls.png"]
     assert plates.further_products("P1") == ["labels.zarr/zarr.json", "calibration.png"]
@@ -169,7 +187,7 @@ def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path
     peaks = plan_in(tmp_path, nuclei={"method": "peaks"}).plates
     assert peaks.further_products("P2") == drawn
     for of_method in (plates, peaks):
-        assert of_method.further_products("empty") == [] and of_method.previewed == ["P1", "P2"]
+        assert of_method.previewed == ["P1", "P2"]
 
 
 def test_units_wait_for_a_calibration_and_keep_labels_only_where_nuclei_have_outlines(tmp_path):

@@ -1,0 +1,1 @@
+"""What the names of image files say, and which of the files count."""

@@ -1,0 +1,58 @@
+"""The images of a plate as names and lists describe them."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Image(NamedTuple):
+    """One image file of a plate, as its name or its list describes it."""
+
+    path: str  # empty where there is none
+    well: str
+    site: int
+    channel: str
+    timepoint: int | None
+    z: int | None
+    copy: str | None = None  # the file to read, in a job for which Snakemake has fetched the image from a URL
+    fault: str | None = None  # why no file is to be read: its row is one of a failed field
+
+
+class Scan(NamedTuple):
+    """The files of a plate's folder or image list; the notes count those that are in none of the lists."""
+
+    layout: str
+    images: list[Image]
+    thumbnails: list[str]
+    unmatched: list[str]
+    duplicates: list[str]  # other files of places that are images with a fault
+    notes: list[str]
+    copies: list[str] = []  # copies, previews and masks beside originals, which alone count
+    warnings: list[str] = []  # what the user should know of a decision
+
+
+def natural(text: str) -> tuple[list[str | int], str]:
+    """Return a sort key by which w2 comes before w10, in any case."""
+    parts = re.split(r"(\d+)", text.lower())
+    parts[1::2] = map(int, parts[1::2])
+    return parts, text
+
+
+def index_of(text: str) -> int:
+    """Read a site, time point or z plane: 0 to 999999999, which any table of integers can hold; else ValueError."""
+    if not text.isdecimal() or len(text) > 9:
+        raise ValueError(f"{text!r} is no number from 0 to 999999999")
+    return int(text)
+
+
+def in_order(images: Iterable[Image]) -> list[Image]:
+    """Sort images by well, site, time point, z plane, channel: the order of the tables' rows."""
+    images = list(images)
+    channels = {channel: natural(channel) for channel in {image.channel for image in images}}
+
+    def order(image):
+        # B02 < AA01; None < 0
+        time_and_z = [-1 if number is None else number for number in (image.timepoint, image.z)]
+        return len(image.well), image.well, image.site, time_and_z, channels[image.channel]
+
+    return sorted(images, key=order)

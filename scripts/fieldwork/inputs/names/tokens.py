@@ -1,0 +1,217 @@
+"""Find out which part of a name is the well, where several look like one: ``A01_F002_C01``.
+
+A letter with a number could be a well, or count fields (F, S), channels (C, W), time points (T), z planes (Z), plates
+(P) or runs (R). All names of a folder are looked at together: a part whose letter is the same in all of them, and one
+of these, counts; another part is the well.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from fieldwork import InputError
+from fieldwork.inputs.names.patterns import groups_of
+from fieldwork.wells import normal_well
+
+LAYOUTS = ("imagexpress", "metaxpress")  # whose patterns take the last part of a name that looks like a well
+_KINDS = {"F": "site", "S": "site", "C": "channel", "W": "channel", "T": "t", "Z": "z", "P": "plate", "R": "run"}
+_DOUBTFUL_LETTERS = {"P", "R", "S", "T", "Z"}  # of these, few plates have such a row and no other
+_PART = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]|[Aa][A-Fa-f])-?(\d{1,4})(?![A-Za-z0-9])")
+_STRICT = re.compile(r"[A-Z]{1,2}\d\d")
+_BETWEEN = re.compile(r"[ _.-]+")
+
+
+class _Part(NamedTuple):
+    """A part of a name that could be a well or a number of something."""
+
+    text: str
+    letter: str  # upper case
+    start: int
+    end: int
+
+    @property
+    def well(self):
+        """The well that it would be, or None."""
+        try:
+            return normal_well(self.text)
+        except ValueError:
+            return None
+
+
+def settle_wells(
+    paths: Sequence[str],
+    matches: Sequence[re.Match | None],
+    *,
+    is_asked_for: bool,
+    warnings: list[str],
+) -> list[dict[str, str] | None]:
+    """Return for every match the texts of its groups, with the part of the name that is the well for certain.
+
+    Parameters
+    ----------
+    paths : list of str
+    matches : list of re.Match or None
+        Of one of `LAYOUTS`.
+    is_asked_for : bool
+        The sheet names the layout, so that a single letter with a number is a well.
+    warnings : list of str
+        What was decided is added.
+
+    Raises
+    ------
+    InputError
+        Several parts could be the well; the message names an example.
+    """
+    settled = [groups_of(match) if match else None for match in matches]
+    parts = [_parts_of(path, match) if match else None for path, match in zip(paths, matches, strict=True)]
+    used = [number for number, of_path in enumerate(parts) if of_path]
+    if not used:
+        return settled
+    has_index = [bool(matches[number]["site"] or matches[number]["channel"]) for number in used]
+    if all(len(parts[number]) == 1 for number in used):
+        wells = [parts[number][0] for number in used]
+        loose = _check_alone(wells, has_index, is_asked_for=is_asked_for, warnings=warnings)
+        for number, is_loose in zip(used, loose, strict=True):
+            if is_loose:
+                settled[number] = None
+        return settled
+    longest = max((parts[number] for number in used), key=len)
+    rows = [parts[number] for number in used]
+    if any(len(row) != len(longest) for row in rows):
+        if all(has_index) and _is_row_of_wells([row[-1] for row in rows]):
+            return settled
+        raise _refusal(longest, "the names have different numbers of such parts")
+    position = _position_of_well(rows, explicit=[settled[number] for number in used])
+    if position < len(longest) - 1:
+        _reread([paths[number] for number in used], rows, position, [settled[number] for number in used])
+        others = " and ".join(part.text for part in longest[position + 1 :])
+        warnings.append(
+            f"in names such as {paths[parts.index(longest)]!r}, {longest[position].text} is taken for the well and "
+            f"{others} for numbers of something else, as their letters are the same in all names"
+        )
+    return settled
+
+
+def _parts_of(path, match):
+    """Return the parts of a path up to the well that was matched, which is the last of them."""
+    well = _Part(match["well"], match["well"].rstrip("-0123456789").upper(), *match.span("well"))
+    name_start = path.rfind("/") + 1
+    parts = []
+    if name_start:
+        start = 0
+        for folder in path[: name_start - 1].split("/"):
+            if part := _PART.fullmatch(folder):
+                parts.append(_Part(folder, part[1].upper(), start, start + len(folder)))
+            start += len(folder) + 1
+    if well.start > name_start + 2:  # two characters and a separator, at least
+        parts += [
+            _Part(part[0], part[1].upper(), *part.span()) for part in _PART.finditer(path, name_start, well.start)
+        ]
+    parts = [part for part in parts if part.letter in _KINDS or part.well]
+    return [*(part for part in parts if part.well is None or part.well != well.well), well]
+
+
+def _is_row_of_wells(parts):
+    """Return True for parts at one position that are wells and no numbers of something."""
+    letters = {part.letter for part in parts}
+    return (len(letters) > 1 or not letters <= _KINDS.keys()) and all(part.well for part in parts)
+
+
+def _check_alone(wells, has_index, *, is_asked_for, warnings):
+    """Check names with one part that could be a well; return for each True if it is too little of one."""
+    letters = {well.letter for well in wells}
+    strict = [bool(_STRICT.fullmatch(well.text)) for well in wells]
+    if is_asked_for or len(letters) > 1 and not letters <= _KINDS.keys():
+        return [False] * len(wells)
+    if len(letters) > 1:
+        return [not (is_strict or has) for is_strict, has in zip(strict, has_index, strict=True)]
+    (letter,) = letters
+    if all(strict) and not all(has_index) and letter in _KINDS:
+        what = f"{wells[0].text!r} could be a well or count something: all names have the letter {letter}"
+        if letter in _DOUBTFUL_LETTERS:
+            raise _refusal(wells[:1], "it is the only letter, and could count something")
+        warnings.append(f"{what}; it is taken for the well")
+    if not all(strict) and all(has_index) and letter in _KINDS:
+        raise _refusal(wells[:1], "it is the only letter, and could count something")
+    counts_on = letter not in _KINDS and any(strict)  # A1, ..., A12: one row of a plate
+    return [
+        not (is_strict or has or counts_on and well.text[0].isupper())
+        for is_strict, has, well in zip(strict, has_index, wells, strict=True)
+    ]
+
+
+def _position_of_well(rows, explicit):
+    """Return the index of the part that is the well in every row."""
+    columns = list(zip(*rows, strict=True))
+    last = len(columns) - 1
+    possible = [index for index, column in enumerate(columns) if _is_row_of_wells(column)]
+    varying = [index for index in possible if len({part.well for part in columns[index]}) > 1]
+    names = set.intersection(*(set(groups) for groups in explicit))
+    if last in possible and (possible == [last] or names & {"site", "channel"}):
+        return last
+    if len(possible) == 1:
+        return possible[0]
+    if len(varying) == 1:
+        return varying[0]
+    if possible:
+        raise _refusal(rows[0], "several of them could")
+    if _KINDS[columns[last][0].letter] in names:  # P01_C03_s1_w1: the channel has a part of its own
+        return last
+    if len({part.well for part in columns[0]}) > 1 and all(part.well for part in columns[0]):
+        return 0
+    raise _refusal(rows[0], "each could count something")
+
+
+def _reread(paths, rows, position, settled):
+    """Enter what the parts behind the well say into the groups of every name."""
+    for groups, row in zip(settled, rows, strict=True):
+        explicit = set(groups)
+        groups["well"] = row[position].text
+        for part in row[position + 1 :]:
+            kind = _KINDS[part.letter]
+            if kind in explicit:
+                continue  # BBBC005: A01_C1_F1_s01_w1, where C counts cells and F is the blur
+            if kind in groups:
+                raise _refusal(row, f"two parts count the {kind}s")
+            groups[kind] = part.text if kind == "channel" else re.sub(r"\D", "", part.text)
+    for kind in ("plate", "run"):
+        if len(numbers := {groups.pop(kind, None) for groups in settled}) > 1:
+            examples = " and ".join(sorted(filter(None, numbers))[:2])
+            raise _refusal(rows[0], f"there are several {kind}s, or whatever {kind[0].upper()} counts ({examples})")
+    if any("channel" in groups for groups in settled):
+        _between(paths, rows, position, lambda groups, text: None, settled, may_vary=False)
+    else:
+        _between(paths, rows, position, lambda groups, text: groups.update(channel=text), settled, may_vary=True)
+
+
+def _between(paths, rows, position, enter: Callable, settled, *, may_vary):
+    """Read the texts between well and numbers: the only one, or the only one that differs, is the channel."""
+    texts = [_texts_of(path, row, position) for path, row in zip(paths, rows, strict=True)]
+    if len({len(of_path) for of_path in texts}) > 1:
+        raise _refusal(rows[0], "the names have different numbers of texts behind it")
+    differing = [index for index, column in enumerate(zip(*texts, strict=True)) if len(set(column)) > 1]
+    if len(differing) > may_vary:
+        raise _refusal(rows[0], f"it is not known what the text {texts[0][differing[-1]]!r} behind it says")
+    channel = differing or ([0] if texts[0] and len(texts[0]) == 1 else [])
+    for groups, of_path in zip(settled, texts, strict=True):
+        if channel:
+            enter(groups, of_path[channel[0]])
+
+
+def _texts_of(path, row, position):
+    """Return the texts of a path behind its well that are no numbers of something."""
+    texts, start = [], max(row[position].end, path.rfind("/") + 1)
+    for part in row[position + 1 :]:
+        if part.start >= start:
+            texts += filter(None, _BETWEEN.split(path[start : part.start]))
+            start = part.end
+    return texts
+
+
+def _refusal(row, why):
+    parts = " or ".join(repr(part.text) for part in row)
+    return InputError(
+        f"it is not certain that {parts} is the well: {why}. Put a regex with the named groups well, site and channel "
+        "under the config key 'layouts', and its name into the sheet's column 'layout'; or give an image list "
+        "(CellProfiler LoadData CSV) instead of the folder."
+    )
