@@ -11,6 +11,14 @@ if not CLONE.is_dir():
     sys.exit(f"Error: Fieldwork runs from a clone, not from '{workflow.current_basedir}'; name a clone's Snakefile")
 sys.path.insert(0, str(CLONE / "scripts"))
 
+import fieldwork
+
+if Path(fieldwork.__file__ or "").parent.resolve() != Path(CLONE, "scripts", "fieldwork").resolve():
+    sys.exit(
+        f"Error: '{fieldwork.__file__}' is imported already, and the library of this clone is in '{CLONE}/scripts'; "
+        "a workflow can use one clone only"
+    )
+
 from fieldwork import InputError
 from fieldwork.inputs.remote import Remote
 from fieldwork.planning import configuration, provenance, runs, snakemake_workarounds
@@ -19,6 +27,7 @@ from fieldwork.planning.plates import TABLES
 from fieldwork.planning.resources import small_memory_mb
 
 snakemake_workarounds.collect_garbage_seldom()
+snakemake_workarounds.hand_library_to_jobs(CLONE / "scripts")
 
 CALLER = Caller(
     main=workflow.is_main_process,

@@ -48,7 +48,7 @@ def main(
     warnings = plate_calibration.warnings_of(sampled, calibration, channel=channel, settings=settings)
     detection_calibration.log_decision(label, sampled, calibration, warnings, noun="fields")
     options = {"detection": detection, "calibration": calibration, "drop_border": drop_border, "with_labels": False}
-    options |= {"with_quality": False, "channel": channel, "folders": folders, "correction": correction}
+    options |= {"with_quality": False, "plate": plate, "channel": channel, "folders": folders, "correction": correction}
     read_plane = functools.partial(plate_calibration.read_middle_plane, channel=channel)
     measured = detection_calibration.measure_counted(
         sampled,

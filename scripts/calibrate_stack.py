@@ -29,7 +29,7 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
     warning = sampling.warning_of(sampled, calibration, noun="frames", method=detection["method"])
     warnings = [warning] if warning else []
     detection_calibration.log_decision(label, sampled, calibration, warnings, noun="frames")
-    options = {**work, "calibration": calibration, "with_labels": False, "with_quality": False}
+    options = {**work, "stack": stack, "calibration": calibration, "with_labels": False, "with_quality": False}
     measured = detection_calibration.measure_counted(
         sampled,
         calibration,

@@ -50,6 +50,7 @@ def main(
     images = plate_images.images_of(images, copies)
     channels = plate_images.Channels(nuclei_channel, measured)
     finds_peaks = detection["method"] == "peaks"
+    outlines.import_functions(detection, cells, folders=folders, **pool)
     options = {
         "detection": detection,
         "calibration": detection_calibration.read(calibration) if calibration else None,
@@ -57,6 +58,7 @@ def main(
         "with_labels": "labels" in outcome,
         "cells": cells,
         "with_quality": with_quality,
+        "plate": plate,
         "channel": channel,
         "folders": folders,
         "correction": correction,

@@ -20,7 +20,7 @@ def main(*, images, copies, filtered_table, plate, channel, chain, metrics, save
     filters.import_filters(chain, save=save, folders=folders)
     images = plate_images.images_of(images, copies)
     targets = filters.targets_of(images)
-    options = {"chain": chain, "metrics": metrics, "save": save, "folders": folders}
+    options = {"chain": chain, "metrics": metrics, "save": save, "folders": folders, "plate": plate}
     with outputs.atomic_folder(Path(filtered_table).parent) as folder:
         filtered = job.collect(
             functools.partial(filters.filter_image, **options, folder=folder),

@@ -50,7 +50,7 @@ def main(
     road |= {"failed": stack_frames.failed_frame, "suspects": "the reader or the function", "progress": stack}
     if calibration:
         work = {**work, "calibration": detection_calibration.read(calibration)}
-    measure = functools.partial(stack_frames.measure_frame, **work, channels=channels)
+    measure = functools.partial(stack_frames.measure_frame, **work, stack=stack, channels=channels)
     results, series = job.results_of(measure, frames, **road), None
     if not nuclei_table:
         results, series = own_results(stack, measure, results, frames, road, images=images, folder=folder)

@@ -36,7 +36,7 @@ def main(
     read = functools.partial(plate_calibration.read_middle_plane, channel=channel)
     options = {"detection": detection, "calibration": detection_calibration.of_record(record), "channel": channel}
     options |= {"drop_border": drop_border, "with_labels": True, "with_quality": False, "folders": folders}
-    options["correction"] = correction
+    options |= {"correction": correction, "plate": plate}
     measure = functools.partial(
         detection_calibration.measure_images,
         measure=functools.partial(fields.measure_field, **options),

@@ -22,7 +22,7 @@ def main(*, record, stack, path, copy, selection, work, picture, pool, workers):
     frames = stack_frames.open_frames(stack, path, copy, selection).frames
     stack_frames.import_functions(work, stack=frames)
     calibration = detection_calibration.of_record(record)
-    options = {**work, "calibration": calibration, "with_labels": True, "with_quality": False}
+    options = {**work, "stack": stack, "calibration": calibration, "with_labels": True, "with_quality": False}
     measure = functools.partial(
         detection_calibration.measure_images,
         measure=functools.partial(stack_frames.measure_frame, **options),

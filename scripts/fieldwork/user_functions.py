@@ -4,9 +4,11 @@ As a program (``python -m fieldwork.user_functions``), in a process of its own, 
 """
 
 import functools
+import hashlib
 import inspect
 import json
 import os
+import random
 import sys
 from collections.abc import Callable, Iterable
 
@@ -118,6 +120,22 @@ def _declared(parameters, arguments):
     named = [item.name for item in parameters if item.kind in _BY_NAME]
     image = "image" if "image" in named else next((item.name for item in parameters), None)
     return [name for name in named if name in CONTEXT and name != image and name not in arguments]
+
+
+def seed_random(*frame: object) -> None:
+    """Seed the random numbers of Python and NumPy that all functions share, by the names of a frame.
+
+    A function of the user's then draws the same numbers for a frame in every run, whatever the engine, the number of
+    workers and the unit of work. Threads of one process share this state: there it does not hold.
+
+    Parameters
+    ----------
+    *frame
+        What identifies the frame: plate or stack, well, site, number.
+    """
+    digest = hashlib.sha256("\0".join(map(str, frame)).encode("utf-8", "surrogatepass")).digest()
+    random.seed(digest)
+    np.random.seed(np.frombuffer(digest, "<u4"))
 
 
 @functools.cache

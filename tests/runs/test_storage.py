@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import threading
 import time
 import urllib.request
@@ -20,6 +21,7 @@ from moto.server import ThreadedMotoServer
 
 from fieldwork import synthetic
 from fieldwork.viewer import content
+from workspace import wait_for
 
 ODD = "Zürich 7 (100%25)"  # blanks, an umlaut, and what would be % if it were unquoted
 EVERYTHING = (  # that reads images
@@ -72,6 +74,7 @@ class Web(SimpleHTTPRequestHandler):
     """Serves a folder, but for what is called forbidden, or busy, and counts."""
 
     asked = Counter()
+    end = threading.Event()  # of a server that stalls
 
     def log_message(self, *_):
         self.asked[self.command] += 1
@@ -81,6 +84,10 @@ class Web(SimpleHTTPRequestHandler):
             return self.send_error(403)
         if "busy" in self.path and self.command == "GET":
             return self.send_error(503)
+        if f"stalls-at-{self.command}" in self.path:
+            self.asked["stalled"] += 1
+            self.end.wait()
+            return None
         return super().send_head()
 
 
@@ -92,7 +99,9 @@ def web(tmp_path_factory):
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     Web.asked.clear()
+    Web.end.clear()
     yield folder, f"http://127.0.0.1:{server.server_port}"
+    Web.end.set()
     server.shutdown()
     server.server_close()
     thread.join()
@@ -286,3 +295,20 @@ def test_a_server_that_is_busy_ends_the_run_and_makes_no_failed_row(workspace, w
     output = workspace.run("tables", status=1)
     assert f"Failed to retrieve storage object from {url}/busy.tif" in output and "503" in output
     assert not workspace.tables()
+
+
+@pytest.mark.parametrize(
+    ("method", "number"), [("HEAD", signal.SIGINT), ("GET", signal.SIGINT), ("GET", signal.SIGTERM)]
+)
+def test_a_run_can_be_ended_while_a_server_stalls(workspace, web, method, number):
+    [path] = workspace.plant(wells=["B02"], sites=1)
+    folder, url = web
+    shutil.copy(path, folder / f"stalls-at-{method}.tif")
+    (workspace.path / "images.csv").write_text(f"URL_DNA,Metadata_Well\n{url}/stalls-at-{method}.tif,B02\n")
+    sheet(workspace, "plate", ("P1", "images.csv"))
+    process = workspace.start("tables")
+    wait_for(lambda: Web.asked["stalled"], process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode != 0 and not workspace.tables()
+    assert "Traceback" not in output, output

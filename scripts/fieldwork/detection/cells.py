@@ -21,6 +21,7 @@ def cells_of(
     channels: Mapping[str, np.ndarray],
     *,
     folders: Sequence[str | os.PathLike] = (),
+    frame: Sequence[object] = (),
 ) -> np.ndarray | None:
     """Find the cells around nuclei.
 
@@ -35,6 +36,8 @@ def cells_of(
         Name -> image.
     folders : list of path-like
         Of the user's own modules.
+    frame : sequence
+        What identifies the image, for `user_functions.seed_random`.
 
     Returns
     -------
@@ -47,16 +50,17 @@ def cells_of(
         The user's function failed, or did not return cells of these nuclei; or the channel is no image for a watershed.
     """
     if "function" in settings:
-        return _cells_by_own_function(nuclei, settings["function"], channels, folders)
+        return _cells_by_own_function(nuclei, settings["function"], channels, folders, frame)
     if "expand" in settings:
         return expand_nuclei(nuclei, settings["expand"])
     image = channels.get(settings["watershed"])
     return None if image is None else flood_cells(nuclei, image)
 
 
-def _cells_by_own_function(nuclei, name, channels, folders):
+def _cells_by_own_function(nuclei, name, channels, folders, frame):
     try:
         function = find_once(name, folders=tuple(folders))
+        user_functions.seed_random(*frame, "cells")
         # Copies: it may work in place, and all is measured afterwards.
         cells = function(nuclei.copy(), channels={channel: image.copy() for channel, image in channels.items()})
         return _checked(label_images.check_labels(cells, nuclei.shape), nuclei)

@@ -9,6 +9,7 @@ import numpy as np
 from fieldwork import label_images, objects, segmentation, user_functions
 from fieldwork.detection.cells import cells_of, measure_cells
 from fieldwork.detection.flags import Flags
+from fieldwork.inputs.functions import find_once
 from fieldwork.pixel_sizes import pixel_sizes
 
 
@@ -63,7 +64,8 @@ def outline_nuclei(
     camera : (rows, columns) array, optional
         What the camera gave, where `image` is a corrected one.
     **context
-        What functions of the user's get if they declare it: see `user_functions.CONTEXT`.
+        ``frame``: what identifies the image, for `user_functions.seed_random`. The rest is what functions of the user's
+        get if they declare it: see `user_functions.CONTEXT`.
 
     Returns
     -------
@@ -118,7 +120,8 @@ def outline_and_measure(
     outlined = _outlined(labels, objects.properties_of(measurements, labels.shape), with_labels, *others)
     if cells:
         try:
-            of_cells = cells_of(labels, cells, channels, folders=options.get("folders", ()))
+            named = {"folders": options.get("folders", ()), "frame": options.get("frame", ())}
+            of_cells = cells_of(labels, cells, channels, **named)
         except ValueError as error:
             raise FailedDetectionError(str(error)) from None
         if of_cells is not None:
@@ -157,15 +160,36 @@ def _segment(image, calibration, calibrated, camera):
     return labels, threshold, Flags(*map(bool, flags))
 
 
-def _segment_by_own_function(image, detection, folders, *, path, **context):
+def _segment_by_own_function(image, detection, folders, *, path, frame=(), **context):
     name = detection["function"]
     try:
         segment = user_functions.segmenter(name, detection["arguments"], folders)
+        user_functions.seed_random(*frame)  # now: its module, which may draw or seed, is imported
         # A copy: it may work in place, and the image's quality is measured afterwards.
         labels = segment(image.copy(), pixel_size=pixel_sizes(path).get("y"), path=path, **context)
         return (label_images.renumber(label_images.check_labels(labels, image.shape)),)
     except (Exception, SystemExit) as error:  # it may raise anything
         raise FailedDetectionError(user_functions.reason(name, error)) from None
+
+
+def import_functions(detection: dict, cells: Mapping | None, *, folders: Sequence[str], engine: str, **_: str) -> None:
+    """Import functions of the user's where Dask's workers will: it compares theirs with those of this process.
+
+    Parameters
+    ----------
+    detection, cells, folders
+        As for `outline_and_measure`.
+    engine, **_
+        The configuration's ``pool``.
+
+    Raises
+    ------
+    InputError
+        A function cannot be found.
+    """
+    for work in (detection, cells or {}):
+        if engine == "dask" and "function" in work:
+            find_once(work["function"], folders=tuple(folders))
 
 
 def suspects_of(detection: dict, cells: Mapping | None = None) -> str:

@@ -2,23 +2,29 @@
 
 By themselves the plugins ask a server again and again: 337 times in a run with 6 images. Here it is asked once for a
 folder or for the images of a list, and the answer is kept in a file for the run's jobs; then each image is fetched.
+How web servers are asked, and asked again, is in `web`.
 """
 
+import asyncio
 import hashlib
+import io
 import itertools
 import json
 import os
 import re
+import threading
+import time
+import weakref
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
+from contextlib import suppress
 from pathlib import Path
 
 from fieldwork import InputError, outputs
+from fieldwork.inputs import web
 
 ANSWERS_FOLDER = Path(".snakemake/fieldwork")
-REQUESTS_AT_ONCE = 8
+JOURNAL_LIFE_S = 24 * 3600  # answers of a look-up that broke off are used so long
+STOP_POLL_S = 0.5  # how soon a fetch notes that the run is to end
 S3_HINT = (
     " (asked with the settings SNAKEMAKE_STORAGE_S3_ENDPOINT_URL, SNAKEMAKE_STORAGE_S3_ACCESS_KEY and "
     "SNAKEMAKE_STORAGE_S3_SECRET_KEY; config/README.md)"
@@ -94,7 +100,9 @@ class Remote:
         urls = list(dict.fromkeys(urls))
         if not urls:
             return {}
-        answers = self._answer("\n".join(["of", *urls]), lambda: self._look_up(urls))
+        question = "\n".join(["of", *urls])
+        journal = self._path_of(question).with_suffix(".jsonl")
+        answers = self._answer(question, lambda: self._look_up(urls, journal))
         reasons = {url: facts for url, facts in answers.items() if isinstance(facts, str)}
         self.known |= {url: facts for url, facts in answers.items() if url not in reasons}
         return reasons
@@ -135,19 +143,27 @@ class Remote:
             if path.is_file() and path.stat().st_size != size:
                 path.unlink()
 
+    def stop(self) -> None:
+        """End the fetches that are under way: the run is to end."""
+        _stopping.set()
+
     def _answer(self, question, ask):
         """Return a server's answer, as JSON gives it; `ask` gets it from the server."""
         return json.loads(self._answer_file(question, lambda: json.dumps(ask()).encode()).read_bytes())
 
     def _answer_file(self, question, ask):
         """Return the path of the file that keeps an answer; `ask` gets its bytes from the server."""
-        path = ANSWERS_FOLDER / hashlib.sha256(question.encode()).hexdigest()[:16]
+        path = self._path_of(question)
         if self._asks or not path.exists():
             answer = ask()
             path.parent.mkdir(parents=True, exist_ok=True)
             with outputs.atomic_file(path) as part:
                 part.write_bytes(answer)
         return path
+
+    def _path_of(self, question):
+        """Return the path of the file that keeps the answer to a question."""
+        return ANSWERS_FOLDER / hashlib.sha256(question.encode()).hexdigest()[:16]
 
     def _list_folder(self, folder):
         """Return the name of each object below a folder, and its size and modification time."""
@@ -165,14 +181,18 @@ class Remote:
             stored = self._object(url)
             if _is_s3(url):
                 return stored.s3obj().get()["Body"].read()
-            with stored.httpr() as response:
-                response.raise_for_status()
-                return response.content
+            content = io.BytesIO()
+            web.fetch(url, stored.provider.settings, content)
+            return content.getvalue()
         except Exception as error:  # boto3's, requests' and Snakemake's
             raise InputError(f"'{url}': {_reason(error, url)}") from None
 
-    def _look_up(self, urls):
-        """Return size and modification time of each object, or the reason why there is none."""
+    def _look_up(self, urls, journal):
+        """Return size and modification time of each object, or the reason why there is none.
+
+        Answers of web servers are written to a journal as they come. It stays where a server did not answer: then the
+        next run goes on from there.
+        """
         answers = {}
         for _, group in itertools.groupby(sorted(filter(_is_s3, urls), key=os.path.dirname), key=os.path.dirname):
             group = list(group)
@@ -185,9 +205,24 @@ class Remote:
                 answers[url] = objects.get(url, "there is no such object")
                 if url not in objects and any(other.startswith(f"{url}/") for other in objects):
                     answers[url] = "a folder; expected an object"
+        kept = _read_journal(journal)
+        answers |= {url: kept[url] for url in urls if url in kept and url not in answers}
         others = [url for url in urls if url not in answers]
-        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
-            answers |= zip(others, threads.map(self._head, others), strict=True)
+        if not others:
+            journal.unlink(missing_ok=True)
+            return answers
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        settings = self._object(others[0]).provider.settings
+        unanswered = False
+        with journal.open("a", encoding="utf-8") as stream:
+            for url, facts in web.look_up(others, settings):
+                answers[url] = facts
+                unanswered |= isinstance(facts, web.NoAnswer)
+                if not isinstance(facts, str):
+                    stream.write(json.dumps([url, facts]) + "\n")
+                    stream.flush()
+        if not unanswered:
+            journal.unlink(missing_ok=True)
         return answers
 
     def _list_prefix(self, prefix):
@@ -200,17 +235,12 @@ class Remote:
             if not item.key.endswith("/")  # an empty folder, as browsers of buckets make them
         }
 
-    def _head(self, url):
-        """Return size and modification time of a file on a web server, or the reason why there is none."""
-        try:
-            with self._object(url).httpr("HEAD", stream=True) as response:
-                response.raise_for_status()
-                return int(response.headers.get("content-length", 0)), _time_of(response.headers.get("last-modified"))
-        except Exception as error:  # requests' and Snakemake's
-            return _reason(error, url)
-
     def _object(self, url):
         return self._storage(url).flags["storage_object"]
+
+
+_stopping = threading.Event()  # the run is to end
+_slots = weakref.WeakKeyDictionary()  # event loop -> semaphore: how many objects are fetched at once
 
 
 class _KnownObject:
@@ -234,19 +264,36 @@ class _KnownObject:
     def is_dir(self):
         return False
 
-    @contextmanager
-    def httpr(self, *arguments, **named):
-        with super().httpr(*arguments, **named) as response:
-            response.raise_for_status()  # the plugin would keep the page that says 503 as if it were the image
-            yield response
+    async def managed_retrieve(self):
+        """Fetch the object in a thread, which keeps neither Ctrl-C nor SIGTERM from ending the run."""
+        async with _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(web.REQUESTS_AT_ONCE)):
+            fetch = super().managed_retrieve
+            fetched = asyncio.wrap_future(web.in_thread(lambda: asyncio.run(fetch())))
+            while not fetched.done():
+                await asyncio.wait({fetched}, timeout=STOP_POLL_S)
+                if _stopping.is_set():
+                    raise InputError(f"the run was ended while '{self.query}' was fetched")
+            return fetched.result()
+
+    def retrieve_object(self):
+        if _is_s3(self.query):
+            return super().retrieve_object()
+        with open(self.local_path(), "wb") as stream:
+            web.fetch(self.query, self.provider.settings, stream)
 
 
-def _time_of(modified):
-    """Return the seconds since 1970 of a Last-Modified header; 0, as Snakemake's plugin, for one without a date."""
-    try:
-        return parsedate_to_datetime(modified).timestamp()
-    except (TypeError, ValueError):
-        return 0.0
+def _read_journal(path):
+    """Return what a look-up that broke off had found, URL -> facts; nothing where that was long ago."""
+    answers = {}
+    with suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > JOURNAL_LIFE_S:
+            path.unlink()
+            return {}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):  # the last line of a run that was killed
+                url, facts = json.loads(line)
+                answers[url] = facts
+    return answers
 
 
 def _is_s3(url):
@@ -254,4 +301,4 @@ def _is_s3(url):
 
 
 def _reason(error, url):
-    return " ".join(str(error).split()) + S3_HINT * _is_s3(url)
+    return web.reason(error) + S3_HINT * _is_s3(url)

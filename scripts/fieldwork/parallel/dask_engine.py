@@ -22,6 +22,11 @@ from fieldwork.parallel.dask_worker import DASK_BATCH_S, LIBRARY, Call, Job, dig
 
 CONNECT_S = 5  # s until a scheduler has answered
 WITHOUT_WORKERS_S = 60  # s that a cluster may have none: batch systems and nannies start them again
+SHARED_RANDOM = (
+    "Dask's workers have up to %d threads each, which share the state of NumPy's and Python's random numbers: if a "
+    "function of your own draws some, its results change from run to run. Workers of one thread, or engine: pool, give "
+    "the same in every run"
+)
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,9 @@ def map_frames(
         The scheduler, or all of its workers, went away during the work.
     """
     with _connection(where, workers) as client:
+        most_threads = max(client.nthreads().values(), default=1)
+        if most_threads > 1 and functions.own_folders:
+            log.warning(SHARED_RANDOM, most_threads)
         job = _job_of(function, where)
         batches = Batches(len(frames))
         running = {}  # future -> its batch

@@ -160,7 +160,7 @@ class Plan:
         InputError
             Another run holds a folder.
         """
-        snakemake_workarounds.take_sigterm_in_a_thread()
+        snakemake_workarounds.take_sigterm_in_a_thread(stop=self.remote.stop)
         results = self.folders.results
         folders = [results] if self.caller.namespace else [".snakemake", results]  # another module holds the first
         self._locks = [runs.hold_folder(Path(folder, "fieldwork.lock")) for folder in folders]

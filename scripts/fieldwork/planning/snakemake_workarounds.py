@@ -20,7 +20,7 @@ from fieldwork.planning.roads import Road
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn an InputError of the block into the end of the process, with its message on stderr.
+    """Turn an InputError of the block, and Ctrl-C, into the end of the process, with one line on stderr.
 
     A WorkflowError would come with lines of the rules, which are not at fault.
 
@@ -32,6 +32,8 @@ def one_line_errors() -> Iterator[None]:
         yield
     except InputError as error:
         sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Error: ended by Ctrl-C before any job")
 
 
 class ForRules:
@@ -72,19 +74,45 @@ def _plain_function(method):
     return answer
 
 
+def hand_library_to_jobs(folder: str | os.PathLike) -> None:
+    """Put the folder of the library first on the PYTHONPATH of jobs, which inherit it.
+
+    Snakemake puts a script's folder last on `sys.path`, where another package or another clone's library of the same
+    name would come before it.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of the scripts, in which the library is.
+    """
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.environ.get("PYTHONPATH") else []
+    folders = dict.fromkeys([os.path.abspath(folder), *others])
+    os.environ["PYTHONPATH"] = os.pathsep.join(folders)
+
+
 def collect_garbage_seldom() -> None:
     """Look for garbage seldom: a plan is millions of objects that stay, and the search takes a tenth of planning."""
     gc.set_threshold(200_000, 10, 10)
 
 
-def take_sigterm_in_a_thread() -> None:
+def take_sigterm_in_a_thread(*, stop: Callable[[], None]) -> None:
     """Bring Snakemake to end in good order on SIGTERM, as it means to. Call it when Snakemake has set its handler.
 
     That handler waits for a lock, and for ever where the thread that it interrupted holds it.
+
+    Parameters
+    ----------
+    stop : callable
+        Ends what Snakemake waits for before it looks whether it is to end.
     """
     handler = signal.getsignal(signal.SIGTERM)
+
+    def end(*received):
+        stop()
+        threading.Thread(target=handler, args=received).start()
+
     if callable(handler) and threading.current_thread() is threading.main_thread():  # only that one may set another
-        signal.signal(signal.SIGTERM, lambda *received: threading.Thread(target=handler, args=received).start())
+        signal.signal(signal.SIGTERM, end)
 
 
 def end_timers() -> None:

@@ -64,6 +64,7 @@ def measure_field(
     drop_border: bool = False,
     with_labels: bool = False,
     cells: dict | None = None,
+    plate: str = "",
     channel: str = "auto",
     folders: Sequence[str] = (),
     device: client.Cpu | client.Gpu = client.CPU,
@@ -89,6 +90,8 @@ def measure_field(
         Keep the outlines.
     cells : dict, optional
         As for `outlines.outline_and_measure`; of planes that come with their channels.
+    plate : str
+        Its name seeds the random numbers of functions of the user's.
     channel : str
         Name of the nuclei channel, for functions of the user's.
     folders : list of str
@@ -108,6 +111,7 @@ def measure_field(
     options |= {"channel": channel, "path": image.copy or image.path, "well": image.well, "site": image.site}
     form, fields = form_of(planes), []
     for plane in planes:
+        options["frame"] = (plate, image.well, image.site, plane.timepoint, plane.z)
         try:
             if finds_peaks:
                 measured = _find_peaks_and_levels(plane.image, detection, device)

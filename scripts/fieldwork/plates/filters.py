@@ -129,6 +129,7 @@ def filter_image(
     save: str,
     folder: os.PathLike | str,
     folders: Sequence,
+    plate: str = "",
 ) -> list[FilteredImage]:
     """Filter one image, measure it before and after, and save it.
 
@@ -148,6 +149,8 @@ def filter_image(
         Of the filtered images. Leftovers of a killed worker are overwritten when its image is filtered again.
     folders : sequence of path-like
         As for `functions.find`.
+    plate : str
+        Its name seeds the random numbers of filters.
 
     Returns
     -------
@@ -161,9 +164,11 @@ def filter_image(
         A filter or a metric cannot be found.
     """
     image = original.image
+    import_filters(chain, save=save, folders=folders)  # before random numbers are seeded: a module may draw some
     done = []
     try:
         for plane in planes:
+            user_functions.seed_random(plate, image.well, image.site, plane.timepoint, plane.z)
             before = _metrics_of(plane.image, metrics)
             pixels = _through(plane.image.copy(), chain, tuple(folders))  # copy: a filter may work in place
             after = _metrics_of(pixels, metrics)

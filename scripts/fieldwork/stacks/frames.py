@@ -125,6 +125,7 @@ def measure_frame(
     drop_border: bool = False,
     with_labels: bool = False,
     series: stack_series.Series | None = None,
+    stack: str = "",
 ) -> MeasuredFrame:
     """Apply a function to one frame.
 
@@ -154,6 +155,8 @@ def measure_frame(
         Keep the outlines.
     series : stack_series.Series, optional
         Where the image that the function returns is written.
+    stack : str
+        Its name seeds the random numbers of functions of the user's.
 
     Returns
     -------
@@ -167,7 +170,7 @@ def measure_frame(
                 measured = find_peaks(image, detection)
             else:
                 options = {"calibration": calibration, "drop_border": drop_border, "with_labels": with_labels}
-                options |= {"folders": folders, "path": frame.path, "calibrated": "stack"}
+                options |= {"folders": folders, "path": frame.path, "calibrated": "stack", "frame": (stack, index)}
                 measured = {**_outline(image, detection, channels, options), "image_form": form_of(image)}
         except outlines.FailedDetectionError as failure:
             return failed_frame(frame, str(failure))
@@ -175,9 +178,9 @@ def measure_frame(
         numbers = {column: figures[name] for column, name in QUALITY_COLUMNS.items() if name in figures}
         return MeasuredFrame(index, shape=image.shape, numbers=numbers, **measured)
     try:
-        returned = user_functions.result_of(
-            functions.find_once(function, folders=tuple(folders))(image, **arguments), function
-        )
+        called = functions.find_once(function, folders=tuple(folders))
+        user_functions.seed_random(stack, index)  # now: its module, which may draw or seed, is imported
+        returned = user_functions.result_of(called(image, **arguments), function)
     except (Exception, SystemExit) as error:  # a function of the user's may raise anything
         return MeasuredFrame(index, error=user_functions.reason(function, error), shape=image.shape)
     if isinstance(returned, dict):

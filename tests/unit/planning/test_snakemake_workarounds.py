@@ -23,7 +23,7 @@ def handler(*received):
         print("ended in good order", flush=True)
         os._exit(0)
 signal.signal(signal.SIGTERM, handler)
-snakemake_workarounds.take_sigterm_in_a_thread()
+snakemake_workarounds.take_sigterm_in_a_thread(stop=lambda: None)
 with lock:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.1)
@@ -73,3 +73,15 @@ def test_rules_see_methods_with_their_parameters_and_one_line_for_an_error(tmp_p
             ask()
     with pytest.raises(AttributeError):
         _ = plan.plates.absent
+
+
+def test_processes_that_inherit_the_environment_import_this_library_before_any_other(tmp_path, monkeypatch):
+    (tmp_path / "fieldwork").mkdir()
+    (tmp_path / "fieldwork/__init__.py").write_text("raise ImportError('another package')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    snakemake_workarounds.hand_library_to_jobs(SCRIPTS)
+    snakemake_workarounds.hand_library_to_jobs(SCRIPTS)  # as in a job that is a run of Snakemake itself
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(SCRIPTS), str(tmp_path)]
+    command = [sys.executable, "-c", "import fieldwork; print(fieldwork.__file__)"]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == str(SCRIPTS / "fieldwork" / "__init__.py")

@@ -1,0 +1,39 @@
+"""What a run finds around it, and must not be led astray by: other libraries, random numbers, tables' texts."""
+
+import os
+import shutil
+
+from workspace import REPOSITORY, SCRIPTS
+
+
+def test_another_clone_on_pythonpath_has_no_part_in_the_tables(workspace, monkeypatch):
+    workspace.plant(wells=["B02"], sites=2)
+    arguments = ("tables", "--config", "nuclei={method: peaks}")
+    workspace.run(*arguments)
+    before = workspace.tables()
+    shutil.rmtree(workspace.path / "results")
+    other = workspace.path / "other/scripts"
+    shutil.copytree(SCRIPTS, other, ignore=shutil.ignore_patterns("__pycache__"))
+    module = other / "fieldwork/nuclei.py"
+    module.write_text("raise ImportError('of another clone')\n" + module.read_text())
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(other), os.environ.get("PYTHONPATH", "")]))
+    workspace.run(*arguments)
+    assert before and workspace.tables() == before
+
+
+def test_two_clones_in_one_workflow_are_refused(workspace):
+    workspace.plant(wells=["B02"], sites=1)
+    other = workspace.path / "other"
+    for name in ("scripts", "rules", "config", "envs"):
+        shutil.copytree(REPOSITORY / name, other / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "Snakefile", other)
+    (workspace.path / "Snakefile").write_text(
+        "".join(
+            f"module {name}:\n    snakefile: '{folder}/Snakefile'\n    config: dict(results='{name}')\n\n"
+            f"use rule * from {name} as {name}_*\n\n"
+            for name, folder in (("first", REPOSITORY), ("second", other))
+        )
+    )
+    output = workspace.run("--snakefile", str(workspace.path / "Snakefile"), "--dry-run", status=1)
+    [line] = [line for line in output.splitlines() if line.startswith("Error: ")]
+    assert line.endswith("a workflow can use one clone only") and str(SCRIPTS) in line and str(other) in line
