@@ -296,6 +296,24 @@ def test_a_channel_that_the_file_does_not_have_is_never_another_one(tmp_path, na
     assert nuclei.Nuclei_Intensity_MeanIntensity_DNA.notna().all() and field["Image_Channels_Missing"] == "Tubulin"
 
 
+def test_a_file_that_holds_another_channel_alone_is_no_image_of_the_nuclei(tmp_path):
+    image, rows = planted(7, "w1")[0], []
+    for site, names in enumerate((["DAPI", "Tubulin"], ["tubulin", "DAPI"], ["Tubulin"], ["DAPI"]), 1):
+        path, pixels = tmp_path / f"s{site}.ome.tif", np.stack([image, image // 2][: len(names)])
+        metadata = {"axes": "CYX", "Channel": {"Name": names}}
+        tifffile.imwrite(path, pixels, photometric="minisblack", metadata=metadata, ome=True)
+        rows.append(("B02", site, None, None, str(path), (str(path),) * 2))
+    nuclei, fields, _ = run(tmp_path / "out", rows, channels={"DNA": "DAPI", "Tubulin": "Tubulin"})
+    assert [field["Image_Error"] for field in fields] == [
+        *("", "", "holds the channel 'Tubulin' alone, and not that of the nuclei", "")
+    ]
+    assert [field["Image_Channels_Missing"] for field in fields] == ["", "", "", "Tubulin"]
+    levels = {1: 9000, 2: 4500, 4: 9000}
+    assert nuclei.groupby("Metadata_Site").size().to_dict() == dict.fromkeys(levels, 7)
+    for site, level in levels.items():
+        np.testing.assert_allclose(mean_of(nuclei, "DNA", "B02", site), level / 65535, rtol=1e-12)
+
+
 def test_every_plane_is_measured_in_the_same_plane_of_other_channels(tmp_path):
     paths = [str(tmp_path / f"{token}.tif") for token in ("w1", "w2")]
     stacks = {token: np.stack([planted(5, token, seed=z)[0] for z in (0, 1, 2)]) for token in ("w1", "w2")}

@@ -1,11 +1,13 @@
 """The images of a plate as jobs get them, and how their planes are read."""
 
+import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fieldwork import frames
+from fieldwork.inputs.channels import ome_channels
 
 
 class FieldImage(NamedTuple):
@@ -105,17 +107,31 @@ def read_channels(image: FieldImage, *, channel: str, channels: Channels) -> lis
     Raises
     ------
     FrameError
-        By the nuclei channel alone, as `read_planes`.
+        By the nuclei channel alone, as `read_planes`; or its file states that it holds another measured channel alone.
     """
     planes = read_planes(image, channel=channel)
+    nuclei_path = image.copy or image.path
     paths = {name: path for (name, _), path in zip(channels.measured, image.measured, strict=True)}
     others = {
         name: _planes_by_position(image, paths[name], token)
         for name, token in channels.measured
         if name != channels.nuclei
     }
-    paths[channels.nuclei] = image.copy or image.path
+    paths[channels.nuclei] = nuclei_path
+    tokens = [token for name, token in channels.measured if name != channels.nuclei and paths[name] == nuclei_path]
+    if tokens:
+        _refuse_other_channel(nuclei_path, tokens)
     return [_with_channels(plane, channels, others, paths) for plane in planes]
+
+
+def _refuse_other_channel(path, tokens):
+    """Refuse a file of one channel that states to be one of the others, which files of the plate hold, too."""
+    try:
+        names = ome_channels(path)
+    except (OSError, ValueError, struct.error):  # it states none
+        return
+    if len(names) == 1 and names[0].lower() in map(str.lower, tokens):
+        raise frames.FrameError(f"holds the channel {names[0]!r} alone, and not that of the nuclei")
 
 
 def _planes_by_position(image, path, token):
