@@ -9,6 +9,7 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import logging
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -120,6 +121,13 @@ def log_controls(plate, wells, cells):
         )
 
 
+def _named(row):
+    """Return what messages call a field: its file, if it has one, and its place."""
+    path = os.path.join(row["PathName_DNA"], row["FileName_DNA"])
+    place = f"well {row['Metadata_Well']}, site {row['Metadata_Site']}"
+    return f"{path} ({place})" if path else place
+
+
 def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
     """Raise an error if too many fields failed: the plate's tables would look complete without being so.
 
@@ -128,11 +136,7 @@ def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
     InputError
         Names the first failed fields with their reasons.
     """
-    failed = [
-        "{PathName_DNA}/{FileName_DNA} (well {Metadata_Well}, site {Metadata_Site}): {Image_Error}".format(**row)
-        for row in fields
-        if row["Image_Status"] == "failed"
-    ]
+    failed = [f"{_named(row)}: {row['Image_Error']}" for row in fields if row["Image_Status"] == "failed"]
     for line in failed:
         log.info("failed: %s", line)
     allowed = 0 if on_bad_image == "stop" else max_failed_fields

@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from fieldwork import InputError, frames, outputs
 from fieldwork.inputs import layouts
+from fieldwork.inputs.names.images import in_order
 from fieldwork.omezarr import metadata as omezarr_metadata
 from fieldwork.pixel_sizes import pixel_sizes
 from fieldwork.plates import store as plate_store
@@ -92,8 +93,7 @@ def plant(
     pq.write_table(table.drop_columns([name for name in names if table[name].null_count]), folder / "nuclei.parquet")
     columns = [*names[:4], "FileName_DNA", "PathName_DNA", "Image_Height", "Image_Width", "Image_Status", "Image_Error"]
     outputs.write_csv([dict(zip(columns, row, strict=True)) for row in rows], columns, folder / "fields.csv")
-    images, _ = layouts.sorted_without_duplicates(images)
-    return Planted(folder, images, nuclei)
+    return Planted(folder, in_order(images), nuclei)
 
 
 def validate(store, version="0.5"):

@@ -22,12 +22,10 @@ def calibration(workspace, plate="P1"):
 def test_a_preview_calibrates_every_plate_by_its_sample_and_runs_none(workspace):
     workspace.plant("P1")
     workspace.plant("P2", count=7, seed=3)
-    (workspace.path / "images/empty").mkdir()
     sheet(
         workspace,
         ("P1", "images/P1", "", ""),
         ("P2", "images/P2", "peaks", "9000"),
-        ("empty", "images/empty", "", ""),
         columns=("plate", "images", "method", "threshold"),
     )
     output = workspace.run("preview")

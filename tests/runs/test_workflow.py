@@ -185,24 +185,21 @@ def test_a_byte_in_the_library_makes_tables_again_and_a_touch_or_a_clone_does_no
     assert "detect_nuclei" in snakemake(clone, *arguments)
 
 
-def test_a_plate_without_images_or_nuclei_has_tables_with_the_same_columns(workspace):
+def test_a_plate_without_nuclei_has_tables_with_the_same_columns(workspace):
     workspace.plant("full")
     workspace.plant("dark", count=0)
-    (workspace.path / "images/empty").mkdir()
-    workspace.add("empty", "images/empty")
     output = workspace.run()
     results = workspace.path / "results/plates"
-    full, dark, empty = (pd.read_parquet(results / plate / "nuclei.parquet") for plate in ("full", "dark", "empty"))
-    assert len(full) and not len(dark) and not len(empty)
-    assert full.dtypes.to_dict() == dark.dtypes.to_dict() == empty.dtypes.to_dict()
+    full, dark = (pd.read_parquet(results / plate / "nuclei.parquet") for plate in ("full", "dark"))
+    assert len(full) and not len(dark)
+    assert full.dtypes.to_dict() == dark.dtypes.to_dict()
     headers = {
         (results / plate / name).read_text().split("\n")[0]
-        for plate in ("full", "dark", "empty")
+        for plate in ("full", "dark")
         for name in ("fields.csv", "wells.csv")
     }
     assert len(headers) == 2
     assert list(pd.read_csv(workspace.path / "results/plates/dark/wells.csv").Count_Nuclei) == [0, 0, 0]
-    assert "WARNING plate empty: no image" in output
     assert "Nothing to be done" in workspace.run()
     (warning,) = [line for line in output.splitlines() if line.startswith("WARNING plate dark")]
     assert "no nucleus stands out from the noise" in warning

@@ -285,7 +285,7 @@ def test_nothing_matches(tmp_path):
 
 
 WITHOUT_IMAGES = {
-    "nothing": ([], "found no image. Expected files that end in .tif.*Is a drive not mounted"),
+    "nothing": ([], "found no image; is a drive not mounted. Expected files that end in .tif"),
     "other files": (["notes.txt", "map.csv"], "found no image.*1 .csv, 1 .txt"),
     "thumbnails": ([f"B02_s1_w1_thumb{GUID}.tif", "notes.txt"], "only 1 thumbnails.*the folder of the images"),
     "other formats": (

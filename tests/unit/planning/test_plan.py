@@ -122,7 +122,7 @@ def test_a_file_in_place_of_the_results_is_refused(tmp_path):
 
 def test_a_plate_without_images_is_refused(tmp_path):
     write_sheets(tmp_path, plates=[THREE_WELLS, PlateFolder("P2", wells=())])
-    with pytest.raises(InputError, match="plates.tsv, line 3: plate 'P2': 'images/P2': found no image.*drive"):
+    with pytest.raises(InputError, match="plates.tsv, line 3: plate 'P2': 'images/P2': found no image; is a drive"):
         plan_in(tmp_path)
 
 
