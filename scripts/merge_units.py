@@ -48,7 +48,7 @@ def main(
     warn_of_different_types(plate, fields, channels)
     absent = tables.absent_columns(fields)
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
-    described = platemaps.read_platemap(platemap, plate=plate) if platemap else {}
+    described = platemaps.read_platemap(platemap) if platemap else {}
     thresholds = positive_nuclei.thresholds_of(
         *(plate, positive, units.nuclei, starts, fields),
         channels=channels,
