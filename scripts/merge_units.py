@@ -48,7 +48,7 @@ def main(
     warn_of_different_types(plate, fields, channels)
     absent = tables.absent_columns(fields)
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
-    described = platemaps.read_platemap(platemap) if platemap else {}
+    described = platemaps.read_platemap(platemap, plate) if platemap else {}
     thresholds = positive_nuclei.thresholds_of(
         *(plate, positive, units.nuclei, starts, fields),
         channels=channels,
@@ -73,6 +73,12 @@ def main(
             *(plate, "undefined" if z_prime is None else f"{z_prime:.2f}"),
             *(roles[role] for role in (*platemaps.CONTROLS, "sample")),
         )
+        if not any(roles[role] for role in platemaps.CONTROLS):
+            texts = sorted({row.get(control) or "" for row in wells})[:3]
+            log.warning(
+                "plate %s: no well is a control: column %r of its platemap has %s there; expected negative or positive",
+                *(plate, control.removeprefix("Metadata_"), ", ".join(map(repr, texts))),
+            )
 
 
 def write_nuclei(plate, units, starts, fields, results, absent, facts, columns):

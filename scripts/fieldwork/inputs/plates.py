@@ -232,7 +232,7 @@ def _check_platemap(row):
     if is_url(platemap):
         raise InputError(f"{row[None]}: {named} has the platemap '{platemap}'; expected a file on disk")
     check_exists(platemap, where=row[None], what=f"{named} has the platemap")
-    platemaps.read_platemap(platemap)
+    platemaps.read_platemap(platemap, row["plate"])
 
 
 def _scan(row, source, *, regexes, results, remote):
@@ -336,7 +336,7 @@ def file_report(plate: Plate) -> tuple[str, list[str]]:
     details = [*scan.notes, *scan.warnings, *(f"{what}: {path}" for what, paths in lists.items() for path in paths)]
     details += [f"failed: well {image.well}, site {image.site}: {image.fault}" for image in failed]
     if plate.platemap:
-        described = set(platemaps.read_platemap(plate.platemap))
+        described = set(platemaps.read_platemap(plate.platemap, plate.name))
         if without_images := sorted(described - wells):
             details.append(f"in the platemap, without images: {' '.join(without_images)}")
         if not_described := sorted(wells - described):
