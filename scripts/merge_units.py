@@ -9,7 +9,6 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import logging
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -119,7 +118,7 @@ def write_fields(fields, results, *, absent, with_quality, nuclei_channel, colum
 
 def _named(row):
     """Return what messages call a field: its file, if it has one, and its place."""
-    path = os.path.join(row["PathName_DNA"], row["FileName_DNA"])
+    path = "/".join(filter(None, [row["PathName_DNA"], row["FileName_DNA"]]))
     place = f"well {row['Metadata_Well']}, site {row['Metadata_Site']}"
     return f"{path} ({place})" if path else place
 
