@@ -9,7 +9,6 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import logging
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def main(
     warn_of_different_types(plate, fields, channels)
     absent = tables.absent_columns(fields)
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
-    described = platemaps.read_platemap(platemap) if platemap else {}
+    described = platemaps.read_platemap(platemap, plate) if platemap else {}
     thresholds = positive_nuclei.thresholds_of(
         *(plate, positive, units.nuclei, starts, fields),
         channels=channels,
@@ -66,7 +65,7 @@ def main(
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
     if control := platemaps.control_column(wells_columns):
-        log_controls(plate, wells, [row.get(control) or "" for row in wells])
+        log_controls(plate, wells, control)
 
 
 def write_nuclei(plate, units, starts, fields, results, absent, facts, columns):
@@ -105,8 +104,9 @@ def write_fields(fields, results, *, absent, with_quality, nuclei_channel, colum
     outputs.write_parquet(table, results.fields_parquet)
 
 
-def log_controls(plate, wells, cells):
-    """Log the controls of a plate, by the cells of its wells; warn where none of these names one."""
+def log_controls(plate, wells, column):
+    """Log the controls of a plate, which a column of its wells names; warn where it names none."""
+    cells = [row.get(column) or "" for row in wells]
     roles = Counter(map(platemaps.control_of, cells))
     z_prime = wells[0]["ZPrime_Count_Nuclei"] if wells else None
     log.info(
@@ -114,16 +114,16 @@ def log_controls(plate, wells, cells):
         *(plate, "undefined" if z_prime is None else f"{z_prime:.2f}"),
         *(roles[role] for role in (*platemaps.CONTROLS, "sample")),
     )
-    if any(cells) and roles["sample"] == len(cells):
+    if roles["sample"] == len(cells):
         log.warning(
-            "plate %s: no well is a control: the platemap's column 'control' has %s; expected negative and positive",
-            *(plate, ", ".join(map(repr, sorted(set(filter(None, cells)))[:3]))),
+            "plate %s: no well is a control: column %r of its platemap has %s there; expected negative or positive",
+            *(plate, column.removeprefix("Metadata_"), ", ".join(map(repr, sorted(set(cells))[:3]))),
         )
 
 
 def _named(row):
     """Return what messages call a field: its file, if it has one, and its place."""
-    path = os.path.join(row["PathName_DNA"], row["FileName_DNA"])
+    path = "/".join(filter(None, [row["PathName_DNA"], row["FileName_DNA"]]))
     place = f"well {row['Metadata_Well']}, site {row['Metadata_Site']}"
     return f"{path} ({place})" if path else place
 

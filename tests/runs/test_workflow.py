@@ -192,7 +192,8 @@ def test_a_plate_without_nuclei_has_tables_with_the_same_columns(workspace):
     results = workspace.path / "results/plates"
     full, dark = (pd.read_parquet(results / plate / "nuclei.parquet") for plate in ("full", "dark"))
     assert len(full) and not len(dark)
-    assert full.dtypes.to_dict() == dark.dtypes.to_dict()
+    schemas = {pq.read_schema(results / plate / "nuclei.parquet").remove_metadata() for plate in ("full", "dark")}
+    assert len(schemas) == 1
     headers = {
         (results / plate / name).read_text().split("\n")[0]
         for plate in ("full", "dark")

@@ -7,6 +7,14 @@ from itertools import zip_longest
 
 from fieldwork import InputError
 
+_OTHER_KINDS = {  # the first bytes -> what the file is, and what to do
+    **dict.fromkeys((b"\xff\xfe", b"\xfe\xff"), ("text in UTF-16", "save it as UTF-8 (in Excel: CSV UTF-8)")),
+    b"PK\x03\x04": ("a workbook (.xlsx, .ods) or a .zip archive", "save its sheet as CSV, or unpack it"),
+    b"\xd0\xcf\x11\xe0": ("an old workbook (.xls)", "save its sheet as CSV"),
+    b"\x1f\x8b": ("compressed (.gz)", "unpack it"),
+    b"PAR1": ("a Parquet table", "write it as CSV"),
+}
+
 
 def read_rows(path: str | os.PathLike, *, delimiter: str, name: str | None = None) -> Iterator[tuple[int, list[str]]]:
     """Read a delimited text file line by line.
@@ -31,6 +39,7 @@ def read_rows(path: str | os.PathLike, *, delimiter: str, name: str | None = Non
     """
     name = name or path
     try:
+        _check_text(path, name)
         with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             for row in reader:
@@ -43,6 +52,17 @@ def read_rows(path: str | os.PathLike, *, delimiter: str, name: str | None = Non
         raise InputError(f"{name}: cannot be read: {error}; save it as UTF-8 text") from None
     except csv.Error as error:
         raise InputError(f"{name}, line {reader.line_num}: cannot be read: {error}") from None
+
+
+def _check_text(path, name):
+    """Raise InputError, with what to do, for a file that begins as one of another kind than UTF-8 text does."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if b"\0" in head[:4] and not head.startswith(tuple(_OTHER_KINDS)):
+        raise InputError(f"{name}: is text in UTF-16, or no text; expected UTF-8 text")
+    for start, (kind, remedy) in _OTHER_KINDS.items():
+        if head.startswith(start):
+            raise InputError(f"{name}: is {kind}, expected UTF-8 text: {remedy}")
 
 
 def read_table(path: str | os.PathLike, *, delimiter: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:

@@ -37,7 +37,7 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
         ``Metadata_Row`` and ``Metadata_Column``. Optional: ``Metadata_Site`` (else rows are counted within a
         well), ``Metadata_Timepoint``, ``Metadata_ZPlane``, ``Metadata_Plate``. As in BBBC021's own list,
         ``Image_`` may stand before every name and ``_<Channel>`` behind the metadata. Other names of site, time
-        point and z plane (``Metadata_Field``, ``Metadata_T``) count where their numbers are not all the same.
+        point and z plane (``Metadata_Field``, ``Metadata_T``) count where lines are alike without them.
     plate : str
         The plate's name in the sheet; it picks the plate's rows by ``Metadata_Plate``.
     url : str, optional
@@ -63,7 +63,8 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     for where, cells in lines:
         if len(cells) != len(header):
             raise InputError(f"{where}: found {len(cells)} cells, expected {len(header)}.")
-    metadata |= _columns_by_other_names(header, metadata, channels, lines, path)
+    warnings = []
+    metadata |= _columns_by_other_names(header, metadata, channels, lines, warnings)
     column_names = {kind: names[index] for kind, index in metadata.items()}
     is_folder = functools.cache(os.path.isdir)
     entries, sites, empty = [], Counter(), 0
@@ -94,7 +95,7 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     settled = duplicates.settle(images)
     duplicates.check_throughout(settled, what_to_do=f"{_DIFFERENT_LINES} {TWO_PLATES}")
     notes += settled.notes
-    return Scan(LAYOUT_NAME, settled.images, [], [], settled.duplicates, notes, settled.copies)
+    return Scan(LAYOUT_NAME, settled.images, [], [], settled.duplicates, notes, settled.copies, warnings)
 
 
 def _find_columns(header, names, path):
@@ -115,25 +116,36 @@ def _find_columns(header, names, path):
     return channels, metadata
 
 
-def _columns_by_other_names(header, metadata, channels, lines, path):
-    """Return kind of metadata -> index of its column, for columns with other names whose cells are not all the same."""
+def _columns_by_other_names(header, metadata, channels, lines, warnings):
+    """Return kind of metadata -> index of a column with another name, where lines are alike without such columns."""
+    positions = Counter(tuple(cells[index] for index in metadata.values()) for _, cells in lines)
+    if max(positions.values(), default=1) == 1:
+        return {}
     columns = {}
-    for kind, names in _OTHER_NAMES.items():
-        for index, name in enumerate(header):
-            bare = name.removeprefix("Metadata_")
-            for channel in channels:
-                bare = bare.removesuffix(f"_{channel}")
-            known = name.startswith("Metadata_") and bare.lower().replace("_", "").replace(" ", "") in names
-            texts = {cells[index] for _, cells in lines}
-            if kind in metadata or kind in columns or not known or len(texts) < 2:
-                continue
-            if not all(text == "" or _is_index(text) for text in texts):
-                raise InputError(
-                    f"{path}, line 1: column {name!r} could be {kind}, but has {min(texts)!r} and {max(texts)!r}; "
-                    f"expected whole numbers from 0. Add a column Metadata_{kind} that has them"
-                )
+    for kind, index in _candidates(header, metadata, channels):
+        texts = {cells[index] for _, cells in lines}
+        if kind in columns or len(texts) < 2:
+            continue
+        if all(text == "" or _is_index(text) for text in texts):
             columns[kind] = index
+        else:
+            warnings.append(
+                f"column {header[index]!r} could be {kind}, but has texts such as {min(texts)!r} and {max(texts)!r}; "
+                f"it does not count. Expected whole numbers, in a column Metadata_{kind}"
+            )
     return columns
+
+
+def _candidates(header, metadata, channels):
+    """Yield kind of metadata and index for each column whose name may say what none of the known columns does."""
+    for index, name in enumerate(header):
+        bare = name.removeprefix("Metadata_")
+        for channel in channels:
+            bare = bare.removesuffix(f"_{channel}")
+        bare = re.sub("[ _]", "", bare.lower())
+        for kind, names in _OTHER_NAMES.items():
+            if name.startswith("Metadata_") and kind not in metadata and bare in names:
+                yield kind, index
 
 
 def _index_of(text):

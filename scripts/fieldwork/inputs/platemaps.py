@@ -1,14 +1,18 @@
 """Read platemaps, and find the columns of controls, treatments and doses by their names."""
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
 
 from fieldwork import InputError
-from fieldwork.inputs.delimited import read_table
+from fieldwork.inputs.delimited import read_rows, read_table
 from fieldwork.wells import normal_well
 
+WELL_COLUMNS = ("well", "wellposition", "wellname", "wellid")  # in lower case, without blanks and _
 CONTROLS = ("positive", "negative")
+_CONTROL = re.compile(r"(?:(pos)|neg)(?:itive|ative)?(?: ?con(?:trol)?| ?ctrl)?")
+_DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
 TREATMENT_COLUMNS = ("treatment", "compound", "perturbation", "drug", "condition", "gene", "sirna", "sgrna")
 _DOSE_UNITS = {
     **{"pm": "pM", "nm": "nM", "um": "µM", "µm": "µM", "μm": "µM", "mm": "mM", "m": "M"},
@@ -16,40 +20,103 @@ _DOSE_UNITS = {
 }
 
 
-def read_platemap(path: str | os.PathLike) -> dict[str, dict[str, str]]:
-    """Read what the wells of a plate contain: CSV with a column `well` and any others.
+def read_platemap(path: str | os.PathLike, plate: str | None = None) -> dict[str, dict[str, str]]:
+    """Read what the wells of a plate contain: delimited text with a column of wells and any others.
 
     Parameters
     ----------
     path : path-like
+        Commas, tabs or semicolons stand between cells. The wells' column is ``well`` or another of `WELL_COLUMNS`, in
+        any case. A column ``plate`` says of which plate a line is. Between semicolons, doses may have decimal commas.
+    plate : str, optional
+        The plate's name in the sheet; lines of other plates are left out.
 
     Returns
     -------
     dict
-        Well (`B02`) -> {``Metadata_<column>``: text}.
+        Well (`B02`) -> {``Metadata_<column>``: text}, without the columns of wells and plates.
 
     Raises
     ------
     InputError
-        Names the file and the line.
+        Names the file and the line; or there is no line of the plate.
     """
-    header, lines = read_table(path, delimiter=",")
-    columns = {name: f"Metadata_{name.removeprefix('Metadata_')}" for name in header if name != "well"}
-    if "well" not in header:
+    try:
+        status = os.stat(path)
+        stamp = status.st_mtime_ns, status.st_size
+    except OSError:
+        stamp = None  # reading it says why
+    return _wells_of(*_read_lines(os.fspath(path), stamp), path=path, plate=plate)
+
+
+@functools.lru_cache(maxsize=4)  # one file may have the lines of thousands of plates
+def _read_lines(path, stamp):
+    """Return the columns of wells and of plates (or None), the other columns, and plate -> its lines."""
+    delimiter = _delimiter_of(path)
+    header, lines = read_table(path, delimiter=delimiter)
+    if not (well := _column_of(header, WELL_COLUMNS)):
         raise InputError(f"{path}, line 1: no column 'well'; found {', '.join(map(repr, header))}")
+    of_plate = _column_of(header, ("plate",))
+    columns = {name: f"Metadata_{_bare(name)}" for name in header if name not in (well, of_plate)}
+    if of_plate and not any(cells[of_plate] for _, cells in lines):
+        of_plate = None
     table = ["Metadata_Plate", "Metadata_Well", *columns.values()]
     if twice := {name for name in table if table.count(name) > 1}:
         raise InputError(f"{path}, line 1: wells.csv would have two columns {min(twice)}; rename that of the platemap")
-    wells = {}
+    dose, by_plate = dose_column(columns), {}
     for line, cells in lines:
+        if dose and delimiter == ";":
+            cells[dose] = _DECIMAL_COMMA.sub(r"\1.\2", cells[dose])
+        name = cells[of_plate] if of_plate else None
+        if name == "":
+            raise InputError(f"{path}, line {line}: column {of_plate!r} is empty; expected the name of a plate")
+        by_plate.setdefault(name, []).append((line, cells))
+    return well, of_plate, columns, by_plate
+
+
+def _wells_of(well_column, plate_column, columns, by_plate, *, path, plate):
+    """Return what `read_platemap` does, of what `_read_lines` returned."""
+    names = list(by_plate)
+    if plate_column and (len(names) > 1 if plate is None else plate not in names):
+        listed = ", ".join(map(repr, names[:5])) + " ..." * (len(names) > 5)
+        raise InputError(
+            f"{path}: column {plate_column!r} has no line of plate {plate!r}; found {listed}. Expected the plate's "
+            "name in the sheet; rename the column if it is about something else"
+        )
+    wells = {}
+    for line, cells in by_plate.get(plate if plate_column and plate is not None else next(iter(names), None), []):
         try:
-            well = normal_well(cells["well"])
+            well = normal_well(cells[well_column])
         except ValueError as error:
             raise InputError(f"{path}, line {line}: {error}") from None
         if well in wells:
             raise InputError(f"{path}, line {line}: well {well} stands there twice")
         wells[well] = {column: cells[name] for name, column in columns.items()}
     return wells
+
+
+def _delimiter_of(path):
+    """Return what stands between the cells of a platemap: what makes a column of wells in its first line."""
+    first_error = None
+    for delimiter in (",", "\t", ";"):
+        try:
+            _, header = next(read_rows(path, delimiter=delimiter), (1, []))
+        except InputError as error:
+            first_error = first_error or error
+            continue
+        if _column_of(header, WELL_COLUMNS):
+            return delimiter
+    if first_error:
+        raise first_error
+    return ","
+
+
+def _column_of(header, names):
+    """Return the first column of some names, by the order of the names, in any case and with or without Metadata_."""
+    bare = {}
+    for name in header:
+        bare.setdefault(re.sub("[ _]", "", _bare(name).lower()), name)
+    return next((bare[name] for name in names if name in bare), None)
 
 
 def pictures(columns: Iterable[str], *, with_quality: bool) -> list[str]:
@@ -82,8 +149,12 @@ def control_column(columns: Iterable[str]) -> str | None:
 
 
 def control_of(text: str | None) -> str:
-    """Return the kind of a well by its cell of the column ``control``: positive, negative, or else sample."""
-    return kind if (kind := (text or "").strip().lower()) in CONTROLS else "sample"
+    """Return the kind of a well by its cell of the column ``control``: positive, negative, or else sample.
+
+    ``negcon``, ``neg``, ``Negative control`` and the like are negative, and likewise for positive.
+    """
+    match = _CONTROL.fullmatch(re.sub("[ _-]+", " ", (text or "").strip().lower()))
+    return CONTROLS[match[1] is None] if match else "sample"
 
 
 def negative_wells(platemap: Mapping[str, Mapping[str, str]]) -> list[str]:

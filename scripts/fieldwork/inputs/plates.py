@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import image_lists, layouts, platemaps
+from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from fieldwork.inputs.names.images import in_order
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
 from fieldwork.inputs.remote import Remote
@@ -180,8 +181,8 @@ def with_missing(images: Iterable[layouts.Image], channel: str) -> list[layouts.
         others.pop((image.well, image.site, image.timepoint, image.z), None)
     if not others:
         return of_nuclei
-    fields = {(image.well, image.site) for image in of_nuclei}
     moments = {(image.timepoint, image.z) for image in of_nuclei}
+    fields = {(image.well, image.site) for image in of_nuclei} | {place[:2] for place in others if place[2:] in moments}
     missing = [
         layouts.Image("", well, site, channel, timepoint, z, fault=_fault_of(channel, tokens))
         for (well, site, timepoint, z), tokens in others.items()
@@ -231,7 +232,7 @@ def _check_platemap(row):
     if is_url(platemap):
         raise InputError(f"{row[None]}: {named} has the platemap '{platemap}'; expected a file on disk")
     check_exists(platemap, where=row[None], what=f"{named} has the platemap")
-    platemaps.read_platemap(platemap)
+    platemaps.read_platemap(platemap, row["plate"])
 
 
 def _scan(row, source, *, regexes, results, remote):
@@ -242,6 +243,11 @@ def _scan(row, source, *, regexes, results, remote):
     if not is_url(source):
         if os.path.isdir(source):
             return layouts.scan_folder(source, results=results, **options)
+        if source.lower().endswith((*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES)):
+            raise InputError(
+                f"{source!r} is one file of images; expected a folder of TIFF files, one for each well, site and "
+                "channel, or an image list"
+            )
         return image_lists.read_image_list(source, plate=plate)
     if url.lower().endswith(LIST_SUFFIXES):
         return image_lists.read_image_list(remote.copy(url), plate=plate, url=url)
@@ -330,7 +336,7 @@ def file_report(plate: Plate) -> tuple[str, list[str]]:
     details = [*scan.notes, *scan.warnings, *(f"{what}: {path}" for what, paths in lists.items() for path in paths)]
     details += [f"failed: well {image.well}, site {image.site}: {image.fault}" for image in failed]
     if plate.platemap:
-        described = set(platemaps.read_platemap(plate.platemap))
+        described = set(platemaps.read_platemap(plate.platemap, plate.name))
         if without_images := sorted(described - wells):
             details.append(f"in the platemap, without images: {' '.join(without_images)}")
         if not_described := sorted(wells - described):

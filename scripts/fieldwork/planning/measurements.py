@@ -148,7 +148,7 @@ class MeasurePlan:
 
     def _require_negative_controls(self, name, *, where):
         plate = self._plates.ready[name]
-        platemap = platemaps.read_platemap(plate.platemap) if plate.platemap else {}
+        platemap = platemaps.read_platemap(plate.platemap, name) if plate.platemap else {}
         if {image.well for image in plate.images}.isdisjoint(platemaps.negative_wells(platemap)):
             raise InputError(
                 f"{where}, but no well with images is a negative control; expected 'negative' in the column 'control' "

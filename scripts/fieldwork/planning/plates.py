@@ -313,7 +313,7 @@ class PlatePlan(Road):
     def _platemap_columns(self, name):
         """Return the columns of a plate's platemap, with ``Metadata_``."""
         path = self.ready[name].platemap
-        return list(next(iter(platemaps.read_platemap(path).values()), {})) if path else []
+        return list(next(iter(platemaps.read_platemap(path, name).values()), {})) if path else []
 
     def further_products(self, name: str) -> list[str]:
         """Return what to ask for of a plate beside `densities.png`: what other jobs draw, and what was deleted.

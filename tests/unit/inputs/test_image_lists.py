@@ -156,3 +156,49 @@ def test_a_list_that_cannot_be_read(tmp_path):
     written(tmp_path / "list.csv", "FileName_a,Metadata_Well", "x" * 200_000 + ",B02")
     with pytest.raises(InputError, match="line 2: cannot be read: field larger than"):
         image_lists.read_image_list(tmp_path / "list.csv", plate="P")
+
+
+HEADER = "FileName_DNA,Metadata_Well,Metadata_Site"
+TWO = ["a.tif,A01,1", "b.tif,A01,1", "c.tif,B02,1", "d.tif,B02,1"]
+
+
+@pytest.mark.parametrize("name", ["Metadata_T", "Metadata_Time", "Metadata_TimePoint", "Metadata_Z", "Metadata_Plane"])
+def test_lines_that_are_alike_are_told_apart_by_other_names_of_time_and_plane(tmp_path, name):
+    lines = [f"{line},{number % 2}" for number, line in enumerate(TWO)]
+    scan = image_lists.read_image_list(written(tmp_path / "list.csv", f"{HEADER},{name}", *lines), plate="P")
+    moments = [(image.timepoint, image.z) for image in scan.images]
+    assert moments == [(number % 2, None) if "T" in name else (None, number % 2) for number in range(4)]
+    assert scan.duplicates == [] and scan.warnings == []
+
+
+def test_other_names_count_only_where_they_are_needed_and_are_numbers(tmp_path):
+    lines = [f"{number}.tif,A01,{number},{24 * number}" for number in (1, 2)]
+    scan = image_lists.read_image_list(written(tmp_path / "list.csv", f"{HEADER},Metadata_Time", *lines), plate="P")
+    assert [image.timepoint for image in scan.images] == [None, None]
+    lines = [f"{line},10:0{number}" for number, line in enumerate(TWO)]
+    with pytest.raises(InputError, match="2 of 2 images are there twice"):
+        image_lists.read_image_list(written(tmp_path / "list.csv", f"{HEADER},Metadata_Time", *lines), plate="P")
+    more = [f"{number}.tif,C0{number},1,10:00" for number in range(1, 7)]
+    path = written(tmp_path / "list.csv", f"{HEADER},Metadata_Time", *lines, *more)
+    scan = image_lists.read_image_list(path, plate="P")
+    assert "column 'Metadata_Time' could be Timepoint, but has texts such as '10:00' and '10:03'" in scan.warnings[0]
+    assert [image.well for image in scan.images if image.fault] == ["A01", "B02"]
+
+
+def test_fields_of_a_list_have_their_numbers(tmp_path):
+    lines = ["a.tif,A01,7", "b.tif,A01,3"]
+    path = written(tmp_path / "list.csv", "FileName_DNA,Metadata_Well,Metadata_Field", *lines)
+    assert [image.site for image in image_lists.read_image_list(path, plate="P").images] == [3, 7]
+
+
+def test_whole_numbers_as_pandas_writes_them_beside_empty_cells(tmp_path):
+    header = "FileName_DNA,Metadata_Row,Metadata_Column,Metadata_Site,Metadata_Timepoint,Metadata_ZPlane"
+    path = written(tmp_path / "list.csv", header, "a.tif,2.0,3.0,1.0,4.0,", "b.tif,B,04,2,,5.0")
+    scan = image_lists.read_image_list(path, plate="P")
+    assert [image[1:6] for image in scan.images] == [("B03", 1, "DNA", 4, None), ("B04", 2, "DNA", None, 5)]
+
+
+def test_a_line_without_a_file_is_a_fault(tmp_path):
+    path = written(tmp_path / "list.csv", HEADER, "a.tif,A01,1", ",A02,1")
+    good, bad = image_lists.read_image_list(path, plate="P").images
+    assert good.fault is None and (bad.well, bad.path) == ("A02", "") and bad.fault == f"{path}, line 3 names no file"

@@ -25,13 +25,18 @@ def test_a_platemap_gives_every_well_its_columns_as_text(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Well,dose\nB02,1\n", "no column 'well'; found 'Well', 'dose'"),
-        ("well\tdose\nB02\t1\n", "no column 'well'"),
+        ("Wells,dose\nB02,1\n", "no column 'well'; found 'Wells', 'dose'"),
+        ("well|dose\nB02|1\n", "no column 'well'"),
+        ('"well"|dose\nB02|1\n', "line 1: cannot be read"),
+        ("well,plate,Plate\nB02,a,b\n", "Metadata_Plate"),
+        ("plate,well\na,B02\nb,B03\n", "no line of plate 'p'; found 'a', 'b'"),
+        ("plate,well\nP,B02\n", "no line of plate 'p'; found 'P'"),
+        ("plate,well\np,B02\n,B03\n", "line 3: column 'plate' is empty"),
+        ("plate,well\np,B02\np,B2\n", "line 3: well B02 stands there twice"),
         ("well,dose\nB02,1\nB2,2\n", "line 3: well B02 stands there twice"),
         ("well,dose\nB02,1\nB2x,2\n", "line 3: 'B2x' is no well"),
         ("well,dose\n,1\n", "line 2: '' is no well"),
         ("well,dose\nB02,1,2\n", "line 2: found 3 cells under 2 columns"),
-        ("well,Plate\nB02,1\n", "Metadata_Plate"),
         ("well,Metadata_Well\nB02,1\n", "Metadata_Well"),
         ("well,dose,Metadata_dose\nB02,1,2\n", "Metadata_dose"),
     ],
@@ -39,4 +44,70 @@ def test_a_platemap_gives_every_well_its_columns_as_text(tmp_path):
 def test_a_wrong_platemap_is_refused(tmp_path, text, said):
     path = write(tmp_path, text)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}(?s:.*){re.escape(said)}"):
-        platemaps.read_platemap(path)
+        platemaps.read_platemap(path, "p")
+
+
+SPELLINGS = {
+    "capital": "Well,compound\nA01,DMSO\nB2,taxol\n",
+    "position": "well_position\tcompound\nA01\tDMSO\nB02\ttaxol\n",
+    "metadata": "Metadata_Well,Metadata_compound\nA01,DMSO\nB02,taxol\n",
+    "semicolons": "\ufeffwell;compound\r\nA01;DMSO\r\nB02;taxol\r\n",
+    "quotes": '"Well Name";"compound"\n"A01";"DMSO"\n"B02";"taxol"\n',
+    "the plate": "Plate,well,compound\np,A01,DMSO\np,B02,taxol\n",
+    "an empty plate": "Plate,well,compound\n,A01,DMSO\n,B02,taxol\n",
+    "two plates": "Metadata_Plate,well,compound\nother,A01,poison\np,A01,DMSO\np,B02,taxol\nother,B02,poison\n",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_usual_spellings_are_read(tmp_path, spelling):
+    read = platemaps.read_platemap(write(tmp_path, SPELLINGS[spelling], "map.txt"), "p")
+    assert read == {"A01": {"Metadata_compound": "DMSO"}, "B02": {"Metadata_compound": "taxol"}}
+
+
+def test_a_changed_map_is_read_again_and_what_was_read_of_one_plate_is_not_another_ones(tmp_path):
+    path = write(tmp_path, "plate,well,dose\np,A01,1\nq,A01,2\n")
+    assert platemaps.read_platemap(path, "p") == {"A01": {"Metadata_dose": "1"}}
+    assert platemaps.read_platemap(path, "q") == {"A01": {"Metadata_dose": "2"}}
+    write(tmp_path, "plate,well,dose\np,A01,30\nq,A01,2\n")
+    assert platemaps.read_platemap(path, "p") == {"A01": {"Metadata_dose": "30"}}
+    path.unlink()
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        platemaps.read_platemap(path, "p")
+
+
+def test_doses_between_semicolons_have_decimal_commas(tmp_path):
+    read = platemaps.read_platemap(write(tmp_path, "well;dose_um;note\nA01;0,001;1,5\nA02;1.5;\nA03;high;\n"))
+    assert [cells["Metadata_dose_um"] for cells in read.values()] == ["0.001", "1.5", "high"]
+    assert read["A01"]["Metadata_note"] == "1,5"
+
+
+KINDS = {
+    "UTF-16": ("well,dose\nB02,1\n".encode("utf-16"), "is text in UTF-16"),
+    "UTF-16 without a mark": ("well,dose".encode("utf-16-le"), "is text in UTF-16"),
+    "workbook": (b"PK\x03\x04...", "is a workbook"),
+    "gzip": (b"\x1f\x8b\x08", "is compressed"),
+    "Parquet": (b"PAR1", "is a Parquet table"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_another_kind_is_refused_as_what_it_is(tmp_path, kind):
+    content, said = KINDS[kind]
+    with pytest.raises(InputError, match=f"map.csv: {said}.* expected UTF-8 text"):
+        platemaps.read_platemap(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("text", "role"),
+    [
+        *(
+            (text, "negative")
+            for text in ("negative", "NEG", " negcon ", "Negative control", "neg_ctrl", "negative-control")
+        ),
+        *((text, "positive") for text in ("Positive", "poscon", "pos", "pos control")),
+        *((text, "sample") for text in ("", None, "control", "DMSO", "positively", "poscon_cp", "trt")),
+    ],
+)
+def test_controls_have_usual_names(text, role):
+    assert platemaps.control_of(text) == role

@@ -153,6 +153,33 @@ def test_a_whole_plate_is_accounted_for_without_zeros(here):
     assert details == []
 
 
+@pytest.mark.parametrize("name", ["plate.czi", "plate.tif", "plate.ND2"])
+def test_one_file_of_images_is_no_plate(here, name):
+    touch(here, name)
+    with pytest.raises(InputError, match=f"'{name}' is one file of images; expected a folder of TIFF files"):
+        open_plate(name)
+
+
+def test_a_plate_of_the_wrong_format_is_refused(here):
+    touch(here, "images/P_B02_s1_w1.tif", "images/P_I03_s1_w1.tif")
+    assert len(open_plate("images", plate_format="384").images) == 2
+    with pytest.raises(InputError, match="a plate of 96 wells .column 'plate_format'. has no well I03; found 1 such"):
+        open_plate("images", plate_format="96")
+
+
+def test_a_channel_that_was_taken_at_fewer_planes_is_not_missing(here):
+    touch(here, *(f"images/ZStep_{z}/P_B0{well}_s1_w2.tif" for z in (1, 2, 3) for well in (2, 3)))
+    touch(here, *(f"images/ZStep_2/P_B0{well}_s1_w1.tif" for well in (2, 3)))
+    plate = open_plate("images")
+    assert plate.channel == "w1" and [image.z for image in plate.images] == [2, 2]
+    (here / "images/ZStep_2/P_B03_s1_w1.tif").unlink()
+    faults = [(image.well, image.z) for image in open_plate("images").images if image.fault]
+    assert faults == [("B03", 2)]
+    (here / "images/ZStep_2/P_B03_s1_w2.tif").unlink()
+    faults = [(image.well, image.z) for image in open_plate("images").images if image.fault]
+    assert faults == [("B03", 1), ("B03", 3)]
+
+
 def test_a_plate_without_an_image_is_refused_at_its_line(here):
     touch(here, "images/P_B02_s1_w1_thumb.tif", "images/notes.txt")
     with pytest.raises(InputError, match="^config/plates.tsv, line 4: plate 'P1': 'images': found only 1 thumbnail"):

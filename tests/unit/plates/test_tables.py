@@ -334,7 +334,7 @@ def controlled(means, *, column="Metadata_control"):
 def test_robust_z_and_z_prime_are_as_worked_out_by_hand_and_by_scipy():
     negative, positive, sample = [100, 104, 96, 130, 98], [10, 14, 12], [50, 101]
     means = [("Negative", mean) for mean in negative] + [("POSITIVE ", mean) for mean in positive]
-    wells, columns = controlled([*means, ("", sample[0]), ("poscon", sample[1]), ("negative", None)])
+    wells, columns = controlled([*means, ("", sample[0]), ("poscon_cp", sample[1]), ("negative", None)])
     assert columns[-2:] == tables.SCORES
     # Median 100; distances 0, 4, 4, 30, 2: MAD 4.
     assert median_abs_deviation(negative) == 4

@@ -30,7 +30,7 @@ _COPY = re.compile(
 )
 _DERIVED = re.compile(
     r"(?i)(?:^|[/_ .-])(?:thumb(?:s|nails?)?|previews?|(?:cp_)?(?:masks?|outlines?)|seg(?:ment(?:ed|ations?|s)?)?"
-    r"|overlays?|labels?|8[ _-]?bits?|jpe?gs?|pngs?|reduced|downsampled)(?=[/_ .-])(?!\w+$)"
+    r"|overlays?|labels?|8[ _-]?bits?|jpe?gs?|pngs?|reduced|downsampled)(?=[/_ .-])"
 )
 _LOSSY = (".jpg", ".jpeg")
 

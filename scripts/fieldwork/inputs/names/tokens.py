@@ -93,7 +93,7 @@ def settle_wells(
 
 
 def _parts_of(path, match):
-    """Return the parts of a path up to the well that was matched, which is the last of them."""
+    """Return the parts of a path up to the well that was matched, which is the last; of parts for one well the last."""
     well = _Part(match["well"], match["well"].rstrip("-0123456789").upper(), *match.span("well"))
     name_start = path.rfind("/") + 1
     parts = []
@@ -108,7 +108,9 @@ def _parts_of(path, match):
             _Part(part[0], part[1].upper(), *part.span()) for part in _PART.finditer(path, name_start, well.start)
         ]
     parts = [part for part in parts if part.letter in _KINDS or part.well]
-    return [*(part for part in parts if part.well is None or part.well != well.well), well]
+    parts.append(well)
+    wells = [part.well for part in parts]
+    return [part for number, part in enumerate(parts) if not wells[number] or wells[number] not in wells[number + 1 :]]
 
 
 def _is_row_of_wells(parts):
