@@ -56,9 +56,8 @@ def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, b
             log.info("%s: channel %s: %s", label, name, plate_illumination.describe(values).replace("\n", "; "))
         for warning in record["warnings"]:
             log.warning("%s: %s", label, warning)
-        figure = plate_illumination.draw(record, part, title=f"plate {plate}: illumination")
-        with outputs.atomic_file(outcome["illumination"]) as picture:
-            figures.save(figure, picture, colours=64)
+        draw = functools.partial(plate_illumination.draw, record, part, title=f"plate {plate}: illumination")
+        figures.write(draw, outcome["illumination"], colours=64)
         outputs.write_json(record, part / "functions.json")
 
 

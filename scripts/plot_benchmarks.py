@@ -8,9 +8,11 @@ from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
+import functools
+
 import pandas as pd
 
-from fieldwork import figures, outputs
+from fieldwork import figures
 from fieldwork.benchmarks import plots
 from fieldwork.job_log import logged
 
@@ -48,9 +50,7 @@ def main(*, measured, charts):
         "gpu": plots.devices,
     }
     for name, path in charts.items():
-        figure = draw[name](rows[name], caption=captions.get(name, on))
-        with outputs.atomic_file(path) as part:
-            figures.save(figure, part)
+        figures.write(functools.partial(draw[name], rows[name], caption=captions.get(name, on)), path)
 
 
 def captions_of_plate(rows, on):

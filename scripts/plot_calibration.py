@@ -47,7 +47,8 @@ def main(
         noun="fields",
         **{**pool, "workers": workers},
     )
-    figure = plots.draw_calibration(
+    draw = functools.partial(
+        plots.draw_calibration,
         record,
         plate_calibration.images_of(record, copies),
         measure=measure,
@@ -55,8 +56,7 @@ def main(
         title_of=plate_calibration.title_of,
         title=f"plate {plate}: what is found in its sample",
     )
-    with outputs.atomic_file(picture) as part:
-        figures.save(figure, part, colours=64)
+    figures.write(draw, picture, colours=64)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import csv
 from contextlib import suppress
 from pathlib import Path
 
-from fieldwork import figures, job_times, outputs
+from fieldwork import figures, job_times
 from fieldwork.job_log import logged
 
 # The jobs of other rules may not be done yet.
@@ -30,8 +30,7 @@ def main(*, benchmarks, picture):
     rows = [
         row for path in sorted(Path(benchmarks).rglob("*.tsv")) for row in jobs_in(path) if row["Rule"] in TABLE_RULES
     ]
-    with outputs.atomic_file(picture) as part:
-        figures.save(job_times.jobs(rows), part)
+    figures.write(lambda: job_times.jobs(rows), picture)
 
 
 def jobs_in(path):

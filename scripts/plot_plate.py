@@ -12,7 +12,7 @@ import os
 
 import pandas as pd
 
-from fieldwork import figures, frames, label_images, outputs
+from fieldwork import figures, frames, label_images
 from fieldwork.job_log import logged
 from fieldwork.plates import plate_maps, plots
 from fieldwork.plates.rows import without_channel
@@ -68,8 +68,7 @@ def main(*, nuclei_table, fields_table, wells_table, labels, copies, pictures, p
         "focus": focus,
     }
     for picture, path in pictures.items():
-        with outputs.atomic_file(path) as part:
-            figures.save(draw[picture](), part, colours=COLOURS.get(picture))
+        figures.write(draw[picture], path, colours=COLOURS.get(picture))
 
 
 def read_table(path):

@@ -17,14 +17,19 @@ from fieldwork.slides import plots
 LARGEST_THUMBNAIL_PX = 1500  # its longer side
 
 
-def main(*, slide, facts, nuclei_table, store, picture):
+def main(*, picture, **drawn):
+    figures.write(lambda: draw(**drawn), picture, colours=256)
+
+
+def draw(*, slide, facts, nuclei_table, store):
+    """Draw the picture of a slide from its tables and its store."""
     facts = outputs.read_json(facts)
     title = f"slide {slide}"
     if facts["status"] == "ok":
         nuclei = pd.read_parquet(nuclei_table, columns=["Nuclei_Location_Center_Y", "Nuclei_Location_Center_X"])
         levels = slides.open_levels(store)
         small = next((level for level in levels if max(level.shape) <= LARGEST_THUMBNAIL_PX), levels[-1])
-        figure = plots.overview(
+        return plots.overview(
             slides.read_block(small, 0, 0, *small.shape[1:]),
             slides.read_label(store, "tissue") > 0,
             nuclei.to_numpy(),
@@ -32,10 +37,7 @@ def main(*, slide, facts, nuclei_table, store, picture):
             mpp=facts["mpp"],
             title=title,
         )
-    else:
-        figure = plots.failed(title, facts["error"])
-    with outputs.atomic_file(picture) as part:
-        figures.save(figure, part, colours=256)
+    return plots.failed(title, facts["error"])
 
 
 if __name__ == "__main__":

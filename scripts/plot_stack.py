@@ -11,7 +11,7 @@ processes.prepare()  # before NumPy is imported
 import numpy as np
 import pandas as pd
 
-from fieldwork import figures, label_images, outputs
+from fieldwork import figures, label_images
 from fieldwork.job_log import logged
 from fieldwork.stacks import plots, sources
 from fieldwork.stacks import series as stack_series
@@ -20,12 +20,18 @@ DRAWN_FRAMES = 5  # evenly spaced
 MOST_CHARTS = 4  # of columns of the user's function
 
 
-def main(*, stack, path, selection, frames_table, nuclei_table, labels, picture):
+def main(*, picture, **drawn):
+    figures.write(lambda: draw(**drawn), picture, colours=64)
+
+
+def draw(*, stack, path, selection, frames_table, nuclei_table, labels):
+    """Draw the picture of a stack from its tables and images."""
     frames = pd.read_csv(frames_table, dtype={"Metadata_Stack": str})
-    columns = {"Image_Count_Nuclei": "nuclei"}
+    columns, title = {"Image_Count_Nuclei": "nuclei"}, f"stack {stack}"
     if not nuclei_table:
         own = [name for name in frames if not name.startswith(("Metadata_", "Image_"))]
         columns = {name: name for name in own[:MOST_CHARTS]}
+        title += f": {len(columns)} of {len(own)} columns" * (len(own) > len(columns))
     good = frames.Metadata_Frame[frames.Image_Status == "ok"].to_numpy()
     chosen = good[np.unique(np.linspace(0, len(good) - 1, min(DRAWN_FRAMES, len(good))).round().astype(int))]
     records = sources.open_stack(path, **selection).frames
@@ -35,9 +41,7 @@ def main(*, stack, path, selection, frames_table, nuclei_table, labels, picture)
         (number, image, outlines_of(labels, number) if labels else centres_of(nuclei, number))
         for number, image in images.items()
     ]
-    figure = plots.over_time(frames, columns, drawn, title=f"stack {stack}")
-    with outputs.atomic_file(picture) as part:
-        figures.save(figure, part, colours=64)
+    return plots.over_time(frames, columns, drawn, title=title)
 
 
 def outlines_of(labels, frame):

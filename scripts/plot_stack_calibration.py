@@ -33,7 +33,8 @@ def main(*, record, stack, path, copy, selection, work, picture, pool, workers):
         noun="frames",
         **{**pool, "workers": workers},
     )
-    figure = plots.draw_calibration(
+    draw = functools.partial(
+        plots.draw_calibration,
         record,
         [frames[frame["frame"]] for frame in record["frames"]],
         measure=measure,
@@ -41,8 +42,7 @@ def main(*, record, stack, path, copy, selection, work, picture, pool, workers):
         title_of=stack_calibration.title_of,
         title=f"stack {stack}: what is found in its sample",
     )
-    with outputs.atomic_file(picture) as part:
-        figures.save(figure, part, colours=64)
+    figures.write(draw, picture, colours=64)
 
 
 if __name__ == "__main__":

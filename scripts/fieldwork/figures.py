@@ -1,7 +1,10 @@
 """Matplotlib without a screen: the palette of all pictures, and writing them as PNG."""
 
 import io
+import logging
 import os
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +14,8 @@ matplotlib.rcParams["text.parse_math"] = False  # a $ in a path or in the messag
 
 from matplotlib import pyplot as plt  # noqa: E402
 from PIL import Image  # noqa: E402
+
+from fieldwork import WorkerDied, outputs  # noqa: E402
 
 # Okabe and Ito's palette: colour-blind readers can tell its colours apart (https://jfly.uni-koeln.de/color/).
 BLACK = "#000000"
@@ -22,11 +27,51 @@ BLUE = "#0072b2"
 VERMILION = "#d55e00"
 PURPLE = "#cc79a7"
 GREY = "#999999"  # beside the palette
+LARGEST_DRAWN = 1e150  # in value; Matplotlib's ticks overflow with larger ones
+
+log = logging.getLogger(__name__)
 
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 well``, ``2 wells``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def write(draw: Callable[[], plt.Figure], path: str | os.PathLike, *, colours: int | None = None) -> None:
+    """Draw a picture and write it, complete or not at all; in place of one that cannot be drawn, write the reason.
+
+    A picture is no reason to end a run whose tables are right. A disk that is full or gone is one, and so is a worker
+    that was killed: the next run draws the picture.
+
+    Parameters
+    ----------
+    draw : callable
+        Returns the figure; reads what it needs.
+    path : path-like
+    colours : int, optional
+        As for `save`.
+    """
+    with outputs.atomic_file(path) as part:
+        try:
+            save(draw(), part, colours=colours)
+        except (OSError, WorkerDied):
+            raise
+        except Exception as error:  # of Matplotlib and NumPy, by values that nobody foresaw
+            plt.close("all")
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            log.warning("the picture %s is missing, as it could not be drawn: %s", path, reason)
+            log.info("where it failed", exc_info=True)
+            save(_missing(path, reason), part, colours=colours)
+
+
+def _missing(path, reason):
+    """Draw the message that a picture is missing; in ASCII, as what cannot be drawn may be the text."""
+    figure, axes = plt.subplots(figsize=(7, 2), layout="constrained")
+    axes.axis("off")
+    message = f"The picture {path} is missing, as it could not be drawn: {reason[:300]}. The tables are complete."
+    lines = textwrap.wrap(message.encode("ascii", "backslashreplace").decode(), 90)
+    axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", transform=axes.transAxes)
+    return figure
 
 
 def save(figure: plt.Figure, path: str | os.PathLike, *, colours: int | None = None) -> None:

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from fieldwork import InputError, parallel
 from fieldwork.frames import FrameError
+from fieldwork.parallel import memory
+
+ENOUGH_FRAMES = 8  # tell how much memory all will take
 
 log = logging.getLogger(__name__)
 
@@ -94,15 +97,31 @@ def read_ahead(
     ----------
     frames, read, engine, mode, dask, workers
         As for `collect`.
+
+    Raises
+    ------
+    InputError
+        The frames do not fit into memory.
     """
     frames = [Frame(frame) for frame in frames]
     if not parallel.frames_are_forked(engine=engine, mode=mode, dask=dask):
         return frames
     load = functools.partial(_load, read=read)
-    frames = list(parallel.map_frames(load, frames, workers=workers, on_crash=_with_crash))
-    held = sum(_bytes_of(frame.pixels) for frame in frames)
-    log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(frames), held / 1e6, workers)
-    return frames
+    available, loaded, held = memory.available_bytes(), [], 0
+    results = parallel.map_frames(load, frames, workers=workers, on_crash=_with_crash)
+    for frame in results:
+        loaded.append(frame)
+        held += _bytes_of(frame.pixels)
+        expected = held if len(loaded) < ENOUGH_FRAMES else held / len(loaded) * len(frames)
+        if expected > available:  # now: later the kernel kills the job, which cannot say why
+            results.close()
+            raise InputError(
+                f"pool.mode: fork: {len(frames)} images take about {expected / 1e6:,.0f} MB, and "
+                f"{available / 1e6:,.0f} MB of memory are left to this job; set pool.mode: paths, with which each "
+                "worker holds one image, or give the job more memory"
+            )
+    log.info("mode fork: %d images hold %.0f MB, shared by %d workers", len(loaded), held / 1e6, workers)
+    return loaded
 
 
 def results_of(

@@ -132,3 +132,16 @@ def test_frames_that_measure_reads_itself_are_passed_on_as_they_are():
     options = {"failed": failed, "suspects": "the reader or a filter", "label": "slide S", "noun": "tiles"}
     results = job.collect(read_and_double, [1, 7], mode="fork", **options)
     assert [result[:2] for result in results] == [(2, None), (None, "crashed the reader or a filter (SIGSEGV)")]
+
+
+def test_frames_that_do_not_fit_into_memory_are_not_read_to_the_end(monkeypatch, tmp_path):
+    def read_large(number):
+        (tmp_path / str(number)).touch()
+        return np.zeros(10**6, np.uint8)
+
+    monkeypatch.setattr(job.memory, "available_bytes", lambda: 50 * 10**6)
+    options = {"read": read_large, "engine": "pool", "mode": "fork", "workers": 2}
+    assert len(job.read_ahead(range(49), **options)) == 49
+    with pytest.raises(InputError, match="fork: 1000 images take about 1,000 MB, and 50 MB of memory .*mode: paths"):
+        job.read_ahead(range(1000), **options)
+    assert len(list(tmp_path.iterdir())) < 500

@@ -1,19 +1,29 @@
 """Read delimited text: sheets, platemaps and image lists."""
 
+import codecs
 import csv
 import os
+import zipfile
 from collections.abc import Iterator
 from itertools import zip_longest
 
 from fieldwork import InputError
 
-_OTHER_KINDS = {  # the first bytes -> what the file is, and what to do
-    **dict.fromkeys((b"\xff\xfe", b"\xfe\xff"), ("text in UTF-16", "save it as UTF-8 (in Excel: CSV UTF-8)")),
-    b"PK\x03\x04": ("a workbook (.xlsx, .ods) or a .zip archive", "save its sheet as CSV, or unpack it"),
-    b"\xd0\xcf\x11\xe0": ("an old workbook (.xls)", "save its sheet as CSV"),
-    b"\x1f\x8b": ("compressed (.gz)", "unpack it"),
-    b"PAR1": ("a Parquet table", "write it as CSV"),
-}
+HEAD_BYTES = 4096  # of a file, by which it is told what it is
+# What is taken for text by mistake: first bytes, what the file is, what to do.
+_NO_TEXT = (
+    (b"\x1f\x8b", "a file compressed by gzip", "unpack it"),
+    (b"BZh", "a file compressed by bzip2", "unpack it"),
+    (b"\xfd7zXZ\0", "a file compressed by xz", "unpack it"),
+    (b"\x28\xb5\x2f\xfd", "a file compressed by zstd", "unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it, and name what is in it"),
+    (b"PAR1", "a Parquet table", "{save}"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", "{save}"),
+    (b"%PDF", "a PDF document", "{save}"),
+    (codecs.BOM_UTF32_LE, "text in UTF-32", "{save}"),
+    (codecs.BOM_UTF16_LE, 'text in UTF-16, the "Unicode text" of spreadsheets', "{save}"),
+    (codecs.BOM_UTF16_BE, "text in UTF-16", "{save}"),
+)
 
 
 def read_rows(path: str | os.PathLike, *, delimiter: str, name: str | None = None) -> Iterator[tuple[int, list[str]]]:
@@ -35,11 +45,11 @@ def read_rows(path: str | os.PathLike, *, delimiter: str, name: str | None = Non
     Raises
     ------
     InputError
-        Names the file, and the line if the text breaks CSV's rules.
+        Names the file, and what it is where it is no UTF-8 text; or the line that breaks CSV's rules.
     """
     name = name or path
+    _refuse_what_is_no_text(path, name, delimiter)
     try:
-        _check_text(path, name)
         with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             for row in reader:
@@ -49,20 +59,64 @@ def read_rows(path: str | os.PathLike, *, delimiter: str, name: str | None = Non
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror} (in {os.getcwd()})") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: cannot be read: {error}; save it as UTF-8 text") from None
+        byte = error.object[error.start]
+        raise InputError(
+            f"{name}, line {_first_wrong_line(path)}: found a byte 0x{byte:02x} that is no UTF-8, as in text of an "
+            f"older encoding such as Latin-1; {_save_as(delimiter)}"
+        ) from None
     except csv.Error as error:
         raise InputError(f"{name}, line {reader.line_num}: cannot be read: {error}") from None
 
 
-def _check_text(path, name):
-    """Raise InputError, with what to do, for a file that begins as one of another kind than UTF-8 text does."""
-    with open(path, "rb") as file:
-        head = file.read(8)
-    if b"\0" in head[:4] and not head.startswith(tuple(_OTHER_KINDS)):
-        raise InputError(f"{name}: is text in UTF-16, or no text; expected UTF-8 text")
-    for start, (kind, remedy) in _OTHER_KINDS.items():
-        if head.startswith(start):
-            raise InputError(f"{name}: is {kind}, expected UTF-8 text: {remedy}")
+def _refuse_what_is_no_text(path, name, delimiter):
+    """Raise InputError for a file that is no text, or text in another encoding, and say what it is."""
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(HEAD_BYTES)
+    except OSError:
+        return  # the caller says why
+    kinds = [(kind, advice) for start, kind, advice in _NO_TEXT if head.startswith(start)]
+    if head.startswith((b"PK\3\4", b"PK\5\6")):
+        kinds = [_kind_of_zip(path)]
+    elif not kinds and b"\0" in head:
+        halves = (head[0::2].count(0), head[1::2].count(0))
+        is_wide = max(halves) > 0.4 * len(head) / 2 and min(halves) < 0.1 * len(head) / 2
+        kinds = [("text in UTF-16" if is_wide else "a binary file, no text", "{save}")]
+    if kinds:
+        kind, advice = kinds[0]
+        raise InputError(f"{name}: found {kind}; {advice.format(save=_save_as(delimiter))}")
+
+
+def _kind_of_zip(path):
+    """Return what a ZIP file is, and what to do with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        names = []
+    if any(name.startswith("xl/") for name in names):
+        return "an Excel workbook", "{save}"
+    if "content.xml" in names:
+        return "an OpenDocument spreadsheet", "{save}"
+    return "a ZIP archive", "unpack it, and name what is in it"
+
+
+def _first_wrong_line(path):
+    """Return the number of the first line of a file that is no UTF-8: the reader decodes many lines at once."""
+    with open(path, "rb") as stream:
+        return next(number for number, line in enumerate(stream, 1) if not _is_utf_8(line))
+
+
+def _is_utf_8(line):
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _save_as(delimiter):
+    return f"save it as {'tab-separated text' if delimiter == chr(9) else 'CSV'} in UTF-8"
 
 
 def read_table(path: str | os.PathLike, *, delimiter: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:

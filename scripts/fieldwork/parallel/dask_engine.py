@@ -173,9 +173,9 @@ def _client_of(address):
         # First, and not only by Client: that waits for ever where something else listens, such as the dashboard.
         asyncio.run(asyncio.wait_for(hello(), CONNECT_S))
         return distributed.Client(address, timeout=CONNECT_S)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, TypeError) as error:  # TypeError: tls without certificates
         raise InputError(
-            f"no Dask scheduler answers at {address} ({error or f'nothing within {CONNECT_S} s'}); start one with "
+            f"no Dask scheduler answers at {address} ({str(error) or f'nothing within {CONNECT_S} s'}); start one with "
             "`dask scheduler` and workers with `dask worker ADDRESS`, or use engine: pool"
         ) from error
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fieldwork.detection.plots import draw_outlines, outline_width
-from fieldwork.figures import BLUE, ORANGE, VERMILION, plt
+from fieldwork.figures import BLUE, LARGEST_DRAWN, ORANGE, VERMILION, counted, plt
 
 WIDTH_IN = 11
 Nuclei = np.ndarray | list[np.ndarray]  # of a frame: centres, or outlines
@@ -37,11 +37,16 @@ def over_time(
     failed = frames.Metadata_Frame[frames.Image_Status == "failed"]
     charts = above.subplots(len(columns), 1, squeeze=False, sharex=True)[:, 0] if columns else []
     for axes, (column, label) in zip(charts, columns.items(), strict=True):
-        axes.plot(frames.Metadata_Frame, frames[column], ".-", color=BLUE)  # a gap where a frame failed
+        values = frames[column]
+        too_large = (values.abs() > LARGEST_DRAWN) & np.isfinite(values)
+        note = f"{counted(too_large.sum(), 'value')} beyond ±{LARGEST_DRAWN:g} left out" if too_large.any() else ""
+        values = values.mask(too_large)
+        axes.plot(frames.Metadata_Frame, values, ".-", color=BLUE)  # a gap where a frame failed
         for number in failed:
             axes.axvline(number, color=VERMILION, lw=1)
-        axes.set(ylabel=label, title=f"{len(failed)} of {len(frames)} frames failed" if len(failed) else None)
-        if (frames[column].dropna() >= 0).all():
+        notes = [f"{len(failed)} of {len(frames)} frames failed"] * bool(len(failed)) + [note] * bool(note)
+        axes.set(ylabel=label, title="; ".join(notes))
+        if (values.dropna() >= 0).all():
             axes.set_ylim(bottom=0)
     if len(charts):
         charts[-1].set_xlabel("frame")

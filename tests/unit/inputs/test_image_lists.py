@@ -151,7 +151,9 @@ def test_a_list_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match="nowhere.csv: cannot be read: No such file"):
         image_lists.read_image_list(tmp_path / "nowhere.csv", plate="P")
     (tmp_path / "list.csv").write_bytes("FileName_a,Metadata_Well\nä.tif,B02\n".encode("latin-1"))
-    with pytest.raises(InputError, match="list.csv: cannot be read: .utf-8. codec.*save it as UTF-8"):
+    with pytest.raises(
+        InputError, match="list.csv, line 2: found a byte 0xe4 that is no UTF-8.*save it as CSV in UTF-8"
+    ):
         image_lists.read_image_list(tmp_path / "list.csv", plate="P")
     written(tmp_path / "list.csv", "FileName_a,Metadata_Well", "x" * 200_000 + ",B02")
     with pytest.raises(InputError, match="line 2: cannot be read: field larger than"):

@@ -26,7 +26,7 @@ def refused(folder, message, **config):
         ("plate\timages\nP1\timages/P1\nP1\timages/P1\n", {}, "line 3: plate 'P1' stands in line 2 already"),
         ("plate\timages\nP1\timages/P1\n", {"fan_outt": "well"}, "unknown key 'fan_outt'. Did you mean 'fan_out'?"),
         ("plate\timages\nP1\timages/P1\n", {"nuclei": {"sigma": "wide"}}, "--config: 'nuclei.sigma' is 'wide'"),
-        ("plate\timages\nP1\timages/P1\n", {"pool": {"dask": "tcp://node1"}}, "address such as tcp://node1:8786"),
+        ("plate\timages\nP1\timages/P1\n", {"pool": {"dask": "tcp://node1"}}, "such as tcp://node1:8786"),
         ("plate\timages\tlayout\nP1\timages/P1\tbbbc21\n", {}, "bbbc021"),
         ("plate\timages\tnuclei_channel\nP1\timages/P1\tw7\n", {}, "w7"),
         ("plate\timages\nP1\timages/P1\n", {"slides": "oops.tsv"}, "oops.tsv: cannot be read: No such file"),

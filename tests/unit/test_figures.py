@@ -1,0 +1,123 @@
+"""Pictures: what cannot be drawn is said in the picture's place; users' text is drawn as it is."""
+
+import logging
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from PIL import Image
+
+import plot_stack
+from fieldwork import figures
+from fieldwork.stacks import plots
+
+TEXTS = [
+    "$^$",
+    "A $x_{$ B",
+    r"$\frac{1}$",
+    "5$ and 6$",
+    "%",
+    "_underscore",
+    "a\nb",
+    "{x}",
+    "\\",
+    "<b>&amp;",
+    "ä µ ²",
+    "",
+]
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def frames_of(**columns):
+    """Return a stack's table with these columns of a user's function."""
+    count = len(next(iter(columns.values())))
+    return pd.DataFrame({"Metadata_Stack": "s", "Metadata_Frame": range(count), "Image_Status": "ok", **columns})
+
+
+def over_time(frames, names, path):
+    """Draw a stack's picture, and save it without a note that it is missing."""
+    shown = [(0, np.zeros((20, 30), np.uint16), np.empty((0, 2)))]
+    figure = plots.over_time(frames, {name: name for name in names}, shown, title="stack s")
+    figures.save(figure, path)
+    return figure
+
+
+def test_a_picture_that_cannot_be_drawn_says_so_in_its_place(tmp_path, caplog, monkeypatch):
+    written = []
+    save = figures.save
+
+    def note(figure, path, **options):
+        written.append(" ".join(text.get_text() for axes in figure.axes for text in axes.texts))
+        save(figure, path, **options)
+
+    monkeypatch.setattr(figures, "save", note)
+
+    def draw():
+        plt.figure()
+        raise ValueError("arange: cannot compute length of \ud800 \u4e2d")
+
+    with caplog.at_level(logging.WARNING):
+        figures.write(draw, tmp_path / "frames.png", colours=64)
+    [line] = caplog.messages
+    assert line.startswith(
+        f"the picture {tmp_path / 'frames.png'} is missing, as it could not be drawn: ValueError: arange"
+    )
+    assert "could not be drawn: ValueError: arange: cannot compute length" in written[0].replace("\n", " ")
+    with Image.open(tmp_path / "frames.png") as picture:
+        assert np.ptp(np.asarray(picture.convert("L"))) > 100  # black on white
+    assert not plt.get_fignums() and [path.name for path in tmp_path.iterdir()] == ["frames.png"]
+
+
+def test_a_full_disk_is_no_matter_of_the_picture(tmp_path):
+    def draw():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        figures.write(draw, tmp_path / "frames.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_of_users_is_drawn_as_it_is(tmp_path):
+    names = [name for name in TEXTS if name]
+    figure = over_time(frames_of(**{name: np.arange(3.0) for name in names}), names, tmp_path / "frames.png")
+    assert [axes.get_ylabel() for axes in figure.axes[: len(names)]] == names
+    assert not matplotlib.rcParams["text.parse_math"] and not matplotlib.rcParams["text.usetex"]
+    assert not any(label.get_parse_math() for axes in figure.axes for label in [axes.yaxis.label, axes.title])
+
+
+@pytest.mark.parametrize(
+    ("values", "left_out"),
+    [
+        ([1e308, 1e308, 1e308], "3 values"),
+        ([-1e308, 1.0, 1e308], "2 values"),
+        ([1.0, 2.0, 1e200], "1 value"),
+        ([1e150, -1e150, 0], ""),
+        ([5e-324, 0, 1e-310], ""),
+        ([np.inf, -np.inf, 1.0], ""),
+        ([np.nan, np.nan, np.nan], ""),
+        ([2**63 - 1, -(2**63), 0], ""),
+        ([1e16, 1e16 + 2, 1e16 + 4], ""),
+    ],
+)
+def test_extreme_values_are_drawn_or_left_out_with_a_note(tmp_path, values, left_out):
+    figure = over_time(frames_of(extreme=values), ["extreme"], tmp_path / "frames.png")
+    assert figure.axes[0].get_title() == (f"{left_out} beyond ±1e+150 left out" if left_out else "")
+
+
+def test_the_picture_of_300_columns_says_how_many_are_drawn(tmp_path):
+    path = tmp_path / "s.npy"
+    np.save(path, np.zeros((3, 20, 30), np.uint16))
+    frames_of(**{f"column {number}": np.arange(3.0) for number in range(300)}).to_csv(
+        tmp_path / "frames.csv", index=False
+    )
+    figure = plot_stack.draw(
+        stack="s", path=str(path), selection={}, frames_table=tmp_path / "frames.csv", nuclei_table=None, labels=None
+    )
+    assert figure.get_suptitle() == "stack s: 4 of 300 columns"
