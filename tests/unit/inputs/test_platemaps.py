@@ -82,22 +82,6 @@ def test_doses_between_semicolons_have_decimal_commas(tmp_path):
     assert read["A01"]["Metadata_note"] == "1,5"
 
 
-KINDS = {
-    "UTF-16": ("well,dose\nB02,1\n".encode("utf-16"), "is text in UTF-16"),
-    "UTF-16 without a mark": ("well,dose".encode("utf-16-le"), "is text in UTF-16"),
-    "workbook": (b"PK\x03\x04...", "is a workbook"),
-    "gzip": (b"\x1f\x8b\x08", "is compressed"),
-    "Parquet": (b"PAR1", "is a Parquet table"),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_file_of_another_kind_is_refused_as_what_it_is(tmp_path, kind):
-    content, said = KINDS[kind]
-    with pytest.raises(InputError, match=f"map.csv: {said}.* expected UTF-8 text"):
-        platemaps.read_platemap(write(tmp_path, content))
-
-
 @pytest.mark.parametrize(
     ("text", "role"),
     [
