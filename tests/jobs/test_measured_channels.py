@@ -117,6 +117,7 @@ def run(
         channel="w1",
         nuclei_channel=nuclei,
         channels=list(channels),
+        cells_channel=(cells or {}).get("watershed"),
         positive=positive or {},
         columns=own | (columns or {}),
         made_of=MADE_OF,
@@ -585,6 +586,22 @@ def test_without_the_channel_of_the_cells_a_field_has_nuclei_and_no_cells(tmp_pa
     label_store.write(tmp_path / "cells.zarr", plate="P1", labels=units["cells"], fields=units["fields"])
     counts = [len(np.unique(labels)) - 1 for labels in label_store.open_labels(tmp_path / "cells.zarr")[:]]
     assert counts == [7, 7, 0, 0, 0, 12]
+
+
+def test_cells_that_were_found_in_an_image_of_another_type_than_most_are_not_measured(tmp_path):
+    rows = write_plate(tmp_path / "images")
+    before, _, _ = run(tmp_path / "before", rows, cells={"watershed": "Actin"})
+    path = tmp_path / "images/C02_s1_w4.tif"
+    tifffile.imwrite(path, tifffile.imread(path).astype(np.uint16))
+    nuclei, fields, _ = run(tmp_path / "out", rows, cells={"watershed": "Actin"})
+    odd = (nuclei.Metadata_Well == "C02") & (nuclei.Metadata_Site == 1)
+    of_cells = [name for name in nuclei if name.startswith(("Cells_", "Cytoplasm_")) or name.endswith("_Actin")]
+    assert odd.sum() == 12 and nuclei.loc[odd, of_cells].isna().all(axis=None)
+    assert [field["Image_Channels_Missing"] for field in fields] == ["", "", "", "", "Actin", ""]
+    pd.testing.assert_frame_equal(nuclei.drop(columns=of_cells), before.drop(columns=of_cells))
+    pd.testing.assert_frame_equal(nuclei[~odd], before[~odd], check_dtype=False)  # areas are with nulls
+    expanded, _, _ = run(tmp_path / "expanded", rows, cells={"expand": 2})
+    assert expanded.loc[odd, "Cells_AreaShape_Area"].notna().all()
 
 
 def test_a_function_of_the_users_for_cells_that_fails_fails_its_field_alone(tmp_path, monkeypatch):
