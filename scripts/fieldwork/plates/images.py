@@ -20,6 +20,7 @@ class FieldImage(NamedTuple):
     path: str
     copy: str | None = None
     measured: tuple[str | None, ...] = ()  # files to read of the measured channels; None: there is none
+    unread: str | None = None  # why no file but that of the nuclei channel is to be read
 
     def __str__(self):
         return f"{self.path} (well {self.well}, site {self.site})"
@@ -59,6 +60,12 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
         FieldImage(*row[:5], copies.get(row[4]), tuple(copies.get(path, path) for paths in row[5:] for path in paths))
         for row in rows
     ]
+
+
+def without_other_files(image: FieldImage, reason: str) -> FieldImage | None:
+    """Return an image on which a worker crashed, to be read without the files of other channels; None without such."""
+    others = {path for path in image.measured if path} - {image.copy or image.path}
+    return image._replace(unread=f"not read, as the field {reason}") if others else None
 
 
 def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
@@ -128,6 +135,8 @@ def _planes_by_position(image, path, token):
     """Read another channel: (time point, z plane) -> plane, or the reason why there are none."""
     if path is None:
         return "there is no image of it"
+    if image.unread and path != (image.copy or image.path):
+        return image.unread
     try:
         # Exactly: of a file with several channels, the nuclei channel must not stand in for a missing one.
         planes = frames.with_position(
