@@ -191,6 +191,7 @@ rule merge_units:
         channel=plan.plates.channel,
         nuclei_channel=plan.measurements.nuclei_channel,
         channels=plan.measurements.channels,
+        cells=plan.measurements.cells,
         positive=plan.measurements.positive,
         columns=plan.measurements.table_columns,
         made_of=plan.made_of,

@@ -70,6 +70,7 @@ def main(
             read=functools.partial(plate_images.read_channels, channel=channel, channels=channels),
             failed=fields.failed_field,
             suspects=outlines.suspects_of(detection, cells),
+            again=plate_images.without_other_files,
             label=label,
             noun="fields",
             progress=f"{plate} {unit}",

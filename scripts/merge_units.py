@@ -37,6 +37,7 @@ def main(
     channel,
     nuclei_channel,
     channels,
+    cells_channel,
     positive,
     columns,
     made_of,
@@ -54,7 +55,7 @@ def main(
         negative=platemaps.negative_wells(described),
     )
     facts = {"channel": channel, "thresholds": thresholds, "made_of": made_of}
-    nuclei, shares = write_nuclei(plate, units, starts, fields, results, absent, facts, columns)
+    nuclei, shares = write_nuclei(plate, units, starts, fields, results, absent, facts, columns, cells_channel)
     write_fields(
         fields, results, absent=absent, with_quality=with_quality, nuclei_channel=nuclei_channel, columns=columns
     )
@@ -68,7 +69,7 @@ def main(
         log_controls(plate, wells, control)
 
 
-def write_nuclei(plate, units, starts, fields, results, absent, facts, columns):
+def write_nuclei(plate, units, starts, fields, results, absent, facts, columns, cells_channel):
     """Write the nuclei with the columns of the run; return their number, and the shares of positive ones by well."""
     schema = nuclei_table.nuclei_schema(
         outlined=columns["outlined"],
@@ -80,7 +81,8 @@ def write_nuclei(plate, units, starts, fields, results, absent, facts, columns):
     )
     schema = schema.with_metadata(nuclei_table.facts_of(schema, **facts))
     thresholds = facts["thresholds"]
-    parts = nuclei_table.merge_nuclei(units.nuclei, starts, fields, schema=schema, thresholds=thresholds)
+    options = {"schema": schema, "thresholds": thresholds, "cells_channel": cells_channel}
+    parts = nuclei_table.merge_nuclei(units.nuclei, starts, fields, **options)
     counts = {}
     counted = positive_nuclei.count(parts, thresholds, counts, fields=len(fields))
     nuclei = outputs.write_row_groups(counted, results.nuclei, schema=schema)
@@ -193,6 +195,7 @@ if __name__ == "__main__":
             channel=snakemake.params.channel,
             nuclei_channel=snakemake.params.nuclei_channel,
             channels=[name for name, _ in snakemake.params.channels],
+            cells_channel=(snakemake.params.cells or {}).get("watershed"),
             positive=snakemake.params.positive,
             columns=snakemake.params.columns,
             made_of=snakemake.params.made_of,

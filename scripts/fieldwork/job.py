@@ -13,6 +13,8 @@ ENOUGH_FRAMES = 8  # tell how much memory all will take
 
 log = logging.getLogger(__name__)
 
+_CRASHED = "crashed {}"  # begins the reason of a frame on which a worker crashed
+
 
 class Frame(NamedTuple):
     """A frame of a job, and what was read of it ahead: its pixels, or the reason why there are none."""
@@ -34,6 +36,7 @@ def collect(
     noun: str,
     read: Callable | None = None,
     suspects: str = "the reader",
+    again: Callable[[Any, str], Any] | None = None,
     progress: str = "",
     on_bad_image: str = "record",
     all_may_fail: bool = False,
@@ -61,6 +64,9 @@ def collect(
         forked to share pixels, it is called for all frames ahead of `measure`. Left out where `measure` reads.
     suspects : str
         What may have crashed a worker.
+    again : callable, optional
+        Takes a frame on which a worker crashed, and the reason; returns the frame to be tried in its place, without
+        what the job can do without, or None. Of jobs with a `read` that record bad images.
     progress : str
         Label of the progress bar; empty for none.
     on_bad_image : {'record', 'stop'}
@@ -82,7 +88,10 @@ def collect(
     pool = {"engine": engine, "mode": mode if read else "paths", "dask": dask, "workers": workers}
     if read:
         frames = read_ahead(frames, read=read, **pool)
-    results = results_of(measure, frames, failed=failed, read=read, suspects=suspects, progress=progress, **pool)
+    work = {"failed": failed, "read": read, "suspects": suspects, **pool}
+    results = results_of(measure, frames, progress=progress, **work)
+    if again and on_bad_image == "record":
+        results = _tried_again(list(results), frames, measure, again, work)
     return note_failures(results, frames, label=label, noun=noun, on_bad_image=on_bad_image, all_may_fail=all_may_fail)
 
 
@@ -191,6 +200,22 @@ def note_failures(
     return collected
 
 
+def _tried_again(results, frames, measure, again, work):
+    """Return the results of all frames; of those on which a worker crashed, the results of what is tried in place."""
+    others = {}
+    for number, (frame, result) in enumerate(zip(frames, results, strict=True)):
+        error = (result[0] if isinstance(result, list) else result).error or ""
+        if error.startswith(_CRASHED.format(work["suspects"])):
+            others[number] = again(frame.source, error)
+    others = {number: other for number, other in others.items() if other is not None}
+    if others:
+        pool = {name: value for name, value in work.items() if name not in ("failed", "suspects")}
+        tried = results_of(measure, read_ahead([*others.values()], **pool), **work)
+        for number, result in zip(others, tried, strict=True):
+            results[number] = result
+    return results
+
+
 def _load(frame, *, read):
     """Return a frame with its pixels, or with the reason why there are none."""
     try:
@@ -217,7 +242,7 @@ def _measure(frame, *, measure, read, failed, crashed):
 
 def _crashed(frame, signal, *, failed, suspects):
     """Return the result of a frame on which a worker crashed."""
-    return failed(frame.source if isinstance(frame, Frame) else frame, f"crashed {suspects} ({signal})")
+    return failed(frame.source if isinstance(frame, Frame) else frame, _CRASHED.format(suspects) + f" ({signal})")
 
 
 def _bytes_of(pixels):

@@ -1,9 +1,12 @@
 """Nuclei are measured in every channel of a plate, from image files to its tables, without Snakemake."""
 
 import csv
+import faulthandler
 import itertools
 import json
 import logging
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +20,7 @@ from skimage.segmentation import expand_labels
 
 import detect_nuclei
 import merge_units
-from fieldwork import InputError, objects
+from fieldwork import InputError, frames, objects
 from fieldwork.detection import measured_tables
 from fieldwork.plates import label_store, nuclei_table
 from outlined import squares
@@ -117,6 +120,7 @@ def run(
         channel="w1",
         nuclei_channel=nuclei,
         channels=list(channels),
+        cells_channel=(cells or {}).get("watershed"),
         positive=positive or {},
         columns=own | (columns or {}),
         made_of=MADE_OF,
@@ -245,6 +249,33 @@ def test_a_channel_that_is_missing_or_bad_in_a_field_costs_its_own_cells_there_a
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warning.startswith("plate P1: 1 of 6 fields miss channels, ") and "(Tubulin in 1)" in warning
     assert "First well C02, site 1: " in warning and REASONS[how] in warning
+
+
+@pytest.mark.parametrize("mode", ["paths", "fork"])
+def test_a_decoder_that_crashes_on_another_channel_costs_other_channels_of_its_field_alone(
+    tmp_path, monkeypatch, caplog, mode
+):
+    rows, real = write_plate(tmp_path / "images"), frames.read
+    expected, _, _ = run(tmp_path / "expected", rows)
+
+    def read(path, **options):
+        if path.endswith(("B02_s2_w2.tif", "C02_s1_w1.tif")):
+            faulthandler.disable()  # pytest's
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return real(path, **options)
+
+    monkeypatch.setattr(frames, "read", read)
+    nuclei, fields, _ = run(tmp_path / "out", rows, engine="pool", mode=mode)
+    reason = "crashed the reader or skimage.measure.label (SIGSEGV)"
+    assert f"First well B02, site 2: not read, as the field {reason}" in caplog.text
+    assert [field["Image_Channels_Missing"] for field in fields] == ["", "Actin;Tubulin", "", "", "", ""]
+    assert [field["Image_Error"] for field in fields] == ["", "", "", "", reason, ""]
+    kept = expected[~((expected.Metadata_Well == "C02") & (expected.Metadata_Site == 1))].reset_index(drop=True)
+    lost = (nuclei.Metadata_Well == "B02") & (nuclei.Metadata_Site == 2)
+    others = [name for name in nuclei if name.endswith(("_Actin", "_Tubulin"))]
+    assert lost.sum() == 7 and nuclei.loc[lost, others].isna().all(axis=None)
+    pd.testing.assert_frame_equal(nuclei[~lost], kept[~lost])
+    pd.testing.assert_frame_equal(nuclei.drop(columns=others), kept.drop(columns=others))
 
 
 def test_a_channel_of_two_types_of_which_none_is_that_of_most_is_measured_with_a_warning(tmp_path, caplog):
@@ -585,6 +616,22 @@ def test_without_the_channel_of_the_cells_a_field_has_nuclei_and_no_cells(tmp_pa
     label_store.write(tmp_path / "cells.zarr", plate="P1", labels=units["cells"], fields=units["fields"])
     counts = [len(np.unique(labels)) - 1 for labels in label_store.open_labels(tmp_path / "cells.zarr")[:]]
     assert counts == [7, 7, 0, 0, 0, 12]
+
+
+def test_cells_that_were_found_in_an_image_of_another_type_than_most_are_not_measured(tmp_path):
+    rows = write_plate(tmp_path / "images")
+    before, _, _ = run(tmp_path / "before", rows, cells={"watershed": "Actin"})
+    path = tmp_path / "images/C02_s1_w4.tif"
+    tifffile.imwrite(path, tifffile.imread(path).astype(np.uint16))
+    nuclei, fields, _ = run(tmp_path / "out", rows, cells={"watershed": "Actin"})
+    odd = (nuclei.Metadata_Well == "C02") & (nuclei.Metadata_Site == 1)
+    of_cells = [name for name in nuclei if name.startswith(("Cells_", "Cytoplasm_")) or name.endswith("_Actin")]
+    assert odd.sum() == 12 and nuclei.loc[odd, of_cells].isna().all(axis=None)
+    assert [field["Image_Channels_Missing"] for field in fields] == ["", "", "", "", "Actin", ""]
+    pd.testing.assert_frame_equal(nuclei.drop(columns=of_cells), before.drop(columns=of_cells))
+    pd.testing.assert_frame_equal(nuclei[~odd], before[~odd], check_dtype=False)  # areas are with nulls
+    expanded, _, _ = run(tmp_path / "expanded", rows, cells={"expand": 2})
+    assert expanded.loc[odd, "Cells_AreaShape_Area"].notna().all()
 
 
 def test_a_function_of_the_users_for_cells_that_fails_fails_its_field_alone(tmp_path, monkeypatch):

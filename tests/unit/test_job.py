@@ -70,6 +70,22 @@ def test_a_bad_frame_and_one_that_crashes_are_failed_results_in_their_places(poo
     assert [record.levelname for record in caplog.records if "of 6 numbers" in record.getMessage()] == ["WARNING"]
 
 
+@pytest.mark.parametrize("pool", [POOLS["paths"], POOLS["fork"]], ids=["paths", "fork"])
+def test_what_crashed_is_tried_again_without_what_the_job_can_do_without(pool):
+    asked = []
+
+    def again(number, reason):
+        asked.append((number, reason))
+        return 8
+
+    results = collect([1, 7, 3, 5], again=again, **pool)
+    assert [result.value for result in results] == [2, 16, None, 10]
+    assert asked == [(7, "crashed the reader (SIGSEGV)")]
+    for other in (None, 7):  # nothing to try, or what crashes again
+        results = collect([1, 7], again=lambda number, reason, other=other: other, **pool)
+        assert [result.error for result in results] == [None, "crashed the reader (SIGSEGV)"]
+
+
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_every_pool_gives_the_same_results(pool):
     results = collect([1, 3, 5, 21], **pool)

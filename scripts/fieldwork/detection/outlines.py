@@ -76,8 +76,9 @@ def outline_nuclei(
     FailedDetectionError
         There is no calibration, or the user's function failed or did not return labels.
     """
-    context |= {"drop_border": drop_border, "folders": folders, "camera": camera}
+    context |= {"folders": folders, "camera": camera}
     labels, *others = _labels_of(image, detection, path, calibration, calibrated, **context)
+    labels = label_images.drop_border(labels) if drop_border else labels
     return _outlined(labels, label_images.properties(labels), with_labels, *others)
 
 
@@ -89,6 +90,7 @@ def outline_and_measure(
     path: str | os.PathLike,
     calibration: segmentation.Calibration | None,
     calibrated: str,
+    drop_border: bool = False,
     with_labels: bool = False,
     cells: Mapping[str, float | str] | None = None,
     **options: object,
@@ -97,12 +99,13 @@ def outline_and_measure(
 
     Parameters
     ----------
-    image, detection, path, calibration, calibrated, with_labels, **options
+    image, detection, path, calibration, calibrated, drop_border, with_labels, **options
         As for `outline_nuclei`.
     channels : mapping of str to (rows, columns) array
         Name -> image of finite numbers.
     cells : mapping, optional
-        How the cells around nuclei are found, from `cells.cells_of`; they are measured, too.
+        How the cells around nuclei are found, from `cells.cells_of`; they are measured, too. A nucleus that the border
+        cuts has a cell while they are found, also where it is left out: else it would be in its neighbours' cytoplasm.
 
     Returns
     -------
@@ -115,15 +118,18 @@ def outline_and_measure(
     FailedDetectionError
         As by `outline_nuclei`.
     """
-    labels, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
+    found, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
+    labels = label_images.drop_border(found) if drop_border else found
     measurements = objects.measure_arrays(labels, channels)
     outlined = _outlined(labels, objects.properties_of(measurements, labels.shape), with_labels, *others)
     if cells:
         try:
             named = {"folders": options.get("folders", ()), "frame": options.get("frame", ())}
-            of_cells = cells_of(labels, cells, channels, **named)
+            of_cells = cells_of(found, cells, channels, **named)
         except ValueError as error:
             raise FailedDetectionError(str(error)) from None
+        if of_cells is not None and drop_border:
+            of_cells = _renumbered(of_cells, found, labels)
         if of_cells is not None:
             measurements |= measure_cells(labels, of_cells, channels)
         if with_labels:
@@ -132,9 +138,14 @@ def outline_and_measure(
     return outlined, measurements
 
 
-def _labels_of(
-    image, detection, path, calibration, calibrated, *, drop_border=False, folders=(), camera=None, **context
-):
+def _renumbered(cells, found, kept):
+    """Return the cells of the nuclei that were kept, with the numbers of these."""
+    numbers = np.zeros(found.max(initial=0) + 1, np.int32)
+    numbers[found.ravel()] = kept.ravel()
+    return numbers[cells]
+
+
+def _labels_of(image, detection, path, calibration, calibrated, *, folders=(), camera=None, **context):
     """Return the labels of an image, and for method auto also its threshold and flags."""
     if detection["method"] == "auto":
         labels, *others = _segment(image, calibration, calibrated, camera)
@@ -142,7 +153,7 @@ def _labels_of(
         labels, *others = _segment_by_own_function(
             image, detection, folders, path=path, calibration=calibration, **context
         )
-    return label_images.drop_border(labels) if drop_border else labels, *others
+    return labels, *others
 
 
 def _outlined(labels, nuclei, with_labels, *others):

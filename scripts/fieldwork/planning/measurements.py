@@ -15,6 +15,8 @@ from fieldwork.planning.plates import PlatePlan, rows_of
 
 DEFAULT = {"channels": "all"}  # of the section ``measure``
 SAMPLE_FACTOR = 4  # of the time that a sample takes to find its illumination, in times of peaks
+CORRECTED_COPIES = 5  # of a channel's file, for a worker: its function and the corrected image, of float32
+FUNCTION_COPIES = 3  # likewise, for a job that finds functions, and what they are made of
 
 
 class _Unit(NamedTuple):
@@ -263,10 +265,10 @@ class MeasurePlan:
 
     def sample_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a job that reads the sample, in MB: a worker holds all channels of a field."""
-        others = max(0, len(self.channels(wildcards)) - 2)
-        largest = max((self._files.megabytes([path]) for path in self._sample(wildcards).paths), default=0)
+        channels = len(self.channels(wildcards))
+        images = threads * max(0, channels - 2) + FUNCTION_COPIES * (1 + channels)
         memory = self._plates.calibration_memory(wildcards, threads, attempt)
-        return memory + int(attempt * threads * others * largest)
+        return memory + int(attempt * images * self._channel_mb(self._sample(wildcards), channels))
 
     def sample_minutes(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the time limit, in minutes, of a job that reads the sample twice and outlines nuclei in it."""
@@ -308,12 +310,19 @@ class MeasurePlan:
 
     def unit_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a detection job, in MB: a worker holds all channels of a field, and has room for two."""
-        others = max(0, len(self.channels(wildcards)) - 2)
-        largest = max((self._files.megabytes([path]) for path in self._paths(wildcards)), default=0) if others else 0
+        channels = len(self.channels(wildcards))
+        images = max(0, channels - 2) + (CORRECTED_COPIES * channels if self.illuminated(wildcards) else 0)
+        largest = self._channel_mb(self._unit(wildcards), channels) if images else 0
         held = 3 * self._megabytes_of_others(wildcards) if self._held else 0  # maybe unpacked
         return self._plates.unit_memory(wildcards, threads, attempt) + int(
-            attempt * (threads * others * largest + held)
+            attempt * (threads * images * largest + held)
         )
+
+    def _channel_mb(self, unit, channels):
+        """Return the size of the largest channel of a field, in MB; a file may hold several."""
+        files = max((len({row[4], *filter(None, row[5])}) for row in unit.rows), default=1)
+        largest = max((self._files.megabytes([path]) for path in unit.paths), default=0)
+        return largest * min(1, files / max(1, channels))
 
     def unit_minutes(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the time limit of a detection job, in minutes."""

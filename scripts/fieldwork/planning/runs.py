@@ -168,8 +168,11 @@ def _images_exist(table):
 
 def _functions_exist(record):
     """Return True if all illumination functions that a record names are beside it."""
-    channels = json.loads(record.read_bytes())["channels"].values()
-    return all((record.parent / values["file"]).is_file() for values in channels if values["file"])
+    try:
+        files = [values["file"] for values in json.loads(record.read_bytes())["channels"].values()]
+    except (ValueError, KeyError, AttributeError, TypeError):  # it is damaged
+        return False
+    return all((record.parent / name).is_file() for name in files if name)
 
 
 def summary(

@@ -21,6 +21,7 @@ class FieldImage(NamedTuple):
     copy: str | None = None
     measured: tuple[str | None, ...] = ()  # files to read of the measured channels; None: there is none
     fault: str | None = None  # why no file is to be read
+    unread: str | None = None  # why no file but that of the nuclei channel is to be read
 
     def __str__(self):
         place = f"well {self.well}, site {self.site}"
@@ -66,6 +67,12 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
         )
         for row in rows
     ]
+
+
+def without_other_files(image: FieldImage, reason: str) -> FieldImage | None:
+    """Return an image on which a worker crashed, to be read without the files of other channels; None without such."""
+    others = {path for path in image.measured if path} - {image.copy or image.path}
+    return image._replace(unread=f"not read, as the field {reason}") if others else None
 
 
 def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
@@ -138,6 +145,8 @@ def _planes_by_position(image, path, token):
     """Read another channel: (time point, z plane) -> plane, or the reason why there are none."""
     if path is None:
         return "there is no image of it"
+    if image.unread and path != (image.copy or image.path):
+        return image.unread
     try:
         # Exactly: of a file with several channels, the nuclei channel must not stand in for a missing one.
         planes = frames.with_position(

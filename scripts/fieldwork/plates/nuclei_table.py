@@ -21,6 +21,7 @@ LOCATED = [
     *CENTER,
 ]
 PREFIXES = ("Nuclei", "Cells", "Cytoplasm")  # of columns that are measured
+OF_CELLS = ("Cells_", "Cytoplasm_")  # begin columns that there are of cells alone
 MEAN_INTENSITY, POSITIVE = "Nuclei_Intensity_MeanIntensity_{}", "Nuclei_Positive_{}"  # of a channel
 UNIT_FIELDS_AT_ONCE = 64  # of which a detection job makes a table: their numbers are in its memory twice
 
@@ -173,6 +174,7 @@ def merge_nuclei(
     *,
     schema: pa.Schema,
     thresholds: Mapping[str, float | None] | None = None,
+    cells_channel: str | None = None,
 ) -> Iterator[pa.Table]:
     """Join the tables of nuclei that the detection jobs of one plate wrote, a part at a time.
 
@@ -186,6 +188,8 @@ def merge_nuclei(
         From `nuclei_schema`. Columns that the plate does not have are null.
     thresholds : mapping of str to float or None, optional
         From `positive.thresholds_of`.
+    cells_channel : str, optional
+        The channel in which cells were found: where it is missing, there are none.
 
     Returns
     -------
@@ -205,7 +209,7 @@ def merge_nuclei(
         for path, start in zip(paths, starts[:-1], strict=True):
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(measured_tables.ROW_GROUP_ROWS):
-                    part = _with_final_columns(pa.Table.from_batches([batch]), start, numbers, without)
+                    part = _with_final_columns(pa.Table.from_batches([batch]), start, numbers, without, cells_channel)
                     part |= _positive(part, thresholds or {})
                     columns = [part.get(field.name, pa.nulls(len(batch), field.type)) for field in schema]
                     is_good = pa.array(numbers[batch["Field"].to_numpy() + start] > 0)
@@ -214,14 +218,17 @@ def merge_nuclei(
     return measured_tables.row_groups_of(parts(), schema)
 
 
-def _with_final_columns(table, start, numbers, without):
+def _with_final_columns(table, start, numbers, without, cells_channel):
     """Return the columns of a unit's nuclei with those that only the plate knows."""
     fields = table["Field"].to_numpy() + start
     known = {name: table[name] for name in table.column_names}
     known |= {"Metadata_ImageNumber": pa.array(numbers[fields]), "Metadata_ObjectNumber": table["ObjectNumber"]}
     for channel, of_channel in without.items():
         missing = np.isin(fields, of_channel)
-        for name in _columns_of_channel(channel) if channel and missing.any() else ():
+        if not channel or not missing.any():
+            continue
+        of_cells = [name for name in known if name.startswith(OF_CELLS)] if channel == cells_channel else []
+        for name in dict.fromkeys([*_columns_of_channel(channel), *of_cells]):
             if name in known:
                 known[name] = _with_nulls(known[name], missing)
     return known
@@ -248,4 +255,5 @@ def _columns_of_channel(channel):
 
 def _with_nulls(column, missing):
     values = column.to_numpy()
-    return pa.array(values, mask=missing | np.isnan(values))
+    is_null = missing | np.isnan(values)
+    return pa.array(np.where(is_null, 0, values).astype(column.type.to_pandas_dtype()), mask=is_null)

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from fieldwork import InputError
 from plans import PlateFolder, Wildcards, plan_in, write_sheets
@@ -227,6 +229,30 @@ def test_many_channels_have_room_and_time(tmp_path):
     assert plan.measurements.unit_minutes(UNIT, 1, 2) == plan.plates.unit_minutes(UNIT, 1, 2) + 2
     fork = plan_in(tmp_path, pool={"mode": "fork"})
     assert fork.measurements.unit_memory(UNIT, 2, 1) == fork.plates.unit_memory(UNIT, 2, 1) + 2 * 14 + 3 * 60
+    # A worker holds the functions of all channels, and the corrected images, in float32.
+    lit = plan_in(tmp_path, illumination="auto")
+    assert lit.measurements.unit_memory(UNIT, 2, 1) == lit.plates.unit_memory(UNIT, 2, 1) + 2 * (14 + 5 * 16)
+    assert lit.measurements.sample_memory(UNIT, 2, 1) == lit.plates.calibration_memory(UNIT, 2, 1) + 2 * 14 + 3 * 17
+
+
+def test_a_file_of_many_channels_has_no_room_for_as_many_files(tmp_path):
+    write_sheets(tmp_path)
+    names = [f"Dye{number}" for number in range(1, 16)] + ["DAPI"]
+    for site in (1, 2):
+        path = tmp_path / f"s{site}.ome.tif"
+        metadata = {"axes": "CYX", "Channel": {"Name": names}}
+        tifffile.imwrite(path, np.zeros((16, 250, 2000), np.uint16), photometric="minisblack", metadata=metadata)
+    lines = [f"B02,{site},s{site}.ome.tif" + f",s{site}.ome.tif" * 15 for site in (1, 2)]
+    head = ",".join(["Metadata_Well", "Metadata_Site", *(f"FileName_{name}" for name in names)])
+    (tmp_path / "list.csv").write_text("\n".join([head, *lines, ""]))
+    (tmp_path / "config/plates.tsv").write_text("plate\timages\nP1\tlist.csv\n")
+    plan = plan_in(tmp_path, illumination="auto")
+    assert len(plan.measurements.channels(UNIT)) == 16
+    for ask, memory, images in (
+        (plan.measurements.unit_memory, plan.plates.unit_memory, 14 + 5 * 16),
+        (plan.measurements.sample_memory, plan.plates.calibration_memory, 14 + 3 * 17),
+    ):
+        assert ask(UNIT, 1, 1) == memory(UNIT, 1, 1) + images  # of 1 MB
 
 
 def test_tables_have_the_columns_of_all_plates(tmp_path):

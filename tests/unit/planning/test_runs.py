@@ -229,6 +229,9 @@ def test_illumination_functions_of_which_one_is_gone_are_forgotten_until_it_is_b
     (tmp_path / "elsewhere").rename(function)
     runs.forget_incomplete(tmp_path, illuminated=["P"])
     assert record.read_text() == text and len(list(folder.iterdir())) == 2
+    record.write_text(text[:30])
+    runs.forget_incomplete(tmp_path, illuminated=["P"])
+    assert not record.exists()
 
 
 def test_a_plate_whose_store_is_gone_is_forgotten(tmp_path):
