@@ -9,6 +9,7 @@ import numpy as np
 from fieldwork import label_images, objects, segmentation, user_functions
 from fieldwork.detection.cells import cells_of, measure_cells
 from fieldwork.detection.flags import Flags
+from fieldwork.objects.groups import measure_groups
 from fieldwork.pixel_sizes import pixel_sizes
 
 
@@ -89,6 +90,7 @@ def outline_and_measure(
     calibrated: str,
     with_labels: bool = False,
     cells: Mapping[str, float | str] | None = None,
+    groups: Sequence[str] = (),
     **options: object,
 ) -> tuple[Outlined, dict[str, np.ndarray]]:
     """Outline the nuclei of one image, and measure them in all channels.
@@ -101,12 +103,14 @@ def outline_and_measure(
         Name -> image of finite numbers.
     cells : mapping, optional
         How the cells around nuclei are found, from `cells.cells_of`; they are measured, too.
+    groups : sequence of str
+        Further groups of measurements, as for `objects.groups.measure_groups`.
 
     Returns
     -------
     outlined : Outlined
     measurements : dict of str to (n,) array
-        From `objects.measure_arrays` and `cells.measure_cells`.
+        From `objects.measure_arrays`, `objects.groups.measure_groups` and `cells.measure_cells`.
 
     Raises
     ------
@@ -114,7 +118,7 @@ def outline_and_measure(
         As by `outline_nuclei`.
     """
     labels, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
-    measurements = objects.measure_arrays(labels, channels)
+    measurements = objects.measure_arrays(labels, channels) | measure_groups(labels, channels, groups)
     outlined = _outlined(labels, objects.properties_of(measurements, labels.shape), with_labels, *others)
     if cells:
         try:
@@ -122,7 +126,7 @@ def outline_and_measure(
         except ValueError as error:
             raise FailedDetectionError(str(error)) from None
         if of_cells is not None:
-            measurements |= measure_cells(labels, of_cells, channels)
+            measurements |= measure_cells(labels, of_cells, channels, groups=groups)
         if with_labels:
             kept = np.zeros_like(labels) if of_cells is None else of_cells
             outlined = outlined._replace(cells=label_images.encode(kept))
