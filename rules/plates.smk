@@ -157,6 +157,8 @@ rule detect_nuclei:
         border=plan.plates.border,
         cells=plan.measurements.cells,
         cells_code=plan.cells_code,
+        groups=plan.measurements.groups,
+        groups_versions=plan.measurements.groups_versions,
         quality=config["quality"],
         stamps=plan.measurements.image_stamps,
         made_by=made_by("detect_nuclei"),

@@ -18,6 +18,7 @@ from fieldwork.detection import calibration as detection_calibration
 from fieldwork.detection import illumination, outlines
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
+from fieldwork.objects import groups as object_groups
 from fieldwork.plates import fields, stale
 from fieldwork.plates import images as plate_images
 
@@ -45,6 +46,7 @@ def main(
     pool,
     workers,
     correction=illumination.NO_CORRECTION,
+    groups=(),
 ):
     label = f"plate {plate}" if unit == "all" else f"plate {plate}, unit {unit}"
     images = plate_images.images_of(images, copies)
@@ -57,12 +59,15 @@ def main(
         "drop_border": drop_border,
         "with_labels": "labels" in outcome,
         "cells": cells,
+        "groups": groups,
         "with_quality": with_quality,
         "plate": plate,
         "channel": channel,
         "folders": folders,
         "correction": correction,
     }
+    if groups:
+        object_groups.load()  # before workers are forked, which then share it
     with client.open_device(device if finds_peaks else "cpu", frames=len(images), workers=workers) as opened:
         measured_fields = job.collect(
             functools.partial(fields.measure_field, **options, device=opened),
@@ -84,6 +89,7 @@ def main(
     for field in measured_fields:
         for name, reason in field.channels_missing.items():
             log.info("missing: %s: channel %s of %s: %s", label, name, field.path, reason)
+    warn_of_missing_groups(label, measured_fields)
     log.info("%s: %d nuclei", label, sum(len(field.coordinates) for field in measured_fields))
     # The plate's label images are of other nuclei from now on; `join_labels` writes new ones, where they are kept.
     stale.forget_labels(Path(outcome["nuclei"]).parents[1])
@@ -95,13 +101,26 @@ def main(
     if "cells" in outcome:
         encoded, shapes = [field.cells for field in measured_fields], [field.shape for field in measured_fields]
         label_images.write_unit(outcome["cells"], encoded, shapes)
-    form = {"outlined": not finds_peaks, "channels": [name for name, _ in measured], "cells": bool(cells)}
+    form = {"outlined": not finds_peaks, "channels": [name for name, _ in measured]}
+    form |= {"cells": bool(cells), "groups": groups}
     outputs.write_row_groups(
         nuclei_table.parts_of(plate, measured_fields, **form),
         outcome["nuclei"],
         schema=nuclei_table.unit_nuclei_schema(**form),
     )
     outputs.write_parquet(tables.fields_of(plate, measured_fields, channels=form["channels"]), outcome["fields"])
+
+
+def warn_of_missing_groups(label, measured_fields):
+    """Warn of groups of measurements that some fields cannot have."""
+    missing = [(field, *reason) for field in measured_fields for reason in field.groups_missing.items()]
+    for what in dict.fromkeys(what for _, what, _ in missing):
+        fields_without = [(field, reason) for field, other, reason in missing if other == what]
+        first, reason = fields_without[0]
+        log.warning(
+            "%s: %d of %d fields have no %s (measure.groups), whose columns are empty there. First %s: %s",
+            *(label, len(fields_without), len(measured_fields), what, first.path, reason),
+        )
 
 
 if __name__ == "__main__":
@@ -120,6 +139,7 @@ if __name__ == "__main__":
             detection=snakemake.params.detection,
             drop_border=snakemake.params.border == "drop",
             cells=snakemake.params.cells,
+            groups=snakemake.params.groups,
             folders=snakemake.config["module_folders"],
             with_quality=snakemake.params.quality,
             on_bad_image=snakemake.config["on_bad_image"],

@@ -77,6 +77,7 @@ def write_nuclei(plate, units, starts, fields, results, absent, facts, columns, 
         channels=columns["channels"],
         positive=columns["positive"],
         cells=columns["cells"],
+        groups=columns["groups"],
         absent=[column for column in absent if column not in columns["position"]],
     )
     schema = schema.with_metadata(nuclei_table.facts_of(schema, **facts))

@@ -70,6 +70,7 @@ def run(
     platemap=None,
     positive=None,
     cells=None,
+    groups=(),
     **pool,
 ):
     """Detect units, `rows` in one by default, and merge them, as the rules do; return nuclei, fields and the paths."""
@@ -93,6 +94,7 @@ def run(
             detection=detection,
             drop_border=False,
             cells=cells,
+            groups=groups,
             folders=[],
             with_quality=True,
             on_bad_image="record",
@@ -108,6 +110,7 @@ def run(
     outlined = detection["method"] != "peaks"
     own = {"channels": list(channels), "nuclei_channels": [nuclei], "outlined": outlined, "peaks": not outlined}
     own |= {"position": [], "platemap": [], "controls": False, "positive": list(positive or {}), "cells": bool(cells)}
+    own["groups"] = groups
     merge_units.main(
         plate=plate,
         units=SimpleNamespace(nuclei=nuclei_paths, fields=fields_paths),

@@ -7,6 +7,7 @@ import numpy as np
 
 from fieldwork import label_images, objects, user_functions
 from fieldwork.inputs.functions import find_once
+from fieldwork.objects.groups import measure_groups
 from fieldwork.segmentation import pixels
 
 SMOOTHING_PX = 3  # side of the square whose mean is compared with the threshold
@@ -177,7 +178,9 @@ def _least_keys(keys, reach, bits, *, limit):
     return least
 
 
-def measure_cells(nuclei: np.ndarray, cells: np.ndarray, channels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def measure_cells(
+    nuclei: np.ndarray, cells: np.ndarray, channels: Mapping[str, np.ndarray], *, groups: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """Measure cells and their cytoplasm as nuclei are.
 
     Parameters
@@ -186,12 +189,14 @@ def measure_cells(nuclei: np.ndarray, cells: np.ndarray, channels: Mapping[str, 
         Label images of the same objects; a nucleus lies in its cell.
     channels : mapping of str to (rows, columns) array
         Name -> image.
+    groups : sequence of str
+        As for `objects.groups.measure_groups`.
 
     Returns
     -------
     dict of str to (n,) array
-        Columns ``Cells_*`` and ``Cytoplasm_*`` of `objects.measure_arrays`, a row for each cell. Where a cell has no
-        cytoplasm, whose columns are NaN.
+        Columns ``Cells_*`` and ``Cytoplasm_*`` of `objects.measure_arrays` and of groups, a row for each cell. Where a
+        cell has no cytoplasm, whose columns are NaN.
 
     Raises
     ------
@@ -199,8 +204,11 @@ def measure_cells(nuclei: np.ndarray, cells: np.ndarray, channels: Mapping[str, 
         As by `objects.measure_arrays`.
     """
     columns = objects.measure_arrays(cells, channels, prefix="Cells")
+    columns |= measure_groups(cells, channels, groups, prefix="Cells")
     numbers = columns.pop("ObjectNumber")
-    cytoplasm = objects.measure_arrays(np.where(nuclei > 0, 0, cells), channels, prefix="Cytoplasm")
+    without_nuclei = np.where(nuclei > 0, 0, cells)
+    cytoplasm = objects.measure_arrays(without_nuclei, channels, prefix="Cytoplasm")
+    cytoplasm |= measure_groups(without_nuclei, channels, groups, prefix="Cytoplasm")
     rows = np.searchsorted(numbers, cytoplasm.pop("ObjectNumber"))
     for name, values in cytoplasm.items():
         if len(rows) == len(numbers):

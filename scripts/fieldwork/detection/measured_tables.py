@@ -7,18 +7,21 @@ import numpy as np
 import pyarrow as pa
 
 from fieldwork import objects
+from fieldwork.objects import groups as object_groups
 
 CENTER = [("Nuclei_Location_Center_X", pa.float64()), ("Nuclei_Location_Center_Y", pa.float64())]
 BORDER, PEAK = ("Nuclei_TouchesBorder", pa.bool_()), ("Nuclei_Intensity_Peak", pa.float64())
 ROW_GROUP_ROWS = 2**16  # of nuclei.parquet: 40 MB of 80 columns, 120 MB with cells, which a job holds
+WIDE_COLUMNS = 512  # a table with more has so many fewer rows in each
 
 
 @functools.cache
-def measured_columns(channels: tuple[str, ...], prefix: str) -> dict[str, pa.DataType]:
-    """Return the columns that `objects.measure_arrays` fills for these channels, with their types."""
+def measured_columns(channels: tuple[str, ...], prefix: str, groups: tuple[str, ...] = ()) -> dict[str, pa.DataType]:
+    """Return the columns that are measured in objects for these channels, and in groups, with their types."""
     pixel = np.zeros((1, 1), np.uint8)
     empty = objects.measure_arrays(pixel, dict.fromkeys(channels, pixel), prefix=prefix)
-    return {name: pa.from_numpy_dtype(empty[name].dtype) for name in objects.columns_of(channels, prefix=prefix)}
+    columns = {name: pa.from_numpy_dtype(empty[name].dtype) for name in objects.columns_of(channels, prefix=prefix)}
+    return columns | dict.fromkeys(object_groups.columns_of(groups, channels, prefix=prefix), pa.float64())
 
 
 def arrays_of(images: Sequence, columns: Mapping[str, pa.DataType]) -> list[pa.Array]:
@@ -64,8 +67,13 @@ def finite(values: np.ndarray | pa.Array) -> pa.Array:
     return pa.array(values, mask=~np.isfinite(values) if values.dtype.kind == "f" else None)
 
 
+def at_once(usual: int, schema: pa.Schema) -> int:
+    """Return how many rows, or images, of a table are in memory at once: the usual number, or fewer of a wide table."""
+    return max(1, usual * WIDE_COLUMNS // max(WIDE_COLUMNS, len(schema)))
+
+
 def row_groups_of(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield the rows of tables in tables of `ROW_GROUP_ROWS` rows, or less in the last one; none without rows.
+    """Yield the rows of tables in tables of `ROW_GROUP_ROWS` rows (`at_once`), or less in the last; none without rows.
 
     Parameters
     ----------
@@ -73,14 +81,15 @@ def row_groups_of(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.
     schema : pyarrow.Schema
         Of all of them.
     """
+    rows = at_once(ROW_GROUP_ROWS, schema)
     waiting = [schema.empty_table()]  # joined only when there are enough: they may be small, and many
     for table in tables:
         waiting.append(table)
-        if sum(map(len, waiting)) >= ROW_GROUP_ROWS:
+        if sum(map(len, waiting)) >= rows:
             joined = pa.concat_tables(waiting)
-            while len(joined) >= ROW_GROUP_ROWS:
-                yield joined.slice(0, ROW_GROUP_ROWS)
-                joined = joined.slice(ROW_GROUP_ROWS)
+            while len(joined) >= rows:
+                yield joined.slice(0, rows)
+                joined = joined.slice(rows)
             waiting = [joined]
     if len(rest := pa.concat_tables(waiting)):
         yield rest

@@ -10,6 +10,7 @@ from fieldwork import label_images, objects, segmentation, user_functions
 from fieldwork.detection.cells import cells_of, measure_cells
 from fieldwork.detection.flags import Flags
 from fieldwork.inputs.functions import find_once
+from fieldwork.objects.groups import measure_groups
 from fieldwork.pixel_sizes import pixel_sizes
 
 
@@ -93,6 +94,7 @@ def outline_and_measure(
     drop_border: bool = False,
     with_labels: bool = False,
     cells: Mapping[str, float | str] | None = None,
+    groups: Sequence[str] = (),
     **options: object,
 ) -> tuple[Outlined, dict[str, np.ndarray]]:
     """Outline the nuclei of one image, and measure them in all channels.
@@ -106,12 +108,14 @@ def outline_and_measure(
     cells : mapping, optional
         How the cells around nuclei are found, from `cells.cells_of`; they are measured, too. A nucleus that the border
         cuts has a cell while they are found, also where it is left out: else it would be in its neighbours' cytoplasm.
+    groups : sequence of str
+        Further groups of measurements, as for `objects.groups.measure_groups`.
 
     Returns
     -------
     outlined : Outlined
     measurements : dict of str to (n,) array
-        From `objects.measure_arrays` and `cells.measure_cells`.
+        From `objects.measure_arrays`, `objects.groups.measure_groups` and `cells.measure_cells`.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def outline_and_measure(
     """
     found, *others = _labels_of(image, detection, path, calibration, calibrated, **options)
     labels = label_images.drop_border(found) if drop_border else found
-    measurements = objects.measure_arrays(labels, channels)
+    measurements = objects.measure_arrays(labels, channels) | measure_groups(labels, channels, groups)
     outlined = _outlined(labels, objects.properties_of(measurements, labels.shape), with_labels, *others)
     if cells:
         try:
@@ -131,7 +135,7 @@ def outline_and_measure(
         if of_cells is not None and drop_border:
             of_cells = _renumbered(of_cells, found, labels)
         if of_cells is not None:
-            measurements |= measure_cells(labels, of_cells, channels)
+            measurements |= measure_cells(labels, of_cells, channels, groups=groups)
         if with_labels:
             kept = np.zeros_like(labels) if of_cells is None else of_cells
             outlined = outlined._replace(cells=label_images.encode(kept))

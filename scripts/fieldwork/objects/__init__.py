@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FEATURE = re.compile(
-    r"(?:Nuclei|Cells|Cytoplasm)_(?!Location_|AreaShape_(?:Center|BoundingBox|Orientation)|TouchesBorder|Positive_)"
+    r"(?:Nuclei|Cells|Cytoplasm)_(?!Location_|AreaShape_(?:Center|BoundingBox|Orientation)"
+    r"|RadialDistribution_ZernikePhase_|TouchesBorder|Positive_)"
 )
 
 
@@ -74,7 +75,7 @@ def columns_of(channels: Sequence[str], *, prefix: str = "Nuclei") -> list[str]:
 def features_of(columns: Iterable[str]) -> list[str]:
     """Return the columns of a table of nuclei that are true features, for tools that take features by their prefix.
 
-    Positions (Location, Center, BoundingBox, Orientation) and marks (TouchesBorder, Positive) are none.
+    Positions (Location, Center, BoundingBox, Orientation, ZernikePhase) and marks (TouchesBorder, Positive) are none.
 
     Parameters
     ----------

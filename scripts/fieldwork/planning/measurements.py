@@ -3,17 +3,24 @@
 import functools
 import itertools
 import math
+import sys
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import channels, platemaps
 from fieldwork.inputs.layouts import natural
 from fieldwork.inputs.paths import is_url
-from fieldwork.planning import resources
+from fieldwork.planning import provenance, resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.plates import PlatePlan, rows_of
+from fieldwork.planning.resources import GROUPS
 
 DEFAULT = {"channels": "all"}  # of the section ``measure``
+GROUP_MODULES = ("cp_measure", "centrosome", "mahotas")  # which have no wheels for some Pythons and machines
+# Their versions count where groups are measured, and there alone: not by `provenance.COMPUTING`.
+GROUP_DISTRIBUTIONS = ("cp-measure", "centrosome", "mahotas", "scipy", "scikit-image")
+OBJECTS_OF_CELLS = 3  # nuclei, cells, cytoplasm
 SAMPLE_FACTOR = 4  # of the time that a sample takes to find its illumination, in times of peaks
 CORRECTED_COPIES = 5  # of a channel's file, for a worker: its function and the corrected image, of float32
 FUNCTION_COPIES = 3  # likewise, for a job that finds functions, and what they are made of
@@ -42,6 +49,7 @@ class MeasurePlan:
         self._files = files
         self._names = config["channels"]
         self._wanted = config["measure"]["channels"]
+        self._groups = [group for group in GROUPS if group in config["measure"]["groups"]]
         self._given_positive = config["positive"]
         self._cells = config["cells"] if isinstance(config["cells"], dict) else {"function": config["cells"]}
         if config["cells"] == "none":
@@ -70,9 +78,10 @@ class MeasurePlan:
         InputError
             Names the plate's line of the sheet, or the configuration's key: two channels of one name, also of two
             plates where they differ in case, a channel that no plate has, one that nothing would measure, or one
-            without negative controls that name its positive nuclei.
+            without negative controls that name its positive nuclei; or groups that cannot be measured.
         """
         self._check_use(source, in_stacks)
+        self._check_groups(source)
         tokens, spellings = set(), {}
         for name in self._plates.ready:
             for channel in self._measured(name):
@@ -98,6 +107,8 @@ class MeasurePlan:
         given = {}
         if self._wanted != DEFAULT["channels"] and not (in_stacks and self._wanted == "none"):
             given["measure.channels"] = self._wanted
+        if self._groups:
+            given["measure.groups"] = self._groups
         if self._given_positive:
             given["positive"] = self._given_positive
         if self._cells:
@@ -114,11 +125,37 @@ class MeasurePlan:
                     f"could be measured: delete {key}, or set nuclei.method"
                 )
         needing = {"positive": bool(self._given_positive), "cells": "watershed" in (self._cells or {})}
+        needing["measure.groups"] = any(GROUPS[group].channels for group in self._groups)
         for key, needs_channel in needing.items():
             if needs_channel and self._wanted == "none":
                 raise InputError(
                     f"{source}: {key} is {given[key]!r}, but measure.channels is none: name the channels there, too, "
                     f"or delete {key}"
+                )
+
+    def _check_groups(self, source):
+        """Refuse groups that cannot be measured here, or in no plate, or whose columns would have one name."""
+        for module in GROUP_MODULES if self._groups else ():
+            if find_spec(module) is None:
+                raise InputError(
+                    f"{source}: measure.groups is {self._groups}, but the package cp-measure, which measures them, is "
+                    f"not usable in {sys.executable}: {module} is not installed (there are no wheels for Python 3.14 "
+                    "and Linux on ARM): install cp-measure, or delete measure.groups"
+                )
+        if "correlation" not in self._groups or self._plates.without_images or not self._plates.ready:
+            return
+        measured = [[channel.name for channel in self._measured(name)] for name in self._plates.ready]
+        if max(map(len, measured)) < 2:
+            raise InputError(
+                f"{source}: measure.groups has correlation, which is of two channels, but no plate has two that are "
+                "measured: delete it there, or name more channels in measure.channels"
+            )
+        pairs = {}
+        for pair in itertools.permutations(sorted(set().union(*measured), key=natural), 2):
+            if (other := pairs.setdefault("_".join(pair), pair)) != pair:
+                raise InputError(
+                    f"{source}: measure.groups has correlation, but its columns of {' and '.join(other)}, and of "
+                    f"{' and '.join(pair)}, would have one name: give one of them another name in channels"
                 )
 
     def _measured_of(self, name):
@@ -180,6 +217,14 @@ class MeasurePlan:
         channel = channels.channel_named(self._cells["watershed"], measured, where=where, what="measured channels")
         return {"watershed": channel.name}
 
+    def groups(self, wildcards: object) -> list[str]:
+        """Return the further groups of measurements of a plate."""
+        return [] if self._plates.method(self._plates.plate(wildcards).name) == "peaks" else self._groups
+
+    def groups_versions(self, wildcards: object) -> dict[str, str | None]:
+        """Return the versions of the libraries that measure the groups of a plate; none where there are no groups."""
+        return provenance.versions_of(GROUP_DISTRIBUTIONS if self.groups(wildcards) else ())
+
     def positive(self, wildcards: object) -> dict[str, float | str]:
         """Return, for a plate, name -> value, or auto, of each channel in which nuclei may be positive."""
         return self._positive(self._plates.plate(wildcards).name)
@@ -192,8 +237,8 @@ class MeasurePlan:
         dict
             ``channels``: names of measured channels; ``positive``: of those in which nuclei may be positive.
             ``nuclei_channels``: names of nuclei channels. ``outlined`` and ``peaks``: True if there are such nuclei.
-            ``cells``: True if nuclei get cells. ``position``: those of `tables.OPTIONAL` that file names state; of
-            several plates all, as files of one may hold planes.
+            ``cells``: True if nuclei get cells. ``groups``: further groups of measurements. ``position``: those of
+            `tables.OPTIONAL` that file names state; of several plates all, as files of one may hold planes.
             ``platemap``: columns. ``controls``: True if a platemap names some.
         """
         return self._table_columns
@@ -217,6 +262,7 @@ class MeasurePlan:
             "nuclei_channels": sorted(nuclei, key=natural),
             "outlined": bool(methods - {"peaks"}),
             "cells": bool(self._cells and methods - {"peaks"}),
+            "groups": self._groups if methods - {"peaks"} else [],
             "peaks": "peaks" in methods,
             "position": [name for name, is_stated in positions.items() if is_stated or are_several],
             "platemap": list(dict.fromkeys(column for columns in platemaps_columns for column in columns)),
@@ -311,22 +357,34 @@ class MeasurePlan:
     def unit_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a detection job, in MB: a worker holds all channels of a field, and has room for two."""
         channels = len(self.channels(wildcards))
-        images = max(0, channels - 2) + (CORRECTED_COPIES * channels if self.illuminated(wildcards) else 0)
-        largest = self._channel_mb(self._unit(wildcards), channels) if images else 0
+        copies = max(0, channels - 2) + (CORRECTED_COPIES * channels if self.illuminated(wildcards) else 0)
+        worker = 0
         held = 3 * self._megabytes_of_others(wildcards) if self._held else 0  # maybe unpacked
+        if self.groups(wildcards):
+            copies, worker = copies + resources.GROUP_MB_PER_MB, resources.GROUP_WORKER_MB
+            held += resources.FIELD_MB * len(self._unit(wildcards).rows) * self._of_groups(wildcards, "columns")
+        largest = self._channel_mb(self._unit(wildcards), channels) if copies else 0
         return self._plates.unit_memory(wildcards, threads, attempt) + int(
-            attempt * (threads * images * largest + held)
+            attempt * (threads * (copies * largest + worker) + held)
         )
 
     def _channel_mb(self, unit, channels):
         """Return the size of the largest channel of a field, in MB; a file may hold several."""
-        files = max((len({row[4], *filter(None, row[5])}) for row in unit.rows), default=1)
+        files = max((len({row[4], *filter(None, row[-1])}) for row in unit.rows), default=1)
         largest = max((self._files.megabytes([path]) for path in unit.paths), default=0)
         return largest * min(1, files / max(1, channels))
 
+    def _of_groups(self, wildcards, number):
+        """Return columns, or s_per_mb, of all groups in all channels and objects of a plate."""
+        channels_count, kinds = len(self.channels(wildcards)), OBJECTS_OF_CELLS if self.cells(wildcards) else 1
+        groups = [GROUPS[group] for group in self.groups(wildcards)]
+        return kinds * sum(getattr(group, number) * math.comb(channels_count, group.channels) for group in groups)
+
     def unit_minutes(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the time limit of a detection job, in minutes."""
+        megabytes = self._files.megabytes(row[4] for row in self._unit(wildcards).rows if row[4])
         seconds = resources.S_PER_MB * self._megabytes_of_others(wildcards)
+        seconds += self._of_groups(wildcards, "s_per_mb") * megabytes
         more = math.ceil(10 * seconds / threads / 60)  # as in `resources.time_limit_min`
         return self._plates.unit_minutes(wildcards, threads, attempt) + attempt * more
 

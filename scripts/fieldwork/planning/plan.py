@@ -145,7 +145,12 @@ class Plan:
         key = tuple(scripts)
         if key not in self._digests:
             self._digests[key] = provenance.code_behind(scripts)
-        return {"settings": settings, **self._digests[key]}
+        made_of = {"settings": settings, **self._digests[key]}
+        if groups := measurements.groups(wildcards):
+            settings["measure"]["groups"] = groups
+            libraries = made_of["libraries"] | measurements.groups_versions(wildcards)
+            made_of["libraries"] = {name: libraries[name] for name in sorted(libraries)}
+        return made_of
 
     @property
     def stack_code(self) -> str:

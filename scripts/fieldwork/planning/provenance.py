@@ -77,6 +77,11 @@ def code_behind(scripts: Iterable[str]) -> dict:
     }
 
 
+def versions_of(distributions: Iterable[str]) -> dict[str, str | None]:
+    """Return the versions of distributions, in order of names; None where one is neither here nor in `ENVIRONMENT`."""
+    return {name: _version(name) for name in sorted(distributions)}
+
+
 def digest_of(files: dict[str, Path]) -> str:
     """Digest the names and bytes of files.
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 JOB_START_S = 1.0  # a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
 FIELD_S = 0.025  # of one core for a field of 1024 x 1280 px, quality included
@@ -10,10 +11,32 @@ S_PER_MB = 0.01  # of one core for 1 MB of such fields as they are on disk; comp
 DETECTION_FACTORS = {"peaks": 1, "auto": 2, "own": 500}
 ROOMY_FRAME_MB = 18  # a frame of 9 megapixels, whose copies a worker has room for
 COPIES = 6  # of a larger frame, in a worker that measures it: as it is, in float32, labels of int32
+GROUP_WORKER_MB, GROUP_MB_PER_MB = (
+    60,
+    70,
+)  # of a worker that measures groups: libraries; copies of an image, by its size
+FIELD_MB = 0.003  # of a job's memory for one column of a field with some 300 nuclei
 SLIDE_S_PER_MB = 0.3  # the same for slides, whose JPEG tiles unpack to 10 to 20 times as much
 MOST_CLUSTER_THREADS = 8  # of a job: more cores of one node are seldom free at once, and soon wait for the file system
 S_PER_CLUSTER_THREAD = 5  # of work that is worth a core of a cluster: about what the start of a job costs
 GPU_PROCESS_MB = 2000  # a guess: a process that holds a GPU has CUDA's libraries in its memory
+
+
+class Group(NamedTuple):
+    """What a further group of measurements takes; `objects.groups` measures it."""
+
+    channels: int  # that it needs at once
+    columns: int  # of these
+    s_per_mb: float  # of one core for 1 MB of an image of each of these (docs/measurements.md)
+
+
+GROUPS = {
+    "zernike": Group(0, 30, 0.08),
+    "texture": Group(1, 52, 0.25),
+    "granularity": Group(1, 16, 0.2),
+    "radial": Group(1, 72, 0.35),
+    "correlation": Group(2, 10, 1.1),
+}
 
 
 @functools.cache

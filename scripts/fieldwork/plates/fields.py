@@ -11,6 +11,7 @@ from fieldwork.detection import illumination, outlines
 from fieldwork.detection.flags import Flags
 from fieldwork.detection.peaks import find_peaks
 from fieldwork.gpu import client
+from fieldwork.objects.groups import unmeasured_of
 from fieldwork.plates.images import FieldImage, FieldPlane, form_of
 
 GROUND_PERCENTILE = 10  # even a crowded field shows that much ground
@@ -47,6 +48,7 @@ class Field(NamedTuple):
     measurements: dict[str, np.ndarray] = {}  # of outlines, from `objects.measure_arrays`
     channel_types: dict[str, str] = {}  # of measured channels: name -> type of the pixels, and colours
     channels_missing: dict[str, str] = {}  # the others, and why
+    groups_missing: dict[str, str] = {}  # from `objects.groups.unmeasured_of`
 
 
 def failed_field(image: FieldImage, reason: str) -> list[Field]:
@@ -64,6 +66,7 @@ def measure_field(
     drop_border: bool = False,
     with_labels: bool = False,
     cells: dict | None = None,
+    groups: Sequence[str] = (),
     plate: str = "",
     channel: str = "auto",
     folders: Sequence[str] = (),
@@ -89,6 +92,7 @@ def measure_field(
     with_labels : bool
         Keep the outlines.
     cells : dict, optional
+    groups : list of str
         As for `outlines.outline_and_measure`; of planes that come with their channels.
     plate : str
         Its name seeds the random numbers of functions of the user's.
@@ -116,7 +120,7 @@ def measure_field(
             if finds_peaks:
                 measured = _find_peaks_and_levels(plane.image, detection, device)
             else:
-                measured = _outline(plane, detection, correction, options, cells)
+                measured = _outline(plane, detection, correction, options, {"cells": cells, "groups": groups})
         except outlines.FailedDetectionError as failure:
             (field,) = failed_field(image, str(failure))
             fields.append(field._replace(timepoint=plane.timepoint, z=plane.z))
@@ -128,7 +132,7 @@ def measure_field(
     return fields
 
 
-def _outline(plane, detection, correction, options, cells):
+def _outline(plane, detection, correction, options, further):
     """Outline nuclei, and measure them where the plane came with its channels."""
     try:
         image = illumination.correct(plane.image, correction.nuclei, correction)
@@ -140,12 +144,13 @@ def _outline(plane, detection, correction, options, cells):
     if not isinstance(plane, FieldPlane):
         return outlines.outline_nuclei(image, detection, **options)._asdict()
     channels, uncorrected = _corrected_channels(plane, image, correction)
-    outlined, measurements = outlines.outline_and_measure(image, detection, channels, cells=cells, **options)
+    outlined, measurements = outlines.outline_and_measure(image, detection, channels, **further, **options)
     return {
         **outlined._asdict(),
         "measurements": measurements,
         "channel_types": {name: plane.types[name] for name in channels},
         "channels_missing": plane.missing | uncorrected,
+        "groups_missing": unmeasured_of(channels, further["groups"]),
     }
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from fieldwork import objects
 from fieldwork.detection import measured_tables
 from fieldwork.detection.measured_tables import BORDER, CENTER, PEAK, arrays_of, finite, measured_columns
+from fieldwork.objects import groups as object_groups
 from fieldwork.plates.tables import METADATA, MISSING_CHANNELS
 
 LOCATED = [
@@ -23,11 +24,17 @@ LOCATED = [
 PREFIXES = ("Nuclei", "Cells", "Cytoplasm")  # of columns that are measured
 OF_CELLS = ("Cells_", "Cytoplasm_")  # begin columns that there are of cells alone
 MEAN_INTENSITY, POSITIVE = "Nuclei_Intensity_MeanIntensity_{}", "Nuclei_Positive_{}"  # of a channel
+_MEANS = MEAN_INTENSITY.format("")
 UNIT_FIELDS_AT_ONCE = 64  # of which a detection job makes a table: their numbers are in its memory twice
 
 
-def _columns_of_cells(channels):
-    return measured_columns(tuple(channels), "Cells") | measured_columns(tuple(channels), "Cytoplasm")
+def _columns_of_nuclei(channels, groups):
+    return measured_columns(tuple(channels), "Nuclei", tuple(groups))
+
+
+def _columns_of_cells(channels, groups):
+    of_cells, of_cytoplasm = (measured_columns(tuple(channels), name, tuple(groups)) for name in PREFIXES[1:])
+    return of_cells | of_cytoplasm
 
 
 def nuclei_schema(
@@ -37,6 +44,7 @@ def nuclei_schema(
     channels: Sequence[str] = (),
     positive: Sequence[str] = (),
     cells: bool = False,
+    groups: Sequence[str] = (),
     absent: Sequence[str] = (),
 ) -> pa.Schema:
     """Return the columns of nuclei.parquet.
@@ -51,14 +59,16 @@ def nuclei_schema(
         Names of those in which nuclei may be positive.
     cells : bool
         There are cells around nuclei.
+    groups : list of str
+        Further groups of measurements, as for `objects.groups.measure_groups`.
     absent : list of str
         Columns of `METADATA` to leave out.
     """
     columns = [column for column in [*METADATA, *LOCATED] if column[0] not in absent]
     if outlined:
-        columns += [*measured_columns(tuple(channels), "Nuclei").items(), BORDER]
+        columns += [*_columns_of_nuclei(channels, groups).items(), BORDER]
     columns += [(POSITIVE.format(channel), pa.bool_()) for channel in positive]
-    columns += _columns_of_cells(channels).items() if cells else []
+    columns += _columns_of_cells(channels, groups).items() if cells else []
     return pa.schema([*columns, PEAK] if peaks else columns)
 
 
@@ -69,6 +79,7 @@ def nuclei_of(
     outlined: bool = False,
     channels: Sequence[str] = (),
     cells: bool = False,
+    groups: Sequence[str] = (),
     first: int = 0,
 ) -> pa.Table:
     """Return the nuclei of measured fields as a table.
@@ -83,6 +94,8 @@ def nuclei_of(
         Names of the plate's measured channels.
     cells : bool
         There are cells around nuclei.
+    groups : list of str
+        As for `nuclei_schema`.
     first : int
         Row of the first of these fields in the table of the unit's fields.
 
@@ -112,20 +125,21 @@ def nuclei_of(
         coordinates[:, 0],
     ]
     if outlined:
-        columns += arrays_of(fields, measured_columns(tuple(channels), "Nuclei"))
+        columns += arrays_of(fields, _columns_of_nuclei(channels, groups))
         columns.append(joined((field.touches_border for field in fields), bool))
-        columns += arrays_of(fields, _columns_of_cells(channels)) if cells else []
+        columns += arrays_of(fields, _columns_of_cells(channels, groups)) if cells else []
     else:
         columns.append(joined((field.intensities for field in fields), float))
     columns.append(np.repeat(np.arange(first, first + len(fields)), counts))
-    schema = unit_nuclei_schema(outlined=outlined, channels=channels, cells=cells)
+    schema = unit_nuclei_schema(outlined=outlined, channels=channels, cells=cells, groups=groups)
     return pa.table(list(map(finite, columns)), schema=schema)
 
 
 def parts_of(plate: str, fields: Sequence, **form: Any) -> Iterator[pa.Table]:
     """Yield the nuclei of measured fields, those of `UNIT_FIELDS_AT_ONCE` at a time; arguments as for `nuclei_of`."""
-    for first in range(0, len(fields), UNIT_FIELDS_AT_ONCE):
-        yield nuclei_of(plate, fields[first : first + UNIT_FIELDS_AT_ONCE], first=first, **form)
+    count = measured_tables.at_once(UNIT_FIELDS_AT_ONCE, unit_nuclei_schema(**form))
+    for first in range(0, len(fields), count):
+        yield nuclei_of(plate, fields[first : first + count], first=first, **form)
 
 
 def facts_of(
@@ -160,9 +174,17 @@ def _json(value):
     return json.dumps(value, sort_keys=True)
 
 
-def unit_nuclei_schema(*, outlined: bool = False, channels: Sequence[str] = (), cells: bool = False) -> pa.Schema:
-    """Return the columns of a unit's nuclei: numbers of images and their nuclei are still missing."""
-    schema = nuclei_schema(outlined=outlined, peaks=not outlined, channels=channels, cells=cells)
+def unit_nuclei_schema(*, outlined: bool = False, **measured: Any) -> pa.Schema:
+    """Return the columns of a unit's nuclei: numbers of images and their nuclei are still missing.
+
+    Parameters
+    ----------
+    outlined : bool
+        Nuclei have outlines; else they are peaks.
+    **measured
+        ``channels``, ``cells`` and ``groups``, as for `nuclei_schema`.
+    """
+    schema = nuclei_schema(outlined=outlined, peaks=not outlined, **measured)
     late = ("Metadata_ImageNumber", "Metadata_ObjectNumber")
     return pa.schema([*(field for field in schema if field.name not in late), ("Field", pa.int64())])
 
@@ -200,16 +222,23 @@ def merge_nuclei(
     for row in fields:
         if row["Image_Status"] == "ok":
             numbers[row["Field"]] = row["Metadata_ImageNumber"]
+    channels = [name.removeprefix(_MEANS) for name in schema.names if name.startswith(_MEANS)]
+    rows = measured_tables.at_once(measured_tables.ROW_GROUP_ROWS, schema)
     without = {}  # channel -> fields in which it is missing
     for row in fields:
-        for channel in (row[MISSING_CHANNELS] or "").split(";"):
+        for channel in filter(None, (row[MISSING_CHANNELS] or "").split(";")):
             without.setdefault(channel, []).append(row["Field"])
+    of_cells = [name for name in schema.names if name.startswith(OF_CELLS)]
+    missing = [
+        (of_channel, _columns_of_channel(channel, channels).union(of_cells if channel == cells_channel else ()))
+        for channel, of_channel in without.items()
+    ]
 
     def parts():
         for path, start in zip(paths, starts[:-1], strict=True):
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(measured_tables.ROW_GROUP_ROWS):
-                    part = _with_final_columns(pa.Table.from_batches([batch]), start, numbers, without, cells_channel)
+                for batch in file.iter_batches(rows):
+                    part = _with_final_columns(pa.Table.from_batches([batch]), start, numbers, missing)
                     part |= _positive(part, thresholds or {})
                     columns = [part.get(field.name, pa.nulls(len(batch), field.type)) for field in schema]
                     is_good = pa.array(numbers[batch["Field"].to_numpy() + start] > 0)
@@ -218,19 +247,16 @@ def merge_nuclei(
     return measured_tables.row_groups_of(parts(), schema)
 
 
-def _with_final_columns(table, start, numbers, without, cells_channel):
+def _with_final_columns(table, start, numbers, missing):
     """Return the columns of a unit's nuclei with those that only the plate knows."""
     fields = table["Field"].to_numpy() + start
     known = {name: table[name] for name in table.column_names}
     known |= {"Metadata_ImageNumber": pa.array(numbers[fields]), "Metadata_ObjectNumber": table["ObjectNumber"]}
-    for channel, of_channel in without.items():
-        missing = np.isin(fields, of_channel)
-        if not channel or not missing.any():
-            continue
-        of_cells = [name for name in known if name.startswith(OF_CELLS)] if channel == cells_channel else []
-        for name in dict.fromkeys([*_columns_of_channel(channel), *of_cells]):
+    for of_channel, columns in missing:
+        is_missing = np.isin(fields, of_channel)
+        for name in columns if is_missing.any() else ():
             if name in known:
-                known[name] = _with_nulls(known[name], missing)
+                known[name] = _with_nulls(known[name], is_missing)
     return known
 
 
@@ -244,13 +270,13 @@ def _positive(columns, thresholds):
     return marks
 
 
-def _columns_of_channel(channel):
-    """Return the columns of a channel, of nuclei and cells."""
-    return [
-        name
-        for prefix in PREFIXES
-        for name in objects.columns_of([channel], prefix=prefix)[len(objects.columns_of([], prefix=prefix)) :]
-    ]
+def _columns_of_channel(channel, channels):
+    """Return the columns that need a channel, of nuclei and cells; also those of groups that are not measured."""
+
+    def columns_of(names):
+        return {column for prefix in PREFIXES for column in measured_columns(names, prefix, tuple(object_groups.NAMES))}
+
+    return columns_of(tuple(channels)) - columns_of(tuple(name for name in channels if name != channel))
 
 
 def _with_nulls(column, missing):

@@ -32,7 +32,7 @@ DEFAULTS = {
         "keep_labels": True,
     },
     "channels": {},
-    "measure": {"channels": "all"},
+    "measure": {"channels": "all", "groups": []},
     "illumination": "none",
     "background": "none",
     "positive": {},

@@ -1,5 +1,6 @@
 """What rules ask about measured channels, asked of a plan of files without pixels."""
 
+import math
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import tifffile
 
 from fieldwork import InputError
+from fieldwork.planning import measurements
 from plans import PlateFolder, Wildcards, plan_in, write_sheets
 
 PLATE = PlateFolder("P1", wells=("B02", "C03"))
@@ -126,6 +128,26 @@ def test_tables_have_the_channels_of_all_plates_and_a_new_plate_changes_no_unit(
             "config/plates.tsv, line 2: plate 'P1': measure.channels names 'w7', but the channels are DNA",
         ),
         ({"channels": {"w1": "A", "W1": "B"}}, "--config: 'channels' has w1 and W1, which are one token"),
+        (
+            {"measure": {"groups": ["texture", "textures"]}},
+            "--config: 'measure.groups.1' is 'textures'; expected texture, granularity, zernike, radial or correlation",
+        ),
+        (
+            {"measure": {"groups": "texture"}},
+            "--config: 'measure.groups' is 'texture'; expected a list of texture, gra",
+        ),
+        (
+            {"measure": {"groups": ["radial", "radial"]}},
+            "--config: 'measure.groups' is ['radial', 'radial']; expected a",
+        ),
+        (
+            {"measure": {"groups": ["zernike"]}, "nuclei": {"method": "peaks"}},
+            "--config: measure.groups is ['zernike'], but nuclei of method peaks have no outlines",
+        ),
+        (
+            {"measure": {"groups": ["radial"], "channels": "none"}},
+            "--config: measure.groups is ['radial'], but measure.channels is none: name the channels there, too",
+        ),
         ({"cells": {"expand": 0}}, "--config: 'cells.expand' is 0.0; expected a number above 0 and up to 1000 (px)"),
         ({"cells": {}}, "--config: 'cells' is {}; expected none, {expand: PX}, {watershed: CHANNEL} or the"),
         ({"cells": "expand"}, "--config: 'cells' is 'expand'; expected none, {expand: PX}, {watersh"),
@@ -255,6 +277,82 @@ def test_a_file_of_many_channels_has_no_room_for_as_many_files(tmp_path):
         assert ask(UNIT, 1, 1) == memory(UNIT, 1, 1) + images  # of 1 MB
 
 
+@pytest.fixture
+def with_package(monkeypatch):
+    """Show the plan the package of the groups, whether it is installed here or not."""
+    monkeypatch.setattr(measurements, "find_spec", lambda name: name)
+
+
+def test_groups_and_the_versions_of_their_libraries_are_parameters_of_detection_alone(tmp_path, with_package):
+    write_sheets(tmp_path, plates=[PLATE])
+    plan = plan_in(tmp_path).measurements
+    assert plan.groups(UNIT) == [] and plan.groups_versions(UNIT) == {} and plan.table_columns(UNIT)["groups"] == []
+    plan = plan_in(tmp_path, measure={"groups": ["radial", "zernike"]}).measurements
+    assert plan.groups(UNIT) == ["zernike", "radial"]  # in one order
+    versions = plan.groups_versions(UNIT)
+    assert versions.keys() == {"cp-measure", "centrosome", "mahotas", "scipy", "scikit-image"} and versions["scipy"]
+    assert plan.table_columns(UNIT)["groups"] == ["zernike", "radial"]
+
+
+def test_without_channels_the_shapes_moments_are_left_and_peaks_have_no_groups(tmp_path, with_package):
+    write_sheets(tmp_path, plates=[PLATE, PlateFolder("P2")])
+    sheet = tmp_path / "config/plates.tsv"
+    lines = [
+        f"{line}\t{word}"
+        for line, word in zip(sheet.read_text().splitlines(), ("method", "auto", "peaks"), strict=True)
+    ]
+    sheet.write_text("\n".join([*lines, ""]))
+    plan = plan_in(tmp_path, measure={"groups": ["zernike"], "channels": "none"}).measurements
+    peaks = Wildcards(plate="P2", unit="all")
+    assert plan.groups(UNIT) == ["zernike"] and plan.groups(peaks) == [] and plan.groups_versions(peaks) == {}
+    assert plan.unit_minutes(peaks, 1, 1) == plan_in(tmp_path).measurements.unit_minutes(peaks, 1, 1)
+
+
+def test_groups_take_time_and_memory_by_channels_and_objects(tmp_path, with_package):
+    write_sheets(tmp_path, plates=[PLATE])  # 4 fields of 1 MB in each of 2 channels
+    plain = plan_in(tmp_path).measurements
+    every = ["texture", "granularity", "zernike", "radial", "correlation"]
+    costs = []
+    for config in ({}, {"cells": {"expand": 3}}):
+        plan = plan_in(tmp_path, measure={"groups": every}, **config).measurements
+        more_mb = plan.unit_memory(UNIT, 2, 1) - plain.unit_memory(UNIT, 2, 1)
+        costs.append((plan.unit_minutes(UNIT, 1, 1) - plain.unit_minutes(UNIT, 1, 1), more_mb))
+    seconds, columns = 4 * (0.08 + 2 * (0.25 + 0.2 + 0.35) + 1.1), 30 + 2 * (52 + 16 + 72) + 10
+    assert costs[0] == (math.ceil(10 * seconds / 60) - 1, int(2 * (60 + 70) + 0.003 * 4 * columns))
+    assert costs[1] == (math.ceil(30 * seconds / 60) - 1, int(2 * (60 + 70) + 3 * 0.003 * 4 * columns))
+
+
+@pytest.mark.parametrize("missing", ["cp_measure", "centrosome", "mahotas"])
+def test_groups_are_refused_where_their_package_is_not_installed(tmp_path, monkeypatch, refused, missing):
+    monkeypatch.setattr(measurements, "find_spec", lambda name: None if name == missing else name)
+    write_sheets(tmp_path, plates=[PLATE])
+    message = refused(plan_in, tmp_path, measure={"groups": ["texture"]})
+    assert message.startswith(
+        "--config: measure.groups is ['texture'], but the package cp-measure, which measures them"
+    )
+    assert f": {missing} is not installed (" in message and message.endswith("or delete measure.groups")
+    plan_in(tmp_path)  # without groups nobody asks
+
+
+def test_a_correlation_without_two_measured_channels_is_refused(tmp_path, with_package, refused):
+    write_sheets(tmp_path, plates=[PLATE])
+    message = refused(plan_in, tmp_path, measure={"groups": ["correlation"], "channels": ["w2"]})
+    assert message.startswith(
+        "--config: measure.groups has correlation, which is of two channels, but no plate has two"
+    )
+
+
+def test_columns_of_two_pairs_of_channels_with_one_name_are_refused(tmp_path, with_package, refused):
+    write_sheets(tmp_path, plates=[PLATE])
+    for image in (tmp_path / "images/P1").glob("*_w1*"):
+        for channel in ("w3", "w4"):
+            image.with_name(image.name.replace("_w1", f"_{channel}")).touch()
+    names = {"channels": {"w1": "A", "w2": "B_C", "w3": "A_B", "w4": "C"}}
+    plan_in(tmp_path, measure={"groups": ["texture"]}, **names)
+    message = refused(plan_in, tmp_path, measure={"groups": ["correlation"]}, **names)
+    assert "its columns of A and B_C, and of A_B and C, would have one name: give one of them another name" in message
+
+
 def test_tables_have_the_columns_of_all_plates(tmp_path):
     doses = PlateFolder("P2", platemap="well,dose,control\nB02,1,negative\n")
     names = PlateFolder("P3", platemap="well,name,dose\nB02,a,2\n")
@@ -276,6 +374,7 @@ def test_tables_have_the_columns_of_all_plates(tmp_path):
         "channels": ["DNA", "Hoechst", "w2"],
         "positive": [],
         "cells": False,
+        "groups": [],
         "nuclei_channels": ["DNA", "Hoechst"],
         "outlined": True,
         "peaks": True,
