@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fieldwork import frames
-from fieldwork.inputs.channels import ome_channels
+from fieldwork.inputs.ome_names import ome_channels
 
 
 class FieldImage(NamedTuple):
