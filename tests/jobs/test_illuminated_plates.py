@@ -202,7 +202,7 @@ def test_a_field_or_a_channel_that_no_function_fits_is_failed_or_missing_and_nev
         (tmp_path / row_path).unlink()
     record = illuminate(tmp_path / "out", rows)
     assert record["channels"]["Tubulin"]["file"] is None
-    assert "channel Tubulin: no image of its sample could be read" in record["warnings"][0]
+    assert "channel Tubulin: no image of its sample could be read" in record["warnings"][-1]
     tifffile.imwrite(rows[0][4], planted(1)[:200])
     tifffile.imwrite(rows[1][5][1], planted(2))  # there is one now, but no function of it
     nuclei, fields, _ = detect(tmp_path / "out", rows)
@@ -253,14 +253,17 @@ def test_where_the_ground_is_the_cameras_own_nuclei_tell_the_light(tmp_path, bac
     assert 1.2 < values["largest"] < 2.3
 
 
-def test_few_nuclei_that_contradict_their_ground_are_warned_of(tmp_path, caplog):
+def test_few_nuclei_that_contradict_their_ground_are_warned_of_and_nothing_is_corrected(tmp_path, caplog):
     rows = write_plate(tmp_path / "images", 12)
     for number, row in enumerate(rows, 1):
         light = planted(number, light=False).astype(float) - 300
         tifffile.imwrite(row[4], (1000 + np.minimum(light.clip(0), 2000) * vignette() ** 2).astype(np.uint16))
     record = illuminate(tmp_path / "out", rows, channels=[])
     (warning,) = record["warnings"]
-    assert record["channels"]["DNA"]["by"] == "most fields" and "are too few, or too uneven" in warning
+    values = record["channels"]["DNA"]
+    assert values["largest"] == 1 and values["by"] == "nothing: it is not corrected"
+    assert values["corner_to_centre"]["after"] == values["corner_to_centre"]["before"]
+    assert "DNA: its light is not corrected" in warning and "are too few, or too uneven" in warning
     assert f"plate P1: {warning}" in caplog.messages
 
 

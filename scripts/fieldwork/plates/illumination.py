@@ -17,9 +17,11 @@ from fieldwork.segmentation.pixels import rounded
 VERSION = 1  # of functions.json
 ZONES = ("top left", "top right", "bottom left", "bottom right", "centre")
 OUTER_SHARE = 1 / 4  # of each side: what is outer in rows and in columns is a corner, what is in neither is the centre
-LEFT_OVER = 0.03  # that nuclei in the corners may differ by after the correction, beside chance; else a warning
+LEFT_OVER = 0.03  # that nuclei in the corners may differ by after the correction, beside chance; else there is none
 SURE_DEVIATIONS = 2  # standard deviations that chance may do
 MOST_UNCERTAIN = 0.05  # from there on a warning
+MOST_CHANCE = 0.05  # standard deviation of corners to centre by chance, from which on nuclei tell nothing
+EVEN = "nuclei are even"
 MOST_COLUMNS = 4  # of the picture
 
 
@@ -239,10 +241,11 @@ def confronted(channel: str, by_fields: Illumination, fields: Sequence[Nuclei], 
     Returns
     -------
     Illumination
-        With more values. ``nuclei``: numbers in the corners and in the centre; ``corner_to_centre``: mean intensity in
-        the corners as a share of that in the centre, before and after, and its standard deviation by ``chance``, as
-        nuclei differ; ``spread``: difference between the brightest and the dimmest zone. None where a zone has no
-        nucleus.
+        With more values, and 1 everywhere where nuclei contradict it, or must tell the light and cannot:
+        ``not_corrected`` says why. ``nuclei``: numbers in the corners and in the centre; ``corner_to_centre``: mean
+        intensity in the corners as a share of that in the centre, before and after, and its standard deviation by
+        ``chance``, as nuclei differ; ``spread``: difference between the brightest and the dimmest zone. None where a
+        zone has no nucleus.
     """
     function, values, form = by_fields
     own = [field for field in fields if channel in field.means]
@@ -251,14 +254,38 @@ def confronted(channel: str, by_fields: Illumination, fields: Sequence[Nuclei], 
     rows, columns = (np.concatenate([getattr(field, name) for field in own]) for name in ("rows", "columns"))
     means = np.concatenate([field.means[channel] for field in own])
     effect = _effect(function, rows, columns, means)
-    if _contradicts(effect) or not ground_is_lit:
+    if not ground_is_lit or _contradicts(effect):
         light = illumination.light_of_nuclei(rows, columns, means, function.shape)
         by_nuclei = illumination.function_of(light, function.shape)
         other = _effect(by_nuclei, rows, columns, means)
         if light and _unevenness(other) < _unevenness(effect):
             function, effect = by_nuclei, other
             values = values | {"largest": rounded(float(function.max())), "by": light.source, "uncertainty": None}
+    if reason := _reason_against(effect, ground_is_lit):
+        function = np.ones_like(function)
+        effect = _effect(function, rows, columns, means)
+        by = EVEN if reason == EVEN else "it is not corrected"
+        values = values | {"largest": 1.0, "by": f"nothing: {by}", "uncertainty": None}
+        values = values | ({"not_corrected": reason} if reason != EVEN else {})
     return Illumination(function, values | effect, form)
+
+
+def _reason_against(effect, ground_is_lit):
+    """Return why a channel is better left as it is, or None."""
+    shares = effect["corner_to_centre"]
+    if _contradicts(effect):
+        return (
+            f"nuclei in the corners would have {shares['after']:g} times the intensity of those in the centre after a "
+            f"correction, {shares['before']:g} before, and are too few, or too uneven, to tell the light"
+        )
+    if ground_is_lit:
+        return None
+    if not shares or shares["chance"] > MOST_CHANCE:
+        return (
+            "without the background, nuclei must tell the light, and they are too few, or differ too much; more fields "
+            "help, or background: none"
+        )
+    return EVEN if abs(shares["before"] - 1) <= LEFT_OVER + SURE_DEVIATIONS * shares["chance"] else None
 
 
 def _contradicts(effect):
@@ -310,12 +337,12 @@ def warnings_of(channels: dict[str, dict]) -> list[str]:
         if values["file"] is None:
             warnings.append(f"channel {name}: no image of its sample could be read: it has no illumination function")
             continue
-        shares = values.get("corner_to_centre")
-        if _contradicts(values):
+        if reason := values.get("not_corrected"):
+            warnings.append(f"channel {name}: its light is not corrected: {reason}")
+        elif (shares := values.get("corner_to_centre")) and shares["chance"] > MOST_CHANCE:
             warnings.append(
-                f"channel {name}: nuclei in the corners have {shares['after']:g} times the intensity of those in "
-                f"the centre after the correction, {shares['before']:g} before, and are too few, or too uneven, to "
-                "tell the light; set illumination: none"
+                f"channel {name}: its light is corrected by the ground alone: nuclei are too few, or differ too much, "
+                f"to confirm it (corners to centre {shares['before']:g} before, {shares['after']:g} after)"
             )
         if values["uncertainty"] is not None and values["uncertainty"] > MOST_UNCERTAIN:
             warnings.append(
