@@ -81,7 +81,7 @@ class MeasurePlan:
             without negative controls that name its positive nuclei; or groups that cannot be measured.
         """
         self._check_use(source, in_stacks)
-        self._check_groups(source)
+        self._check_groups(source, in_stacks)
         tokens, spellings = set(), {}
         for name in self._plates.ready:
             for channel in self._measured(name):
@@ -133,8 +133,13 @@ class MeasurePlan:
                     f"or delete {key}"
                 )
 
-    def _check_groups(self, source):
+    def _check_groups(self, source, in_stacks):
         """Refuse groups that cannot be measured here, or in no plate, or whose columns would have one name."""
+        if self._groups and in_stacks and not self._plates.names:
+            raise InputError(
+                f"{source}: measure.groups is {self._groups}, but they are measured in the nuclei of plates alone, and "
+                "there are only stacks: delete measure.groups"
+            )
         for module in GROUP_MODULES if self._groups else ():
             if find_spec(module) is None:
                 raise InputError(

@@ -294,6 +294,24 @@ def test_groups_and_the_versions_of_their_libraries_are_parameters_of_detection_
     assert plan.table_columns(UNIT)["groups"] == ["zernike", "radial"]
 
 
+def test_the_metadata_of_a_table_with_groups_names_them_and_their_libraries(tmp_path, with_package):
+    write_sheets(tmp_path, plates=[PLATE])
+    plain = plan_in(tmp_path).made_of(UNIT)
+    made_of = plan_in(tmp_path, measure={"groups": ["zernike"]}).made_of(UNIT)
+    assert "groups" not in plain["settings"]["measure"] and "cp-measure" not in plain["libraries"]
+    assert made_of["settings"]["measure"].pop("groups") == ["zernike"]
+    assert {"cp-measure", "centrosome", "mahotas"} <= made_of["libraries"].keys()
+    assert list(made_of["libraries"]) == sorted(made_of["libraries"])
+    assert plain["libraries"].items() <= made_of["libraries"].items()
+    assert made_of["settings"] == plain["settings"] and made_of["digest"] == plain["digest"]
+
+
+def test_groups_for_stacks_alone_are_refused(tmp_path, with_package, refused):
+    write_sheets(tmp_path, stacks=["S1"])
+    message = refused(plan_in, tmp_path, measure={"groups": ["zernike"]})
+    assert message.startswith("--config: measure.groups is ['zernike'], but they are measured in the nuclei of plates")
+
+
 def test_without_channels_the_shapes_moments_are_left_and_peaks_have_no_groups(tmp_path, with_package):
     write_sheets(tmp_path, plates=[PLATE, PlateFolder("P2")])
     sheet = tmp_path / "config/plates.tsv"
