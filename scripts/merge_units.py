@@ -89,11 +89,19 @@ def write_nuclei(plate, units, starts, fields, results, absent, facts, columns, 
     nuclei = outputs.write_row_groups(counted, results.nuclei, schema=schema)
     for name, threshold in thresholds.items():
         if threshold is not None:
-            log.info(
-                "plate %s: %d of %d nuclei are positive in %s: their mean intensity there is above %.6g",
-                *(plate, *counts[name].sum(axis=1), name, threshold),
-            )
+            log_positive(plate, name, threshold, *counts[name].sum(axis=1).tolist())
     return nuclei, positive_nuclei.shares_of(fields, counts)
+
+
+def log_positive(plate, channel, threshold, positive, known):
+    """Log how many nuclei are positive in a channel; warn where all or none are, as the threshold parts nothing."""
+    parts_nothing = known and positive in (0, known)
+    log.log(
+        logging.WARNING if parts_nothing else logging.INFO,
+        "plate %s: %s of %d nuclei are positive in %s: their mean intensity there is above %.6g%s",
+        *(plate, {0: "none", known: "all"}.get(positive, positive), known, channel, threshold),
+        "; is positive in the unit of nuclei.parquet?" if parts_nothing else "",
+    )
 
 
 def write_fields(fields, results, *, absent, with_quality, nuclei_channel, columns):

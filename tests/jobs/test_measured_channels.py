@@ -22,7 +22,8 @@ import detect_nuclei
 import merge_units
 from fieldwork import InputError, frames, objects
 from fieldwork.detection import measured_tables
-from fieldwork.plates import label_store, nuclei_table
+from fieldwork.plates import label_store, nuclei_table, tables
+from fieldwork.plates import positive as positive_nuclei
 from outlined import squares
 
 OWN = {"method": "skimage.measure.label", "function": "skimage.measure.label", "arguments": {}}
@@ -520,6 +521,27 @@ def test_auto_is_the_99th_percentile_of_good_nuclei_in_negative_controls(tmp_pat
     assert 0 < wells.Share_Positive_Actin["C02"] == 1 / 24 and wells.Share_Positive_Tubulin["C02"] == 1 / 12
     _, _, again = run(tmp_path / "again", rows, units=[[row] for row in rows[:4]] + [rows[4:]], **options)
     assert [again[name].read_bytes() for name in again] == [results[name].read_bytes() for name in results]
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0, False), (0.05, True)])
+def test_controls_that_hold_positive_nuclei_are_warned_of(tmp_path, share, warned, caplog):
+    random = np.random.default_rng(3)
+    intensities = np.where(random.random(1000) < share, 0.09, np.exp(random.normal(np.log(0.015), 0.4, 1000)))
+    table = pa.table({"Nuclei_Intensity_MeanIntensity_w2": intensities, "Field": np.zeros(1000, np.int64)})
+    pq.write_table(table, tmp_path / "all.parquet")
+    field = {"Image_Status": "ok", "Metadata_Well": "B02", "Field": 0, tables.MISSING_CHANNELS: None}
+    thresholds = positive_nuclei.thresholds_of(
+        *("P1", {"w2": "auto"}, [tmp_path / "all.parquet"], [0, 1], [field]), channels=["w2"], negative=["B02"]
+    )
+    assert thresholds == {"w2": pytest.approx(np.percentile(intensities, 99))}
+    assert ("the negative controls have bright nuclei themselves" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(("value", "said"), [(-1, "all"), (5000, "none")])
+def test_a_value_that_parts_no_nuclei_is_warned_of(tmp_path, value, said, caplog):
+    run(tmp_path / "out", write_plate(tmp_path / "images"), positive={"Actin": value})
+    assert f"plate P1: {said} of 38 nuclei are positive in Actin" in caplog.text
+    assert "is positive in the unit of nuclei.parquet?" in caplog.text
 
 
 def test_without_a_measured_nucleus_in_the_controls_nothing_is_called_positive_nor_negative(tmp_path, caplog):

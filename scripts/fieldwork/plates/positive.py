@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 CONTROL_PERCENTILE = 99
 FEW_NUCLEI = 100  # of controls: below, the percentile is hardly less than the brightest nucleus
+# Standard deviations, from the median absolute one, by which the percentile is above the median of nuclei that are all
+# negative: 2.3 of a normal distribution, 5 of one whose logarithm has a deviation of 0.5.
+MOST_SPREADS = 8
 
 
 def thresholds_of(
@@ -74,7 +77,19 @@ def thresholds_of(
                 *(plate, channel, len(intensities)),
                 "the threshold is uncertain" if len(intensities) else "which nuclei are positive is left empty",
             )
+        elif _has_positives(intensities, thresholds[channel]):
+            log.warning(
+                "plate %s: positive.%s is auto, but the negative controls have bright nuclei themselves: their "
+                "percentile %d is %.4g, their median %.4g; many positive nuclei may be below. Expected a number in place of auto",
+                *(plate, channel, CONTROL_PERCENTILE, thresholds[channel], np.median(intensities)),
+            )
     return thresholds
+
+
+def _has_positives(intensities, threshold):
+    """Return True if the threshold is far above what nuclei of controls have, so that some must be positive."""
+    median = np.median(intensities)
+    return threshold - median > MOST_SPREADS * 1.4826 * np.median(abs(intensities - median))
 
 
 def _control_intensities(channels, paths, starts, fields, wells):
