@@ -356,7 +356,7 @@ def test_columns_are_found_by_their_names():
     )
     units = {"concentration_um": "µM", "Metadata_dose_nM": "nM", "dose (µM)": "µM", "dose_ug_ml": "µg/mL", "dose": ""}
     assert {name: platemaps.unit_of(name) for name in units} == units
-    assert [platemaps.control_of(text) for text in (" Positive", "NEGATIVE", "neg", "", None)] == [
+    assert [platemaps.control_of(text) for text in (" Positive", "NEGATIVE", "negligible", "", None)] == [
         *("positive", "negative", "sample", "sample", "sample")
     ]
 
