@@ -80,7 +80,7 @@ def thresholds_of(
         elif _has_positives(intensities, thresholds[channel]):
             log.warning(
                 "plate %s: positive.%s is auto, but the negative controls have bright nuclei themselves: their "
-                "percentile %d is %.4g, their median %.4g; many positive nuclei may be below. Take a number in its place",
+                "percentile %d is %.4g, their median %.4g; many positive nuclei may be below. A number is sure",
                 *(plate, channel, CONTROL_PERCENTILE, thresholds[channel], np.median(intensities)),
             )
     return thresholds
