@@ -25,6 +25,7 @@ from fieldwork.stains import is_dna
 
 __all__ = ["COLUMNS", "LAYOUTS", "Image", "Scan", "images_of_plate", "natural", "nuclei_channel", "scan_folder"]
 
+MOST_BEGINNINGS = 4  # of names of several plates; more are numbers or times of images
 LEAST_SHARE = 0.5  # of the image files, which a layout must fit where the sheet does not name it
 OTHER_NAMES = (
     "For other names, put a regex with the named groups well, site and channel under the config key 'layouts', or give "
@@ -98,12 +99,12 @@ def scan_folder(
         columns = columns_of_numbers(matches, chosen, plate_format, notes, warnings)
     if chosen in tokens.LAYOUTS:
         try:
-            settled = tokens.settle_wells(paths, matches, is_asked_for=layout != "auto", warnings=warnings)
+            groups = tokens.settle_wells(paths, matches, is_asked_for=layout != "auto", warnings=warnings)
         except InputError as error:
             raise InputError(f"{folder!r}, named as in layout {chosen}: {error}") from None
     else:
-        settled = [groups_of(match) if match else None for match in matches]
-    entries, unmatched = _entries(paths, settled, chosen, folder, columns, notes)
+        groups = [groups_of(match) if match else None for match in matches]
+    entries, unmatched = _entries(paths, groups, chosen, folder, columns, notes)
     _check_share(entries, unmatched, folder, layout, known, notes)
     images = images_of_plate(entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes)
     settled = duplicates.settle(images, folder=folder)
@@ -114,10 +115,25 @@ def scan_folder(
             f"{len(images) - len(own)} images were left out: other plates are in {folder!r}, and these are not in a "
             f"folder {plate!r}, and their names don't begin with it"
         )
+    elif chosen in tokens.LAYOUTS:
+        warnings += _warnings_of_beginnings(paths, matches, groups)
     duplicates.check_throughout(settled, folder=folder, what_to_do=TWO_PLATES)
     thumbnails = [os.path.join(folder, path) for path in thumbnails]
     notes += settled.notes
     return Scan(chosen, settled.images, thumbnails, unmatched, settled.duplicates, notes, settled.copies, warnings)
+
+
+def _warnings_of_beginnings(paths, matches, groups):
+    """Return a warning in a list where names begin in a few ways: they may be those of several plates."""
+    beginnings = {
+        path[path.rfind("/", 0, match.start("well")) + 1 : match.start("well")]
+        for path, match, of_path in zip(paths, matches, groups, strict=True)
+        if match and of_path and of_path["well"] == match["well"]
+    }
+    if not 2 <= len(beginnings) <= MOST_BEGINNINGS:
+        return []
+    listed = ", ".join(map(repr, sorted(beginnings)))
+    return [f"the names begin in {len(beginnings)} ways ({listed}); they are taken for images of one plate"]
 
 
 def _without_images(folder, files: Files):

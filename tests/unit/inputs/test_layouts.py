@@ -607,3 +607,13 @@ def test_names_of_the_configuration_choose_the_nuclei_channel_too(requested, nam
     tokens = ("w1", "w2", "w3", *(["DAPI"] if "DAPI" in names else []))
     images = [layouts.Image(f"{token}.tif", "B02", 1, token, None, None) for token in tokens]
     assert layouts.nuclei_channel(images, requested, names) == expected
+
+
+def test_names_that_begin_in_a_few_ways_are_one_plates_with_a_warning(tmp_path):
+    plant(tmp_path, "PlateA_B02_s1_w1.tif", "PlateB_B03_s1_w1.tif")
+    assert (
+        "('PlateA_', 'PlateB_'); they are taken for images of one plate"
+        in layouts.scan_folder(tmp_path, plate="p").warnings[0]
+    )
+    plant(tmp_path, *(f"2024{number}_C{number:02d}_s1_w1.tif" for number in range(1, 9)))  # each has a time
+    assert layouts.scan_folder(tmp_path, plate="p").warnings == []

@@ -43,6 +43,7 @@ READ = {
         [f"{w}/F{n:02d}.tif" for w, n in product(WELLS, (1, 2))],
         [(1, "w1", None, None), (2, "w1", None, None)],
     ),
+    "a word and the well as a folder": ([f"well_{w}/F02.tif" for w in WELLS], [(2, "w1", None, None)]),
     "a folder and a name": ([f"{w}/x_{w}_F02.tif" for w in WELLS], [(2, "w1", None, None)]),
     "the wells of one row": ([f"B02_F{n:02d}.tif" for n in (1, 2)], [(1, "w1", None, None), (2, "w1", None, None)]),
 }
@@ -86,7 +87,9 @@ REFUSED = {
     "several plates": [f"B02_P{n:02d}.tif" for n in (1, 2)],
     "a row that could count plates": ["F01_P02_s1_w1.tif", "F01_P03_s1_w1.tif"],
     "several runs": [f"B02_R{n:02d}.tif" for n in (1, 2)],
-    "two letters that could count": ["C01_F01.tif", "C01_F02.tif"],
+    "two letters that could count": ["C01_F01.tif", "C02_F02.tif"],
+    "a field in a folder of a channel": ["C01/F01.tif", "C01/F02.tif"],
+    "a day in lower case": ["x_d1_c1.tif", "x_d2_c1.tif"],
     "texts of which several differ": ["B02_x_y_F01.tif", "B02_z_a_F01.tif"],
     "names of different forms": ["B02_F01.tif", "B02_F01_C01.tif"],
     "time points alone": ["movie_T01.tif", "movie_T02.tif"],

@@ -82,6 +82,9 @@ def settle_wells(
             return settled
         raise _refusal(longest, "the names have different numbers of such parts")
     position = _position_of_well(rows, explicit=[settled[number] for number in used])
+    wells = [row[position] for row in rows]
+    if len({well.letter for well in wells}) == 1 and any(well.text.islower() for well in wells):  # d1_c1: a day?
+        raise _refusal(longest, "the letter is small, and always the same")
     if position < len(longest) - 1:
         _reread([paths[number] for number in used], rows, position, [settled[number] for number in used])
         others = " and ".join(part.text for part in longest[position + 1 :])
@@ -95,18 +98,7 @@ def settle_wells(
 def _parts_of(path, match):
     """Return the parts of a path up to the well that was matched, which is the last; of parts for one well the last."""
     well = _Part(match["well"], match["well"].rstrip("-0123456789").upper(), *match.span("well"))
-    name_start = path.rfind("/") + 1
-    parts = []
-    if name_start:
-        start = 0
-        for folder in path[: name_start - 1].split("/"):
-            if part := _PART.fullmatch(folder):
-                parts.append(_Part(folder, part[1].upper(), start, start + len(folder)))
-            start += len(folder) + 1
-    if well.start > name_start + 2:  # two characters and a separator, at least
-        parts += [
-            _Part(part[0], part[1].upper(), *part.span()) for part in _PART.finditer(path, name_start, well.start)
-        ]
+    parts = [_Part(part[0], part[1].upper(), *part.span()) for part in _PART.finditer(path, 0, well.start)]
     parts = [part for part in parts if part.letter in _KINDS or part.well]
     parts.append(well)
     wells = [part.well for part in parts]
@@ -159,8 +151,6 @@ def _position_of_well(rows, explicit):
         raise _refusal(rows[0], "several of them could")
     if _KINDS[columns[last][0].letter] in names:  # P01_C03_s1_w1: the channel has a part of its own
         return last
-    if len({part.well for part in columns[0]}) > 1 and all(part.well for part in columns[0]):
-        return 0
     raise _refusal(rows[0], "each could count something")
 
 
