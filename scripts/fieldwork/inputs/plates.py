@@ -309,11 +309,12 @@ def file_report(plate: Plate) -> tuple[str, list[str]]:
     failed = [image for image in images if image.fault]
     wells = {image.well for image in images}
     frames = {(image.well, image.site, image.timepoint, image.z) for image in images if image.path}
-    path_of = {(image.well, image.site, image.timepoint, image.z): image.path for image in scan.images}
+    files = [image for image in scan.images if image.path]
+    path_of = {(image.well, image.site, image.timepoint, image.z): image.path for image in files}
     holes = [path for frame, path in path_of.items() if frame not in frames]
     counts = {
         f"image(s) of channel {plate.channel} in {len(wells)} well(s)": len(images) - len(failed),
-        "of other channels": sum(image.channel != plate.channel for image in scan.images),
+        "of other channels": sum(image.channel != plate.channel for image in files),
         "thumbnail(s)": len(scan.thumbnails),
         "whose names match no layout": len(scan.unmatched),
         "copies, previews or masks": len(scan.copies),

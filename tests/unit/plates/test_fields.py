@@ -13,7 +13,7 @@ import tifffile
 import detect_nuclei
 from fieldwork import job, synthetic
 from fieldwork.plates import fields, nuclei_table, tables
-from fieldwork.plates.images import FieldImage, read_planes
+from fieldwork.plates.images import FieldImage, images_of, read_planes
 
 DETECTION = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 COUNTS = {(1, 1): 3, (1, 2): 5, (1, 3): 7, (2, 1): 4, (2, 2): 0, (2, 3): 9}  # (time point, z): nuclei planted there
@@ -157,6 +157,29 @@ def test_the_form_says_planes_size_type_and_colours(tmp_path):
         "stack": {"3 planes of 160 x 200 px of uint16"},
     }
     assert len(measure(tmp_path / "blue.tif")[0].coordinates) == 5  # the channel with the signal was taken
+
+
+def test_an_image_with_a_fault_is_a_failed_field_and_its_file_is_not_opened(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", plane(3)[0])
+    path = str(tmp_path / "a.tif")
+    rows = [
+        ("B02", 1, None, None, path),
+        ("B02", 2, None, None, path, "2 files"),
+        ("B03", 1, 4, 5, "", "no image of channel w1"),
+        ("B03", 2, None, None, "", "no image of channel w1", ("b.tif", None)),
+        ("B03", 3, None, None, path, ("b.tif", None)),
+    ]
+    images = images_of(rows, {path: "copy.tif"})
+    assert [image.fault for image in images] == [None, "2 files", *["no image of channel w1"] * 2, None]
+    assert [image.measured for image in images] == [(), (), (), ("b.tif", None), ("b.tif", None)]
+    assert images[0].copy == images[4].copy == "copy.tif" and str(images[2]) == "well B03, site 1"
+    good, *failed = collect(images_of(rows[:4], {}))
+    assert good.error is None and [field.error for field in failed] == ["2 files", *["no image of channel w1"] * 2]
+    table = tables.fields_of("p", failed).to_pylist()
+    assert [(row["Metadata_Well"], row["Image_Status"], row["FileName_DNA"]) for row in table] == [
+        ("B02", "failed", "a.tif"), ("B03", "failed", ""), ("B03", "failed", ""),
+    ]  # fmt: skip
+    assert (table[1]["Metadata_Timepoint"], table[1]["Metadata_ZPlane"]) == (4, 5)
 
 
 def crash(*arguments, **options):
