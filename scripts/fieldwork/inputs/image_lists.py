@@ -95,6 +95,7 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     settled = duplicates.settle(images)
     duplicates.check_throughout(settled, what_to_do=f"{_DIFFERENT_LINES} {TWO_PLATES}")
     notes += settled.notes
+    warnings += settled.rules
     return Scan(LAYOUT_NAME, settled.images, [], [], settled.duplicates, notes, settled.copies, warnings)
 
 

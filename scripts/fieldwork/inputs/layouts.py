@@ -115,11 +115,12 @@ def scan_folder(
             f"{len(images) - len(own)} images were left out: other plates are in {folder!r}, and these are not in a "
             f"folder {plate!r}, and their names don't begin with it"
         )
-    elif chosen in tokens.LAYOUTS:
+    elif chosen in tokens.LAYOUTS and not settled.copies:
         warnings += _warnings_of_beginnings(paths, matches, groups)
     duplicates.check_throughout(settled, folder=folder, what_to_do=TWO_PLATES)
     thumbnails = [os.path.join(folder, path) for path in thumbnails]
     notes += settled.notes
+    warnings += settled.rules
     return Scan(chosen, settled.images, thumbnails, unmatched, settled.duplicates, notes, settled.copies, warnings)
 
 

@@ -118,7 +118,8 @@ class Plan:
         dict
             ``settings``: keys of the configuration and of the sheet that count for the plate, and a digest of the
             user's own ``code``. Of files that arguments name there are the names alone, as their content is in it.
-            ``libraries`` and ``digest``: from `provenance.code_behind`.
+            ``libraries`` and ``digest``: from `provenance.code_behind`. ``decided``: what the names of the plate's
+            files leave open, and how it was decided; only where there is such a thing.
         """
         plates, measurements = self.plates, self.measurements
         detection, cells = dict(plates.detection(wildcards)), measurements.cells(wildcards)
@@ -150,6 +151,8 @@ class Plan:
             settings["measure"]["groups"] = groups
             libraries = made_of["libraries"] | measurements.groups_versions(wildcards)
             made_of["libraries"] = {name: libraries[name] for name in sorted(libraries)}
+        if decided := plates.plate(wildcards).scan.warnings:
+            made_of["decided"] = decided
         return made_of
 
     @property

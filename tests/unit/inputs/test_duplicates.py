@@ -48,8 +48,8 @@ def test_an_original_counts_and_its_copies_are_listed(tmp_path, kind):
     assert [image.path for image in read.images] == [str(tmp_path / f"x_{well}_s1_w1.tif") for well in WELLS]
     assert not any(image.fault for image in read.images) and read.duplicates == []
     assert sorted(read.copies) == sorted(str(tmp_path / pattern.format(f"x_{well}_s1_w1")) for well in WELLS)
-    (note,) = [note for note in read.notes if "3 files are copies, previews or masks" in note]
-    assert reason in note
+    (warning,) = read.warnings
+    assert warning.startswith(f"3 files are copies, previews or masks ({reason}") and "their originals count" in warning
 
 
 EQUALS = {

@@ -126,6 +126,16 @@ def test_a_plate_without_images_is_refused(tmp_path):
         plan_in(tmp_path)
 
 
+def test_what_names_leave_open_and_how_it_was_decided_is_told_and_kept_with_the_table(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS, PlateFolder("P2", wells=())])
+    for well in ("B02", "C03"):
+        (tmp_path / f"images/P2/{well}_F01.tif").write_bytes(b"image")
+    plan = plan_in(tmp_path)
+    assert "decided" not in plan.made_of(Wildcards(plate="P1"))
+    (decided,) = plan.made_of(Wildcards(plate="P2"))["decided"]
+    assert decided.startswith("in names such as 'B02_F01.tif', B02 is taken for the well and F01 for numbers")
+
+
 def test_fields_without_a_usable_image_are_rows_and_no_inputs(tmp_path):
     """Of 4 fields, one has no image of w1, another has two."""
     write_sheets(tmp_path, plates=[PlateFolder("P1", wells=("B02", "B03"))])

@@ -39,13 +39,15 @@ class Settled(NamedTuple):
     """Images of a plate without duplicates.
 
     ``images`` in the order of the tables' rows, with a fault where no file counts; ``copies`` beside originals;
-    ``duplicates``: the other files of images with a fault; ``twice``: the files of each place of which none counts.
+    ``duplicates``: the other files of images with a fault; ``rules``: which decided on copies;
+    ``twice``: the files of each place of which none counts.
     """
 
     images: list[Image]
     copies: list[str]
     duplicates: list[str]
     notes: list[str]
+    rules: list[str] = []
     twice: list[list[Image]] = []
 
 
@@ -100,12 +102,12 @@ def settle(images: Iterable[Image], *, folder: str = "") -> Settled:
         else image
         for image in kept
     ]
-    notes += [
-        f"{len(paths)} files are copies, previews or masks ({reason}), first {paths[0]!r}."
+    decided = [
+        f"{len(paths)} files are copies, previews or masks ({reason}), first {paths[0]!r}; their originals count"
         for reason, paths in reasons.items()
     ]
     duplicates = [image.path for _, *others in twice for image in others]
-    return Settled(in_order(kept), [path for path, _ in pairs], duplicates, notes, twice)
+    return Settled(in_order(kept), [path for path, _ in pairs], duplicates, notes, decided, twice)
 
 
 def _fault_of(files):
