@@ -269,6 +269,8 @@ class _KnownObject:
         async with _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(web.REQUESTS_AT_ONCE)):
             fetch = super().managed_retrieve
             fetched = asyncio.wrap_future(web.in_thread(lambda: asyncio.run(fetch())))
+            # Where another object fails, Snakemake gives up this one: then nobody asks what becomes of it.
+            fetched.add_done_callback(lambda future: future.cancelled() or future.exception())
             while not fetched.done():
                 await asyncio.wait({fetched}, timeout=STOP_POLL_S)
                 if _stopping.is_set():
