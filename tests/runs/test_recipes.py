@@ -99,6 +99,7 @@ def test_the_page_has_the_recipes_that_are_run_here():
     sections = re.findall(r"^## (.*)", RECIPES, re.MULTILINE)
     counts = {title: len(blocks(title)) for title in sections}
     assert counts == {
+        "CSV without surprises": 1,
         "Share of positive cells": 2,
         "DNA content: G1 and G2": 1,
         "Medians of wells": 2,
@@ -109,6 +110,13 @@ def test_the_page_has_the_recipes_that_are_run_here():
         "R": 0,
     }
     assert len(blocks()) == len(blocks("R", "r")) == 1
+
+
+def test_a_csv_is_read_as_its_parquet_twin(cook, tables):
+    names = cook("CSV without surprises")
+    wells = pd.read_parquet(tables.path / "results/plates/demo/wells.parquet")
+    pd.testing.assert_frame_equal(names["wells"], wells[names["wells"].columns], check_dtype=False)
+    assert len(names["of_wells"]) == len(names["nuclei"]) > 0
 
 
 def test_the_share_of_positive_cells_is_the_planted_one(cook):

@@ -12,10 +12,10 @@ from fieldwork import InputError
 HEAD_BYTES = 4096  # of a file, by which it is told what it is
 # What is taken for text by mistake: first bytes, what the file is, what to do.
 _NO_TEXT = (
-    (b"\x1f\x8b", "a file compressed by gzip", "unpack it"),
-    (b"BZh", "a file compressed by bzip2", "unpack it"),
-    (b"\xfd7zXZ\0", "a file compressed by xz", "unpack it"),
-    (b"\x28\xb5\x2f\xfd", "a file compressed by zstd", "unpack it"),
+    (b"\x1f\x8b", "compressed by gzip", "unpack it"),
+    (b"BZh", "compressed by bzip2", "unpack it"),
+    (b"\xfd7zXZ\0", "compressed by xz", "unpack it"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it, and name what is in it"),
     (b"PAR1", "a Parquet table", "{save}"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", "{save}"),
@@ -84,7 +84,7 @@ def _refuse_what_is_no_text(path, name, delimiter):
         kinds = [("text in UTF-16" if is_wide else "a binary file, no text", "{save}")]
     if kinds:
         kind, advice = kinds[0]
-        raise InputError(f"{name}: found {kind}; {advice.format(save=_save_as(delimiter))}")
+        raise InputError(f"{name}: is {kind}; {advice.format(save=_save_as(delimiter))}")
 
 
 def _kind_of_zip(path):
@@ -93,7 +93,7 @@ def _kind_of_zip(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (OSError, ValueError, zipfile.BadZipFile):
-        names = []
+        return "a workbook or a ZIP archive, and damaged", "{save}"
     if any(name.startswith("xl/") for name in names):
         return "an Excel workbook", "{save}"
     if "content.xml" in names:

@@ -130,7 +130,7 @@ def open_plate(
         refuse_results(source, results, where=where)
     _check_platemap(row)
     try:
-        scan = _scan(row, source, regexes=regexes, results=results, remote=remote)
+        scan = _with_projections(_scan(row, source, regexes=regexes, results=results, remote=remote))
         channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel), names)
         images = with_missing(scan.images, channel)
         _check_faults(images, most_failed)
@@ -257,6 +257,21 @@ def _scan(row, source, *, regexes, results, remote):
             "cannot be listed"
         )
     return layouts.scan_folder(source, names=remote.names(source), **options)
+
+
+def _with_projections(scan):
+    """Return a scan in which images without a z plane, beside images with one, are plane 0: projections.
+
+    So every image of the plate has a plane, and no grouping of its tables by planes loses rows.
+    """
+    planes = {image.z for image in scan.images} - {None}
+    without = sum(image.z is None for image in scan.images)
+    if scan.layout == image_lists.LAYOUT_NAME or not planes or not without:
+        return scan
+    projection = min(0, min(planes) - 1)
+    images = [image if image.z is not None else image._replace(z=projection) for image in scan.images]
+    note = f"{without} images without a z plane beside images with one: taken for projections, plane {projection}"
+    return scan._replace(images=images, notes=[*scan.notes, note])
 
 
 def report(plate: Plate, log: str | os.PathLike) -> None:

@@ -31,9 +31,9 @@ def parquet():
 
 
 KINDS = {
-    "map.csv.gz": (gzip.compress(TEXT.encode()), "a file compressed by gzip; unpack it"),
-    "map.csv.bz2": (bz2.compress(TEXT.encode()), "a file compressed by bzip2; unpack it"),
-    "map.csv.xz": (lzma.compress(TEXT.encode()), "a file compressed by xz; unpack it"),
+    "map.csv.gz": (gzip.compress(TEXT.encode()), "compressed by gzip; unpack it"),
+    "map.csv.bz2": (bz2.compress(TEXT.encode()), "compressed by bzip2; unpack it"),
+    "map.csv.xz": (lzma.compress(TEXT.encode()), "compressed by xz; unpack it"),
     "map.parquet": (parquet(), "a Parquet table; save it as"),
     "map.zip": (zipped(map_csv=TEXT), "a ZIP archive; unpack it"),
     "map.xlsx": (zipped(xl__workbook_xml="<workbook/>"), "an Excel workbook; save it as"),
@@ -61,7 +61,7 @@ def test_what_is_no_text_is_refused_by_what_it_is(tmp_path, name, read, form):
     content, message = KINDS[name]
     (tmp_path / name).write_bytes(content)
     message += f" {form} in UTF-8" * message.endswith("save it as")
-    with pytest.raises(InputError, match=f"{name}: found {message}") as caught:
+    with pytest.raises(InputError, match=f"{name}: is {message}") as caught:
         read(tmp_path / name)
     assert "codec" not in str(caught.value) and "\n" not in str(caught.value)
 

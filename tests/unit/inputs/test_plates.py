@@ -237,3 +237,20 @@ def test_an_image_or_platemap_that_snakemake_cannot_take_is_refused_by_name(here
 def test_names_of_files_that_are_not_read_do_not_matter(here):
     touch(here, "images/P_B02_s1_w1.tif", "images/{P}_B02_s1_w2.tif", "images/<overview>.tif", "images/{}_thumb.tif")
     assert [image.path for image in open_plate("images").images] == ["images/P_B02_s1_w1.tif"]
+
+
+@pytest.mark.parametrize(("steps", "projection"), [((1, 2), 0), ((0, 1), -1)])
+def test_images_without_a_plane_beside_images_with_one_are_projections(here, steps, projection):
+    touch(here, "images/x_B02_s1_w1.tif", *(f"images/ZStep_{step}/x_B02_s1_w1.tif" for step in steps))
+    plate = open_plate("images")
+    assert [(image.z, "ZStep" in image.path) for image in plate.images] == [
+        (projection, False),
+        *((step, True) for step in steps),
+    ]
+    _, details = plates.file_report(plate)
+    assert f"1 images without a z plane beside images with one: taken for projections, plane {projection}" in details
+
+
+def test_images_of_which_none_has_a_plane_have_none(here):
+    touch(here, "images/x_B02_s1_w1.tif", "images/x_B02_s2_w1.tif")
+    assert {image.z for image in open_plate("images").images} == {None}
