@@ -1,53 +1,163 @@
-"""Colours of images: which of them is the plane of the nuclei."""
+"""What stored samples mean: colours, palettes, inverted grey; and which colour is the plane of the nuclei."""
+
+from typing import NamedTuple
 
 import numpy as np
 import tifffile
 
 from fieldwork import FrameError
-from fieldwork.frames.planes import Plane
+from fieldwork.frames.planes import ANY_COLOUR, ChannelError, Plane
+
+COLOURS = ("red", "green", "blue")
+LUMA_WEIGHTS = (19595, 38470, 7471)  # of 2**16, of red, green and blue: ITU-R BT.601's, as Pillow rounds them
+INVERTED = "stored inverted (WhiteIsZero): values are subtracted from the largest possible one"
+PALETTE = "has a palette: its colours count, made grey by the weights 0.299, 0.587, 0.114 of red, green, blue"
+EQUAL_COLOURS = f"{ANY_COLOUR}, all equal"
+ADVICE = "name it: nuclei_channel (of a plate) or stack.channel: red, green or blue"
 
 
-def split_colours(image: np.ndarray, key: tifffile.TiffPage) -> np.ndarray:
-    """Return the pixels of a page that `key` describes as (colours, rows, columns), without alpha."""
-    if key.axes == "YX":
-        return image[np.newaxis]
+class Samples(NamedTuple):
+    """The samples of a page, without alpha."""
+
+    values: np.ndarray  # (samples, rows, columns)
+    are_colours: bool = False  # red, green and blue
+    notes: tuple[str, ...] = ()
+    palette: str = ""  # what was taken of a palette, for the form of the image
+
+
+def samples_of(image: np.ndarray, key: tifffile.TiffPage, *, are_channels: bool = False) -> Samples:
+    """Return the samples of a page that `key` describes, as its display tags mean them.
+
+    Parameters
+    ----------
+    image : array
+        The page's values as stored.
+    key : tifffile.TiffPage
+    are_channels : bool
+        A description names the samples: none is a colour or alpha.
+
+    Raises
+    ------
+    FrameError
+        The colours are neither grey, RGB nor a palette's; or numbers with a sign are stored inverted.
+    """
+    values = image[np.newaxis] if key.axes == "YX" else image.transpose(2, 0, 1) if key.axes == "YXS" else image
     jpeg = key.photometric == 6 and key.compression in {6, 7, 34892}  # YCbCr: its decoder makes it RGB
+    if key.photometric == 3 and len(values) == 1 and key.colormap is not None:
+        return of_palette(values[0].astype(np.uint16 if key.dtype == np.uint16 else np.uint8), _palette(key))
     if key.photometric not in (0, 1, 2) and not jpeg:
         raise FrameError(f"colours stored as {key.photometric!r}; expected grey or RGB")
-    image = image.transpose(2, 0, 1) if key.axes == "YXS" else image
-    alpha = sum(kind in (1, 2) for kind in key.extrasamples)
-    if key.photometric == 2 and len(image) == 4:  # many writers do not say what the fourth is
-        alpha = 1
-    return image[: len(image) - alpha]
+    if not are_channels:
+        alpha = sum(kind in (1, 2) for kind in key.extrasamples)
+        if key.photometric == 2 and len(values) == 4:  # many writers do not say what the fourth is
+            alpha = 1
+        values = values[: len(values) - alpha]
+    if key.photometric != 0:
+        return Samples(values, len(values) == 3 and key.photometric in (2, 6) and not are_channels)
+    if values.dtype.kind == "b":
+        return Samples(~values, notes=(INVERTED,))
+    if values.dtype.kind != "u":
+        raise FrameError(f"{values.dtype} stored inverted (WhiteIsZero): what is white cannot be told; export it again")
+    largest = values.dtype.type(2 ** int(np.max(key.bitspersample)) - 1)
+    return Samples(largest - values, notes=(INVERTED,))
 
 
-def plane_of(timepoint: int | None, z: int | None, colours: np.ndarray) -> Plane:
+def _palette(key):
+    """Return the palette of a page, (3, indices), in the type of the indices."""
+    colours = np.asarray(key.colormap)
+    if key.dtype == np.uint16:
+        return colours
+    return (colours >> 8 if colours.max(initial=0) > 255 else colours).astype(np.uint8)  # some writers store 8 bits
+
+
+def of_palette(indices: np.ndarray, palette: np.ndarray) -> Samples:
+    """Return the grey of an image with a palette.
+
+    Parameters
+    ----------
+    indices : (rows, columns) array of unsigned integers
+    palette : (3, colours) array of uint8 or uint16
+
+    Returns
+    -------
+    Samples
+        One: where one colour of the palette alone varies, that one; else its luma.
+
+    Raises
+    ------
+    FrameError
+        An index is beyond the palette.
+    """
+    if indices.max(initial=0) >= palette.shape[1]:
+        raise FrameError(f"damaged: index {indices.max()} of a palette of {palette.shape[1]} colours")
+    varying = [number for number in range(3) if np.ptp(palette[number])]
+    form = " of a palette"
+    if (palette == palette[0]).all():
+        grey, notes, form = palette[0], ("has a palette of greys, which count",), ""
+        if np.array_equal(grey, np.arange(len(grey))):
+            return Samples(indices[np.newaxis])
+    elif len(varying) == 1:
+        grey, notes = palette[varying[0]], (f"has a palette of {COLOURS[varying[0]]} alone, which counts",)
+        form += f" of {COLOURS[varying[0]]} alone"
+    else:
+        weighted = sum(weight * colour.astype(np.int64) for weight, colour in zip(LUMA_WEIGHTS, palette, strict=True))
+        grey, notes = (weighted + 2**15 >> 16).astype(palette.dtype), (PALETTE,)
+    return Samples(grey[indices][np.newaxis], notes=notes, palette=form)
+
+
+def plane_of(
+    timepoint: int | None, z: int | None, samples: Samples, channel: str | int = "auto", *, required: bool = False
+) -> Plane:
     """Return the plane of the colour that holds the signal.
 
     Parameters
     ----------
     timepoint, z : int or None
-    colours : (colours, rows, columns) array
+    samples : Samples
+        One, or three colours.
+    channel : str or int
+        A colour: its name, or its number from 0. Else the colours are equal, or one alone varies in the image.
+    required : bool
+        Refuse the image if it has no such colour, grey images too: those have channel 0, and the name 1, alone.
 
     Returns
     -------
     Plane
-        Of the colour with the largest standard deviation.
 
     Raises
     ------
     FrameError
-        Pixels are NaN or infinite, or another colour varies more than half as much and is not equal.
+        Pixels are NaN or infinite, there is no such colour, or several colours differ and none is named.
     """
-    if colours.dtype.kind == "f" and not (finite := np.isfinite(colours)).all():
-        raise FrameError(f"{np.count_nonzero(~finite)} of {colours.size} pixels are NaN or infinite")
-    spread = colours.std(axis=(1, 2), dtype=np.float64) if len(colours) > 1 else np.zeros(1)
-    image = colours[np.argmax(spread)]
-    if not all(np.array_equal(colour, image) for colour in colours[spread > spread.max() / 2]):
-        figures = ", ".join(f"{deviation:.4g}" for deviation in spread)
-        raise FrameError(
-            f"several colours vary alike (standard deviations of R, G, B: {figures}): which shows the nuclei "
-            "cannot be told; export single channels"
-        )
+    values = samples.values
+    if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+        raise FrameError(f"{np.count_nonzero(~finite)} of {values.size} pixels are NaN or infinite")
+    number, colours = 0, samples.palette
+    if samples.are_colours:
+        number, colours = _colour(values, channel, required)
+    elif len(values) > 1:
+        raise ChannelError(f"{len(values)} samples a pixel that are no colours")
+    elif required and str(channel).lower() not in ("1" if isinstance(channel, str) else "0", "auto"):
+        raise ChannelError(f"channel {channel!r} is not there; found one channel without a name")
+    image = values[number]
     dtype = np.uint8 if image.dtype.kind == "b" else image.dtype.newbyteorder("=")
-    return Plane(timepoint, z, np.ascontiguousarray(image, dtype), len(colours))
+    return Plane(timepoint, z, np.ascontiguousarray(image, dtype), colours, samples.notes)
+
+
+def _colour(values, channel, required):
+    """Return the number of the colour to take, and what the form of the image says of it: see `planes.usual_form`."""
+    if channel in range(3):
+        return channel, ANY_COLOUR
+    if str(channel).lower() in COLOURS:
+        return COLOURS.index(channel.lower()), ANY_COLOUR
+    if required:
+        raise ChannelError(f"channel {channel!r} is not there; found the colours red, green and blue, numbered from 0")
+    ranges = [(colour.min(), colour.max()) for colour in values]
+    varying = [number for number, (low, high) in enumerate(ranges) if low != high]
+    if all(np.array_equal(colour, values[0]) for colour in values[1:]):
+        return 0, EQUAL_COLOURS if varying else ANY_COLOUR
+    if len(varying) == 1:
+        return varying[0], f"{ANY_COLOUR}, of which {COLOURS[varying[0]]} alone varies"
+    figures = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in zip(COLOURS, ranges, strict=True))
+    fault = f"{'several colours vary' if varying else 'no colour varies'} ({figures})"
+    raise ChannelError(f"{fault}: which shows the nuclei cannot be told; {ADVICE}")

@@ -6,19 +6,17 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 from fieldwork import InputError
 from fieldwork.inputs import image_lists
+from fieldwork.inputs.inside import headers, ome
+from fieldwork.inputs.inside import nuclei as inside_nuclei
 from fieldwork.inputs.layouts import natural
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.plates import Plate
 from fieldwork.stains import is_dna
 
 UNNAMED_NUCLEI = "DNA"  # the nuclei channel, where nothing names it
-IMAGES_TRIED = 3  # of a channel: the first ones may be bad
-IMAGE_DESCRIPTION = 270  # TIFF 6.0's tag, which holds OME's metadata
-DIRECTORY_BYTES, DESCRIPTION_BYTES = 2**16, 2**24  # more is a damaged file
 
 # w1, d0, ch5, C01, "Channel:0:1", 405: an instrument's count, which names nothing.
 _TOKEN = re.compile(r"(?i)(?:[a-z]|ch|chan|channel|rc\d+-ch|wv)?(?:[ :_-]*\d+)+")
@@ -53,7 +51,10 @@ def channels_of(plate: Plate, given: Mapping[str, str]) -> list[Channel]:
         return []
     tokens = sorted({image.channel for image in plate.scan.images}, key=natural)
     nuclei, stated = plate.channel, {}
-    if plate.scan.layout != image_lists.LAYOUT_NAME:
+    if plate.inside:
+        tokens = inside_nuclei.inside_of(plate.scan.images, nuclei, pages_are=plate.pages_are)
+        nuclei = plate.inside
+    elif plate.scan.layout != image_lists.LAYOUT_NAME:
         stated = {token: _names_in_plate(plate, token) for token in tokens if _TOKEN.fullmatch(token)}
         if tokens == [nuclei] and len(names := stated.get(nuclei, [])) > 1:
             nuclei = _nuclei_inside(names, nuclei)
@@ -143,7 +144,7 @@ def channel_named(name: str, channels: Sequence[Channel], *, where: str, what: s
     return keys[name.lower()]
 
 
-def channel_of_stack(files: Iterable[str], number: int | None) -> str:
+def channel_of_stack(files: Iterable[str], wanted: str | int | None) -> str:
     """Return the name of the channel that the frames of a stack are of.
 
     It is the one that an OME-TIFF states, or else ``DNA``, as of a plate's nuclei channel.
@@ -152,12 +153,12 @@ def channel_of_stack(files: Iterable[str], number: int | None) -> str:
     ----------
     files : iterable of str
         The stack's file, or the images of its folder; paths or URLs.
-    number : int or None
-        Of the channel, from 0, where files have several. None: it is not known.
+    wanted : str, int or None
+        Where files have several channels, the name of one, or its number from 0. None: it is not known.
     """
     names = _names_inside(files)
     if len(names) > 1:
-        names = [] if number is None else names[number : number + 1]
+        names = [name for number, name in enumerate(names) if wanted == number or name.lower() == str(wanted).lower()]
     return next((_in_columns(name) for name in names if not _TOKEN.fullmatch(name)), UNNAMED_NUCLEI)
 
 
@@ -172,7 +173,7 @@ def _names_in_plate(plate, token):
 
 def _names_inside(paths):
     """Return the channels that the OME metadata of files name; an empty list where they name none."""
-    for path in itertools.islice(paths, IMAGES_TRIED):
+    for path in itertools.islice(paths, inside_nuclei.IMAGES_TRIED):
         if not is_url(path) and path.lower().endswith((".tif", ".tiff")) and os.path.isfile(path):  # no pipe
             try:
                 return ome_channels(path)
@@ -199,36 +200,14 @@ def ome_channels(path: str | os.PathLike) -> list[str]:
     OSError, ValueError, struct.error
         The file cannot be read, or is no TIFF.
     """
-    description = _image_description(path)
-    if b"<OME" not in description[:4096]:
+    tiff = headers.tiff_header(path)
+    if b"<OME" not in tiff.description[:4096]:
         return []
-    try:
-        pixels = ElementTree.fromstring(description).find("{*}Image/{*}Pixels")
-    except ElementTree.ParseError as error:
-        raise ValueError("its OME metadata cannot be read") from error
-    if pixels is None:
+    images = ome.images_of(tiff.description.decode("utf-8", "replace"), path, tiff.pages)
+    if len(images) != 1:
         return []
-    files = {uuid.get("FileName", "").lower() for uuid in pixels.iterfind("{*}TiffData/{*}UUID")}
-    names = [channel.get("Name", "") for channel in pixels.iterfind("{*}Channel")]
-    if not all(map(str.strip, names)) or len({name.lower() for name in names}) < len(names):
+    names, elsewhere = images[0].names, images[0].elsewhere
+    unnamed = any(name == str(number) for number, name in enumerate(names, 1))
+    if unnamed or elsewhere or len({name.lower() for name in names}) < len(names):
         return []
-    return names if files <= {os.path.basename(path).lower()} else []
-
-
-def _image_description(path):
-    """Read the description of a TIFF file's first page; no bytes where it has none."""
-    with open(path, "rb") as file:
-        head = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
-        if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
-            raise ValueError("no TIFF file")
-        word, counter, entry = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
-        word, counter, entry = (struct.Struct(order + code) for code in (word, counter, entry))
-        file.seek(word.unpack_from(head, word.size)[0])
-        (tags,) = counter.unpack(file.read(counter.size))
-        directory = file.read(min(tags * entry.size, DIRECTORY_BYTES))
-        for code, _, count, value in entry.iter_unpack(directory[: len(directory) // entry.size * entry.size]):
-            if code == IMAGE_DESCRIPTION and word.size < count <= DESCRIPTION_BYTES:
-                file.seek(value)
-                return file.read(count).rstrip(b"\0")
-    return b""
+    return names

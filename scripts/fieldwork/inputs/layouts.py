@@ -62,6 +62,8 @@ class Image(NamedTuple):
     timepoint: int | None
     z: int | None
     copy: str | None = None  # the file to read, in a job for which Snakemake has fetched the image from a URL
+    # Series and frame in the file, from 0 or None, as an image list names them; and what pages without names are.
+    inside: tuple[int | None, int | None, str] | tuple[()] = ()
 
 
 class Scan(NamedTuple):
@@ -390,7 +392,7 @@ def sorted_without_duplicates(images: Iterable[Image]) -> tuple[list[Image], lis
     """
     first, duplicates = {}, []
     for image in images:
-        if first.setdefault(image[1:], image) is not image:
+        if first.setdefault(image[1:6], image) is not image:
             duplicates.append(image.path)
     channels = {image.channel: natural(image.channel) for image in images}
 

@@ -11,7 +11,7 @@ from fieldwork.inputs.layouts import natural
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
-from fieldwork.planning.plates import PlatePlan, rows_of
+from fieldwork.planning.plates import PlatePlan, rows_of, source_of
 
 DEFAULT = {"channels": "all"}  # of the section ``measure``
 SAMPLE_FACTOR = 4  # of the time that a sample takes to find its illumination, in times of peaks
@@ -291,7 +291,7 @@ class MeasurePlan:
 
     def _urls_of(self, unit):
         urls = list(filter(is_url, unit.paths))
-        nuclei = {row[4] for row in unit.rows} if urls else set()
+        nuclei = {_path_of(row[4]) for row in unit.rows} if urls else set()
         return [url for url in urls if url in nuclei or self._files.stamp(url)]
 
     def fetched_images(self, wildcards: object) -> list:
@@ -324,7 +324,7 @@ class MeasurePlan:
     def _megabytes_of_others(self, wildcards):
         """Return the size of the images of other channels than that of the nuclei."""
         unit = self._unit(wildcards)
-        nuclei = {row[4] for row in unit.rows}
+        nuclei = {_path_of(row[4]) for row in unit.rows}
         return self._files.megabytes(path for path in unit.paths if path not in nuclei)
 
     def _paths(self, wildcards):
@@ -342,20 +342,25 @@ class MeasurePlan:
         return {unit: self._unit_of(measured, images) for unit, images in self._plates.ready[name].units.items()}
 
     def _files_of_channels(self, name):
-        """Return a dict for each measured channel of a plate: position -> file."""
+        """Return a dict for each measured channel of a plate: position -> file, as from `source_of`."""
         plate = self._plates.ready[name]
         # Token -> position -> file. A channel that no file name has is inside of the nuclei channel's file.
         files = {image.channel: {} for image in plate.scan.images}
         for image in plate.scan.images:
-            files[image.channel][_position_of(image)] = image.path
+            files[image.channel][_position_of(image)] = source_of(image)
         return [files.get(channel.token, files.get(plate.channel)) for channel in self._measured(name)]
 
     def _unit_of(self, measured, images):
         positions = map(_position_of, images)
         others = [tuple([by_position.get(position) for by_position in measured]) for position in positions]
         rows = [(*row, paths) for row, paths in zip(rows_of(images), others, strict=True)]
-        paths = dict.fromkeys([*(image.path for image in images), *filter(None, itertools.chain(*others))])
+        sources = filter(None, itertools.chain(*others))
+        paths = dict.fromkeys([*(image.path for image in images), *map(_path_of, sources)])
         return _Unit(rows, list(paths))
+
+
+def _path_of(source):
+    return source if isinstance(source, str) else source[0]
 
 
 def _position_of(image):

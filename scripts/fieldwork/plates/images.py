@@ -9,6 +9,9 @@ import numpy as np
 from fieldwork import frames
 from fieldwork.inputs.channels import ome_channels
 
+INSIDE = ("series", "frame", "pages_are")  # of `frames.Wanted`
+Source = str | tuple  # a path; or a path and, as of `layouts.Image.inside`, which part of the file
+
 
 class FieldImage(NamedTuple):
     """One image file of the nuclei channel; if `path` is a URL, `copy` is read in its place."""
@@ -19,7 +22,8 @@ class FieldImage(NamedTuple):
     z: int | None
     path: str
     copy: str | None = None
-    measured: tuple[str | None, ...] = ()  # files to read of the measured channels; None: there is none
+    measured: tuple["Source | None", ...] = ()  # files to read of the measured channels; None: there is none
+    inside: tuple = ()  # as of `layouts.Image`
 
     def __str__(self):
         return f"{self.path} (well {self.well}, site {self.site})"
@@ -38,7 +42,8 @@ class FieldPlane(NamedTuple):
     timepoint: int | None
     z: int | None
     image: np.ndarray  # (rows, columns)
-    colours: int
+    colours: str
+    notes: tuple[str, ...]
     channels: dict[str, np.ndarray]  # name -> pixels of the same size
     missing: dict[str, str]  # name -> why it has no pixels
     types: dict[str, str]  # name -> type of its pixels, and colours of its file: a camera writes one
@@ -50,15 +55,39 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
     Parameters
     ----------
     rows : iterable of tuple
-        Well, site, time point, z plane, path; of jobs that measure channels also a tuple with the path, or None, of
-        each measured channel.
+        Well, site, time point, z plane, and the file: its path, or path, series, frame and what pages are; of jobs that
+        measure channels also a tuple with the file, or None, of each measured channel.
     copies : dict of str to str
         URL -> local copy.
     """
-    return [
-        FieldImage(*row[:5], copies.get(row[4]), tuple(copies.get(path, path) for paths in row[5:] for path in paths))
-        for row in rows
-    ]
+    images = []
+    for row in rows:
+        position, source, others = row[:4], row[4], row[5:]
+        path, *inside = [source] if isinstance(source, str) else source
+        measured = tuple(_copied(other, copies) for sources in others for other in sources)
+        images.append(FieldImage(*position, path, copies.get(path), measured, tuple(inside)))
+    return images
+
+
+def _copied(source, copies):
+    """Return the file of a channel with the local copy of a URL."""
+    if source is None or isinstance(source, str):
+        return copies.get(source, source)
+    return (copies.get(source[0], source[0]), *source[1:])
+
+
+def read_file(source: Source, *, channel: str, exact: bool = False) -> list[frames.Plane]:
+    """Read the planes of a file, or of a part of it, as `frames.read` does.
+
+    Parameters
+    ----------
+    source : str or tuple
+        A path; or a path, the number of the image in the file, that of the page in the image, and what pages are.
+    channel, exact
+        As for `frames.read`.
+    """
+    path, *inside = [source] if isinstance(source, str) else source
+    return frames.read(path, channel=channel, exact=exact, **dict(zip(INSIDE, inside, strict=False)))
 
 
 def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
@@ -75,7 +104,7 @@ def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
     FrameError
         The file cannot be read, or has several planes although its name says that it is one of them.
     """
-    planes = frames.read(image.copy or image.path, channel=channel)
+    planes = read_file((image.copy or image.path, *image.inside), channel=channel)
     return frames.with_position(planes, timepoint=image.timepoint, z=image.z)
 
 
@@ -101,17 +130,22 @@ def read_channels(image: FieldImage, *, channel: str, channels: Channels) -> lis
     """
     planes = read_planes(image, channel=channel)
     nuclei_path = image.copy or image.path
-    paths = {name: path for (name, _), path in zip(channels.measured, image.measured, strict=True)}
+    sources = {name: source for (name, _), source in zip(channels.measured, image.measured, strict=True)}
     others = {
-        name: _planes_by_position(image, paths[name], token)
+        name: _planes_by_position(image, sources[name], token)
         for name, token in channels.measured
         if name != channels.nuclei
     }
-    paths[channels.nuclei] = nuclei_path
+    sources[channels.nuclei] = nuclei_path
+    paths = {name: _path_of(source) for name, source in sources.items()}
     tokens = [token for name, token in channels.measured if name != channels.nuclei and paths[name] == nuclei_path]
     if tokens:
         _refuse_other_channel(nuclei_path, tokens)
     return [_with_channels(plane, channels, others, paths) for plane in planes]
+
+
+def _path_of(source):
+    return source if source is None or isinstance(source, str) else source[0]
 
 
 def _refuse_other_channel(path, tokens):
@@ -124,17 +158,17 @@ def _refuse_other_channel(path, tokens):
         raise frames.FrameError(f"holds the channel {names[0]!r} alone, and not that of the nuclei")
 
 
-def _planes_by_position(image, path, token):
+def _planes_by_position(image, source, token):
     """Read another channel: (time point, z plane) -> plane, or the reason why there are none."""
-    if path is None:
+    if source is None:
         return "there is no image of it"
     try:
         # Exactly: of a file with several channels, the nuclei channel must not stand in for a missing one.
         planes = frames.with_position(
-            frames.read(path, channel=token, exact=True), timepoint=image.timepoint, z=image.z
+            read_file(source, channel=token, exact=True), timepoint=image.timepoint, z=image.z
         )
     except frames.FrameError as error:
-        return f"{path}: {error}"
+        return f"{_path_of(source)}: {error}"
     return {(plane.timepoint, plane.z): plane for plane in planes}
 
 
@@ -168,8 +202,10 @@ def form_of(planes: Sequence[frames.Plane]) -> str:
     """Describe the planes of a file: number, size, type and colours. A camera writes one form."""
     height, width = planes[0].image.shape
     several = f"{len(planes)} planes of " if len(planes) > 1 else ""
-    return f"{several}{height} x {width} px of {_type_of(planes[0])}"
+    # Planes in which no colour varies leave open which it is.
+    colours = max((plane.colours for plane in planes), key=len)
+    return f"{several}{height} x {width} px of {planes[0].image.dtype.name}{colours}"
 
 
 def _type_of(plane):
-    return plane.image.dtype.name + (f" in {plane.colours} colours" if plane.colours > 1 else "")
+    return f"{plane.image.dtype.name}{plane.colours}"

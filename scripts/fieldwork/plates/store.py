@@ -17,6 +17,7 @@ from fieldwork.frames import FrameError
 from fieldwork.inputs import layouts
 from fieldwork.omezarr import metadata, plates
 from fieldwork.pixel_sizes import pixel_sizes
+from fieldwork.plates import images as plate_images
 from fieldwork.plates import label_store
 from fieldwork.plates.rows import without_channel
 from fieldwork.stains import colours_of
@@ -302,7 +303,8 @@ def _crash_if_unreadable(image, nuclei):
 
 def _planes_in(image, nuclei):
     """Read an image's planes. A file that names only other channels is used for the nuclei channel alone."""
-    return frames.read(image.copy or image.path, channel=image.channel, exact=image.channel != nuclei)
+    source = (image.copy or image.path, *image.inside)
+    return plate_images.read_file(source, channel=image.channel, exact=image.channel != nuclei)
 
 
 def _planes_of(image, nuclei):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from fieldwork import quality
 from fieldwork.detection.flags import FLAG_COLUMNS, THRESHOLD_COLUMN
-from fieldwork.frames import usual_form
+from fieldwork.frames import has_form, usual_form
 from fieldwork.inputs import platemaps
 from fieldwork.plates.rows import OPTIONAL, levels_of, row_of, with_channel
 
@@ -114,7 +114,7 @@ def fail_odd_forms(rows: Sequence[dict]) -> list[dict]:
     usual = usual_form(forms.values())
     if usual is None:
         return list(rows)
-    odd = {image for image, form in forms.items() if form != usual}
+    odd = {image for image, form in forms.items() if not has_form(form, usual)}
     kept = [row for row in rows if _image(row) not in odd]
     for image, planes in groupby((row for row in rows if _image(row) in odd), key=_image):
         first, *others = planes
@@ -177,7 +177,7 @@ def miss_odd_types(rows: Sequence[dict], channels: Sequence[str]) -> None:
     for number, channel in enumerate(channels):
         usual = usual_form(of_row[number] for of_row in types if of_row[number])
         for row, of_row in zip(good, types, strict=True):
-            if usual and of_row[number] not in ("", usual):
+            if usual and of_row[number] and not has_form(of_row[number], usual):
                 missing = {*filter(None, (row[MISSING_CHANNELS] or "").split(";")), channel}
                 row[MISSING_CHANNELS] = ";".join(name for name in channels if name in missing)
                 row[REASON] = row[REASON] or f"{channel}: found {of_row[number]}, the plate's images are {usual}"

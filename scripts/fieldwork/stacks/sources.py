@@ -8,17 +8,19 @@ import os
 import numpy as np
 
 from fieldwork import FrameError, frames
-from fieldwork.frames.colours import plane_of
+from fieldwork.frames.colours import EQUAL_COLOURS, Samples, plane_of
+from fieldwork.frames.planes import ANY_COLOUR
 from fieldwork.inputs.stack_files import FRAME_SUFFIXES, is_zarr, list_folder
 from fieldwork.stacks.arrays import open_npy, open_zarr, read_fortran, read_npy, read_zarr
 from fieldwork.stacks.positions import Stack, StackFrame, stamp_of
 from fieldwork.stacks.tiff import open_tiff, read_page
 
+SAMPLED_FRAMES = 12  # of which the colours are looked at
 READERS = {"page": read_page, "npy": read_npy, "fortran": read_fortran, "zarr": read_zarr}
 
 
-def open_stack(path: str | os.PathLike, *, channel: int = 0, z: int = 0) -> Stack:
-    """List the frames of a stack without reading pixels.
+def open_stack(path: str | os.PathLike, *, channel: str | int = "auto", z: int = 0) -> Stack:
+    """List the frames of a stack. No pixels are read, but of some frames in colour, and of some files of a folder.
 
     A hostile file may crash this process; Zarr starts threads in it, so that it should not fork later.
 
@@ -28,9 +30,14 @@ def open_stack(path: str | os.PathLike, *, channel: int = 0, z: int = 0) -> Stac
         A TIFF (plain pages, ImageJ, OME, MetaMorph; big, compressed), a folder of image files of one frame each, a
         NumPy array (.npy), or a Zarr array or image: the first level of OME-Zarr, the only array of another group.
         Arrays that name no axes are (t, y, x), (t, z, y, x) or a single (y, x).
-    channel, z : int
-        From 0: the channel to take of several, and the z plane to take at each of several time points. In a file
-        without time points every z plane is a frame, and so is every page of unknown meaning. Not for a folder.
+    channel : str or int
+        Of several, the one of this name, in any case, or number, from 0: a channel of the file, or of each file of a
+        folder, that OME metadata or OME-Zarr name; channels without names are called 1, 2 and so on, colours red, green
+        and blue. ``auto``: the first, with a note; in a folder, the only one named like a DNA stain; of colours, the
+        grey of equal ones, or the one that alone varies in a sample of the stack.
+    z : int
+        From 0: the z plane to take at each of several time points. In a file without time points every z plane is a
+        frame, and so is every page of unknown meaning. Not for a folder.
 
     Returns
     -------
@@ -40,14 +47,20 @@ def open_stack(path: str | os.PathLike, *, channel: int = 0, z: int = 0) -> Stac
     Raises
     ------
     FrameError
-        The path is no stack, or has no such channel or z plane; the message is the reason.
+        The path is no stack, or has no such channel or z plane; or several colours of which none is chosen, or no size
+        and type that most pages have. The message is the reason.
     """
-    path = os.fspath(path)
+    stack = _open(os.fspath(path), channel, z)
+    return _with_colours(stack) if stack.has_display_tags else stack
+
+
+def _open(path, channel, z):
+    """List the frames of a stack."""
     with frames.decoding():
         if is_zarr(path):
             return open_zarr(path, channel, z)
         if os.path.isdir(path):
-            return _open_folder(path)
+            return _open_folder(path, channel)
         with frames.open_file(path) as file:
             head = file.read(8)
             if head.startswith(frames.TIFF_SIGNATURES):
@@ -69,27 +82,89 @@ def read(frame: StackFrame) -> np.ndarray:
     Returns
     -------
     (rows, columns) array
-        C-contiguous, in the file's dtype and native byte order, with the stored values; see `frames.read`.
+        C-contiguous, in the file's dtype and native byte order, with the values as by `frames.read`.
 
     Raises
     ------
     FrameError
-        The frame cannot be read; the message is the reason.
+        The frame cannot be read, or other colours of it vary than of the stack; the message is the reason.
     """
+    plane = _plane_of(frame)
+    if frame.colours is not None and not _has_colours(plane.colours, frame.colours):
+        kinds = [(text or " grey").strip() for text in (plane.colours, frame.colours)]
+        raise FrameError(f"found an image {kinds[0]}; the stack's are {kinds[1]}: stack.channel can name a colour")
+    return plane.image
+
+
+def with_file_names(rows: list[dict], columns: list[str], listed: list[StackFrame]) -> tuple[list[dict], list[str]]:
+    """Return the rows of frames and their columns; of a folder, with a column ``FileName`` behind the frame's number.
+
+    Parameters
+    ----------
+    rows, columns
+        From `frames.rows_of`.
+    listed : list of StackFrame
+        All frames of the stack.
+    """
+    if any(frame.kind != "image" for frame in listed):
+        return rows, columns
+    names = {frame.index: os.path.basename(frame.path) for frame in listed}
+    number = columns.index("Metadata_Frame") + 1
+    rows = [{**row, "FileName": names[row["Metadata_Frame"]]} for row in rows]
+    return rows, [*columns[:number], "FileName", *columns[number:]]
+
+
+def _plane_of(frame):
+    """Read the plane of a frame."""
     if frame.error is not None:
         raise FrameError(frame.error)
     if frame.kind == "image":
-        planes = frames.read(frame.path)
+        named = frame.channel != "auto"
+        # Pages without names may be channels where one is wanted; else they are too many for a frame.
+        planes = frames.read(frame.path, channel=frame.channel, required=named, pages_are="c" if named else "z")
         if len(planes) > 1:
             raise FrameError(f"holds {len(planes)} planes; a file of a folder is one frame, so 1 is expected")
-        return planes[0].image
+        return planes[0]
     with frames.decoding():
         if stamp_of(frame.path) != frame.stamp:
             raise FrameError("has changed since the frames were listed; run again")
-        return plane_of(None, None, READERS[frame.kind](frame)).image
+        samples = READERS[frame.kind](frame)
+        return plane_of(None, None, samples if isinstance(samples, Samples) else Samples(samples))
 
 
-def _open_folder(path):
+def _with_colours(stack):
+    """Return a stack with the colours that its frames have, from a sample of them, and notes on what was chosen."""
+    chosen = stack.frames[:: max(1, len(stack.frames) // SAMPLED_FRAMES)][:SAMPLED_FRAMES]
+    planes, reasons = [], []
+    for frame in chosen:
+        try:
+            planes.append(_plane_of(frame))
+        except frames.ChannelError as error:
+            reasons.append(f"{frame}: {error}")
+        except FrameError:  # it fails when it is read
+            continue
+    if reasons and len(reasons) >= len(planes):
+        raise FrameError(f"{len(reasons)} of {len(planes) + len(reasons)} sampled frames: {reasons[0]}")
+    notes = {note: None for plane in planes for note in plane.notes}
+    if stack.frames[0].channel != "auto" or not any(plane.colours for plane in planes):
+        return stack._replace(notes=[*stack.notes, *notes])
+    usual = frames.usual_form(plane.colours for plane in planes)
+    if usual is None:
+        kinds = sorted({(plane.colours or " grey").strip() for plane in planes})
+        raise FrameError(
+            f"found images {', others '.join(kinds)}, and no kind is most: stack.channel can name a colour"
+        )
+    notes[f"its images are {usual.strip() or 'grey'}, by {len(planes)} of them: that is taken of every frame"] = None
+    return Stack([frame._replace(colours=usual) for frame in stack.frames], [*stack.notes, *notes])
+
+
+def _has_colours(colours, usual):
+    """Return True if a frame has the colours of its stack: grey that is stored as three colours is grey."""
+    grey = ("", ANY_COLOUR, EQUAL_COLOURS)
+    return frames.has_form(colours, usual) or (colours in grey and usual in grey)
+
+
+def _open_folder(path, channel):
     """List the images of a folder as frames."""
     images, others = list_folder(path)
     left_out = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
@@ -97,5 +172,5 @@ def _open_folder(path):
         raise FrameError(
             f"a folder without images; found {left_out or 'nothing'}; expected {', '.join(FRAME_SUFFIXES)}"
         )
-    listed = [StackFrame(image, index) for index, image in enumerate(images)]
-    return Stack(listed, [f"left out of the folder: {left_out}"] if left_out else [])
+    listed = [StackFrame(image, index, channel=channel) for index, image in enumerate(images)]
+    return Stack(listed, [f"left out of the folder: {left_out}"] if left_out else [], True)

@@ -2,62 +2,183 @@
 
 import json
 import math
-import os
-from typing import BinaryIO
-from xml.etree import ElementTree
+from collections import Counter
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import tifffile
 
 from fieldwork import FrameError
 from fieldwork.frames import refuse_large
-from fieldwork.frames.colours import split_colours
-from fieldwork.frames.ome import own_ome
+from fieldwork.frames.colours import COLOURS, Samples, samples_of
 from fieldwork.frames.pages import check_page, page_offsets
-from fieldwork.stacks.positions import MOST_FRAMES, Stack, StackFrame, plane_number, positions_of, stamp_of
+from fieldwork.frames.planes import usual_form
+from fieldwork.inputs.inside import ome
+from fieldwork.stacks.positions import (
+    MOST_FRAMES,
+    Stack,
+    StackFrame,
+    channel_number,
+    plane_number,
+    positions_of,
+    stamp_of,
+)
 
 
-def open_tiff(file: BinaryIO, channel: int, z: int) -> Stack:
-    """List the frames of a TIFF that is open."""
+class _Listed(NamedTuple):
+    """The planes of a file before some of them are chosen."""
+
+    axes: str  # before the rows: T, Z and C, or I or Q for pages of unknown meaning
+    sizes: list[int]
+    planes: list[tuple[int, ...] | None]  # in the form that `_page` expects; None: not in this file
+    missing: str  # why they are not
+    names: list[str]  # of channels
+    notes: list[str]
+
+
+def open_tiff(file: BinaryIO, channel: str | int, z: int) -> Stack:
+    """List the frames of a TIFF that is open.
+
+    Parameters
+    ----------
+    file : binary file
+    channel, z
+        As for `sources.open_stack`.
+
+    Returns
+    -------
+    Stack
+
+    Raises
+    ------
+    FrameError
+        As by `sources.open_stack`.
+    """
     offsets, following, fault = page_offsets(file)
     if not offsets:
         raise FrameError(fault or "a TIFF file without pages")
-    notes = [fault] if fault else []
     with tifffile.TiffFile(file.name) as tif:
-        first = tif.pages.first
         if tif.is_lsm:  # its offsets and axes need tifffile's corrections of the whole file
             raise FrameError("a Zeiss LSM file; export it as OME-TIFF")
-        ome = _ome_planes(tif.ome_metadata, os.path.basename(file.name), len(offsets)) if tif.is_ome else None
-        if ome:
-            axes, sizes, numbers = ome
-            planes = [None if number is None else (offsets[number], 0) for number in numbers]
-            if unused := len(offsets) - len(set(numbers) - {None}):
-                notes.append(f"{unused} pages of no plane in the OME metadata left out")
-        else:
-            pages = [offset for offset in offsets if not _is_reduced(tif, offset)] or offsets
-            notes += [f"{len(offsets) - len(pages)} pages of reduced size left out"] * (len(pages) < len(offsets))
-            planes = [(offset, 0) for offset in pages]
-            axes, sizes = _promised(tif, first) or ("I", [0])
-            refuse_large([max(1, math.prod(sizes))], MOST_FRAMES)
-            if (count := math.prod(sizes)) < len(pages):  # nothing promised, or each page an image of its own
-                planes += [None] * bool(fault)
-                axes, sizes = "I", [len(planes)]
-            elif count > len(pages) and _is_one_piece(first, count, (*offsets[1:], following)[0]):
-                planes = [(first.offset, number * first.nbytes) for number in range(count)]
-            else:
-                planes += [None] * (count - len(pages))
-        positions, chosen = positions_of(axes, sizes, channel, z)
-        planes = [planes[plane_number(position, sizes)] for position in positions]
-        key = _page(tif, next(filter(None, planes), (first.offset, 0)))
-    missing = fault or f"truncated: {math.prod(sizes)} planes are promised, the file has {len(offsets)} page(s)"
-    if ome and not fault:
-        missing += "; or it is in another file of an OME-TIFF set"
+        images = ome.images_of(tif.ome_metadata, file.name, len(offsets)) if tif.is_ome else []
+        listed = _ome_planes(images, offsets, fault) if images else _page_planes(tif, offsets, following, fault)
+        key = _usual_page(tif, [plane for plane in listed.planes if plane] or [(tif.pages.first.offset, 0)])
+        listed, colours = _with_samples(listed, key, channel)
+    colours = colours and dict(zip(listed.axes, listed.sizes, strict=True)).get("C", 1) == 1
+    wanted = "auto" if colours else channel
+    positions, chosen = positions_of(listed.axes, listed.sizes, wanted, z, listed.names)
+    planes = [listed.planes[plane_number(position, listed.sizes)] for position in positions]
+    colour = channel_number(channel, COLOURS) if colours and channel != "auto" else None
+    if colour is not None:
+        planes = [plane and (*plane, colour) for plane in planes]
+        chosen.append(f"{COLOURS[colour]} taken, of the colours red, green and blue")
     alike = {"kind": "page", "shape": key.shape, "dtype": str(key.dtype), "stamp": stamp_of(file.name)}
-    listed = [
-        StackFrame(file.name, index, position=plane or (), error=None if plane else missing, **alike)
+    frames = [
+        StackFrame(file.name, index, position=plane or (), error=None if plane else listed.missing, **alike)
         for index, plane in enumerate(planes)
     ]
-    return Stack(listed, notes + chosen)
+    return Stack(frames, listed.notes + chosen, key.photometric != 1 and colour is None)
+
+
+def _ome_planes(images, offsets, fault):
+    """List the planes of a file with OME metadata."""
+    if len(images) > 1:
+        raise FrameError(f"OME metadata of {len(images)} images; expected one")
+    image = images[0]
+    planes = [None if number is None else (offsets[number], 0) for number in image.pages]
+    notes = [fault] if fault else []
+    if unused := len(offsets) - len(set(image.pages) - {None}):
+        notes.append(f"{unused} pages of no plane in the OME metadata left out")
+    missing = fault or (
+        f"truncated: {len(planes)} planes are promised, the file has {len(offsets)} page(s); or it is in another "
+        "file of an OME-TIFF set"
+    )
+    return _Listed(image.axes, image.sizes, planes, missing, image.names, notes)
+
+
+def _page_planes(tif, offsets, following, fault):
+    """List the planes of a file without OME metadata."""
+    first, notes = tif.pages.first, [fault] if fault else []
+    pages = [offset for offset in offsets if not _is_reduced(tif, offset)] or offsets
+    notes += [f"{len(offsets) - len(pages)} pages of reduced size left out"] * (len(pages) < len(offsets))
+    planes = [(offset, 0) for offset in pages]
+    axes, sizes = _promised(tif, first) or ("I", [0])
+    refuse_large([max(1, math.prod(sizes))], MOST_FRAMES)
+    samples = first.samplesperpixel if sizes and sizes[-1] == first.samplesperpixel else 1
+    if (count := math.prod(sizes)) == len(pages) * samples and samples > 1:  # the description names the samples
+        planes = [(*plane, sample) for plane in planes for sample in range(samples)]
+    elif 1 < count < len(pages) and tif.is_imagej:
+        notes.append(f"{len(pages) - count} page(s) more than the {count} that its ImageJ description states: left out")
+        planes = planes[:count]
+    elif count < len(pages):  # nothing promised, or each page an image of its own
+        planes += [None] * bool(fault)
+        axes, sizes = "I", [len(planes)]
+    elif count > len(pages) and _is_one_piece(first, count, (*offsets[1:], following)[0]):
+        planes = [(first.offset, number * first.nbytes) for number in range(count)]
+    else:
+        planes += [None] * (count - len(pages))
+    missing = fault or f"truncated: {count} planes are promised, the file has {len(offsets)} page(s)"
+    return _Listed(axes, sizes, planes, missing, [], notes)
+
+
+def _with_samples(listed, key, channel):
+    """Return the planes where each page has several samples, and True if these are colours."""
+    if "S" not in key.axes or any(plane and len(plane) > 2 for plane in listed.planes):
+        return listed, False
+    pixel = tuple(length if axis == "S" else 1 for axis, length in zip(key.axes, key.shape, strict=True))
+    stored, count = samples_of(np.zeros(pixel, key.dtype), key), key.samplesperpixel
+    is_shaped = (key.shaped_description or "").startswith("{") and "axes" not in json.loads(key.shaped_description)
+    if is_shaped and len(listed.planes) == 1 and key.axes == "SYX" and listed.planes[0] and channel not in COLOURS:
+        if channel not in ("auto", 0):
+            raise FrameError(f"channel {channel!r} is not there: its {count} samples a pixel are taken for frames")
+        planes = [(*listed.planes[0], sample) for sample in range(count)]
+        note = (
+            f"one page of {count} planes, as tifffile.imwrite stores {count} frames, or colours: each is taken for a "
+            "frame; stack.channel: red (green, blue) says that they are colours"
+        )
+        return listed._replace(axes="Q", sizes=[count], planes=planes, notes=[*listed.notes, note]), False
+    if stored.are_colours or len(stored.values) == 1:
+        return listed, stored.are_colours
+    if channel == "auto":
+        raise FrameError(f"{count} samples a pixel that are no colours: which is wanted? Set stack.channel, from 0")
+    if dict(zip(listed.axes, listed.sizes, strict=True)).get("C", 1) > 1:
+        raise FrameError(
+            f"several channels, each with {count} samples a pixel that are no colours; expected one of both"
+        )
+    count = len(stored.values)
+    planes = [plane and (*plane, sample) for plane in listed.planes for sample in range(count)]
+    axes = [(axis, size) for axis, size in zip(listed.axes, listed.sizes, strict=True) if axis != "C"]
+    names = [axis for axis, _ in axes]
+    return listed._replace(
+        axes="".join([*names, "C"]), sizes=[*(size for _, size in axes), count], planes=planes, names=[]
+    ), False
+
+
+def _usual_page(tif, planes):
+    """Return a page of the size and type of most: a preview or another camera's picture may be the first.
+
+    Raises
+    ------
+    FrameError
+        There is no absolute majority.
+    """
+    first_of, counts = {}, Counter()
+    for offset, shift, *_ in planes[:1] if len({plane[0] for plane in planes}) == 1 else planes:
+        try:
+            page = _page(tif, (offset, shift))
+            counts[_form_of(page)] += 1
+            first_of.setdefault(_form_of(page), page)
+        except Exception:  # a damaged page: a frame, which fails when it is read
+            continue
+    usual = usual_form(counts.elements())
+    if counts and usual is None:
+        listed = ", ".join(f"{count} of {form}" for form, count in counts.most_common(4))
+        raise FrameError(f"found pages of several sizes or types ({listed}), none of them most: which are the stack's?")
+    return first_of[usual] if usual else _page(tif, planes[0][:2])
+
+
+def _form_of(page):
+    return f"{page.dtype} {page.shape}"
 
 
 def _promised(tif, first):
@@ -85,36 +206,6 @@ def _promised(tif, first):
         named = [(axis, size) for axis, size in zip(axes, shape, strict=True) if axis not in "YXS"]
         return "".join(axis for axis, _ in named), [size for _, size in named]
     return None
-
-
-def _ome_planes(xml, name, pages):
-    """Return the axes, their sizes, and each plane's page that the OME metadata of a file describe.
-
-    A page is None if it is not among the `pages` of this file. Returns None if the metadata describe no planes.
-    """
-    xml, _ = own_ome(xml, name)
-    images = ElementTree.fromstring(xml).findall("{*}Image/{*}Pixels[{*}TiffData]") if xml else []
-    if not images:
-        return None
-    if len(images) > 1:
-        raise FrameError(f"OME metadata of {len(images)} images; expected one")
-    axes = images[0].get("DimensionOrder")[:1:-1]  # after X and Y, fastest first
-    sizes = [int(images[0].get("Size" + axis)) for axis in axes]
-    channel = images[0].find("{*}Channel")
-    colours = int(channel.get("SamplesPerPixel", 1)) if channel is not None else 1
-    sizes[axes.index("C")] //= colours
-    refuse_large(sizes, MOST_FRAMES)
-    numbers = [None] * math.prod(sizes)
-    for block in images[0].iterfind("{*}TiffData"):
-        position = [int(block.get("First" + axis, 0)) for axis in axes]
-        page = int(block.get("IFD", 0))
-        count = int(block.get("PlaneCount", block.get("NumPlanes", 1 if "IFD" in block.attrib else pages)))
-        if page < 0 or not all(0 <= index < size for index, size in zip(position, sizes, strict=True)):
-            raise FrameError(f"OME metadata of page {page} for plane {position} of {sizes}")
-        start = plane_number(position, sizes)
-        for step in range(min(count, pages - page, len(numbers) - start)):
-            numbers[start + step] = page + step
-    return axes, sizes, numbers
 
 
 def _is_one_piece(first, count, second):
@@ -147,13 +238,18 @@ def _is_reduced(tif, offset):
         return False
 
 
-def read_page(frame: StackFrame) -> np.ndarray:
-    """Read the page of a TIFF."""
+def read_page(frame: StackFrame) -> Samples:
+    """Read the page of a TIFF; of one with several samples of which the frame is one, that one."""
+    offset, shift, *sample = frame.position
     with tifffile.TiffFile(frame.path) as tif:
-        page = _page(tif, frame.position)
+        page = _page(tif, (offset, shift))
         check_page(page, frame.stamp[0])
         if (page.shape, str(page.dtype)) != (frame.shape, frame.dtype):
             raise FrameError(
-                f"{page.dtype} of shape {page.shape}; expected {frame.dtype} of {frame.shape} as in the first frame"
+                f"{page.dtype} of shape {page.shape}; expected {frame.dtype} of {frame.shape} as in most frames"
             )
-        return split_colours(page.asarray(maxworkers=1), page)  # one thread: every core has a frame of its own
+        image = page.asarray(maxworkers=1)  # one thread: every core has a frame of its own
+        if not sample:
+            return samples_of(image, page)
+        values = samples_of(image, page, are_channels=True)
+        return values._replace(values=values.values[sample])
