@@ -9,10 +9,13 @@ from fieldwork import FrameError
 from fieldwork.frames.planes import ANY_COLOUR, ChannelError, Plane
 
 COLOURS = ("red", "green", "blue")
-LUMA_WEIGHTS = (19595, 38470, 7471)  # of 2**16, of red, green and blue: ITU-R BT.601's, as Pillow rounds them
 INVERTED = "stored inverted (WhiteIsZero): values are subtracted from the largest possible one"
-PALETTE = "has a palette: its colours count, made grey by the weights 0.299, 0.587, 0.114 of red, green, blue"
+# Not by luma: a sum keeps the levels of a palette from black over red and yellow to white apart, in even steps.
+PALETTE = "has a palette: its colours count, made grey by the sum of red, green and blue"
 EQUAL_COLOURS = f"{ANY_COLOUR}, all equal"
+SQUARE_PX = 8  # side of squares, which are smaller than a nucleus
+MOST_NOISE = 2  # variance of the means of squares, in times of that of white noise
+HIGHEST_NOISE = 6  # distance of such a mean from their median, in standard deviations
 ADVICE = "name it: nuclei_channel (of a plate) or stack.channel: red, green or blue"
 
 
@@ -81,7 +84,7 @@ def of_palette(indices: np.ndarray, palette: np.ndarray) -> Samples:
     Returns
     -------
     Samples
-        One: where one colour of the palette alone varies, that one; else its luma.
+        One: where one colour of the palette alone varies, that one; else the sum of all, in a wider type.
 
     Raises
     ------
@@ -100,8 +103,8 @@ def of_palette(indices: np.ndarray, palette: np.ndarray) -> Samples:
         grey, notes = palette[varying[0]], (f"has a palette of {COLOURS[varying[0]]} alone, which counts",)
         form += f" of {COLOURS[varying[0]]} alone"
     else:
-        weighted = sum(weight * colour.astype(np.int64) for weight, colour in zip(LUMA_WEIGHTS, palette, strict=True))
-        grey, notes = (weighted + 2**15 >> 16).astype(palette.dtype), (PALETTE,)
+        wider = {np.dtype(np.uint8): np.uint16, np.dtype(np.uint16): np.uint32}[palette.dtype]
+        grey, notes = palette.sum(axis=0, dtype=wider), (PALETTE,)
     return Samples(grey[indices][np.newaxis], notes=notes, palette=form)
 
 
@@ -116,7 +119,8 @@ def plane_of(
     samples : Samples
         One, or three colours.
     channel : str or int
-        A colour: its name, or its number from 0. Else the colours are equal, or one alone varies in the image.
+        A colour: its name, or its number from 0. Else the colours are equal, or one alone shows signal in the image:
+        the others are constant, or white noise.
     required : bool
         Refuse the image if it has no such colour, grey images too: those have channel 0, and the name 1, alone.
 
@@ -156,8 +160,31 @@ def _colour(values, channel, required):
     varying = [number for number, (low, high) in enumerate(ranges) if low != high]
     if all(np.array_equal(colour, values[0]) for colour in values[1:]):
         return 0, EQUAL_COLOURS if varying else ANY_COLOUR
-    if len(varying) == 1:
-        return varying[0], f"{ANY_COLOUR}, of which {COLOURS[varying[0]]} alone varies"
+    shown = varying if len(varying) < 2 else _with_signal(values)
+    if len(shown) == 1:
+        return shown[0], f"{ANY_COLOUR}, of which {COLOURS[shown[0]]} alone shows signal"
     figures = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in zip(COLOURS, ranges, strict=True))
-    fault = f"{'several colours vary' if varying else 'no colour varies'} ({figures})"
+    fault = f"{'several colours show' if shown else 'no colour shows'} signal ({figures})"
     raise ChannelError(f"{fault}: which shows the nuclei cannot be told; {ADVICE}")
+
+
+def _with_signal(values):
+    """Return the numbers of the colours that show more than noise, or vary more than half as much as another does.
+
+    Of white noise, means over squares have a variance that is smaller by the number of their pixels. What is there in
+    several pixels side by side, a dim nucleus or a lossy codec's artefacts, makes it larger.
+    """
+    spread = values.std(axis=(1, 2), dtype=np.float64)
+    shown = []
+    for number, colour in enumerate(values):
+        rows, columns = (length // SQUARE_PX * SQUARE_PX for length in colour.shape)
+        if not rows or not columns:
+            continue
+        whole = colour[:rows, :columns].astype(np.float64)
+        means = whole.reshape(rows // SQUARE_PX, SQUARE_PX, -1, SQUARE_PX).mean(axis=(1, 3))
+        expected = np.mean(np.diff(whole, axis=1) ** 2) / 2 / SQUARE_PX**2  # neighbours differ by noise
+        away = (means - np.median(means)) ** 2
+        if away.mean() > MOST_NOISE * expected or away.max() > HIGHEST_NOISE**2 * expected:
+            shown.append(number)
+    others = set(range(len(values))) - set(shown)
+    return shown + [number for number in others if shown and spread[number] > spread[shown].max() / 2]

@@ -34,7 +34,7 @@ def open_stack(path: str | os.PathLike, *, channel: str | int = "auto", z: int =
         Of several, the one of this name, in any case, or number, from 0: a channel of the file, or of each file of a
         folder, that OME metadata or OME-Zarr name; channels without names are called 1, 2 and so on, colours red, green
         and blue. ``auto``: the first, with a note; in a folder, the only one named like a DNA stain; of colours, the
-        grey of equal ones, or the one that alone varies in a sample of the stack.
+        grey of equal ones, or the one that alone shows signal in a sample of the stack.
     z : int
         From 0: the z plane to take at each of several time points. In a file without time points every z plane is a
         frame, and so is every page of unknown meaning. Not for a folder.
