@@ -12,6 +12,7 @@ COLOURS = ("red", "green", "blue")
 INVERTED = "stored inverted (WhiteIsZero): values are subtracted from the largest possible one"
 # Not by luma: a sum keeps the levels of a palette from black over red and yellow to white apart, in even steps.
 PALETTE = "has a palette: its colours count, made grey by the sum of red, green and blue"
+ALONE = " alone shows signal"
 EQUAL_COLOURS = f"{ANY_COLOUR}, all equal"
 SQUARE_PX = 8  # side of squares, which are smaller than a nucleus
 MOST_NOISE = 2  # variance of the means of squares, in times of that of white noise
@@ -143,9 +144,11 @@ def plane_of(
         raise ChannelError(f"{len(values)} samples a pixel that are no colours")
     elif required and str(channel).lower() not in ("1" if isinstance(channel, str) else "0", "auto"):
         raise ChannelError(f"channel {channel!r} is not there; found one channel without a name")
-    image = values[number]
+    image, notes = values[number], samples.notes
+    if colours.endswith(ALONE):
+        notes += (f"in colours, of which {COLOURS[number]} alone shows signal: it is taken",)
     dtype = np.uint8 if image.dtype.kind == "b" else image.dtype.newbyteorder("=")
-    return Plane(timepoint, z, np.ascontiguousarray(image, dtype), colours, samples.notes)
+    return Plane(timepoint, z, np.ascontiguousarray(image, dtype), colours, notes)
 
 
 def _colour(values, channel, required):
@@ -162,7 +165,7 @@ def _colour(values, channel, required):
         return 0, EQUAL_COLOURS if varying else ANY_COLOUR
     shown = varying if len(varying) < 2 else _with_signal(values)
     if len(shown) == 1:
-        return shown[0], f"{ANY_COLOUR}, of which {COLOURS[shown[0]]} alone shows signal"
+        return shown[0], f"{ANY_COLOUR}, of which {COLOURS[shown[0]]}{ALONE}"
     figures = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in zip(COLOURS, ranges, strict=True))
     fault = f"{'several colours show' if shown else 'no colour shows'} signal ({figures})"
     raise ChannelError(f"{fault}: which shows the nuclei cannot be told; {ADVICE}")

@@ -191,7 +191,7 @@ class MeasurePlan:
             ``channels``: names of measured channels; ``positive``: of those in which nuclei may be positive.
             ``nuclei_channels``: names of nuclei channels. ``outlined`` and ``peaks``: True if there are such nuclei.
             ``cells``: True if nuclei get cells. ``position``: those of `tables.OPTIONAL` that file names state; of
-            several plates all, as files of one may hold planes.
+            several plates all, as files of one may hold planes; and of `tables.IN_FILE` those that image lists state.
             ``platemap``: columns. ``controls``: True if a platemap names some.
         """
         return self._table_columns
@@ -209,6 +209,8 @@ class MeasurePlan:
             "Metadata_ZPlane": any(image.z is not None for plate in plates for image in plate.images),
         }
         are_several = len(plates) > 1
+        inside = [image.inside for plate in plates for image in plate.images if image.inside]
+        in_file = {"Series_DNA": 0, "Frame_DNA": 1}
         return {
             "channels": sorted(measured, key=natural),
             "positive": sorted(positive, key=natural),
@@ -216,7 +218,10 @@ class MeasurePlan:
             "outlined": bool(methods - {"peaks"}),
             "cells": bool(self._cells and methods - {"peaks"}),
             "peaks": "peaks" in methods,
-            "position": [name for name, is_stated in positions.items() if is_stated or are_several],
+            "position": [
+                *(name for name, is_stated in positions.items() if is_stated or are_several),
+                *(name for name, number in in_file.items() if any(part[number] is not None for part in inside)),
+            ],
             "platemap": list(dict.fromkeys(column for columns in platemaps_columns for column in columns)),
             "controls": any(map(platemaps.control_column, platemaps_columns)),
         }

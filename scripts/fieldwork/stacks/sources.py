@@ -154,7 +154,6 @@ def _with_colours(stack):
         raise FrameError(
             f"found images {', others '.join(kinds)}, and no kind is most: stack.channel can name a colour"
         )
-    notes[f"its images are {usual.strip() or 'grey'}, by {len(planes)} of them: that is taken of every frame"] = None
     return Stack([frame._replace(colours=usual) for frame in stack.frames], [*stack.notes, *notes])
 
 

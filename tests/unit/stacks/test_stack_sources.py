@@ -332,7 +332,7 @@ def test_the_colour_that_alone_varies_is_that_of_the_whole_stack(tmp_path, kind)
         "alone shows signal: stack.channel can name a colour"
     )
     assert sources.open_stack(tmp_path / "a").notes[-1:] == [
-        "its images are in 3 colours, of which blue alone shows signal, by 9 of them: that is taken of every frame"
+        "in colours, of which blue alone shows signal: it is taken"
     ]
 
 
