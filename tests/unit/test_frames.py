@@ -956,7 +956,10 @@ def test_a_channel_that_must_be_there_is_not_replaced_by_that_of_the_nuclei(tmp_
     planes[:, 0, 0] = 0
     names = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
     tifffile.imwrite(tmp_path / "a.ome.tif", planes, metadata=names)
-    assert frames.read(tmp_path / "a.ome.tif", channel="OrigGFP")[0].image.max() == 1
+    for channel in ("w2", "OrigDNA", "405"):
+        assert frames.read(tmp_path / "a.ome.tif", channel=channel)[0].image.max() == 1
     assert frames.read(tmp_path / "a.ome.tif", channel="gfp", exact=True)[0].image.max() == 2
     with pytest.raises(frames.FrameError, match=r"holds 2 channels \(DAPI, GFP\), none of them 'OrigGFP'"):
-        frames.read(tmp_path / "a.ome.tif", channel="OrigGFP", exact=True)
+        frames.read(tmp_path / "a.ome.tif", channel="OrigGFP")
+    for options in ({"exact": True}, {"required": True}):
+        assert "none of them 'w2'" in reason(tmp_path / "a.ome.tif", channel="w2", **options)

@@ -40,9 +40,9 @@ def read(path: str | os.PathLike, *, channel: str | int = "auto", **wanted: obje
         A TIFF of any kind (read by tifffile and imagecodecs), or a PNG, JPEG, BMP or GIF (Pillow).
     channel : str or int
         Name of a channel in the file, in upper or lower case: as OME metadata name it; of channels without names, 1, 2
-        and so on; of a colour image, red, green or blue. Or its number from 0. If no channel has that name, the only
-        one named like a DNA stain is read; of a colour image, the grey of equal colours, or the colour that alone
-        shows signal.
+        and so on; of a colour image, red, green or blue. Or its number from 0. If no channel has that name, and it is
+        auto, a token such as w1, or a name of a DNA stain, the only channel named like one is read; of a colour image,
+        the grey of equal colours, or the colour that alone shows signal.
     **wanted
         Of `Wanted`, as of its fields: ``exact`` refuses a file of several channels if none of them has that name;
         ``required`` refuses any other one, too. ``series`` and ``frame`` choose one image of the file, and one page of

@@ -12,6 +12,7 @@ from fieldwork.frames.colours import Samples, plane_of, samples_of
 from fieldwork.frames.files import LARGEST_FILE_VALUES, refuse_large
 from fieldwork.frames.pages import check_page, page_offsets
 from fieldwork.frames.planes import ChannelError, Plane
+from fieldwork.inputs.channels import TOKEN
 from fieldwork.inputs.inside import ome
 from fieldwork.stains import is_dna
 
@@ -239,13 +240,13 @@ def _channel(planes, names, wanted, positions):
     several = planes.sizes.get(planes.samples, 1)
     present = {place["C"] for index, place in enumerate(positions) if planes.pages[index // several] is not None}
     stains = [number for number, text in enumerate(names) if is_dna(text)]
-    if len(present) == 1:
+    if len(present) == 1 and not wanted.required:
         (only,) = present
         lacking = image.missing_planes.keys() - {only} if image else set()
         other_stain = not wanted.exact and only not in stains and not lacking.isdisjoint(stains)
         if lacking <= (image.undescribed if image else set()) and not other_stain:
             return only
-    if wanted.exact:
+    if wanted.exact or wanted.required or not (name == "auto" or is_dna(name) or TOKEN.fullmatch(name)):
         raise ChannelError(f"holds {len(names)} channels ({_listed(names)}), none of them {name!r}")
     if len(stains) == 1:
         return stains[0]

@@ -19,7 +19,7 @@ from fieldwork.stains import is_dna
 UNNAMED_NUCLEI = "DNA"  # the nuclei channel, where nothing names it
 
 # w1, d0, ch5, C01, "Channel:0:1", 405: an instrument's count, which names nothing.
-_TOKEN = re.compile(r"(?i)(?:[a-z]|ch|chan|channel|rc\d+-ch|wv)?(?:[ :_-]*\d+)+")
+TOKEN = re.compile(r"(?i)(?:[a-z]|ch|chan|channel|rc\d+-ch|wv)?(?:[ :_-]*\d+)+")
 
 
 class Channel(NamedTuple):
@@ -55,17 +55,17 @@ def channels_of(plate: Plate, given: Mapping[str, str]) -> list[Channel]:
         tokens = inside_nuclei.inside_of(plate.scan.images, nuclei, pages_are=plate.pages_are)
         nuclei = plate.inside
     elif plate.scan.layout != image_lists.LAYOUT_NAME:
-        stated = {token: _names_in_plate(plate, token) for token in tokens if _TOKEN.fullmatch(token)}
+        stated = {token: _names_in_plate(plate, token) for token in tokens if TOKEN.fullmatch(token)}
         if tokens == [nuclei] and len(names := stated.get(nuclei, [])) > 1:
             nuclei = _nuclei_inside(names, nuclei)
             tokens, stated = (names, {}) if nuclei in names else (tokens, {})
     given = {str(token).lower(): name for token, name in given.items()}
 
     def name_of(token):
-        only = [name for name in stated.get(token, []) if len(stated[token]) == 1 and not _TOKEN.fullmatch(name)]
+        only = [name for name in stated.get(token, []) if len(stated[token]) == 1 and not TOKEN.fullmatch(name)]
         if name := given.get(token.lower(), next(iter(only), None)):
             return name
-        return UNNAMED_NUCLEI if token == nuclei and _TOKEN.fullmatch(token) else token
+        return UNNAMED_NUCLEI if token == nuclei and TOKEN.fullmatch(token) else token
 
     tokens = [nuclei, *(token for token in tokens if token != nuclei)]
     return [Channel(_in_columns(name_of(token)), token) for token in tokens]
@@ -159,7 +159,7 @@ def channel_of_stack(files: Iterable[str], wanted: str | int | None) -> str:
     names = _names_inside(files)
     if len(names) > 1:
         names = [name for number, name in enumerate(names) if wanted == number or name.lower() == str(wanted).lower()]
-    return next((_in_columns(name) for name in names if not _TOKEN.fullmatch(name)), UNNAMED_NUCLEI)
+    return next((_in_columns(name) for name in names if not TOKEN.fullmatch(name)), UNNAMED_NUCLEI)
 
 
 def _in_columns(name):

@@ -129,7 +129,7 @@ def _inside(row, channel, where):
             raise InputError(
                 f"{where}, column {name}: found {text!r}, expected a whole number from 0, or nothing."
             ) from None
-    return (*numbers, "") if any(number is not None for number in numbers) else ()
+    return (*numbers, "", False) if any(number is not None for number in numbers) else ()
 
 
 def _image_path(row, channel, *, where, list_path, at_url, is_folder):

@@ -62,8 +62,9 @@ class Image(NamedTuple):
     timepoint: int | None
     z: int | None
     copy: str | None = None  # the file to read, in a job for which Snakemake has fetched the image from a URL
-    # Series and frame in the file, from 0 or None, as an image list names them; and what pages without names are.
-    inside: tuple[int | None, int | None, str] | tuple[()] = ()
+    # Which part of the file: series and frame, from 0 or None, as an image list names them; what pages without names
+    # are; and True if the channel must be in it by name. Nothing where none of that is said.
+    inside: tuple[int | None, int | None, str, bool] | tuple[()] = ()
 
 
 class Scan(NamedTuple):

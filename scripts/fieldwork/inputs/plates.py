@@ -134,12 +134,13 @@ def open_plate(
     try:
         scan, inside = _scan(row, source, regexes=regexes, results=results, remote=remote), ""
         pages_are = row.get("pages_are", pages_are)
-        if pages_are:
-            scan = scan._replace(images=[_with_pages(image, pages_are) for image in scan.images])
         if scan.images:
             channel, inside = inside_nuclei.choose(
                 scan.images, row.get("nuclei_channel", channel), names or {}, pages_are=pages_are
             )
+        if pages_are or inside:
+            parts = pages_are, bool(inside)
+            scan = scan._replace(images=[_with_parts(image, *parts) for image in scan.images])
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     urls = [image.path for image in scan.images if is_url(image.path)]
@@ -159,10 +160,10 @@ def open_plate(
     return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are)
 
 
-def _with_pages(image, pages_are):
-    """Return an image with what the pages of its file are."""
-    series, frame, _ = image.inside or (None, None, "")
-    return image._replace(inside=(series, frame, pages_are))
+def _with_parts(image, pages_are, is_named):
+    """Return an image with what the pages of its file are, and whether its channel must be in it by name."""
+    series, frame, *_ = image.inside or (None, None)
+    return image._replace(inside=(series, frame, pages_are, is_named))
 
 
 def _check_platemap(row):

@@ -9,7 +9,7 @@ import numpy as np
 from fieldwork import frames
 from fieldwork.inputs.channels import ome_channels
 
-INSIDE = ("series", "frame", "pages_are")  # of `frames.Wanted`
+INSIDE = ("series", "frame", "pages_are", "required")  # of `frames.Wanted`
 Source = str | tuple  # a path; or a path and, as of `layouts.Image.inside`, which part of the file
 
 
@@ -55,7 +55,7 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
     Parameters
     ----------
     rows : iterable of tuple
-        Well, site, time point, z plane, and the file: its path, or path, series, frame and what pages are; of jobs that
+        Well, site, time point, z plane, and the file: its path, or path and `layouts.Image.inside`; of jobs that
         measure channels also a tuple with the file, or None, of each measured channel.
     copies : dict of str to str
         URL -> local copy.
@@ -82,7 +82,7 @@ def read_file(source: Source, *, channel: str, exact: bool = False) -> list[fram
     Parameters
     ----------
     source : str or tuple
-        A path; or a path, the number of the image in the file, that of the page in the image, and what pages are.
+        A path; or a path, and in one tuple with it what `layouts.Image.inside` has.
     channel, exact
         As for `frames.read`.
     """
