@@ -378,7 +378,7 @@ def _write_field(field, *, store_format):
 
 def _described(image):
     """Return an image's record without the path of its local copy, which only this machine has."""
-    return {name: value for name, value in image._asdict().items() if name != "copy"}
+    return {name: value for name, value in image._asdict().items() if name not in ("copy", "inside")}
 
 
 def _axis(values):

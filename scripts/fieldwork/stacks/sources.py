@@ -145,15 +145,16 @@ def _with_colours(stack):
             continue
     if reasons and len(reasons) >= len(planes):
         raise FrameError(f"{len(reasons)} of {len(planes) + len(reasons)} sampled frames: {reasons[0]}")
-    notes = {note: None for plane in planes for note in plane.notes}
-    if stack.frames[0].channel != "auto" or not any(plane.colours for plane in planes):
-        return stack._replace(notes=[*stack.notes, *notes])
-    usual = frames.usual_form(plane.colours for plane in planes)
-    if usual is None:
-        kinds = sorted({(plane.colours or " grey").strip() for plane in planes})
-        raise FrameError(
-            f"found images {', others '.join(kinds)}, and no kind is most: stack.channel can name a colour"
-        )
+    usual = None
+    if stack.frames[0].channel == "auto" and any(plane.colours for plane in planes):
+        usual = frames.usual_form(plane.colours for plane in planes)
+        if usual is None:
+            kinds = sorted({(plane.colours or " grey").strip() for plane in planes})
+            raise FrameError(
+                f"found images {', others '.join(kinds)}, and no kind is most: stack.channel can name a colour"
+            )
+        planes = [plane for plane in planes if _has_colours(plane.colours, usual)]
+    notes = list(dict.fromkeys(note for plane in planes for note in plane.notes))
     return Stack([frame._replace(colours=usual) for frame in stack.frames], [*stack.notes, *notes])
 
 

@@ -1,5 +1,6 @@
 """Read OME metadata: the images of a TIFF file, the names of their channels, and which page is which plane."""
 
+import functools
 import math
 import os
 from collections import defaultdict
@@ -100,7 +101,12 @@ def images_of(xml: str, path: str | os.PathLike, pages: int) -> list[OmeImage]:
     own = {file for file in files if (uuid and file[0] == uuid) or (file[1] or "").lower() == name}
     if not own and not uuid and len({file[0] for file in files}) == 1:  # a file of its own, under another name
         own = files
-    images = [_image(number, pixels, own, pages, alone=described is root) for number, pixels in elements]
+    alone = described is root  # of a set's companion, each block names its file
+    images = [
+        _image(number, pixels, own, pages, alone=alone)
+        for number, pixels in elements
+        if any(_is_own(block, own, alone=alone) for block in pixels.iterfind("{*}TiffData"))
+    ]
     return [image for image in images if any(page is not None for page in image.pages)]
 
 
@@ -114,9 +120,20 @@ def _companion(name, path):
             raise FrameError(f"its OME metadata are in {name!r}, which is not beside it: put it there")
         companion = os.path.join(folder, others[0])
     try:
-        return ElementTree.parse(companion).getroot()
+        return _parsed(companion, os.stat(companion).st_mtime_ns)
     except (OSError, ElementTree.ParseError) as error:
         raise FrameError(f"its OME metadata are in {companion!r}, which cannot be read: {error}") from None
+
+
+@functools.lru_cache(maxsize=2)  # every image of a plate may ask for it
+def _parsed(companion, _):
+    return ElementTree.parse(companion).getroot()
+
+
+def _is_own(block, own, *, alone):
+    """Return True if a block of metadata is about this file; `own` and `alone` as for `_image`."""
+    child = block.find("{*}UUID")
+    return alone if child is None else (child.text, child.get("FileName")) in own
 
 
 def _image(number, pixels, own, pages, *, alone):
@@ -134,8 +151,7 @@ def _image(number, pixels, own, pages, *, alone):
     sizes[axes.index("C")] = max(1, sizes[axes.index("C")] // colours)
     numbers, elsewhere, placed = [None] * math.prod(sizes), set(), set()
     for block in blocks:
-        child = block.find("{*}UUID")
-        is_own = alone if child is None else (child.text, child.get("FileName")) in own
+        is_own = _is_own(block, own, alone=alone)
         position = [int(block.get(f"First{axis}", 0)) for axis in axes]
         page = int(block.get("IFD", 0))
         if page < 0 or not all(0 <= index < size for index, size in zip(position, sizes, strict=True)):
