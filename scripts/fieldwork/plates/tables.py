@@ -197,11 +197,13 @@ def types_of(rows: Sequence[dict], number: int, channel: str) -> Counter[str]:
     number, channel : int, str
         Index and name of the channel among the plate's measured ones.
     """
-    return Counter(
+    types = [
         row[TYPES].split(";")[number]
         for row in rows
         if row["Image_Status"] == "ok" and row[TYPES] and channel not in (row[MISSING_CHANNELS] or "").split(";")
-    )
+    ]
+    usual = usual_form(types)
+    return Counter(usual if usual and has_form(kind, usual) else kind for kind in types)
 
 
 def absent_columns(rows: Sequence[dict]) -> list[str]:

@@ -146,7 +146,7 @@ def _with_colours(stack):
     if reasons and len(reasons) >= len(planes):
         raise FrameError(f"{len(reasons)} of {len(planes) + len(reasons)} sampled frames: {reasons[0]}")
     usual = None
-    if stack.frames[0].channel == "auto" and any(plane.colours for plane in planes):
+    if stack.frames[0].channel == "auto" and planes:
         usual = frames.usual_form(plane.colours for plane in planes)
         if usual is None:
             kinds = sorted({(plane.colours or " grey").strip() for plane in planes})
@@ -173,4 +173,6 @@ def _open_folder(path, channel):
             f"a folder without images; found {left_out or 'nothing'}; expected {', '.join(FRAME_SUFFIXES)}"
         )
     listed = [StackFrame(image, index, channel=channel) for index, image in enumerate(images)]
-    return Stack(listed, [f"left out of the folder: {left_out}"] if left_out else [], True)
+    notes = [f"left out of the folder: {left_out}"] if left_out else []
+    notes += [f"channel {channel} taken of each file"] if channel != "auto" else []
+    return Stack(listed, notes, True)
