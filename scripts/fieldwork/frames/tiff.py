@@ -12,9 +12,8 @@ from fieldwork.frames.colours import Samples, plane_of, samples_of
 from fieldwork.frames.files import LARGEST_FILE_VALUES, refuse_large
 from fieldwork.frames.pages import check_page, page_offsets
 from fieldwork.frames.planes import ChannelError, Plane
-from fieldwork.inputs.channels import TOKEN
 from fieldwork.inputs.inside import ome
-from fieldwork.stains import is_dna
+from fieldwork.stains import TOKEN, is_dna
 
 UNKNOWN_AXES = "IQS"  # tifffile's letters of pages, and of samples, that no description names
 PAGES = "P"  # such pages or samples here

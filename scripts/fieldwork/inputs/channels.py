@@ -9,17 +9,14 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import image_lists
-from fieldwork.inputs.inside import headers, ome
+from fieldwork.inputs.inside import headers
 from fieldwork.inputs.inside import nuclei as inside_nuclei
 from fieldwork.inputs.layouts import natural
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.plates import Plate
-from fieldwork.stains import is_dna
+from fieldwork.stains import TOKEN, is_dna
 
 UNNAMED_NUCLEI = "DNA"  # the nuclei channel, where nothing names it
-
-# w1, d0, ch5, C01, "Channel:0:1", 405: an instrument's count, which names nothing.
-TOKEN = re.compile(r"(?i)(?:[a-z]|ch|chan|channel|rc\d+-ch|wv)?(?:[ :_-]*\d+)+")
 
 
 class Channel(NamedTuple):
@@ -176,38 +173,7 @@ def _names_inside(paths):
     for path in itertools.islice(paths, inside_nuclei.IMAGES_TRIED):
         if not is_url(path) and path.lower().endswith((".tif", ".tiff")) and os.path.isfile(path):  # no pipe
             try:
-                return ome_channels(path)
+                return headers.ome_channels(path)
             except (OSError, ValueError, struct.error):
                 continue
     return []
-
-
-def ome_channels(path: str | os.PathLike) -> list[str]:
-    """Read the names of the channels that an OME-TIFF file states.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    list of str
-        In the order of the channels; empty where one has no name, where two have the same, and for other TIFF files and
-        those that are one of a set, whose metadata is about all of them.
-
-    Raises
-    ------
-    OSError, ValueError, struct.error
-        The file cannot be read, or is no TIFF.
-    """
-    tiff = headers.tiff_header(path)
-    if b"<OME" not in tiff.description[:4096]:
-        return []
-    images = ome.images_of(tiff.description.decode("utf-8", "replace"), path, tiff.pages)
-    if len(images) != 1:
-        return []
-    names, elsewhere = images[0].names, images[0].elsewhere
-    unnamed = any(name == str(number) for number, name in enumerate(names, 1))
-    if unnamed or elsewhere or len({name.lower() for name in names}) < len(names):
-        return []
-    return names

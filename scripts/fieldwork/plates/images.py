@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fieldwork import frames
-from fieldwork.inputs.channels import ome_channels
+from fieldwork.inputs.inside.headers import ome_channels
 
 INSIDE = ("series", "frame", "pages_are", "required")  # of `frames.Wanted`
 Source = str | tuple  # a path; or a path and, as of `layouts.Image.inside`, which part of the file

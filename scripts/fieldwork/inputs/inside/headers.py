@@ -63,6 +63,37 @@ def channels_in(path: str | os.PathLike, *, pages_are: str = "") -> list[str]:
     return [str(number) for number in range(1, count + 1)] if count > 1 else []
 
 
+def ome_channels(path: str | os.PathLike) -> list[str]:
+    """Read the names of the channels that an OME-TIFF file states.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    list of str
+        In the order of the channels; empty where one has no name, where two have the same, and for other TIFF files and
+        those that are one of a set, whose metadata is about all of them.
+
+    Raises
+    ------
+    OSError, ValueError, struct.error
+        The file cannot be read, or is no TIFF.
+    """
+    tiff = tiff_header(path)
+    if b"<OME" not in tiff.description[:4096]:
+        return []
+    images = ome.images_of(tiff.description.decode("utf-8", "replace"), path, tiff.pages)
+    if len(images) != 1:
+        return []
+    names, elsewhere = images[0].names, images[0].elsewhere
+    unnamed = any(name == str(number) for number, name in enumerate(names, 1))
+    if unnamed or elsewhere or len({name.lower() for name in names}) < len(names):
+        return []
+    return names
+
+
 def _is_described(description):
     """Return True if a description names the axes of its file's pages."""
     return description.startswith(b"ImageJ=") and bool(re.search(rb"(?m)^(slices|frames)=", description))
