@@ -19,6 +19,7 @@ from fieldwork.detection import calibration as detection_calibration
 from fieldwork.job_log import logged
 from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import series as stack_series
+from fieldwork.stacks import sources
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def main(
     folder = Path(frames_table).parent
     stack_series.clear(folder)
     Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
-    frames = list_frames(stack, path, copy, selection)
+    listed = frames = list_frames(stack, path, copy, selection)
     detection = work.get("detection", {})
     stack_frames.import_functions(work, stack=frames)
     road = {"read": stack_frames.read_image, "workers": workers, **pool}
@@ -71,7 +72,7 @@ def main(
     if nuclei_table:
         write_nuclei(stack, measured, channels, nuclei_table)
     rows = stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table), outlined=outlined)
-    outputs.write_csv(*rows, frames_table)
+    outputs.write_csv(*sources.with_file_names(*rows, listed), frames_table)
 
 
 def list_frames(stack, path, copy, selection):

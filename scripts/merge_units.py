@@ -46,6 +46,9 @@ def main(
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     warn_of_missing_channels(plate, fields)
     warn_of_different_types(plate, fields, channels)
+    notes = tables.notes_of(fields)
+    for note in notes:
+        log.warning("plate %s: %s", plate, note)
     absent = tables.absent_columns(fields)
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
     described = platemaps.read_platemap(platemap, plate) if platemap else {}
@@ -54,6 +57,7 @@ def main(
         channels=channels,
         negative=platemaps.negative_wells(described),
     )
+    made_of = {**made_of, **({"images": notes} if notes else {})}
     facts = {"channel": channel, "thresholds": thresholds, "made_of": made_of}
     nuclei, shares = write_nuclei(plate, units, starts, fields, results, absent, facts, columns, cells_channel)
     write_fields(

@@ -155,7 +155,9 @@ def image_of(row, channel, copies):
     """Read the plane that a row of the fields table describes; `copies` has the local copies of URLs."""
     path = os.path.join(row["PathName_DNA"], row["FileName_DNA"])
     timepoint, z = row.get("Metadata_Timepoint"), row.get("Metadata_ZPlane")
-    return frames.read_plane(copies.get(path, path), channel=channel, timepoint=timepoint, z=z)
+    inside = {name: row.get(f"{name.title()}_DNA") for name in ("series", "frame")}
+    inside = {name: int(number) for name, number in inside.items() if pd.notna(number)}
+    return frames.read_plane(copies.get(path, path), channel=channel, timepoint=timepoint, z=z, **inside)
 
 
 if __name__ == "__main__":

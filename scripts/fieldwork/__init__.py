@@ -5,6 +5,10 @@ class InputError(ValueError):
     """The user's input cannot be used; the message says where, what was found and what is expected."""
 
 
+class FrameError(ValueError):
+    """The file is not a readable image; the message is the reason."""
+
+
 class WorkerDied(RuntimeError):
     """A worker process ended before it returned its frame's result; the message names the frame."""
 

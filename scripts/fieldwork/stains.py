@@ -9,6 +9,9 @@ _DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nucle
 
 _TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
 
+# w1, d0, ch5, C01, "Channel:0:1", 405: an instrument's count, which names nothing.
+TOKEN = re.compile(r"(?i)(?:[a-z]|ch|chan|channel|rc\d+-ch|wv)?(?:[ :_-]*\d+)+")
+
 
 def is_dna(channel: str) -> bool:
     """Return True if a channel is named like a DNA stain (DAPI, Hoechst, DNA, nuclei), not like transmitted light."""

@@ -215,8 +215,10 @@ def spoil(path, how):
     elif how == "another type":
         tifffile.imwrite(path, (image // 256).astype(np.uint8))
     elif how == "a picture for people":
-        tifffile.imwrite(path, np.stack([image // 4, image, image * 0], axis=-1), photometric="rgb")
+        tifffile.imwrite(path, np.stack([image * 0, image, image * 0], axis=-1), photometric="rgb")
     elif how == "several planes":
+        tifffile.imwrite(path, np.stack([image, image]), photometric="minisblack", metadata={"axes": "ZYX"})
+    elif how == "pages":
         tifffile.imwrite(path, np.stack([image, image]), photometric="minisblack")
 
 
@@ -227,8 +229,9 @@ REASONS = {
     "another size": "found 59 x 80 px, the nuclei channel has 60 x 80 px",
     "NaN": "pixels are NaN or infinite",
     "another type": "Tubulin: found uint8, the plate's images are uint16",
-    "a picture for people": "Tubulin: found uint16 in 3 colours, the plate's images are uint16",
+    "a picture for people": "Tubulin: found uint16 in 3 colours, of which green alone shows signal, the",
     "several planes": "has no plane of this time point and z plane, but 2 others",
+    "pages": "holds 2 pages (uint16 QYX (2, 60, 80)), and does not say what they are",
 }
 
 

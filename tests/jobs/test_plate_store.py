@@ -491,7 +491,8 @@ from fieldwork.inputs import layouts
 from fieldwork.plates import store as plate_store
 if __name__ == "__main__":
     images, arguments = json.loads({arguments!r})
-    plate_store.write([layouts.Image(*image) for image in images], **arguments)
+    images = [layouts.Image(*image) for image in images]
+    plate_store.write([image._replace(inside=tuple(image.inside)) for image in images], **arguments)
 """
 
 

@@ -43,7 +43,7 @@ def by_outlines(image: np.ndarray, *, calibration: segmentation.Calibration) -> 
 def read(source: Source) -> np.ndarray:
     """Read the first plane, (rows, columns), of one channel of an image file; `source`: (path, channel)."""
     path, channel = source
-    return frames.read(path, channel=channel)[0].image
+    return frames.read(path, channel=channel, pages_are="c" if channel.isdecimal() else "z")[0].image
 
 
 class ReadAndDetect:

@@ -9,17 +9,14 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import image_lists
+from fieldwork.inputs.inside import headers
+from fieldwork.inputs.inside import nuclei as inside_nuclei
 from fieldwork.inputs.layouts import natural
-from fieldwork.inputs.ome_names import ome_channels
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.plates import Plate
-from fieldwork.stains import is_dna
+from fieldwork.stains import TOKEN, is_dna
 
 UNNAMED_NUCLEI = "DNA"  # the nuclei channel, where nothing names it
-IMAGES_TRIED = 3  # of a channel: the first ones may be bad
-
-# w1, d0, ch5, C01, "Channel:0:1", 405: an instrument's count, which names nothing.
-_TOKEN = re.compile(r"(?i)(?:[a-z]|ch|chan|channel|rc\d+-ch|wv)?(?:[ :_-]*\d+)+")
 
 
 class Channel(NamedTuple):
@@ -51,18 +48,21 @@ def channels_of(plate: Plate, given: Mapping[str, str]) -> list[Channel]:
         return []
     tokens = sorted({image.channel for image in plate.scan.images}, key=natural)
     nuclei, stated = plate.channel, {}
-    if plate.scan.layout != image_lists.LAYOUT_NAME:
-        stated = {token: _names_in_plate(plate, token) for token in tokens if _TOKEN.fullmatch(token)}
+    if plate.inside:
+        tokens = inside_nuclei.inside_of(plate.scan.images, nuclei, pages_are=plate.pages_are)
+        nuclei = plate.inside
+    elif plate.scan.layout != image_lists.LAYOUT_NAME:
+        stated = {token: _names_in_plate(plate, token) for token in tokens if TOKEN.fullmatch(token)}
         if tokens == [nuclei] and len(names := stated.get(nuclei, [])) > 1:
             nuclei = _nuclei_inside(names, nuclei)
             tokens, stated = (names, {}) if nuclei in names else (tokens, {})
     given = {str(token).lower(): name for token, name in given.items()}
 
     def name_of(token):
-        only = [name for name in stated.get(token, []) if len(stated[token]) == 1 and not _TOKEN.fullmatch(name)]
+        only = [name for name in stated.get(token, []) if len(stated[token]) == 1 and not TOKEN.fullmatch(name)]
         if name := given.get(token.lower(), next(iter(only), None)):
             return name
-        return UNNAMED_NUCLEI if token == nuclei and _TOKEN.fullmatch(token) else token
+        return UNNAMED_NUCLEI if token == nuclei and TOKEN.fullmatch(token) else token
 
     tokens = [nuclei, *(token for token in tokens if token != nuclei)]
     return [Channel(_in_columns(name_of(token)), token) for token in tokens]
@@ -141,7 +141,7 @@ def channel_named(name: str, channels: Sequence[Channel], *, where: str, what: s
     return keys[name.lower()]
 
 
-def channel_of_stack(files: Iterable[str], number: int | None) -> str:
+def channel_of_stack(files: Iterable[str], wanted: str | int | None) -> str:
     """Return the name of the channel that the frames of a stack are of.
 
     It is the one that an OME-TIFF states, or else ``DNA``, as of a plate's nuclei channel.
@@ -150,13 +150,13 @@ def channel_of_stack(files: Iterable[str], number: int | None) -> str:
     ----------
     files : iterable of str
         The stack's file, or the images of its folder; paths or URLs.
-    number : int or None
-        Of the channel, from 0, where files have several. None: it is not known.
+    wanted : str, int or None
+        Where files have several channels, the name of one, or its number from 0. None: it is not known.
     """
     names = _names_inside(files)
     if len(names) > 1:
-        names = [] if number is None else names[number : number + 1]
-    return next((_in_columns(name) for name in names if not _TOKEN.fullmatch(name)), UNNAMED_NUCLEI)
+        names = [name for number, name in enumerate(names) if wanted == number or name.lower() == str(wanted).lower()]
+    return next((_in_columns(name) for name in names if not TOKEN.fullmatch(name)), UNNAMED_NUCLEI)
 
 
 def _in_columns(name):
@@ -170,10 +170,10 @@ def _names_in_plate(plate, token):
 
 def _names_inside(paths):
     """Return the channels that the OME metadata of files name; an empty list where they name none."""
-    for path in itertools.islice(paths, IMAGES_TRIED):
+    for path in itertools.islice(paths, inside_nuclei.IMAGES_TRIED):
         if not is_url(path) and path.lower().endswith((".tif", ".tiff")) and os.path.isfile(path):  # no pipe
             try:
-                return ome_channels(path)
+                return headers.ome_channels(path)
             except (OSError, ValueError, struct.error):
                 continue
     return []

@@ -76,6 +76,8 @@ def check_config(config: dict, *, source: str, first: dict | None = None) -> dic
     """
     schema = read_schema("config")
     filled = _with_defaults(copy.deepcopy(config), schema)
+    if isinstance(filled["nuclei"], dict) and type(number := filled["nuclei"]["channel"]) is int:
+        filled["nuclei"]["channel"] = str(number)  # a channel without a name, or one such as 405
     for error in checker(schema)(filled):
         gone = " (auto is gone: pool is as fast)" if (*error.path, error.instance) == ("pool", "engine", "auto") else ""
         raise InputError(f"{source}: {complaint(error)}{gone}")

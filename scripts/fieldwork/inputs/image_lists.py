@@ -35,7 +35,8 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
         UTF-8; separated by tabs if it ends in .tsv or .txt, else by commas. Each ``FileName_<Channel>`` (with
         ``PathName_<Channel>``) or ``URL_<Channel>`` is a channel. Wells are ``Metadata_Well``, or
         ``Metadata_Row`` and ``Metadata_Column``. Optional: ``Metadata_Site`` (else rows are counted within a
-        well), ``Metadata_Timepoint``, ``Metadata_ZPlane``, ``Metadata_Plate``. As in BBBC021's own list,
+        well), ``Metadata_Timepoint``, ``Metadata_ZPlane``, ``Metadata_Plate``; ``Series_<Channel>`` and
+        ``Frame_<Channel>``, both from 0: an image of the file, and a page of that. As in BBBC021's own list,
         ``Image_`` may stand before every name and ``_<Channel>`` behind the metadata. Other names of site, time
         point and z plane (``Metadata_Field``, ``Metadata_T``) count where lines are alike without them.
     plate : str
@@ -86,7 +87,9 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
         for channel, image in images.items():
             empty += not image
             if image or fault:
-                entries.append((list_plate, Image(image, well, site, channel, timepoint, z, fault=fault)))
+                inside = _inside(row, channel, where)
+                place = well, site, channel, timepoint, z
+                entries.append((list_plate, Image(image, *place, fault=fault, inside=inside)))
     if not any(image.path for _, image in entries):
         raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
     notes = [f"{path}: {empty} cells for an image's name are empty; there are no such images."] if empty else []
@@ -184,6 +187,20 @@ def _position(texts, read):
         for kind in ("Timepoint", "ZPlane")
     )
     return well, timepoint, z
+
+
+def _inside(row, channel, where):
+    """Return which image of its file, and which page of that, a row takes of a channel; nothing if it says neither."""
+    numbers = []
+    for name in (f"Series_{channel}", f"Frame_{channel}"):
+        text = row.get(name, "")
+        try:
+            numbers.append(index_of(text.removesuffix(".0")) if text else None)  # pandas writes 1.0 beside empty cells
+        except ValueError:
+            raise InputError(
+                f"{where}, column {name}: found {text!r}, expected a whole number from 0, or nothing."
+            ) from None
+    return (*numbers, "", False) if any(number is not None for number in numbers) else ()
 
 
 def _image_path(row, channel, *, where, list_path, at_url, is_folder):

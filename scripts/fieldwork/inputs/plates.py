@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import image_lists, layouts, platemaps
+from fieldwork.inputs.inside import nuclei as inside_nuclei
 from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from fieldwork.inputs.names.images import in_order
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
@@ -24,13 +25,19 @@ LIST_SUFFIXES = (".csv", ".tsv", ".txt")  # of the URL of an image list
 
 
 class Plate(NamedTuple):
-    """One plate: its scan, its nuclei channel, that channel's images by unit, and the path of its platemap or None."""
+    """One plate: its scan, its nuclei channel, that channel's images by unit, and the path of its platemap or None.
+
+    `inside` is the name of the nuclei channel inside of the files of that channel, where the sheet or the configuration
+    names it and the files' names do not; `pages_are` is what pages without names are: z, c, t or nothing.
+    """
 
     name: str
     scan: layouts.Scan
     channel: str
     units: dict[str, list[layouts.Image]]
     platemap: str | None
+    inside: str = ""
+    pages_are: str = ""
 
     @property
     def images(self) -> list[layouts.Image]:
@@ -79,6 +86,7 @@ def open_plate(
     *,
     channel: str,
     names: Mapping[str, str] | None = None,
+    pages_are: str = "",
     regexes: dict[str, str],
     fan_out: str,
     results: str | os.PathLike,
@@ -96,6 +104,8 @@ def open_plate(
         The nuclei channel, where the row names none.
     names : mapping of str to str, optional
         The configuration's ``channels``: token -> name.
+    pages_are : {'', 'z', 'c', 't'}
+        What pages without names are, where the row does not say it.
     regexes : dict of str to str
         The configuration's own layouts.
     fan_out : {'plate', 'well', 'field'}
@@ -131,7 +141,13 @@ def open_plate(
     _check_platemap(row)
     try:
         scan = _with_projections(_scan(row, source, regexes=regexes, results=results, remote=remote))
-        channel = layouts.nuclei_channel(scan.images, row.get("nuclei_channel", channel), names)
+        pages_are = row.get("pages_are", pages_are)
+        channel, inside = inside_nuclei.choose(
+            scan.images, row.get("nuclei_channel", channel), names or {}, pages_are=pages_are
+        )
+        if pages_are or inside:
+            parts = pages_are, bool(inside)
+            scan = scan._replace(images=[_with_parts(image, *parts) for image in scan.images])
         images = with_missing(scan.images, channel)
         _check_faults(images, most_failed)
         _check_format(row, scan.images)
@@ -151,7 +167,13 @@ def open_plate(
                 raise InputError(f"{where}: {source}: {named} '{image.path}': {absent[image.path]}")
             if scan.layout == image_lists.LAYOUT_NAME and not is_url(image.path) and image.path not in generated:
                 check_exists(image.path, where=source, what=named)
-    return Plate(name, scan, channel, units, row.get("platemap"))
+    return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are)
+
+
+def _with_parts(image, pages_are, is_named):
+    """Return an image with what the pages of its file are, and whether its channel must be in it by name."""
+    series, frame, *_ = image.inside or (None, None)
+    return image._replace(inside=(series, frame, pages_are, is_named))
 
 
 def with_missing(images: Iterable[layouts.Image], channel: str) -> list[layouts.Image]:

@@ -41,7 +41,8 @@ class BenchmarkPlan:
 
     def channel(self, wildcards: object) -> str:
         """Return the nuclei channel of the first plate."""
-        return self._plates.ready[self.plate].channel if self.plate else "auto"
+        plate = self._plates.ready[self.plate] if self.plate else None
+        return (plate.inside or plate.channel) if plate else "auto"
 
     def images(self, wildcards: object) -> list[str]:
         """Return the benchmarks' images on disk."""

@@ -1,12 +1,36 @@
-"""The state of input files, on disk and at URLs, as rules tell it to Snakemake."""
+"""Input files and their state, on disk and at URLs, as rules tell it to Snakemake."""
 
 import functools
 import os
 import time
 from collections.abc import Iterable
 
+from fieldwork.inputs.names.images import Image
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.remote import Remote
+
+
+def rows_of(images: Iterable[Image]) -> list[tuple]:
+    """Return images in a form that parameters of a rule can have.
+
+    Parameters
+    ----------
+    images : iterable of Image
+
+    Returns
+    -------
+    list of tuple
+        Well, site, time point, z plane, file (from `source_of`); of an image that is not to be read also the reason.
+    """
+    return [
+        (image.well, image.site, image.timepoint, image.z, source_of(image), *filter(None, [image.fault]))
+        for image in images
+    ]
+
+
+def source_of(image: Image) -> str | tuple:
+    """Return the file of an image, and which part of it the image is, in a form that parameters of a rule can have."""
+    return (image.path, *image.inside) if image.inside and image.path else image.path
 
 
 class Files:

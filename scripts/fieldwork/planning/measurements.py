@@ -12,8 +12,8 @@ from fieldwork.inputs import channels, platemaps
 from fieldwork.inputs.layouts import natural
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning import provenance, resources
-from fieldwork.planning.files import Files
-from fieldwork.planning.plates import PlatePlan, rows_of
+from fieldwork.planning.files import Files, rows_of, source_of
+from fieldwork.planning.plates import PlatePlan
 from fieldwork.planning.resources import GROUPS
 
 DEFAULT = {"channels": "all"}  # of the section ``measure``
@@ -243,7 +243,8 @@ class MeasurePlan:
             ``channels``: names of measured channels; ``positive``: of those in which nuclei may be positive.
             ``nuclei_channels``: names of nuclei channels. ``outlined`` and ``peaks``: True if there are such nuclei.
             ``cells``: True if nuclei get cells. ``groups``: further groups of measurements. ``position``: those of
-            `tables.OPTIONAL` that file names state; of several plates all, as files of one may hold planes.
+            `tables.OPTIONAL` that file names state; of several plates all, as files of one may hold planes; and of
+            `tables.IN_FILE` those that image lists state.
             ``platemap``: columns. ``controls``: True if a platemap names some.
         """
         return self._table_columns
@@ -261,6 +262,8 @@ class MeasurePlan:
             "Metadata_ZPlane": any(image.z is not None for plate in plates for image in plate.images),
         }
         are_several = len(plates) > 1
+        inside = [image.inside for plate in plates for image in plate.images if image.inside]
+        in_file = {"Series_DNA": 0, "Frame_DNA": 1}
         return {
             "channels": sorted(measured, key=natural),
             "positive": sorted(positive, key=natural),
@@ -269,7 +272,10 @@ class MeasurePlan:
             "cells": bool(self._cells and methods - {"peaks"}),
             "groups": self._groups if methods - {"peaks"} else [],
             "peaks": "peaks" in methods,
-            "position": [name for name, is_stated in positions.items() if is_stated or are_several],
+            "position": [
+                *(name for name, is_stated in positions.items() if is_stated or are_several),
+                *(name for name, number in in_file.items() if any(part[number] is not None for part in inside)),
+            ],
             "platemap": list(dict.fromkeys(column for columns in platemaps_columns for column in columns)),
             "controls": any(map(platemaps.control_column, platemaps_columns)),
         }
@@ -344,7 +350,7 @@ class MeasurePlan:
 
     def _urls_of(self, unit):
         urls = list(filter(is_url, unit.paths))
-        nuclei = {row[4] for row in unit.rows} if urls else set()
+        nuclei = {_path_of(row[4]) for row in unit.rows} if urls else set()
         return [url for url in urls if url in nuclei or self._files.stamp(url)]
 
     def fetched_images(self, wildcards: object) -> list:
@@ -375,7 +381,7 @@ class MeasurePlan:
 
     def _channel_mb(self, unit, channels):
         """Return the size of the largest channel of a field, in MB; a file may hold several."""
-        files = max((len({row[4], *filter(None, row[-1])}) for row in unit.rows), default=1)
+        files = max((len(set(map(_path_of, filter(None, [row[4], *row[-1]])))) for row in unit.rows), default=1)
         largest = max((self._files.megabytes([path]) for path in unit.paths), default=0)
         return largest * min(1, files / max(1, channels))
 
@@ -387,7 +393,7 @@ class MeasurePlan:
 
     def unit_minutes(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the time limit of a detection job, in minutes."""
-        megabytes = self._files.megabytes(row[4] for row in self._unit(wildcards).rows if row[4])
+        megabytes = self._files.megabytes(_path_of(row[4]) for row in self._unit(wildcards).rows if row[4])
         seconds = resources.S_PER_MB * self._megabytes_of_others(wildcards)
         seconds += self._of_groups(wildcards, "s_per_mb") * megabytes
         more = math.ceil(10 * seconds / threads / 60)  # as in `resources.time_limit_min`
@@ -396,7 +402,7 @@ class MeasurePlan:
     def _megabytes_of_others(self, wildcards):
         """Return the size of the images of other channels than that of the nuclei."""
         unit = self._unit(wildcards)
-        nuclei = {row[4] for row in unit.rows}
+        nuclei = {_path_of(row[4]) for row in unit.rows}
         return self._files.megabytes(path for path in unit.paths if path not in nuclei)
 
     def _paths(self, wildcards):
@@ -414,13 +420,13 @@ class MeasurePlan:
         return {unit: self._unit_of(measured, images) for unit, images in self._plates.ready[name].units.items()}
 
     def _files_of_channels(self, name):
-        """Return a dict for each measured channel of a plate: position -> file."""
+        """Return a dict for each measured channel of a plate: position -> file, as from `source_of`."""
         plate = self._plates.ready[name]
         # Token -> position -> file. A channel that no file name has is inside of the nuclei channel's file.
         files = {image.channel: {} for image in plate.scan.images}
         for image in plate.scan.images:
             if not image.fault:
-                files[image.channel][_position_of(image)] = image.path
+                files[image.channel][_position_of(image)] = source_of(image)
         return [files.get(channel.token, files.get(plate.channel)) for channel in self._measured(name)]
 
     def _unit_of(self, measured, images):
@@ -428,8 +434,12 @@ class MeasurePlan:
         others = [tuple([by_position.get(position) for by_position in measured]) for position in positions]
         rows = [(*row, paths) for row, paths in zip(rows_of(images), others, strict=True)]
         good = (image.path for image in images if not image.fault)
-        paths = dict.fromkeys([*good, *filter(None, itertools.chain(*others))])
+        paths = dict.fromkeys([*good, *map(_path_of, filter(None, itertools.chain(*others)))])
         return _Unit(rows, list(paths))
+
+
+def _path_of(source):
+    return source if isinstance(source, str) else source[0]
 
 
 def _position_of(image):

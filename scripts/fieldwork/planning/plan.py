@@ -328,6 +328,7 @@ def _open_plates(rows, config, remote):
         rows,
         channel=config["nuclei"]["channel"],
         names=config["channels"],
+        pages_are=config["pages_are"],
         regexes=config["layouts"],
         fan_out=config["fan_out"],
         results=config["results"],

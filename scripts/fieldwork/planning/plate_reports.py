@@ -51,8 +51,8 @@ class PlateReport:
         return self._summary.get("flagged", {})
 
     def warnings(self) -> list[str]:
-        """Return the doubts about the plate, one line each."""
-        doubts = [*self._calibration.get("warnings", []), *self._doubts_about_peaks()]
+        """Return the doubts about the plate, and what was decided for it, one line each."""
+        doubts = [*self._calibration.get("warnings", []), *self._doubts_about_peaks(), *self._summary.get("notes", [])]
         return [f"{self.kind} {self._plate}: {doubt}" for doubt in doubts]
 
     def preview(self) -> str:

@@ -11,7 +11,7 @@ from fieldwork.inputs.layouts import Image
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.plates import Plate, Plates
 from fieldwork.planning import resources
-from fieldwork.planning.files import Files
+from fieldwork.planning.files import Files, rows_of
 from fieldwork.planning.roads import Caller, Road
 from fieldwork.planning.samples import sample_of
 
@@ -137,8 +137,9 @@ class PlatePlan(Road):
         return self.ready[wildcards.plate]
 
     def channel(self, wildcards: object) -> str:
-        """Return the channel in which nuclei are looked for."""
-        return self.plate(wildcards).channel
+        """Return the channel in which nuclei are looked for: the one inside of files, where it is named there."""
+        plate = self.plate(wildcards)
+        return plate.inside or plate.channel
 
     # How nuclei are found
 
@@ -242,7 +243,7 @@ class PlatePlan(Road):
         return plate.units[unit]
 
     def image_rows(self, wildcards: object) -> list[tuple]:
-        """Return where each image was taken: well, site, time point, z plane, path; and why it is not to be read."""
+        """Return where each image was taken, as `files.rows_of`."""
         return rows_of(self.images(wildcards))
 
     def image_urls(self, wildcards: object) -> list[str]:
@@ -268,7 +269,10 @@ class PlatePlan(Road):
 
     def all_images(self, wildcards: object) -> list[tuple]:
         """Return all images of a plate as plain tuples, which parameters of a rule can be."""
-        return [tuple(image) for image in self.plate(wildcards).scan.images]
+        plate = self.plate(wildcards)
+        named = {plate.channel: plate.inside} if plate.inside else {}
+        images = plate.scan.images
+        return [tuple(image._replace(channel=named.get(image.channel, image.channel))) for image in images]
 
     def all_image_urls(self, wildcards: object) -> list[str]:
         """Return the URLs among all images, without absent objects, which fail as bad images do."""
@@ -422,13 +426,6 @@ class PlatePlan(Road):
             if not (folder / plate / "units" / f"{unit}.parquet").exists()
         }
         return len(missing or units), sum((missing or units).values())
-
-
-def rows_of(images: Iterable[Image]) -> list[tuple]:
-    """Return where each image was taken, in a form that parameters of a rule can have, as `PlatePlan.image_rows`."""
-    return [
-        (image.well, image.site, image.timepoint, image.z, image.path, *filter(None, [image.fault])) for image in images
-    ]
 
 
 def _good(images):

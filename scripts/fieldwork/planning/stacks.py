@@ -108,8 +108,10 @@ class StackPlan(Road):
 
     def _name_channel(self, path):
         files = self.files_of(path)
-        number = self._config["stack"]["channel"] if files == [path] else None  # of a folder, each image decides
-        return channels.channel_of_stack(files, number)
+        wanted = self._config["stack"]["channel"]
+        if wanted == "auto":
+            wanted = 0 if files == [path] else None  # of a folder, each image decides
+        return channels.channel_of_stack(files, wanted)
 
     def path(self, wildcards: object) -> str:
         """Return the path or URL of a stack."""

@@ -68,7 +68,8 @@ def record_of(
 def _position(image):
     optional = {"timepoint": image.timepoint, "z": image.z}
     known = {name: value for name, value in optional.items() if value is not None}
-    return {"well": image.well, "site": image.site, **known, "path": image.path}
+    inside = {"inside": list(image.inside)} if image.inside else {}
+    return {"well": image.well, "site": image.site, **known, "path": image.path, **inside}
 
 
 def images_of(record: dict, copies: dict[str, str]) -> list[FieldImage]:
@@ -77,6 +78,7 @@ def images_of(record: dict, copies: dict[str, str]) -> list[FieldImage]:
         FieldImage(
             *(field["well"], field["site"], field.get("timepoint"), field.get("z"), field["path"]),
             copy=copies.get(field["path"]),
+            inside=tuple(field.get("inside", ())),
         )
         for field in record["fields"]
     ]

@@ -49,11 +49,13 @@ class Field(NamedTuple):
     channel_types: dict[str, str] = {}  # of measured channels: name -> type of the pixels, and colours
     channels_missing: dict[str, str] = {}  # the others, and why
     groups_missing: dict[str, str] = {}  # from `objects.groups.unmeasured_of`
+    notes: tuple[str, ...] = ()  # of the plane, as of `frames.Plane`
+    inside: tuple = ()  # as of `layouts.Image`
 
 
 def failed_field(image: FieldImage, reason: str) -> list[Field]:
     """Return the failed field of an image that could not be measured."""
-    return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason)]
+    return [Field(image.well, image.site, image.timepoint, image.z, image.path, error=reason, inside=image.inside)]
 
 
 def measure_field(
@@ -128,7 +130,8 @@ def measure_field(
         if with_quality:
             measured["quality"] = quality.measure_image(plane.image)
         position = {"well": image.well, "site": image.site, "timepoint": plane.timepoint, "z": plane.z}
-        fields.append(Field(**position, path=image.path, shape=plane.image.shape, form=form, **measured))
+        read = {"path": image.path, "inside": image.inside, "notes": plane.notes, "shape": plane.image.shape}
+        fields.append(Field(**position, **read, form=form, **measured))
     return fields
 
 

@@ -80,7 +80,7 @@ def targets_of(images: Iterable[plate_images.FieldImage]) -> dict[str, str]:
         name = below[path]
         numbered = (f"{name}_{number}" for number in itertools.count(2))
         for target in itertools.chain([os.path.splitext(name)[0], name], numbered):
-            planes_of = re.sub(r"(_t\d+)?(_z\d+)?$", "", target)
+            planes_of = re.sub(r"(_series\d+)?(_frame\d+)?(_t\d+)?(_z\d+)?$", "", target)
             if not taken & {target.casefold(), planes_of.casefold()}:
                 break
         taken.add(target.casefold())
@@ -181,10 +181,16 @@ def filter_image(
     if save == "none":
         return [result for _, result in done]
     many_times, many_planes = (len({getattr(plane, axis) for plane in planes}) > 1 for axis in ("timepoint", "z"))
+    # A list may name several images or pages of one file.
+    parts = [
+        f"_{name}{number}"
+        for name, number in zip(("series", "frame"), image.inside, strict=False)
+        if number is not None
+    ]
     results = []
     for pixels, result in done:  # only now: nothing of a failed image is saved
         plane_name = f"_t{result.timepoint}" * many_times + f"_z{result.z}" * many_planes
-        saved = original.target + plane_name + SAVED_SUFFIXES[save]
+        saved = "".join([original.target, *parts, plane_name, SAVED_SUFFIXES[save]])
         _save(pixels, Path(folder, saved), save)
         results.append(result._replace(saved=saved))
     return results

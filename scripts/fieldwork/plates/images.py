@@ -7,7 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fieldwork import frames
-from fieldwork.inputs.ome_names import ome_channels
+from fieldwork.inputs.inside.headers import ome_channels
+
+INSIDE = ("series", "frame", "pages_are", "required")  # of `frames.Wanted`
+Source = str | tuple  # a path; or a path and, as of `layouts.Image.inside`, which part of the file
 
 
 class FieldImage(NamedTuple):
@@ -19,9 +22,10 @@ class FieldImage(NamedTuple):
     z: int | None
     path: str
     copy: str | None = None
-    measured: tuple[str | None, ...] = ()  # files to read of the measured channels; None: there is none
+    measured: tuple["Source | None", ...] = ()  # files to read of the measured channels; None: there is none
     fault: str | None = None  # why no file is to be read
     unread: str | None = None  # why no file but that of the nuclei channel is to be read
+    inside: tuple = ()  # as of `layouts.Image`
 
     def __str__(self):
         place = f"well {self.well}, site {self.site}"
@@ -41,7 +45,8 @@ class FieldPlane(NamedTuple):
     timepoint: int | None
     z: int | None
     image: np.ndarray  # (rows, columns)
-    colours: int
+    colours: str
+    notes: tuple[str, ...]
     channels: dict[str, np.ndarray]  # name -> pixels of the same size
     missing: dict[str, str]  # name -> why it has no pixels
     types: dict[str, str]  # name -> type of its pixels, and colours of its file: a camera writes one
@@ -53,25 +58,46 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
     Parameters
     ----------
     rows : iterable of tuple
-        Well, site, time point, z plane, path; of images that are not to be read also the reason; of jobs that measure
-        channels also a tuple with the path, or None, of each measured channel.
+        Well, site, time point, z plane, and the file: its path, or path and `layouts.Image.inside`; of images that are
+        not to be read also the reason; of jobs that measure channels also a tuple with the file, or None, of each
+        measured channel.
     copies : dict of str to str
         URL -> local copy.
     """
-    return [
-        FieldImage(
-            *row[:5],
-            copy=copies.get(row[4]),
-            measured=tuple(copies.get(path, path) for paths in row[5:] if not isinstance(paths, str) for path in paths),
-            fault=next((reason for reason in row[5:] if isinstance(reason, str)), None),
-        )
-        for row in rows
-    ]
+    images = []
+    for row in rows:
+        position, source, others = row[:4], row[4], row[5:]
+        path, *inside = [source] if isinstance(source, str) else source
+        measured = tuple(_copied(other, copies) for part in others if not isinstance(part, str) for other in part)
+        fault = next((part for part in others if isinstance(part, str)), None)
+        images.append(FieldImage(*position, path, copies.get(path), measured, fault, inside=tuple(inside)))
+    return images
+
+
+def _copied(source, copies):
+    """Return the file of a channel with the local copy of a URL."""
+    if source is None or isinstance(source, str):
+        return copies.get(source, source)
+    return (copies.get(source[0], source[0]), *source[1:])
+
+
+def read_file(source: Source, *, channel: str, exact: bool = False) -> list[frames.Plane]:
+    """Read the planes of a file, or of a part of it, as `frames.read` does.
+
+    Parameters
+    ----------
+    source : str or tuple
+        A path; or a path, and in one tuple with it what `layouts.Image.inside` has.
+    channel, exact
+        As for `frames.read`.
+    """
+    path, *inside = [source] if isinstance(source, str) else source
+    return frames.read(path, channel=channel, exact=exact, **dict(zip(INSIDE, inside, strict=False)))
 
 
 def without_other_files(image: FieldImage, reason: str) -> FieldImage | None:
     """Return an image on which a worker crashed, to be read without the files of other channels; None without such."""
-    others = {path for path in image.measured if path} - {image.copy or image.path}
+    others = {_path_of(source) for source in image.measured if source} - {image.copy or image.path}
     return image._replace(unread=f"not read, as the field {reason}") if others else None
 
 
@@ -92,7 +118,7 @@ def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
     """
     if image.fault:
         raise frames.FrameError(image.fault)
-    planes = frames.read(image.copy or image.path, channel=channel)
+    planes = read_file((image.copy or image.path, *image.inside), channel=channel)
     return frames.with_position(planes, timepoint=image.timepoint, z=image.z)
 
 
@@ -118,17 +144,22 @@ def read_channels(image: FieldImage, *, channel: str, channels: Channels) -> lis
     """
     planes = read_planes(image, channel=channel)
     nuclei_path = image.copy or image.path
-    paths = {name: path for (name, _), path in zip(channels.measured, image.measured, strict=True)}
+    sources = {name: source for (name, _), source in zip(channels.measured, image.measured, strict=True)}
     others = {
-        name: _planes_by_position(image, paths[name], token)
+        name: _planes_by_position(image, sources[name], token)
         for name, token in channels.measured
         if name != channels.nuclei
     }
-    paths[channels.nuclei] = nuclei_path
+    sources[channels.nuclei] = nuclei_path
+    paths = {name: _path_of(source) for name, source in sources.items()}
     tokens = [token for name, token in channels.measured if name != channels.nuclei and paths[name] == nuclei_path]
     if tokens:
         _refuse_other_channel(nuclei_path, tokens)
     return [_with_channels(plane, channels, others, paths) for plane in planes]
+
+
+def _path_of(source):
+    return source if source is None or isinstance(source, str) else source[0]
 
 
 def _refuse_other_channel(path, tokens):
@@ -141,19 +172,19 @@ def _refuse_other_channel(path, tokens):
         raise frames.FrameError(f"holds the channel {names[0]!r} alone, and not that of the nuclei")
 
 
-def _planes_by_position(image, path, token):
+def _planes_by_position(image, source, token):
     """Read another channel: (time point, z plane) -> plane, or the reason why there are none."""
-    if path is None:
+    if source is None:
         return "there is no image of it"
-    if image.unread and path != (image.copy or image.path):
+    if image.unread and _path_of(source) != (image.copy or image.path):
         return image.unread
     try:
         # Exactly: of a file with several channels, the nuclei channel must not stand in for a missing one.
         planes = frames.with_position(
-            frames.read(path, channel=token, exact=True), timepoint=image.timepoint, z=image.z
+            read_file(source, channel=token, exact=True), timepoint=image.timepoint, z=image.z
         )
     except frames.FrameError as error:
-        return f"{path}: {error}"
+        return f"{_path_of(source)}: {error}"
     return {(plane.timepoint, plane.z): plane for plane in planes}
 
 
@@ -187,8 +218,10 @@ def form_of(planes: Sequence[frames.Plane]) -> str:
     """Describe the planes of a file: number, size, type and colours. A camera writes one form."""
     height, width = planes[0].image.shape
     several = f"{len(planes)} planes of " if len(planes) > 1 else ""
-    return f"{several}{height} x {width} px of {_type_of(planes[0])}"
+    # Planes in which no colour varies leave open which it is.
+    colours = max((plane.colours for plane in planes), key=len)
+    return f"{several}{height} x {width} px of {planes[0].image.dtype.name}{colours}"
 
 
 def _type_of(plane):
-    return plane.image.dtype.name + (f" in {plane.colours} colours" if plane.colours > 1 else "")
+    return f"{plane.image.dtype.name}{plane.colours}"

@@ -155,7 +155,8 @@ def facts_of(
     thresholds : mapping of str to float or None
         From `positive.thresholds_of`.
     made_of : mapping
-        What decides the table: its settings, the versions of libraries, a digest of the code.
+        What decides the table: its settings, the versions of libraries, a digest of the code; in ``images`` what
+        `tables.notes_of` returns.
 
     Returns
     -------

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 # Columns about the nuclei channel end in its name. In the code, and in the tables of units, that is DNA.
-_OF_NUCLEI_CHANNEL = re.compile(r"^(FileName|PathName|ImageQuality_[A-Za-z]+)_.*")
+_OF_NUCLEI_CHANNEL = re.compile(r"^(FileName|PathName|Series|Frame|ImageQuality_[A-Za-z]+)_.*")
 OPTIONAL = ("Metadata_Timepoint", "Metadata_ZPlane")  # left out of a plate's tables where no image has one
+IN_FILE = ("Series_DNA", "Frame_DNA")  # likewise, where no image list names the image and the page of a file
 
 
 def with_channel(column: str, channel: str) -> str:

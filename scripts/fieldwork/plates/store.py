@@ -17,6 +17,7 @@ from fieldwork.frames import FrameError
 from fieldwork.inputs import layouts
 from fieldwork.omezarr import metadata, plates
 from fieldwork.pixel_sizes import pixel_sizes
+from fieldwork.plates import images as plate_images
 from fieldwork.plates import label_store
 from fieldwork.plates.rows import without_channel
 from fieldwork.stains import colours_of
@@ -304,7 +305,8 @@ def _planes_in(image, nuclei):
     """Read an image's planes. A file that names only other channels is used for the nuclei channel alone."""
     if image.fault:
         raise FrameError(image.fault)
-    return frames.read(image.copy or image.path, channel=image.channel, exact=image.channel != nuclei)
+    source = (image.copy or image.path, *image.inside)
+    return plate_images.read_file(source, channel=image.channel, exact=image.channel != nuclei)
 
 
 def _planes_of(image, nuclei):
@@ -378,7 +380,7 @@ def _write_field(field, *, store_format):
 
 def _described(image):
     """Return an image's record without the path of its local copy, which only this machine has."""
-    return {name: value for name, value in image._asdict().items() if name != "copy"}
+    return {name: value for name, value in image._asdict().items() if name not in ("copy", "inside")}
 
 
 def _axis(values):

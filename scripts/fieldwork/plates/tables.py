@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from fieldwork import quality
 from fieldwork.detection.flags import FLAG_COLUMNS, THRESHOLD_COLUMN
-from fieldwork.frames import usual_form
+from fieldwork.frames import has_form, usual_form
 from fieldwork.inputs import platemaps
-from fieldwork.plates.rows import OPTIONAL, levels_of, row_of, with_channel
+from fieldwork.plates.rows import IN_FILE, OPTIONAL, levels_of, row_of, with_channel
 
 METADATA = [
     ("Metadata_Plate", pa.string()),
@@ -33,6 +33,7 @@ FIELDS = pa.schema(
         ("Metadata_ImageNumber", pa.int64()),
         ("FileName_DNA", pa.string()),
         ("PathName_DNA", pa.string()),
+        *((column, pa.int64()) for column in IN_FILE),
         ("Image_Width", pa.int64()),
         ("Image_Height", pa.int64()),
         ("Image_Count_Nuclei", pa.int64()),
@@ -45,14 +46,15 @@ FIELDS = pa.schema(
     ]
 )
 # Extra columns of unit tables: `Image_Form` finds odd images, `Image_Channel_Types` (type and colours of each measured
-# channel, joined by `;`) odd ones of other channels; a reason why a channel is missing; the levels of fields in which
+# channel, joined by `;`) odd ones of other channels; a reason why a channel is missing; how
+# stored values became those of the image, a line each; the levels of fields in which
 # peaks were looked for. Numbers of images are known only later.
 LEVELS = {"Image_Ground": "ground", "Image_Brightest": "brightest"}
-TYPES, REASON = "Image_Channel_Types", "Image_Channels_Reason"
+TYPES, REASON, NOTES = "Image_Channel_Types", "Image_Channels_Reason", "Image_Notes"
 UNIT_FIELDS = pa.schema(
     [
         *(field for field in FIELDS if field.name != "Metadata_ImageNumber"),
-        *((name, pa.string()) for name in ("Image_Form", TYPES, REASON)),
+        *((name, pa.string()) for name in ("Image_Form", TYPES, REASON, NOTES)),
         *((column, pa.float64()) for column in LEVELS),
     ]
 )
@@ -88,6 +90,8 @@ def fields_of(plate: str, fields: Sequence, *, channels: Sequence[str] = ()) -> 
             REASON: next(iter(field.channels_missing.values()), None),
             TYPES: ";".join(field.channel_types.get(name, "") for name in channels) if not field.error else None,
             "Image_Form": field.form,
+            NOTES: "\n".join(field.notes) or None,
+            **dict(zip(IN_FILE, field.inside, strict=False)),
             **{column: getattr(field.levels, name) for column, name in LEVELS.items()},
         }
         for field in fields
@@ -126,7 +130,7 @@ def fail_odd_forms(rows: Sequence[dict]) -> list[dict]:
 def _odd_forms(counts):
     """Return the forms of a plate that are odd, by the number of images of each form, and what a plate has else."""
     if usual := usual_form(counts.elements()):
-        return counts.keys() - {usual}, f"the plate's images are {usual}"
+        return {form for form in counts if not has_form(form, usual)}, f"the plate's images are {usual}"
     of_plane = {form: form.rpartition(" planes of ")[2] for form in counts}
     if usual := usual_form(of_plane[form] for form in counts.elements()):
         return {form for form in counts if of_plane[form] != usual}, f"planes of most of the plate's images are {usual}"
@@ -168,7 +172,7 @@ def fail_above_threshold(rows: Sequence[dict], detection: dict) -> list[dict]:
 
 def _image(row):
     """Return the values that identify the image of a row."""
-    return tuple(row[name] for name in ("PathName_DNA", "FileName_DNA", "Metadata_Well", "Metadata_Site"))
+    return tuple(row[name] for name in ("PathName_DNA", "FileName_DNA", *IN_FILE, "Metadata_Well", "Metadata_Site"))
 
 
 def merge_fields(
@@ -217,7 +221,7 @@ def miss_odd_types(rows: Sequence[dict], channels: Sequence[str]) -> None:
     for number, channel in enumerate(channels):
         usual = usual_form(of_row[number] for of_row in types if of_row[number])
         for row, of_row in zip(good, types, strict=True):
-            if usual and of_row[number] not in ("", usual):
+            if usual and of_row[number] and not has_form(of_row[number], usual):
                 missing = {*filter(None, (row[MISSING_CHANNELS] or "").split(";")), channel}
                 row[MISSING_CHANNELS] = ";".join(name for name in channels if name in missing)
                 row[REASON] = row[REASON] or f"{channel}: found {of_row[number]}, the plate's images are {usual}"
@@ -233,16 +237,18 @@ def types_of(rows: Sequence[dict], number: int, channel: str) -> Counter[str]:
     number, channel : int, str
         Index and name of the channel among the plate's measured ones.
     """
-    return Counter(
+    types = [
         row[TYPES].split(";")[number]
         for row in rows
         if row["Image_Status"] == "ok" and row[TYPES] and channel not in (row[MISSING_CHANNELS] or "").split(";")
-    )
+    ]
+    usual = usual_form(types)
+    return Counter(usual if usual and has_form(kind, usual) else kind for kind in types)
 
 
 def absent_columns(rows: Sequence[dict]) -> list[str]:
-    """Return the `OPTIONAL` columns that no field has: the plate's tables are without them."""
-    return [name for name in OPTIONAL if all(row[name] is None for row in rows)]
+    """Return the columns of `OPTIONAL` and `IN_FILE` that no field has: the plate's tables are without them."""
+    return [name for name in (*OPTIONAL, *IN_FILE) if all(row[name] is None for row in rows)]
 
 
 def fields_schema(nuclei_channels: Sequence[str], *, left_out: Sequence[str]) -> pa.Schema:
@@ -294,13 +300,27 @@ def summary_of(fields: Sequence[dict], detection: dict) -> dict:
     Returns
     -------
     dict
-        ``flagged``: number of fields by flag. ``levels``: from `rows.levels_of`.
+        ``flagged``: number of fields by flag. ``levels``: from `rows.levels_of`. ``notes``: from `notes_of`.
     """
     good = [row for row in fields if row["Image_Status"] == "ok"]
     return {
         "flagged": {name: sum(bool(row[column]) for row in good) for column, name in FLAG_COLUMNS.items()},
+        "notes": notes_of(fields),
         "levels": levels_of([[row[name] for name in (*LEVELS, "Image_Count_Nuclei")] for row in good], detection),
     }
+
+
+def notes_of(fields: Sequence[dict]) -> list[str]:
+    """Return how stored values of images became those in which nuclei were found, a line each with their number.
+
+    Parameters
+    ----------
+    fields : list of dict
+        Rows from `merge_fields`.
+    """
+    good = [row for row in fields if row["Image_Status"] == "ok"]
+    counts = Counter(note for row in good for note in (row[NOTES] or "").split("\n") if note)
+    return [f"{count} of {len(good)} images: {note}" for note, count in counts.items()]
 
 
 def wells_of(

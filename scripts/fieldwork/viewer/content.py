@@ -273,7 +273,10 @@ def field_image(results: Results, plate: str, number: str) -> bytes:
     path = results.directory / row["PathName_DNA"] / row["FileName_DNA"]
     timepoint, z = (int(row[name]) if row.get(name) else None for name in POSITION_COLUMNS[2:])
     try:
-        image = frames.read_plane(path, channel=_channel(results, plate), timepoint=timepoint, z=z)
+        inside = {
+            name: int(row[f"{name.title()}_DNA"]) for name in ("series", "frame") if row.get(f"{name.title()}_DNA")
+        }
+        image = frames.read_plane(path, channel=_channel(results, plate), timepoint=timepoint, z=z, **inside)
     except frames.FrameError as error:
         raise NotFound(f"{path}: {error}") from None
     return _png(in_8_bits(image))

@@ -8,8 +8,9 @@ import pytest
 import tifffile
 
 from fieldwork import InputError
-from fieldwork.inputs import channels, image_lists, layouts, ome_names
+from fieldwork.inputs import channels, image_lists, layouts
 from fieldwork.inputs.channels import Channel
+from fieldwork.inputs.inside import headers
 from fieldwork.inputs.plates import Plate
 
 PIXELS = np.zeros((8, 9), np.uint16)
@@ -104,12 +105,12 @@ def test_a_bad_first_image_hides_no_names_and_bad_ones_alone_are_no_error(tmp_pa
 def test_metadata_of_a_set_of_files_names_no_channel_of_one(tmp_path):
     write_ome(tmp_path / "a.tif", ["DAPI", "GFP"])
     xml = tifffile.TiffFile(tmp_path / "a.tif").ome_metadata
-    assert ome_names.ome_channels(tmp_path / "a.tif") == ["DAPI", "GFP"]
+    assert headers.ome_channels(tmp_path / "a.tif") == ["DAPI", "GFP"]
     block = '<TiffData FirstC="1"><UUID FileName="b.tif">urn:uuid:1</UUID></TiffData>'
     of_set = re.sub(r"<TiffData[^>]*/>|<TiffData.*?</TiffData>", block, xml)
     assert of_set != xml
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, description=of_set, metadata=None)
-    assert ome_names.ome_channels(tmp_path / "a.tif") == []
+    assert headers.ome_channels(tmp_path / "a.tif") == []
 
 
 CHANNELS = [Channel("DNA", "w1"), Channel("Tubulin", "w2"), Channel("w10", "w10"), Channel("Actin", "w4")]

@@ -153,7 +153,7 @@ def test_the_form_says_planes_size_type_and_colours(tmp_path):
     forms = {name: {field.form for field in measure(tmp_path / f"{name}.tif")} for name in ("grey", "blue", "stack")}
     assert forms == {
         "grey": {"160 x 200 px of uint16"},
-        "blue": {"160 x 200 px of uint16 in 3 colours"},
+        "blue": {"160 x 200 px of uint16 in 3 colours, of which blue alone shows signal"},
         "stack": {"3 planes of 160 x 200 px of uint16"},
     }
     assert len(measure(tmp_path / "blue.tif")[0].coordinates) == 5  # the channel with the signal was taken

@@ -44,7 +44,7 @@ def merge(folder, measured, *, fan_out="plate"):
         outputs.write_parquet(tables.fields_of("P1", members), folder / f"{unit}.fields.parquet")
     paths = [folder / f"{unit}.fields.parquet" for unit in units]
     rows, starts = tables.merge_fields(paths, {"method": "peaks", "threshold_abs": 1000.0})
-    absent = tables.absent_columns(rows)
+    absent = [column for column in tables.absent_columns(rows) if column not in tables.IN_FILE]
     schema = nuclei_table.nuclei_schema(outlined=False, peaks=True, absent=absent)
     parts = nuclei_table.merge_nuclei([folder / f"{unit}.parquet" for unit in units], starts, rows, schema=schema)
     return pa.concat_tables([schema.empty_table(), *parts]), rows, absent

@@ -240,14 +240,174 @@ def test_pages_that_stand_one_by_one_are_not_taken_for_one_piece(tmp_path):
     assert read[2:] == ["truncated: 3 planes are promised, the file has 2 page(s)"]
 
 
-def test_pages_unlike_the_first_fail(tmp_path):
+def test_pages_unlike_most_fail_the_first_too(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
-        for image in (noise((20, 31)), noise((20, 30)), noise((20, 31), "uint8"), noise((20, 31), seed=1)):
+        for image in (noise((20, 30)), noise((20, 31), "uint8"), *noise((3, 20, 31))):
             tif.write(image, metadata=None)
-    first, shape, dtype, last = pixels(tmp_path / "a.tif")
-    same([first, last], [noise((20, 31)), noise((20, 31), seed=1)])
-    assert shape == "uint16 of shape (20, 30); expected uint16 of (20, 31) as in the first frame"
-    assert dtype == "uint8 of shape (20, 31); expected uint16 of (20, 31) as in the first frame"
+    shape, dtype, *others = pixels(tmp_path / "a.tif")
+    same(others, noise((3, 20, 31)))
+    assert shape == "uint16 of shape (20, 30); expected uint16 of (20, 31) as in most frames"
+    assert dtype == "uint8 of shape (20, 31); expected uint16 of (20, 31) as in most frames"
+
+
+def test_pages_none_of_which_are_most_are_refused(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for image in (noise((20, 31)), noise((20, 30)), noise((20, 30), "uint8")):
+            tif.write(image, metadata=None)
+    assert refused(tmp_path / "a.tif") == (
+        "found pages of several sizes or types (1 of uint16 (20, 31), 1 of uint16 (20, 30), 1 of uint8 (20, 30)), none "
+        "of them most: which are the stack's?"
+    )
+
+
+def test_pages_after_those_that_an_imagej_description_states_are_left_out_with_a_note(tmp_path):
+    planes = noise((3, 2, 2, 20, 31))
+    text = "ImageJ=1.53t\nimages=12\nchannels=2\nslices=2\nframes=3\nhyperstack=true\n"
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for number, image in enumerate((*planes.reshape(12, 20, 31), noise((20, 31), seed=9))):
+            description = text if number == 0 else None
+            tif.write(image, description=description, metadata=None, contiguous=False, photometric="minisblack")
+    same(pixels(tmp_path / "a.tif"), planes[:, 0, 0])
+    notes = sources.open_stack(tmp_path / "a.tif").notes
+    assert notes[0] == "1 page(s) more than the 12 that its ImageJ description states: left out"
+
+
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_what_tifffile_stores_as_one_page_of_planes_are_frames_with_a_note(tmp_path, count):
+    images = noise((count, 20, 31))
+    tifffile.imwrite(tmp_path / "a.tif", images, planarconfig="separate", photometric="rgb" if count < 5 else None)
+    for channel in ("auto", 0):
+        same(pixels(tmp_path / "a.tif", channel=channel), images)
+        note = sources.open_stack(tmp_path / "a.tif", channel=channel).notes[0]
+        assert note.startswith(f"one page of {count} planes, as tifffile.imwrite stores {count} frames, or colours")
+    assert "channel 1 is not there" in refused(tmp_path / "a.tif", channel=1)
+    if count < 5:
+        same(pixels(tmp_path / "a.tif", channel="green"), images[1:2])
+
+
+# Channels and colours
+
+
+def rgb(red, green=0, blue=0, count=9):
+    """Return (count, 20, 31, 3) images; what varies of a colour, by frame, is given in grey levels."""
+    pattern = np.random.default_rng(8).uniform(0, 1, (3, 20, 31))
+    amplitudes = [np.broadcast_to(amplitude, count) for amplitude in (red, green, blue)]
+    return np.stack(
+        [100 + amplitude[:, None, None] * noise for amplitude, noise in zip(amplitudes, pattern, strict=True)], axis=-1
+    ).astype(np.uint8)
+
+
+def write_colours(path, images, kind):
+    if kind == "pages":
+        tifffile.imwrite(path, images, photometric="rgb", metadata=None)
+    else:
+        path.mkdir()
+        for number, image in enumerate(images):
+            iio.imwrite(path / f"t{number}.png", image)
+
+
+@pytest.mark.parametrize("kind", ["pages", "folder"])
+def test_a_named_colour_is_taken_of_every_frame(tmp_path, kind):
+    images = rgb(80, 40, 20)
+    write_colours(tmp_path / "a", images, kind)
+    for number, name in enumerate(["red", "GREEN", "blue"]):
+        same(pixels(tmp_path / "a", channel=number), images[..., number])
+        same(pixels(tmp_path / "a", channel=name), images[..., number])
+    for channel in (3, "DAPI"):
+        assert f"channel {channel!r} is not there" in refused(tmp_path / "a", channel=channel)
+    assert "colour shows signal (red 100 to " in refused(tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["pages", "folder"])
+def test_the_colour_that_alone_varies_is_that_of_the_whole_stack(tmp_path, kind):
+    images = rgb(0, 0, 80)
+    images[4] = 100  # nothing varies
+    images[7] = rgb(0, 60)[7]
+    write_colours(tmp_path / "a", images, kind)
+    read = pixels(tmp_path / "a")
+    reason = read.pop(7)
+    same(read, [image for number, image in enumerate(images[..., 2]) if number != 7])
+    assert reason == (
+        "found an image in 3 colours, of which green alone shows signal; the stack's are in 3 colours, of which blue "
+        "alone shows signal: stack.channel can name a colour"
+    )
+    assert sources.open_stack(tmp_path / "a").notes[-1:] == [
+        "in colours, of which blue alone shows signal: it is taken"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["pages", "folder"])
+def test_colours_that_change_in_a_stack_are_refused(tmp_path, kind):
+    images = np.concatenate([rgb(60, count=4), rgb(0, 60, count=4)])
+    write_colours(tmp_path / "a", images, kind)
+    assert "no kind is most: stack.channel can name a colour" in refused(tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej", "plain", "samples"])
+def test_the_channel_counts_in_the_files_of_a_folder(tmp_path, kind):
+    images = noise((4, 2, 20, 31))
+    for number, image in enumerate(images):
+        options = {
+            "ome": {"ome": True, "metadata": {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}},
+            "imagej": {"imagej": True, "metadata": {"axes": "CYX"}},
+            "plain": {"metadata": None},
+            "samples": {"metadata": None, "planarconfig": "separate"},
+        }[kind]
+        tifffile.imwrite(tmp_path / f"t{number}.tif", image, photometric="minisblack", **options)
+    same(pixels(tmp_path, channel=1), images[:, 1])
+    same(pixels(tmp_path, channel="gfp" if kind == "ome" else "2"), images[:, 1])
+    assert "channel 2 is not there" in refused(tmp_path, channel=2)
+    if kind == "ome":
+        same(pixels(tmp_path), images[:, 0])  # the only DNA stain
+    elif kind == "imagej":
+        assert "which shows the nuclei cannot be told" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("channel", [1, "GFP"])
+def test_a_channel_that_is_not_there_is_refused_everywhere(tmp_path, channel):
+    images = noise()
+    (tmp_path / "folder").mkdir()
+    for number, image in enumerate(images):
+        iio.imwrite(tmp_path / "folder" / f"{number}.png", image)
+    np.save(tmp_path / "a.npy", images)
+    zarr.create_array(tmp_path / "zarr", data=images)
+    tifffile.imwrite(tmp_path / "a.tif", images, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata={"axes": "TYX", "Channel": {"Name": ["DAPI"]}})
+    for name in ("folder", "a.npy", "zarr", "a.tif", "a.ome.tif"):
+        assert f"channel {channel!r} is not there" in refused(tmp_path / name, channel=channel)
+        same(pixels(tmp_path / name, channel=0), images)
+    same(pixels(tmp_path / "a.ome.tif", channel="dapi"), images)
+
+
+def test_the_majority_of_a_folder_in_grey_fails_a_picture_in_colours(tmp_path):
+    images = noise((4, 20, 31), "uint8")
+    for number, image in enumerate(images):
+        iio.imwrite(tmp_path / f"{number}.png", image)
+    iio.imwrite(tmp_path / "4.png", rgb(60, count=1)[0])
+    read = pixels(tmp_path)
+    same(read[:4], images)
+    assert "several colours" in read[4] or read[4].startswith(
+        "found an image in 3 colours, of which red alone shows signal"
+    )
+
+
+@pytest.mark.parametrize("tag", ["inverted", "palette"])
+def test_display_tags_count_with_a_note(tmp_path, tag):
+    images = noise((4, 20, 31), "uint8")
+    options = {"photometric": "miniswhite"}
+    if tag == "palette":
+        options = {
+            "photometric": "palette",
+            "colormap": np.stack([np.arange(256) * 257] * 2 + [np.zeros(256)]).astype("u2"),
+        }
+    tifffile.imwrite(tmp_path / "a.tif", images, metadata=None, **options)
+    read = pixels(tmp_path / "a.tif")
+    expected = 255 - images
+    if tag == "palette":
+        expected = images.astype(np.uint16) * 2
+    same(read, expected)
+    word = {"inverted": "stored inverted", "palette": "has a palette"}[tag]
+    assert sources.open_stack(tmp_path / "a.tif").notes[1].startswith(word)
 
 
 @pytest.mark.parametrize("bigtiff", [False, True])
@@ -291,7 +451,8 @@ def test_a_folder_is_read_in_natural_order_and_what_is_left_out_is_noted(tmp_pat
     same(pixels(tmp_path), images)
     assert stack_files.files_of(tmp_path) == [str(tmp_path / name) for name in names]
     assert sources.open_stack(str(tmp_path)).notes == [
-        "left out of the folder: 2 .txt, 1 folder, 1 hidden, 1 without suffix"
+        "left out of the folder: 2 .txt, 1 folder, 1 hidden, 1 without suffix",
+        "has a palette of greys, which count",  # the GIF
     ]
 
 
@@ -442,8 +603,10 @@ def test_ome_zarr_axes_go_by_name(tmp_path, version):
     same(pixels(tmp_path / "b", channel=1), images[0, :, 1])
     ome_zarr(tmp_path / "c", version, "tyx", images[:, 0, 0])
     same(pixels(tmp_path / "c"), images[:, 0, 0])
-    ome_zarr(tmp_path / "d", version, "xyt", images[:, 0, 0])
-    assert "expected names of all axes" in refused(tmp_path / "d")
+    ome_zarr(tmp_path / "d", version, "xyt", images[:, 0, 0].transpose(2, 1, 0))
+    same(pixels(tmp_path / "d"), images[:, 0, 0])
+    ome_zarr(tmp_path / "e", version, "xyq", images[:, 0, 0])
+    assert "expected names of all axes" in refused(tmp_path / "e")
     assert refused(tmp_path / "a", channel=2) == "channel 2 is not there; found 2 (0 to 1)"
 
 
@@ -451,6 +614,40 @@ def test_the_names_of_a_zarr_3_arrays_axes_count(tmp_path):
     images = noise((2, 5, 20, 31))
     zarr.create_array(tmp_path / "a", data=images, chunks=(1, 1, 20, 31), dimension_names=["c", "t", "y", "x"])
     same(pixels(tmp_path / "a", channel=1), images[1])
+
+
+@pytest.mark.parametrize("kind", ["zarr 3", "xarray"])
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (["time", "y", "x"], "TYX"),
+        (["y", "x", "time"], "YXT"),
+        (["col", "Frame", "row"], "XTY"),
+        (["channel", "x", "time", "y"], "CXTY"),
+    ],
+)
+def test_named_dimensions_may_stand_in_any_order(tmp_path, kind, names, order):
+    images = noise((5, 2, 20, 31))
+    source = images if "C" in order else images[:, 1]
+    letters = "TCYX" if "C" in order else "TYX"
+    turned = source.transpose([letters.index(letter) for letter in order])
+    options = {"dimension_names": names} if kind == "zarr 3" else {"attributes": {"_ARRAY_DIMENSIONS": names}}
+    chunks = tuple(min(8, length) for length in turned.shape)
+    zarr.create_array(tmp_path / "a", data=turned, chunks=chunks, zarr_format=3 if kind == "zarr 3" else 2, **options)
+    same(pixels(tmp_path / "a", channel=1 if "C" in order else "auto"), images[:, 1])
+
+
+@pytest.mark.parametrize("names", [["lat", "y", "x"], ["t", None, "x"], ["y", "y", "x"], ["t", "z", "c"]])
+def test_dimensions_that_are_not_understood_are_refused(tmp_path, names):
+    zarr.create_array(tmp_path / "a", data=noise(), dimension_names=names)
+    assert "expected names of all axes, each once: y, x and at most t (time), z and c (channel)" in refused(
+        tmp_path / "a"
+    )
+
+
+def test_dimensions_that_xarray_numbers_have_no_names(tmp_path):
+    zarr.create_array(tmp_path / "a", data=noise(), dimension_names=["dim_0", "dim_1", "dim_2"])
+    same(pixels(tmp_path / "a"), noise())
 
 
 def test_groups(tmp_path):

@@ -16,6 +16,9 @@ class Image(NamedTuple):
     z: int | None
     copy: str | None = None  # the file to read, in a job for which Snakemake has fetched the image from a URL
     fault: str | None = None  # why no file is to be read: its row is one of a failed field
+    # Series and frame in the file, from 0 or None, as an image list names them; what pages without names are; whether
+    # the channel must be in the file by its name.
+    inside: tuple[int | None, int | None, str, bool] | tuple[()] = ()
 
 
 class Scan(NamedTuple):

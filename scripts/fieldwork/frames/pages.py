@@ -1,0 +1,82 @@
+"""Pages of TIFF files: where they are, and whether they are complete."""
+
+import math
+import os
+import struct
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+
+from fieldwork import FrameError
+from fieldwork.frames.files import refuse_large
+
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TAG_TYPE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # by type of tag: TIFF 6.0, then BigTIFF
+
+
+def page_offsets(file: BinaryIO) -> tuple[list[int], int, str | None]:
+    """Follow the chain of a TIFF file's pages: tifffile drops those after a break without a warning.
+
+    Parameters
+    ----------
+    file : binary file
+
+    Returns
+    -------
+    offsets : list of int
+        Where the directories of the complete pages begin.
+    following : int
+        Where the directory of the damaged page after them should begin; 0 if there is none.
+    fault : str or None
+        What is wrong with that page.
+
+    Raises
+    ------
+    FrameError
+        The chain is a circle, which tifffile would follow forever.
+    """
+    size = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    head = file.read(16)
+    formats = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
+    word, counter, entry = (struct.Struct("<>"[head.startswith(b"MM")] + code) for code in formats)
+    (offset,) = word.unpack_from(head, word.size)
+    seen = {}
+    while offset:
+        if offset in seen:
+            raise FrameError(f"damaged: the list of its {len(seen)} pages goes in a circle")
+        file.seek(offset)
+        (tags,) = counter.unpack(file.read(counter.size).ljust(counter.size, b"\xff"))
+        ends = [offset + counter.size + tags * entry.size + word.size]
+        table = file.read(ends[0] - file.tell()) if ends[0] <= size else b""
+        for code, kind, count, value in entry.iter_unpack(table[: -word.size]):
+            length = count * TAG_TYPE_BYTES[kind] if kind < len(TAG_TYPE_BYTES) else 0
+            if code < 2**15 and length > word.size:  # private tags may mean anything
+                ends.append(value + length)
+        if max(ends) > size:
+            return list(seen), offset, f"truncated: page {len(seen) + 1} goes on to byte {max(ends)} of {size}"
+        seen[offset] = True
+        (offset,) = word.unpack(table[-word.size :])
+    return list(seen), 0, None
+
+
+def check_page(page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
+    """Raise FrameError, before anything is allocated, unless a page is complete in a file of ``size`` bytes."""
+    key = page.keyframe
+    if key.dtype is None or key.dtype.kind == "c" or key.axes not in ("YX", "YXS", "SYX"):
+        kind = f"axes {key.axes}, {key.bitspersample} bits, sample format {key.sampleformat!r}"
+        raise FrameError(f"pixels of {kind}; expected real numbers in rows and columns")
+    refuse_large(key.shaped)
+    if key.is_tiled:
+        refuse_large((key.tilelength, key.tilewidth))
+    offsets, counts, segments = page.dataoffsets, page.databytecounts, math.prod(key.chunked)
+    ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
+    if not all(offsets) or not all(counts) or len(ends) < (1 if key.is_contiguous else segments):
+        raise FrameError(f"damaged: {len(ends)} of {segments} strips or tiles, or some without data")
+    if key.is_contiguous:
+        ends = [offsets[0] + key.nbytes]
+    elif key.compression == 1:
+        ends.append(math.prod(key.shaped) * int(np.max(key.bitspersample)) // 8)
+    if max(ends) > size:
+        raise FrameError(f"truncated: its pixels go on to byte {max(ends)}, the file has {size}")
