@@ -189,7 +189,9 @@ def test_labels_of_speed_ups_stay_inside_the_frame():
 def test_charts_of_engines_are_drawn_from_the_tables_and_say_what_was_scaled(measured, monkeypatch):
     titles, save = [], figures.save
     monkeypatch.setattr(
-        figures, "save", lambda figure, path: titles.append(figure.axes[0].get_title()) or save(figure, path)
+        figures,
+        "save",
+        lambda figure, path, **form: titles.append(figure.axes[0].get_title()) or save(figure, path, **form),
     )
     tables = {name: measured / f"{name}.csv" for name in ("filters", "stack", "machine")}
     charts = {name: measured / f"{name}.png" for name in ("filters", "stack")}

@@ -228,7 +228,9 @@ def test_charts_say_what_was_measured(tmp_path, monkeypatch, width, sizes):
         pd.DataFrame([tables[name]]).to_csv(path, index=False)
     titles, save = {}, figures.save
     monkeypatch.setattr(
-        figures, "save", lambda figure, path: titles.update({path: figure.axes[0].get_title()}) or save(figure, path)
+        figures,
+        "save",
+        lambda figure, path, **form: titles.update({path: figure.axes[0].get_title()}) or save(figure, path, **form),
     )
     charts = {name: tmp_path / f"{name}.png" for name in ("methods", "scaling", "fan_out")}
     plot_benchmarks.main(measured=measured, charts=charts)

@@ -11,6 +11,7 @@ from fieldwork.inputs import image_lists, layouts
 from fieldwork.inputs import plates as sheet_plates
 from fieldwork.inputs.channels import channels_of
 from fieldwork.inputs.inside import headers
+from fieldwork.inputs.names import duplicates
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (5, 40, 50)).astype(np.uint8)
 RGB = np.stack(PIXELS[:3], axis=-1)
@@ -129,5 +130,5 @@ def test_a_list_names_an_image_of_the_file_and_a_page_of_that(tmp_path):
 
 def test_the_same_place_with_another_page_is_a_duplicate():
     images = [layouts.Image("a.tif", "A01", 1, "DNA", None, None, inside=(None, page, "", False)) for page in (0, 1)]
-    kept, duplicates = layouts.sorted_without_duplicates(images)
-    assert kept == images[:1] and duplicates == ["a.tif"]
+    settled = duplicates.settle(images)
+    assert len(settled.images) == 1 and "2 files are named as this image" in settled.images[0].fault

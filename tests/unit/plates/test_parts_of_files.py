@@ -46,7 +46,7 @@ def test_a_page_of_a_file_is_an_image_and_its_row_has_the_numbers(tmp_path, path
     measured = [field for image in listed for field in measure(image, channel="DNA", channels=channels)]
     assert [len(field.coordinates) for field in measured] == [5, 7]
     outputs.write_parquet(tables.fields_of("p", measured), tmp_path / "all.fields.parquet")
-    merged, _ = tables.merge_fields([tmp_path / "all.fields.parquet"])
+    merged, _ = tables.merge_fields([tmp_path / "all.fields.parquet"], PEAKS)
     assert [(row["Series_DNA"], row["Frame_DNA"]) for row in merged] == [(0, 1), (0, 2)]
     assert not {"Series_DNA", "Frame_DNA"} & set(tables.absent_columns(merged))
     assert pq.read_table(tmp_path / "all.fields.parquet").column("Frame_DNA").to_pylist() == [1, 2]
@@ -106,7 +106,7 @@ def test_what_was_done_to_stored_values_is_counted(tmp_path):
     ]
     assert [len(field.coordinates) for field in measured] == [4, 4, 4]
     outputs.write_parquet(tables.fields_of("p", measured), tmp_path / "all.fields.parquet")
-    merged, _ = tables.merge_fields([tmp_path / "all.fields.parquet"])
+    merged, _ = tables.merge_fields([tmp_path / "all.fields.parquet"], PEAKS)
     assert {row["Image_Status"] for row in merged} == {"ok"}
     assert tables.notes_of(merged) == [
         "2 of 3 images: stored inverted (WhiteIsZero): values are subtracted from the largest possible one"
