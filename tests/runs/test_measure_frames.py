@@ -70,10 +70,15 @@ def configure(workspace, **config):
 
 
 def outputs(workspace):
-    """Return the bytes of all outputs of the stack but its pictures."""
+    """Return the bytes of all outputs of the stack but its pictures, and the names of a folder's files."""
     folder = workspace.path / "results" / "stacks" / "film"
     paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    lines = [line.split(b",") for line in contents.get("frames.csv", b"").split(b"\n")]
+    if b"FileName" in lines[0]:
+        assert lines[0].index(b"FileName") == 2
+        contents["frames.csv"] = b"\n".join(b",".join(line[:2] + line[3:]) for line in lines)
+    return contents
 
 
 def frames_of(workspace):

@@ -87,9 +87,8 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
         for channel, image in images.items():
             empty += not image
             if image or fault:
-                inside = _inside(row, channel, where)
-                place = well, site, channel, timepoint, z
-                entries.append((list_plate, Image(image, *place, fault=fault, inside=inside)))
+                parts = {"fault": fault, "inside": _inside(row, channel, where)}
+                entries.append((list_plate, Image(image, well, site, channel, timepoint, z, **parts)))
     if not any(image.path for _, image in entries):
         raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
     notes = [f"{path}: {empty} cells for an image's name are empty; there are no such images."] if empty else []
@@ -195,7 +194,7 @@ def _inside(row, channel, where):
     for name in (f"Series_{channel}", f"Frame_{channel}"):
         text = row.get(name, "")
         try:
-            numbers.append(index_of(text.removesuffix(".0")) if text else None)  # pandas writes 1.0 beside empty cells
+            numbers.append(_index_of(text) if text else None)
         except ValueError:
             raise InputError(
                 f"{where}, column {name}: found {text!r}, expected a whole number from 0, or nothing."

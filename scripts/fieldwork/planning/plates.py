@@ -243,7 +243,7 @@ class PlatePlan(Road):
         return plate.units[unit]
 
     def image_rows(self, wildcards: object) -> list[tuple]:
-        """Return where each image was taken, as `files.rows_of`."""
+        """Return where each image was taken: well, site, time point, z plane, `source_of`; why it is not read."""
         return rows_of(self.images(wildcards))
 
     def image_urls(self, wildcards: object) -> list[str]:

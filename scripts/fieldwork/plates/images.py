@@ -68,9 +68,13 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
     for row in rows:
         position, source, others = row[:4], row[4], row[5:]
         path, *inside = [source] if isinstance(source, str) else source
-        measured = tuple(_copied(other, copies) for part in others if not isinstance(part, str) for other in part)
-        fault = next((part for part in others if isinstance(part, str)), None)
-        images.append(FieldImage(*position, path, copies.get(path), measured, fault, inside=tuple(inside)))
+        options = {
+            "copy": copies.get(path),
+            "measured": tuple(_copied(other, copies) for part in others if not isinstance(part, str) for other in part),
+            "fault": next((reason for reason in others if isinstance(reason, str)), None),
+            "inside": tuple(inside),
+        }
+        images.append(FieldImage(*position, path, **options))
     return images
 
 

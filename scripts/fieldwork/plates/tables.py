@@ -133,7 +133,8 @@ def _odd_forms(counts):
         return {form for form in counts if not has_form(form, usual)}, f"the plate's images are {usual}"
     of_plane = {form: form.rpartition(" planes of ")[2] for form in counts}
     if usual := usual_form(of_plane[form] for form in counts.elements()):
-        return {form for form in counts if of_plane[form] != usual}, f"planes of most of the plate's images are {usual}"
+        odd = {form for form in counts if not has_form(of_plane[form], usual)}
+        return odd, f"planes of most of the plate's images are {usual}"
     listed = "; ".join(f"{count} of {form}" for form, count in counts.most_common(FORMS_NAMED))
     more = f", and {len(counts) - FORMS_NAMED} more forms" if len(counts) > FORMS_NAMED else ""
     return set(counts), f"and no size and type is that of most of the plate's images ({listed}{more}): take others away"

@@ -76,7 +76,8 @@ def inside_of(images: Sequence[layouts.Image], token: str, *, pages_are: str = "
     pages_are : {'', 'z', 'c', 't'}
         As for `headers.channels_in`.
     """
-    paths = dict.fromkeys(image.path for image in images if image.channel == token and not is_url(image.path))
+    good = [image for image in images if image.channel == token and not image.fault]
+    paths = dict.fromkeys(image.path for image in good if not is_url(image.path))
     for path in [*paths][:IMAGES_TRIED]:
         try:
             return headers.channels_in(path, pages_are=pages_are)

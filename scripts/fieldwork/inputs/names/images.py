@@ -16,8 +16,8 @@ class Image(NamedTuple):
     z: int | None
     copy: str | None = None  # the file to read, in a job for which Snakemake has fetched the image from a URL
     fault: str | None = None  # why no file is to be read: its row is one of a failed field
-    # Series and frame in the file, from 0 or None, as an image list names them; what pages without names are; whether
-    # the channel must be in the file by its name.
+    # Which part of the file: series and frame, from 0 or None, as an image list names them; what pages without names
+    # are; and True if the channel must be in it by name. Nothing where none of that is said.
     inside: tuple[int | None, int | None, str, bool] | tuple[()] = ()
 
 
