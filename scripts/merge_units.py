@@ -139,8 +139,8 @@ def log_controls(plate, wells, column):
 def _named(row):
     """Return what messages call a field: its file, if it has one, and its place."""
     path = "/".join(filter(None, [row["PathName_DNA"], row["FileName_DNA"]]))
-    place = f"well {row['Metadata_Well']}, site {row['Metadata_Site']}"
-    return f"{path} ({place})" if path else place
+    position = f"well {row['Metadata_Well']}, site {row['Metadata_Site']}"
+    return f"{path} ({position})" if path else position
 
 
 def check_failures(plate, fields, *, on_bad_image, max_failed_fields):

@@ -140,19 +140,19 @@ def _warnings_of_beginnings(paths, matches, groups):
 def _without_images(folder, files: Files):
     """Return the error of a folder without an image that is read."""
     if files:
-        found = f"only {len(files)} thumbnails ({files[0]!r})."
+        content = f"only {len(files)} thumbnails ({files[0]!r})."
         remedy = "Give the folder of the images themselves."
     elif files.zarr is not None:
-        found = f"a Zarr store ({os.path.join(folder, files.zarr)!r}), which is not read as a plate."
+        content = f"a Zarr store ({os.path.join(folder, files.zarr)!r}), which is not read as a plate."
         remedy = "Give the folder of the plate's own images, as the microscope wrote them, or export TIFF files."
     elif files.foreign:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(files.foreign.items()))
-        found = f"only files of formats that are not read ({kinds})."
+        content = f"only files of formats that are not read ({kinds})."
         remedy = "Export the images as TIFF files, one for each well, site and channel."
     else:
-        found = "no image; is a drive not mounted?"
+        content = "no image; is a drive not mounted?"
         remedy = " ".join([f"Expected files that end in {', '.join(IMAGE_SUFFIXES)}.", *files.notes])
-    return InputError(f"{folder!r}: found {found} {remedy}")
+    return InputError(f"{folder!r}: found {content} {remedy}")
 
 
 def _check_share(entries, unmatched, folder, layout, known, notes):

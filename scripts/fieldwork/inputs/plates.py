@@ -204,7 +204,7 @@ def with_missing(images: Iterable[layouts.Image], channel: str) -> list[layouts.
     if not others:
         return of_nuclei
     moments = {(image.timepoint, image.z) for image in of_nuclei}
-    fields = {(image.well, image.site) for image in of_nuclei} | {place[:2] for place in others if place[2:] in moments}
+    fields = {(image.well, image.site) for image in of_nuclei} | {frame[:2] for frame in others if frame[2:] in moments}
     missing = [
         layouts.Image("", well, site, channel, timepoint, z, fault=_fault_of(channel, tokens))
         for (well, site, timepoint, z), tokens in others.items()

@@ -28,8 +28,8 @@ class FieldImage(NamedTuple):
     inside: tuple = ()  # as of `layouts.Image`
 
     def __str__(self):
-        place = f"well {self.well}, site {self.site}"
-        return f"{self.path} ({place})" if self.path else place
+        position = f"well {self.well}, site {self.site}"
+        return f"{self.path} ({position})" if self.path else position
 
 
 class Channels(NamedTuple):

@@ -57,6 +57,7 @@ EQUALS = {
     "more pixels and fewer bits": ("again/{}.tif", {"size": 128, "bits": 8}),
     "a larger JPEG": ("again/{}.jpg", {"size": 128, "bits": 8}),
     "another suffix": ("{}.tiff", {}),
+    "fewer bits in a name of its own": ("y_{}.tif", {"bits": 8}),
 }
 
 
@@ -131,7 +132,7 @@ def test_headers_state_the_size(tmp_path, name):
     else:
         iio.imwrite(path, image)
     assert headers.size_of(path) == (width, height, bits)
-    for content in (b"", path.read_bytes()[:9], b"text"):
+    for content in (b"", path.read_bytes()[:9], b"text", b"II+\0\x08\0\0\0" + b"\xff" * 40, b"MM\0*" + b"\xff" * 9):
         path.write_bytes(content)
         assert headers.size_of(path) is None
 

@@ -7,8 +7,9 @@ An original counts; copies, previews and masks beside it are listed. Which file 
 2. By format: a JPEG beside a TIFF, PNG or BMP file that is not smaller is a copy.
 3. By headers: a file with fewer pixels or fewer bits than the other, and more of neither, is a copy.
 
-Rules 2 and 3 look at a few files of every two folders that hold the same places; all must say the same. Files without
-such a difference are equals, and neither counts: they may be of two plates, two measurements, or before and after.
+Rules 2 and 3 look at a few files of every two folders (or two suffixes in one) that hold the same places; all must say
+the same. Files without such a difference are equals, and neither counts: they may be of two plates, two measurements,
+or before and after.
 """
 
 import operator
@@ -153,10 +154,10 @@ def check_throughout(settled: Settled, *, folder: str = "", what_to_do: str) -> 
     if len(settled.twice) <= MOST_TWICE * len(settled.images):
         return
     first, second, *_ = settled.twice[0]
-    place = f"well {first.well}, site {first.site}, channel {first.channel}"
+    position = f"well {first.well}, site {first.site}, channel {first.channel}"
     raise InputError(
         f"{len(settled.twice)} of {len(settled.images)} images are there twice, and no file is known to be a copy: "
-        f"{difference_of(first.path, second.path, folder)}, as for {place}: {first.path!r} and {second.path!r}. "
+        f"{difference_of(first.path, second.path, folder)}, as for {position}: {first.path!r} and {second.path!r}. "
         f"{what_to_do}"
     )
 
@@ -200,8 +201,8 @@ class _Rules:
     def _is_copy(self, path, original):
         """Return why a file is a copy of another one, as all compared files of the two folders say; else nothing."""
         key = (_class_of(path), _class_of(original))
-        if key[0] == key[1]:  # in one folder, files are compared as they are
-            return _reason(path, original)
+        if key[0] == key[1]:  # nothing but the names parts them
+            return ""
         if key not in self._answers:
             pairs = self._pairs[key]
             chosen = pairs[:: max(1, len(pairs) // _COMPARED_FILES)][:_COMPARED_FILES]

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's markers SOF0 to SOF15
 _MOST_JPEG_BYTES = 1 << 20  # before the size: metadata, and a small picture in it
+_MOST_TIFF_TAGS = 4096
+_TIFF_NUMBERS = {3: "H", 4: "I", 16: "Q"}  # SHORT, LONG, LONG8
 _TIFF_CODES = {256: "width", 257: "height", 258: "bits"}
 
 
@@ -31,7 +33,7 @@ def size_of(path: str | os.PathLike) -> Size | None:
                 return Size(width, abs(height), 8)
             if head[:2] == b"\xff\xd8":
                 return _of_jpeg(file)
-    except (OSError, struct.error, KeyError):
+    except (OSError, OverflowError, ValueError, KeyError, struct.error):
         pass
     return None
 
@@ -42,14 +44,16 @@ def _of_tiff(file, head):
     word, counter, entry = ("Q", "Q", "HHQ8s") if is_big else ("I", "H", "HHI4s")
     file.seek(struct.unpack_from(order + word, head, 8 if is_big else 4)[0])
     (tags,) = struct.unpack(order + counter, file.read(struct.calcsize(order + counter)))
+    if tags > _MOST_TIFF_TAGS:
+        return None
     entry = struct.Struct(order + entry)
     texts = {}
     for code, kind, count, value in entry.iter_unpack(file.read(tags * entry.size)):
         if code in _TIFF_CODES:
-            number = "H" if kind == 3 else "I"
+            number = _TIFF_NUMBERS[kind]
             if count * struct.calcsize(number) > len(value):  # the bits of several colours
                 file.seek(struct.unpack(order + word, value)[0])
-                value = file.read(4)
+                value = file.read(8)
             (texts[_TIFF_CODES[code]],) = struct.unpack_from(order + number, value)
     return Size(**{"bits": 1, **texts}) if {"width", "height"} <= texts.keys() else None
 
