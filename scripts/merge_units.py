@@ -46,6 +46,7 @@ def main(
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
     warn_of_missing_channels(plate, fields)
     warn_of_different_types(plate, fields, channels)
+    warn_of_sums(plate, fields)
     notes = tables.notes_of(fields)
     for note in notes:
         log.warning("plate %s: %s", plate, note)
@@ -180,6 +181,21 @@ def warn_of_missing_channels(plate, fields):
         tables.MISSING_CHANNELS,
         "well {Metadata_Well}, site {Metadata_Site}: {Image_Channels_Reason}".format(**missing[0]),
     )
+
+
+def warn_of_sums(plate, fields):
+    """Warn where a field has several z planes or time points: the counts of wells add them up."""
+    good = [row for row in fields if row["Image_Status"] == "ok"]
+    for noun, column in (("z planes", "Metadata_ZPlane"), ("time points", "Metadata_Timepoint")):
+        positions = {}
+        for row in good:
+            positions.setdefault((row["Metadata_Well"], row["Metadata_Site"]), set()).add(row[column])
+        most = max(map(len, positions.values()), default=0)
+        if most > 1:
+            log.warning(
+                "plate %s: a field has up to %d %s, each with a row of its own; the counts of wells add them up",
+                *(plate, most, noun),
+            )
 
 
 def warn_of_different_types(plate, fields, channels):

@@ -126,28 +126,7 @@ PLATES = {
     "offset-no-dna by peaks": Case({"A01": [20]}, refused=ABOVE),
     "background-1500 by peaks": Case({"B02": [4], "B03": [5]}, refused=ABOVE),
 }
-WRONG = {  # not yet as the README says: case -> reason
-    "frame-columns": "Series_ and Frame_ are not read",
-    "frame-columns-actin": "Series_ and Frame_ are not read",
-    "frame-columns-z": "Series_ and Frame_ are not read",
-    "series-column": "Series_ and Frame_ are not read",
-    "pages-2": "pages without names are taken for planes",
-    "pages-3": "pages without names are taken for planes",
-    "pages-5": "pages without names are taken for planes",
-    "planar-rgb": "colours are chosen for each image",
-    "samples-2": "colours are chosen for each image",
-    "samples-5": "colours are chosen for each image",
-    "merged-rgb-tiff": "colours are chosen for each image",
-    "merged-rgb-png": "colours are chosen for each image",
-    "merged-rgb-jpeg": "colours are chosen for each image",
-    "ome-3-of-9": "planes that are declared and missing are no failed rows",
-    "ome-4-of-9": "planes that are declared and missing are no failed rows",
-    "offset-no-dna": "no WARNING says that no channel is named like a DNA stain",
-    "z-planes": "planes are summed without a word",
-    "z-projection": "planes are summed without a word",
-    "min-is-white": "display tags",
-    "palette-tiff": "display tags",
-}
+WRONG: dict[str, str] = {}  # not yet as the README says: case -> reason
 COMPOUNDS = {"map-other-plate": ["DMSO", ""]}  # of A01 and A02; DMSO and taxol in the other cases
 LEAN = {"nuclei": {"keep_labels": False}, "quality": False}  # a job less for every plate
 RUNS = {"": {}, "all may fail": {"max_failed_fields": 1.0}}  # what the configuration has beside columns of the sheet

@@ -42,19 +42,7 @@ STACKS = {
     "bit-mix": Case(refused="type", left_out=True),
     "imagej-extra-page": Case(refused="13", warning="13|page"),
 }
-WRONG = {  # not yet as the README says
-    "folder-ome-named": "stack.channel does not count in folders",
-    "rgb-pages": "stack.channel does not count for colours",
-    "rgb-folder": "stack.channel does not count for colours",
-    "single-channel": "a channel that is not there is taken for the one that is",
-    "y-x-time": "the names of a Zarr array's dimensions are not read",
-    "rgb-flip": "the colour that varies most is taken of each image",
-    "planes-3": "RGB in planes is one frame",
-    "planes-4": "RGB in planes is one frame",
-    "preview-first": "the first page decides what a frame is",
-    "bit-mix": "the first page decides what a frame is",
-    "imagej-extra-page": "a page too many makes channels and planes frames",
-}
+WRONG: dict[str, str] = {}  # not yet as the README says
 WEB = ("head-429", "head-503", "get-503", "get-cut")
 
 

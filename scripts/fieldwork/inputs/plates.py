@@ -13,6 +13,7 @@ from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from fieldwork.inputs.names.images import in_order
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
 from fieldwork.inputs.remote import Remote
+from fieldwork.stains import TOKEN, is_dna
 from fieldwork.wells import row_and_column
 
 # The configuration's `fan_out` -> the unit of an image: a detection job takes one unit.
@@ -141,10 +142,11 @@ def open_plate(
     _check_platemap(row)
     try:
         scan = _with_projections(_scan(row, source, regexes=regexes, results=results, remote=remote))
-        pages_are = row.get("pages_are", pages_are)
-        channel, inside = inside_nuclei.choose(
-            scan.images, row.get("nuclei_channel", channel), names or {}, pages_are=pages_are
-        )
+        pages_are, requested = row.get("pages_are", pages_are), row.get("nuclei_channel", channel)
+        channel, inside = inside_nuclei.choose(scan.images, requested, names or {}, pages_are=pages_are)
+        if requested == "auto":
+            doubts = _doubt_about(channel, names or {}, {image.channel for image in scan.images})
+            scan = scan._replace(warnings=[*scan.warnings, *doubts])
         if pages_are or inside:
             parts = pages_are, bool(inside)
             scan = scan._replace(images=[_with_parts(image, *parts) for image in scan.images])
@@ -168,6 +170,17 @@ def open_plate(
             if scan.layout == image_lists.LAYOUT_NAME and not is_url(image.path) and image.path not in generated:
                 check_exists(image.path, where=source, what=named)
     return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are)
+
+
+def _doubt_about(channel, names, tokens):
+    """Yield what makes the nuclei channel doubtful: its name, and those of all others, are those of other stains."""
+    given = {str(token).lower(): name for token, name in names.items()}
+    named = sorted(given.get(token.lower(), token) for token in tokens)
+    if len(named) > 1 and not any(is_dna(name) or TOKEN.fullmatch(name) for name in named):
+        yield (
+            f"no channel is named like a DNA stain ({', '.join(named)}); nuclei are looked for in {channel}, the first "
+            "one: the sheet's column nuclei_channel names another"
+        )
 
 
 def _with_parts(image, pages_are, is_named):
