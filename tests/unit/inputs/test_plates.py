@@ -254,3 +254,20 @@ def test_images_without_a_plane_beside_images_with_one_are_projections(here, ste
 def test_images_of_which_none_has_a_plane_have_none(here):
     touch(here, "images/x_B02_s1_w1.tif", "images/x_B02_s2_w1.tif")
     assert {image.z for image in open_plate("images").images} == {None}
+
+
+@pytest.mark.parametrize(
+    ("channels", "row", "warned"),
+    [
+        (("GFP", "mCherry"), {}, True),
+        (("GFP", "DAPI"), {}, False),
+        (("w1", "w2"), {}, False),
+        (("GFP", "mCherry"), {"nuclei_channel": "GFP"}, False),
+        (("GFP",), {}, False),
+    ],
+)
+def test_stains_of_which_none_is_of_dna_are_a_doubt_unless_the_sheet_chooses(here, channels, row, warned):
+    touch(here / "images", *(f"B02_s1_{channel}.tif" for channel in channels))
+    regexes = {"own": r"(?P<well>B\d\d)_s(?P<site>\d)_(?P<channel>\w+)\.tif$"}
+    warnings = open_plate("images", regexes=regexes, **row).scan.warnings
+    assert any("no channel is named like a DNA stain (GFP, mCherry)" in warning for warning in warnings) == warned

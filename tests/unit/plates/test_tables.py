@@ -209,6 +209,21 @@ def test_files_of_many_numbers_of_planes_are_alike_if_their_planes_are(tmp_path)
     assert failed["Image_Error"].endswith("planes of most of the plate's images are 100 x 120 px")
 
 
+@pytest.mark.parametrize(
+    ("positions", "said"),
+    [
+        ([{}, {}], None),
+        ([{"z": 1}, {"z": 2}, {"z": 2}], "2 z planes"),
+        ([{"timepoint": number} for number in (1, 2, 3)], "3 time points"),
+    ],
+)
+def test_counts_of_wells_that_add_up_planes_or_time_points_are_warned_of(tmp_path, positions, said, caplog):
+    measured = [field("B02", 1 if position else site, **position) for site, position in enumerate(positions)]
+    _, rows, _ = merge(tmp_path, measured)
+    merge_units.warn_of_sums("P1", rows)
+    assert (said is None and not caplog.text) or f"P1: a field has up to {said}" in caplog.text
+
+
 def test_a_field_whose_background_lies_above_the_threshold_of_peaks_fails(tmp_path):
     measured = [
         field("B02", site, 3)._replace(levels=fields.Levels(ground, 9000.0)) for site, ground in enumerate((999, 1001))
