@@ -23,6 +23,7 @@ class Case(NamedTuple):
     said: str = ""  # beside the tables, in the log or on the terminal
     refused: str | None = None  # None: it is not refused
     errors: str = ""  # of failed rows
+    may_fail: bool = False  # failed rows alone, with these errors, are right too
     total: int | None = None  # the well's count; another one is right with a WARNING that planes are added up
 
 
@@ -47,7 +48,9 @@ PLATES = {
     **dict.fromkeys(("planar-rgb", "samples-2", "samples-5"), COLOURS),
     **dict.fromkeys(("merged-rgb-tiff", "merged-rgb-png", "merged-rgb-jpeg"), COLOURS),
     "ome-3-of-9": Case(of_wells("B02 B03", [None]), errors="3 of .*9", refused="3 of .*9"),
-    "ome-4-of-9": Case(of_wells("B02 B03", [3, None, None]), errors="4 of .*9|missing", refused="4 of .*9"),
+    "ome-4-of-9": Case(
+        of_wells("B02 B03", [3, None, None]), errors="4 of .*9|missing", refused="4 of .*9", may_fail=True
+    ),
     "offset": Case({"B02": [4], "B03": [5]}, refused=ABOVE),
     "offset-no-dna": Case({"A01": [20]}, said="WARNING.*(DNA|stain)|no channel .*DNA|none .*DNA", refused=ABOVE),
     "background-1500": Case({"B02": [4], "B03": [5]}, refused=ABOVE),
@@ -210,7 +213,8 @@ def check(case, plate, outcome):
         for well, of_well in case.counts.items()
         if well.startswith(f"{plate}/") or "/" not in well
     }
-    assert outcome.counts() == counts, outcome.errors()
+    failed = case.may_fail and not any(any(of_well) for of_well in outcome.counts().values())
+    assert failed or outcome.counts() == counts, outcome.errors()
     assert re.search(case.said, outcome.said), outcome.said
     if case.errors:
         assert all(re.search(case.errors, error) for error in outcome.errors().splitlines()), outcome.errors()
