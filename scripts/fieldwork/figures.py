@@ -58,7 +58,8 @@ def write(draw: Callable[[], plt.Figure], path: str | os.PathLike, *, colours: i
             raise
         except Exception as error:  # of Matplotlib and NumPy, by values that nobody foresaw
             plt.close("all")
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            message = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+            reason = f"{type(error).__name__}: {message}"
             log.warning("the picture %s is missing, as it could not be drawn: %s", path, reason)
             log.info("where it failed", exc_info=True)
             save(_missing(path, reason), part, colours=colours)
