@@ -13,7 +13,7 @@ import functools
 
 from fieldwork import outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import illumination
+from fieldwork.detection import illumination, planes
 from fieldwork.job_log import logged
 from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
@@ -35,10 +35,12 @@ def main(
     pool,
     workers,
     correction=illumination.NO_CORRECTION,
+    z="all",
 ):
-    images = plate_images.images_of(images, copies)
+    images = plate_images.of_fields(plate_images.images_of(images, copies), z)
+    choose = functools.partial(planes.choose, z=z)
     detection, pool, label = settings["detection"], {**pool, "workers": workers}, f"plate {plate}"
-    read = functools.partial(plate_images.read_planes, channel=channel)
+    read = functools.partial(plate_images.chosen_planes, channel=channel, choose=choose)
     measure = functools.partial(plate_calibration.measure_image, correction=correction)
     sampled = detection_calibration.read_sample(images, read=read, measure=measure, **pool)
     if other:
@@ -49,7 +51,7 @@ def main(
     detection_calibration.log_decision(label, sampled, calibration, warnings, noun="fields")
     options = {"detection": detection, "calibration": calibration, "drop_border": drop_border, "with_labels": False}
     options |= {"with_quality": False, "plate": plate, "channel": channel, "folders": folders, "correction": correction}
-    read_plane = functools.partial(plate_calibration.read_middle_plane, channel=channel)
+    read_plane = functools.partial(plate_calibration.read_middle_plane, channel=channel, choose=choose)
     measured = detection_calibration.measure_counted(
         sampled,
         calibration,
@@ -75,6 +77,7 @@ if __name__ == "__main__":
             outcome=snakemake.output[0],
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,
+            z=snakemake.params.z,
             settings=snakemake.params.settings,
             drop_border=snakemake.params.border == "drop",
             folders=snakemake.config["module_folders"],

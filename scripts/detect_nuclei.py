@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fieldwork import job, label_images, outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import illumination, outlines
+from fieldwork.detection import illumination, outlines, planes
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.objects import groups as object_groups
@@ -47,9 +47,11 @@ def main(
     workers,
     correction=illumination.NO_CORRECTION,
     groups=(),
+    z="all",
 ):
     label = f"plate {plate}" if unit == "all" else f"plate {plate}, unit {unit}"
-    images = plate_images.images_of(images, copies)
+    images = plate_images.of_fields(plate_images.images_of(images, copies), z)
+    choose = functools.partial(planes.choose, z=z)
     channels = plate_images.Channels(nuclei_channel, measured)
     finds_peaks = detection["method"] == "peaks"
     outlines.import_functions(detection, cells, folders=folders, **pool)
@@ -72,7 +74,7 @@ def main(
         measured_fields = job.collect(
             functools.partial(fields.measure_field, **options, device=opened),
             images,
-            read=functools.partial(plate_images.read_channels, channel=channel, channels=channels),
+            read=functools.partial(plate_images.read_channels, channel=channel, channels=channels, choose=choose),
             failed=fields.failed_field,
             suspects=outlines.suspects_of(detection, cells),
             again=plate_images.without_other_files,
@@ -134,6 +136,7 @@ if __name__ == "__main__":
             plate=snakemake.wildcards.plate,
             unit=snakemake.wildcards.unit,
             channel=snakemake.params.channel,
+            z=snakemake.params.z,
             nuclei_channel=snakemake.params.nuclei_channel,
             measured=snakemake.params.channels,
             detection=snakemake.params.detection,

@@ -13,6 +13,7 @@ import logging
 from pathlib import Path
 
 from fieldwork import figures, outputs
+from fieldwork.detection import planes
 from fieldwork.job_log import logged
 from fieldwork.plates import illumination as plate_illumination
 from fieldwork.plates import images as plate_images
@@ -20,11 +21,12 @@ from fieldwork.plates import images as plate_images
 log = logging.getLogger(__name__)
 
 
-def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, background, pool, workers):
-    images = plate_images.images_of(images, copies)
+def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, background, pool, workers, z="all"):
+    images = plate_images.of_fields(plate_images.images_of(images, copies), z)
+    choose = functools.partial(planes.choose, z=z)
     label, pool = f"plate {plate}", {**pool, "workers": workers}
     channels = plate_images.Channels(nuclei_channel, measured)
-    read = functools.partial(plate_images.read_channels, channel=channel, channels=channels)
+    read = functools.partial(plate_images.read_channels, channel=channel, channels=channels, choose=choose)
     measure = functools.partial(plate_illumination.measure_field, nuclei=nuclei_channel, background=background)
     sample = functools.partial(plate_illumination.read_sample, images, read=read, **pool)
     readings = list(sample(measure=measure, failed=plate_illumination.failed_reading))
@@ -69,6 +71,7 @@ if __name__ == "__main__":
             outcome=dict(snakemake.output.items()),
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,
+            z=snakemake.params.z,
             nuclei_channel=snakemake.params.nuclei_channel,
             measured=snakemake.params.channels,
             background=snakemake.params.background,

@@ -186,7 +186,7 @@ def warn_of_missing_channels(plate, fields):
 def warn_of_sums(plate, fields):
     """Warn where a field has several z planes or time points: the counts of wells add them up."""
     good = [row for row in fields if row["Image_Status"] == "ok"]
-    for noun, column in (("z planes", "Metadata_ZPlane"), ("time points", "Metadata_Timepoint")):
+    for noun, column in (("z planes (nuclei.z takes one)", "Metadata_ZPlane"), ("time points", "Metadata_Timepoint")):
         positions = {}
         for row in good:
             positions.setdefault((row["Metadata_Well"], row["Metadata_Site"]), set()).add(row[column])

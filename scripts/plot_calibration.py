@@ -12,7 +12,7 @@ import functools
 
 from fieldwork import figures, outputs
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.detection import illumination, plots
+from fieldwork.detection import illumination, planes, plots
 from fieldwork.job_log import logged
 from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
@@ -31,9 +31,10 @@ def main(
     pool,
     workers,
     correction=illumination.NO_CORRECTION,
+    z="all",
 ):
-    record = outputs.read_json(record)
-    read = functools.partial(plate_calibration.read_middle_plane, channel=channel)
+    record, choose = outputs.read_json(record), functools.partial(planes.choose, z=z)
+    read = functools.partial(plate_calibration.read_middle_plane, channel=channel, choose=choose)
     options = {"detection": detection, "calibration": detection_calibration.of_record(record), "channel": channel}
     options |= {"drop_border": drop_border, "with_labels": True, "with_quality": False, "folders": folders}
     options |= {"correction": correction, "plate": plate}
@@ -67,6 +68,7 @@ if __name__ == "__main__":
             picture=snakemake.output[0],
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,
+            z=snakemake.params.z,
             detection=snakemake.params.settings["detection"],
             drop_border=snakemake.params.border == "drop",
             folders=snakemake.config["module_folders"],

@@ -16,7 +16,19 @@ COLUMNS = (
 )
 
 
+LEAST_SIDE_PX = 32  # of an image whose slope can be told
 PART_PX = 2**24  # of a large image that are taken at once: copies of all would be most of a job's memory
+
+
+def sharpness(image: np.ndarray) -> float:
+    """Return `measure_image`'s ``PowerLogLogSlope``, which is lower where blurred; of a constant image the least.
+
+    Parameters
+    ----------
+    image : (rows, columns) array of any real dtype
+        Without NaN or infinity, and with `LEAST_SIDE_PX` in both directions.
+    """
+    return _power_slope(image) if image.min() < image.max() else -math.inf
 
 
 def measure_image(image: np.ndarray) -> dict[str, float]:

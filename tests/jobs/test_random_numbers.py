@@ -11,7 +11,7 @@ import tifffile
 from fieldwork import job, user_functions
 from fieldwork.detection import cells
 from fieldwork.plates import fields, filters
-from fieldwork.plates.images import FieldImage, read_planes
+from fieldwork.plates.images import FieldImage, chosen_planes
 from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import sources
 
@@ -90,7 +90,7 @@ def of_plate(folder, pool):
             fields.measure_field, detection=detection, with_quality=False, folders=[str(folder)], plate="p"
         ),
         images,
-        read=functools.partial(read_planes, channel="auto"),
+        read=functools.partial(chosen_planes, channel="auto"),
         failed=fields.failed_field,
         **road,
     )

@@ -22,6 +22,11 @@ FAN_OUT = {
     "well": lambda image: image.well,
     "field": lambda image: f"{image.well}_s{image.site}",
 }
+METAXPRESS = (
+    "bbbc021",
+    "imagexpress",
+    "metaxpress",
+)  # layouts with folders ZStep_0, which is a projection, ZStep_1 ...
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")  # of the URL of an image list
 
 
@@ -29,7 +34,8 @@ class Plate(NamedTuple):
     """One plate: its scan, its nuclei channel, that channel's images by unit, and the path of its platemap or None.
 
     `inside` is the name of the nuclei channel inside of the files of that channel, where the sheet or the configuration
-    names it and the files' names do not; `pages_are` is what pages without names are: z, c, t or nothing.
+    names it and the files' names do not; `pages_are` is what pages without names are: z, c, t or nothing; `z` is which
+    z planes of an image count, as for `plates.images.chosen_planes`.
     """
 
     name: str
@@ -39,6 +45,7 @@ class Plate(NamedTuple):
     platemap: str | None
     inside: str = ""
     pages_are: str = ""
+    z: str | int = "all"
 
     @property
     def images(self) -> list[layouts.Image]:
@@ -91,6 +98,7 @@ def open_plate(
     regexes: dict[str, str],
     fan_out: str,
     results: str | os.PathLike,
+    z: str | int = "all",
     most_failed: float = 1,
     generated: Collection[str] = frozenset(),
     remote: Remote | None = None,
@@ -113,6 +121,8 @@ def open_plate(
         The size of a unit.
     results : path-like
         The folder of the results, from which no image is taken.
+    z : {'all', 'projection', 'best'} or int
+        The configuration's ``nuclei.z``: which z planes of a field count.
     most_failed : float
         The configuration's ``max_failed_fields``: share of the images of the nuclei channel that may be missing, or
         there twice.
@@ -141,7 +151,7 @@ def open_plate(
         refuse_results(source, results, where=where)
     _check_platemap(row)
     try:
-        scan = _with_projections(_scan(row, source, regexes=regexes, results=results, remote=remote))
+        scan, projection = _with_projections(_scan(row, source, regexes=regexes, results=results, remote=remote))
         pages_are, requested = row.get("pages_are", pages_are), row.get("nuclei_channel", channel)
         channel, inside = inside_nuclei.choose(scan.images, requested, names or {}, pages_are=pages_are)
         if requested == "auto":
@@ -150,7 +160,7 @@ def open_plate(
         if pages_are or inside:
             parts = pages_are, bool(inside)
             scan = scan._replace(images=[_with_parts(image, *parts) for image in scan.images])
-        images = with_missing(scan.images, channel)
+        images, z = _of_plane(with_missing(scan.images, channel), z, projection)
         _check_faults(images, most_failed)
         _check_format(row, scan.images)
     except InputError as error:
@@ -169,7 +179,7 @@ def open_plate(
                 raise InputError(f"{where}: {source}: {named} '{image.path}': {absent[image.path]}")
             if scan.layout == image_lists.LAYOUT_NAME and not is_url(image.path) and image.path not in generated:
                 check_exists(image.path, where=source, what=named)
-    return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are)
+    return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are, z)
 
 
 def _doubt_about(channel, names, tokens):
@@ -295,18 +305,48 @@ def _scan(row, source, *, regexes, results, remote):
 
 
 def _with_projections(scan):
-    """Return a scan in which images without a z plane, beside images with one, are plane 0: projections.
+    """Return a scan in which every image has a plane, if one has, and the plane that is a projection, or None.
 
-    So every image of the plate has a plane, and no grouping of its tables by planes loses rows.
+    Images without a z plane beside images with one are projections, and so is MetaXpress's ZStep_0. So no grouping of
+    the plate's tables by planes loses rows.
     """
     planes = {image.z for image in scan.images} - {None}
     without = sum(image.z is None for image in scan.images)
-    if scan.layout == image_lists.LAYOUT_NAME or not planes or not without:
-        return scan
+    if scan.layout == image_lists.LAYOUT_NAME or not planes:
+        return scan, None
+    if not without:
+        return scan, 0 if scan.layout in METAXPRESS and min(planes) == 0 < max(planes) else None
     projection = min(0, min(planes) - 1)
     images = [image if image.z is not None else image._replace(z=projection) for image in scan.images]
     note = f"{without} images without a z plane beside images with one: taken for projections, plane {projection}"
-    return scan._replace(images=images, notes=[*scan.notes, note])
+    return scan._replace(images=images, notes=[*scan.notes, note]), projection
+
+
+def _of_plane(images, z, projection):
+    """Return the images of a z plane that is asked for by its number, or as the projection; and what jobs look for.
+
+    A field without it becomes an image with a fault. Images without a plane may have planes inside of their files.
+    """
+    planes = sorted({image.z for image in images} - {None})
+    if z == "projection" and planes:
+        if projection is None:
+            raise InputError(
+                f"nuclei.z is projection, but by the names no image is one; there are the z planes "
+                f"{', '.join(map(str, planes))}. Expected best, all, or a plane's number"
+            )
+        z = projection
+    if isinstance(z, str) or not planes:
+        return images, z
+    fields = {}
+    for image in images:
+        fields.setdefault((image.well, image.site, image.timepoint), []).append(image)
+    chosen = []
+    for others in fields.values():
+        own = [image for image in others if image.z in (None, z)]
+        there = ", ".join(str(image.z) for image in others)
+        fault = f"no image of z plane {z}; there are planes {there} (nuclei.z)"
+        chosen += own or [others[0]._replace(path="", z=z, fault=fault, inside=())]
+    return in_order(chosen), z
 
 
 def report(plate: Plate, log: str | os.PathLike) -> None:

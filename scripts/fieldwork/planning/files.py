@@ -28,6 +28,11 @@ def rows_of(images: Iterable[Image]) -> list[tuple]:
     ]
 
 
+def good_images(images: Iterable[Image]) -> list[Image]:
+    """Return the images that are to be read."""
+    return [image for image in images if not image.fault]
+
+
 def source_of(image: Image) -> str | tuple:
     """Return the file of an image, and which part of it the image is, in a form that parameters of a rule can have."""
     return (image.path, *image.inside) if image.inside and image.path else image.path

@@ -126,6 +126,8 @@ class Plan:
         nuclei = {"channel": plates.channel(wildcards), **methods.keys_of(detection)}
         if detection["method"] != "peaks":
             nuclei["border"] = plates.border
+        if (z := plates.z(wildcards)) != "all":
+            nuclei["z"] = z
         if other := plates.calibrate_with(wildcards):
             nuclei["calibrate_with"] = other[0]
         if code := self.detection_code(wildcards):
@@ -331,6 +333,7 @@ def _open_plates(rows, config, remote):
         pages_are=config["pages_are"],
         regexes=config["layouts"],
         fan_out=config["fan_out"],
+        z=config["nuclei"]["z"],
         results=config["results"],
         most_failed=0 if config["on_bad_image"] == "stop" else config["max_failed_fields"],
         generated=GENERATED,

@@ -11,7 +11,7 @@ from fieldwork.inputs.layouts import Image
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.plates import Plate, Plates
 from fieldwork.planning import resources
-from fieldwork.planning.files import Files, rows_of
+from fieldwork.planning.files import Files, good_images, rows_of
 from fieldwork.planning.roads import Caller, Road
 from fieldwork.planning.samples import sample_of
 
@@ -69,7 +69,9 @@ class PlatePlan(Road):
         self.declared: dict[str, list[str]] = {}  # known only later: functions are checked when plates are
         self.detections = detections
         self._rows = plates.rows
-        self._sample = functools.cache(lambda name: sample_of(_good(self.ready[name].images)))
+        self._sample = functools.cache(
+            lambda name: sample_of(good_images(self.ready[name].images), of_planes=self.ready[name].z == "best")
+        )
         self._units_to_do = functools.cache(self._count_units_to_do)
         self.platemap_columns = functools.cache(self._platemap_columns)  # of a plate, by its name
 
@@ -159,6 +161,10 @@ class PlatePlan(Road):
     def sigma(self, wildcards: object) -> float | None:
         """Return the sigma of a plate whose nuclei are peaks; None of others."""
         return self.detection(wildcards).get("sigma")
+
+    def z(self, wildcards: object) -> str | int:
+        """Return which z planes of a plate's images count, as for `plates.images.chosen_planes`."""
+        return self.plate(wildcards).z
 
     @property
     def border(self) -> str:
@@ -263,7 +269,7 @@ class PlatePlan(Road):
         return self._files.stamps(self._image_paths(wildcards))
 
     def _image_paths(self, wildcards):
-        return [image.path for image in _good(self.images(wildcards))]
+        return [image.path for image in good_images(self.images(wildcards))]
 
     # The images of all channels
 
@@ -292,7 +298,7 @@ class PlatePlan(Road):
 
     def _all_image_paths(self, wildcards):
         """Return the paths of all images; a file may have several channels."""
-        return list(dict.fromkeys(image.path for image in _good(self.plate(wildcards).scan.images)))
+        return list(dict.fromkeys(image.path for image in good_images(self.plate(wildcards).scan.images)))
 
     # Archive, platemap, pictures, store
 
@@ -426,11 +432,6 @@ class PlatePlan(Road):
             if not (folder / plate / "units" / f"{unit}.parquet").exists()
         }
         return len(missing or units), sum((missing or units).values())
-
-
-def _good(images):
-    """Return the images that are to be read."""
-    return [image for image in images if not image.fault]
 
 
 def _without_images(plates, downloads):

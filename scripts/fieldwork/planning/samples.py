@@ -14,20 +14,28 @@ GOLDEN_STEP = 2_654_435_769
 Item = TypeVar("Item")
 
 
-def sample_of(images: Sequence[Image]) -> list[Image]:
+def sample_of(images: Sequence[Image], *, of_planes: bool = False) -> list[Image]:
     """Choose images spread evenly over the wells of a plate.
 
     Parameters
     ----------
     images : sequence of Image
         The plate's images of the nuclei channel, sorted by well.
+    of_planes : bool
+        Images of one well, site and time point are the z planes of a field: choose fields, with all their images.
 
     Returns
     -------
     list of Image
-        At most `MOST_SAMPLE_IMAGES`, in the order in which they are read: one of each well, then a second one of each.
-        Any first part of them is spread over the plate, too.
+        At most `MOST_SAMPLE_IMAGES`, or fields, in the order in which they are read: one of each well, then a second
+        one of each. Any first part of them is spread over the plate, too.
     """
+    if of_planes:
+        fields = {}
+        for image in images:
+            fields.setdefault((image.well, image.site, image.timepoint), []).append(image)
+        firsts = sample_of([planes[0] for planes in fields.values()])
+        return [image for first in firsts for image in fields[first.well, first.site, first.timepoint]]
     wells = [list(of_well) for _, of_well in groupby(images, key=lambda image: image.well)]
     ordered = [spread(wells[index], start=index) for index in spread(range(len(wells)))]
     rounds = (image for images in zip_longest(*ordered) for image in images if image)

@@ -1,12 +1,13 @@
 """What the calibration of a plate knows of its fields."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from fieldwork import frames, segmentation
+from fieldwork import segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.detection import illumination
 from fieldwork.plates.fields import Field
-from fieldwork.plates.images import FieldImage, form_of, read_planes
+from fieldwork.plates.images import ChosenPlane, FieldImage, chosen_planes, form_of
 from fieldwork.plates.rows import levels_of
 from fieldwork.segmentation import sampling
 from fieldwork.segmentation.sampling import Reading, Sampled
@@ -14,12 +15,13 @@ from fieldwork.segmentation.sampling import Reading, Sampled
 
 def measure_image(
     image: FieldImage,
-    planes: list[frames.Plane],
+    planes: list[ChosenPlane],
     *,
     correction: illumination.Correction = illumination.NO_CORRECTION,
 ) -> Reading:
     """Measure what an image of the sample tells: of several planes, the middle one."""
     plane = planes[len(planes) // 2]
+    image = plane.source
     try:
         corrected = illumination.correct(plane.image, correction.nuclei, correction)
     except illumination.UncorrectedError as error:
@@ -27,9 +29,9 @@ def measure_image(
     return Reading(image, form=form_of(planes), sample=segmentation.measure_sample(corrected))
 
 
-def read_middle_plane(image: FieldImage, *, channel: str) -> list[frames.Plane]:
-    """Read the plane of an image that `measure_image` measures, alone."""
-    planes = read_planes(image, channel=channel)
+def read_middle_plane(image: FieldImage, **options: Any) -> list[ChosenPlane]:
+    """Read the plane of an image that `measure_image` measures, alone; options as for `images.chosen_planes`."""
+    planes = chosen_planes(image, **options)
     return [planes[len(planes) // 2]]
 
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import frames, quality, segmentation
+from fieldwork import quality, segmentation
 from fieldwork.detection import illumination, outlines
 from fieldwork.detection.flags import Flags
 from fieldwork.detection.peaks import find_peaks
 from fieldwork.gpu import client
 from fieldwork.objects.groups import unmeasured_of
-from fieldwork.plates.images import FieldImage, FieldPlane, form_of
+from fieldwork.plates.images import ChosenPlane, FieldImage, FieldPlane, form_of
 
 GROUND_PERCENTILE = 10  # even a crowded field shows that much ground
 
@@ -60,7 +60,7 @@ def failed_field(image: FieldImage, reason: str) -> list[Field]:
 
 def measure_field(
     image: FieldImage,
-    planes: list[frames.Plane] | list[FieldPlane],
+    planes: list[ChosenPlane] | list[FieldPlane],
     *,
     detection: dict,
     with_quality: bool,
@@ -80,8 +80,8 @@ def measure_field(
     Parameters
     ----------
     image : FieldImage
-    planes : list of images.FieldPlane or frames.Plane
-        From `images.read_channels`; or from `images.read_planes`, and nuclei are found but not measured.
+    planes : list of images.FieldPlane or images.ChosenPlane
+        From `images.read_channels`; or from `images.chosen_planes`, and nuclei are found but not measured.
     detection : dict
         ``method``: ``auto``; ``peaks``, with keyword arguments of `nuclei.detect_nuclei`; or a function of the user's,
         with ``function`` and ``arguments``.
@@ -114,9 +114,11 @@ def measure_field(
     """
     finds_peaks = detection["method"] == "peaks"
     options = {"calibration": calibration, "drop_border": drop_border, "with_labels": with_labels, "folders": folders}
-    options |= {"channel": channel, "path": image.copy or image.path, "well": image.well, "site": image.site}
+    options |= {"channel": channel, "well": image.well, "site": image.site}
     form, fields = form_of(planes), []
     for plane in planes:
+        source = plane.source
+        options["path"] = source.copy or source.path
         options["frame"] = (plate, image.well, image.site, plane.timepoint, plane.z)
         try:
             if finds_peaks:
@@ -124,13 +126,13 @@ def measure_field(
             else:
                 measured = _outline(plane, detection, correction, options, {"cells": cells, "groups": groups})
         except outlines.FailedDetectionError as failure:
-            (field,) = failed_field(image, str(failure))
+            (field,) = failed_field(source, str(failure))
             fields.append(field._replace(timepoint=plane.timepoint, z=plane.z))
             continue
         if with_quality:
             measured["quality"] = quality.measure_image(plane.image)
         position = {"well": image.well, "site": image.site, "timepoint": plane.timepoint, "z": plane.z}
-        read = {"path": image.path, "inside": image.inside, "notes": plane.notes, "shape": plane.image.shape}
+        read = {"path": source.path, "inside": source.inside, "notes": plane.notes, "shape": plane.image.shape}
         fields.append(Field(**position, **read, form=form, **measured))
     return fields
 

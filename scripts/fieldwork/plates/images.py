@@ -1,7 +1,8 @@
 """The images of a plate as jobs get them, and how their planes are read."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ class FieldImage(NamedTuple):
     fault: str | None = None  # why no file is to be read
     unread: str | None = None  # why no file but that of the nuclei channel is to be read
     inside: tuple = ()  # as of `layouts.Image`
+    planes: tuple["FieldImage", ...] = ()  # the images of a field's z planes, of which one is taken
 
     def __str__(self):
         position = f"well {self.well}, site {self.site}"
@@ -39,14 +41,26 @@ class Channels(NamedTuple):
     measured: list[tuple[str, str]]  # name, and token: how the file names the channel if it has several
 
 
-class FieldPlane(NamedTuple):
-    """A `frames.Plane` of the nuclei channel, with the same plane of all measured channels."""
+class ChosenPlane(NamedTuple):
+    """A `frames.Plane` of the nuclei channel, and the image that it is of."""
 
     timepoint: int | None
     z: int | None
     image: np.ndarray  # (rows, columns)
     colours: str
     notes: tuple[str, ...]
+    source: FieldImage
+
+
+class FieldPlane(NamedTuple):
+    """A `ChosenPlane` with the same plane of all measured channels."""
+
+    timepoint: int | None
+    z: int | None
+    image: np.ndarray  # (rows, columns)
+    colours: str
+    notes: tuple[str, ...]
+    source: FieldImage
     channels: dict[str, np.ndarray]  # name -> pixels of the same size
     missing: dict[str, str]  # name -> why it has no pixels
     types: dict[str, str]  # name -> type of its pixels, and colours of its file: a camera writes one
@@ -78,6 +92,26 @@ def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]
     return images
 
 
+def of_fields(images: Iterable[FieldImage], z: str | int) -> list[FieldImage]:
+    """Return an image for each field where one of its z planes is taken, and they have files of their own.
+
+    Parameters
+    ----------
+    images : iterable of FieldImage
+    z : str or int
+        As for `detection.planes.choose`.
+    """
+    if z != "best":
+        return list(images)
+    fields = {}
+    for image in images:
+        fields.setdefault((image.well, image.site, image.timepoint), []).append(image)
+    return [
+        planes[0] if len(planes) == 1 else planes[0]._replace(z=None, planes=tuple(planes))
+        for planes in fields.values()
+    ]
+
+
 def _copied(source, copies):
     """Return the file of a channel with the local copy of a URL."""
     if source is None or isinstance(source, str):
@@ -102,7 +136,9 @@ def read_file(source: Source, *, channel: str, exact: bool = False) -> list[fram
 def without_other_files(image: FieldImage, reason: str) -> FieldImage | None:
     """Return an image on which a worker crashed, to be read without the files of other channels; None without such."""
     others = {_path_of(source) for source in image.measured if source} - {image.copy or image.path}
-    return image._replace(unread=f"not read, as the field {reason}") if others else None
+    unread = f"not read, as the field {reason}"
+    planes = tuple(plane._replace(unread=unread) for plane in image.planes)
+    return image._replace(unread=unread, planes=planes) if others else None
 
 
 def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
@@ -126,14 +162,50 @@ def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
     return frames.with_position(planes, timepoint=image.timepoint, z=image.z)
 
 
-def read_channels(image: FieldImage, *, channel: str, channels: Channels) -> list[FieldPlane]:
-    """Read an image's planes as `read_planes` does, with those of all measured channels.
+def chosen_planes(
+    image: FieldImage, *, channel: str, choose: Callable[[list[ChosenPlane]], list[ChosenPlane]] = list
+) -> list[ChosenPlane]:
+    """Read the planes of an image that count.
 
     Parameters
     ----------
     image : FieldImage
+        One of `of_fields`.
     channel : str
-        Of the nuclei, as for `frames.read`.
+        As for `frames.read`.
+    choose : callable
+        As `detection.planes.choose`; all planes count without it.
+
+    Raises
+    ------
+    FrameError
+        As by `read_planes` and `choose`.
+    """
+    planes = []
+    for member in image.planes or (image,):
+        try:
+            read = read_planes(member, channel=channel)
+        except frames.FrameError as error:
+            if not image.planes:
+                raise
+            raise frames.FrameError(f"{member.path}: {error}; the sharpest plane is not known without it") from None
+        planes += [ChosenPlane(*plane, source=member) for plane in read]
+    return choose(planes)
+
+
+def read_channels(
+    image: FieldImage,
+    *,
+    channel: str,
+    channels: Channels,
+    choose: Callable[[list[ChosenPlane]], list[ChosenPlane]] = list,
+) -> list[FieldPlane]:
+    """Read the planes of an image that count, with those of all measured channels.
+
+    Parameters
+    ----------
+    image, channel, choose
+        As for `chosen_planes`.
     channels : Channels
 
     Returns
@@ -144,9 +216,19 @@ def read_channels(image: FieldImage, *, channel: str, channels: Channels) -> lis
     Raises
     ------
     FrameError
-        By the nuclei channel alone, as `read_planes`; or its file states that it holds another measured channel alone.
+        By the nuclei channel alone, as `chosen_planes`; or its file states that it holds another measured one alone.
     """
-    planes = read_planes(image, channel=channel)
+    planes = chosen_planes(image, channel=channel, choose=choose)
+    return [
+        with_channels
+        for _, of_image in groupby(planes, key=lambda plane: id(plane.source))
+        for with_channels in _read_others(list(of_image), channels)
+    ]
+
+
+def _read_others(planes, channels):
+    """Return planes of one image with those of all measured channels."""
+    image = planes[0].source
     nuclei_path = image.copy or image.path
     sources = {name: source for (name, _), source in zip(channels.measured, image.measured, strict=True)}
     others = {

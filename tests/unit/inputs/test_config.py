@@ -28,6 +28,7 @@ DEFAULTS = {
         "min_distance": 6,
         "threshold": 1000,
         "arguments": {},
+        "z": "all",
         "border": "keep",
         "keep_labels": True,
     },

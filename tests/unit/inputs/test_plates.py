@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -271,3 +272,41 @@ def test_stains_of_which_none_is_of_dna_are_a_doubt_unless_the_sheet_chooses(her
     regexes = {"own": r"(?P<well>B\d\d)_s(?P<site>\d)_(?P<channel>\w+)\.tif$"}
     warnings = open_plate("images", regexes=regexes, **row).scan.warnings
     assert any("no channel is named like a DNA stain (GFP, mCherry)" in warning for warning in warnings) == warned
+
+
+def of_planes(here, folders, **options):
+    """Open a plate of MetaXpress's folders of z steps; return z, and plane and path of the images of a well."""
+    touch(here / "images", *(f"{folder}x_{well}_s1_w1.tif" for folder in folders for well in ("B02", "B03")))
+    row = {None: "config/plates.tsv, line 4", "plate": "P1", "images": "images"}
+    opened = plates.open_plate(row, channel="auto", regexes={}, fan_out="plate", results="results", **options)
+    return opened.z, [(image.z, image.fault or image.path) for image in opened.images if image.well == "B02"]
+
+
+STEPS = ["ZStep_0/", "ZStep_1/", "ZStep_2/"]
+
+
+def test_a_projection_is_metaxpress_step_0_or_the_image_without_a_plane(here):
+    assert of_planes(here, STEPS, z="projection") == (0, [(0, "images/ZStep_0/x_B02_s1_w1.tif")])
+    for folder in (here / "images").iterdir():
+        folder.rename(here / folder.name)
+    assert of_planes(here, ["", "ZStep_1/", "ZStep_2/"], z="projection") == (0, [(0, "images/x_B02_s1_w1.tif")])
+
+
+def test_a_plane_by_its_number_leaves_out_others_and_a_field_without_it_fails(here):
+    assert of_planes(here, STEPS, z=2) == (2, [(2, "images/ZStep_2/x_B02_s1_w1.tif")])
+    (here / "images/ZStep_2/x_B02_s1_w1.tif").unlink()
+    (here / "images/ZStep_2/x_B04_s1_w1.tif").touch()
+    row = {None: "config/plates.tsv, line 4", "plate": "P1", "images": "images"}
+    opened = plates.open_plate(row, channel="auto", regexes={}, fan_out="plate", results="results", z=2, most_failed=1)
+    assert [(image.well, image.fault) for image in opened.images] == [
+        ("B02", "no image of z plane 2; there are planes 0, 1 (nuclei.z)"),
+        ("B03", None),
+        ("B04", None),
+    ]
+
+
+def test_without_a_projection_by_the_names_one_is_refused(here):
+    with pytest.raises(InputError, match=r"nuclei.z is projection, but by the names no image is one; .* planes 1, 2"):
+        of_planes(here, STEPS[1:], z="projection")
+    shutil.rmtree(here / "images")
+    assert of_planes(here, [""], z="projection")[0] == "projection"  # none has a plane by its name

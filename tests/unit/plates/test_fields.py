@@ -13,7 +13,7 @@ import tifffile
 import detect_nuclei
 from fieldwork import job, synthetic
 from fieldwork.plates import fields, nuclei_table, tables
-from fieldwork.plates.images import FieldImage, images_of, read_planes
+from fieldwork.plates.images import FieldImage, chosen_planes, images_of
 
 DETECTION = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 COUNTS = {(1, 1): 3, (1, 2): 5, (1, 3): 7, (2, 1): 4, (2, 2): 0, (2, 3): 9}  # (time point, z): nuclei planted there
@@ -35,7 +35,7 @@ def collect(images, *, with_quality=True, ahead=False):
     return job.collect(
         functools.partial(fields.measure_field, detection=DETECTION, with_quality=with_quality),
         images,
-        read=functools.partial(read_planes, channel="auto"),
+        read=functools.partial(chosen_planes, channel="auto"),
         failed=fields.failed_field,
         label="plate p",
         noun="fields",

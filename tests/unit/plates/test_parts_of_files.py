@@ -68,7 +68,9 @@ def test_pages_are_what_the_sheet_says(tmp_path, pages_are, places):
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", metadata=None)
     rows = [("A01", 1, None, None, (str(tmp_path / "a.tif"), None, None, pages_are, False))]
     (image,) = images.images_of(rows, {})
-    measured = fields.measure_field(image, images.read_planes(image, channel="w1"), detection=PEAKS, with_quality=False)
+    measured = fields.measure_field(
+        image, images.chosen_planes(image, channel="w1"), detection=PEAKS, with_quality=False
+    )
     assert [(field.timepoint, field.z) for field in measured] == places
     assert [len(field.coordinates) for field in measured] == list(range(1, len(places) + 1))
 
@@ -101,7 +103,7 @@ def test_what_was_done_to_stored_values_is_counted(tmp_path):
         field
         for image in listed
         for field in fields.measure_field(
-            image, images.read_planes(image, channel="w1"), detection=PEAKS, with_quality=False
+            image, images.chosen_planes(image, channel="w1"), detection=PEAKS, with_quality=False
         )
     ]
     assert [len(field.coordinates) for field in measured] == [4, 4, 4]
