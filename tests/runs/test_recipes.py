@@ -28,7 +28,7 @@ positive: {Tubulin: 0.02}
 """
 
 
-def plant(folder, wells, *, channels=("w1", "w2"), sites=2):
+def plant(folder, wells, *, channels=("w1", "w2"), sites=2, count=16):
     """Write fields of 16 discs, of which every third one has twice the DNA: it is 1.2 times as wide, and brighter."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(5)
@@ -36,7 +36,7 @@ def plant(folder, wells, *, channels=("w1", "w2"), sites=2):
     for well in wells:
         for site in range(1, sites + 1):
             pictures = {channel: rng.normal(BACKGROUND, 10, (256, 256)) for channel in channels}
-            for number in range(16):
+            for number in range(count):
                 row, column = 32 + 64 * (number // 4) + rng.uniform(-6, 6), 32 + 64 * (number % 4) + rng.uniform(-6, 6)
                 radius = G1_RADIUS_PX * (1.2 if number % 3 == 0 else 1)
                 height = G1_HEIGHT * (2 / 1.2**2 if number % 3 == 0 else 1)
@@ -53,12 +53,12 @@ def plant(folder, wells, *, channels=("w1", "w2"), sites=2):
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """A working directory after a run of four plates: two and three channels, peaks, and no image at all."""
+    """A working directory after a run of four plates: two and three channels, peaks, and no nucleus at all."""
     workspace = Workspace(tmp_path_factory.mktemp("recipes"))
     plant(workspace.path / "images/demo", COMPOUNDS)
     plant(workspace.path / "images/007", ["B02", "D04"], channels=("w1", "w2", "w3"), sites=1)
     plant(workspace.path / "images/peaks", ["B02"], channels=("w1",), sites=1)
-    (workspace.path / "images/empty").mkdir()
+    plant(workspace.path / "images/empty", ["B02"], sites=1, count=0)
     config = workspace.path / "config"
     config.mkdir()
     sheet = ["plate\timages\tplatemap\tmethod", "demo\timages/demo\tmap.csv\t", "007\timages/007\t\t"]
