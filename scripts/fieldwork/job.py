@@ -249,6 +249,9 @@ def _bytes_of(pixels):
     planes = pixels if isinstance(pixels, list) else []
     images = [plane.image for plane in planes] or [pixels]
     images += [
-        image for plane in planes for image in getattr(plane, "channels", {}).values() if image is not plane.image
+        image
+        for plane in planes
+        for image in (getattr(plane, "channels", None) or {}).values()
+        if image is not plane.image
     ]
     return sum(getattr(image, "nbytes", 0) for image in images)

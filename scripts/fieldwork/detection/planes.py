@@ -11,7 +11,7 @@ def choose(planes: Sequence[Any], *, z: str | int) -> list[Any]:
 
     Parameters
     ----------
-    planes : list of images.ChosenPlane
+    planes : list of images.FieldPlane
         Of all its time points.
     z : {'all', 'best', 'projection'} or int
         All; or of every time point one: the sharpest, by `quality.sharpness`, of equal ones the first; the only one, as

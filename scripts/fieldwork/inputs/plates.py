@@ -10,7 +10,7 @@ from fieldwork import InputError
 from fieldwork.inputs import image_lists, layouts, platemaps
 from fieldwork.inputs.inside import nuclei as inside_nuclei
 from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
-from fieldwork.inputs.names.images import in_order
+from fieldwork.inputs.names.images import in_order, planes_of_fields
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
 from fieldwork.inputs.remote import Remote
 from fieldwork.stains import TOKEN, is_dna
@@ -337,11 +337,8 @@ def _of_plane(images, z, projection):
         z = projection
     if isinstance(z, str) or not planes:
         return images, z
-    fields = {}
-    for image in images:
-        fields.setdefault((image.well, image.site, image.timepoint), []).append(image)
     chosen = []
-    for others in fields.values():
+    for others in planes_of_fields(images):
         own = [image for image in others if image.z in (None, z)]
         there = ", ".join(str(image.z) for image in others)
         fault = f"no image of z plane {z}; there are planes {there} (nuclei.z)"

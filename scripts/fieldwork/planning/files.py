@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterable
 
-from fieldwork.inputs.names.images import Image
+from fieldwork.inputs.names.images import Image, Source
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.remote import Remote
 
@@ -33,7 +33,7 @@ def good_images(images: Iterable[Image]) -> list[Image]:
     return [image for image in images if not image.fault]
 
 
-def source_of(image: Image) -> str | tuple:
+def source_of(image: Image) -> Source:
     """Return the file of an image, and which part of it the image is, in a form that parameters of a rule can have."""
     return (image.path, *image.inside) if image.inside and image.path else image.path
 

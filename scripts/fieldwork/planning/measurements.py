@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import channels, platemaps
-from fieldwork.inputs.layouts import natural
+from fieldwork.inputs.names.images import natural, path_of
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning import provenance, resources
 from fieldwork.planning.files import Files, rows_of, source_of
@@ -350,7 +350,7 @@ class MeasurePlan:
 
     def _urls_of(self, unit):
         urls = list(filter(is_url, unit.paths))
-        nuclei = {_path_of(row[4]) for row in unit.rows} if urls else set()
+        nuclei = {path_of(row[4]) for row in unit.rows} if urls else set()
         return [url for url in urls if url in nuclei or self._files.stamp(url)]
 
     def fetched_images(self, wildcards: object) -> list:
@@ -381,7 +381,7 @@ class MeasurePlan:
 
     def _channel_mb(self, unit, channels):
         """Return the size of the largest channel of a field, in MB; a file may hold several."""
-        files = max((len(set(map(_path_of, filter(None, [row[4], *row[-1]])))) for row in unit.rows), default=1)
+        files = max((len(set(map(path_of, filter(None, [row[4], *row[-1]])))) for row in unit.rows), default=1)
         largest = max((self._files.megabytes([path]) for path in unit.paths), default=0)
         return largest * min(1, files / max(1, channels))
 
@@ -393,7 +393,7 @@ class MeasurePlan:
 
     def unit_minutes(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the time limit of a detection job, in minutes."""
-        megabytes = self._files.megabytes(_path_of(row[4]) for row in self._unit(wildcards).rows if row[4])
+        megabytes = self._files.megabytes(path_of(row[4]) for row in self._unit(wildcards).rows if row[4])
         seconds = resources.S_PER_MB * self._megabytes_of_others(wildcards)
         seconds += self._of_groups(wildcards, "s_per_mb") * megabytes
         more = math.ceil(10 * seconds / threads / 60)  # as in `resources.time_limit_min`
@@ -402,7 +402,7 @@ class MeasurePlan:
     def _megabytes_of_others(self, wildcards):
         """Return the size of the images of other channels than that of the nuclei."""
         unit = self._unit(wildcards)
-        nuclei = {_path_of(row[4]) for row in unit.rows}
+        nuclei = {path_of(row[4]) for row in unit.rows}
         return self._files.megabytes(path for path in unit.paths if path not in nuclei)
 
     def _paths(self, wildcards):
@@ -434,12 +434,8 @@ class MeasurePlan:
         others = [tuple([by_position.get(position) for by_position in measured]) for position in positions]
         rows = [(*row, paths) for row, paths in zip(rows_of(images), others, strict=True)]
         good = (image.path for image in images if not image.fault)
-        paths = dict.fromkeys([*good, *map(_path_of, filter(None, itertools.chain(*others)))])
+        paths = dict.fromkeys([*good, *map(path_of, filter(None, itertools.chain(*others)))])
         return _Unit(rows, list(paths))
-
-
-def _path_of(source):
-    return source if isinstance(source, str) else source[0]
 
 
 def _position_of(image):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby, zip_longest
 from typing import TypeVar
 
-from fieldwork.inputs.layouts import Image
+from fieldwork.inputs.names.images import Image, planes_of_fields
 
 MOST_SAMPLE_IMAGES = 96
 # 2**32 times the golden ratio's fraction: multiples of it, modulo 2**32, fill the range evenly and without a period, so
@@ -31,11 +31,8 @@ def sample_of(images: Sequence[Image], *, of_planes: bool = False) -> list[Image
         one of each. Any first part of them is spread over the plate, too.
     """
     if of_planes:
-        fields = {}
-        for image in images:
-            fields.setdefault((image.well, image.site, image.timepoint), []).append(image)
-        firsts = sample_of([planes[0] for planes in fields.values()])
-        return [image for first in firsts for image in fields[first.well, first.site, first.timepoint]]
+        fields = {planes[0]: planes for planes in planes_of_fields(images)}
+        return [image for first in sample_of(list(fields)) for image in fields[first]]
     wells = [list(of_well) for _, of_well in groupby(images, key=lambda image: image.well)]
     ordered = [spread(wells[index], start=index) for index in spread(range(len(wells)))]
     rounds = (image for images in zip_longest(*ordered) for image in images if image)

@@ -7,7 +7,7 @@ from fieldwork import segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.detection import illumination
 from fieldwork.plates.fields import Field
-from fieldwork.plates.images import ChosenPlane, FieldImage, chosen_planes, form_of
+from fieldwork.plates.images import FieldImage, FieldPlane, chosen_planes, form_of
 from fieldwork.plates.rows import levels_of
 from fieldwork.segmentation import sampling
 from fieldwork.segmentation.sampling import Reading, Sampled
@@ -15,7 +15,7 @@ from fieldwork.segmentation.sampling import Reading, Sampled
 
 def measure_image(
     image: FieldImage,
-    planes: list[ChosenPlane],
+    planes: list[FieldPlane],
     *,
     correction: illumination.Correction = illumination.NO_CORRECTION,
 ) -> Reading:
@@ -29,7 +29,7 @@ def measure_image(
     return Reading(image, form=form_of(planes), sample=segmentation.measure_sample(corrected))
 
 
-def read_middle_plane(image: FieldImage, **options: Any) -> list[ChosenPlane]:
+def read_middle_plane(image: FieldImage, **options: Any) -> list[FieldPlane]:
     """Read the plane of an image that `measure_image` measures, alone; options as for `images.chosen_planes`."""
     planes = chosen_planes(image, **options)
     return [planes[len(planes) // 2]]

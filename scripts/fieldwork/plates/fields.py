@@ -12,7 +12,7 @@ from fieldwork.detection.flags import Flags
 from fieldwork.detection.peaks import find_peaks
 from fieldwork.gpu import client
 from fieldwork.objects.groups import unmeasured_of
-from fieldwork.plates.images import ChosenPlane, FieldImage, FieldPlane, form_of
+from fieldwork.plates.images import FieldImage, FieldPlane, form_of
 
 GROUND_PERCENTILE = 10  # even a crowded field shows that much ground
 
@@ -60,7 +60,7 @@ def failed_field(image: FieldImage, reason: str) -> list[Field]:
 
 def measure_field(
     image: FieldImage,
-    planes: list[ChosenPlane] | list[FieldPlane],
+    planes: list[FieldPlane],
     *,
     detection: dict,
     with_quality: bool,
@@ -80,7 +80,7 @@ def measure_field(
     Parameters
     ----------
     image : FieldImage
-    planes : list of images.FieldPlane or images.ChosenPlane
+    planes : list of images.FieldPlane
         From `images.read_channels`; or from `images.chosen_planes`, and nuclei are found but not measured.
     detection : dict
         ``method``: ``auto``; ``peaks``, with keyword arguments of `nuclei.detect_nuclei`; or a function of the user's,
@@ -146,7 +146,7 @@ def _outline(plane, detection, correction, options, further):
     options = {**options, "calibrated": "plate"}
     if image is not plane.image:
         options["camera"] = plane.image
-    if not isinstance(plane, FieldPlane):
+    if plane.channels is None:
         return outlines.outline_nuclei(image, detection, **options)._asdict()
     channels, uncorrected = _corrected_channels(plane, image, correction)
     outlined, measurements = outlines.outline_and_measure(image, detection, channels, **further, **options)

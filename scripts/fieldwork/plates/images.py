@@ -9,9 +9,9 @@ import numpy as np
 
 from fieldwork import frames
 from fieldwork.inputs.inside.headers import ome_channels
+from fieldwork.inputs.names.images import Source, path_of, planes_of_fields
 
 INSIDE = ("series", "frame", "pages_are", "required")  # of `frames.Wanted`
-Source = str | tuple  # a path; or a path and, as of `layouts.Image.inside`, which part of the file
 
 
 class FieldImage(NamedTuple):
@@ -23,7 +23,7 @@ class FieldImage(NamedTuple):
     z: int | None
     path: str
     copy: str | None = None
-    measured: tuple["Source | None", ...] = ()  # files to read of the measured channels; None: there is none
+    measured: tuple[Source | None, ...] = ()  # files to read of the measured channels; None: there is none
     fault: str | None = None  # why no file is to be read
     unread: str | None = None  # why no file but that of the nuclei channel is to be read
     inside: tuple = ()  # as of `layouts.Image`
@@ -41,19 +41,8 @@ class Channels(NamedTuple):
     measured: list[tuple[str, str]]  # name, and token: how the file names the channel if it has several
 
 
-class ChosenPlane(NamedTuple):
-    """A `frames.Plane` of the nuclei channel, and the image that it is of."""
-
-    timepoint: int | None
-    z: int | None
-    image: np.ndarray  # (rows, columns)
-    colours: str
-    notes: tuple[str, ...]
-    source: FieldImage
-
-
 class FieldPlane(NamedTuple):
-    """A `ChosenPlane` with the same plane of all measured channels."""
+    """A `frames.Plane` of the nuclei channel, the image that it is of, and the same plane of all measured channels."""
 
     timepoint: int | None
     z: int | None
@@ -61,9 +50,9 @@ class FieldPlane(NamedTuple):
     colours: str
     notes: tuple[str, ...]
     source: FieldImage
-    channels: dict[str, np.ndarray]  # name -> pixels of the same size
-    missing: dict[str, str]  # name -> why it has no pixels
-    types: dict[str, str]  # name -> type of its pixels, and colours of its file: a camera writes one
+    channels: dict[str, np.ndarray] | None = None  # name -> pixels of the same size; None: they were not read
+    missing: dict[str, str] = {}  # name -> why it has no pixels
+    types: dict[str, str] = {}  # name -> type of its pixels, and colours of its file: a camera writes one
 
 
 def images_of(rows: Iterable[tuple], copies: dict[str, str]) -> list[FieldImage]:
@@ -103,12 +92,9 @@ def of_fields(images: Iterable[FieldImage], z: str | int) -> list[FieldImage]:
     """
     if z != "best":
         return list(images)
-    fields = {}
-    for image in images:
-        fields.setdefault((image.well, image.site, image.timepoint), []).append(image)
     return [
         planes[0] if len(planes) == 1 else planes[0]._replace(z=None, planes=tuple(planes))
-        for planes in fields.values()
+        for planes in planes_of_fields(images)
     ]
 
 
@@ -135,7 +121,7 @@ def read_file(source: Source, *, channel: str, exact: bool = False) -> list[fram
 
 def without_other_files(image: FieldImage, reason: str) -> FieldImage | None:
     """Return an image on which a worker crashed, to be read without the files of other channels; None without such."""
-    others = {_path_of(source) for source in image.measured if source} - {image.copy or image.path}
+    others = {path_of(source) for source in image.measured if source} - {image.copy or image.path}
     unread = f"not read, as the field {reason}"
     planes = tuple(plane._replace(unread=unread) for plane in image.planes)
     return image._replace(unread=unread, planes=planes) if others else None
@@ -163,8 +149,8 @@ def read_planes(image: FieldImage, *, channel: str) -> list[frames.Plane]:
 
 
 def chosen_planes(
-    image: FieldImage, *, channel: str, choose: Callable[[list[ChosenPlane]], list[ChosenPlane]] = list
-) -> list[ChosenPlane]:
+    image: FieldImage, *, channel: str, choose: Callable[[list[FieldPlane]], list[FieldPlane]] = list
+) -> list[FieldPlane]:
     """Read the planes of an image that count.
 
     Parameters
@@ -189,7 +175,7 @@ def chosen_planes(
             if not image.planes:
                 raise
             raise frames.FrameError(f"{member.path}: {error}; the sharpest plane is not known without it") from None
-        planes += [ChosenPlane(*plane, source=member) for plane in read]
+        planes += [FieldPlane(*plane, source=member) for plane in read]
     return choose(planes)
 
 
@@ -198,7 +184,7 @@ def read_channels(
     *,
     channel: str,
     channels: Channels,
-    choose: Callable[[list[ChosenPlane]], list[ChosenPlane]] = list,
+    choose: Callable[[list[FieldPlane]], list[FieldPlane]] = list,
 ) -> list[FieldPlane]:
     """Read the planes of an image that count, with those of all measured channels.
 
@@ -237,15 +223,11 @@ def _read_others(planes, channels):
         if name != channels.nuclei
     }
     sources[channels.nuclei] = nuclei_path
-    paths = {name: _path_of(source) for name, source in sources.items()}
+    paths = {name: source and path_of(source) for name, source in sources.items()}
     tokens = [token for name, token in channels.measured if name != channels.nuclei and paths[name] == nuclei_path]
     if tokens:
         _refuse_other_channel(nuclei_path, tokens)
     return [_with_channels(plane, channels, others, paths) for plane in planes]
-
-
-def _path_of(source):
-    return source if source is None or isinstance(source, str) else source[0]
 
 
 def _refuse_other_channel(path, tokens):
@@ -262,7 +244,7 @@ def _planes_by_position(image, source, token):
     """Read another channel: (time point, z plane) -> plane, or the reason why there are none."""
     if source is None:
         return "there is no image of it"
-    if image.unread and _path_of(source) != (image.copy or image.path):
+    if image.unread and path_of(source) != (image.copy or image.path):
         return image.unread
     try:
         # Exactly: of a file with several channels, the nuclei channel must not stand in for a missing one.
@@ -270,7 +252,7 @@ def _planes_by_position(image, source, token):
             read_file(source, channel=token, exact=True), timepoint=image.timepoint, z=image.z
         )
     except frames.FrameError as error:
-        return f"{_path_of(source)}: {error}"
+        return f"{path_of(source)}: {error}"
     return {(plane.timepoint, plane.z): plane for plane in planes}
 
 
@@ -292,8 +274,7 @@ def _with_channels(plane, channels, others, paths):
         else:
             readable[name] = own
     measured = {name: readable[name] for name, _ in channels.measured if name in readable}
-    return FieldPlane(
-        *plane,
+    return plane._replace(
         channels={name: own.image for name, own in measured.items()},
         missing=missing,
         types={name: _type_of(own) for name, own in measured.items()},

@@ -6,7 +6,7 @@ import pytest
 
 from fieldwork import frames
 from fieldwork.detection import planes
-from fieldwork.plates.images import ChosenPlane
+from fieldwork.plates.images import FieldPlane
 
 RANDOM = np.random.default_rng(4)
 SHARP = cv2.GaussianBlur(RANDOM.normal(size=(96, 128)), (0, 0), 1.5) * 1000 + 500
@@ -15,7 +15,7 @@ SHARP = cv2.GaussianBlur(RANDOM.normal(size=(96, 128)), (0, 0), 1.5) * 1000 + 50
 def plane(z, *, blur=0.0, timepoint=None, image=SHARP):
     noise = np.random.default_rng(z or 0).normal(0, 5, image.shape)
     image = (cv2.GaussianBlur(image, (0, 0), blur) if blur else image) + noise
-    return ChosenPlane(timepoint, z, image, "", (), source=None)
+    return FieldPlane(timepoint, z, image, "", (), source=None)
 
 
 STACK = [plane(1, blur=6), plane(2, blur=3), plane(3), plane(4, blur=3), plane(5, blur=6)]

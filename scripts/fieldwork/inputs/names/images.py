@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Image(NamedTuple):
@@ -19,6 +19,27 @@ class Image(NamedTuple):
     # Which part of the file: series and frame, from 0 or None, as an image list names them; what pages without names
     # are; and True if the channel must be in it by name. Nothing where none of that is said.
     inside: tuple[int | None, int | None, str, bool] | tuple[()] = ()
+
+
+Source = str | tuple  # a path; or a path and, as of `Image.inside`, which part of the file
+
+
+def path_of(source: Source) -> str:
+    """Return the path of a file, of which a part may be meant."""
+    return source if isinstance(source, str) else source[0]
+
+
+def planes_of_fields(images: Iterable[Any]) -> list[list[Any]]:
+    """Return the images of each field and time point, in their order: its z planes.
+
+    Parameters
+    ----------
+    images : iterable of Image or plates.images.FieldImage
+    """
+    fields = {}
+    for image in images:
+        fields.setdefault((image.well, image.site, image.timepoint), []).append(image)
+    return list(fields.values())
 
 
 class Scan(NamedTuple):
