@@ -39,8 +39,8 @@ def write(
     """Join the label images of a plate's units into one array.
 
     The array is uint32 (field, row, column); `field` is the row of fields.csv, from 0. A chunk is a field, a shard many
-    of them. Values are ObjectNumbers. Failed fields are 0, and smaller fields are padded with 0 at the bottom and at
-    the right. Attributes: `plate`, and the lists `well`, `site`, `timepoint` and `z` (null: none).
+    of them. Values are ObjectNumbers. Failed fields are 0; all others have one size, as `tables.fail_odd_forms` fails
+    those of another. Attributes: `plate`, and the lists `well`, `site`, `timepoint` and `z` (null: none).
 
     Parameters
     ----------
@@ -61,11 +61,11 @@ def write(
         The files of a unit are not of one run: they differ in their fields.
     """
     rows = _rows_of(labels, fields)
-    height, width = np.max([row.shape for row in rows if row.shape] or [(1, 1)], axis=0).tolist()
+    height, width = next((row.shape for row in rows if row.shape), (1, 1))
     in_shard = max(1, min(len(rows), LARGEST_SHARD_BYTES // (4 * height * width)))
     attributes = {"plate": plate}
     attributes |= {name: [getattr(row, name) for row in rows] for name in stale.COLUMNS}
-    chunks = _chunks_of(rows, labels, (height, width))
+    chunks = _chunks_of(rows, labels)
     with outputs.atomic_folder(store) as part:
         array = zarr.create_array(
             part,
@@ -132,8 +132,8 @@ def _other_run(path):
     )
 
 
-def _chunks_of(rows, labels, shape):
-    """Yield the chunk of each row, or None for a row of 0: the bytes that units wrote, where they need no padding."""
+def _chunks_of(rows, labels):
+    """Yield the chunk of each row, or None for a row of 0: the bytes that units wrote."""
     encoded = ((path, *entry) for path in labels for entry in label_images.read_unit(path))
     number = -1  # of the last field that was read
     for row in rows:
@@ -144,11 +144,8 @@ def _chunks_of(rows, labels, shape):
             yield None
         elif content is None or read_shape != row.shape:
             raise _other_run(path)
-        elif row.shape == shape:
-            yield content
         else:
-            rest = [(0, side - smaller) for side, smaller in zip(shape, row.shape, strict=True)]
-            yield label_images.encode(np.pad(label_images.decode(content, row.shape), rest))
+            yield content
 
 
 def _write_shard(path, chunks):
