@@ -86,8 +86,6 @@ def main(
             workers=workers,
             **pool,
         )
-    from fieldwork.plates import nuclei_table, tables  # here: Arrow starts a thread, and no fork may follow a thread
-
     for field in measured_fields:
         for name, reason in field.channels_missing.items():
             log.info("missing: %s: channel %s of %s: %s", label, name, field.path, reason)
@@ -97,14 +95,17 @@ def main(
     stale.forget_labels(Path(outcome["nuclei"]).parents[1])
     if correction.functions is None:
         stale.forget_illumination(Path(outcome["nuclei"]).parents[1])
-    if "labels" in outcome:
-        encoded, shapes = [field.labels for field in measured_fields], [field.shape for field in measured_fields]
-        label_images.write_unit(outcome["labels"], encoded, shapes)
-    if "cells" in outcome:
-        encoded, shapes = [field.cells for field in measured_fields], [field.shape for field in measured_fields]
-        label_images.write_unit(outcome["cells"], encoded, shapes)
     form = {"outlined": not finds_peaks, "channels": [name for name, _ in measured]}
-    form |= {"cells": bool(cells), "groups": groups}
+    write(plate, measured_fields, outcome, form | {"cells": bool(cells), "groups": groups})
+
+
+def write(plate, measured_fields, outcome, form):
+    """Write the tables of a unit, and its label images where they are kept; `form` says which columns there are."""
+    from fieldwork.plates import nuclei_table, tables  # here: Arrow starts a thread, and no fork may follow a thread
+
+    shapes = [field.shape for field in measured_fields]
+    for kind in {"labels", "cells"} & outcome.keys():
+        label_images.write_unit(outcome[kind], [getattr(field, kind) for field in measured_fields], shapes)
     outputs.write_row_groups(
         nuclei_table.parts_of(plate, measured_fields, **form),
         outcome["nuclei"],

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 import yaml
 
 from fieldwork import InputError
@@ -143,11 +142,3 @@ def outcome(folder: Path, kind: str, name: str, *, table: str) -> Outcome:
     if not made:
         assert not printed.rstrip().endswith("exit status 0"), f"{name} has no tables, and the run says it is done"
     return Outcome(results if made else None, "\n".join(said))
-
-
-def marked(names: Iterable[str], wrong: dict[str, str]) -> list:
-    """Return the names as parameters of a test; those that are not right yet, with a reason, must fail."""
-    return [
-        pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=wrong[name])] if name in wrong else [])
-        for name in names
-    ]

@@ -129,7 +129,6 @@ PLATES = {
     "offset-no-dna by peaks": Case({"A01": [20]}, refused=ABOVE),
     "background-1500 by peaks": Case({"B02": [4], "B03": [5]}, refused=ABOVE),
 }
-WRONG: dict[str, str] = {}  # not yet as the README says: case -> reason
 COMPOUNDS = {"map-other-plate": ["DMSO", ""]}  # of A01 and A02; DMSO and taxol in the other cases
 LEAN = {"nuclei": {"keep_labels": False}, "quality": False}  # a job less for every plate
 RUNS = {"": {}, "all may fail": {"max_failed_fields": 1.0}}  # what the configuration has beside columns of the sheet
@@ -224,7 +223,7 @@ def check(case, plate, outcome):
         assert int(well["Count_Nuclei"]) == case.total or summed, (well, outcome.said)
 
 
-@pytest.mark.parametrize("name", cases.marked(PLATES, WRONG))
+@pytest.mark.parametrize("name", PLATES)
 def test_a_plate_ends_as_it_must(outcomes, name):
     case, by_plate = PLATES[name], outcomes(name)
     refused = {plate: outcome for plate, outcome in by_plate.items() if outcome.folder is None}

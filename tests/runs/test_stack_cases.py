@@ -42,7 +42,6 @@ STACKS = {
     "bit-mix": Case(refused="type", left_out=True),
     "imagej-extra-page": Case(refused="13", warning="13|page"),
 }
-WRONG: dict[str, str] = {}  # not yet as the README says
 WEB = ("head-429", "head-503", "get-503", "get-cut")
 
 
@@ -93,7 +92,7 @@ def values_of(rows):
     return [(float(row["total"]), float(row["second"])) if row["total"] else None for row in rows]
 
 
-@pytest.mark.parametrize("name", cases.marked(STACKS, WRONG))
+@pytest.mark.parametrize("name", STACKS)
 def test_a_stack_ends_as_it_must(run, name):
     case, (outcome, folder) = STACKS[name], run(name)
     if outcome.folder is None:
