@@ -12,6 +12,7 @@ COLOURS = ("red", "green", "blue")
 DIRECTORY_BYTES, DESCRIPTION_BYTES = 2**16, 2**24  # more is a damaged file
 MOST_PAGES = 2**16
 TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of numbers in a TIFF's tags
+TAGS = {256: 0, 257: 0, 258: 1, 262: 1, 277: 1}  # width to samples of `TiffHeader` -> what they are without the tag
 RGB, YCBCR = 2, 6  # values of PhotometricInterpretation
 
 
@@ -19,6 +20,9 @@ class TiffHeader(NamedTuple):
     """The first page of a TIFF file, and the number of all."""
 
     pages: int
+    width: int  # 0 where the page does not state it, as of the height
+    height: int
+    bits: int  # of a sample
     photometric: int
     samples: int
     extra_samples: list[int]  # what samples beyond grey or RGB are: 1 and 2 are alpha
@@ -163,14 +167,14 @@ def tiff_header(path: str | os.PathLike) -> TiffHeader:
             code: (kind, count, value)
             for code, kind, count, value in entry.iter_unpack(first[: len(first) // entry.size * entry.size])
         }
-        values = {code: _numbers(file, order, word, tags[code]) for code in (262, 277, 338) if code in tags}
+        values = {code: _numbers(file, order, word, tags[code]) for code in (*TAGS, 338) if code in tags}
         _, count, start = tags.get(270, (0, 0, 0))
         description = b""
         if word.size < count <= DESCRIPTION_BYTES:
             file.seek(start)
             description = file.read(count).rstrip(b"\0")
-    photometric, samples = (values.get(code) or [1] for code in (262, 277))
-    return TiffHeader(len(seen), photometric[0], samples[0], values.get(338, []), description)
+    firsts = [(values.get(code) or [default])[0] for code, default in TAGS.items()]
+    return TiffHeader(len(seen), *firsts, values.get(338, []), description)
 
 
 def _numbers(file, order, word, tag):
