@@ -54,10 +54,10 @@ def read_level_0(path, reader):
     return image
 
 
-def damage_tile(path, how, number=7):
-    """Damage a tile of the first page."""
+def damage_tile(path, how, number=7, level=0):
+    """Damage a tile of a page."""
     with tifffile.TiffFile(path, mode="r+") as tif:
-        page = tif.pages.first
+        page = tif.pages[level]
         offset, count = page.dataoffsets[number], page.databytecounts[number]
         tag = page.tags[324 if how == "no offset" else 325]
         if how.startswith("no"):

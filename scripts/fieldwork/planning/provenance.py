@@ -26,6 +26,7 @@ COMPUTING = {
     "skimage": ("scikit-image",),
     "tifffile": ("tifffile", "imagecodecs"),
     "imagecodecs": ("imagecodecs",),
+    "simplejpeg": ("simplejpeg",),
     "zarr": ("zarr", "zarrs"),
     "openslide": ("openslide-python", "openslide-bin"),
     "cucim": ("cucim-cu12", "cucim-cu13", "cucim"),

@@ -1,5 +1,6 @@
 """Convert a slide to OME-Zarr block by block. A killed conversion resumes."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -250,7 +251,7 @@ def _kept_tile(path, version, shape):
         return None, "level 0 is not made of square baseline JPEG tiles of three colours"
     if tuple(tiles.shape) != shape:
         return None, "its tiles do not lie side by side"
-    return tiles.tile, f"its JPEG tiles of {tiles.tile} px are stored as they are"
+    return tiles.tile, f"its JPEG tiles of {tiles.tile} px are stored as they are; any that cannot be, as new JPEGs"
 
 
 def _fill(plan, ledger, levels, *, on_bad_image, workers, progress):
@@ -315,7 +316,7 @@ def _convert_block(block, *, plan):
     else:
         pixels, failed = _read(plan, y, x, height, width)
         if plan.keep:
-            failed += _keep(plan, y, x, height, width, failed)
+            _keep(plan, pixels, y, x, failed)
         else:
             slides.write_block(array, pixels, y, x)
     for level in range(block.level + 1, min(block.level + 1 + plan.depth, len(levels))):
@@ -353,22 +354,18 @@ def _cuts(start, length, step):
     return itertools.pairwise(edges)
 
 
-def _keep(plan, y, x, height, width, failed):
-    """Store the JPEG tiles of a part of level 0 as they are, failed ones as white; return those that fail here."""
-    tiles, size, also_failed = _tiles(plan.path), plan.chunk, []
-    white = np.full((size, size, 3), 255, np.uint8)
-    for row in range(y // size, -(-(y + height) // size)):
-        for column in range(x // size, -(-(x + width) // size)):
-            top, left = row * size, column * size
-            try:
-                if any(fy <= top < fy + fh and fx <= left < fx + fw for fy, fx, fh, fw, _ in failed):
-                    slides.write_jpegs(plan.store, 0, white, top, left, tile=size)
-                else:
-                    slides.put_tile(plan.store, 0, row, column, tiles.read(row, column))
-            except SlideError as error:
-                slides.write_jpegs(plan.store, 0, white, top, left, tile=size)
-                also_failed.append([top, left, min(size, y + height - top), min(size, x + width - left), str(error)])
-    return also_failed
+def _keep(plan, pixels, y, x, failed):
+    """Store the JPEG tiles of a part of level 0 as they are; those that failed or cannot be kept as new JPEGs."""
+    tiles, size = _tiles(plan.path), plan.chunk
+    for top in range(y, y + pixels.shape[0], size):
+        for left in range(x, x + pixels.shape[1], size):
+            if not any(fy <= top < fy + fh and fx <= left < fx + fw for fy, fx, fh, fw, _ in failed):
+                with contextlib.suppress(SlideError):  # absent, clipped to the picture, progressive ...
+                    stream = tiles.read(top // size, left // size)
+                    slides.put_tile(plan.store, 0, top // size, left // size, stream)
+                    continue
+            part = pixels[top - y : top - y + size, left - x : left - x + size]
+            slides.write_jpegs(plan.store, 0, part, top, left, tile=size)
 
 
 def _finish(plan, facts, associated):

@@ -6,11 +6,13 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from fieldwork.slides import SlideError, tiff
+from fieldwork.decoding import DecodeError, jpeg
+from fieldwork.slides import SlideError
 from fieldwork.slides.readers import TiffSlide, open_slide
 
+BASELINE_FRAMES = (0xC0, 0xC1)  # markers of JPEG's frames: baseline, and the like with more tables
 BASELINE_JPEG = 7  # value of TIFF's compression tag; 6 is the old JPEG
-SAMPLED_SHARES = (0.5, 0.25, 0.75, 0.1, 0.9)  # of the grid's rows and columns: tiles to compare, until one is intact
+SAMPLED_SHARES = (0.5, 0.25, 0.75, 0.1, 0.9)  # of the tiles: those to compare, until one is intact
 
 
 def jpeg_tiles(path: str | PathLike) -> "JpegTiles | None":
@@ -57,10 +59,9 @@ class JpegTiles:
     """
 
     def __init__(self, slide: TiffSlide, page: tifffile.TiffPage) -> None:
-        self._slide, self._page = slide, page
-        self.tile, self.shape = page.tilelength, slide.shapes[0]
-        self._ycbcr = page.photometric == 6 or page.is_jfif  # as tifffile decides: Bio-Formats calls JFIF's YCbCr RGB
-        self.grid = tiff.segment_grid(page)
+        self._slide, self._tables, self._segments = slide, page.jpegtables, slide.segments[0]
+        self.tile, self.shape, self.grid = page.tilelength, slide.shapes[0], self._segments.grid
+        self._is_ycbcr = page.photometric == 6 or self._segments.are_jfif
 
     def read(self, row: int, column: int) -> bytes:
         """Return one tile as a self-contained JPEG stream, its compressed pixels as they are.
@@ -73,22 +74,22 @@ class JpegTiles:
         Raises
         ------
         SlideError
-            The tile is missing, truncated, or not a baseline JPEG of the right size.
+            The tile is absent, missing, truncated, or not a baseline JPEG of the right size.
         """
-        page, number = self._page, row * self.grid[1] + column
-        name = tiff.segment_name(page, number)
-        data = self._slide.stored_bytes(page, number)
-        # An Adobe marker tells any decoder what only the TIFF knows: RGB (Aperio) or YCbCr.
-        parts = [b"\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + (b"\1" if self._ycbcr else b"\0")]
-        for stream in filter(None, (page.jpegtables, data)):
-            for marker, segment in tiff.jpeg_markers(stream, name):
-                if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # the frame's header
-                    size = int.from_bytes(segment[5:7]), int.from_bytes(segment[7:9])
-                    if marker > 0xC1 or segment[4] != 8 or segment[9] != 3 or size != (self.tile, self.tile):
-                        raise SlideError(f"{name} is not a baseline JPEG of {self.tile} x {self.tile} pixels")
-                if marker not in (0xEE, 0xD9):
-                    parts.append(segment)
-        return b"".join([*parts, b"\xff\xd9"])
+        number = row * self.grid[1] + column
+        name = self._segments.name(number)
+        try:
+            # An Adobe marker tells any decoder what only the TIFF knows: RGB (Aperio) or YCbCr.
+            transform = jpeg.ADOBE_YCBCR if self._is_ycbcr else jpeg.ADOBE_RGB
+            stream = jpeg.complete(self._segments.stored(number), tables=self._tables, transform=transform)
+            frame, (*_, end) = jpeg.frame_of(stream), jpeg.parts_of(stream)
+        except DecodeError as error:
+            raise SlideError(f"{name} cannot be kept: {error}") from error
+        if frame.marker not in BASELINE_FRAMES or frame[1:] != (8, self.tile, self.tile, 3):
+            raise SlideError(
+                f"{name} cannot be kept: not a baseline JPEG of {self.tile} x {self.tile} pixels in colour"
+            )
+        return stream[: end.stop]
 
     def close(self) -> None:
         """Close the slide."""
@@ -96,9 +97,9 @@ class JpegTiles:
 
     def show_the_slide(self) -> bool:
         """Return True if an intact tile's stream, decoded by itself, has the pixels of the slide."""
-        rows, columns = self.grid
+        present = self._segments.present()
         for share in SAMPLED_SHARES:
-            row, column = int(share * rows), int(share * columns)
+            row, column = divmod(present[int(share * len(present))], self.grid[1]) if present else (0, 0)
             y, x = row * self.tile, column * self.tile
             height, width = min(self.tile, self.shape[0] - y), min(self.tile, self.shape[1] - x)
             try:

@@ -11,10 +11,14 @@ from os import PathLike
 import numpy as np
 import tifffile
 
+from fieldwork.decoding import DecodeError
+from fieldwork.decoding.segments import Segments, segments_showing
 from fieldwork.pixel_sizes import likely_mpp, number_or_none
 from fieldwork.slides import SlideError, tiff
 
 READERS = ("cucim", "tifffile", "openslide")
+
+MOST_SAMPLES = 25  # of a slide's brightness
 
 # From stored to shown pixels: orientation tag -> transpose, flip rows, flip columns (TIFF 6.0, p. 36).
 TURN_OF_ORIENTATION = {
@@ -110,7 +114,7 @@ class Slide:
         -------
         (height, width, 3) uint8 array
             RGB, C-contiguous, colours as the reader returns them; white outside the slide and behind transparent
-            pixels.
+            pixels; tiles that a TIFF file leaves out are white, or black in fluorescence.
 
         Raises
         ------
@@ -141,17 +145,24 @@ class Slide:
         stated = re.compile(r"(Excitation|Emission)WaveLength=[1-9]")
         if "hamamatsu.Fluorescence" in self.properties or any(map(stated.search, self.properties.values())):
             return True
-        level = len(self.shapes) - 1
-        (rows, columns), side = self.shapes[level], 32
         brightness = []
-        for y in np.linspace(0, max(rows - side, 0), 5, dtype=int):
-            for x in np.linspace(0, max(columns - side, 0), 5, dtype=int):
-                try:
-                    brightness.append(self.read(level, y, x, min(side, rows), min(side, columns)).max(axis=2).ravel())
-                except SlideError:
-                    continue  # the conversion will meet and report it
+        for sample in self._samples():
+            try:
+                brightness.append(sample().max(axis=2).ravel())
+            except (SlideError, DecodeError):
+                continue  # the conversion will meet and report it
         # Bright field is above 200, dark ground below 30.
         return bool(brightness) and bool(np.median(np.concatenate(brightness)) < 64)
+
+    def _samples(self):
+        """Return functions that read small parts of the lowest level, with pixels of the slide."""
+        level = len(self.shapes) - 1
+        (rows, columns), side = self.shapes[level], 32
+        return [
+            functools.partial(self.read, level, y, x, min(side, rows), min(side, columns))
+            for y in np.linspace(0, max(rows - side, 0), 5, dtype=int)
+            for x in np.linspace(0, max(columns - side, 0), 5, dtype=int)
+        ]
 
     def associated(self) -> dict[str, np.ndarray]:
         """Return label, macro and so on, name -> (height, width, 3) uint8 array; without undecodable ones."""
@@ -174,6 +185,8 @@ class TiffSlide(Slide):
     ----------
     pages : list of tifffile.TiffPage
         By level.
+    segments : list of Segments
+        Their tiles or strips, by level.
     upright : bool
         Stored pixels are shown as they are, neither turned nor flipped.
     """
@@ -190,10 +203,11 @@ class TiffSlide(Slide):
                 raise SlideError("only OpenSlide knows where the tiles of Ventana's and Leica's scans belong")
             levels = self._tif.series[0].levels
             self.pages = [tiff.only_page(level, self._tif) for level in levels]
+            self.segments = [Segments(page, self._file) for page in self.pages]
             self._turn = TURN_OF_ORIENTATION[int(self.pages[0].tags.valueof(274, 1))]
             self.upright = not any(self._turn)
             if self.upright:
-                self.tile = tiff.segment_shape(self.pages[0])
+                self.tile = self.segments[0].shape
             order = slice(None, None, -1 if self._turn[0] else 1)
             self.shapes = tuple((page.imagelength, page.imagewidth)[order] for page in self.pages)
             self.properties, self.mpp, self.objective_power = tiff.metadata_of(self._tif)
@@ -210,58 +224,79 @@ class TiffSlide(Slide):
         if self._tif.is_svs or self._tif.is_ndpi:
             yield from ((series.name, series.asarray) for series in self._tif.series[1:])
 
-    def _region(self, level, y, x, height, width, workers):
-        page, (transpose, *flips) = self.pages[level], self._turn
+    def has_gaps(self, level: int, y: int, x: int, height: int, width: int) -> bool:
+        """Return True if tiles or strips of a region, as for `read`, were left out of the file, as TIFF allows."""
+        return any(map(self.segments[level].is_absent, self._numbers(level, y, x, height, width)))
+
+    def check(self, level: int, y: int, x: int, height: int, width: int, workers: int = 1) -> None:
+        """Raise `DecodeError` unless the decoder finds no fault in any tile or strip of a region, as for `read`."""
+        segments = self.segments[level]
+        numbers = self._numbers(level, y, x, height, width)
+        _in_threads(segments.decode, [number for number in numbers if not segments.is_absent(number)], workers)
+
+    def _numbers(self, level, y, x, height, width):
+        return segments_showing(self.pages[level], *self._box(level, y, x, height, width))
+
+    def _box(self, level, y, x, height, width):
+        """Return the stored box of pixels that a shown one is made from."""
+        transpose, *flips = self._turn
         rows, columns = self.shapes[level]
         y, x = rows - y - height if flips[0] else y, columns - x - width if flips[1] else x
-        box = (x, y, width, height) if transpose else (y, x, height, width)
-        image = self._stored(page, *box, workers)
+        return (x, y, width, height) if transpose else (y, x, height, width)
+
+    def _region(self, level, y, x, height, width, workers):
+        page, (transpose, *flips) = self.pages[level], self._turn
+        image = self._stored(level, *self._box(level, y, x, height, width), workers)
         image = image.swapaxes(0, 1) if transpose else image
         image = np.flip(image, [axis for axis in (0, 1) if flips[axis]])
-        return _rgb(image, inverted=page.photometric == 0, premultiplied=1 in page.extrasamples)
+        return self._shown(page, image)
 
-    def _stored(self, page, y, x, height, width, workers):
-        """Decode the tiles or strips of a page that show the box: a (height, width, samples) array."""
+    def _stored(self, level, y, x, height, width, workers):
+        """Decode the tiles or strips of a level that show the box: a (height, width, samples) array."""
+        page, segments = self.pages[level], self.segments[level]
         image = np.empty((height, width, page.samplesperpixel), np.uint8)
-        length, breadth = tiff.segment_shape(page)
-        is_jpeg = page.compression in tiff.JPEG_COMPRESSIONS
-        tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if is_jpeg else {}
 
-        def decode(number):
-            data = self.stored_bytes(page, number)
-            # tifffile decodes a truncated JPEG in part, without an error; NDPI's tiles are parts of one, without ends.
-            if tables and page.jpegheader is None and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-                raise SlideError(f"{tiff.segment_name(page, number)} is truncated: its JPEG stream has no end")
-            try:
-                tile, (sample, _, top, left, _), _ = page.decode(data, number, **tables)
-            except Exception as error:
-                raise SlideError(f"{tiff.segment_name(page, number)} cannot be decoded: {_reason(error)}") from error
-            plane = image if page.planarconfig == 1 else image[..., sample : sample + 1]
+        def fill(number):
+            plane, top, left = segments.position(number)
             above, before = max(y - top, 0), max(x - left, 0)
-            part = tile[0, above : y + height - top, before : x + width - left]
-            # This raises where the tile is smaller than its tags say.
-            plane[top + above - y : top + length - y, left + before - x : left + breadth - x] = part
+            samples = slice(None) if page.planarconfig == 1 else slice(plane, plane + 1)
+            rows, columns = (
+                slice(start + skipped - first, start + length - first)
+                for start, skipped, first, length in zip(
+                    (top, left), (above, before), (y, x), segments.shape, strict=True
+                )
+            )
+            area = image[rows, columns, samples]
+            if segments.is_absent(number):
+                area[:] = self._absent(page)[samples]
+            else:
+                area[:] = segments.decode(number)[above : above + area.shape[0], before : before + area.shape[1]]
 
-        numbers = tiff.segments_showing(page, y, x, height, width)
-        if workers == 1 or len(numbers) == 1:
-            for number in numbers:
-                decode(number)
-        else:
-            with ThreadPoolExecutor(workers) as threads:
-                list(threads.map(decode, numbers))
+        _in_threads(fill, segments_showing(page, y, x, height, width), workers)
         return image
 
-    def stored_bytes(self, page: tifffile.TiffPage, number: int) -> bytes:
-        """Read the stored bytes of a tile or strip, or raise `SlideError` where they are missing or truncated.
+    def _absent(self, page):
+        """Return the stored pixel that stands for absent ones: white, or black in fluorescence."""
+        shown = 0 if self.fluorescence else 255
+        pixel = np.full(page.samplesperpixel, 255 - shown if page.photometric == 0 else shown, np.uint8)
+        pixel[3 if len(pixel) > 2 else 1 :] = 255  # opaque
+        return pixel
 
-        Sparse files are refused: their absent tiles look like missing ones.
-        """
-        table = page.dataoffsets, page.databytecounts
-        offset, count = (values[number] if number < len(values) else 0 for values in table)
-        data = os.pread(self._file.fileno(), count, offset) if offset else b""  # threads share the position
-        if not data or len(data) < count:
-            raise SlideError(f"{tiff.segment_name(page, number)} is {'truncated' if data else 'missing'}")
-        return data
+    def _samples(self):
+        levels = [(level, segments.present()) for level, segments in enumerate(self.segments)]
+        level, present = next((entry for entry in reversed(levels) if entry[1]), levels[-1])
+        if self.segments[level].count == len(present):
+            return super()._samples()
+        step = max(len(present) // MOST_SAMPLES, 1)  # without the gaps
+        return [functools.partial(self._segment, level, number) for number in present[::step]]
+
+    def _segment(self, level, number):
+        """Decode a tile or strip, as it is shown but for its orientation."""
+        return self._shown(self.pages[level], self.segments[level].decode(number))
+
+    @staticmethod
+    def _shown(page, image):
+        return _rgb(image, inverted=page.photometric == 0, premultiplied=1 in page.extrasamples)
 
 
 class _Cucim(TiffSlide):
@@ -286,14 +321,10 @@ class _Cucim(TiffSlide):
         super().close()
 
     def _region(self, level, y, x, height, width, workers):
-        page = self.pages[level]
-        for number in tiff.segments_showing(page, y, x, height, width):
-            # On a damaged JPEG tile cuCIM returns stale memory; on a damaged JPEG 2000 tile it aborts.
-            data, name = self.stored_bytes(page, number), tiff.segment_name(page, number)
-            if page.compression in tiff.JPEG_COMPRESSIONS:
-                list(tiff.jpeg_markers(data, name))
-            elif page.compression in tiff.JPEG_2000_COMPRESSIONS and not data.startswith(b"\xff\x4f\xff\x51"):
-                raise SlideError(f"{name} cannot be decoded: not a JPEG 2000 stream")
+        # On a damaged JPEG tile cuCIM returns stale memory; on a damaged JPEG 2000 tile it aborts.
+        self.check(level, y, x, height, width, workers)
+        if self.has_gaps(level, y, x, height, width):
+            return super()._region(level, y, x, height, width, workers)
         downsample = self._downsamples[level]
         location = tuple(math.ceil(value * downsample) for value in (x, y))  # cuCIM takes pixels of level 0
         return _rgb(np.asarray(self._slide.read_region(location, (width, height), level, num_workers=workers)))
@@ -309,6 +340,7 @@ class _OpenSlide(Slide):
         self._slide = self._open()
         self.shapes = tuple(size[::-1] for size in self._slide.level_dimensions)
         self.properties = dict(self._slide.properties)
+        self._tiff = _tiff_slide(path, self.shapes[0])
         self.tile = tuple(
             int(self.properties.get(f"openslide.level[0].tile-{side}", 64)) for side in ("height", "width")
         )
@@ -318,6 +350,8 @@ class _OpenSlide(Slide):
 
     def close(self):
         self._slide.close()
+        if self._tiff:
+            self._tiff.close()
 
     def _associated(self):
         yield from ((name, functools.partial(self._image, name)) for name in self._slide.associated_images)
@@ -326,6 +360,11 @@ class _OpenSlide(Slide):
         return np.asarray(self._slide.associated_images[name])
 
     def _region(self, level, y, x, height, width, workers):
+        if self._tiff and level == 0:
+            # OpenSlide passes over what libjpeg only warns of.
+            self._tiff.check(level, y, x, height, width, workers)
+            if self._tiff.has_gaps(level, y, x, height, width):
+                return self._tiff.read(level, y, x, height, width, workers)
         downsample = self._slide.level_downsamples[level]
         location = round(x * downsample), round(y * downsample)
         try:
@@ -337,6 +376,28 @@ class _OpenSlide(Slide):
     def _recover(self):
         self._slide.close()  # after one failed tile OpenSlide fails on all others
         self._slide = self._open()
+
+
+def _tiff_slide(path, shape):
+    """Open a slide as a TIFF file, None if it is none of which level 0 has this shape."""
+    try:
+        slide = TiffSlide(path)
+    except Exception:  # damaged bytes make readers raise anything
+        return None
+    if slide.shapes[0] == shape:
+        return slide
+    slide.close()
+    return None
+
+
+def _in_threads(function, items, workers):
+    """Call a function with every item."""
+    if workers == 1 or len(items) < 2:
+        for item in items:
+            function(item)
+    else:
+        with ThreadPoolExecutor(workers) as threads:
+            list(threads.map(function, items))
 
 
 def _rgb(image, inverted=False, premultiplied=False):
@@ -353,4 +414,4 @@ def _rgb(image, inverted=False, premultiplied=False):
 
 def _reason(error):
     text = " ".join(str(error).split())[:300]
-    return text if isinstance(error, SlideError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, SlideError | DecodeError) else f"{type(error).__name__}: {text}"

@@ -1,19 +1,16 @@
-"""Read the parts of a TIFF slide: pages, their tiles or strips, JPEG streams, metadata."""
+"""Read the parts of a TIFF slide: pages, metadata."""
 
-import math
-import re
-from collections.abc import Iterator
 from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 from tifffile.tifffile import svs_description_metadata
 
+from fieldwork.decoding.segments import JPEG_COMPRESSIONS, segment_shape
 from fieldwork.pixel_sizes import OME_UNITS_UM, likely_mpp, number_or_none
 from fieldwork.slides import SlideError
 
 LARGEST_SEGMENT_PX = 2**28  # pixels of a tile or strip; more is a damaged header, or a slide of a single segment
-JPEG_COMPRESSIONS, JPEG_2000_COMPRESSIONS = (6, 7, 34892), (33003, 33004, 33005, 34712)  # values of the TIFF tag
 
 
 def only_page(level: tifffile.TiffPageSeries, tif: tifffile.TiffFile) -> tifffile.TiffPage:
@@ -30,33 +27,6 @@ def only_page(level: tifffile.TiffPageSeries, tif: tifffile.TiffFile) -> tifffil
         sizes = f"{page.imagelength} x {page.imagewidth} pixels in tiles or strips of {length} x {width}"
         raise SlideError(f"{sizes}; expected some, and at most {LARGEST_SEGMENT_PX} in one")
     return page
-
-
-def segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
-    """Return height and width of a page's tiles or strips, in pixels."""
-    return (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-
-
-def segment_grid(page: tifffile.TiffPage) -> tuple[int, int]:
-    """Count the rows and columns of tiles or strips of a page."""
-    length, width = segment_shape(page)
-    return math.ceil(page.imagelength / length), math.ceil(page.imagewidth / width)
-
-
-def segments_showing(page: tifffile.TiffPage, y: int, x: int, height: int, width: int) -> list[int]:
-    """Return the numbers of the tiles or strips that show a box of pixels, row by row, sample plane by sample plane."""
-    (length, breadth), (down, across) = segment_shape(page), segment_grid(page)
-    planes = page.samplesperpixel if page.planarconfig == 2 else 1
-    rows = range(y // length, (y + height - 1) // length + 1)
-    columns = range(x // breadth, (x + width - 1) // breadth + 1)
-    return [(plane * down + row) * across + column for plane in range(planes) for row in rows for column in columns]
-
-
-def segment_name(page: tifffile.TiffPage, number: int) -> str:
-    """Name a tile or strip of a page, with its row and column."""
-    down, across = segment_grid(page)
-    kind = "tile" if page.is_tiled else "strip"
-    return f"{kind} {number} (row {number // across % down}, column {number % across})"
 
 
 def metadata_of(tif: tifffile.TiffFile) -> tuple[dict[str, str], tuple[float, float] | None, float | None]:
@@ -91,41 +61,3 @@ def _ome_metadata(xml):
     powers = {objective.get("ID"): objective.get("NominalMagnification") for objective in objectives}
     mpp = [size * unit for size, unit in zip(sizes, units, strict=True)]
     return mpp if all(mpp) else None, powers.get(settings.get("ID")) if settings is not None else None
-
-
-def jpeg_markers(stream: bytes, name: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the parts of a JPEG stream up to its end.
-
-    Parameters
-    ----------
-    stream : bytes
-    name : str
-        Of the tile or strip, for messages.
-
-    Yields
-    ------
-    int
-        The part's marker, its second byte.
-    bytes
-        The bytes of the part. The part of a scan has its header and pixels.
-
-    Raises
-    ------
-    SlideError
-        The stream is damaged.
-    """
-    end_of_scan = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # stuffed bytes, restarts and fill bytes belong to it
-    position, marker = 2, None
-    if not stream.startswith(b"\xff\xd8"):
-        raise SlideError(f"{name} cannot be decoded: not a JPEG stream: it starts with {stream[:2]!r}")
-    while marker != 0xD9:
-        starts_part = stream[position : position + 1] == b"\xff" and position + 1 < len(stream)
-        marker = stream[position + 1] if starts_part else 0
-        stop = position + 2 + (0 if marker == 0xD9 else int.from_bytes(stream[position + 2 : position + 4]))
-        if marker == 0xDA:
-            end = end_of_scan.search(stream, stop)
-            stop = end.start() if end else len(stream) + 1
-        if marker < 0xC0 or stop > len(stream) or (marker != 0xD9 and stop < position + 4):
-            raise SlideError(f"{name} cannot be decoded: its JPEG stream is damaged at byte {position}")
-        yield marker, stream[position:stop]
-        position = stop

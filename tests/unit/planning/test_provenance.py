@@ -205,7 +205,7 @@ def test_versions_of_the_libraries_that_compute_count_where_they_are_imported(co
     known = provenance._version
     opencv = set(provenance.COMPUTING["cv2"])
     fields = {"numpy", "scipy", *opencv, "scikit-image", "tifffile", "imagecodecs"}
-    slides = {"zarr", "zarrs", "openslide-python", "openslide-bin", *provenance.COMPUTING["cucim"]}
+    slides = {"zarr", "zarrs", "simplejpeg", "openslide-python", "openslide-bin", *provenance.COMPUTING["cucim"]}
     for script, expected in {
         "new": {"numpy", *opencv},
         "detect_nuclei": fields,

@@ -1,0 +1,176 @@
+"""Decode JPEG streams; what libjpeg only warns of is an error."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import imagecodecs
+import numpy as np
+import simplejpeg
+
+from fieldwork.decoding import DecodeError, Form
+
+START, END = b"\xff\xd8", b"\xff\xd9"
+END_MARKER, SCAN_MARKER, JFIF_MARKER, ADOBE_MARKER = 0xD9, 0xDA, 0xE0, 0xEE
+HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of frames: baseline, extended, progressive
+ADOBE_RGB, ADOBE_YCBCR = 0, 1  # values of Adobe's colour transform
+
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # stuffed bytes, restarts and fill bytes belong to a scan
+_RESTARTS = tuple(bytes([0xFF, marker]) for marker in range(0xD0, 0xD8))
+
+
+class Part(NamedTuple):
+    """A part of a JPEG stream."""
+
+    marker: int  # its second byte
+    start: int  # position of the marker's first byte
+    stop: int  # position after its header
+
+
+class Frame(NamedTuple):
+    """What the header of a frame states."""
+
+    marker: int
+    bits: int  # per sample
+    height: int
+    width: int
+    samples: int
+
+
+def parts_of(stream: bytes) -> Iterator[Part]:
+    """Yield the parts of a JPEG stream, from the one after its start to its end mark.
+
+    Parameters
+    ----------
+    stream : bytes
+
+    Yields
+    ------
+    Part
+        That of a scan stops before its compressed pixels.
+
+    Raises
+    ------
+    DecodeError
+        The stream is damaged at that part.
+    """
+    if not stream.startswith(START):
+        raise DecodeError(f"not a JPEG stream: it starts with {stream[:2]!r}")
+    position, marker = 2, None
+    while marker != END_MARKER:
+        while stream[position : position + 2] == b"\xff\xff":  # fill bytes
+            position += 1
+        starts_part = stream[position : position + 1] == b"\xff" and position + 1 < len(stream)
+        marker = stream[position + 1] if starts_part else 0
+        stop = position + 2 + (0 if marker == END_MARKER else int.from_bytes(stream[position + 2 : position + 4]))
+        if marker < 0xC0 or stop > len(stream) or (marker != END_MARKER and stop < position + 4):
+            raise DecodeError(f"its JPEG stream is damaged at byte {position}")
+        yield Part(marker, position, stop)
+        position = stop
+        if marker == SCAN_MARKER:
+            end = _END_OF_SCAN.search(stream, stop)
+            if end is None:
+                raise DecodeError("its JPEG stream has no end")
+            position = end.start()
+
+
+def frame_of(stream: bytes) -> Frame:
+    """Read the header of the frame of a JPEG stream; raise `DecodeError` if it is damaged or absent."""
+    for marker, start, stop in parts_of(stream):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # no tables
+            values = stream[start + 4 : stop]
+            if len(values) < 6:
+                break
+            return Frame(marker, values[0], int.from_bytes(values[1:3]), int.from_bytes(values[3:5]), values[5])
+        if marker == SCAN_MARKER:
+            break
+    raise DecodeError("its JPEG stream has no header of a frame")
+
+
+def complete(
+    data: bytes, *, tables: bytes | None = None, header: bytes | None = None, transform: int | None = None
+) -> bytes:
+    """Return a self-contained JPEG stream of one that shares parts with others.
+
+    Parameters
+    ----------
+    data : bytes
+        As it is stored.
+    tables : bytes, optional
+        A stream of tables without a picture (TIFF's JPEGTables).
+    header : bytes, optional
+        All that comes before the compressed pixels, of which alone `data` consists (Hamamatsu's NDPI).
+    transform : {ADOBE_RGB, ADOBE_YCBCR}, optional
+        The colours, where the container knows them; by default the stream's own markers tell.
+
+    Returns
+    -------
+    bytes
+        The compressed pixels as they are.
+
+    Raises
+    ------
+    DecodeError
+        A header or the tables are damaged; or the end is missing where a header came separately.
+    """
+    if header is not None:
+        # A strip ends where the next one begins: after a restart marker, in place of the end mark.
+        data = data.rstrip(b"\0")
+        if not data.endswith((*_RESTARTS, END)):
+            raise DecodeError("it is truncated: its JPEG strip does not end in a restart marker")
+        data = b"".join([header, data[:-2], END])
+    if tables is None and transform is None:
+        return data
+    dropped = () if transform is None else (JFIF_MARKER, ADOBE_MARKER)
+    adobe = b"" if transform is None else b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes([transform])
+    pieces = [START, adobe]
+    for stream in filter(None, (tables, data)):
+        for marker, start, stop in parts_of(stream):
+            if marker == SCAN_MARKER:
+                pieces.append(stream[start:])
+                break
+            if marker not in (END_MARKER, *dropped):
+                pieces.append(stream[start:stop])
+    return b"".join(pieces)
+
+
+def decode(
+    data: bytes, form: Form, *, tables: bytes | None = None, header: bytes | None = None, is_rgb: bool = False
+) -> np.ndarray:
+    """Decode a JPEG stream.
+
+    Parameters
+    ----------
+    data, tables, header
+        As for `complete`.
+    form : Form
+        What the container states; it is compared before memory is taken.
+    is_rgb : bool
+        The container says that three samples are RGB as they are; by default the stream's own markers tell.
+
+    Returns
+    -------
+    (height, width, samples) array
+        Grey, RGB (of YCbCr too), or the samples as they are.
+
+    Raises
+    ------
+    DecodeError
+        The stream is damaged, incomplete or of another form, by libjpeg's errors and warnings.
+    """
+    stream = complete(data, tables=tables, header=header, transform=ADOBE_RGB if is_rgb else None)
+    frame = frame_of(stream)
+    form.check(frame.height, frame.width, frame.samples, np.dtype(np.uint8 if frame.bits <= 8 else np.uint16))
+    if frame.marker in HUFFMAN_FRAMES and frame.bits == 8 and frame.samples in (1, 3):
+        try:
+            return simplejpeg.decode_jpeg(stream, "RGB" if frame.samples == 3 else "GRAY", strict=True)
+        except ValueError as error:
+            if "subsampling" not in str(error):  # simplejpeg knows the usual ones
+                raise DecodeError(str(error)) from error
+    if not stream.rstrip(b"\0").endswith(END):
+        raise DecodeError("it is truncated: its JPEG stream has no end")
+    try:
+        image = imagecodecs.jpeg_decode(stream, bitspersample=frame.bits)
+    except Exception as error:
+        raise DecodeError(str(error)) from error
+    return image.reshape(frame.height, frame.width, frame.samples)

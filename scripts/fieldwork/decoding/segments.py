@@ -1,0 +1,153 @@
+"""Read and decode the tiles or strips of a page of a TIFF file."""
+
+import functools
+import math
+import os
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+
+from fieldwork.decoding import DecodeError, Form, jpeg, jpeg2000
+
+# Values of the TIFF tag.
+JPEG_COMPRESSIONS, JPEG_2000_COMPRESSIONS = (6, 7, 33007, 34892), (33003, 33004, 33005, 34712)
+MOST_JFIF_SAMPLES = 16  # streams whose first bytes tell whether a page's streams are JFIF
+
+
+def segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
+    """Return height and width of a page's tiles or strips, in pixels."""
+    return (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+
+
+def segment_grid(page: tifffile.TiffPage) -> tuple[int, int]:
+    """Count the rows and columns of tiles or strips of a page."""
+    length, width = segment_shape(page)
+    return math.ceil(page.imagelength / length), math.ceil(page.imagewidth / width)
+
+
+def segments_showing(page: tifffile.TiffPage, y: int, x: int, height: int, width: int) -> list[int]:
+    """Return the numbers of the tiles or strips that show a box of pixels, row by row, sample plane by sample plane."""
+    (length, breadth), (down, across) = segment_shape(page), segment_grid(page)
+    planes = page.samplesperpixel if page.planarconfig == 2 else 1
+    rows = range(y // length, (y + height - 1) // length + 1)
+    columns = range(x // breadth, (x + width - 1) // breadth + 1)
+    return [(plane * down + row) * across + column for plane in range(planes) for row in rows for column in columns]
+
+
+class Segments:
+    """The tiles or strips of a page of a TIFF file.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        Of rows and columns, perhaps with samples.
+    file : binary file
+        The open file of the page. Threads may read at the same time.
+
+    Attributes
+    ----------
+    shape : (height, width)
+        Of a tile or strip, in pixels.
+    grid : (rows, columns)
+        Number of them along each side.
+    count : int
+        Number of them, in all sample planes.
+    """
+
+    def __init__(self, page: tifffile.TiffPage, file: BinaryIO) -> None:
+        self._page, self._file = page, file
+        self.shape, self.grid = segment_shape(page), segment_grid(page)
+        self.count = math.prod(self.grid) * (page.samplesperpixel if page.planarconfig == 2 else 1)
+
+    def position(self, number: int) -> tuple[int, int, int]:
+        """Return the sample plane of a tile or strip, and the row and column of its first pixel."""
+        down, across = self.grid
+        return number // across // down, number // across % down * self.shape[0], number % across * self.shape[1]
+
+    def name(self, number: int) -> str:
+        """Name a tile or strip, with its row and column."""
+        down, across = self.grid
+        kind = "tile" if self._page.is_tiled else "strip"
+        return f"{kind} {number} (row {number // across % down}, column {number % across})"
+
+    def is_absent(self, number: int) -> bool:
+        """Return True if a tile or strip was left out, as TIFF allows: its offset and its number of bytes are 0."""
+        tables = self._page.dataoffsets, self._page.databytecounts
+        return all(number < len(table) and table[number] == 0 for table in tables)
+
+    def stored(self, number: int) -> bytes:
+        """Read the stored bytes of a tile or strip; raise `DecodeError` where they are missing or truncated."""
+        tables = self._page.dataoffsets, self._page.databytecounts
+        offset, count = (table[number] if number < len(table) else 0 for table in tables)
+        data = os.pread(self._file.fileno(), count, offset) if offset else b""  # threads share the position
+        if not data or len(data) < count:
+            raise DecodeError(f"{self.name(number)} is {'truncated' if data else 'missing'}")
+        return data
+
+    def present(self) -> list[int]:
+        """Return the numbers of the tiles and strips that were not left out."""
+        return [number for number in range(self.count) if not self.is_absent(number)]
+
+    @functools.cached_property
+    def are_jfif(self) -> bool:
+        """Return True if JPEG streams of the page are JFIF: their colours are YCbCr, even if the tags say RGB.
+
+        Bio-Formats writes such files. The first stream may be absent or damaged, so several are asked.
+        """
+        present = [number for number, offset in enumerate(self._page.dataoffsets) if offset]
+        heads = [
+            os.pread(self._file.fileno(), 10, self._page.dataoffsets[number])
+            for number in present[:: math.ceil(len(present) / MOST_JFIF_SAMPLES) or 1]
+        ]
+        return any(head[6:] == b"JFIF" for head in heads)
+
+    def decode(self, number: int) -> np.ndarray:
+        """Decode a tile or strip.
+
+        Parameters
+        ----------
+        number : int
+            Of the tile or strip, from 0.
+
+        Returns
+        -------
+        (rows, columns, samples) array
+            In the page's dtype. JPEG's YCbCr is RGB. At the edge of the picture it may extend beyond it, or be clipped.
+
+        Raises
+        ------
+        DecodeError
+            It is missing, truncated or damaged, or its size, samples or type are not those that the tags state.
+        """
+        data = self.stored(number)
+        try:
+            return self._decoded(data, number)
+        except Exception as error:  # damaged bytes make decoders raise anything
+            text = " ".join(str(error).split())[:300]
+            reason = text if isinstance(error, DecodeError) else f"{type(error).__name__}: {text}"
+            raise DecodeError(f"{self.name(number)} cannot be decoded: {reason}") from error
+
+    def _decoded(self, data, number):
+        page, form = self._page, self._form(number)
+        if page.compression in JPEG_COMPRESSIONS:
+            # As tifffile decides it.
+            is_rgb = page.photometric == 2 and form.samples == 3 and not page.extrasamples and not self.are_jfif
+            return jpeg.decode(data, form, tables=page.jpegtables, header=page.jpegheader, is_rgb=is_rgb)
+        if page.compression in JPEG_2000_COMPRESSIONS:
+            return jpeg2000.decode(data, form)
+        if page.compression in tifffile.TIFF.IMAGE_COMPRESSIONS:
+            image = np.atleast_3d(tifffile.TIFF.DECOMPRESSORS[page.compression](data))
+        else:
+            image = page.decode(data, number)[0][0]
+        form.check(*image.shape, image.dtype)
+        return image
+
+    def _form(self, number):
+        """Return the form of a tile or strip."""
+        page, (_, top, left) = self._page, self.position(number)
+        sizes = []
+        for start, full, end in zip((top, left), self.shape, (page.imagelength, page.imagewidth), strict=True):
+            full = min(full, end) if not page.is_tiled else full
+            sizes.append(range(min(full, end - start), full + 1))
+        return Form(*sizes, page.samplesperpixel if page.planarconfig == 1 else 1, page.dtype)
