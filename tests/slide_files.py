@@ -54,6 +54,14 @@ def read_level_0(path, reader):
     return image
 
 
+def leave_out_tiles(path, numbers, level=0):
+    """Leave tiles of a page out, as TIFF allows: their offsets and numbers of bytes are 0."""
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        for code in (324, 325):
+            tag = tif.pages[level].tags[code]
+            tag.overwrite([0 if number in numbers else value for number, value in enumerate(tag.value)])
+
+
 def damage_tile(path, how, number=7, level=0):
     """Damage a tile of a page."""
     with tifffile.TiffFile(path, mode="r+") as tif:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -15,7 +17,7 @@ import zarr
 
 from fieldwork.omezarr import slides
 from fieldwork.slides import conversion
-from slide_files import picture, write_slide
+from slide_files import leave_out_tiles, picture, write_slide
 from workspace import REPOSITORY
 
 SETTINGS = {
@@ -332,6 +334,31 @@ def test_a_damaged_tile_that_would_be_kept_is_white_and_listed_once(tmp_path):
     assert [tile[:4] for tile in facts["failed_tiles"]] == [[128, 128, 64, 64]]
     expected[128:192, 128:192] = 255
     np.testing.assert_allclose(pixels_of(tmp_path / "s.ome.zarr")[0].astype(int), expected, atol=1)
+
+
+def test_tiles_that_cannot_be_kept_become_new_ones_and_the_others_stay(tmp_path):
+    image, slide, streams = picture(300, 420), tmp_path / "slide.tif", []
+    for y in range(0, 300, 64):
+        for x in range(0, 420, 64):  # clipped to the picture
+            part = np.ascontiguousarray(image[y : y + 64, x : x + 64])
+            streams.append(imagecodecs.jpeg8_encode(part, level=90, subsampling="444"))
+    streams[8] = cv2.imencode(".jpg", image[64:128, 64:128], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    options = {"compression": "jpeg", "photometric": "ycbcr", "subsampling": (1, 1), "tile": (64, 64)}
+    tifffile.imwrite(slide, iter(streams), shape=image.shape, dtype=np.uint8, metadata=None, **options)
+    leave_out_tiles(slide, [0, 16, 20])
+    expected = np.full((320, 448, 3), 255, np.uint8)
+    for number, stream in enumerate(streams):
+        if number not in (0, 16, 20):
+            part, (y, x) = imagecodecs.jpeg8_decode(stream), np.multiply(divmod(number, 7), 64)
+            expected[y : y + part.shape[0], x : x + part.shape[1]] = part
+    expected = expected[:300, :420]
+    for codec, tolerance in (("zstd", 0), ("keep", 1)):
+        store = tmp_path / f"{codec}.ome.zarr"
+        facts = convert(slide, store, codec=codec, version="0.4")
+        assert facts["codec"] == codec and facts["failed_tiles"] == []
+        np.testing.assert_allclose(pixels_of(store)[0].astype(int), expected, atol=tolerance)
+    kept = (tmp_path / "keep.ome.zarr/0/0/1/2").read_bytes()
+    assert streams[9].partition(b"\xff\xda")[2] in kept
 
 
 def test_tiles_that_overlap_are_not_kept(tmp_path, monkeypatch):

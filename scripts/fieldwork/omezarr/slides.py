@@ -35,7 +35,8 @@ from fieldwork.omezarr.metadata import (
 CODECS = {"0.4": ("zstd", "lz4", "none", "keep"), "0.5": ("zstd", "lz4", "none")}
 RGB_CHANNELS = {"Red": "FF0000", "Green": "00FF00", "Blue": "0000FF"}  # label -> RRGGBB
 JPEG_CODEC_ID = "imagecodecs_jpeg"
-JPEG_QUALITY = 90
+LEVEL_0_JPEG = {"level": 100, "subsampling": "444", "outcolorspace": "RGB"}
+LOWER_LEVELS_JPEG = {"level": 90, "subsampling": "420"}
 ASSOCIATED_CHUNK_PX = 1024  # edge; associated images are shown at full size
 
 
@@ -224,7 +225,10 @@ def put_tile(path: str | PathLike, level: int, row: int, column: int, stream: by
 
 
 def write_jpegs(path: str | PathLike, level: int, pixels: np.ndarray, y: int, x: int, *, tile: int) -> None:
-    """Write a block of pixels to a store of codec 'keep', as new JPEG tiles of quality `JPEG_QUALITY`.
+    """Write a block of pixels to a store of codec 'keep', as new JPEG tiles.
+
+    Those of level 0, where the slide's own cannot be kept, have its pixels within one grey level: RGB of quality 100
+    (of YCbCr it would be 4). The others have quality 90.
 
     Parameters
     ----------
@@ -243,7 +247,7 @@ def write_jpegs(path: str | PathLike, level: int, pixels: np.ndarray, y: int, x:
     for top in range(0, height, tile):
         for left in range(0, width, tile):
             part = np.ascontiguousarray(pixels[top : top + tile, left : left + tile])
-            stream = imagecodecs.jpeg8_encode(part, level=JPEG_QUALITY, subsampling="420")
+            stream = imagecodecs.jpeg8_encode(part, **(LOWER_LEVELS_JPEG if level else LEVEL_0_JPEG))
             put_tile(path, level, (y + top) // tile, (x + left) // tile, stream)
 
 

@@ -251,7 +251,10 @@ def _kept_tile(path, version, shape):
         return None, "level 0 is not made of square baseline JPEG tiles of three colours"
     if tuple(tiles.shape) != shape:
         return None, "its tiles do not lie side by side"
-    return tiles.tile, f"its JPEG tiles of {tiles.tile} px are stored as they are; any that cannot be, as new JPEGs"
+    return (
+        tiles.tile,
+        f"its JPEG tiles of {tiles.tile} px are stored as they are; any others become new JPEGs, within 1 grey level",
+    )
 
 
 def _fill(plan, ledger, levels, *, on_bad_image, workers, progress):
