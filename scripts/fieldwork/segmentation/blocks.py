@@ -9,7 +9,6 @@ import numpy as np
 
 from fieldwork import label_images
 
-MOST_PX = 2**23  # of a block with its halo; each takes about 60 bytes while nuclei are looked for
 Result = TypeVar("Result")
 
 
@@ -52,8 +51,8 @@ class Block(NamedTuple):
         )
 
 
-def blocks_of(shape: tuple[int, int], *, halo: int, multiple: int) -> list[Block]:
-    """Divide a working copy into blocks of at most `MOST_PX` pixels with their halos.
+def blocks_of(shape: tuple[int, int], *, halo: int, multiple: int, most_px: int) -> list[Block]:
+    """Divide a working copy into blocks of at most `most_px` pixels with their halos.
 
     Parameters
     ----------
@@ -63,17 +62,18 @@ def blocks_of(shape: tuple[int, int], *, halo: int, multiple: int) -> list[Block
         Width in px. It is rounded up to the multiple.
     multiple : int
         Of which the first row and column of all blocks are multiples, in px.
+    most_px : int
 
     Returns
     -------
     list of Block
         Row by row.
     """
-    if math.prod(shape) <= MOST_PX:
+    if math.prod(shape) <= most_px:
         spans = tuple(Span(0, side) for side in shape)
         return [Block(spans, spans)]
     halo = -(-halo // multiple) * multiple
-    rows, columns = (_spans_of(side, max(math.isqrt(MOST_PX) - 2 * halo, multiple), multiple) for side in shape)
+    rows, columns = (_spans_of(side, max(math.isqrt(most_px) - 2 * halo, multiple), multiple) for side in shape)
     return [
         Block(core, tuple(_with_halo(span, halo, side) for span, side in zip(core, shape, strict=True)))
         for core in ((row, column) for row in rows for column in columns)

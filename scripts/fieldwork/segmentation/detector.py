@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -28,6 +28,7 @@ SAMPLE_SIDE_PX = 512  # rows and columns that tell the floor
 FLOOR_SHARE = 50  # of so many pixels, one is darker than the floor
 HISTOGRAM_ROWS = 512  # that tell the threshold
 GROUND_ROWS = 32  # that tell the median ground
+MOST_FIELD_PX, MOST_WINDOW_PX = 2**23, 2**22  # of a block with its halo; each takes about 60 bytes
 LEAST_UNIT = 2.0**-15  # of a sum of pixels, per step; below, all that is above the floor is brightest anyway
 
 
@@ -39,6 +40,30 @@ class Segmentation(NamedTuple):
     out_of_focus: bool
     saturated: bool
     unlike_plate: bool
+
+
+class Levels(NamedTuple):
+    """What is decided once for all windows of a slide, so that two of them see a nucleus in the same way."""
+
+    floor: int  # sum of a square of pixels where working copies are 0
+    with_median: bool  # many pixels are hot or dead: the median takes their place
+    smoothing: int  # how often working copies are blurred by `pixels.WIDE`, so that texture makes no nuclei
+    threshold: int = 1  # in steps of working copies, above the ground
+
+
+class Extent(NamedTuple):
+    """Where a window lies in its slide, in px."""
+
+    origin: tuple[int, int]  # row and column of its first pixel
+    shape: tuple[int, int]  # rows and columns of the slide
+
+
+class Darkness(NamedTuple):
+    """What one image of a sample says of the floor."""
+
+    sums: np.ndarray  # (n,) int32: of squares of pixels, from all over the image
+    odd: int  # pixels far from their neighbours' median ...
+    looked_at: int  # ... of so many
 
 
 def segment_nuclei(image: np.ndarray, calibration: Calibration | None = None) -> np.ndarray:
@@ -98,6 +123,65 @@ def segment_field(image: np.ndarray, calibration: Calibration, *, camera: np.nda
     )
 
 
+def segment_window(image: np.ndarray, calibration: Calibration, levels: Levels, extent: Extent) -> np.ndarray:
+    """Outline the nuclei in a window of a slide: as in the whole slide at once, but for those near the window's rim.
+
+    Parameters
+    ----------
+    image : (rows, columns) array of uint8 or uint16
+        The window. Its first row and column in the slide are multiples of `grid_of`'s.
+    calibration : Calibration
+        With a diameter and a contrast.
+    levels : Levels
+    extent : Extent
+
+    Returns
+    -------
+    (rows, columns) int32 array
+        As from `segment_nuclei`.
+    """
+    return _nuclei_in(_working_copy(pixels.whole_numbers(image), calibration, levels), image.shape, levels, extent)[0]
+
+
+def grid_of(calibration: Calibration) -> tuple[int, int]:
+    """Return what the first rows and columns of a slide's windows are multiples of, and the width of a halo, in px."""
+    scale = _scale_of(calibration.diameter)
+    halo = math.ceil(HALO_DIAMETERS * scale.diameter * scale.shrunk / scale.enlarged)
+    return _coarse_of(scale) * scale.shrunk, halo
+
+
+def darkness_of(image: np.ndarray, calibration: Calibration) -> Darkness:
+    """Measure what one image of a slide's sample, (rows, columns) of uint8 or uint16, says of the floor."""
+    scale, values = _scale_of(calibration.diameter), pixels.whole_numbers(image).values
+    parts, sums = _blocks_and_sums(values, scale, MOST_WINDOW_PX)
+    return Darkness(_sums_all_over(parts, sums), *_odd_pixels(values, calibration.contrast))
+
+
+def levels_of(sample: Sequence[Darkness], *, smoothing: int) -> Levels:
+    """Decide on the floor of a slide by the images of its sample; the threshold follows by `threshold_of`."""
+    odd, looked_at = (sum(getattr(darkness, name) for darkness in sample) for name in ("odd", "looked_at"))
+    floor = _floor_of(np.concatenate([darkness.sums for darkness in sample]))
+    return Levels(floor, odd > ODD_SHARE * looked_at, smoothing)
+
+
+def histogram_of(image: np.ndarray, calibration: Calibration, levels: Levels) -> np.ndarray:
+    """Count the pixels of one image of a slide's sample above its ground, by quarters of steps, for `threshold_of`.
+
+    Parameters
+    ----------
+    image : (rows, columns) array of uint8 or uint16
+    calibration : Calibration
+    levels : Levels
+        From `levels_of`.
+
+    Returns
+    -------
+    (2**16,) int64 array
+    """
+    copy = _working_copy(pixels.whole_numbers(image), calibration, levels)
+    return _histogram_and_grounds(copy, blocks.once(functools.partial(_surface, copy, _coarse_ground(copy))))[0]
+
+
 class _Copy(NamedTuple):
     """A working copy: shrunk or enlarged until nuclei have the size that the detector is made for."""
 
@@ -110,20 +194,48 @@ class _Copy(NamedTuple):
     unit: float  # and its step
 
 
-def _working_copy(source, calibration):
+def _working_copy(source, calibration, levels=None):
+    """Return a working copy; `levels` of a window's slide, else they are decided here."""
     scale, contrast = _scale_of(calibration.diameter), calibration.contrast / source.unit
-    coarse = max(1, int(scale.diameter // GROUND_DIAMETER_PX))
-    image = _without_odd_pixels(source.values, contrast)
-    shape = tuple(-(-side // scale.shrunk) * scale.enlarged for side in image.shape)
-    halo = math.ceil(HALO_DIAMETERS * scale.diameter)
-    parts = blocks.blocks_of(shape, halo=halo, multiple=coarse * scale.enlarged)
-    sums = blocks.once(functools.partial(_sums, image, scale))
-    every = [1 + side // SAMPLE_SIDE_PX for side in shape]
-    sample = np.concatenate([sums(block)[block.every(*every)].ravel() for block in parts])
-    floor = int(np.partition(sample, len(sample) // FLOOR_SHARE)[len(sample) // FLOOR_SHARE])
+    if levels is None:
+        odd, looked_at = _odd_pixels(source.values, contrast)
+        with_median, smoothing, most_px = odd > ODD_SHARE * looked_at, 0, MOST_FIELD_PX
+    else:
+        with_median, smoothing, most_px = levels.with_median, levels.smoothing, MOST_WINDOW_PX
+    image = cv2.medianBlur(source.values, 3) if with_median else source.values
+    parts, sums = _blocks_and_sums(image, scale, most_px)
+    floor = _floor_of(_sums_all_over(parts, sums)) if levels is None else levels.floor
     unit = max(contrast * scale.shrunk**2 / TYPICAL, LEAST_UNIT)  # of a sum
-    values = blocks.once(lambda block: _steps(sums(block), floor, unit))
-    return _Copy(shape, parts, values, scale, coarse, floor / scale.shrunk**2, unit / scale.shrunk**2)
+    values = blocks.once(lambda block: _smoothed(_steps(sums(block), floor, unit), smoothing))
+    area = scale.shrunk**2
+    return _Copy(_shape_of(image.shape, scale), parts, values, scale, _coarse_of(scale), floor / area, unit / area)
+
+
+def _blocks_and_sums(image, scale, most_px):
+    """Return the blocks of an image's working copy, and the function that takes one and returns its sums of pixels."""
+    halo, multiple = math.ceil(HALO_DIAMETERS * scale.diameter), _coarse_of(scale) * scale.enlarged
+    parts = blocks.blocks_of(_shape_of(image.shape, scale), halo=halo, multiple=multiple, most_px=most_px)
+    return parts, blocks.once(functools.partial(_sums, image, scale))
+
+
+def _shape_of(shape, scale):
+    """Return the rows and columns of the working copy of an image of this shape."""
+    return tuple(-(-side // scale.shrunk) * scale.enlarged for side in shape)
+
+
+def _coarse_of(scale):
+    return max(1, int(scale.diameter // GROUND_DIAMETER_PX))
+
+
+def _sums_all_over(parts, sums):
+    """Return sums of pixels, (n,), in rows and columns from all over the field."""
+    shape = parts[-1].core[0].end, parts[-1].core[1].end
+    every = [1 + side // SAMPLE_SIDE_PX for side in shape]
+    return np.concatenate([sums(block)[block.every(*every)].ravel() for block in parts])
+
+
+def _floor_of(sample):
+    return int(np.partition(sample, len(sample) // FLOOR_SHARE)[len(sample) // FLOOR_SHARE])
 
 
 def _scale_of(diameter):
@@ -154,24 +266,37 @@ def _steps(sums, floor, unit):
     return steps if values is sums else steps.take(sums)
 
 
-def _without_odd_pixels(values, contrast):
-    """Return an image, or its median of 3 x 3 px where many pixels are hot or dead."""
+def _smoothed(values, times):
+    """Return steps, blurred so many times."""
+    for _ in range(times):
+        values = np.rint(pixels.blurred(values, pixels.WIDE) * np.float32(1 / pixels.KERNEL_SUM)).astype(np.uint16)
+    return values
+
+
+def _odd_pixels(values, contrast):
+    """Return how many pixels are hot or dead, of how many in some rows of an image."""
     every = min(ODD_ROWS, max(3, len(values) // ODD_BANDS))
     if len(values) < every:
-        return values
+        return 0, 0
     looked_at = values[: len(values) // every * every].reshape(-1, every, values.shape[1])[:, :3]
     middle = cv2.medianBlur(looked_at.reshape(-1, values.shape[1]), 3)[1::3]
     odd = cv2.absdiff(middle, looked_at[:, 1]) > ODD_CONTRASTS * contrast
-    return cv2.medianBlur(values, 3) if np.count_nonzero(odd) > ODD_SHARE * odd.size else values
+    return np.count_nonzero(odd), odd.size
 
 
-def _nuclei_in(copy, shape):
+def _nuclei_in(copy, shape, levels=None, extent=None):
     """Return the labels of an image of this shape, the threshold in steps of the copy, and some pixels of nuclei.
 
     The ground and the threshold are decided from rows all over the field; then nuclei are looked for block by block.
+    A window takes the threshold of its slide, and there is no other one to return.
     """
-    surface = blocks.once(functools.partial(_surface, copy, _coarse_ground(copy)))
-    above_ground, threshold = _field_threshold(copy, surface)
+    surface = blocks.once(functools.partial(_surface, copy, _coarse_ground(copy, extent)))
+    if levels is None:
+        counts, grounds = _histogram_and_grounds(copy, surface)
+        above_ground = thresholds.threshold_of(counts)
+        threshold = above_ground + float(np.median(grounds))
+    else:
+        above_ground, threshold = levels.threshold, None
     canvas, nuclei, scale = blocks.Canvas(shape), [], copy.scale
     for block in copy.blocks:
         ground, smooth = surface(block)
@@ -185,7 +310,17 @@ def _nuclei_in(copy, shape):
     return canvas.finished(), threshold, flags.Nuclei(*map(np.concatenate, zip(*nuclei, strict=True)))
 
 
-def _coarse_ground(copy):
+def _histogram_and_grounds(copy, surface):
+    """Count the pixels above the ground in rows all over the field, and list grounds from there, in steps."""
+    counts, grounds = 0, []
+    for block in copy.blocks:
+        ground, smooth = surface(block)
+        counts = counts + thresholds.histogram_of(smooth[block.every(1 + copy.shape[0] // HISTOGRAM_ROWS, 1)])
+        grounds.append(ground[block.every(1 + copy.shape[0] // GROUND_ROWS, 1)].ravel())
+    return counts, np.concatenate(grounds)
+
+
+def _coarse_ground(copy, extent=None):
     """Return the (rows, columns) uint16 ground: what stays where everything narrower than two nuclei is taken away."""
     factor = copy.coarse
     coarse = np.empty([-(-side // factor) for side in copy.shape], np.uint16)
@@ -193,16 +328,25 @@ def _coarse_ground(copy):
         rows, columns = (slice(span.first // factor, -(-span.end // factor)) for span in block.core)
         coarse[rows, columns] = pixels.box_sums(copy.values(block)[block.inner], factor) // factor**2
     radius = max(1, round(GROUND_DIAMETERS * copy.scale.diameter / factor / 2))
-    return _continued(pixels.averaged(pixels.opened(coarse, radius), 2 * radius + 1), 2 * radius)
+    ground = pixels.averaged(pixels.opened(coarse, radius), 2 * radius + 1)
+    if extent is None:
+        return _continued(ground, 2 * radius, (0, 0), ground.shape)
+    origin = [side // factor for side in _shape_of(extent.origin, copy.scale)]
+    shape = [-(-side // factor) for side in _shape_of(extent.shape, copy.scale)]
+    return _continued(ground, 2 * radius, origin, shape)
 
 
-def _continued(ground, margin):
-    """Return the ground whose margin, where an opening takes away slopes, goes on rising as steeply as inside."""
+def _continued(ground, margin, origin, shape):
+    """Return the ground whose margin, where an opening takes away slopes, goes on rising as steeply as inside.
+
+    The margin is that of a slide, of `shape`, in which the ground begins at an origin.
+    """
     ground = ground.astype(np.int64)
-    for _ in range(2):
-        if len(ground) > 4 * margin:
-            steps = np.arange(margin, 0, -1)[:, None]
-            for flipped in (ground, ground[::-1]):
+    for first, length in zip(origin, shape, strict=True):
+        at_border = first == 0, first + len(ground) == length
+        steps = np.arange(margin, 0, -1)[:, None]
+        for flipped, flag in zip((ground, ground[::-1]), at_border, strict=True):
+            if flag and length > 4 * margin:
                 slope = flipped[margin] - flipped[2 * margin]
                 slope[slope < LEAST_RISE] = 0
                 flipped[:margin] = np.maximum(flipped[:margin], flipped[margin] + steps * slope // margin)
@@ -218,14 +362,3 @@ def _surface(copy, coarse, block):
     factor = copy.coarse
     ground = pixels.enlarged(coarse[block.window(factor, 1)], factor)[block.within(factor, 1)]
     return ground, pixels.blurred(cv2.subtract(copy.values(block), ground), pixels.SLIGHT)
-
-
-def _field_threshold(copy, surface):
-    """Return the threshold of the field above the ground, and that with the ground, both in steps of the copy."""
-    counts, grounds = 0, []
-    for block in copy.blocks:
-        ground, smooth = surface(block)
-        counts = counts + thresholds.histogram_of(smooth[block.every(1 + copy.shape[0] // HISTOGRAM_ROWS, 1)])
-        grounds.append(ground[block.every(1 + copy.shape[0] // GROUND_ROWS, 1)].ravel())
-    above_ground = thresholds.threshold_of(counts)
-    return above_ground, above_ground + float(np.median(np.concatenate(grounds)))

@@ -5,7 +5,7 @@ import pytest
 
 from accuracy import agreement, generated
 from fieldwork import label_images
-from fieldwork.segmentation import blocks, calibrate, segment_field
+from fieldwork.segmentation import blocks, calibrate, detector, segment_field
 
 FIELDS = {  # by what becomes of the image: enlarged by two, as it is, shrunk by two and by four; and a block's side
     "small nuclei": ({"shape": (300, 360), "diameter": 9, "count": 250}, 488),
@@ -36,7 +36,7 @@ def in_blocks(monkeypatch):
             numbers.append(len(parts))
             return parts
 
-        monkeypatch.setattr(blocks, "MOST_PX", side**2)
+        monkeypatch.setattr(detector, "MOST_FIELD_PX", side**2)
         monkeypatch.setattr(blocks, "blocks_of", divided)
         return segment_field(image, calibration), *numbers
 
@@ -74,12 +74,11 @@ def test_no_nucleus_is_cut_or_doubled_at_a_seam(in_blocks):
     assert np.ptp(objects.areas[~objects.touches_border]) == 0
 
 
-def test_blocks_cover_a_copy_once_and_start_at_multiples(monkeypatch):
+def test_blocks_cover_a_copy_once_and_start_at_multiples():
     side = 360
-    monkeypatch.setattr(blocks, "MOST_PX", side**2)
     for shape, halo, multiple in [((1000, 777), 50, 6), ((361, 361), 112, 8), ((5000, 90), 30, 3)]:
         covered = np.zeros(shape, int)
-        parts = blocks.blocks_of(shape, halo=halo, multiple=multiple)
+        parts = blocks.blocks_of(shape, halo=halo, multiple=multiple, most_px=side**2)
         for block in parts:
             (top, bottom), (left, right) = block.core
             covered[top:bottom, left:right] += 1
@@ -93,6 +92,6 @@ def test_blocks_cover_a_copy_once_and_start_at_multiples(monkeypatch):
 
 
 def test_a_field_that_fits_is_one_block():
-    ((core, outer),) = blocks.blocks_of((2048, 4096), halo=100, multiple=4)
+    ((core, outer),) = blocks.blocks_of((2048, 4096), halo=100, multiple=4, most_px=2**23)
     assert core == outer == ((0, 2048), (0, 4096))
-    assert len(blocks.blocks_of((2048, 4097), halo=100, multiple=4)) == 2
+    assert len(blocks.blocks_of((2048, 4097), halo=100, multiple=4, most_px=2**23)) == 2
