@@ -119,8 +119,8 @@ def _column_of(header, names):
     return next((bare[name] for name in names if name in bare), None)
 
 
-def pictures(columns: Iterable[str], *, with_quality: bool) -> list[str]:
-    """List the pictures of a plate, which depend on its platemap and the configuration.
+def pictures(columns: Iterable[str], *, with_quality: bool, timed: bool = False) -> list[str]:
+    """List the pictures of a plate, which depend on its platemap, the configuration and its images.
 
     Parameters
     ----------
@@ -128,6 +128,8 @@ def pictures(columns: Iterable[str], *, with_quality: bool) -> list[str]:
         Of the platemap, with or without ``Metadata_``; none without a platemap.
     with_quality : bool
         The configuration's ``quality``.
+    timed : bool
+        The plate has several time points.
 
     Returns
     -------
@@ -140,6 +142,7 @@ def pictures(columns: Iterable[str], *, with_quality: bool) -> list[str]:
         *["quality", "focus"] * with_quality,
         *["doses"] * (dose_column(columns) is not None),
         *["controls"] * (control_column(columns) is not None),
+        *["timepoints"] * timed,
     ]
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fieldwork import InputError
 from fieldwork.inputs import image_lists, layouts, platemaps
 from fieldwork.inputs.inside import nuclei as inside_nuclei
+from fieldwork.inputs.inside import timepoints
 from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from fieldwork.inputs.names.images import in_order, planes_of_fields
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
@@ -51,6 +52,11 @@ class Plate(NamedTuple):
     def images(self) -> list[layouts.Image]:
         """The images of the nuclei channel, in the order of the tables' rows."""
         return [image for unit in self.units.values() for image in unit]
+
+    @property
+    def has_timepoints(self) -> bool:
+        """True if the images were taken at several time points, as far as is known before any job."""
+        return timepoints.are_several(self.images, pages_are=self.pages_are)
 
 
 class Plates(Mapping):

@@ -13,6 +13,7 @@ DIRECTORY_BYTES, DESCRIPTION_BYTES = 2**16, 2**24  # more is a damaged file
 MOST_PAGES = 2**16
 TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of numbers in a TIFF's tags
 TAGS = {256: 0, 257: 0, 258: 1, 262: 1, 277: 1}  # width to samples of `TiffHeader` -> what they are without the tag
+IMAGEJ_LENGTHS = {"C": rb"(?m)^channels=(\d+)", "T": rb"(?m)^frames=(\d+)"}
 RGB, YCBCR = 2, 6  # values of PhotometricInterpretation
 
 
@@ -61,10 +62,38 @@ def channels_in(path: str | os.PathLike, *, pages_are: str = "") -> list[str]:
     alpha = sum(kind in (1, 2) for kind in tiff.extra_samples) or int(tiff.photometric == RGB and tiff.samples == 4)
     if tiff.photometric in (RGB, YCBCR) and tiff.samples - alpha == 3:
         return list(COLOURS)
-    count = _described_channels(tiff.description)
+    count = _described(tiff.description, "C")
     if count < 2 and pages_are == "c" and not _is_described(tiff.description):
         count = max(tiff.pages, tiff.samples - alpha)
     return [str(number) for number in range(1, count + 1)] if count > 1 else []
+
+
+def timepoints_in(path: str | os.PathLike, *, pages_are: str = "") -> int:
+    """Return the number of time points that an image file states, as `frames.read` knows them; 1 where it states none.
+
+    Parameters
+    ----------
+    path : path-like
+    pages_are : {'', 'z', 'c', 't'}
+        As for `channels_in`.
+
+    Raises
+    ------
+    OSError, ValueError, struct.error
+        The file cannot be read, or its metadata cannot.
+    """
+    with open(path, "rb") as file:
+        if file.read(2) not in (b"II", b"MM"):
+            return 1
+    tiff = tiff_header(path)
+    if b"<OME" in tiff.description[:4096]:
+        images = ome.images_of(tiff.description.decode("utf-8", "replace"), path, tiff.pages)
+        if images:
+            return max(image.sizes[image.axes.index("T")] for image in images)
+    count = _described(tiff.description, "T")
+    if count < 2 and pages_are == "t" and not _is_described(tiff.description):
+        count = max(tiff.pages, tiff.samples if tiff.photometric not in (RGB, YCBCR) else 1)
+    return max(1, count)
 
 
 def ome_channels(path: str | os.PathLike) -> list[str]:
@@ -103,14 +132,14 @@ def _is_described(description):
     return description.startswith(b"ImageJ=") and bool(re.search(rb"(?m)^(slices|frames)=", description))
 
 
-def _described_channels(description):
-    """Return the number of channels that a description by ImageJ or tifffile states; 0 if it states none."""
-    if description.startswith(b"ImageJ=") and (stated := re.search(rb"(?m)^channels=(\d+)", description)):
+def _described(description, axis):
+    """Return the length of an axis, C or T, that a description by ImageJ or tifffile states; 0 if it states none."""
+    if description.startswith(b"ImageJ=") and (stated := re.search(IMAGEJ_LENGTHS[axis], description)):
         return min(int(stated[1]), MOST_PAGES)
     if description.startswith(b"{") and b'"axes"' in description:
         try:
             described = json.loads(description)
-            return dict(zip(described["axes"], described["shape"], strict=True)).get("C", 0)
+            return dict(zip(described["axes"], described["shape"], strict=True)).get(axis, 0)
         except (ValueError, KeyError, TypeError):
             return 0
     return 0
