@@ -99,6 +99,8 @@ def test_a_plate_has_time_points_by_its_names_its_list_or_its_first_file(tmp_pat
         ([image("A01", 1), image("A02", None, path="")], False),
         (named, True),
         (inside, True),
+        ([*inside[::-1], image("A03")], True),
+        ([*inside, image("A03"), image("A04", path="t.ome.tif")], True),
         (inside[:1], False),
         ([image("A01", 1, path="t.ome.tif")], False),  # of a file of several, this is one
         ([image("A01", path="t.ome.tif", inside=(None, 0, "", False))], False),

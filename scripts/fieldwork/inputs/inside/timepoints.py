@@ -7,14 +7,12 @@ from fieldwork.inputs.inside import headers
 from fieldwork.inputs.names.images import Image
 from fieldwork.inputs.paths import is_url
 
-IMAGES_TRIED = 3  # the first ones may be bad
-
 
 def are_several(images: Sequence[Image], *, pages_are: str = "") -> bool:
     """Return True if images were taken at several time points.
 
-    Names and lists say it of all images; of files that may hold time points, the first that can be read says it. Those
-    at URLs are not opened.
+    Names and lists say it of all images; of files that may hold time points, the first and the last one are opened, if
+    they are at no URL.
 
     Parameters
     ----------
@@ -31,10 +29,12 @@ def are_several(images: Sequence[Image], *, pages_are: str = "") -> bool:
         for image in images
         if image.path and image.timepoint is None and (image.inside or (None, None))[1] is None
     )
-    paths = dict.fromkeys(image.path for image in may_hold if not is_url(image.path))
-    for path in [*paths][:IMAGES_TRIED]:
-        try:
-            return headers.timepoints_in(path, pages_are=pages_are) > 1
-        except (OSError, ValueError, struct.error):
-            continue
-    return False
+    paths = [image.path for image in may_hold if not is_url(image.path)]
+    return any(_holds_several(path, pages_are) for path in dict.fromkeys([*paths[:1], *paths[-1:]]))
+
+
+def _holds_several(path, pages_are):
+    try:
+        return headers.timepoints_in(path, pages_are=pages_are) > 1
+    except (OSError, ValueError, struct.error):
+        return False  # its fields will fail
