@@ -18,6 +18,7 @@ from fieldwork.inputs.names.patterns import (
     THUMBNAIL,
     columns_of_numbers,
     config_layouts,
+    counts_from_0,
     described,
     groups_of,
 )
@@ -203,6 +204,12 @@ def _entries(paths, groups, layout, folder, columns, notes):
             if of_path:
                 entries.append(described(of_path, os.path.join(folder, path), columns))
         except ValueError as error:
+            if counts_from_0(of_path):
+                raise InputError(
+                    f"{os.path.join(folder, path)!r}: by layout {layout}, found row or column 0, expected numbers from "
+                    "1: where counting begins with 0, no file is of the well that its name says. Rename the files, or "
+                    "give an image list (CellProfiler LoadData CSV); if this is no image of a well, take it away."
+                ) from None
             reasons.append(f"{path!r}: {error}")
             of_path = None
         if not of_path:

@@ -1,5 +1,6 @@
 """Names of which several parts look like a well: all names of the folder tell which it is, or they are refused."""
 
+import re
 from itertools import product
 
 import pytest
@@ -97,6 +98,10 @@ REFUSED = {
     "plates alone": ["x_P01.tif", "x_P02.tif"],
     "a plate in lower case": ["x_p1_s1_w1.tif", "x_p1_s2_w1.tif"],
     "a field in lower case": ["x_f1_w1.tif", "x_f2_w1.tif"],
+    "time points before the site": ["x_T01_s1_w1.tif", "x_T02_s1_w1.tif"],
+    "numbers of wells": ["x_W01_s1_w1.tif", "x_W02_s1_w1.tif"],
+    "numbers of wells alone": ["x_W01.tif", "x_W02.tif"],
+    "slides": ["x_S01_s1_w1.tif", "x_S02_s1_w1.tif"],
 }
 
 
@@ -118,6 +123,57 @@ def test_a_single_letter_that_could_count_is_a_well_with_a_warning_or_by_the_she
     assert "'C01' could be a well or count something" in read.warnings[0]
     named = scan(tmp_path / "P", "x_P01.tif", layout="metaxpress")
     assert [image.well for image in named.images] == ["P01"] and named.warnings == []
+
+
+# What is taken for the well with a warning: another part could be it, or it could count something.
+WARNED = {
+    "fields before the channel": (
+        ["x_F01_w1.tif", "x_F02_w1.tif"],
+        ["F01", "F02"],
+        "'F01' could be .* count something",
+    ),
+    "channels before the site": (["x_C01_s1.tif", "x_C02_s1.tif"], ["C01", "C02"], "'C01' could be .* count something"),
+    "one well on several days": (
+        ["B02_D01.tif", "B02_D02.tif"],
+        ["D01", "D02"],
+        "D01 is taken .*, and not B02: the ot",
+    ),
+    "two wells": (["A01_D01_s1.tif", "A02_D02_s1.tif"], ["D01", "D02"], "D01 is taken .* not A01: site or channel fol"),
+}
+
+
+@pytest.mark.parametrize("kind", WARNED)
+def test_a_well_that_is_doubtful_is_told_of(tmp_path, kind):
+    names, wells, warning = WARNED[kind]
+    read = scan(tmp_path, *names)
+    assert [image.well for image in read.images] == wells
+    assert re.search(warning, read.warnings[0])
+
+
+def test_one_row_of_metaxpress_own_names_is_certain(tmp_path):
+    read = scan(tmp_path, *(f"x_T{column:02d}_s1_w1{GUID}.tif" for column in (1, 2)))
+    assert [image.well for image in read.images] == ["T01", "T02"] and read.warnings == []
+
+
+COUNTED_FROM_0 = {
+    "columns": ([f"x_{row}{column:02d}_s1_w1.tif" for row, column in product("AB", range(3))], {}),
+    "columns of one digit": ([f"x_{row}{column}_s1_w1.tif" for row, column in product("AB", range(3))], {}),
+    "rows and columns": (
+        [f"r{row:02d}c{column:02d}f01p01-ch1sk1fk1fl1.tiff" for row, column in product((0, 1, 2), (1,))],
+        {},
+    ),
+    "a regex of one's own": (
+        [f"{row}-{column}.tif" for row, column in product(range(2), range(1, 4))],
+        {"layout": "own", "layouts": {"own": r"(?P<row>\d)-(?P<column>\d)"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", COUNTED_FROM_0)
+def test_wells_that_are_counted_from_0_are_refused(tmp_path, kind):
+    names, options = COUNTED_FROM_0[kind]
+    with pytest.raises(InputError, match="found row or column 0, expected numbers from 1"):
+        scan(tmp_path, *names, **options)
 
 
 def test_one_row_of_wells_of_one_and_two_digits_is_whole(tmp_path):

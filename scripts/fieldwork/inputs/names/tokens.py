@@ -10,14 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fieldwork import InputError
-from fieldwork.inputs.names.patterns import groups_of
+from fieldwork.inputs.names.patterns import GUID, groups_of
 from fieldwork.wells import normal_well
 
 LAYOUTS = ("imagexpress", "metaxpress")  # whose patterns take the last part of a name that looks like a well
 _KINDS = {"F": "site", "S": "site", "C": "channel", "W": "channel", "T": "t", "Z": "z", "P": "plate", "R": "run"}
-_DOUBTFUL_LETTERS = {"P", "R", "S", "T", "Z"}  # of these, few plates have such a row and no other
+_DOUBTFUL_LETTERS = {"P", "R", "S", "T", "W", "Z"}  # of these, few plates have such a row and no other
+_LAST_ROW_OF_384 = "P"
 _PART = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]|[Aa][A-Fa-f])-?(\d{1,4})(?![A-Za-z0-9])")
 _STRICT = re.compile(r"[A-Z]{1,2}\d\d")
+_NAME_THE_LAYOUT = "If it is the well, name the layout in the sheet's column 'layout'; else put"
+_GUID = re.compile(GUID)
 _BETWEEN = re.compile(r"[ _.-]+")
 
 
@@ -70,7 +73,12 @@ def settle_wells(
     has_index = [bool(matches[number]["site"] or matches[number]["channel"]) for number in used]
     if all(len(parts[number]) == 1 for number in used):
         wells = [parts[number][0] for number in used]
-        loose = _check_alone(wells, has_index, is_asked_for=is_asked_for, warnings=warnings)
+        explicit = set.intersection(*(set(settled[number]) for number in used))
+        # MetaXpress's own names end in a GUID; the part before site and channel is a well.
+        is_certain = is_asked_for or (
+            all(has_index) and all(_GUID.search(paths[number], matches[number].end("well")) for number in used)
+        )
+        loose = _check_alone(wells, has_index, explicit, is_certain=is_certain, warnings=warnings)
         for number, is_loose in zip(used, loose, strict=True):
             if is_loose:
                 settled[number] = None
@@ -81,7 +89,7 @@ def settle_wells(
         if all(has_index) and _is_row_of_wells([row[-1] for row in rows]):
             return settled
         raise _refusal(longest, "the names have different numbers of such parts")
-    position = _position_of_well(rows, explicit=[settled[number] for number in used])
+    position, doubt = _position_of_well(rows, explicit=[settled[number] for number in used])
     wells = [row[position] for row in rows]
     if len({well.letter for well in wells}) == 1 and any(well.text.islower() for well in wells):  # d1_c1: a day?
         raise _refusal(longest, "the letter is small, and always the same")
@@ -91,6 +99,12 @@ def settle_wells(
         warnings.append(
             f"in names such as {paths[parts.index(longest)]!r}, {longest[position].text} is taken for the well and "
             f"{others} for numbers of something else, as their letters are the same in all names"
+        )
+    elif doubt:
+        others = " and ".join(part.text for part in longest[:position])
+        warnings.append(
+            f"in names such as {paths[parts.index(longest)]!r}, {longest[position].text} is taken for the well, and "
+            f"not {others}: {doubt}"
         )
     return settled
 
@@ -111,22 +125,25 @@ def _is_row_of_wells(parts):
     return (len(letters) > 1 or not letters <= _KINDS.keys()) and all(part.well for part in parts)
 
 
-def _check_alone(wells, has_index, *, is_asked_for, warnings):
-    """Check names with one part that could be a well; return for each True if it is too little of one."""
+def _check_alone(wells, has_index, explicit, *, is_certain, warnings):
+    """Check names with one part that could be a well; return for each True if it is too little of one.
+
+    `explicit`: which groups all names have: where they have a site, say, F01 counts no sites.
+    """
     letters = {well.letter for well in wells}
     strict = [bool(_STRICT.fullmatch(well.text)) for well in wells]
-    if is_asked_for or len(letters) > 1 and not letters <= _KINDS.keys():
+    if is_certain or len(letters) > 1 and not letters <= _KINDS.keys():
         return [False] * len(wells)
     if len(letters) > 1:
         return [not (is_strict or has) for is_strict, has in zip(strict, has_index, strict=True)]
     (letter,) = letters
-    if all(strict) and not all(has_index) and letter in _KINDS:
+    if all(strict) and letter in _KINDS and (letter > _LAST_ROW_OF_384 or _KINDS[letter] not in explicit):
         what = f"{wells[0].text!r} could be a well or count something: all names have the letter {letter}"
-        if letter in _DOUBTFUL_LETTERS:
-            raise _refusal(wells[:1], "it is the only letter, and could count something")
+        if letter in _DOUBTFUL_LETTERS and (letter > _LAST_ROW_OF_384 or not all(has_index)):
+            raise _refusal(wells[:1], "it is the only letter, and could count something", if_well=_NAME_THE_LAYOUT)
         warnings.append(f"{what}; it is taken for the well")
     if not all(strict) and all(has_index) and letter in _KINDS:
-        raise _refusal(wells[:1], "it is the only letter, and could count something")
+        raise _refusal(wells[:1], "it is the only letter, and could count something", if_well=_NAME_THE_LAYOUT)
     counts_on = letter not in _KINDS and any(strict)  # A1, ..., A12: one row of a plate
     return [
         not (is_strict or has or counts_on and well.text[0].isupper())
@@ -135,22 +152,22 @@ def _check_alone(wells, has_index, *, is_asked_for, warnings):
 
 
 def _position_of_well(rows, explicit):
-    """Return the index of the part that is the well in every row."""
+    """Return the index of the part that is the well in every row; and, where another part could be it, why it is."""
     columns = list(zip(*rows, strict=True))
     last = len(columns) - 1
     possible = [index for index, column in enumerate(columns) if _is_row_of_wells(column)]
     varying = [index for index in possible if len({part.well for part in columns[index]}) > 1]
     names = set.intersection(*(set(groups) for groups in explicit))
     if last in possible and (possible == [last] or names & {"site", "channel"}):
-        return last
+        return last, "site or channel follow it" if set(varying) - {last} else ""
     if len(possible) == 1:
-        return possible[0]
+        return possible[0], ""
     if len(varying) == 1:
-        return varying[0]
+        return varying[0], "the other is the same in all names"
     if possible:
         raise _refusal(rows[0], "several of them could")
     if _KINDS[columns[last][0].letter] in names:  # P01_C03_s1_w1: the channel has a part of its own
-        return last
+        return last, ""
     raise _refusal(rows[0], "each could count something")
 
 
@@ -200,10 +217,10 @@ def _texts_of(path, row, position):
     return texts
 
 
-def _refusal(row, why):
+def _refusal(row, why, *, if_well="Put"):
     parts = " or ".join(repr(part.text) for part in row)
     return InputError(
-        f"it is not certain that {parts} is the well: {why}. Put a regex with the named groups well, site and channel "
-        "under the config key 'layouts', and its name into the sheet's column 'layout'; or give an image list "
+        f"it is not certain that {parts} is the well: {why}. {if_well} a regex with the named groups well, site and "
+        "channel under the config key 'layouts', and its name into the sheet's column 'layout'; or give an image list "
         "(CellProfiler LoadData CSV) instead of the folder."
     )
