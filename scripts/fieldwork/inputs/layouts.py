@@ -108,13 +108,17 @@ def scan_folder(
     entries, unmatched = _entries(paths, groups, chosen, folder, columns, notes)
     _check_share(entries, unmatched, folder, layout, known, notes)
     images = images_of_plate(entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes)
-    settled = duplicates.settle(images, folder=folder)
-    own = duplicates.of_plate(images, settled, plate=plate, folder=folder)
+    own, others = duplicates.of_plate(images, plate=plate, folder=folder)
+    settled = duplicates.settle(own, folder=folder)
     if len(own) < len(images):
-        settled = duplicates.settle(own, folder=folder)
         warnings.append(
-            f"{len(images) - len(own)} images were left out: other plates are in {folder!r}, and these are not in a "
-            f"folder {plate!r}, and their names don't begin with it"
+            f"{others} images were left out: other plates are in {folder!r}, and these are not in a folder {plate!r}, "
+            "and their names don't begin with it"
+        )
+    elif others and not settled.copies:
+        warnings.append(
+            f"{others} of {len(images)} images are not in a folder {plate!r}, and their names don't begin with it, as "
+            "those of the others; they are taken for images of this plate"
         )
     elif chosen in tokens.LAYOUTS and not settled.copies:
         warnings += _warnings_of_beginnings(paths, matches, groups)
