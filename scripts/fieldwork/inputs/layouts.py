@@ -5,6 +5,7 @@ It opens no image, but a few of those that are there twice.
 
 import difflib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -28,6 +29,7 @@ __all__ = ["COLUMNS", "LAYOUTS", "Image", "Scan", "images_of_plate", "natural", 
 
 MOST_BEGINNINGS = 4  # of names of several plates; more are numbers or times of images
 LEAST_SHARE = 0.5  # of the image files, which a layout must fit where the sheet does not name it
+_PART_OF_WELL = re.compile(r"(?<![A-Za-z0-9])([A-P]\d\d?)\.([A-Za-z]\d)(?![A-Za-z0-9])")
 OTHER_NAMES = (
     "For other names, put a regex with the named groups well, site and channel under the config key 'layouts', or give "
     "an image list (CellProfiler LoadData CSV) instead of the folder."
@@ -89,7 +91,7 @@ def scan_folder(
         raise InputError(f"layout {layout!r} is unknown. Expected auto, {', '.join(known)}. {hint}")
     candidates = known if layout == "auto" else {layout: known[layout]}
     files = image_paths(folder, candidates.values(), results) if names is None else image_names(names)
-    notes, warnings = files.notes, []
+    notes, warnings = files.notes, files.warnings
     thumbnails = list(filter(THUMBNAIL.search, files))
     paths = [path for path in files if not THUMBNAIL.search(path)] if thumbnails else files
     if not paths:
@@ -120,7 +122,7 @@ def scan_folder(
             f"{others} of {len(images)} images are not in a folder {plate!r}, and their names don't begin with it, as "
             "those of the others; they are taken for images of this plate"
         )
-    elif chosen in tokens.LAYOUTS and not settled.copies:
+    elif chosen in LAYOUTS and not settled.copies:
         warnings += _warnings_of_beginnings(paths, matches, groups)
     duplicates.check_throughout(settled, folder=folder, what_to_do=TWO_PLATES)
     thumbnails = [os.path.join(folder, path) for path in thumbnails]
@@ -131,11 +133,13 @@ def scan_folder(
 
 def _warnings_of_beginnings(paths, matches, groups):
     """Return a warning in a list where names begin in a few ways: they may be those of several plates."""
-    beginnings = {
-        path[path.rfind("/", 0, match.start("well")) + 1 : match.start("well")]
-        for path, match, of_path in zip(paths, matches, groups, strict=True)
-        if match and of_path and of_path["well"] == match["well"]
-    }
+    beginnings = set()
+    for path, match, of_path in zip(paths, matches, groups, strict=True):
+        well = match.groupdict().get("well") if match else None
+        if of_path and (well is None or of_path["well"] == well):  # else another part is the well
+            position = match.start() if well is None else match.start("well")
+            position += path[position] in "/_"  # which a pattern asks for before the well
+            beginnings.add(path[path.rfind("/", 0, position) + 1 : position])
     if not 2 <= len(beginnings) <= MOST_BEGINNINGS:
         return []
     listed = ", ".join(map(repr, sorted(beginnings)))
@@ -165,9 +169,11 @@ def _check_share(entries, unmatched, folder, layout, known, notes):
     if not entries:
         examples = ", ".join(repr(os.path.relpath(path, folder)) for path in unmatched[:3])
         wanted = "a known layout" if layout == "auto" else f"layout {layout}"
+        parts = next(filter(None, map(_PART_OF_WELL.search, unmatched)), None)
+        hint = f" If {parts[1]!r} of {parts[0]!r} is the well, a regex says what {parts[2]!r} is." if parts else ""
         raise InputError(
             f"{folder!r}: found {len(unmatched)} image files ({examples}), none named as in {wanted}. "
-            f"{' '.join(notes)}\n  Known layouts: {', '.join(known)}. {OTHER_NAMES}"
+            f"{' '.join(notes)}\n  Known layouts: {', '.join(known)}.{hint} {OTHER_NAMES}"
         )
     base = len(os.path.join(folder, ""))
     others = [path for path in unmatched if not duplicates.is_derived(path[base:])]

@@ -575,3 +575,14 @@ def test_folders_stand_behind_a_modules_prefix_or_are_refused(prefix, path, expe
     else:
         with pytest.raises(InputError, match="^config of module cells: the folder '../out' cannot stand behind"):
             ask()
+
+
+def test_plates_with_the_same_images_are_told_of(tmp_path, capsys):
+    write_sheets(tmp_path, plates=[PlateFolder("one"), PlateFolder("two")])
+    plan_in(tmp_path).report_plates()
+    assert "count in both" not in capsys.readouterr().err
+    sheet = tmp_path / "config" / "plates.tsv"
+    sheet.write_text(sheet.read_text().replace("images/two", "images/one"))
+    plan_in(tmp_path).report_plates()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "count in both" in line]
+    assert [line.split(", too")[0] for line in lines] == ["WARNING plate two: 2 of its images are those of plate one"]

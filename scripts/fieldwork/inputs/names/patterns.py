@@ -132,8 +132,11 @@ def columns_of_numbers(
         notes.append(f"{note}, as plate_format says.")
     else:
         notes.append(f"{note}.")
-        if highest > 12 and highest <= 384:  # of the first row of a plate of 96 wells: the same in all formats
-            warnings.append(f"{note}; the sheet's column 'plate_format' (96, 384, 1536) makes that sure")
+        if highest > 1:
+            warnings.append(
+                f"{note}; the sheet's column 'plate_format' (96, 384, 1536) makes that sure, and an image list says it "
+                "of plates with fewer wells"
+            )
     return COLUMNS[wells]
 
 
