@@ -14,7 +14,6 @@ from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from fieldwork.inputs.names.images import in_order, planes_of_fields
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
 from fieldwork.inputs.remote import Remote
-from fieldwork.stains import TOKEN, is_dna
 from fieldwork.wells import row_and_column
 
 # The configuration's `fan_out` -> the unit of an image: a detection job takes one unit.
@@ -161,12 +160,14 @@ def open_plate(
         pages_are, requested = row.get("pages_are", pages_are), row.get("nuclei_channel", channel)
         channel, inside = inside_nuclei.choose(scan.images, requested, names or {}, pages_are=pages_are)
         if requested == "auto":
-            doubts = _doubt_about(channel, names or {}, {image.channel for image in scan.images})
+            doubts = inside_nuclei.doubts_about(channel, names or {}, {image.channel for image in scan.images})
             scan = scan._replace(warnings=[*scan.warnings, *doubts])
         if pages_are or inside:
             parts = pages_are, bool(inside)
             scan = scan._replace(images=[_with_parts(image, *parts) for image in scan.images])
-        images, z = _of_plane(with_missing(scan.images, channel), z, projection)
+        images = with_missing(scan.images, channel)
+        scan = scan._replace(warnings=[*scan.warnings, *_doubts_about_moments(images)])
+        images, z = _of_plane(images, z, projection)
         _check_faults(images, most_failed)
         _check_format(row, scan.images)
     except InputError as error:
@@ -188,15 +189,20 @@ def open_plate(
     return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are, z)
 
 
-def _doubt_about(channel, names, tokens):
-    """Yield what makes the nuclei channel doubtful: its name, and those of all others, are those of other stains."""
-    given = {str(token).lower(): name for token, name in names.items()}
-    named = sorted(given.get(token.lower(), token) for token in tokens)
-    if len(named) > 1 and not any(is_dna(name) or TOKEN.fullmatch(name) for name in named):
-        yield (
-            f"no channel is named like a DNA stain ({', '.join(named)}); nuclei are looked for in {channel}, the first "
-            "one: the sheet's column nuclei_channel names another"
-        )
+def _doubts_about_moments(images):
+    """Yield where fields have images with a time point or z plane, and one without, beside each other."""
+    for noun, kind in (("time point", "timepoint"), ("z plane", "z")):
+        if len({getattr(image, kind) is None for image in images}) < 2:
+            continue
+        fields = {}
+        for image in images:
+            fields.setdefault((image.well, image.site), set()).add(getattr(image, kind) is None)
+        if both := [field for field, kinds in fields.items() if len(kinds) > 1]:
+            well, site = both[0]
+            yield (
+                f"{len(both)} fields have an image without a {noun} beside those with one, first well {well}, site "
+                f"{site}; it counts as one of its own"
+            )
 
 
 def _with_parts(image, pages_are, is_named):
