@@ -127,7 +127,7 @@ def scan_folder(
     duplicates.check_throughout(settled, folder=folder, what_to_do=TWO_PLATES)
     thumbnails = [os.path.join(folder, path) for path in thumbnails]
     notes += settled.notes
-    warnings += settled.rules
+    warnings += [*settled.rules, *_warnings_of_folders(settled, folder)]
     return Scan(chosen, settled.images, thumbnails, unmatched, settled.duplicates, notes, settled.copies, warnings)
 
 
@@ -144,6 +144,20 @@ def _warnings_of_beginnings(paths, matches, groups):
         return []
     listed = ", ".join(map(repr, sorted(beginnings)))
     return [f"the names begin in {len(beginnings)} ways ({listed}); they are taken for images of one plate"]
+
+
+def _warnings_of_folders(settled, folder):
+    """Return a warning in a list where two folders hold an image each of one place, and others: perhaps two plates."""
+    good = {os.path.dirname(image.path) for image in settled.images if not image.fault}
+    for first, second, *_ in settled.twice:
+        folders = {os.path.dirname(first.path), os.path.dirname(second.path)}
+        if len(folders) > 1 and folders <= good:
+            difference = duplicates.difference_of(first.path, second.path, folder)
+            return [
+                f"{len(settled.twice)} images are there twice and fail, as in well {first.well} ({difference}); all "
+                "others of these folders are taken for images of this plate: are they two plates, or two measurements?"
+            ]
+    return []
 
 
 def _without_images(folder, files: Files):

@@ -166,6 +166,18 @@ def test_images_that_seem_to_be_of_another_plate_are_told_of(tmp_path, pattern):
     assert layouts.scan_folder(tmp_path, plate="one").warnings == []
 
 
+def test_folders_that_share_a_place_and_hold_others_may_be_two_plates(tmp_path):
+    for folder, wells in (("one", ("B02", "B03", "B04")), ("two", ("B04",))):
+        for well in wells:
+            write(tmp_path / f"{folder}/x_{well}_s1_w1.tif")
+    read = scan(tmp_path)
+    assert [bool(image.fault) for image in read.images] == [False, False, True] and read.warnings == []
+    write(tmp_path / "two/x_C05_s1_w1.tif")
+    (warning,) = scan(tmp_path).warnings
+    assert "1 images are there twice and fail, as in well B04 (folders differ ('one' and 'two'))" in warning
+    assert "are they two plates, or two measurements?" in warning
+
+
 SIZES = {"tif": (40, 30, 16), "big.tif": (40, 30, 32), "png": (40, 30, 16), "jpg": (40, 30, 8), "bmp": (40, 30, 8)}
 
 
