@@ -292,6 +292,24 @@ def test_of_a_set_of_ome_tiffs_only_this_files_planes_are_read(tmp_path, others_
         frames.read(paths["b"], channel="dapi")
 
 
+def test_files_of_a_set_that_have_each_others_names_are_told_by_their_uuids(tmp_path):
+    ome_set(tmp_path, {"a.ome.tif": [(0, 0)], "b.ome.tif": [(1, 0)]})
+    (tmp_path / "a.ome.tif").rename(tmp_path / "c.ome.tif")
+    (tmp_path / "b.ome.tif").rename(tmp_path / "a.ome.tif")
+    (tmp_path / "c.ome.tif").rename(tmp_path / "b.ome.tif")
+    assert read_one(tmp_path / "a.ome.tif", channel="actin").max() == 101
+    assert "is in another file" in reason(tmp_path / "b.ome.tif", channel="actin")
+
+
+def test_files_of_a_set_that_have_one_uuid_are_told_by_their_names(tmp_path):
+    ome_set(tmp_path, {"a.ome.tif": [(0, 0)], "b.ome.tif": [(1, 0)]})
+    for name in ("a.ome.tif", "b.ome.tif"):
+        comment = tifffile.tiffcomment(tmp_path / name)
+        tifffile.tiffcomment(tmp_path / name, comment.replace(":a.ome", ":b.ome").encode())
+    assert read_one(tmp_path / "b.ome.tif", channel="actin").max() == 101
+    assert "is in another file" in reason(tmp_path / "a.ome.tif", channel="actin")
+
+
 def test_ome_metadata_of_more_pages_than_there_are_give_no_zeros(tmp_path):
     images = noise((5, 40, 50))
     tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata={"axes": "ZYX"})
@@ -483,6 +501,16 @@ def test_inverted_grey_is_inverted_back_with_a_note(tmp_path, dtype):
     same(read_one(tmp_path / "b.tif"), bilevel.astype(np.uint8))
     tifffile.imwrite(tmp_path / "c.tif", image.astype(np.float32), photometric="miniswhite")
     assert reason(tmp_path / "c.tif").startswith("float32 stored inverted (WhiteIsZero): what is white cannot be told")
+
+
+@pytest.mark.parametrize("options", [{}, {"ome": True, "metadata": {"axes": "ZYX"}}, {"photometric": "minisblack"}])
+def test_masks_that_tifffile_wrote_are_as_they_were(tmp_path, options):
+    masks = noise((3, 40, 50)) % 3 == 0
+    tifffile.imwrite(tmp_path / "a.tif", masks, **options)
+    assert tifffile.TiffFile(tmp_path / "a.tif").pages[0].photometric == (1 if "photometric" in options else 0)
+    read = frames.read(tmp_path / "a.tif", pages_are="z")
+    same(np.stack([plane.image for plane in read]), masks.astype(np.uint8))
+    assert all(bool(plane.notes) == ("photometric" not in options) for plane in read)
 
 
 @pytest.mark.parametrize("kind", ["heat", "blue", "grey", "reversed grey"])

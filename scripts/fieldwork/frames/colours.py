@@ -9,6 +9,7 @@ from fieldwork import FrameError
 from fieldwork.frames.planes import ANY_COLOUR, ChannelError, Plane
 
 COLOURS = ("red", "green", "blue")
+BILEVEL = "bilevel, as tifffile stores it (WhiteIsZero): values are as stored"
 INVERTED = "stored inverted (WhiteIsZero): values are subtracted from the largest possible one"
 # Not by luma: a sum keeps the levels of a palette from black over red and yellow to white apart, in even steps.
 PALETTE = "has a palette: its colours count, made grey by the sum of red, green and blue"
@@ -59,7 +60,9 @@ def samples_of(image: np.ndarray, key: tifffile.TiffPage, *, are_channels: bool 
     if key.photometric != 0:
         return Samples(values, len(values) == 3 and key.photometric in (2, 6) and not are_channels)
     if values.dtype.kind == "b":
-        return Samples(~values, notes=(INVERTED,))
+        # tifffile stores True as 1 and says by itself that 0 is white; of other writers 0 is white.
+        as_stored = key.parent.pages.first.software == "tifffile.py"
+        return Samples(values, notes=(BILEVEL,)) if as_stored else Samples(~values, notes=(INVERTED,))
     if values.dtype.kind != "u":
         raise FrameError(f"{values.dtype} stored inverted (WhiteIsZero): what is white cannot be told; export it again")
     largest = values.dtype.type(2 ** int(np.max(key.bitspersample)) - 1)

@@ -366,14 +366,15 @@ def test_the_channel_counts_in_the_files_of_a_folder(tmp_path, kind):
 @pytest.mark.parametrize("channel", [1, "GFP"])
 def test_a_channel_that_is_not_there_is_refused_everywhere(tmp_path, channel):
     images = noise()
-    (tmp_path / "folder").mkdir()
-    for number, image in enumerate(images):
-        iio.imwrite(tmp_path / "folder" / f"{number}.png", image)
+    for name in ("folder", "tiffs"):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(images):
+            iio.imwrite(tmp_path / name / f"{number}.{'png' if name == 'folder' else 'tif'}", image)
     np.save(tmp_path / "a.npy", images)
     zarr.create_array(tmp_path / "zarr", data=images)
     tifffile.imwrite(tmp_path / "a.tif", images, photometric="minisblack")
     tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata={"axes": "TYX", "Channel": {"Name": ["DAPI"]}})
-    for name in ("folder", "a.npy", "zarr", "a.tif", "a.ome.tif"):
+    for name in ("folder", "tiffs", "a.npy", "zarr", "a.tif", "a.ome.tif"):
         assert f"channel {channel!r} is not there" in refused(tmp_path / name, channel=channel)
         same(pixels(tmp_path / name, channel=0), images)
     same(pixels(tmp_path / "a.ome.tif", channel="dapi"), images)

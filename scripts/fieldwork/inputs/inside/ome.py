@@ -98,7 +98,9 @@ def images_of(xml: str, path: str | os.PathLike, pages: int) -> list[OmeImage]:
         for child in pixels.iterfind("{*}TiffData/{*}UUID")
     }
     name = os.path.basename(path).lower()
-    own = {file for file in files if (uuid and file[0] == uuid) or (file[1] or "").lower() == name}
+    called = {file for file in files if (file[1] or "").lower() == name}
+    own = {file for file in files if uuid and file[0] == uuid}
+    own = (own & called or own) if own else called  # files that were renamed may have each other's names
     if not own and not uuid and len({file[0] for file in files}) == 1:  # a file of its own, under another name
         own = files
     alone = described is root  # of a set's companion, each block names its file
