@@ -1,5 +1,8 @@
 """Which channels are inside of image files is known from their heads, as the reader knows it; a name chooses one."""
 
+import contextlib
+import struct
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -108,6 +111,43 @@ def test_a_plate_has_time_points_by_its_names_its_list_or_its_first_file(tmp_pat
         ([url], False),
     ):
         assert timepoints.are_several(images) is expected, images
+
+
+def test_no_bytes_crash_the_reading_of_heads(tmp_path):
+    sources = [(tmp_path / name).read_bytes() for name in write_every_kind(tmp_path)]
+    random, path = np.random.default_rng(0), tmp_path / "damaged"
+    heads = [
+        b"II*\0\0\0\0\0",
+        b"II*\0\xff\xff\xff\xff",
+        b"II+\0\10\0\0\0" + b"\xff" * 8,
+        b"BM",
+        b"\x89PNG",
+        b"\xff\xd8\xff",
+    ]
+    for number in range(3000):
+        damaged = np.frombuffer(sources[number % len(sources)], np.uint8).copy()
+        places = random.integers(0, min(len(damaged), 600), random.integers(1, 6))
+        damaged[places] = random.choice([0, 1, 57, 255, random.integers(256)], len(places))
+        path.write_bytes(heads[number] if number < len(heads) else damaged.tobytes())
+        for read in (headers.channels_in, headers.ome_channels, headers.tiff_header):
+            with contextlib.suppress(OSError, ValueError, struct.error):
+                read(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"axes": "CYX", "shape": [99999999999999, 40, 50]}',
+        '{"axes": "CYX", "shape": ["many", 40, 50]}',
+        '{"axes": "CYX", "shape": [null, 40, 50]}',
+        '{"axes": "CYX", "shape": [1e999, 40, 50]}',
+        '{"axes": ' + "[" * 100_000,
+        "ImageJ=1\nchannels=99999999999999\n",
+    ],
+)
+def test_monstrous_numbers_of_channels_take_no_memory(tmp_path, text):
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, metadata=None, photometric="minisblack", description=text)
+    assert len(headers.channels_in(tmp_path / "a.tif", pages_are="c")) <= headers.MOST_PAGES
 
 
 def open_plate(folder, *, row=None, **options):

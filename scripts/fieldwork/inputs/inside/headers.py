@@ -64,7 +64,7 @@ def channels_in(path: str | os.PathLike, *, pages_are: str = "") -> list[str]:
         return list(COLOURS)
     count = _described(tiff.description, "C")
     if count < 2 and pages_are == "c" and not _is_described(tiff.description):
-        count = max(tiff.pages, tiff.samples - alpha)
+        count = min(max(tiff.pages, tiff.samples - alpha), MOST_PAGES)
     return [str(number) for number in range(1, count + 1)] if count > 1 else []
 
 
@@ -139,14 +139,17 @@ def _described(description, axis):
     if description.startswith(b"{") and b'"axes"' in description:
         try:
             described = json.loads(description)
-            return dict(zip(described["axes"], described["shape"], strict=True)).get(axis, 0)
-        except (ValueError, KeyError, TypeError):
+            count = dict(zip(described["axes"], described["shape"], strict=True)).get(axis, 0)
+            return min(int(count), MOST_PAGES)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return 0
     return 0
 
 
 def _has_colours(path, head):
     """Return True if a PNG, JPEG or BMP file that begins with `head` is in colour, without a palette."""
+    if len(head) < 32:  # not even its header
+        return False
     if head.startswith(b"\x89PNG"):
         return head[25] & 3 == 2
     if head.startswith(b"BM"):
@@ -175,33 +178,43 @@ def tiff_header(path: str | os.PathLike) -> TiffHeader:
     OSError, ValueError, struct.error
         The file cannot be read, or is no TIFF.
     """
-    with open(path, "rb") as file:
-        head = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
-        if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
-            raise ValueError("no TIFF file")
-        word, counter, entry = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
-        word, counter, entry = (struct.Struct(order + code) for code in (word, counter, entry))
-        (offset,) = word.unpack_from(head, word.size)
-        first, seen = None, set()
-        while offset and offset not in seen and len(seen) < MOST_PAGES:
-            seen.add(offset)
-            file.seek(offset)
-            (tags,) = counter.unpack(file.read(counter.size))
-            directory = file.read(min(tags * entry.size, DIRECTORY_BYTES))
-            file.seek(offset + counter.size + tags * entry.size)
-            (offset,) = word.unpack(file.read(word.size).ljust(word.size, b"\0"))
-            first = first or directory
-        tags = {
-            code: (kind, count, value)
-            for code, kind, count, value in entry.iter_unpack(first[: len(first) // entry.size * entry.size])
-        }
-        values = {code: _numbers(file, order, word, tags[code]) for code in (*TAGS, 338) if code in tags}
-        _, count, start = tags.get(270, (0, 0, 0))
-        description = b""
-        if word.size < count <= DESCRIPTION_BYTES:
-            file.seek(start)
-            description = file.read(count).rstrip(b"\0")
+    try:
+        with open(path, "rb") as file:
+            return _tiff_header(file)
+    except OverflowError:  # a position that no file has
+        raise ValueError("a damaged TIFF file") from None
+
+
+def _tiff_header(file):
+    """Read what `tiff_header` returns from an open file."""
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
+        raise ValueError("no TIFF file")
+    word, counter, entry = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
+    word, counter, entry = (struct.Struct(order + code) for code in (word, counter, entry))
+    (offset,) = word.unpack_from(head, word.size)
+    first, seen = None, set()
+    while offset and offset not in seen and len(seen) < MOST_PAGES:
+        seen.add(offset)
+        file.seek(offset)
+        (tags,) = counter.unpack(file.read(counter.size))
+        directory = file.read(min(tags * entry.size, DIRECTORY_BYTES))
+        file.seek(offset + counter.size + tags * entry.size)
+        (offset,) = word.unpack(file.read(word.size).ljust(word.size, b"\0"))
+        first = first or directory
+    if first is None:
+        raise ValueError("a TIFF file without pages")
+    tags = {
+        code: (kind, count, value)
+        for code, kind, count, value in entry.iter_unpack(first[: len(first) // entry.size * entry.size])
+    }
+    values = {code: _numbers(file, order, word, tags[code]) for code in (*TAGS, 338) if code in tags}
+    _, count, start = tags.get(270, (0, 0, 0))
+    description = b""
+    if word.size < count <= DESCRIPTION_BYTES:
+        file.seek(start)
+        description = file.read(count).rstrip(b"\0")
     firsts = [(values.get(code) or [default])[0] for code, default in TAGS.items()]
     return TiffHeader(len(seen), *firsts, values.get(338, []), description)
 
