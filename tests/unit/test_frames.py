@@ -950,6 +950,27 @@ def test_fewer_pages_than_ome_metadata_declare_are_named(tmp_path, blocks, pages
             stack(tmp_path / "a.ome.tif", {(None, z + 1): images[start + z] for z in range(3)}, channel=channel)
 
 
+@pytest.mark.parametrize(
+    ("blocks", "is_clear"),
+    [
+        ('<TiffData IFD="0" FirstC="0" PlaneCount="1"/><TiffData IFD="0" FirstC="1" PlaneCount="1"/>', False),
+        ('<TiffData FirstC="0" PlaneCount="1"/><TiffData FirstC="1" PlaneCount="1"/>', False),
+        ('<TiffData IFD="0" FirstC="0"/><TiffData IFD="1" FirstC="0"/>', False),
+        ("<TiffData/><TiffData/>", True),
+        ('<TiffData/><TiffData IFD="1" FirstC="1"/>', True),
+        ('<TiffData IFD="1" FirstC="0"/><TiffData IFD="0" FirstC="1"/>', True),
+    ],
+)
+def test_a_page_of_two_planes_is_none(tmp_path, blocks, is_clear):
+    images, path = noise((2, 40, 50)), tmp_path / "a.ome.tif"
+    description = ome_xml(blocks, z=1, names=("GFP", "DAPI"))
+    tifffile.imwrite(path, images, photometric="minisblack", metadata=None, description=description)
+    if not is_clear:
+        assert "is of several planes, or a plane of several pages" in reason(path, channel="DAPI")
+        return
+    same(read_one(path, channel="DAPI"), images[0 if blocks.startswith('<TiffData IFD="1"') else 1])
+
+
 @pytest.mark.parametrize("root", ["", 'UUID="urn:uuid:of-first.ome.tif"'])
 def test_a_renamed_ome_tiff_still_says_which_channels_it_has(tmp_path, root):
     images = noise((9, 40, 50))
