@@ -129,7 +129,7 @@ def test_no_bytes_crash_the_reading_of_heads(tmp_path):
         places = random.integers(0, min(len(damaged), 600), random.integers(1, 6))
         damaged[places] = random.choice([0, 1, 57, 255, random.integers(256)], len(places))
         path.write_bytes(heads[number] if number < len(heads) else damaged.tobytes())
-        for read in (headers.channels_in, headers.ome_channels, headers.tiff_header):
+        for read in (headers.channels_in, headers.ome_channels, headers.tiff_header, headers.timepoints_in):
             with contextlib.suppress(OSError, ValueError, struct.error):
                 read(path)
 
