@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from fieldwork import InputError
 from fieldwork.inputs.names import duplicates, tokens
@@ -49,6 +49,7 @@ def scan_folder(
     results: str | os.PathLike | None = None,
     names: Iterable[str] | None = None,
     plate_format: str | None = None,
+    others: Collection[str] = (),
 ) -> Scan:
     """Find a plate's images in a folder and the folders below it, by their names.
 
@@ -71,6 +72,8 @@ def scan_folder(
         For a folder at a URL: the files below it, as paths in it.
     plate_format : str, optional
         Number of wells, by which wells that only have a number are counted.
+    others : collection of str
+        Other plates of the sheet with images from this folder.
 
     Returns
     -------
@@ -110,17 +113,17 @@ def scan_folder(
     entries, unmatched = _entries(paths, groups, chosen, folder, columns, notes)
     _check_share(entries, unmatched, folder, layout, known, notes)
     images = images_of_plate(entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes)
-    own, others = duplicates.of_plate(images, plate=plate, folder=folder)
+    own, strangers = duplicates.of_plate(images, plate=plate, folder=folder, others=others)
     settled = duplicates.settle(own, folder=folder)
     if len(own) < len(images):
         warnings.append(
-            f"{others} images were left out: other plates are in {folder!r}, and these are not in a folder {plate!r}, "
-            "and their names don't begin with it"
+            f"{len(images) - len(own)} images were left out: other plates are in {folder!r}, and these are not in a "
+            f"folder {plate!r}, and their names don't begin with it"
         )
-    elif others and not settled.copies:
+    elif strangers and not settled.copies:
         warnings.append(
-            f"{others} of {len(images)} images are not in a folder {plate!r}, and their names don't begin with it, as "
-            "those of the others; they are taken for images of this plate"
+            f"{strangers} of {len(images)} images are not in a folder {plate!r}, and their names don't begin with it, "
+            "as those of the others; they are taken for images of this plate"
         )
     elif chosen in LAYOUTS and not settled.copies:
         warnings += _warnings_of_beginnings(paths, matches, groups)

@@ -22,11 +22,8 @@ FAN_OUT = {
     "well": lambda image: image.well,
     "field": lambda image: f"{image.well}_s{image.site}",
 }
-METAXPRESS = (
-    "bbbc021",
-    "imagexpress",
-    "metaxpress",
-)  # layouts with folders ZStep_0, which is a projection, ZStep_1 ...
+# Layouts with folders ZStep_0, which is a projection, ZStep_1 ...
+METAXPRESS = ("bbbc021", "imagexpress", "metaxpress")
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")  # of the URL of an image list
 
 
@@ -78,10 +75,15 @@ class Plates(Mapping):
         self.rows = {row["plate"]: row for row in rows}
         self._options = options
         self._opened = {}
+        self._of_source = {}
+        for name, row in self.rows.items():
+            self._of_source.setdefault(_source_of(row), []).append(name)
 
     def __getitem__(self, name: str) -> Plate:
         if name not in self._opened:
-            self._opened[name] = open_plate(self.rows[name], **self._options)
+            row = self.rows[name]
+            others = [other for other in self._of_source[_source_of(row)] if other != name]
+            self._opened[name] = open_plate(row, others=others, **self._options)
         return self._opened[name]
 
     def __contains__(self, name: object) -> bool:
@@ -107,6 +109,7 @@ def open_plate(
     most_failed: float = 1,
     generated: Collection[str] = frozenset(),
     remote: Remote | None = None,
+    others: Collection[str] = (),
 ) -> Plate:
     """Find the images of one row of the sheet and group them into units.
 
@@ -135,6 +138,8 @@ def open_plate(
         Listed images that a rule makes, so that they need not exist yet.
     remote : Remote, optional
         Needed if the images or the image list are at a URL.
+    others : collection of str
+        Other plates of the sheet with images from this folder.
 
     Returns
     -------
@@ -146,17 +151,18 @@ def open_plate(
         Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel, too
         many images that are missing or there twice.
     """
-    name, source = row["plate"], normal_path(row["images"])
+    name, source = row["plate"], _source_of(row)
     where = f"{row[None]}: plate '{name}'"
     if "://" in source:
-        source = source.rstrip("/")
         check_path(source, where)
     else:
         check_exists(source, where=row[None], what=f"plate '{name}' takes its images from")
         refuse_results(source, results, where=where)
     _check_platemap(row)
     try:
-        scan, projection = _with_projections(_scan(row, source, regexes=regexes, results=results, remote=remote))
+        scan, projection = _with_projections(
+            _scan(row, source, regexes=regexes, results=results, remote=remote, others=others)
+        )
         pages_are, requested = row.get("pages_are", pages_are), row.get("nuclei_channel", channel)
         channel, inside = inside_nuclei.choose(scan.images, requested, names or {}, pages_are=pages_are)
         if requested == "auto":
@@ -292,11 +298,17 @@ def _check_platemap(row):
     platemaps.read_platemap(platemap, row["plate"])
 
 
-def _scan(row, source, *, regexes, results, remote):
+def _source_of(row):
+    """Return the folder or image list of a row."""
+    source = normal_path(row["images"])
+    return source.rstrip("/") if "://" in source else source
+
+
+def _scan(row, source, *, regexes, results, remote, others):
     """Find the images of a row: of a folder on disk or on S3, or of an image list on disk or at a URL."""
     plate, url = row["plate"], row["images"]
     options = {"plate": plate, "layout": row.get("layout", "auto"), "layouts": regexes}
-    options["plate_format"] = row.get("plate_format")
+    options |= {"plate_format": row.get("plate_format"), "others": others}
     if not is_url(source):
         if os.path.isdir(source):
             return layouts.scan_folder(source, results=results, **options)

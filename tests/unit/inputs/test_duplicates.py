@@ -166,6 +166,26 @@ def test_images_that_seem_to_be_of_another_plate_are_told_of(tmp_path, pattern):
     assert layouts.scan_folder(tmp_path, plate="one").warnings == []
 
 
+@pytest.mark.parametrize("pattern", ["{plate}_{well}_s1_w1.tif", "{plate}/x_{well}_s1_w1.tif"])
+def test_images_with_the_name_of_another_plate_of_the_folder_are_its_own(tmp_path, pattern):
+    for plate, well in (("one", "B02"), ("One_2", "B03"), ("three", "B04")):
+        write(tmp_path / pattern.format(plate=plate, well=well))
+    names = ("one", "one_2", "three")
+    for plate, wells in {"one": ["B02"], "one_2": ["B03"], "three": ["B04"], "four": ["B02", "B03", "B04"]}.items():
+        others = [name for name in names if name != plate]
+        read = layouts.scan_folder(tmp_path, plate=plate, others=others)
+        assert [image.well for image in read.images] == wells
+        assert any("2 images were left out" in warning for warning in read.warnings) == (plate != "four")
+
+
+def test_a_folder_with_images_of_another_row_alone_is_refused(tmp_path):
+    write(tmp_path / "one_2_B02_s1_w1.tif")
+    with pytest.raises(
+        InputError, match="all 1 images carry the name of another plate .* Give plate 'one' its own folder"
+    ):
+        layouts.scan_folder(tmp_path, plate="one", others=["one_2"])
+
+
 def test_folders_that_share_a_place_and_hold_others_may_be_two_plates(tmp_path):
     for folder, wells in (("one", ("B02", "B03", "B04")), ("two", ("B04",))):
         for well in wells:

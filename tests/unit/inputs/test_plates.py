@@ -342,3 +342,24 @@ def test_without_a_projection_by_the_names_one_is_refused(here):
         of_planes(here, STEPS[1:], z="projection")
     shutil.rmtree(here / "images")
     assert of_planes(here, [""], z="projection")[0] == "projection"  # none has a plane by its name
+
+
+def test_rows_with_one_folder_take_the_images_with_their_names(here):
+    touch(here / "in", "P1_B02_s1_w1.tif", "P1_B03_s1_w1.tif", "P2_B04_s1_w1.tif")
+    row = {None: "config/plates.tsv, line 2"}
+    rows = [{**row, "plate": "P1", "images": "in"}, {**row, "plate": "P2", "images": "in/"}]
+    opened = plates.Plates(rows, channel="auto", regexes={}, fan_out="plate", results="results")
+    assert {name: [image.well for image in plate.images] for name, plate in opened.items()} == {
+        "P1": ["B02", "B03"],
+        "P2": ["B04"],
+    }
+    assert ["1 images were left out" in opened["P1"].scan.warnings[0], len(opened["P1"].scan.warnings)] == [True, 1]
+
+
+def test_rows_with_one_folder_whose_names_are_not_there_take_all_images(here):
+    touch(here / "in", "P1_B02_s1_w1.tif", "P1_B03_s1_w1.tif")
+    row = {None: "config/plates.tsv, line 2", "images": "in"}
+    rows = [{**row, "plate": name} for name in ("P1", "P1 by peaks", "other")]
+    opened = plates.Plates(rows, channel="auto", regexes={}, fan_out="plate", results="results")
+    assert [len(plate.images) for plate in opened.values()] == [2, 2, 2]
+    assert not any(plate.scan.warnings for plate in opened.values())

@@ -16,7 +16,7 @@ or before and after.
 import operator
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from fieldwork import InputError
@@ -123,39 +123,66 @@ def _fault_of(files):
     return f"{len(files)} files are named as this image, and none is known to be a copy: {names}{more}"
 
 
-def of_plate(images: Sequence[Image], *, plate: str, folder: str) -> tuple[list[Image], int]:
-    """Select the images whose folder or first part of the name is the plate's name, if that parts what is there twice.
+def of_plate(
+    images: Sequence[Image], *, plate: str, folder: str, others: Collection[str] = ()
+) -> tuple[list[Image], int]:
+    """Select the images whose folder or first part of the name is the plate's name, where other plates are there, too.
 
-    Copies, previews and masks by their names are not parted from their originals by this.
+    They are where images carry the name of another plate that the sheet takes from this folder, or where the plate's
+    name parts what is there twice. Copies, previews and masks by their names are not parted from their originals by
+    this.
 
     Parameters
     ----------
     images : list of Image
         All of the folder.
     plate, folder : str
+    others : collection of str
+        Other plates of the sheet with images from this folder.
 
     Returns
     -------
     images : list of Image
-        All, where nothing is there twice, or the plate's name does not decide.
+        All, where no other plate is known to be there, or none carries the plate's name.
     number : int
-        How many of all are not of the plate by its name, where others are.
+        How many of all don't carry it, where some do.
+
+    Raises
+    ------
+    InputError
+        All images carry the name of another plate.
     """
-    own = re.compile(rf"(?i)(?:^|/){re.escape(plate)}(?:/|[_ .-][^/]*$)")
     base = len(os.path.join(folder, ""))
+    own = re.compile(rf"(?i)(?:^|/){re.escape(plate)}(?:/|[_ .-][^/]*$)")
     is_own = {image: bool(own.search(image.path[base:])) for image in images}
     number = sum(is_own.values())
-    if number in (0, len(is_own)):
+    if not number or number == len(is_own) and not others:
         return list(images), 0
-    if len({image[1:6] for image in images}) < len(images):  # well, site, channel, time point, z plane
+    names = {name.lower() for name in others}
+    kept = [image for image in images if not _is_of(names, image.path[base:], plate, is_own=is_own[image])]
+    if not kept:
+        raise InputError(
+            f"{folder!r}: all {len(images)} images carry the name of another plate of the sheet that has its images "
+            f"from this folder, as {images[0].path!r}. Give plate {plate!r} its own folder"
+        )
+    if len({image[1:6] for image in kept}) < len(kept):  # well, site, channel, time point, z plane
         places = {}
-        for image in is_own:
+        for image in dict.fromkeys(kept):
             if not is_derived(image.path[base:]):
                 places.setdefault(image[1:6], []).append(is_own[image])
         several = [files for files in places.values() if len(files) > 1]
         if several and all(sum(files) == 1 for files in several):
-            return [image for image in images if is_own[image]], len(images) - number
-    return list(images), len(images) - number
+            kept = [image for image in kept if is_own[image]]
+    return kept, len(images) - number
+
+
+def _is_of(names, path, plate, *, is_own):
+    """Return True for a path that carries one of some names of plates, and not the plate's; P1_2 is more than P1."""
+    if not names:
+        return False
+    *folders, last = path.lower().split("/")
+    carried = {*folders, *(last[: sign.start()] for sign in re.finditer("[_ .-]", last))} & names
+    return any(not is_own or len(name) > len(plate) for name in carried)
 
 
 def check_throughout(settled: Settled, *, folder: str = "", what_to_do: str) -> None:
