@@ -103,7 +103,7 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
         notes.append(f"{path}: {empty} cells for an image's name are empty; there are no such images.")
     entries.sort(key=lambda entry: natural(entry[1].path))
     source = "Metadata_Plate" if "Metadata_Plate" in header else column_names.get("Plate", "Metadata_Plate")
-    images = images_of_plate(entries, plate, f"{path}, column {source}", notes)
+    images = images_of_plate(entries, plate, f"{path}, column {source}", notes=notes, warnings=warnings)
     settled = duplicates.settle(_with_files_of_one_field(images))
     duplicates.check_throughout(settled, what_to_do=f"{_DIFFERENT_LINES} {TWO_PLATES}")
     notes += settled.notes

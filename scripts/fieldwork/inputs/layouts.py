@@ -112,7 +112,9 @@ def scan_folder(
         groups = [groups_of(match) if match else None for match in matches]
     entries, unmatched = _entries(paths, groups, chosen, folder, columns, notes)
     _check_share(entries, unmatched, folder, layout, known, notes)
-    images = images_of_plate(entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes)
+    images = images_of_plate(
+        entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes=notes, warnings=warnings
+    )
     own, strangers = duplicates.of_plate(images, plate=plate, folder=folder, others=others)
     settled = duplicates.settle(own, folder=folder)
     if len(own) < len(images):
@@ -246,7 +248,9 @@ def _entries(paths, groups, layout, folder, columns, notes):
     return entries, unmatched
 
 
-def images_of_plate(entries: list[tuple[str | None, Image]], plate: str, source: str, notes: list[str]) -> list[Image]:
+def images_of_plate(
+    entries: list[tuple[str | None, Image]], plate: str, source: str, *, notes: list[str], warnings: list[str]
+) -> list[Image]:
     """Select the images of one plate of the sheet.
 
     Parameters
@@ -257,8 +261,8 @@ def images_of_plate(entries: list[tuple[str | None, Image]], plate: str, source:
         The plate's name in the sheet.
     source : str
         Where the entries' names of plates are from, for messages.
-    notes : list of str
-        A note on other plates is added to these.
+    notes, warnings : list of str
+        A note on other plates, and a warning of another name, are added to these.
 
     Returns
     -------
@@ -281,7 +285,7 @@ def images_of_plate(entries: list[tuple[str | None, Image]], plate: str, source:
             f"{source}: found the plates {', '.join(map(repr, sorted(plates, key=natural)))}, expected "
             f"{plate!r} among them. Name the plate in the sheet as it is named there."
         )
-    notes += [f"{source}: found {name!r}; the sheet's name {plate!r} is used." for name in plates]
+    warnings += [f"{source}: found {name!r} alone; it is taken for {plate!r}, as the sheet calls it" for name in plates]
     return [image for _, image in entries]
 
 

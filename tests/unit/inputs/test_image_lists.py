@@ -113,8 +113,10 @@ def test_duplicates_and_plates_of_a_list(tmp_path):
     assert [image.path for image in scan.images] == [str(tmp_path / f"{number}.tif") for number in (9, 0, 1)]
     assert [bool(image.fault) for image in scan.images] == [True, False, False]
     assert scan.duplicates == [str(tmp_path / "10.tif")]
-    assert "found 'X'; the sheet's name 'P' is used" in scan.notes[0]
-    assert scan.notes[1] == "1 images are listed twice, as the same; they count once."
+    assert scan.warnings == [
+        f"{tmp_path / 'list.csv'}, column Metadata_Plate: found 'X' alone; it is taken for 'P', as the sheet calls it"
+    ]
+    assert scan.notes[0] == "1 images are listed twice, as the same; they count once."
     path = written(tmp_path / "list.csv", *lines, "1.tif,B02,1,Y")
     with pytest.raises(InputError, match="list.csv, column Metadata_Plate: found the plates 'X', 'Y', expected 'P'"):
         image_lists.read_image_list(path, plate="P")

@@ -412,7 +412,7 @@ def test_the_plate_group_picks_the_sheets_plate(tmp_path):
     (tmp_path / "two_B02.tif").unlink()
     scan = layouts.scan_folder(tmp_path, plate="three", layouts=mine)
     assert [image.well for image in scan.images] == ["B02", "B03"]
-    assert any("found 'one'; the sheet's name 'three' is used" in note for note in scan.notes)
+    assert any("found 'one' alone; it is taken for 'three'" in warning for warning in scan.warnings)
 
 
 # -------------------------------------------------------------------------------------------- scanr's numbers
