@@ -478,7 +478,7 @@ def test_the_form_of_a_colour_image_names_what_was_taken_and_is_open_where_nothi
     assert forms == {
         "blue": " in 3 colours, of which blue alone shows signal",
         "red": " in 3 colours, of which red alone shows signal",
-        "equal": " in 3 colours, all equal",
+        "equal": "",
         "flat": " in 3 colours",
     }
     plate = [forms[name] for name in ("blue", "flat", "flat", "flat", "blue", "red")]
@@ -487,6 +487,8 @@ def test_the_form_of_a_colour_image_names_what_was_taken_and_is_open_where_nothi
     assert [frames.has_form(form, usual) for form in plate] == [True, True, True, True, True, False]
     assert frames.usual_form([forms["blue"], forms["red"], forms["equal"]]) is None
     assert not frames.has_form("", usual)
+    assert frames.usual_form([forms["equal"], forms["flat"], forms["flat"], forms["equal"], forms["red"]]) == ""
+    assert frames.has_form(forms["flat"], "") and frames.has_form("", forms["flat"])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

@@ -14,7 +14,6 @@ INVERTED = "stored inverted (WhiteIsZero): values are subtracted from the larges
 # Not by luma: a sum keeps the levels of a palette from black over red and yellow to white apart, in even steps.
 PALETTE = "has a palette: its colours count, made grey by the sum of red, green and blue"
 ALONE = " alone shows signal"
-EQUAL_COLOURS = f"{ANY_COLOUR}, all equal"
 SQUARE_PX = 8  # side of squares, which are smaller than a nucleus
 MOST_NOISE = 2  # variance of the means of squares, in times of that of white noise
 HIGHEST_NOISE = 6  # distance of such a mean from their median, in standard deviations
@@ -165,7 +164,7 @@ def _colour(values, channel, required):
     ranges = [(colour.min(), colour.max()) for colour in values]
     varying = [number for number, (low, high) in enumerate(ranges) if low != high]
     if all(np.array_equal(colour, values[0]) for colour in values[1:]):
-        return 0, EQUAL_COLOURS if varying else ANY_COLOUR
+        return 0, "" if varying else ANY_COLOUR  # grey
     shown = varying if len(varying) < 2 else _with_signal(values)
     if len(shown) == 1:
         return shown[0], f"{ANY_COLOUR}, of which {COLOURS[shown[0]]}{ALONE}"

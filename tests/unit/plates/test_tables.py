@@ -309,8 +309,8 @@ def test_rows_come_in_the_order_of_their_numbers_wherever_odd_ones_stand():
 
 
 def test_an_image_in_colours_among_grey_ones_is_odd_though_of_the_same_size(tmp_path):
-    measured = [field("B02", 1), field("B02", 2), field("B02", 3, form="{} x {} px in 3 colours")]
-    nuclei, rows, _ = merge(tmp_path, measured)
+    red = "{} x {} px in 3 colours, of which red alone shows signal"
+    nuclei, rows, _ = merge(tmp_path, [field("B02", 1), field("B02", 2), field("B02", 3, form=red)])
     assert [row["Image_Status"] for row in rows] == ["ok", "ok", "failed"]
     assert "found 100 x 120 px in 3 colours" in rows[2]["Image_Error"] and nuclei.num_rows == 6
 
