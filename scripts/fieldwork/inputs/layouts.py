@@ -105,7 +105,7 @@ def scan_folder(
         columns = columns_of_numbers(matches, chosen, plate_format, notes, warnings)
     if chosen in tokens.LAYOUTS:
         try:
-            groups = tokens.settle_wells(paths, matches, is_asked_for=layout != "auto", warnings=warnings)
+            groups = tokens.settle_wells(paths, matches, is_asked_for=layout != "auto", plate=plate, warnings=warnings)
         except InputError as error:
             raise InputError(f"{folder!r}, named as in layout {chosen}: {error}") from None
     else:
