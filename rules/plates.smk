@@ -212,7 +212,29 @@ rule merge_units:
         "../scripts/merge_units.py"
 
 
-# A plate's pictures depend on its platemap, but a rule's outputs cannot: hence three rules with one script.
+rule sum_timepoints:
+    """Sum up the fields of each well of one plate at each time point; asked for where a plate has several."""
+    input:
+        fields="<results>/plates/{plate}/fields.parquet",
+    output:
+        timepoints="<results>/plates/{plate}/timepoints.csv",
+    log:
+        "<logs>/plates/{plate}/sum_timepoints.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/sum_timepoints.tsv"
+    priority: 2 * plan.url_priority
+    localrule: True
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=small_memory_mb,
+    params:
+        made_by=made_by("sum_timepoints"),
+    script:
+        "../scripts/sum_timepoints.py"
+
+
+# A plate's pictures depend on its platemap and images, but a rule's outputs cannot: hence four rules with one script.
 # `plan.plates.further_products` names the pictures of a plate.
 rule plot_plate:
     """Draw the nuclei of a plate by well, by treatment, at the rim, in random fields; and its image quality."""
@@ -336,6 +358,36 @@ rule plot_controls:
         "<logs>/plates/{plate}/plot_controls.log",
     benchmark:
         "<benchmarks>/plates/{plate}/plot_controls.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=small_memory_mb,
+    params:
+        channel=plan.plates.channel,
+        made_by=made_by("plot_plate"),
+    script:
+        "../scripts/plot_plate.py"
+
+
+rule plot_timepoints:
+    """Draw the nuclei of every well over time, of a plate that has several time points."""
+    input:
+        nuclei="<results>/plates/{plate}/nuclei.parquet",
+        fields="<results>/plates/{plate}/fields.csv",
+        wells="<results>/plates/{plate}/wells.csv",
+        timepoints="<results>/plates/{plate}/timepoints.csv",
+    output:
+        timepoints=report(
+            "<results>/plates/{plate}/plots/timepoints.png",
+            caption="report/plate_timepoints.rst",
+            category="Plates",
+            subcategory="{plate}",
+            labels={"plate": "{plate}", "picture": "nuclei over time"},
+        ),
+    log:
+        "<logs>/plates/{plate}/plot_timepoints.log",
+    benchmark:
+        "<benchmarks>/plates/{plate}/plot_timepoints.tsv"
     conda:
         "../envs/fieldwork.yaml"
     resources:

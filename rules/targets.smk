@@ -4,7 +4,7 @@
 def plate_calibrations(wildcards):
     """Return the calibration and the picture of each plate whose nuclei are looked for."""
     plan.plates.require_all_images()
-    return expand("<results>/plates/{plate}/calibration.{kind}", plate=plan.plates.previewed, kind=["json", "png"])
+    return expand("<results>/plates/{plate}/calibration.{kind}", plate=plan.plates.ready, kind=["json", "png"])
 
 
 def plate_illuminations(wildcards):
@@ -18,6 +18,7 @@ def plate_tables(wildcards):
     plates, stores = plan.plates.labelled, plan.plates.label_stores
     labels = expand("<results>/plates/{plate}/{store}/zarr.json", plate=plates, store=stores)
     tables = expand("<results>/plates/{plate}/{table}", plate=plan.plates.ready, table=TABLES)
+    tables += expand("<results>/plates/{plate}/timepoints.csv", plate=plan.plates.timed)
     return [*plate_illuminations(wildcards), *labels, *tables]
 
 

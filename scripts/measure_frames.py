@@ -14,7 +14,7 @@ import itertools
 import logging
 from pathlib import Path
 
-from fieldwork import job, outputs, parallel
+from fieldwork import FrameError, job, outputs, parallel
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.job_log import logged
 from fieldwork.stacks import frames as stack_frames
@@ -48,17 +48,21 @@ def main(
     stack_frames.import_functions(work, stack=frames)
     road = {"read": stack_frames.read_image, "workers": workers, **pool}
     frames = job.read_ahead(frames, **road)
-    road |= {"failed": stack_frames.failed_frame, "suspects": "the reader or the function", "progress": stack}
+    road |= {"failed": stack_frames.failed_frame, "suspects": "the reader or the function"}
+    if not nuclei_table and any(frame.kind == "image" for frame in listed):
+        frames = without_odd(frames, road)
+    road["progress"] = stack
     if calibration:
         work = {**work, "calibration": detection_calibration.read(calibration)}
     measure = functools.partial(stack_frames.measure_frame, **work, stack=stack, channels=channels)
     results, series = job.results_of(measure, frames, **road), None
     if not nuclei_table:
         results, series = own_results(stack, measure, results, frames, road, images=images, folder=folder)
+    else:
+        results = stack_frames.fail_odd(list(results))
     outlined = channels is not None
     if outlined:
         log.info("stack %s: nuclei are measured in: %s", stack, ", ".join(channels) or "no channel, only their shape")
-        results = stack_frames.fail_odd(list(results))
     measured = job.note_failures(results, frames, label=f"stack {stack}", noun="frames", on_bad_image=on_bad_image)
     good = sum(not frame.error for frame in measured)
     if nuclei_table and good and not any(len(frame.coordinates) for frame in measured):
@@ -84,6 +88,18 @@ def list_frames(stack, path, copy, selection):
         if frame.kind == "image":
             log.info("%s", frame)
     return opened.frames
+
+
+def without_odd(frames, road):
+    """Return the frames of a folder; those of another size or type than most have the reason in place of pixels.
+
+    Before a function of the user's is called: what it returns for the first good frame counts for all.
+    """
+    looked_at = stack_frames.fail_odd(list(job.results_of(stack_frames.look_at, frames, **road)))
+    return [
+        frame._replace(pixels=FrameError(looked.error)) if looked.error else frame
+        for frame, looked in zip(frames, looked_at, strict=True)
+    ]
 
 
 def own_results(stack, measure, results, frames, road, *, images, folder):

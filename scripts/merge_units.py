@@ -52,6 +52,7 @@ def main(
         log.warning("plate %s: %s", plate, note)
     absent = tables.absent_columns(fields)
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
+    stale.forget_timepoints(Path(results.nuclei).parent)
     described = platemaps.read_platemap(platemap, plate) if platemap else {}
     thresholds = positive_nuclei.thresholds_of(
         *(plate, positive, units.nuclei, starts, fields),
@@ -186,15 +187,18 @@ def warn_of_missing_channels(plate, fields):
 def warn_of_sums(plate, fields):
     """Warn where a field has several z planes or time points: the counts of wells add them up."""
     good = [row for row in fields if row["Image_Status"] == "ok"]
-    for noun, column in (("z planes (nuclei.z takes one)", "Metadata_ZPlane"), ("time points", "Metadata_Timepoint")):
+    for noun, column, apart in (
+        ("z planes (nuclei.z takes one)", "Metadata_ZPlane", ""),
+        ("time points", "Metadata_Timepoint", "; timepoints.csv has the counts of every time point"),
+    ):
         positions = {}
         for row in good:
             positions.setdefault((row["Metadata_Well"], row["Metadata_Site"]), set()).add(row[column])
         most = max(map(len, positions.values()), default=0)
         if most > 1:
             log.warning(
-                "plate %s: a field has up to %d %s, each with a row of its own; the counts of wells add them up",
-                *(plate, most, noun),
+                "plate %s: a field has up to %d %s, each with a row of its own; the counts of wells add them up%s",
+                *(plate, most, noun, apart),
             )
 
 

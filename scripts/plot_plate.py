@@ -1,7 +1,7 @@
 """Draw pictures of a plate.
 
-Inputs: the plate's nuclei, fields and wells, and its label images, if it has some. Outputs: pictures, each by the name
-that the rule gives it.
+Inputs: the plate's nuclei, fields and wells, and its label images and time points, if it has some. Outputs: pictures,
+each by the name that the rule gives it.
 """
 
 from fieldwork import processes
@@ -25,7 +25,19 @@ AREA = "Nuclei_AreaShape_Area"
 FILE_COLUMNS = ["FileName_DNA", "PathName_DNA"]
 
 
-def main(*, nuclei_table, fields_table, wells_table, labels, copies, pictures, plate, channel, sigma):
+def main(
+    *,
+    nuclei_table,
+    fields_table,
+    wells_table,
+    timepoints_table=None,
+    labels,
+    copies,
+    pictures,
+    plate,
+    channel,
+    sigma,
+):
     fields, wells = read_table(fields_table), read_table(wells_table)
 
     def gallery(chosen, titles, title):
@@ -64,6 +76,7 @@ def main(*, nuclei_table, fields_table, wells_table, labels, copies, pictures, p
         "quality": lambda: plate_maps.quality(wells, fields, plate=plate),
         "doses": lambda: plots.doses(wells, plate=plate),
         "controls": lambda: plate_maps.controls(wells, plate=plate),
+        "timepoints": lambda: plate_maps.timepoints(wells, read_table(timepoints_table), plate=plate),
         "densities": densities,
         "focus": focus,
     }
@@ -72,7 +85,7 @@ def main(*, nuclei_table, fields_table, wells_table, labels, copies, pictures, p
 
 
 def read_table(path):
-    """Read fields.csv or wells.csv; names are text, as a folder, a compound or a control may be called 007 or NA.
+    """Read a CSV of a plate; names are text, as a folder, a compound or a control may be called 007 or NA.
 
     Columns about the nuclei channel are those of DNA, whatever its name.
     """
@@ -166,6 +179,7 @@ if __name__ == "__main__":
             nuclei_table=snakemake.input.nuclei,
             fields_table=snakemake.input.fields,
             wells_table=snakemake.input.wells,
+            timepoints_table=snakemake.input.get("timepoints"),
             labels=next(map(os.path.dirname, snakemake.input.get("labels", [])), None),
             copies=dict(zip(snakemake.params.get("urls", []), snakemake.input.get("fetched", []), strict=True)),
             pictures=dict(snakemake.output.items()),

@@ -31,6 +31,24 @@ def sharpness(image: np.ndarray) -> float:
     return _power_slope(image) if image.min() < image.max() else -math.inf
 
 
+def contrast(image: np.ndarray) -> float:
+    """Return the standard deviation of an image beyond that of white noise, by which neighbours in a row differ.
+
+    Parameters
+    ----------
+    image : (rows, columns) array of any real dtype
+        Without NaN or infinity, and with two columns or more.
+    """
+    mean = image.mean(dtype=np.float64)
+    reach = max(image.max() - mean, mean - image.min()) or 1  # so that squares of 1e200 are numbers
+    squares = steps = 0.0
+    for part in _parts(image):
+        values = (part - mean) / reach
+        squares += (values**2).mean() * len(part)
+        steps += (np.diff(values, axis=1) ** 2).mean() * len(part)
+    return float(reach * math.sqrt(max(0, squares - steps / 2) / len(image)))
+
+
 def measure_image(image: np.ndarray) -> dict[str, float]:
     """Measure blur, saturation and intensity as CellProfiler's MeasureImageQuality defines them.
 

@@ -244,6 +244,57 @@ def test_unreadable_and_odd_frames_are_rows_with_a_reason_and_have_no_labels(tmp
         measure(tmp_path, path, on_bad_image="stop")
 
 
+def test_peaks_are_not_looked_for_in_frames_of_another_size_or_type(tmp_path, film):
+    path = write_folder(tmp_path, [film[0], film[1] >> 8, film[2], film[3][:100], film[3]])
+    frames, nuclei = measure(tmp_path, path, detection=PEAKS)
+    assert frames["Image_Status"].tolist() == ["ok", "ok", "ok", "failed", "ok"]  # the second has zeros of 16 bits
+    tifffile.imwrite(path / "001.tif", (film[1] >> 8).astype(np.uint8))
+    frames, nuclei = measure(tmp_path, path, detection=PEAKS)
+    assert frames["Image_Status"].tolist() == ["ok", "failed", "ok", "failed", "ok"]
+    assert frames["Image_Error"][1].startswith("wrong shape or type: found 160 x 200 px of uint8, the stack's frames")
+    assert set(nuclei["Metadata_Frame"]) == {0, 2, 4}
+
+
+def test_without_a_type_that_most_frames_have_none_is_measured(tmp_path, film):
+    path = write_folder(tmp_path, [film[0], film[2], *((film[n] >> 8).astype(np.uint8) for n in (3, 4))])
+    calibrate(tmp_path, path)
+    for detection in (PEAKS, AUTO):
+        with pytest.raises(InputError, match="no type is that of most: 2 of uint16, 2 of uint8"):
+            measure(tmp_path, path, detection=detection)
+
+
+@pytest.mark.parametrize(("function", "images"), [("numpy.max", False), ("numpy.square", True)])
+def test_functions_of_the_users_are_not_given_odd_frames(tmp_path, film, function, images):
+    first, odd = (film[0] >> 8).astype(np.uint8), film[3][:100]
+    path = write_folder(tmp_path, [first, film[1], b"", odd, film[3], film[4]])
+    measure_frames.main(
+        stack="film",
+        path=str(path),
+        copy=str(path),
+        calibration=None,
+        selection={},
+        work={"function": function, "arguments": {}, "folders": []},
+        channels=None,
+        images="tiff",
+        frames_table=tmp_path / "frames.csv",
+        nuclei_table=None,
+        on_bad_image="record",
+        pool=POOL,
+        workers=1,
+    )
+    frames = pd.read_csv(tmp_path / "frames.csv")
+    assert frames["Image_Status"].tolist() == ["failed", "ok", "failed", "failed", "ok", "ok"]
+    assert frames["Image_Error"][0] == (
+        "wrong shape or type: found 160 x 200 px of uint8, the stack's frames are 160 x 200 px of uint16"
+    )
+    if not images:
+        assert frames["amax" if "amax" in frames else "max"].dropna().tolist() == [film[n].max() for n in (1, 3, 4)]
+        return
+    written_images = tifffile.imread(tmp_path / "frames.tif")
+    assert not written_images[[0, 2, 3]].any()
+    np.testing.assert_array_equal(written_images[[1, 4, 5]], np.square([film[n] for n in (1, 3, 4)]))
+
+
 def test_frames_of_many_sizes_are_all_outlined_and_padded(tmp_path):
     film = [
         synthetic.plant_field(np.random.default_rng(0), shape=(100 + 20 * n, 160 - 10 * n), count=6)[0]

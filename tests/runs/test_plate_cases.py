@@ -251,6 +251,13 @@ def tables_of(outcome):
     return tables | {name: names["read_csv"](outcome.folder / name) for name in ("fields.csv", "wells.csv")}
 
 
+def test_a_plate_with_time_points_has_a_table_of_them(outcomes):
+    [outcome] = outcomes("well-time").values()
+    counts = {(row["Metadata_Well"], row["Metadata_Timepoint"]): row for row in outcome.rows("timepoints.csv")}
+    expected = {("B02", "1"): 3, ("B02", "2"): 5, ("B03", "1"): 4, ("B03", "2"): 6}
+    assert {key: int(row["Count_Nuclei"]) for key, row in counts.items()} == expected
+
+
 @pytest.mark.parametrize("name", ["ids", "ids-more"])
 def test_every_pair_of_tables_joins_whatever_the_plates_are_called(outcomes, name):
     for plate, outcome in outcomes(name).items():

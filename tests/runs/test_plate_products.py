@@ -1,5 +1,7 @@
 """Pictures and the OME-Zarr store of a plate through the whole workflow."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import tifffile
@@ -11,19 +13,30 @@ from fieldwork.inputs import platemaps
 from fieldwork.plates import tables
 
 
-def test_a_plate_with_controls_and_doses_has_its_pictures_and_scores(workspace):
-    workspace.plant(wells=("A01", "A02", "A03", "A04"))
+def test_a_plate_with_controls_doses_and_time_points_has_its_pictures_and_scores(workspace):
+    """Plant four wells at the time points 1 and 3, the second of which has site 1 only."""
+    for file in workspace.plant(wells=("A01", "A02", "A03", "A04")):
+        for timepoint in (1, 3) if "_s1_" in file.name else (1,):
+            (file.parent / f"TimePoint_{timepoint}").mkdir(exist_ok=True)
+            shutil.copy(file, file.parent / f"TimePoint_{timepoint}")
+        file.unlink()
     sheet = workspace.path / "config/plates.tsv"
     sheet.write_text("plate\timages\tplatemap\nP1\timages/P1\tplatemap.csv\n")
     roles = "well,control,dose_uM\na1,negative,0\nA02,Negative,0\nA03,positive,1\nA04,,3\n"
     (workspace.path / "platemap.csv").write_text(roles)
     folder = workspace.path / "results/plates/P1"
-    targets = [f"results/plates/P1/plots/{name}.png" for name in ("quality", "doses", "controls")]
+    targets = [f"results/plates/P1/plots/{name}.png" for name in ("quality", "doses", "controls", "timepoints")]
     workspace.run(*targets, "results/plates/P1/densities.png")
-    names = [*platemaps.pictures(["control", "dose_uM"], with_quality=True), "../densities"]
+    names = [*platemaps.pictures(["control", "dose_uM"], with_quality=True, timed=True), "../densities"]
     pictures = {name: (folder / f"plots/{name}.png").read_bytes() for name in names}
     assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
     assert list(pd.read_csv(folder / "wells.csv"))[-2:] == tables.SCORES
+    counts = pd.read_csv(folder / "timepoints.csv").groupby("Metadata_Timepoint")[["Fields_Total", "Count_Nuclei"]]
+    assert counts.sum().to_dict("index") == {  # 5 nuclei were planted in each field
+        1: {"Fields_Total": 8, "Count_Nuclei": 40},
+        3: {"Fields_Total": 4, "Count_Nuclei": 20},
+    }
+    assert "timepoints.csv has the counts" in (workspace.path / "logs/plates/P1/merge_units.log").read_text()
     assert "0 others" not in (workspace.path / "logs/plates/P1/merge_units.log").read_text()
     assert "Nothing to be done" in workspace.run(*targets)
     (workspace.path / "platemap.csv").write_text(roles.replace("a1,negative,0", "a1,,5"))
@@ -32,7 +45,9 @@ def test_a_plate_with_controls_and_doses_has_its_pictures_and_scores(workspace):
         "plot_plate": 1,
         "plot_doses": 1,
         "plot_controls": 1,
-        "total": 4,
+        "sum_timepoints": 1,
+        "plot_timepoints": 1,
+        "total": 6,
     }
 
 

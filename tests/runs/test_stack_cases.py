@@ -3,6 +3,7 @@
 import csv
 import functools
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -114,12 +115,15 @@ def test_a_stack_ends_as_it_must(run, name):
 def test_plates_on_servers_that_fail_for_a_moment_are_read_in_one_run(tmp_path):
     for name in WEB:
         MAKERS[name](tmp_path / name)
-    server = subprocess.Popen(
-        [sys.executable, str(cases.CASES / "stacks/stall.py"), str(tmp_path)], stderr=subprocess.PIPE
-    )
+    with socket.socket() as free:  # another run on this machine may have the port that stall.py has by itself
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = f"import stall; stall.PORT = {port}; stall.main(stall.Handler)"
+    command = [sys.executable, "-B", "-c", code, str(tmp_path)]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=cases.CASES / "stacks")
     try:
-        wait_for(lambda: _answers(server), server)
-        rows = [{"plate": name, "images": cases.read_sheet(tmp_path / name, "plates")[0]["images"]} for name in WEB]
+        wait_for(lambda: _answers(port), server)
+        rows = [{"plate": name, "images": f"http://127.0.0.1:{port}/{name}/list.csv"} for name in WEB]
         work = tmp_path / "work"
         fast = ("--storage-http-max-requests-per-second", "1000")
         cases.write_together(work, rows, {"nuclei": {"method": "peaks"}}, "plates")
@@ -134,13 +138,13 @@ def test_plates_on_servers_that_fail_for_a_moment_are_read_in_one_run(tmp_path):
         ]
 
 
-def _answers(server):
+def _answers(port):
     """Return True once the server of stall.py answers."""
     import urllib.error
     import urllib.request
 
     try:
-        urllib.request.urlopen("http://127.0.0.1:8796/x/y", timeout=5)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/x/y", timeout=5)
     except urllib.error.HTTPError:
         return True
     except OSError:

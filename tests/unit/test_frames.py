@@ -292,6 +292,24 @@ def test_of_a_set_of_ome_tiffs_only_this_files_planes_are_read(tmp_path, others_
         frames.read(paths["b"], channel="dapi")
 
 
+def test_files_of_a_set_that_have_each_others_names_are_told_by_their_uuids(tmp_path):
+    ome_set(tmp_path, {"a.ome.tif": [(0, 0)], "b.ome.tif": [(1, 0)]})
+    (tmp_path / "a.ome.tif").rename(tmp_path / "c.ome.tif")
+    (tmp_path / "b.ome.tif").rename(tmp_path / "a.ome.tif")
+    (tmp_path / "c.ome.tif").rename(tmp_path / "b.ome.tif")
+    assert read_one(tmp_path / "a.ome.tif", channel="actin").max() == 101
+    assert "is in another file" in reason(tmp_path / "b.ome.tif", channel="actin")
+
+
+def test_files_of_a_set_that_have_one_uuid_are_told_by_their_names(tmp_path):
+    ome_set(tmp_path, {"a.ome.tif": [(0, 0)], "b.ome.tif": [(1, 0)]})
+    for name in ("a.ome.tif", "b.ome.tif"):
+        comment = tifffile.tiffcomment(tmp_path / name)
+        tifffile.tiffcomment(tmp_path / name, comment.replace(":a.ome", ":b.ome").encode())
+    assert read_one(tmp_path / "b.ome.tif", channel="actin").max() == 101
+    assert "is in another file" in reason(tmp_path / "a.ome.tif", channel="actin")
+
+
 def test_ome_metadata_of_more_pages_than_there_are_give_no_zeros(tmp_path):
     images = noise((5, 40, 50))
     tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata={"axes": "ZYX"})
@@ -460,7 +478,7 @@ def test_the_form_of_a_colour_image_names_what_was_taken_and_is_open_where_nothi
     assert forms == {
         "blue": " in 3 colours, of which blue alone shows signal",
         "red": " in 3 colours, of which red alone shows signal",
-        "equal": " in 3 colours, all equal",
+        "equal": "",
         "flat": " in 3 colours",
     }
     plate = [forms[name] for name in ("blue", "flat", "flat", "flat", "blue", "red")]
@@ -469,6 +487,8 @@ def test_the_form_of_a_colour_image_names_what_was_taken_and_is_open_where_nothi
     assert [frames.has_form(form, usual) for form in plate] == [True, True, True, True, True, False]
     assert frames.usual_form([forms["blue"], forms["red"], forms["equal"]]) is None
     assert not frames.has_form("", usual)
+    assert frames.usual_form([forms["equal"], forms["flat"], forms["flat"], forms["equal"], forms["red"]]) == ""
+    assert frames.has_form(forms["flat"], "") and frames.has_form("", forms["flat"])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -483,6 +503,16 @@ def test_inverted_grey_is_inverted_back_with_a_note(tmp_path, dtype):
     same(read_one(tmp_path / "b.tif"), bilevel.astype(np.uint8))
     tifffile.imwrite(tmp_path / "c.tif", image.astype(np.float32), photometric="miniswhite")
     assert reason(tmp_path / "c.tif").startswith("float32 stored inverted (WhiteIsZero): what is white cannot be told")
+
+
+@pytest.mark.parametrize("options", [{}, {"ome": True, "metadata": {"axes": "ZYX"}}, {"photometric": "minisblack"}])
+def test_masks_that_tifffile_wrote_are_as_they_were(tmp_path, options):
+    masks = noise((3, 40, 50)) % 3 == 0
+    tifffile.imwrite(tmp_path / "a.tif", masks, **options)
+    assert tifffile.TiffFile(tmp_path / "a.tif").pages[0].photometric == (1 if "photometric" in options else 0)
+    read = frames.read(tmp_path / "a.tif", pages_are="z")
+    same(np.stack([plane.image for plane in read]), masks.astype(np.uint8))
+    assert all(bool(plane.notes) == ("photometric" not in options) for plane in read)
 
 
 @pytest.mark.parametrize("kind", ["heat", "blue", "grey", "reversed grey"])
@@ -920,6 +950,27 @@ def test_fewer_pages_than_ome_metadata_declare_are_named(tmp_path, blocks, pages
         else:
             start = 0 if channel.lower() == "gfp" else 3
             stack(tmp_path / "a.ome.tif", {(None, z + 1): images[start + z] for z in range(3)}, channel=channel)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "is_clear"),
+    [
+        ('<TiffData IFD="0" FirstC="0" PlaneCount="1"/><TiffData IFD="0" FirstC="1" PlaneCount="1"/>', False),
+        ('<TiffData FirstC="0" PlaneCount="1"/><TiffData FirstC="1" PlaneCount="1"/>', False),
+        ('<TiffData IFD="0" FirstC="0"/><TiffData IFD="1" FirstC="0"/>', False),
+        ("<TiffData/><TiffData/>", True),
+        ('<TiffData/><TiffData IFD="1" FirstC="1"/>', True),
+        ('<TiffData IFD="1" FirstC="0"/><TiffData IFD="0" FirstC="1"/>', True),
+    ],
+)
+def test_a_page_of_two_planes_is_none(tmp_path, blocks, is_clear):
+    images, path = noise((2, 40, 50)), tmp_path / "a.ome.tif"
+    description = ome_xml(blocks, z=1, names=("GFP", "DAPI"))
+    tifffile.imwrite(path, images, photometric="minisblack", metadata=None, description=description)
+    if not is_clear:
+        assert "is of several planes, or a plane of several pages" in reason(path, channel="DAPI")
+        return
+    same(read_one(path, channel="DAPI"), images[0 if blocks.startswith('<TiffData IFD="1"') else 1])
 
 
 @pytest.mark.parametrize("root", ["", 'UUID="urn:uuid:of-first.ome.tif"'])

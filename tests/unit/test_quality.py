@@ -149,3 +149,16 @@ def test_a_large_image_is_taken_in_parts_to_the_same_figures(monkeypatch):
     expected = quality.measure_image(image)
     monkeypatch.setattr(quality, "PART_PX", 20_000)
     assert quality.measure_image(image) == expected
+
+
+@pytest.mark.parametrize("scale", [1, 1e200])
+def test_contrast_is_that_beyond_the_noise(scale, monkeypatch):
+    random = np.random.default_rng(3)
+    waves = 40 * np.sin(np.arange(300) / 9)[:, None] * np.sin(np.arange(400) / 7)
+    noise = random.normal(500, 100, waves.shape)
+    assert quality.contrast(scale * (waves + noise)) == pytest.approx(scale * waves.std(), rel=0.1)
+    assert quality.contrast(scale * noise) < scale * 5
+    in_one = quality.contrast(scale * (waves + noise))
+    monkeypatch.setattr(quality, "PART_PX", 3000)
+    assert quality.contrast(scale * (waves + noise)) == pytest.approx(in_one)
+    assert quality.contrast(np.full((40, 50), 7, np.uint8)) == 0

@@ -72,7 +72,7 @@ def read(path: str | os.PathLike, *, channel: str | int = "auto", **wanted: obje
         if head.startswith(TIFF_SIGNATURES):
             planes = read_tiff(file, wanted)
             if len(kinds := {plane.colours for plane in planes} - {ANY_COLOUR}) > 1:
-                raise ChannelError(f"its planes are{' and'.join(sorted(kinds))}: {ADVICE}")
+                raise ChannelError(f"its planes are{' and'.join(kind or ' grey' for kind in sorted(kinds))}: {ADVICE}")
             return planes if len(planes) > 1 else [planes[0]._replace(timepoint=None, z=None)]
         start = f"begins with {head[:8]!r}" + (f" like a {kind} file" if kind else "")
         if os.fspath(path).lower().endswith((".tif", ".tiff")):

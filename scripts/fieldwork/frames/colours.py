@@ -9,11 +9,11 @@ from fieldwork import FrameError
 from fieldwork.frames.planes import ANY_COLOUR, ChannelError, Plane
 
 COLOURS = ("red", "green", "blue")
+BILEVEL = "bilevel, as tifffile stores it (WhiteIsZero): values are as stored"
 INVERTED = "stored inverted (WhiteIsZero): values are subtracted from the largest possible one"
 # Not by luma: a sum keeps the levels of a palette from black over red and yellow to white apart, in even steps.
 PALETTE = "has a palette: its colours count, made grey by the sum of red, green and blue"
 ALONE = " alone shows signal"
-EQUAL_COLOURS = f"{ANY_COLOUR}, all equal"
 SQUARE_PX = 8  # side of squares, which are smaller than a nucleus
 MOST_NOISE = 2  # variance of the means of squares, in times of that of white noise
 HIGHEST_NOISE = 6  # distance of such a mean from their median, in standard deviations
@@ -59,7 +59,9 @@ def samples_of(image: np.ndarray, key: tifffile.TiffPage, *, are_channels: bool 
     if key.photometric != 0:
         return Samples(values, len(values) == 3 and key.photometric in (2, 6) and not are_channels)
     if values.dtype.kind == "b":
-        return Samples(~values, notes=(INVERTED,))
+        # tifffile stores True as 1 and says by itself that 0 is white; of other writers 0 is white.
+        as_stored = key.parent.pages.first.software == "tifffile.py"
+        return Samples(values, notes=(BILEVEL,)) if as_stored else Samples(~values, notes=(INVERTED,))
     if values.dtype.kind != "u":
         raise FrameError(f"{values.dtype} stored inverted (WhiteIsZero): what is white cannot be told; export it again")
     largest = values.dtype.type(2 ** int(np.max(key.bitspersample)) - 1)
@@ -162,7 +164,7 @@ def _colour(values, channel, required):
     ranges = [(colour.min(), colour.max()) for colour in values]
     varying = [number for number, (low, high) in enumerate(ranges) if low != high]
     if all(np.array_equal(colour, values[0]) for colour in values[1:]):
-        return 0, EQUAL_COLOURS if varying else ANY_COLOUR
+        return 0, "" if varying else ANY_COLOUR  # grey
     shown = varying if len(varying) < 2 else _with_signal(values)
     if len(shown) == 1:
         return shown[0], f"{ANY_COLOUR}, of which {COLOURS[shown[0]]}{ALONE}"

@@ -21,7 +21,7 @@ class Plane(NamedTuple):
     timepoint: int | None  # from 1; None where the file has one time point
     z: int | None  # from 1; None where the file has one z plane
     image: np.ndarray  # (rows, columns)
-    colours: str = ""  # of a colour image: what was taken of it, for its form
+    colours: str = ""  # of a colour image: what was taken of it, for its form; nothing where it is grey
     notes: tuple[str, ...] = ()  # how stored values became those of `image`, where they are not the same
 
 
@@ -54,11 +54,15 @@ def with_position(planes: list[Plane], *, timepoint: int | None, z: int | None) 
 def usual_form(forms: Iterable[str]) -> str | None:
     """Return the form (size, type, colour) of most images: an absolute majority decides; None where there is none.
 
-    A colour image in which nothing varies leaves open which colour it is, and counts to the colour of most others.
+    A colour image in which nothing varies leaves open which colour it is, and counts to the colour, or grey, of most
+    others.
     """
     counts = Counter(forms)
     for form in [form for form in counts if form.endswith(ANY_COLOUR)]:
-        decided = Counter({other: count for other, count in counts.items() if other.startswith(f"{form}, ")})
+        grey = form.removesuffix(ANY_COLOUR)
+        decided = Counter(
+            {other: count for other, count in counts.items() if other == grey or other.startswith(f"{form}, ")}
+        )
         for colour, votes in decided.most_common(1):
             if votes * 2 > decided.total():
                 counts[colour] += counts.pop(form)
@@ -68,4 +72,6 @@ def usual_form(forms: Iterable[str]) -> str | None:
 
 def has_form(form: str, usual: str) -> bool:
     """Return True if a form is the usual one, or leaves open the colour alone."""
-    return form == usual or (form.endswith(ANY_COLOUR) and usual.startswith(f"{form}, "))
+    if form.removesuffix(ANY_COLOUR) == usual.removesuffix(ANY_COLOUR):
+        return True
+    return form.endswith(ANY_COLOUR) and usual.startswith(f"{form}, ")

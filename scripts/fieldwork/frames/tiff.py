@@ -171,7 +171,8 @@ def _read_planes(planes, size, wanted):
         raise FrameError(missing)
     several = planes.sizes.get(planes.samples, 1)
     # The only channel of OME metadata may have a name.
-    required = wanted.required and "C" not in axes and str(wanted.channel).lower() not in map(str.lower, planes.names)
+    is_named = isinstance(wanted.channel, str) and wanted.channel.lower() in map(str.lower, planes.names)
+    required = wanted.required and "C" not in axes and not is_named
     read, decoded, number = [], None, None
     for index in chosen:
         page = planes.pages[index // several]

@@ -21,6 +21,9 @@ _OTHER_NAMES = {
     "Timepoint": ("timepoint", "t", "time", "timepointid", "timeid", "timeindex"),
     "ZPlane": ("zplane", "z", "plane", "planeid", "zstep", "zslice", "zindex", "slice"),
 }
+_PLATE_NAMES = ("plate", "plateid", "platename", "platebarcode", "barcode", "assayplatebarcode")
+_AMBIGUOUS_NAMES = ("t", "time", "z", "plane", "slice")  # without Metadata_: may be measured
+_CHANNEL_NAMES = ("channel", "channelid", "channelname", "wavelength", "stain", "dye", "marker")
 _DIFFERENT_LINES = (
     "Lines of one well need Metadata_Site, Metadata_Timepoint or Metadata_ZPlane with whole numbers that differ."
 )
@@ -38,7 +41,8 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
         well), ``Metadata_Timepoint``, ``Metadata_ZPlane``, ``Metadata_Plate``; ``Series_<Channel>`` and
         ``Frame_<Channel>``, both from 0: an image of the file, and a page of that. As in BBBC021's own list,
         ``Image_`` may stand before every name and ``_<Channel>`` behind the metadata. Other names of site, time
-        point and z plane (``Metadata_Field``, ``Metadata_T``) count where lines are alike without them.
+        point and z plane (``Metadata_Field``, ``Metadata_T``, ``site``) count where lines are alike without them, and
+        other names of the plate (``Metadata_Barcode``) where there are several plates.
     plate : str
         The plate's name in the sheet; it picks the plate's rows by ``Metadata_Plate``.
     url : str, optional
@@ -48,12 +52,12 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     -------
     Scan
         Its layout is ``image list``. It is not checked that the images exist. A line without any file is a fault of
-        each channel.
+        each channel; so is a file that several lines name for one channel, but for other fields or planes.
 
     Raises
     ------
     InputError
-        Names the file, the line and the column; or most images are there twice.
+        Names the file, the line and the column; or most images are there twice, or every line has one channel.
     """
     file, path = path, url or os.fspath(path)
     rows = read_rows(file, delimiter="\t" if path.lower().endswith((".tsv", ".txt")) else ",", name=path)
@@ -64,8 +68,11 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     for where, cells in lines:
         if len(cells) != len(header):
             raise InputError(f"{where}: found {len(cells)} cells, expected {len(header)}.")
+    _check_columns_that_are_twice(header, names, lines)
     warnings = []
-    metadata |= _columns_by_other_names(header, metadata, channels, lines, warnings)
+    columns = _columns_by_other_names(header, metadata, channels, lines, warnings)
+    metadata |= columns
+    _check_what_tells_lines_apart(header, names, metadata, channels, lines, warnings, path)
     column_names = {kind: names[index] for kind, index in metadata.items()}
     is_folder = functools.cache(os.path.isdir)
     entries, sites, empty = [], Counter(), 0
@@ -91,10 +98,13 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
                 entries.append((list_plate, Image(image, well, site, channel, timepoint, z, **parts)))
     if not any(image.path for _, image in entries):
         raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
-    notes = [f"{path}: {empty} cells for an image's name are empty; there are no such images."] if empty else []
+    notes = [f"{path}: column {names[index]} is taken for Metadata_{kind}." for kind, index in columns.items()]
+    if empty:
+        notes.append(f"{path}: {empty} cells for an image's name are empty; there are no such images.")
     entries.sort(key=lambda entry: natural(entry[1].path))
-    images = images_of_plate(entries, plate, f"{path}, column Metadata_Plate", notes)
-    settled = duplicates.settle(images)
+    source = "Metadata_Plate" if "Metadata_Plate" in header else column_names.get("Plate", "Metadata_Plate")
+    images = images_of_plate(entries, plate, f"{path}, column {source}", notes=notes, warnings=warnings)
+    settled = duplicates.settle(_with_files_of_one_field(images))
     duplicates.check_throughout(settled, what_to_do=f"{_DIFFERENT_LINES} {TWO_PLATES}")
     notes += settled.notes
     warnings += settled.rules
@@ -104,7 +114,7 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
 def _find_columns(header, names, path):
     """Return the channels, and kind of metadata -> index of its column; `names` are those in the file, for messages."""
     channels = [name.partition("_")[2] for name in header if name.startswith(("FileName_", "URL_"))]
-    channels = list(dict.fromkeys(channels))
+    channels = list(dict.fromkeys(filter(None, channels)))
     metadata = {}
     for kind in _METADATA:
         for name in (f"Metadata_{kind}", *(f"Metadata_{kind}_{channel}" for channel in channels)):
@@ -119,36 +129,118 @@ def _find_columns(header, names, path):
     return channels, metadata
 
 
+def _check_columns_that_are_twice(header, names, lines):
+    """Check that columns of one name say the same in every line."""
+    first = {}
+    for index, name in enumerate(header):
+        other = first.setdefault(name, index)
+        for where, cells in lines if other != index else ():
+            if cells[other] != cells[index]:
+                raise InputError(
+                    f"{where}: columns {names[other]} and {names[index]} are there twice, and say different things "
+                    f"({cells[other]!r} and {cells[index]!r}). Delete or rename one of them."
+                )
+
+
 def _columns_by_other_names(header, metadata, channels, lines, warnings):
-    """Return kind of metadata -> index of a column with another name, where lines are alike without such columns."""
-    positions = Counter(tuple(cells[index] for index in metadata.values()) for _, cells in lines)
-    if max(positions.values(), default=1) == 1:
-        return {}
+    """Return kind of metadata -> index of a column with another name: where lines are alike or of several plates."""
     columns = {}
-    for kind, index in _candidates(header, metadata, channels):
-        texts = {cells[index] for _, cells in lines}
-        if kind in columns or len(texts) < 2:
-            continue
-        if all(text == "" or _is_index(text) for text in texts):
-            columns[kind] = index
-        else:
-            warnings.append(
-                f"column {header[index]!r} could be {kind}, but has texts such as {min(texts)!r} and {max(texts)!r}; "
-                f"it does not count. Expected whole numbers, in a column Metadata_{kind}"
-            )
+    for index in _columns_named(_PLATE_NAMES, header, channels) if "Plate" not in metadata else ():
+        if len({cells[index] for _, cells in lines} - {""}) > 1:
+            columns["Plate"] = index
+            break
+    positions = Counter(_position_cells(cells, metadata | columns) for _, cells in lines)
+    if max(positions.values(), default=1) == 1:
+        return columns
+    for kind, other_names in _OTHER_NAMES.items():
+        for index in _columns_named(other_names, header, channels) if kind not in metadata else ():
+            texts = {cells[index] for _, cells in lines}
+            if kind in columns or len(texts) < 2:
+                continue
+            if all(text == "" or _is_index(text) for text in texts):
+                columns[kind] = index
+            else:
+                warnings.append(
+                    f"column {header[index]!r} could be {kind}, but has texts such as {min(texts)!r} and "
+                    f"{max(texts)!r}; it does not count. Expected whole numbers, in a column Metadata_{kind}"
+                )
     return columns
 
 
-def _candidates(header, metadata, channels):
-    """Yield kind of metadata and index for each column whose name may say what none of the known columns does."""
+def _check_what_tells_lines_apart(header, names, metadata, channels, lines, warnings, path):
+    """Check that lines of one field differ by nothing but its numbers: refuse channels, and warn of other columns."""
+    groups = {}
+    for _, cells in lines:
+        groups.setdefault(_position_cells(cells, metadata), []).append(cells)
+    groups = [group for group in groups.values() if len(group) > 1]
+
+    def differs(index):
+        return any(len({cells[index] for cells in group} - {""}) > 1 for group in groups)
+
+    for index in filter(differs, _columns_named(_CHANNEL_NAMES, header, channels)):
+        texts = sorted({cells[index] for group in groups for cells in group} - {""})
+        raise InputError(
+            f"{path}: column {names[index]} names a channel in every line ({', '.join(texts[:4])}), and lines of one "
+            "field differ by it. Expected one line for each field, with a column FileName_<Channel> for each channel."
+        )
+    columns = [
+        name
+        for index, name in enumerate(header)
+        if name.startswith("Metadata_") and index not in metadata.values() and differs(index)
+    ]
+    if columns and "Site" not in metadata:
+        warnings.append(
+            f"there is no column Metadata_Site, so that lines of one well are counted as its sites; they differ by "
+            f"{', '.join(columns)}, which does not count"
+        )
+
+
+def _position_cells(cells, metadata):
+    """Return what a line says of its image's position, without the names of kinds."""
+    return tuple(cells[index] for index in metadata.values())
+
+
+def _columns_named(wanted, header, channels):
+    """Yield the index of each column that has a name, in any case, with or without Metadata_ and _<Channel>."""
     for index, name in enumerate(header):
-        bare = name.removeprefix("Metadata_")
+        bare = re.sub("(?i)^metadata_", "", name)
+        is_bare = bare == name
         for channel in channels:
             bare = bare.removesuffix(f"_{channel}")
         bare = re.sub("[ _]", "", bare.lower())
-        for kind, names in _OTHER_NAMES.items():
-            if name.startswith("Metadata_") and kind not in metadata and bare in names:
-                yield kind, index
+        if bare in wanted and not (is_bare and bare in _AMBIGUOUS_NAMES):
+            yield index
+
+
+def _with_files_of_one_field(images):
+    """Return images of which those have a fault that have their file in common, so that none is certain."""
+    positions = {}
+    for image in images:
+        if image.path:
+            positions.setdefault((image.path, image.channel, image.inside), {})[_position_of(image)] = image
+    shared = {file: list(of_file.values()) for file, of_file in positions.items() if len(of_file) > 1}
+    if not shared:
+        return images
+    return [
+        image._replace(fault=_fault_of_shared(image, shared[image.path, image.channel, image.inside]))
+        if (image.path, image.channel, image.inside) in shared
+        else image
+        for image in images
+    ]
+
+
+def _fault_of_shared(image, images):
+    other = next(other for other in images if _position_of(other) != _position_of(image))
+    numbers = {"site": other.site, "time point": other.timepoint, "z plane": other.z}
+    position = ", ".join(f"{name} {number}" for name, number in numbers.items() if number is not None)
+    return (
+        f"the list names {image.path!r} {len(images)} times, also for well {other.well}, {position}; a part of a file "
+        f"is named by Frame_{image.channel} and Series_{image.channel}"
+    )
+
+
+def _position_of(image):
+    return image.well, image.site, image.timepoint, image.z
 
 
 def _index_of(text):

@@ -5,8 +5,9 @@ It opens no image, but a few of those that are there twice.
 
 import difflib
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from fieldwork import InputError
 from fieldwork.inputs.names import duplicates, tokens
@@ -18,6 +19,7 @@ from fieldwork.inputs.names.patterns import (
     THUMBNAIL,
     columns_of_numbers,
     config_layouts,
+    counts_from_0,
     described,
     groups_of,
 )
@@ -27,6 +29,7 @@ __all__ = ["COLUMNS", "LAYOUTS", "Image", "Scan", "images_of_plate", "natural", 
 
 MOST_BEGINNINGS = 4  # of names of several plates; more are numbers or times of images
 LEAST_SHARE = 0.5  # of the image files, which a layout must fit where the sheet does not name it
+_PART_OF_WELL = re.compile(r"(?<![A-Za-z0-9])([A-P]\d\d?)\.([A-Za-z]\d)(?![A-Za-z0-9])")
 OTHER_NAMES = (
     "For other names, put a regex with the named groups well, site and channel under the config key 'layouts', or give "
     "an image list (CellProfiler LoadData CSV) instead of the folder."
@@ -46,6 +49,7 @@ def scan_folder(
     results: str | os.PathLike | None = None,
     names: Iterable[str] | None = None,
     plate_format: str | None = None,
+    others: Collection[str] = (),
 ) -> Scan:
     """Find a plate's images in a folder and the folders below it, by their names.
 
@@ -68,6 +72,8 @@ def scan_folder(
         For a folder at a URL: the files below it, as paths in it.
     plate_format : str, optional
         Number of wells, by which wells that only have a number are counted.
+    others : collection of str
+        Other plates of the sheet with images from this folder.
 
     Returns
     -------
@@ -88,7 +94,7 @@ def scan_folder(
         raise InputError(f"layout {layout!r} is unknown. Expected auto, {', '.join(known)}. {hint}")
     candidates = known if layout == "auto" else {layout: known[layout]}
     files = image_paths(folder, candidates.values(), results) if names is None else image_names(names)
-    notes, warnings = files.notes, []
+    notes, warnings = files.notes, files.warnings
     thumbnails = list(filter(THUMBNAIL.search, files))
     paths = [path for path in files if not THUMBNAIL.search(path)] if thumbnails else files
     if not paths:
@@ -99,42 +105,64 @@ def scan_folder(
         columns = columns_of_numbers(matches, chosen, plate_format, notes, warnings)
     if chosen in tokens.LAYOUTS:
         try:
-            groups = tokens.settle_wells(paths, matches, is_asked_for=layout != "auto", warnings=warnings)
+            groups = tokens.settle_wells(paths, matches, is_asked_for=layout != "auto", plate=plate, warnings=warnings)
         except InputError as error:
             raise InputError(f"{folder!r}, named as in layout {chosen}: {error}") from None
     else:
         groups = [groups_of(match) if match else None for match in matches]
     entries, unmatched = _entries(paths, groups, chosen, folder, columns, notes)
     _check_share(entries, unmatched, folder, layout, known, notes)
-    images = images_of_plate(entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes)
-    settled = duplicates.settle(images, folder=folder)
-    own = duplicates.of_plate(images, settled, plate=plate, folder=folder)
+    images = images_of_plate(
+        entries, plate, f"{folder}: group 'plate' of layouts.{chosen}", notes=notes, warnings=warnings
+    )
+    own, strangers = duplicates.of_plate(images, plate=plate, folder=folder, others=others)
+    settled = duplicates.settle(own, folder=folder)
     if len(own) < len(images):
-        settled = duplicates.settle(own, folder=folder)
         warnings.append(
             f"{len(images) - len(own)} images were left out: other plates are in {folder!r}, and these are not in a "
             f"folder {plate!r}, and their names don't begin with it"
         )
-    elif chosen in tokens.LAYOUTS and not settled.copies:
+    elif strangers and not settled.copies:
+        warnings.append(
+            f"{strangers} of {len(images)} images are not in a folder {plate!r}, and their names don't begin with it, "
+            "as those of the others; they are taken for images of this plate"
+        )
+    elif chosen in LAYOUTS and not settled.copies:
         warnings += _warnings_of_beginnings(paths, matches, groups)
     duplicates.check_throughout(settled, folder=folder, what_to_do=TWO_PLATES)
     thumbnails = [os.path.join(folder, path) for path in thumbnails]
     notes += settled.notes
-    warnings += settled.rules
+    warnings += [*settled.rules, *_warnings_of_folders(settled, folder)]
     return Scan(chosen, settled.images, thumbnails, unmatched, settled.duplicates, notes, settled.copies, warnings)
 
 
 def _warnings_of_beginnings(paths, matches, groups):
     """Return a warning in a list where names begin in a few ways: they may be those of several plates."""
-    beginnings = {
-        path[path.rfind("/", 0, match.start("well")) + 1 : match.start("well")]
-        for path, match, of_path in zip(paths, matches, groups, strict=True)
-        if match and of_path and of_path["well"] == match["well"]
-    }
+    beginnings = set()
+    for path, match, of_path in zip(paths, matches, groups, strict=True):
+        well = match.groupdict().get("well") if match else None
+        if of_path and (well is None or of_path["well"] == well):  # else another part is the well
+            position = match.start() if well is None else match.start("well")
+            position += path[position] in "/_"  # which a pattern asks for before the well
+            beginnings.add(path[path.rfind("/", 0, position) + 1 : position])
     if not 2 <= len(beginnings) <= MOST_BEGINNINGS:
         return []
     listed = ", ".join(map(repr, sorted(beginnings)))
     return [f"the names begin in {len(beginnings)} ways ({listed}); they are taken for images of one plate"]
+
+
+def _warnings_of_folders(settled, folder):
+    """Return a warning in a list where two folders hold an image each of one place, and others: perhaps two plates."""
+    good = {os.path.dirname(image.path) for image in settled.images if not image.fault}
+    for first, second, *_ in settled.twice:
+        folders = {os.path.dirname(first.path), os.path.dirname(second.path)}
+        if len(folders) > 1 and folders <= good:
+            difference = duplicates.difference_of(first.path, second.path, folder)
+            return [
+                f"{len(settled.twice)} images are there twice and fail, as in well {first.well} ({difference}); all "
+                "others of these folders are taken for images of this plate: are they two plates, or two measurements?"
+            ]
+    return []
 
 
 def _without_images(folder, files: Files):
@@ -160,9 +188,11 @@ def _check_share(entries, unmatched, folder, layout, known, notes):
     if not entries:
         examples = ", ".join(repr(os.path.relpath(path, folder)) for path in unmatched[:3])
         wanted = "a known layout" if layout == "auto" else f"layout {layout}"
+        parts = next(filter(None, map(_PART_OF_WELL.search, unmatched)), None)
+        hint = f" If {parts[1]!r} of {parts[0]!r} is the well, a regex says what {parts[2]!r} is." if parts else ""
         raise InputError(
             f"{folder!r}: found {len(unmatched)} image files ({examples}), none named as in {wanted}. "
-            f"{' '.join(notes)}\n  Known layouts: {', '.join(known)}. {OTHER_NAMES}"
+            f"{' '.join(notes)}\n  Known layouts: {', '.join(known)}.{hint} {OTHER_NAMES}"
         )
     base = len(os.path.join(folder, ""))
     others = [path for path in unmatched if not duplicates.is_derived(path[base:])]
@@ -203,6 +233,12 @@ def _entries(paths, groups, layout, folder, columns, notes):
             if of_path:
                 entries.append(described(of_path, os.path.join(folder, path), columns))
         except ValueError as error:
+            if counts_from_0(of_path):
+                raise InputError(
+                    f"{os.path.join(folder, path)!r}: by layout {layout}, found row or column 0, expected numbers from "
+                    "1: where counting begins with 0, no file is of the well that its name says. Rename the files, or "
+                    "give an image list (CellProfiler LoadData CSV); if this is no image of a well, take it away."
+                ) from None
             reasons.append(f"{path!r}: {error}")
             of_path = None
         if not of_path:
@@ -212,7 +248,9 @@ def _entries(paths, groups, layout, folder, columns, notes):
     return entries, unmatched
 
 
-def images_of_plate(entries: list[tuple[str | None, Image]], plate: str, source: str, notes: list[str]) -> list[Image]:
+def images_of_plate(
+    entries: list[tuple[str | None, Image]], plate: str, source: str, *, notes: list[str], warnings: list[str]
+) -> list[Image]:
     """Select the images of one plate of the sheet.
 
     Parameters
@@ -223,8 +261,8 @@ def images_of_plate(entries: list[tuple[str | None, Image]], plate: str, source:
         The plate's name in the sheet.
     source : str
         Where the entries' names of plates are from, for messages.
-    notes : list of str
-        A note on other plates is added to these.
+    notes, warnings : list of str
+        A note on other plates, and a warning of another name, are added to these.
 
     Returns
     -------
@@ -247,7 +285,7 @@ def images_of_plate(entries: list[tuple[str | None, Image]], plate: str, source:
             f"{source}: found the plates {', '.join(map(repr, sorted(plates, key=natural)))}, expected "
             f"{plate!r} among them. Name the plate in the sheet as it is named there."
         )
-    notes += [f"{source}: found {name!r}; the sheet's name {plate!r} is used." for name in plates]
+    warnings += [f"{source}: found {name!r} alone; it is taken for {plate!r}, as the sheet calls it" for name in plates]
     return [image for _, image in entries]
 
 

@@ -10,9 +10,12 @@ from fieldwork.inputs.delimited import read_rows, read_table
 from fieldwork.wells import normal_well
 
 WELL_COLUMNS = ("well", "wellposition", "wellname", "wellid")  # in lower case, without blanks and _
+# Of other plates' lines, where one of them is the plate's; else these columns may be about something else.
+_PLATE_COLUMNS = ("plateid", "platename", "platebarcode", "barcode", "assayplatebarcode")
 CONTROLS = ("positive", "negative")
 _CONTROL = re.compile(r"(?:(pos)|neg)(?:itive|ative)?(?: ?con(?:trol)?| ?ctrl)?")
 _DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
+_THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2},\d{3}$")
 TREATMENT_COLUMNS = ("treatment", "compound", "perturbation", "drug", "condition", "gene", "sirna", "sgrna")
 _DOSE_UNITS = {
     **{"pm": "pM", "nm": "nM", "um": "µM", "µm": "µM", "μm": "µM", "mm": "mM", "m": "M"},
@@ -27,7 +30,8 @@ def read_platemap(path: str | os.PathLike, plate: str | None = None) -> dict[str
     ----------
     path : path-like
         Commas, tabs or semicolons stand between cells. The wells' column is ``well`` or another of `WELL_COLUMNS`, in
-        any case. A column ``plate`` says of which plate a line is. Between semicolons, doses may have decimal commas.
+        any case. A column ``plate`` says of which plate a line is, and so does another one of `_PLATE_COLUMNS` that
+        names this plate. Between semicolons, doses may have decimal commas.
     plate : str, optional
         The plate's name in the sheet; lines of other plates are left out.
 
@@ -46,12 +50,18 @@ def read_platemap(path: str | os.PathLike, plate: str | None = None) -> dict[str
         stamp = status.st_mtime_ns, status.st_size
     except OSError:
         stamp = None  # reading it says why
-    return _wells_of(*_read_lines(os.fspath(path), stamp), path=path, plate=plate)
+    well, of_plate, columns, by_plate, by_others = _read_lines(os.fspath(path), stamp)
+    if not of_plate:
+        by_plate = next(({None: lines[plate]} for lines in by_others if plate in lines), by_plate)
+    return _wells_of(well, of_plate, columns, by_plate, path=path, plate=plate)
 
 
 @functools.lru_cache(maxsize=4)  # one file may have the lines of thousands of plates
 def _read_lines(path, stamp):
-    """Return the columns of wells and of plates (or None), the other columns, and plate -> its lines."""
+    """Return the columns of wells and of plates (or None), the other columns, and plate -> its lines.
+
+    And a list of the last for columns that may be of plates.
+    """
     delimiter = _delimiter_of(path)
     header, lines = read_table(path, delimiter=delimiter)
     if not (well := _column_of(header, WELL_COLUMNS)):
@@ -61,17 +71,37 @@ def _read_lines(path, stamp):
     if of_plate and not any(cells[of_plate] for _, cells in lines):
         of_plate = None
     table = ["Metadata_Plate", "Metadata_Well", *columns.values()]
-    if twice := {name for name in table if table.count(name) > 1}:
+    fixed = [name.lower() for name in table[:2]]
+    if twice := {name for name in table if table.count(name) > 1 or name not in table[:2] and name.lower() in fixed}:
         raise InputError(f"{path}, line 1: wells.csv would have two columns {min(twice)}; rename that of the platemap")
     dose, by_plate = dose_column(columns), {}
+    if dose and delimiter == ";":
+        _read_decimal_commas(path, dose, lines)
     for line, cells in lines:
-        if dose and delimiter == ";":
-            cells[dose] = _DECIMAL_COMMA.sub(r"\1.\2", cells[dose])
         name = cells[of_plate] if of_plate else None
         if name == "":
             raise InputError(f"{path}, line {line}: column {of_plate!r} is empty; expected the name of a plate")
         by_plate.setdefault(name, []).append((line, cells))
-    return well, of_plate, columns, by_plate
+    by_others = []
+    for name in columns:
+        if re.sub("[ _]", "", _bare(name).lower()) in _PLATE_COLUMNS:
+            by_others.append({})
+            for line, cells in lines:
+                by_others[-1].setdefault(cells[name], []).append((line, cells))
+    return well, of_plate, columns, by_plate, by_others
+
+
+def _read_decimal_commas(path, dose, lines):
+    """Write the doses of a column with decimal points; refuse commas that may part thousands, as in 1,000."""
+    with_comma = [(line, cells[dose]) for line, cells in lines if _DECIMAL_COMMA.match(cells[dose])]
+    if with_comma and all(_THOUSANDS.match(text) for _, text in with_comma):
+        line, text = with_comma[0]
+        raise InputError(
+            f"{path}, line {line}, column {dose}: found {text!r}, which may be {text.replace(',', '.')} or "
+            f"{text.replace(',', '')}; expected a decimal point, and no sign between thousands"
+        )
+    for _, cells in lines:
+        cells[dose] = _DECIMAL_COMMA.sub(r"\1.\2", cells[dose])
 
 
 def _wells_of(well_column, plate_column, columns, by_plate, *, path, plate):
@@ -119,8 +149,8 @@ def _column_of(header, names):
     return next((bare[name] for name in names if name in bare), None)
 
 
-def pictures(columns: Iterable[str], *, with_quality: bool) -> list[str]:
-    """List the pictures of a plate, which depend on its platemap and the configuration.
+def pictures(columns: Iterable[str], *, with_quality: bool, timed: bool = False) -> list[str]:
+    """List the pictures of a plate, which depend on its platemap, the configuration and its images.
 
     Parameters
     ----------
@@ -128,6 +158,8 @@ def pictures(columns: Iterable[str], *, with_quality: bool) -> list[str]:
         Of the platemap, with or without ``Metadata_``; none without a platemap.
     with_quality : bool
         The configuration's ``quality``.
+    timed : bool
+        The plate has several time points.
 
     Returns
     -------
@@ -140,6 +172,7 @@ def pictures(columns: Iterable[str], *, with_quality: bool) -> list[str]:
         *["quality", "focus"] * with_quality,
         *["doses"] * (dose_column(columns) is not None),
         *["controls"] * (control_column(columns) is not None),
+        *["timepoints"] * timed,
     ]
 
 

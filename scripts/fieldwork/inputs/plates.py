@@ -9,11 +9,11 @@ from typing import NamedTuple
 from fieldwork import InputError
 from fieldwork.inputs import image_lists, layouts, platemaps
 from fieldwork.inputs.inside import nuclei as inside_nuclei
+from fieldwork.inputs.inside import timepoints
 from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from fieldwork.inputs.names.images import in_order, planes_of_fields
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
 from fieldwork.inputs.remote import Remote
-from fieldwork.stains import TOKEN, is_dna
 from fieldwork.wells import row_and_column
 
 # The configuration's `fan_out` -> the unit of an image: a detection job takes one unit.
@@ -22,11 +22,8 @@ FAN_OUT = {
     "well": lambda image: image.well,
     "field": lambda image: f"{image.well}_s{image.site}",
 }
-METAXPRESS = (
-    "bbbc021",
-    "imagexpress",
-    "metaxpress",
-)  # layouts with folders ZStep_0, which is a projection, ZStep_1 ...
+# Layouts with folders ZStep_0, which is a projection, ZStep_1 ...
+METAXPRESS = ("bbbc021", "imagexpress", "metaxpress")
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")  # of the URL of an image list
 
 
@@ -52,6 +49,11 @@ class Plate(NamedTuple):
         """The images of the nuclei channel, in the order of the tables' rows."""
         return [image for unit in self.units.values() for image in unit]
 
+    @property
+    def has_timepoints(self) -> bool:
+        """True if the images were taken at several time points, as far as is known before any job."""
+        return timepoints.are_several(self.images, pages_are=self.pages_are)
+
 
 class Plates(Mapping):
     """The plates of a sheet by name. Each is opened on first use: a job of a cluster then lists its own images only.
@@ -73,10 +75,15 @@ class Plates(Mapping):
         self.rows = {row["plate"]: row for row in rows}
         self._options = options
         self._opened = {}
+        self._of_source = {}
+        for name, row in self.rows.items():
+            self._of_source.setdefault(_source_of(row), []).append(name)
 
     def __getitem__(self, name: str) -> Plate:
         if name not in self._opened:
-            self._opened[name] = open_plate(self.rows[name], **self._options)
+            row = self.rows[name]
+            others = [other for other in self._of_source[_source_of(row)] if other != name]
+            self._opened[name] = open_plate(row, others=others, **self._options)
         return self._opened[name]
 
     def __contains__(self, name: object) -> bool:
@@ -102,6 +109,7 @@ def open_plate(
     most_failed: float = 1,
     generated: Collection[str] = frozenset(),
     remote: Remote | None = None,
+    others: Collection[str] = (),
 ) -> Plate:
     """Find the images of one row of the sheet and group them into units.
 
@@ -130,6 +138,8 @@ def open_plate(
         Listed images that a rule makes, so that they need not exist yet.
     remote : Remote, optional
         Needed if the images or the image list are at a URL.
+    others : collection of str
+        Other plates of the sheet with images from this folder.
 
     Returns
     -------
@@ -141,26 +151,29 @@ def open_plate(
         Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel, too
         many images that are missing or there twice.
     """
-    name, source = row["plate"], normal_path(row["images"])
+    name, source = row["plate"], _source_of(row)
     where = f"{row[None]}: plate '{name}'"
     if "://" in source:
-        source = source.rstrip("/")
         check_path(source, where)
     else:
         check_exists(source, where=row[None], what=f"plate '{name}' takes its images from")
         refuse_results(source, results, where=where)
     _check_platemap(row)
     try:
-        scan, projection = _with_projections(_scan(row, source, regexes=regexes, results=results, remote=remote))
+        scan, projection = _with_projections(
+            _scan(row, source, regexes=regexes, results=results, remote=remote, others=others)
+        )
         pages_are, requested = row.get("pages_are", pages_are), row.get("nuclei_channel", channel)
         channel, inside = inside_nuclei.choose(scan.images, requested, names or {}, pages_are=pages_are)
         if requested == "auto":
-            doubts = _doubt_about(channel, names or {}, {image.channel for image in scan.images})
+            doubts = inside_nuclei.doubts_about(channel, names or {}, {image.channel for image in scan.images})
             scan = scan._replace(warnings=[*scan.warnings, *doubts])
         if pages_are or inside:
             parts = pages_are, bool(inside)
             scan = scan._replace(images=[_with_parts(image, *parts) for image in scan.images])
-        images, z = _of_plane(with_missing(scan.images, channel), z, projection)
+        images = with_missing(scan.images, channel)
+        scan = scan._replace(warnings=[*scan.warnings, *_doubts_about_moments(images)])
+        images, z = _of_plane(images, z, projection)
         _check_faults(images, most_failed)
         _check_format(row, scan.images)
     except InputError as error:
@@ -182,15 +195,20 @@ def open_plate(
     return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are, z)
 
 
-def _doubt_about(channel, names, tokens):
-    """Yield what makes the nuclei channel doubtful: its name, and those of all others, are those of other stains."""
-    given = {str(token).lower(): name for token, name in names.items()}
-    named = sorted(given.get(token.lower(), token) for token in tokens)
-    if len(named) > 1 and not any(is_dna(name) or TOKEN.fullmatch(name) for name in named):
-        yield (
-            f"no channel is named like a DNA stain ({', '.join(named)}); nuclei are looked for in {channel}, the first "
-            "one: the sheet's column nuclei_channel names another"
-        )
+def _doubts_about_moments(images):
+    """Yield where fields have images with a time point or z plane, and one without, beside each other."""
+    for noun, kind in (("time point", "timepoint"), ("z plane", "z")):
+        if len({getattr(image, kind) is None for image in images}) < 2:
+            continue
+        fields = {}
+        for image in images:
+            fields.setdefault((image.well, image.site), set()).add(getattr(image, kind) is None)
+        if both := [field for field, kinds in fields.items() if len(kinds) > 1]:
+            well, site = both[0]
+            yield (
+                f"{len(both)} fields have an image without a {noun} beside those with one, first well {well}, site "
+                f"{site}; it counts as one of its own"
+            )
 
 
 def _with_parts(image, pages_are, is_named):
@@ -280,11 +298,17 @@ def _check_platemap(row):
     platemaps.read_platemap(platemap, row["plate"])
 
 
-def _scan(row, source, *, regexes, results, remote):
+def _source_of(row):
+    """Return the folder or image list of a row."""
+    source = normal_path(row["images"])
+    return source.rstrip("/") if "://" in source else source
+
+
+def _scan(row, source, *, regexes, results, remote, others):
     """Find the images of a row: of a folder on disk or on S3, or of an image list on disk or at a URL."""
     plate, url = row["plate"], row["images"]
     options = {"plate": plate, "layout": row.get("layout", "auto"), "layouts": regexes}
-    options["plate_format"] = row.get("plate_format")
+    options |= {"plate_format": row.get("plate_format"), "others": others}
     if not is_url(source):
         if os.path.isdir(source):
             return layouts.scan_folder(source, results=results, **options)

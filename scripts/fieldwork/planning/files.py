@@ -3,6 +3,7 @@
 import functools
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 from fieldwork.inputs.names.images import Image, Source
@@ -36,6 +37,27 @@ def good_images(images: Iterable[Image]) -> list[Image]:
 def source_of(image: Image) -> Source:
     """Return the file of an image, and which part of it the image is, in a form that parameters of a rule can have."""
     return (image.path, *image.inside) if image.inside and image.path else image.path
+
+
+def shared_by_plates(images_of: Iterable[tuple[str, Iterable[Image]]]) -> list[str]:
+    """Return a line for every two plates that have images in common: a folder or list may stand in a wrong row.
+
+    Parameters
+    ----------
+    images_of : iterable of (str, iterable of Image)
+        Plates, and the images of their nuclei channels.
+    """
+    first, shared = {}, Counter()
+    for plate, images in images_of:
+        for image in good_images(images):
+            other = first.setdefault(source_of(image), plate)
+            if other != plate:
+                shared[other, plate] += 1
+    return [
+        f"WARNING plate {plate}: {count} of its images are those of plate {other}, too, and count in both; is a folder "
+        "or list in the wrong row of the sheet?"
+        for (other, plate), count in shared.items()
+    ]
 
 
 class Files:

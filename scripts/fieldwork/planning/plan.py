@@ -16,7 +16,7 @@ from fieldwork.inputs.remote import Remote
 from fieldwork.planning import function_checks, provenance, runs, snakemake_workarounds
 from fieldwork.planning.benchmarks import BenchmarkPlan
 from fieldwork.planning.configuration import Configuration
-from fieldwork.planning.files import Files
+from fieldwork.planning.files import Files, shared_by_plates
 from fieldwork.planning.measurements import MeasurePlan
 from fieldwork.planning.plate_reports import PlateReport, StackReport
 from fieldwork.planning.plates import PlatePlan
@@ -204,6 +204,8 @@ class Plan:
             print(note, file=sys.stderr)
         for plate in self.plates.ready.values():
             sheet_plates.report(plate, self._images_log(plate))
+        for warning in shared_by_plates((name, plate.images) for name, plate in self.plates.ready.items()):
+            print(warning, file=sys.stderr)
 
     def _images_log(self, plate):
         return Path(self.folders.logs, "plates", plate.name, "images.log")

@@ -17,7 +17,7 @@ from fieldwork.planning.samples import sample_of
 
 TABLES = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet")
 CALIBRATION = ["calibration.json", "calibration.png"]
-PLATEMAP_PICTURES = ("plots/doses.png", "plots/controls.png")  # each has a rule of its own
+OPTIONAL_PICTURES = ("plots/doses.png", "plots/controls.png", "plots/timepoints.png")  # each has a rule of its own
 
 
 class PlatePlan(Road):
@@ -93,9 +93,9 @@ class PlatePlan(Road):
         return list(self.ready) if self._config["ome_zarr_plate"] else []
 
     @property
-    def previewed(self) -> list[str]:
-        """Names of the plates of which a sample can be taken."""
-        return list(self.ready)
+    def timed(self) -> list[str]:
+        """Names of the plates whose images were taken at several time points."""
+        return [name for name, plate in self.ready.items() if plate.has_timepoints]
 
     @property
     def labelled(self) -> list[str]:
@@ -330,14 +330,16 @@ class PlatePlan(Road):
 
         One picture stands for all outputs of its job, and the tables: thousands of plates are planned an eighth sooner.
         """
-        pictures = platemaps.pictures(self.platemap_columns(name), with_quality=self._config["quality"])
+        timed = self.ready[name].has_timepoints
+        pictures = platemaps.pictures(self.platemap_columns(name), with_quality=self._config["quality"], timed=timed)
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
+        tables = [*TABLES, *["timepoints.csv"] * timed]
         labels = [f"{store}/zarr.json" for store in self.label_stores] if self._has_labels(name) else []
         return [
             product
-            for product in [*TABLES, *labels, *CALIBRATION, *(f"plots/{picture}.png" for picture in pictures)]
-            if product in (*labels, *CALIBRATION[1:], *PLATEMAP_PICTURES) or drawn and not (folder / product).exists()
+            for product in [*tables, *labels, *CALIBRATION, *(f"plots/{picture}.png" for picture in pictures)]
+            if product in (*labels, *CALIBRATION[1:], *OPTIONAL_PICTURES) or drawn and not (folder / product).exists()
         ]
 
     def store(self, wildcards: object) -> str:

@@ -1,8 +1,8 @@
-"""Heatmaps in the form of the plate: nuclei, image quality and controls, well by well."""
+"""Pictures in the form of the plate: nuclei, image quality, controls, and nuclei over time, well by well."""
 
 import numpy as np
 import pandas as pd
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.patheffects import withStroke
 
 from fieldwork.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, VERMILION, YELLOW, counted, plt
@@ -22,6 +22,8 @@ QUALITY_LABELS = {  # title, unit
 }
 # For treatments. In a heatmap each has a white rim, so that it stands out on any colour.
 OUTLINE_COLOURS = (VERMILION, SKY_BLUE, GREEN, PURPLE, BLACK, ORANGE, BLUE, YELLOW)
+CURVES_WIDTH_IN = 12  # of a plate of curves, in inches
+CURVE_SIDE = 0.72  # of the square that has a well's curve, in wells
 CONTROL_COLOURS = {"positive": VERMILION, "negative": SKY_BLUE, "sample": GREY}
 
 
@@ -98,6 +100,72 @@ def controls(wells: pd.DataFrame, *, plate: str) -> plt.Figure:
     return figure
 
 
+def timepoints(wells: pd.DataFrame, counts: pd.DataFrame, *, plate: str) -> plt.Figure:
+    """Draw the nuclei per field over time: a curve in every well, with the same scale in all of them.
+
+    A curve has a gap where the well has no good field at a time point. Counts whose time point is not known are not
+    drawn, and counted in the title.
+
+    Parameters
+    ----------
+    wells, counts : pandas.DataFrame
+        wells.csv and timepoints.csv.
+    plate : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    title = f"plate {plate}: nuclei over time"
+    moments = np.sort(counts.Metadata_Timepoint.dropna().unique())
+    if wells.empty or not len(moments):
+        return empty_picture(title, wells, "no time point is known" if len(wells) else None)
+    size = height, width = plate_format(wells.Metadata_Well)
+    cell = CURVES_WIDTH_IN / width
+    figure = plt.figure(figsize=(CURVES_WIDTH_IN + 0.8, cell * height + 1.6), layout="constrained")
+    axes = figure.add_subplot(aspect="equal", xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    _name_wells(axes, size, cell=cell, colour="#dddddd")
+    good = counts[counts.Mean_Count_Nuclei.notna()]
+    dated = good[good.Metadata_Timepoint.notna()]
+    top = dated.Mean_Count_Nuclei.max() or 1
+    means = dated.pivot(index="Metadata_Well", columns="Metadata_Timepoint", values="Mean_Count_Nuclei")
+    heights = means.reindex(columns=moments).to_numpy() / top
+    x = (moments - moments[0]) / max(np.ptp(moments), 1) - 0.5
+    curves = [np.column_stack([x, 0.5 - of_well]) for of_well in heights]
+    _draw_curves(axes, dict(zip(map(row_and_column, means.index), curves, strict=True)), cell=cell)
+    marks = well_marks(wells, size)
+    _mark(axes, {label: marks[label] for label in ("no image", "every field failed")}, outlined(wells), cell=cell)
+    _explain_marks(figure)
+    several = f"s {moments[0]:.0f} to {moments[-1]:.0f} from left to right"
+    scale = "time point" + (several if len(moments) > 1 else f" {moments[0]:.0f}")
+    if len(dated):
+        scale += f", 0 to {short(top)} nuclei per field from bottom to top"
+    unknown = good.Metadata_Well[good.Metadata_Timepoint.isna()].nunique()
+    notes = [f"with counts of no known time point, which are not drawn: {counted(unknown, 'well')}"] * bool(unknown)
+    axes.set_title("\n".join([f"in every well: {scale}", *notes]), fontsize=10)
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_curves(axes, curves, *, cell):
+    """Draw curves, and what is below them; points where they are single.
+
+    `curves`: (row, column) of the well -> (n, 2) array of x from -0.5 to 0.5, and y from 0.5, which is 0 nuclei, to
+    -0.5; y is not a number at a gap.
+    """
+    lines, below = [], []
+    for (row, column), points in curves.items():
+        ends = np.flatnonzero(np.diff(np.isfinite(points[:, 1]), prepend=False, append=False))
+        for first, end in ends.reshape(-1, 2):
+            lines.append(CURVE_SIDE * points[first:end] + (column, row))
+            bottom = np.full(end - first, row + CURVE_SIDE / 2)
+            below.append(np.vstack([lines[-1], np.column_stack([lines[-1][:, 0], bottom])[::-1]]))
+    axes.add_collection(PolyCollection(below, facecolors=SKY_BLUE, alpha=0.35, linewidths=0))
+    axes.add_collection(LineCollection(lines, colors=BLUE, linewidths=np.clip(2 * cell, 0.7, 1.3)))
+    single = np.reshape([line for line in lines if len(line) == 1], (-1, 2))
+    axes.plot(*single.T, "o", color=BLUE, ms=np.clip(4 * cell, 1.5, 3), mew=0)
+
+
 def _heatmaps(wells, values, *, across, title, diverging=False, extra_row=0, outlines=None):
     """Draw a heatmap for each item of {title: (values of the wells, unit)}, with one legend.
 
@@ -123,10 +191,15 @@ def _heatmaps(wells, values, *, across, title, diverging=False, extra_row=0, out
         if with_numbers:
             _write_numbers(axes, cell=cell)
         axes.set_title(name, fontsize=10)
+    _explain_marks(figure)
+    return figure
+
+
+def _explain_marks(figure):
+    """Write a legend of what `_mark` drew into the first chart."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)), fontsize=9)
-    return figure
 
 
 def _heatmap(axes, wells, values, *, size, cell, unit, diverging):
@@ -141,6 +214,15 @@ def _heatmap(axes, wells, values, *, size, cell, unit, diverging):
     image = axes.imshow(np.ma.masked_invalid(grid), cmap="PuOr_r" if diverging else "viridis")
     image.set_clim(*limits)
     axes.set_facecolor("#e8e8e8")
+    _name_wells(axes, size, cell=cell, colour="white")
+    if known.size:
+        bar = axes.figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, fraction=0.05)
+        bar.set_label(unit, fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+
+
+def _name_wells(axes, size, *, cell, colour):
+    """Write the letters and numbers of the plate's rows and columns, and draw lines between the wells."""
     step = int(np.ceil(0.15 / cell))  # inches for a number of two digits
     font = min(9, max(6, 0.5 * cell * 72))
     axes.set_xticks(range(0, size[1], step), range(1, size[1] + 1, step), fontsize=font)
@@ -148,12 +230,8 @@ def _heatmap(axes, wells, values, *, size, cell, unit, diverging):
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     axes.set_xticks(np.arange(size[1] + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(size[0] + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=min(1, 3 * cell))
+    axes.grid(which="minor", color=colour, linewidth=min(1, 3 * cell))
     axes.tick_params(which="minor", length=0)
-    if known.size:
-        bar = axes.figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, fraction=0.05)
-        bar.set_label(unit, fontsize=9)
-        bar.ax.tick_params(labelsize=8)
 
 
 def _write_numbers(axes, *, cell):

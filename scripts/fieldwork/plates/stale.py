@@ -1,4 +1,4 @@
-"""Forget what is no longer that of a plate's tables: label images, illumination. Imports nothing large."""
+"""Forget what is no longer that of a plate's tables: label images, illumination, time points. Imports nothing large."""
 
 import json
 import logging
@@ -40,6 +40,17 @@ def forget_illumination(folder: str | os.PathLike) -> None:
     """
     shutil.rmtree(Path(folder) / "illumination", ignore_errors=True)
     Path(folder, "illumination.png").unlink(missing_ok=True)
+
+
+def forget_timepoints(folder: str | os.PathLike) -> None:
+    """Delete the table of time points of a plate whose fields are new; the rule that makes it is not always asked.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of the plate's results.
+    """
+    Path(folder, "timepoints.csv").unlink(missing_ok=True)
 
 
 def forget_labels_of_others(folder: str | os.PathLike, fields: Sequence[dict]) -> None:

@@ -1,4 +1,4 @@
-"""The tables of fields and wells: their columns and rows."""
+"""The tables of fields, wells and time points: their columns and rows."""
 
 import os
 import statistics
@@ -350,25 +350,51 @@ def wells_of(
     described, shares = list(next(iter(platemap.values()), {})), shares or {}
     rows = []
     for (plate, well), group in groupby(fields, key=itemgetter("Metadata_Plate", "Metadata_Well")):
-        group = list(group)
-        counts = [row["Image_Count_Nuclei"] for row in group if row["Image_Status"] == "ok"]
-        rows.append(
-            {
-                "Metadata_Plate": plate,
-                "Metadata_Well": well,
-                **platemap.get(well, {}),
-                "Fields_Total": len(group),
-                "Fields_Failed": len(group) - len(counts),
-                "Count_Nuclei": sum(counts) if counts else None,
-                "Mean_Count_Nuclei": sum(counts) / len(counts) if counts else None,
-                **shares.get(well, {}),
-            }
-        )
+        named = {"Metadata_Plate": plate, "Metadata_Well": well, **platemap.get(well, {})}
+        rows.append({**named, **_counts(list(group)), **shares.get(well, {})})
     control = platemaps.control_column(described)
     if control:
         _score(rows, control)
     measured = [*WELLS, *next(iter(shares.values()), {}), *(SCORES if control else [])]
     return rows, ["Metadata_Plate", "Metadata_Well", *described, *measured]
+
+
+def timepoints_of(fields: Sequence[dict]) -> tuple[list[dict], list[str]]:
+    """Sum up the fields of each well at each time point.
+
+    Parameters
+    ----------
+    fields : list of dict
+        Rows of the fields table, sorted by well. Those without ``Metadata_Timepoint`` are of a time point that is not
+        known, as are files that failed before it was.
+
+    Returns
+    -------
+    rows : list of dict
+        A row for each time point of each well, sorted; first the one that is not known. Counts are None if every field
+        failed: unknown is not zero.
+    columns : list of str
+    """
+    rows = []
+    for (plate, well), of_well in groupby(fields, key=itemgetter("Metadata_Plate", "Metadata_Well")):
+        by_timepoint = {}
+        for row in of_well:
+            by_timepoint.setdefault(row.get("Metadata_Timepoint"), []).append(row)
+        for timepoint in sorted(by_timepoint, key=lambda number: -1 if number is None else number):
+            named = {"Metadata_Plate": plate, "Metadata_Well": well, "Metadata_Timepoint": timepoint}
+            rows.append({**named, **_counts(by_timepoint[timepoint])})
+    return rows, ["Metadata_Plate", "Metadata_Well", "Metadata_Timepoint", *WELLS]
+
+
+def _counts(fields):
+    """Return the columns `WELLS` of some fields."""
+    counts = [row["Image_Count_Nuclei"] for row in fields if row["Image_Status"] == "ok"]
+    return {
+        "Fields_Total": len(fields),
+        "Fields_Failed": len(fields) - len(counts),
+        "Count_Nuclei": sum(counts) if counts else None,
+        "Mean_Count_Nuclei": sum(counts) / len(counts) if counts else None,
+    }
 
 
 def _score(rows, control):

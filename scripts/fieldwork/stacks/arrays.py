@@ -101,7 +101,10 @@ def _zarr_array(node):
     import zarr
 
     if isinstance(node, zarr.Array):
-        names = getattr(node.metadata, "dimension_names", None) or node.attrs.get("_ARRAY_DIMENSIONS")  # xarray's
+        names, of_xarray = getattr(node.metadata, "dimension_names", None), node.attrs.get("_ARRAY_DIMENSIONS")
+        if names and of_xarray and list(names) != list(of_xarray):
+            raise FrameError(f"its dimension_names are {names}, its _ARRAY_DIMENSIONS {of_xarray}; expected the same")
+        names = names or of_xarray
         unnamed = names is None or not any(names) or all(re.fullmatch(r"dim_\d+", str(name)) for name in names)
         return node, None if unnamed else list(names), [], []
     attributes = node.attrs.get("ome", node.attrs)

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ class MeasuredFrame(NamedTuple):
     index: int
     error: str | None = None
     shape: tuple[int, int] | tuple[None, None] = (None, None)
-    image_form: str | None = None  # size and type of the frame's pixels, where its nuclei have outlines
+    image_form: str | None = None  # size and type of the frame's pixels, where nuclei are found
     coordinates: np.ndarray = np.empty((0, 2), int)  # rows and columns: of peaks, or centroids of outlines
     intensities: np.ndarray = np.empty(0)  # of peaks
     areas: np.ndarray = np.empty(0, np.int64)  # px, of outlines
@@ -111,6 +112,11 @@ def form_of(image: np.ndarray) -> str:
     return f"{height} x {width} px of {image.dtype.name}"
 
 
+def look_at(frame: sources.StackFrame, image: np.ndarray) -> MeasuredFrame:
+    """Note the size and type of a frame, and measure nothing."""
+    return MeasuredFrame(frame.index, shape=image.shape, image_form=form_of(image))
+
+
 def measure_frame(
     frame: sources.StackFrame,
     image: np.ndarray,
@@ -171,9 +177,10 @@ def measure_frame(
             else:
                 options = {"calibration": calibration, "drop_border": drop_border, "with_labels": with_labels}
                 options |= {"folders": folders, "path": frame.path, "calibrated": "stack", "frame": (stack, index)}
-                measured = {**_outline(image, detection, channels, options), "image_form": form_of(image)}
+                measured = _outline(image, detection, channels, options)
         except outlines.FailedDetectionError as failure:
             return failed_frame(frame, str(failure))
+        measured["image_form"] = form_of(image)
         figures = quality.measure_image(image) if with_quality else {}
         numbers = {column: figures[name] for column, name in QUALITY_COLUMNS.items() if name in figures}
         return MeasuredFrame(index, shape=image.shape, numbers=numbers, **measured)
@@ -213,26 +220,34 @@ def fail_odd(measured: list[MeasuredFrame]) -> list[MeasuredFrame]:
     """Return measured frames, with those failed whose size or type differs from that of most.
 
     A camera writes one size and type: of another one, neither calibration nor counts are comparable. Only an absolute
-    majority decides.
+    majority decides. Where no size is that of most, as of cut-outs, the type alone counts; and without a type of most,
+    all frames fail.
 
     Parameters
     ----------
     measured : list of MeasuredFrame
-        With outlines.
+        Of nuclei, or from `look_at`.
     """
-    usual = frames.usual_form(frame.image_form for frame in measured if not frame.error)
-    if usual is None:
-        return measured
+    forms = [frame.image_form for frame in measured if not frame.error]
+    types = list(map(_type_in, forms))
+    usual, usual_type = frames.usual_form(forms), frames.usual_form(types)
+    listed = ", ".join(f"{count} of {name}" for name, count in Counter(types).most_common())
+    expected = f"the stack's frames are {usual or usual_type}" if usual_type else f"no type is that of most: {listed}"
     return [
         frame
-        if frame.error or frame.image_form == usual
+        if frame.error
+        or (frame.image_form == usual if usual else usual_type and _type_in(frame.image_form) == usual_type)
         else MeasuredFrame(
             frame.index,
-            error=f"wrong shape or type: found {frame.image_form}, the stack's frames are {usual}",
+            error=f"wrong shape or type: found {frame.image_form}, {expected}",
             shape=frame.shape,
         )
         for frame in measured
     ]
+
+
+def _type_in(form):
+    return form.rpartition(" ")[2]
 
 
 def rows_of(

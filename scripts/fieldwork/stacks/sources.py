@@ -8,8 +8,7 @@ import os
 import numpy as np
 
 from fieldwork import FrameError, frames
-from fieldwork.frames.colours import EQUAL_COLOURS, Samples, plane_of
-from fieldwork.frames.planes import ANY_COLOUR
+from fieldwork.frames.colours import Samples, plane_of
 from fieldwork.inputs.stack_files import FRAME_SUFFIXES, is_zarr, list_folder
 from fieldwork.stacks.arrays import open_npy, open_zarr, read_fortran, read_npy, read_zarr
 from fieldwork.stacks.positions import Stack, StackFrame, stamp_of
@@ -90,7 +89,7 @@ def read(frame: StackFrame) -> np.ndarray:
         The frame cannot be read, or other colours of it vary than of the stack; the message is the reason.
     """
     plane = _plane_of(frame)
-    if frame.colours is not None and not _has_colours(plane.colours, frame.colours):
+    if frame.colours is not None and not frames.has_form(plane.colours, frame.colours):
         kinds = [(text or " grey").strip() for text in (plane.colours, frame.colours)]
         raise FrameError(f"found an image {kinds[0]}; the stack's are {kinds[1]}: stack.channel can name a colour")
     return plane.image
@@ -153,15 +152,9 @@ def _with_colours(stack):
             raise FrameError(
                 f"found images {', others '.join(kinds)}, and no kind is most: stack.channel can name a colour"
             )
-        planes = [plane for plane in planes if _has_colours(plane.colours, usual)]
+        planes = [plane for plane in planes if frames.has_form(plane.colours, usual)]
     notes = list(dict.fromkeys(note for plane in planes for note in plane.notes))
     return Stack([frame._replace(colours=usual) for frame in stack.frames], [*stack.notes, *notes])
-
-
-def _has_colours(colours, usual):
-    """Return True if a frame has the colours of its stack: grey that is stored as three colours is grey."""
-    grey = ("", ANY_COLOUR, EQUAL_COLOURS)
-    return frames.has_form(colours, usual) or (colours in grey and usual in grey)
 
 
 def _open_folder(path, channel):

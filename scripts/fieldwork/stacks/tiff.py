@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -23,6 +23,8 @@ from fieldwork.stacks.positions import (
     positions_of,
     stamp_of,
 )
+
+TAG_KINDS = {0: "inverted grey", 1: "grey", 2: "RGB", 3: "with a palette"}  # of PhotometricInterpretation
 
 
 class _Listed(NamedTuple):
@@ -62,7 +64,7 @@ def open_tiff(file: BinaryIO, channel: str | int, z: int) -> Stack:
             raise FrameError("a Zeiss LSM file; export it as OME-TIFF")
         images = ome.images_of(tif.ome_metadata, file.name, len(offsets)) if tif.is_ome else []
         listed = _ome_planes(images, offsets, fault) if images else _page_planes(tif, offsets, following, fault)
-        key = _usual_page(tif, [plane for plane in listed.planes if plane] or [(tif.pages.first.offset, 0)])
+        key, tags = _usual_page(tif, [plane for plane in listed.planes if plane] or [(tif.pages.first.offset, 0)])
         listed, colours = _with_samples(listed, key, channel)
     colours = colours and dict(zip(listed.axes, listed.sizes, strict=True)).get("C", 1) == 1
     wanted = "auto" if colours else channel
@@ -77,6 +79,9 @@ def open_tiff(file: BinaryIO, channel: str | int, z: int) -> Stack:
         StackFrame(file.name, index, position=plane or (), error=None if plane else listed.missing, **alike)
         for index, plane in enumerate(planes)
     ]
+    if len(tags) > 1:
+        kinds = ", ".join(f"{count} {TAG_KINDS.get(tag, 'others')}" for tag, count in sorted(tags.items()))
+        chosen.append(f"its pages are of several kinds ({kinds}); each is read as its tags say")
     return Stack(frames, listed.notes + chosen, key.photometric != 1 and colour is None)
 
 
@@ -155,18 +160,21 @@ def _with_samples(listed, key, channel):
 
 
 def _usual_page(tif, planes):
-    """Return a page of the size and type of most: a preview or another camera's picture may be the first.
+    """Return a page of the size and type of most, and how many of these pages have which PhotometricInterpretation.
+
+    A preview or another camera's picture may be the first page.
 
     Raises
     ------
     FrameError
         There is no absolute majority.
     """
-    first_of, counts = {}, Counter()
+    first_of, counts, tags = {}, Counter(), defaultdict(Counter)
     for offset, shift, *_ in planes[:1] if len({plane[0] for plane in planes}) == 1 else planes:
         try:
             page = _page(tif, (offset, shift))
             counts[_form_of(page)] += 1
+            tags[_form_of(page)][page.photometric] += 1
             first_of.setdefault(_form_of(page), page)
         except Exception:  # a damaged page: a frame, which fails when it is read
             continue
@@ -174,7 +182,7 @@ def _usual_page(tif, planes):
     if counts and usual is None:
         listed = ", ".join(f"{count} of {form}" for form, count in counts.most_common(4))
         raise FrameError(f"found pages of several sizes or types ({listed}), none of them most: which are the stack's?")
-    return first_of[usual] if usual else _page(tif, planes[0][:2])
+    return (first_of[usual], tags[usual]) if usual else (_page(tif, planes[0][:2]), Counter())
 
 
 def _form_of(page):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fieldwork import frames
+from fieldwork import frames, quality, synthetic
 from fieldwork.detection import planes
 from fieldwork.plates.images import FieldPlane
 
@@ -31,6 +31,21 @@ def test_best_is_the_sharpest_plane_of_every_time_point():
 def test_a_constant_plane_is_never_the_sharpest():
     flat = plane(1)._replace(image=np.full(SHARP.shape, 7.0))
     assert [chosen.z for chosen in planes.choose([flat, plane(2, blur=8)], z="best")] == [2]
+
+
+@pytest.mark.parametrize("depth", [1.5, 1e9])
+def test_a_plane_of_noise_is_never_the_sharpest(depth):
+    nuclei, _ = synthetic.plant_field(np.random.default_rng(1), shape=(256, 320), count=25)
+    ground, stack = np.median(nuclei), []
+    for z in range(1, 10):
+        signal = nuclei - ground
+        if z != 4:
+            signal = cv2.GaussianBlur(signal, (0, 0), 2 * abs(z - 4)) * np.exp(-(((z - 4) / depth) ** 2))
+        noise = np.random.default_rng(z).normal(ground, 20, nuclei.shape)
+        stack.append(plane(z)._replace(image=np.clip(signal + noise, 0, 65535).astype(np.uint16)))
+    if depth < 9:  # a confocal microscope's
+        assert max(stack, key=lambda plane: quality.sharpness(plane.image)).z != 4
+    assert [chosen.z for chosen in planes.choose(stack, z="best")] == [4]
 
 
 def test_all_are_all_and_a_number_is_one():

@@ -57,7 +57,8 @@ def test_bbbc021s_own_list(tmp_path, monkeypatch):
         ("B02", 1), ("B02", 2), ("B02", 3), ("B03", 1),
     ]  # fmt: skip
     assert Counter(image.channel for image in scan.images) == {"DAPI": 4, "Tubulin": 4, "Actin": 4}
-    assert scan.notes == [f"{path}, column Metadata_Plate: 12 images are not of plate 'Week1_22141' and were left out."]
+    column = "column Image_Metadata_Plate_DAPI"
+    assert scan.notes == [f"{path}, {column}: 12 images are not of plate 'Week1_22141' and were left out."]
     first = next(image for image in scan.images if image.channel == "DAPI")
     assert first.path == str(beside / "B02_0_w1.tif")  # the working directory has no such folder
     (tmp_path / "Week1" / "Week1_22141").mkdir(parents=True)
@@ -112,8 +113,10 @@ def test_duplicates_and_plates_of_a_list(tmp_path):
     assert [image.path for image in scan.images] == [str(tmp_path / f"{number}.tif") for number in (9, 0, 1)]
     assert [bool(image.fault) for image in scan.images] == [True, False, False]
     assert scan.duplicates == [str(tmp_path / "10.tif")]
-    assert "found 'X'; the sheet's name 'P' is used" in scan.notes[0]
-    assert scan.notes[1] == "1 images are listed twice, as the same; they count once."
+    assert scan.warnings == [
+        f"{tmp_path / 'list.csv'}, column Metadata_Plate: found 'X' alone; it is taken for 'P', as the sheet calls it"
+    ]
+    assert scan.notes[0] == "1 images are listed twice, as the same; they count once."
     path = written(tmp_path / "list.csv", *lines, "1.tif,B02,1,Y")
     with pytest.raises(InputError, match="list.csv, column Metadata_Plate: found the plates 'X', 'Y', expected 'P'"):
         image_lists.read_image_list(path, plate="P")
@@ -204,3 +207,91 @@ def test_a_line_without_a_file_is_a_fault(tmp_path):
     path = written(tmp_path / "list.csv", HEADER, "a.tif,A01,1", ",A02,1")
     good, bad = image_lists.read_image_list(path, plate="P").images
     assert good.fault is None and (bad.well, bad.path) == ("A02", "") and bad.fault == f"{path}, line 3 names no file"
+
+
+@pytest.mark.parametrize("name", ["Site", "site", "metadata_site", "Field", "Metadata_FieldID", "Image_FOV"])
+def test_sites_have_their_numbers_whatever_the_column_is_called(tmp_path, name):
+    path = written(tmp_path / "list.csv", f"FileName_DNA,Metadata_Well,{name}", "a.tif,A01,7", "b.tif,A01,3")
+    scan = image_lists.read_image_list(path, plate="P")
+    assert [image.site for image in scan.images] == [3, 7] and scan.warnings == []
+    assert scan.notes == [f"{path}: column {name} is taken for Metadata_Site."]
+
+
+def test_a_measured_time_or_focus_is_no_number_of_a_plane(tmp_path):
+    path = written(tmp_path / "list.csv", "FileName_DNA,Metadata_Well,time,z", "a.tif,A01,10,70", "b.tif,A01,20,71")
+    assert [image[2:6] for image in image_lists.read_image_list(path, plate="P").images] == [
+        (1, "DNA", None, None),
+        (2, "DNA", None, None),
+    ]
+
+
+CHANNELS = ["a.tif,A01,1,DAPI", "b.tif,A01,1,GFP", "c.tif,B02,1,DAPI", "d.tif,B02,1,GFP"]
+
+
+@pytest.mark.parametrize("name", ["Metadata_Channel", "Channel", "Metadata_Stain", "Image_Metadata_channel_name"])
+@pytest.mark.parametrize("site", ["Metadata_Site", "Metadata_Row"])
+def test_a_line_for_every_channel_is_refused(tmp_path, name, site):
+    path = written(tmp_path / "list.csv", f"FileName_Image,Metadata_Well,{site},{name}", *CHANNELS)
+    with pytest.raises(InputError, match=rf"list.csv: column {name} names a channel in every line \(DAPI, GFP\)"):
+        image_lists.read_image_list(path, plate="P")
+
+
+def test_one_channel_in_all_lines_is_no_fault(tmp_path):
+    lines = [line.replace("GFP", "DAPI") for line in CHANNELS]
+    path = written(tmp_path / "list.csv", "FileName_Image,Metadata_Well,Metadata_Row,Metadata_Channel", *lines)
+    assert len(image_lists.read_image_list(path, plate="P").images) == 4
+
+
+@pytest.mark.parametrize("wells", [("A01", "A01", "B02"), ("A01", "B02", "C03")])
+@pytest.mark.parametrize("name", ["Metadata_Barcode", "Plate", "metadata_plate"])
+def test_several_plates_are_told_apart_by_other_names_of_the_plate(tmp_path, name, wells):
+    lines = [f"{well}.{plate}.tif,{well},{plate}" for well, plate in zip(wells, ("P1", "P2", "P2"), strict=True)]
+    path = written(tmp_path / "list.csv", f"FileName_DNA,Metadata_Well,{name}", *lines)
+    scan = image_lists.read_image_list(path, plate="P1")
+    assert [image.well for image in scan.images] == ["A01"]
+    assert scan.notes[1] == f"{path}, column {name}: 2 images are not of plate 'P1' and were left out."
+    with pytest.raises(InputError, match=f"column {name}: found the plates 'P1', 'P2', expected 'P' among them"):
+        image_lists.read_image_list(path, plate="P")
+
+
+def test_sites_that_are_counted_by_lines_are_told_of_where_something_else_tells_the_lines_apart(tmp_path):
+    lines = ["a.tif,A01,x,1", "b.tif,A01,x,2"]
+    path = written(tmp_path / "list.csv", "FileName_DNA,Metadata_Well,Metadata_Dye,Metadata_Cycle", *lines)
+    (warning,) = image_lists.read_image_list(path, plate="P").warnings
+    assert "no column Metadata_Site" in warning and "they differ by Metadata_Cycle, which does not count" in warning
+
+
+@pytest.mark.parametrize("twice", ["FileName_DNA", "Image_FileName_DNA", "Metadata_Well"])
+def test_columns_of_one_name_that_differ_are_refused(tmp_path, twice):
+    header = f"FileName_DNA,Metadata_Well,{twice}"
+    same = "A01" if "Well" in twice else "a.tif"
+    path = written(tmp_path / "list.csv", header, f"a.tif,A01,{same}")
+    assert [image.path for image in image_lists.read_image_list(path, plate="P").images] == [str(tmp_path / "a.tif")]
+    with pytest.raises(InputError, match=f"line 3: columns .* and {twice} are there twice, and say different things"):
+        image_lists.read_image_list(written(path, header, f"a.tif,A01,{same}", "b.tif,A02,c.tif"), plate="P")
+
+
+SHARED = {
+    "two wells": ("", ["a.tif,A01,1", "a.tif,A02,1"], "well A02, site 1"),
+    "two sites": ("", ["a.tif,A01,1", "a.tif,A01,2"], "well A01, site 2"),
+    "two planes": (",Metadata_ZPlane", ["a.tif,A01,1,0", "a.tif,A01,1,1"], "well A01, site 1, z plane 1"),
+    "two wells, one page": (",Frame_DNA", ["a.tif,A01,1,3", "a.tif,A02,1,3"], "well A02, site 1"),
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_a_file_of_two_fields_is_of_neither(tmp_path, kind):
+    columns, lines, position = SHARED[kind]
+    path = written(tmp_path / "list.csv", HEADER + columns, *lines, "b.tif,C03,1" + ",0" * bool(columns))
+    scan = image_lists.read_image_list(path, plate="P")
+    assert [bool(image.fault) for image in scan.images] == [True, True, False]
+    assert f"a.tif' 2 times, also for {position};" in scan.images[0].fault and "Frame_DNA" in scan.images[0].fault
+
+
+def test_pages_of_a_file_may_be_of_several_fields_and_channels(tmp_path):
+    header = f"{HEADER},Frame_DNA,FileName_GFP,Frame_GFP"
+    path = written(tmp_path / "list.csv", header, "a.tif,A01,1,0,a.tif,1", "a.tif,A02,1,2,a.tif,3")
+    images = image_lists.read_image_list(path, plate="P").images
+    assert [(image.channel, image.inside[1], image.fault) for image in images] == [
+        ("DNA", 0, None), ("GFP", 1, None), ("DNA", 2, None), ("GFP", 3, None),
+    ]  # fmt: skip

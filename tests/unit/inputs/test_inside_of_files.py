@@ -1,5 +1,8 @@
 """Which channels are inside of image files is known from their heads, as the reader knows it; a name chooses one."""
 
+import contextlib
+import struct
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from fieldwork import InputError, frames
 from fieldwork.inputs import image_lists, layouts
 from fieldwork.inputs import plates as sheet_plates
 from fieldwork.inputs.channels import channels_of
-from fieldwork.inputs.inside import headers
+from fieldwork.inputs.inside import headers, timepoints
 from fieldwork.inputs.names import duplicates
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (5, 40, 50)).astype(np.uint8)
@@ -58,6 +61,93 @@ def test_channels_inside_are_those_that_the_reader_reads(tmp_path):
                 np.testing.assert_array_equal(plane.image, PIXELS[number], err_msg=f"{name} {channel}")
     for name in ("pages.tif", "shaped.tif", "samples.tif"):
         assert headers.channels_in(tmp_path / name) == headers.channels_in(tmp_path / name, pages_are="z") == []
+
+
+def test_time_points_inside_are_those_that_the_reader_reads(tmp_path):
+    times, two = PIXELS[:4].reshape(2, 2, 40, 50), {"photometric": "minisblack"}
+    for suffix, options in {".tif": {"imagej": True}, ".ome.tif": two}.items():
+        for axes in ("TYX", "ZYX", "TZYX", "TCYX"):
+            pixels = PIXELS if len(axes) == 3 else times
+            tifffile.imwrite(tmp_path / f"{axes}{suffix}", pixels, metadata={"axes": axes}, **options)
+    tifffile.imwrite(tmp_path / "axes.tif", PIXELS, metadata={"axes": "TYX"}, **two)
+    tifffile.imwrite(tmp_path / "pages.tif", PIXELS, metadata=None, **two)
+    tifffile.imwrite(tmp_path / "samples.tif", PIXELS, planarconfig="separate", **two)
+    tifffile.imwrite(tmp_path / "rgb.tif", RGB, photometric="rgb")
+    tifffile.imwrite(tmp_path / "grey.tif", PIXELS[0])
+    iio.imwrite(tmp_path / "grey.png", PIXELS[0])
+    counts = {}
+    for path in tmp_path.iterdir():
+        planes = frames.read(path, channel=0, pages_are="t")
+        counts[path.name] = len({plane.timepoint for plane in planes})
+        assert headers.timepoints_in(path, pages_are="t") == counts[path.name], path.name
+    assert counts["TYX.ome.tif"] == counts["pages.tif"] == 5 and counts["TCYX.tif"] == 2 and counts["ZYX.tif"] == 1
+    for pages_are in ("", "z", "c"):
+        assert headers.timepoints_in(tmp_path / "pages.tif", pages_are=pages_are) == 1
+
+
+def test_a_plate_has_time_points_by_its_names_its_list_or_its_first_file(tmp_path):
+    def image(well, timepoint=None, *, path="grey.tif", inside=()):
+        return layouts.Image(str(tmp_path / path) if path else "", well, 1, "w1", timepoint, None, inside=inside)
+
+    tifffile.imwrite(tmp_path / "grey.tif", PIXELS[0])
+    tifffile.imwrite(tmp_path / "t.ome.tif", PIXELS, metadata={"axes": "TYX"})
+    (tmp_path / "broken.tif").write_bytes(b"II*\0")
+    named = [image("A01", 1), image("A02", 2)]
+    inside = [image("A01", path="broken.tif"), image("A02", path="t.ome.tif")]
+    url = image("A01")._replace(path="https://example.org/t.ome.tif")
+    for images, expected in (
+        ([], False),
+        ([image("A01"), image("A02")], False),
+        ([image("A01", 1), image("A02", 1)], False),
+        ([image("A01", 1), image("A02", None, path="")], False),
+        (named, True),
+        (inside, True),
+        ([*inside[::-1], image("A03")], True),
+        ([*inside, image("A03"), image("A04", path="t.ome.tif")], True),
+        (inside[:1], False),
+        ([image("A01", 1, path="t.ome.tif")], False),  # of a file of several, this is one
+        ([image("A01", path="t.ome.tif", inside=(None, 0, "", False))], False),
+        ([image("A01", path="t.ome.tif", inside=(0, None, "", False))], True),
+        ([url], False),
+    ):
+        assert timepoints.are_several(images) is expected, images
+
+
+def test_no_bytes_crash_the_reading_of_heads(tmp_path):
+    sources = [(tmp_path / name).read_bytes() for name in write_every_kind(tmp_path)]
+    random, path = np.random.default_rng(0), tmp_path / "damaged"
+    heads = [
+        b"II*\0\0\0\0\0",
+        b"II*\0\xff\xff\xff\xff",
+        b"II+\0\10\0\0\0" + b"\xff" * 8,
+        b"BM",
+        b"\x89PNG",
+        b"\xff\xd8\xff",
+    ]
+    for number in range(3000):
+        damaged = np.frombuffer(sources[number % len(sources)], np.uint8).copy()
+        places = random.integers(0, min(len(damaged), 600), random.integers(1, 6))
+        damaged[places] = random.choice([0, 1, 57, 255, random.integers(256)], len(places))
+        path.write_bytes(heads[number] if number < len(heads) else damaged.tobytes())
+        for read in (headers.channels_in, headers.ome_channels, headers.tiff_header, headers.timepoints_in):
+            with contextlib.suppress(OSError, ValueError, struct.error):
+                read(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"axes": "CYX", "shape": [99999999999999, 40, 50]}',
+        '{"axes": "CYX", "shape": ["many", 40, 50]}',
+        '{"axes": "CYX", "shape": [null, 40, 50]}',
+        '{"axes": "CYX", "shape": [1e999, 40, 50]}',
+        '{"axes": ' + "[" * 100_000,
+        "ImageJ=1\nchannels=99999999999999\n",
+    ],
+)
+def test_monstrous_numbers_of_channels_take_no_memory(tmp_path, text):
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, metadata=None, photometric="minisblack", description=text)
+    assert len(headers.channels_in(tmp_path / "a.tif", pages_are="c")) <= headers.MOST_PAGES
 
 
 def open_plate(folder, *, row=None, **options):

@@ -412,7 +412,7 @@ def test_the_plate_group_picks_the_sheets_plate(tmp_path):
     (tmp_path / "two_B02.tif").unlink()
     scan = layouts.scan_folder(tmp_path, plate="three", layouts=mine)
     assert [image.well for image in scan.images] == ["B02", "B03"]
-    assert any("found 'one'; the sheet's name 'three' is used" in note for note in scan.notes)
+    assert any("found 'one' alone; it is taken for 'three'" in warning for warning in scan.warnings)
 
 
 # -------------------------------------------------------------------------------------------- scanr's numbers
@@ -425,6 +425,7 @@ NUMBERED = {"scanr": "--W{:05d}--P00001--Z00000--T00000--DAPI.tif", "cq1": "Imag
 @pytest.mark.parametrize(
     ("numbers", "stated", "wells", "plate"),
     [
+        ((1, 2, 6), None, ["A01", "A02", "A06"], 96),  # of 6 wells, perhaps
         ((1, 12, 13, 96), None, ["A01", "A12", "B01", "H12"], 96),
         ((1, 24, 25, 97, 384), None, ["A01", "A24", "B01", "E01", "P24"], 384),
         ((1, 13, 25, 96), "384", ["A01", "A13", "B01", "D24"], 384),
@@ -449,6 +450,11 @@ def test_an_impossible_number_of_a_well_is_refused(tmp_path, number, stated, mes
     plant(tmp_path, NUMBERED["scanr"].format(1), NUMBERED["scanr"].format(number))
     with pytest.raises(InputError, match=f"layout scanr: a well has the.*{message}.*'plate_format'"):
         layouts.scan_folder(tmp_path, plate="p", plate_format=stated)
+
+
+def test_one_well_with_the_number_1_is_certain(tmp_path):
+    plant(tmp_path, NUMBERED["scanr"].format(1))
+    assert layouts.scan_folder(tmp_path, plate="p").warnings == []
 
 
 def test_scanr_trusts_a_well_name(tmp_path):
@@ -617,3 +623,47 @@ def test_names_that_begin_in_a_few_ways_are_one_plates_with_a_warning(tmp_path):
     )
     plant(tmp_path, *(f"2024{number}_C{number:02d}_s1_w1.tif" for number in range(1, 9)))  # each has a time
     assert layouts.scan_folder(tmp_path, plate="p").warnings == []
+
+
+# -------------------------------------------------------------------------------------------- what the run tells of
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{}_{}_T0001F001L01A01Z01C01.tif",
+        "{}_150211220001_{}f00d0.tif",
+        "{}_{}_s1_w1.tif",
+        "images/{}_{}_s1.tif",
+    ],
+)
+def test_names_that_begin_in_a_few_ways_are_told_of(tmp_path, pattern):
+    plant(tmp_path, pattern.format("one", "B02"), pattern.format("one", "B03"))
+    assert layouts.scan_folder(tmp_path, plate="p").warnings == []
+    plant(tmp_path, pattern.format("two", "C02"))
+    (warning,) = layouts.scan_folder(tmp_path, plate="p").warnings
+    assert "the names begin in 2 ways ('one_" in warning and "taken for images of one plate" in warning
+
+
+@pytest.mark.parametrize("name", ["{}/W0001F0001T0001Z00{}C1.tif", "{}/r01c01f01p0{}-ch1sk1fk1fl1.tiff"])
+def test_folders_are_no_beginnings_of_names(tmp_path, name):
+    plant(tmp_path, name.format("one", 1), name.format("two", 2))
+    assert layouts.scan_folder(tmp_path, plate="p").warnings == []
+
+
+def test_images_of_other_formats_beside_those_that_are_read_are_told_of(tmp_path):
+    plant(tmp_path, "x_B02_s1_w1.tif", "plate.xdce", "MeasurementData.mea")
+    assert layouts.scan_folder(tmp_path, plate="p").warnings == []
+    plant(tmp_path, "x_B03.czi", "x_B04.CZI", "x.flex")
+    (warning,) = layouts.scan_folder(tmp_path, plate="p").warnings
+    assert warning == "files of formats that are not read lie beside the images, and do not count: 2 .czi, 1 .flex"
+
+
+def test_a_part_of_a_well_is_refused_by_its_name(tmp_path):
+    plant(tmp_path, "x_B02.a1_w1.tif", "x_B02.a2_w1.tif")
+    with pytest.raises(
+        InputError, match="If 'B02' of 'B02.a1' is the well, a regex says what 'a1' is. For other names"
+    ):
+        layouts.scan_folder(tmp_path, plate="p")
+    own = {"own": "(?P<well>[A-P][0-9]{2})[.]a(?P<site>[0-9])"}
+    assert [image.site for image in layouts.scan_folder(tmp_path, plate="p", layouts=own).images] == [1, 2]

@@ -95,3 +95,33 @@ def test_doses_between_semicolons_have_decimal_commas(tmp_path):
 )
 def test_controls_have_usual_names(text, role):
     assert platemaps.control_of(text) == role
+
+
+@pytest.mark.parametrize("name", ["plate_id", "Plate Name", "Metadata_Barcode", "Assay_Plate_Barcode"])
+def test_other_names_of_the_plate_count_where_they_name_it(tmp_path, name):
+    path = tmp_path / "map.csv"
+    path.write_text(f"well,{name},compound\nA01,p,DMSO\nA02,q,poison\n")
+    of_plates = {plate: platemaps.read_platemap(path, plate) for plate in "pqr"}
+    assert {plate: list(wells) for plate, wells in of_plates.items()} == {
+        "p": ["A01"],
+        "q": ["A02"],
+        "r": ["A01", "A02"],
+    }
+    assert of_plates["p"]["A01"]["Metadata_compound"] == "DMSO"
+
+
+def test_commas_that_may_part_thousands_are_refused_as_doses(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text("well;dose_um\nA01;0,1\nA02;1,000\n")
+    assert [cells["Metadata_dose_um"] for cells in platemaps.read_platemap(path).values()] == ["0.1", "1.000"]
+    for first in ("0.1", "100"):
+        path.write_text(f"well;dose_um\nA01;{first}\nA02;1,000\n")
+        with pytest.raises(InputError, match="line 3, column dose_um: found '1,000', which may be 1.000 or 1000;"):
+            platemaps.read_platemap(path)
+
+
+def test_two_columns_of_wells_are_refused(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text("Metadata_Well,well,compound\nA01,B02,x\n")
+    with pytest.raises(InputError, match="line 1: wells.csv would have two columns Metadata_well"):
+        platemaps.read_platemap(path)

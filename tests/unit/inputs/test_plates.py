@@ -274,6 +274,38 @@ def test_stains_of_which_none_is_of_dna_are_a_doubt_unless_the_sheet_chooses(her
     assert any("no channel is named like a DNA stain (GFP, mCherry)" in warning for warning in warnings) == warned
 
 
+@pytest.mark.parametrize("given", [{}, {"nuclei_channel": "DAPI"}])
+def test_several_channels_that_are_named_like_a_dna_stain_are_a_doubt_unless_the_sheet_chooses(here, given):
+    touch(here / "images", *(f"A{column}_1_1_1_{name}_001.tif" for column in (1, 2) for name in ("DAPI", "Tsf[DAPI]")))
+    plate = open_plate("images", **given)
+    assert plate.channel == "DAPI"
+    expected = "several channels are named like a DNA stain (DAPI, Tsf[DAPI]); nuclei are looked for in DAPI"
+    assert [warning.split(":")[0] for warning in plate.scan.warnings] == ([] if given else [expected])
+
+
+def test_an_image_without_a_time_point_beside_others_with_one_is_told_of(here):
+    touch(here / "images", *(f"TimePoint_{time}/x_B02_s1_w1.tif" for time in (1, 2)), "x_B03_s1_w1.tif")
+    assert open_plate("images").scan.warnings == []
+    touch(here / "images", "x_B02_s1_w1.tif")
+    (warning,) = open_plate("images").scan.warnings
+    assert warning.startswith(
+        "1 fields have an image without a time point beside those with one, first well B02, site 1"
+    )
+
+
+def test_a_line_without_a_plane_beside_others_with_one_is_told_of(here):
+    touch(here, "a.tif", "b.tif", "c.tif")
+    lines = [
+        "FileName_DNA,Metadata_Well,Metadata_Site,Metadata_ZPlane",
+        "a.tif,B02,1,1",
+        "b.tif,B02,1,",
+        "c.tif,B03,1,",
+    ]
+    (here / "list.csv").write_text("\n".join([*lines, ""]))
+    (warning,) = open_plate("list.csv").scan.warnings
+    assert warning.startswith("1 fields have an image without a z plane beside those with one, first well B02, site 1")
+
+
 def of_planes(here, folders, **options):
     """Open a plate of MetaXpress's folders of z steps; return z, and plane and path of the images of a well."""
     touch(here / "images", *(f"{folder}x_{well}_s1_w1.tif" for folder in folders for well in ("B02", "B03")))
@@ -310,3 +342,24 @@ def test_without_a_projection_by_the_names_one_is_refused(here):
         of_planes(here, STEPS[1:], z="projection")
     shutil.rmtree(here / "images")
     assert of_planes(here, [""], z="projection")[0] == "projection"  # none has a plane by its name
+
+
+def test_rows_with_one_folder_take_the_images_with_their_names(here):
+    touch(here / "in", "P1_B02_s1_w1.tif", "P1_B03_s1_w1.tif", "P2_B04_s1_w1.tif")
+    row = {None: "config/plates.tsv, line 2"}
+    rows = [{**row, "plate": "P1", "images": "in"}, {**row, "plate": "P2", "images": "in/"}]
+    opened = plates.Plates(rows, channel="auto", regexes={}, fan_out="plate", results="results")
+    assert {name: [image.well for image in plate.images] for name, plate in opened.items()} == {
+        "P1": ["B02", "B03"],
+        "P2": ["B04"],
+    }
+    assert ["1 images were left out" in opened["P1"].scan.warnings[0], len(opened["P1"].scan.warnings)] == [True, 1]
+
+
+def test_rows_with_one_folder_whose_names_are_not_there_take_all_images(here):
+    touch(here / "in", "P1_B02_s1_w1.tif", "P1_B03_s1_w1.tif")
+    row = {None: "config/plates.tsv, line 2", "images": "in"}
+    rows = [{**row, "plate": name} for name in ("P1", "P1 by peaks", "other")]
+    opened = plates.Plates(rows, channel="auto", regexes={}, fan_out="plate", results="results")
+    assert [len(plate.images) for plate in opened.values()] == [2, 2, 2]
+    assert not any(plate.scan.warnings for plate in opened.values())

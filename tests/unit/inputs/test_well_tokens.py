@@ -1,5 +1,6 @@
 """Names of which several parts look like a well: all names of the folder tell which it is, or they are refused."""
 
+import re
 from itertools import product
 
 import pytest
@@ -68,7 +69,14 @@ AS_BEFORE = [
     ["x-A01_B02.tif", "x-A01_C03.tif"],
     [f"A01_B02_s1_w1{GUID}.tif"],
     ["B02/x_B02_s1_w1.tif", "C03/x_C03_s1_w1.tif"],
-    ["a B2 c_C03_s1.tif", "a_C04_s1.tif", "D1 E1 a_C05_s1.tif", "a_D05_s1.tif"],
+    [f"{lead}_s1_w1{GUID}.tif" for lead in ("a B2 c_C03", "a_C04", "D1 E1 a_C05", "a_D05")],
+    [f"E14_B02_s1_w1{GUID}.tif", f"H9_B03_s1_w1{GUID}.tif"],
+    [f"B02/E14_s1_w1{GUID}.tif", f"B03/H09_s1_w1{GUID}.tif"],
+    ["E14_B02_s1_w1.tif", "E14_C03_s1_w1.tif", "H9_B04_s1_w1.tif", "H9_C05_s1_w1.tif"],
+    ["H9/B02_s1_w1.tif", "H9/C03_s1_w1.tif", "HeLa/B04_s1_w1.tif", "HeLa/C05_s1_w1.tif"],
+    ["P1_B02_s1_w1.tif", "P1_C02_s1_w1.tif", "P2_B03_s1_w1.tif", "P2_C03_s1_w1.tif"],
+    ["S01_B02_s1_w1.tif", "S02_B03_s1_w1.tif", "S03_C02_s1_w1.tif"],
+    ["SP-A8_B02_s1_w1.tif", "SP-A8_H12_s1_w1.tif"],
     ["9987_C03.tif", "9987_C04.tif"],
 ]
 
@@ -77,12 +85,37 @@ AS_BEFORE = [
 def test_what_looks_like_a_well_before_the_well_does_not_matter(tmp_path, names):
     read = scan(tmp_path, *names)
     wells = [name.removesuffix(f"{GUID}.tif").removesuffix(".tif").split("_s1")[0][-3:] for name in names]
-    assert [image.well for image in read.images] == wells and read.unmatched == []
+    assert [image.well for image in read.images] == sorted(wells) and read.unmatched == []
 
 
 REFUSED = {
     "two parts that differ": ["A01_B02.tif", "A03_B04.tif"],
     "two parts, one name": ["A01_B02.tif"],
+    "one well on several days": ["B02_D01.tif", "B02_D02.tif"],
+    "two wells of one row": ["A01_D01_s1.tif", "A02_D02_s1.tif"],
+    "two wells and a day": [f"{w}_D01.tif" for w in WELLS],
+    "a cell line behind the well": [f"{name}_s1_w1.tif" for name in ("B02_E14", "B03_H9", "C02_D3", "C03_A1")],
+    "two cell lines": [f"{name}_s1_w1.tif" for name in ("B02_E14", "B03_E14", "C02_H9", "C03_H9")],
+    "a cell line in some names": [f"{name}_s1_w1.tif" for name in ("B02", "B04", "B03_E14", "C03_E14", "C02_H9")],
+    "days behind the well": [f"{name}_s1_w1.tif" for name in ("B02_D1", "B03_D3", "C02_D10", "C03_D30")],
+    "days behind wells of one row": [f"{name}_s1_w1.tif" for name in ("C02_D1", "C03_D3")],
+    "several days behind every well": [f"{w}_D{n}_s1_w1.tif" for w, n in product(WELLS, (1, 3))],
+    "days of one well": [f"B02_D{n}_s1_w1.tif" for n in (1, 3, 10)],
+    "a dose that is no well": [f"{name}_s1_w1.tif" for name in ("B02_X80", "C03_X90")],
+    "clones behind the well": [f"{name}_s1_w1.tif" for name in ("B02_G1", "B03_G2", "C02_G3")],
+    "clones behind wells of row C": [f"{name}_s1_w1.tif" for name in ("C02_C1", "C03_C2")],
+    "a cell line behind a well of row C": [f"{name}_s1_w1.tif" for name in ("C02_E14", "C03_H9", "C04_D3")],
+    "the same, without a site": ["C02_E14.tif", "C03_H9.tif"],
+    "a cell line before wells of row C": ["E14_C02_s1_w1.tif", "H9_C03_s1_w1.tif"],
+    "the same, without a channel": ["E14_C02.tif", "H9_C03.tif"],
+    "a prefix of one well": ["SP-A8_C03_s1_w1.tif", "SP-A8_C04_s2_w1.tif"],
+    "the well as a folder": [f"{name}_s1_w1.tif" for name in ("B02/E14", "B03/H9", "C02/D3")],
+    "the well as a folder above one": [f"{name}_s1_w1.tif" for name in ("B02/x/E14", "B03/x/H9", "C02/x/D3")],
+    "the well as a word of a folder": [f"{name}_s1_w1.tif" for name in ("wellB02/E14", "wellB03/H9", "wellC02/D3")],
+    "row and column by numbers": [f"{name}_s1_w1.tif" for name in ("r02c02_E14", "r02c03_H9", "r03_c02_D3")],
+    "row and column by words": [f"{name}_s1_w1.tif" for name in ("row2_col2_E14", "row2_col3_H9")],
+    "row and column with a blank": [f"{name}_s1_w1.tif" for name in ("B_02_E14", "B 03_H9", "C_02_D3")],
+    "a site and the line behind": ["B02_s1_w1_E14.tif", "B03_s1_w1_H9.tif"],
     "two kinds of fields": [f"{w}_F01_S01.tif" for w in WELLS],
     "several plates": [f"B02_P{n:02d}.tif" for n in (1, 2)],
     "a row that could count plates": ["F01_P02_s1_w1.tif", "F01_P03_s1_w1.tif"],
@@ -97,6 +130,10 @@ REFUSED = {
     "plates alone": ["x_P01.tif", "x_P02.tif"],
     "a plate in lower case": ["x_p1_s1_w1.tif", "x_p1_s2_w1.tif"],
     "a field in lower case": ["x_f1_w1.tif", "x_f2_w1.tif"],
+    "time points before the site": ["x_T01_s1_w1.tif", "x_T02_s1_w1.tif"],
+    "numbers of wells": ["x_W01_s1_w1.tif", "x_W02_s1_w1.tif"],
+    "numbers of wells alone": ["x_W01.tif", "x_W02.tif"],
+    "slides": ["x_S01_s1_w1.tif", "x_S02_s1_w1.tif"],
 }
 
 
@@ -120,7 +157,76 @@ def test_a_single_letter_that_could_count_is_a_well_with_a_warning_or_by_the_she
     assert [image.well for image in named.images] == ["P01"] and named.warnings == []
 
 
+# What is taken for the well with a warning: another part could be it, or it could count something.
+WARNED = {
+    "fields before the channel": (
+        ["x_F01_w1.tif", "x_F02_w1.tif"],
+        ["F01", "F02"],
+        "'F01' could be .* count something",
+    ),
+    "channels before the site": (["x_C01_s1.tif", "x_C02_s1.tif"], ["C01", "C02"], "'C01' could be .* count something"),
+    "a cell line before the well": (
+        [f"E14_{w}_s1.tif" for w in WELLS] + [f"H9_{w}_s1.tif" for w in ("B04", "D04")],
+        ["B02", "B04", "C03", "D04"],
+        "C03 is taken .*, and not H9: several wells have the same|B02 is taken .* not E14: several wells",
+    ),
+    "a folder of a day": (
+        [f"D10/x_{w}_s1.tif" for w in WELLS],
+        ["B02", "C03"],
+        "B02 is taken .* not D10: the other is",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WARNED)
+def test_a_well_that_is_doubtful_is_told_of(tmp_path, kind):
+    names, wells, warning = WARNED[kind]
+    read = scan(tmp_path, *names)
+    assert [image.well for image in read.images] == wells
+    assert re.search(warning, read.warnings[0])
+
+
+def test_one_row_of_metaxpress_own_names_is_certain(tmp_path):
+    read = scan(tmp_path, *(f"x_T{column:02d}_s1_w1{GUID}.tif" for column in (1, 2)))
+    assert [image.well for image in read.images] == ["T01", "T02"] and read.warnings == []
+
+
+COUNTED_FROM_0 = {
+    "columns": ([f"x_{row}{column:02d}_s1_w1.tif" for row, column in product("AB", range(3))], {}),
+    "columns of one digit": ([f"x_{row}{column}_s1_w1.tif" for row, column in product("AB", range(3))], {}),
+    "rows and columns": (
+        [f"r{row:02d}c{column:02d}f01p01-ch1sk1fk1fl1.tiff" for row, column in product((0, 1, 2), (1,))],
+        {},
+    ),
+    "a regex of one's own": (
+        [f"{row}-{column}.tif" for row, column in product(range(2), range(1, 4))],
+        {"layout": "own", "layouts": {"own": r"(?P<row>\d)-(?P<column>\d)"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", COUNTED_FROM_0)
+def test_wells_that_are_counted_from_0_are_refused(tmp_path, kind):
+    names, options = COUNTED_FROM_0[kind]
+    with pytest.raises(InputError, match="found row or column 0, expected numbers from 1"):
+        scan(tmp_path, *names, **options)
+
+
 def test_one_row_of_wells_of_one_and_two_digits_is_whole(tmp_path):
     read = scan(tmp_path, *(f"x_A{column}.tif" for column in range(1, 25)))
     assert [image.well for image in read.images] == [f"A{column:02d}" for column in range(1, 25)]
     assert read.unmatched == []
+
+
+def test_a_part_that_is_the_plates_name_is_no_well(tmp_path):
+    names = [f"{plate}/{w}_s1_w1.tif" for plate, w in product(("E14", "H9"), WELLS)] + ["E14/D3_s1_w1.tif"]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    wells = {
+        plate: [image.well for image in layouts.scan_folder(tmp_path, plate=plate).images] for plate in ("E14", "H9")
+    }
+    assert wells == {"E14": ["B02", "C03", "D03"], "H9": ["B02", "C03"]}
+    with pytest.raises(InputError, match="'E14' or 'B02' is the well: several of them differ"):
+        scan(tmp_path)

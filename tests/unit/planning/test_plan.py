@@ -197,7 +197,26 @@ def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path
     peaks = plan_in(tmp_path, nuclei={"method": "peaks"}).plates
     assert peaks.further_products("P2") == drawn
     for of_method in (plates, peaks):
-        assert of_method.previewed == ["P1", "P2"]
+        assert list(of_method.ready) == ["P1", "P2"] and of_method.timed == []
+
+
+def test_a_plate_with_time_points_has_a_table_and_a_picture_of_them(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS, PlateFolder("P2")])
+    images = tmp_path / "images/P2"
+    for number in (1, 2):
+        (images / f"TimePoint_{number}").mkdir()
+    for path in images.glob("*.tif"):
+        (images / f"TimePoint_2/{path.name}").write_bytes(b"image")
+        path.rename(images / f"TimePoint_1/{path.name}")
+    plates = plan_in(tmp_path).plates
+    assert plates.timed == ["P2"]
+    assert plates.further_products("P2") == ["labels.zarr/zarr.json", "calibration.png", "plots/timepoints.png"]
+    folder = tmp_path / "results/plates/P2"
+    for name in ("densities.png", "plots/timepoints.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert "timepoints.csv" in plates.further_products("P2")
+    assert not any("timepoints" in name for name in plates.further_products("P1"))
 
 
 def test_units_wait_for_a_calibration_and_keep_labels_only_where_nuclei_have_outlines(tmp_path):
@@ -556,3 +575,14 @@ def test_folders_stand_behind_a_modules_prefix_or_are_refused(prefix, path, expe
     else:
         with pytest.raises(InputError, match="^config of module cells: the folder '../out' cannot stand behind"):
             ask()
+
+
+def test_plates_with_the_same_images_are_told_of(tmp_path, capsys):
+    write_sheets(tmp_path, plates=[PlateFolder("one"), PlateFolder("two")])
+    plan_in(tmp_path).report_plates()
+    assert "count in both" not in capsys.readouterr().err
+    sheet = tmp_path / "config" / "plates.tsv"
+    sheet.write_text(sheet.read_text().replace("images/two", "images/one"))
+    plan_in(tmp_path).report_plates()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "count in both" in line]
+    assert [line.split(", too")[0] for line in lines] == ["WARNING plate two: 2 of its images are those of plate one"]

@@ -19,7 +19,7 @@ from outlined import squares, traced
 from workspace import REPOSITORY
 
 LETTERS = [chr(65 + number) for number in range(26)] + ["A" + chr(65 + number) for number in range(22)]
-ALL = ("nuclei", "fields", "edge", "quality", "doses", "controls")
+ALL = ("nuclei", "fields", "edge", "quality", "doses", "controls", "timepoints")
 
 
 def counted(well, site, count, **others):
@@ -41,11 +41,14 @@ def read(folder, rows, platemap=None):
     names = [name for name in tables.FIELDS.names if name not in absent]
     outputs.write_csv(rows, names, folder / "fields.csv")
     outputs.write_csv(wells, columns, folder / "wells.csv")
+    outputs.write_csv(*tables.timepoints_of(rows), folder / "timepoints.csv")
     return plot_plate.read_table(folder / "wells.csv"), plot_plate.read_table(folder / "fields.csv")
 
 
-def draw(picture, wells, fields):
-    """Draw one picture of a plate."""
+def draw(picture, wells, fields, folder):
+    """Draw one picture of a plate, whose time points are in a folder."""
+    if picture == "timepoints":
+        return plate_maps.timepoints(wells, plot_plate.read_table(folder / "timepoints.csv"), plate="P1")
     if picture == "quality":
         return plate_maps.quality(wells, fields, plate="P1")
     if picture == "fields":
@@ -211,7 +214,7 @@ def test_without_treatments_fields_are_grouped_by_control_or_row_or_column(tmp_p
     library = {row["Metadata_Well"]: {"Metadata_compound": row["Metadata_Well"]} for row in many}
     cases.append((many, library, "row", {"A  (n = 24)": [1] * 24, "B  (n = 24)": [1] * 24}))
     for rows, platemap, what, groups in cases:
-        axes = draw("fields", *read(tmp_path, rows, platemap)).axes[0]
+        axes = draw("fields", *read(tmp_path, rows, platemap), tmp_path).axes[0]
         assert axes.get_ylabel() == what
         assert {label: [round(x) for x in values] for label, values in boxes(axes).items()} == groups
 
@@ -329,6 +332,87 @@ def test_robust_z_and_z_prime_are_drawn_with_the_controls(tmp_path):
     assert boxes(below) == {"positive  (n = 2)": [10, 12], "negative  (n = 2)": [100, 104], "sample  (n = 1)": [102]}
 
 
+def curves(axes):
+    """Return the lines of a picture of curves, and the points that stand alone, as lists of (row, column)."""
+    _, lines = axes.collections[:2]
+    return [line[:, ::-1].tolist() for line in lines.get_segments()], axes.lines[0].get_xydata()[:, ::-1].tolist()
+
+
+def test_every_well_has_a_curve_at_its_place_with_the_scale_of_all_and_gaps(tmp_path):
+    counts = {("B02", 1): [0, 40, 100], ("B02", 2): [20, 60, 100], ("C05", 1): [50, None, 25], ("H12", 1): [None] * 3}
+    rows = [
+        counted(well, site, count, Metadata_Timepoint=timepoint)
+        for (well, site), of_site in counts.items()
+        for timepoint, count in zip((0, 5, 10), of_site, strict=True)
+    ]
+    rows += [counted("C05", 2, 10**6, Metadata_Timepoint=None), counted("D01", 1, 80, Metadata_Timepoint=5)]
+    wells, _ = read(tmp_path, rows)
+    figure = plate_maps.timepoints(wells, plot_plate.read_table(tmp_path / "timepoints.csv"), plate="007")
+    (axes,) = figure.axes
+    lines, points = curves(axes)
+    side = plate_maps.CURVE_SIDE
+    at = {  # a well, the share of the time from 0 to 10, and that of 100 nuclei -> row and column
+        (well, time, height): (row + side * (0.5 - height), column + side * (time - 0.5))
+        for well, time, height in [
+            *[("B02", 0, 0.1), ("B02", 0.5, 0.5), ("B02", 1, 1)],
+            *[("C05", 0, 0.5), ("C05", 1, 0.25), ("D01", 0.5, 0.8)],
+        ]
+        for row, column in [row_and_column(well)]
+    }
+    drawn = {well: [place for (name, *_), place in at.items() if name == well] for well in ("B02", "C05", "D01")}
+    expected = [drawn["B02"], *([place] for place in drawn["C05"]), drawn["D01"]]
+    assert len(lines) == 4
+    for line, places in zip(lines, expected, strict=True):
+        np.testing.assert_allclose(line, places)
+    np.testing.assert_allclose(points, [*drawn["C05"], *drawn["D01"]])
+    marks = marked(axes)
+    assert marks["every field failed"] == {(7, 11)} and len(marks["no image"]) == 92
+    assert axes.get_ylim() == (7.5, -0.5) and axes.get_xlim() == (-0.5, 11.5)
+    scale, unknown = axes.get_title().split("\n")
+    assert "time points 0 to 10 from left to right, 0 to 100 nuclei per field from bottom to top" in scale
+    assert unknown.endswith("1 well") and "007" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("timepoints", "counts", "said", "curves_drawn"),
+    [
+        ([3], [0], "time point 3, 0 to 1 nuclei", 1),
+        ([0, 999_999_999], [10**9, 0], "time points 0 to 999999999 from left to right, 0 to 1000000k nuclei", 1),
+        ([1, 2], [None, None], "time points 1 to 2 from left to right", 0),
+        ([1, None], [None, 7], "not drawn: 1 well", 0),
+    ],
+    ids=["one time point", "extreme", "all failed", "the good ones unknown"],
+)
+def test_odd_time_points_are_drawn_or_said(tmp_path, timepoints, counts, said, curves_drawn):
+    rows = [counted("B02", 1, count, Metadata_Timepoint=t) for t, count in zip(timepoints, counts, strict=True)]
+    wells, _ = read(tmp_path, rows)
+    figure = plate_maps.timepoints(wells, plot_plate.read_table(tmp_path / "timepoints.csv"), plate="P1")
+    assert said in figure.axes[0].get_title() and len(curves(figure.axes[0])[0]) == curves_drawn
+    figures.save(figure, tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "timepoints"), [(16, 24, 24), (32, 48, 3)], ids=["384 wells", "1536 wells"]
+)
+def test_every_curve_of_a_large_plate_lies_in_its_well(tmp_path, rows, columns, timepoints):
+    rng = np.random.default_rng(0)
+    names = [f"{letters}{column:02}" for letters in LETTERS[:rows] for column in range(1, columns + 1)]
+    fields = [
+        counted(well, 1, int(rng.poisson(50)), Metadata_Timepoint=number)
+        for well in names
+        for number in range(timepoints)
+    ]
+    wells, _ = read(tmp_path, fields)
+    figure = plate_maps.timepoints(wells, plot_plate.read_table(tmp_path / "timepoints.csv"), plate="P1")
+    lines, points = curves(figure.axes[0])
+    assert points == [] and {len(line) for line in lines} == {timepoints}
+    places = [tuple(np.unique(np.rint(line), axis=0)[0].astype(int)) for line in lines]
+    assert sorted(places) == sorted(map(row_and_column, names))
+    assert all(len(np.unique(np.rint(line), axis=0)) == 1 for line in lines)
+    figures.save(figure, tmp_path / "picture.png", colours=256)
+    assert max(Image.open(tmp_path / "picture.png").size) < 2100
+
+
 PLATEMAP = ["well", "compound", "concentration_um", "Control"]
 
 
@@ -345,6 +429,7 @@ PLATEMAP = ["well", "compound", "concentration_um", "Control"]
 )
 def test_the_platemap_and_quality_decide_which_pictures_there_are(columns, with_quality, names):
     assert platemaps.pictures(iter(columns), with_quality=with_quality) == names
+    assert platemaps.pictures(columns, with_quality=with_quality, timed=True) == [*names, "timepoints"]
 
 
 def test_columns_are_found_by_their_names():
@@ -381,7 +466,7 @@ def test_odd_plates_have_every_picture(tmp_path, rows, controlled):
     platemap = {well: described if controlled else nothing for well in ("A01", "B02")}
     wells, fields = read(tmp_path, rows, platemap)
     for picture in ALL if controlled else ("nuclei", "fields", "doses", "controls"):
-        figure = draw(picture, wells, fields)
+        figure = draw(picture, wells, fields, tmp_path)
         assert "P1" in figure.get_suptitle() + figure.axes[0].get_title()
         if controlled:  # the others are of the same size
             figures.save(figure, tmp_path / "picture.png")
@@ -389,7 +474,7 @@ def test_odd_plates_have_every_picture(tmp_path, rows, controlled):
             assert 300 < width < 2100 and 100 < height < 2100
         figures.plt.close(figure)
     if len(rows) > 3:
-        axes = draw("fields", wells, fields).axes[0]
+        axes = draw("fields", wells, fields, tmp_path).axes[0]
         assert sum(map(len, boxes(axes).values())) == 4 and axes.get_xlabel().startswith("nuclei per image")
 
 
@@ -559,7 +644,7 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
         for number, row in enumerate(rows)
     }
     read(tmp_path, rows, roles)
-    tables_of = {f"{name}_table": tmp_path / f"{name}.csv" for name in ("fields", "wells")}
+    tables_of = {f"{name}_table": tmp_path / f"{name}.csv" for name in ("fields", "wells", "timepoints")}
     written = []
     for turn in range(2):
         pictures = {picture: tmp_path / f"{picture}{turn}.png" for picture in ALL}
@@ -578,7 +663,12 @@ def test_every_picture_has_a_rule_and_a_caption():
     reported = re.findall(r'"?(\w+)"?(?:=|: )report\(\s*"<results>/plates/{plate}/(?:plots/)?(\w+)[.]png"', rules)
     assert sorted(reported) == sorted(
         (name, name)
-        for name in [*platemaps.pictures(PLATEMAP, with_quality=True), "densities", "calibration", "illumination"]
+        for name in [
+            *platemaps.pictures(PLATEMAP, with_quality=True, timed=True),
+            "densities",
+            "calibration",
+            "illumination",
+        ]
     )
     for name, _ in reported:
         assert f'caption="report/plate_{name}.rst"' in rules

@@ -1,4 +1,4 @@
-"""Label images that are no longer those of the plate's tables."""
+"""Label images and time points that are no longer those of the plate's tables."""
 
 import json
 
@@ -53,6 +53,13 @@ def test_plates_without_labels_have_none_to_forget(tmp_path):
     stale.forget_labels_of_others(tmp_path, FIELDS)
     stale.forget_labels(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_of_time_points_of_older_fields_does_not_stay(tmp_path):
+    (tmp_path / "timepoints.csv").write_text("older")
+    for _ in range(2):
+        stale.forget_timepoints(tmp_path)
+        assert not list(tmp_path.iterdir())
 
 
 def test_labels_that_cannot_be_deleted_are_told(tmp_path, metadata, monkeypatch, caplog):

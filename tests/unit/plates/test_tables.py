@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import median_abs_deviation
 
 import merge_units
+import sum_timepoints
 from fieldwork import InputError, outputs
 from fieldwork.inputs import plates
 from fieldwork.plates import fields, nuclei_table, tables
@@ -214,7 +215,10 @@ def test_files_of_many_numbers_of_planes_are_alike_if_their_planes_are(tmp_path)
     [
         ([{}, {}], None),
         ([{"z": 1}, {"z": 2}, {"z": 2}], "2 z planes"),
-        ([{"timepoint": number} for number in (1, 2, 3)], "3 time points"),
+        (
+            [{"timepoint": number} for number in (1, 2, 3)],
+            "3 time points, each with a row of its own; the counts of wells add them up; timepoints.csv has",
+        ),
     ],
 )
 def test_counts_of_wells_that_add_up_planes_or_time_points_are_warned_of(tmp_path, positions, said, caplog):
@@ -222,6 +226,32 @@ def test_counts_of_wells_that_add_up_planes_or_time_points_are_warned_of(tmp_pat
     _, rows, _ = merge(tmp_path, measured)
     merge_units.warn_of_sums("P1", rows)
     assert (said is None and not caplog.text) or f"P1: a field has up to {said}" in caplog.text
+
+
+def test_every_well_has_a_row_for_each_of_its_time_points(tmp_path):
+    """Write two sites of B02 at three times, one in two planes; C03 at two others; a file of AA01 that is not read."""
+    counts = {("B02", 1, 0): 4, ("B02", 1, 2): 6, ("B02", 1, 10): None, ("B02", 2, 0): 1, ("B02", 2, 10): None}
+    counts |= {("C03", 1, 2): 0, ("C03", 1, 7): 9, ("AA01", 1, None): None, ("AA01", 2, 10): 3}
+    measured = [
+        field(well, site, count, timepoint=timepoint, error=None if count is not None else "empty file")
+        for (well, site, timepoint), count in counts.items()
+    ]
+    measured += [field("AA01", 3, count, timepoint=2, z=z) for z, count in ((1, 20), (2, 30))]
+    _, rows, _ = merge(tmp_path, measured)
+    schema = tables.fields_schema([], left_out=[])
+    outputs.write_parquet(pa.Table.from_pylist(rows, schema), tmp_path / "fields.parquet")
+    sum_timepoints.main(fields_table=tmp_path / "fields.parquet", timepoints_table=tmp_path / "timepoints.csv")
+    assert (tmp_path / "timepoints.csv").read_text().splitlines() == [
+        "Metadata_Plate,Metadata_Well,Metadata_Timepoint,Fields_Total,Fields_Failed,Count_Nuclei,Mean_Count_Nuclei",
+        "P1,B02,0,2,0,5,2.5",
+        "P1,B02,2,1,0,6,6.0",
+        "P1,B02,10,2,2,,",
+        "P1,C03,2,1,0,0,0.0",
+        "P1,C03,7,1,0,9,9.0",
+        "P1,AA01,,1,1,,",
+        "P1,AA01,2,2,0,50,25.0",
+        "P1,AA01,10,1,0,3,3.0",
+    ]
 
 
 def test_a_field_whose_background_lies_above_the_threshold_of_peaks_fails(tmp_path):
@@ -279,8 +309,8 @@ def test_rows_come_in_the_order_of_their_numbers_wherever_odd_ones_stand():
 
 
 def test_an_image_in_colours_among_grey_ones_is_odd_though_of_the_same_size(tmp_path):
-    measured = [field("B02", 1), field("B02", 2), field("B02", 3, form="{} x {} px in 3 colours")]
-    nuclei, rows, _ = merge(tmp_path, measured)
+    red = "{} x {} px in 3 colours, of which red alone shows signal"
+    nuclei, rows, _ = merge(tmp_path, [field("B02", 1), field("B02", 2), field("B02", 3, form=red)])
     assert [row["Image_Status"] for row in rows] == ["ok", "ok", "failed"]
     assert "found 100 x 120 px in 3 colours" in rows[2]["Image_Error"] and nuclei.num_rows == 6
 

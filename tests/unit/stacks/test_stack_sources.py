@@ -366,14 +366,15 @@ def test_the_channel_counts_in_the_files_of_a_folder(tmp_path, kind):
 @pytest.mark.parametrize("channel", [1, "GFP"])
 def test_a_channel_that_is_not_there_is_refused_everywhere(tmp_path, channel):
     images = noise()
-    (tmp_path / "folder").mkdir()
-    for number, image in enumerate(images):
-        iio.imwrite(tmp_path / "folder" / f"{number}.png", image)
+    for name in ("folder", "tiffs"):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(images):
+            iio.imwrite(tmp_path / name / f"{number}.{'png' if name == 'folder' else 'tif'}", image)
     np.save(tmp_path / "a.npy", images)
     zarr.create_array(tmp_path / "zarr", data=images)
     tifffile.imwrite(tmp_path / "a.tif", images, photometric="minisblack")
     tifffile.imwrite(tmp_path / "a.ome.tif", images, metadata={"axes": "TYX", "Channel": {"Name": ["DAPI"]}})
-    for name in ("folder", "a.npy", "zarr", "a.tif", "a.ome.tif"):
+    for name in ("folder", "tiffs", "a.npy", "zarr", "a.tif", "a.ome.tif"):
         assert f"channel {channel!r} is not there" in refused(tmp_path / name, channel=channel)
         same(pixels(tmp_path / name, channel=0), images)
     same(pixels(tmp_path / "a.ome.tif", channel="dapi"), images)
@@ -408,6 +409,18 @@ def test_display_tags_count_with_a_note(tmp_path, tag):
     same(read, expected)
     word = {"inverted": "stored inverted", "palette": "has a palette"}[tag]
     assert sources.open_stack(tmp_path / "a.tif").notes[1].startswith(word)
+
+
+def test_pages_of_which_some_are_stored_inverted_are_read_as_they_are_with_a_note(tmp_path):
+    images = noise((4, 20, 31), "uint8")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for number, image in enumerate(images):
+            kind = "miniswhite" if number == 2 else "minisblack"
+            tif.write(255 - image if number == 2 else image, photometric=kind, metadata=None)
+    same(pixels(tmp_path / "a.tif"), images)
+    assert "its pages are of several kinds (1 inverted grey, 3 grey); each is read as its tags say" in (
+        sources.open_stack(tmp_path / "a.tif").notes
+    )
 
 
 @pytest.mark.parametrize("bigtiff", [False, True])
@@ -643,6 +656,14 @@ def test_dimensions_that_are_not_understood_are_refused(tmp_path, names):
     assert "expected names of all axes, each once: y, x and at most t (time), z and c (channel)" in refused(
         tmp_path / "a"
     )
+
+
+def test_dimensions_that_are_named_in_two_ways_are_refused(tmp_path):
+    array = zarr.create_array(tmp_path / "a", data=noise(), dimension_names=["t", "y", "x"])
+    array.attrs["_ARRAY_DIMENSIONS"] = ["t", "y", "x"]
+    same(pixels(tmp_path / "a"), noise())
+    array.attrs["_ARRAY_DIMENSIONS"] = ["y", "x", "t"]
+    assert "its _ARRAY_DIMENSIONS ['y', 'x', 't']; expected the same" in refused(tmp_path / "a")
 
 
 def test_dimensions_that_xarray_numbers_have_no_names(tmp_path):

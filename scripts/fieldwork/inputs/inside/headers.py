@@ -13,6 +13,7 @@ DIRECTORY_BYTES, DESCRIPTION_BYTES = 2**16, 2**24  # more is a damaged file
 MOST_PAGES = 2**16
 TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of numbers in a TIFF's tags
 TAGS = {256: 0, 257: 0, 258: 1, 262: 1, 277: 1}  # width to samples of `TiffHeader` -> what they are without the tag
+IMAGEJ_LENGTHS = {"C": rb"(?m)^channels=(\d+)", "T": rb"(?m)^frames=(\d+)"}
 RGB, YCBCR = 2, 6  # values of PhotometricInterpretation
 
 
@@ -61,10 +62,38 @@ def channels_in(path: str | os.PathLike, *, pages_are: str = "") -> list[str]:
     alpha = sum(kind in (1, 2) for kind in tiff.extra_samples) or int(tiff.photometric == RGB and tiff.samples == 4)
     if tiff.photometric in (RGB, YCBCR) and tiff.samples - alpha == 3:
         return list(COLOURS)
-    count = _described_channels(tiff.description)
+    count = _described(tiff.description, "C")
     if count < 2 and pages_are == "c" and not _is_described(tiff.description):
-        count = max(tiff.pages, tiff.samples - alpha)
+        count = min(max(tiff.pages, tiff.samples - alpha), MOST_PAGES)
     return [str(number) for number in range(1, count + 1)] if count > 1 else []
+
+
+def timepoints_in(path: str | os.PathLike, *, pages_are: str = "") -> int:
+    """Return the number of time points that an image file states, as `frames.read` knows them; 1 where it states none.
+
+    Parameters
+    ----------
+    path : path-like
+    pages_are : {'', 'z', 'c', 't'}
+        As for `channels_in`.
+
+    Raises
+    ------
+    OSError, ValueError, struct.error
+        The file cannot be read, or its metadata cannot.
+    """
+    with open(path, "rb") as file:
+        if file.read(2) not in (b"II", b"MM"):
+            return 1
+    tiff = tiff_header(path)
+    if b"<OME" in tiff.description[:4096]:
+        images = ome.images_of(tiff.description.decode("utf-8", "replace"), path, tiff.pages)
+        if images:
+            return max(image.sizes[image.axes.index("T")] for image in images)
+    count = _described(tiff.description, "T")
+    if count < 2 and pages_are == "t" and not _is_described(tiff.description):
+        count = max(tiff.pages, tiff.samples if tiff.photometric not in (RGB, YCBCR) else 1)
+    return max(1, count)
 
 
 def ome_channels(path: str | os.PathLike) -> list[str]:
@@ -103,21 +132,24 @@ def _is_described(description):
     return description.startswith(b"ImageJ=") and bool(re.search(rb"(?m)^(slices|frames)=", description))
 
 
-def _described_channels(description):
-    """Return the number of channels that a description by ImageJ or tifffile states; 0 if it states none."""
-    if description.startswith(b"ImageJ=") and (stated := re.search(rb"(?m)^channels=(\d+)", description)):
+def _described(description, axis):
+    """Return the length of an axis, C or T, that a description by ImageJ or tifffile states; 0 if it states none."""
+    if description.startswith(b"ImageJ=") and (stated := re.search(IMAGEJ_LENGTHS[axis], description)):
         return min(int(stated[1]), MOST_PAGES)
     if description.startswith(b"{") and b'"axes"' in description:
         try:
             described = json.loads(description)
-            return dict(zip(described["axes"], described["shape"], strict=True)).get("C", 0)
-        except (ValueError, KeyError, TypeError):
+            count = dict(zip(described["axes"], described["shape"], strict=True)).get(axis, 0)
+            return min(int(count), MOST_PAGES)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return 0
     return 0
 
 
 def _has_colours(path, head):
     """Return True if a PNG, JPEG or BMP file that begins with `head` is in colour, without a palette."""
+    if len(head) < 32:  # not even its header
+        return False
     if head.startswith(b"\x89PNG"):
         return head[25] & 3 == 2
     if head.startswith(b"BM"):
@@ -146,33 +178,43 @@ def tiff_header(path: str | os.PathLike) -> TiffHeader:
     OSError, ValueError, struct.error
         The file cannot be read, or is no TIFF.
     """
-    with open(path, "rb") as file:
-        head = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
-        if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
-            raise ValueError("no TIFF file")
-        word, counter, entry = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
-        word, counter, entry = (struct.Struct(order + code) for code in (word, counter, entry))
-        (offset,) = word.unpack_from(head, word.size)
-        first, seen = None, set()
-        while offset and offset not in seen and len(seen) < MOST_PAGES:
-            seen.add(offset)
-            file.seek(offset)
-            (tags,) = counter.unpack(file.read(counter.size))
-            directory = file.read(min(tags * entry.size, DIRECTORY_BYTES))
-            file.seek(offset + counter.size + tags * entry.size)
-            (offset,) = word.unpack(file.read(word.size).ljust(word.size, b"\0"))
-            first = first or directory
-        tags = {
-            code: (kind, count, value)
-            for code, kind, count, value in entry.iter_unpack(first[: len(first) // entry.size * entry.size])
-        }
-        values = {code: _numbers(file, order, word, tags[code]) for code in (*TAGS, 338) if code in tags}
-        _, count, start = tags.get(270, (0, 0, 0))
-        description = b""
-        if word.size < count <= DESCRIPTION_BYTES:
-            file.seek(start)
-            description = file.read(count).rstrip(b"\0")
+    try:
+        with open(path, "rb") as file:
+            return _tiff_header(file)
+    except OverflowError:  # a position that no file has
+        raise ValueError("a damaged TIFF file") from None
+
+
+def _tiff_header(file):
+    """Read what `tiff_header` returns from an open file."""
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
+        raise ValueError("no TIFF file")
+    word, counter, entry = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
+    word, counter, entry = (struct.Struct(order + code) for code in (word, counter, entry))
+    (offset,) = word.unpack_from(head, word.size)
+    first, seen = None, set()
+    while offset and offset not in seen and len(seen) < MOST_PAGES:
+        seen.add(offset)
+        file.seek(offset)
+        (tags,) = counter.unpack(file.read(counter.size))
+        directory = file.read(min(tags * entry.size, DIRECTORY_BYTES))
+        file.seek(offset + counter.size + tags * entry.size)
+        (offset,) = word.unpack(file.read(word.size).ljust(word.size, b"\0"))
+        first = first or directory
+    if first is None:
+        raise ValueError("a TIFF file without pages")
+    tags = {
+        code: (kind, count, value)
+        for code, kind, count, value in entry.iter_unpack(first[: len(first) // entry.size * entry.size])
+    }
+    values = {code: _numbers(file, order, word, tags[code]) for code in (*TAGS, 338) if code in tags}
+    _, count, start = tags.get(270, (0, 0, 0))
+    description = b""
+    if word.size < count <= DESCRIPTION_BYTES:
+        file.seek(start)
+        description = file.read(count).rstrip(b"\0")
     firsts = [(values.get(code) or [default])[0] for code, default in TAGS.items()]
     return TiffHeader(len(seen), *firsts, values.get(338, []), description)
 

@@ -1,13 +1,13 @@
 """Choose the channel of a plate's nuclei: by the names of files, or inside of them."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fieldwork import InputError
 from fieldwork.inputs import layouts
 from fieldwork.inputs.inside import headers
 from fieldwork.inputs.paths import is_url
-from fieldwork.stains import is_dna
+from fieldwork.stains import TOKEN, is_dna
 
 IMAGES_TRIED = 3  # of a channel: the first ones may be bad
 
@@ -63,6 +63,32 @@ def choose(
     if not inside and not pages_are:
         listed = " Pages of which a file does not say what they are count as channels with pages_are: c."
     raise InputError(f"{fault}{listed}")
+
+
+def doubts_about(channel: str, names: Mapping[str, str], tokens: Collection[str]) -> Iterator[str]:
+    """Yield what makes a nuclei channel doubtful that was chosen by its name: none is a DNA stain's, or several are.
+
+    Parameters
+    ----------
+    channel : str
+    names : mapping of str to str
+        As for `choose`.
+    tokens : collection of str
+        All channels in the names of files.
+    """
+    given = {str(token).lower(): name for token, name in names.items()}
+    named = sorted(given.get(token.lower(), token) for token in tokens)
+    stains = list(filter(is_dna, named))
+    if len(named) > 1 and not stains and not any(map(TOKEN.fullmatch, named)):
+        yield (
+            f"no channel is named like a DNA stain ({', '.join(named)}); nuclei are looked for in {channel}, the first "
+            "one: the sheet's column nuclei_channel names another"
+        )
+    elif len(stains) > 1:
+        yield (
+            f"several channels are named like a DNA stain ({', '.join(stains)}); nuclei are looked for in {channel}: "
+            "the sheet's column nuclei_channel names another"
+        )
 
 
 def inside_of(images: Sequence[layouts.Image], token: str, *, pages_are: str = "") -> list[str]:

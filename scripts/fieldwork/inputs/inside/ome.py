@@ -79,7 +79,7 @@ def images_of(xml: str, path: str | os.PathLike, pages: int) -> list[OmeImage]:
     ------
     FrameError
         The companion file is absent or unreadable; or the metadata have more than `MOST_PLANES` planes, modulo axes,
-        or planes outside of their own axes.
+        planes outside of their own axes, or several planes of one page.
     """
     try:
         root = ElementTree.fromstring(xml)
@@ -98,7 +98,9 @@ def images_of(xml: str, path: str | os.PathLike, pages: int) -> list[OmeImage]:
         for child in pixels.iterfind("{*}TiffData/{*}UUID")
     }
     name = os.path.basename(path).lower()
-    own = {file for file in files if (uuid and file[0] == uuid) or (file[1] or "").lower() == name}
+    called = {file for file in files if (file[1] or "").lower() == name}
+    own = {file for file in files if uuid and file[0] == uuid}
+    own = (own & called or own) if own else called  # files that were renamed may have each other's names
     if not own and not uuid and len({file[0] for file in files}) == 1:  # a file of its own, under another name
         own = files
     alone = described is root  # of a set's companion, each block names its file
@@ -149,7 +151,7 @@ def _image(number, pixels, own, pages, *, alone):
     channels = pixels.findall("{*}Channel")
     colours = int(channels[0].get("SamplesPerPixel", 1)) if channels else 1
     sizes[axes.index("C")] = max(1, sizes[axes.index("C")] // colours)
-    numbers, elsewhere, placed = [None] * math.prod(sizes), set(), set()
+    numbers, elsewhere, placed, plane_of = [None] * math.prod(sizes), set(), set(), {}
     for block in blocks:
         is_own = _is_own(block, own, alone=alone)
         position = [int(block.get(f"First{axis}", 0)) for axis in axes]
@@ -165,8 +167,10 @@ def _image(number, pixels, own, pages, *, alone):
         if not is_own:
             elsewhere.update(range(start, start + count))
             continue
-        for step in range(min(count, pages - page)):
-            numbers[start + step] = page + step
+        for plane, at in zip(range(start, start + count), range(page, pages), strict=False):
+            if numbers[plane] not in (None, at) or plane_of.setdefault(at, plane) != plane:
+                raise FrameError(f"OME metadata in which page {at} is of several planes, or a plane of several pages")
+            numbers[plane] = at
     if elsewhere:  # nor does a set of files lack a plane in this one that it places in none
         elsewhere.update(set(range(len(numbers))) - placed)
     elsewhere -= {index for index, page in enumerate(numbers) if page is not None}

@@ -5,7 +5,8 @@ An original counts; copies, previews and masks beside it are listed. Which file 
 1. By names: ``Copy of NAME``, ``NAME - Copy``, ``NAME (1)``; a folder or a word of the name is ``preview``, ``mask``,
    ``8bit``, ``jpg`` and the like, and not that of the other file.
 2. By format: a JPEG beside a TIFF, PNG or BMP file that is not smaller is a copy.
-3. By headers: a file with fewer pixels or fewer bits than the other, and more of neither, is a copy.
+3. By headers: a file with fewer pixels, or with 8 bits beside more, and more of neither, is a copy of one with at most
+   16 bits; 32 bits are no microscope's, but results: masks, or images that were corrected.
 
 Rules 2 and 3 look at a few files of every two folders (or two suffixes in one) that hold the same places; all must say
 the same. Files without such a difference are equals, and neither counts: they may be of two plates, two measurements,
@@ -15,7 +16,7 @@ or before and after.
 import operator
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from fieldwork import InputError
@@ -25,6 +26,7 @@ from fieldwork.inputs.paths import is_url
 
 MOST_TWICE = 0.5  # of all places: more with two files are no accident
 _COMPARED_FILES = 3  # of two folders
+_COPY_BITS, _MOST_ORIGINAL_BITS = 8, 16
 _COPY = re.compile(
     r"(?i)(?:^|/)(?:(?:copy|kopie)(?: \(\d+\))? (?:of|von) |copie de |copia de )"
     r"|(?: - |[ _])(?:copy|kopie|copie|copia)(?: ?\(?\d+\)?)?(?:\.ome)?\.\w+$| \(\d+\)(?:\.ome)?\.\w+$"
@@ -97,9 +99,13 @@ def settle(images: Iterable[Image], *, folder: str = "") -> Settled:
             kept.append(files[0]._replace(fault=_fault_of(files)))
             twice.append(files)
     folders = {_class_of(path) for path, original in pairs} - {_class_of(original) for _, original in pairs}
+    originals = {original for _, original in pairs}
     kept = [
-        image._replace(fault=f"only {image.path!r} is there, in a folder of copies, previews or masks")
-        if _class_of(image.path) in folders and not image.fault
+        image._replace(fault=f"only {image.path!r} is there, a copy, preview or mask by its folder or name")
+        if pairs
+        and not image.fault
+        and image.path not in originals
+        and (_class_of(image.path) in folders or is_derived(image.path[base:]))
         else image
         for image in kept
     ]
@@ -117,30 +123,66 @@ def _fault_of(files):
     return f"{len(files)} files are named as this image, and none is known to be a copy: {names}{more}"
 
 
-def of_plate(images: Sequence[Image], settled: Settled, *, plate: str, folder: str) -> list[Image]:
-    """Select the images whose folder or first part of the name is the plate's name, if that parts what is there twice.
+def of_plate(
+    images: Sequence[Image], *, plate: str, folder: str, others: Collection[str] = ()
+) -> tuple[list[Image], int]:
+    """Select the images whose folder or first part of the name is the plate's name, where other plates are there, too.
+
+    They are where images carry the name of another plate that the sheet takes from this folder, or where the plate's
+    name parts what is there twice. Copies, previews and masks by their names are not parted from their originals by
+    this.
 
     Parameters
     ----------
     images : list of Image
         All of the folder.
-    settled : Settled
-        What `settle` made of them.
     plate, folder : str
+    others : collection of str
+        Other plates of the sheet with images from this folder.
 
     Returns
     -------
-    list of Image
-        All, where nothing is there twice, or the plate's name does not decide.
+    images : list of Image
+        All, where no other plate is known to be there, or none carries the plate's name.
+    number : int
+        How many of all don't carry it, where some do.
+
+    Raises
+    ------
+    InputError
+        All images carry the name of another plate.
     """
-    own = re.compile(rf"(?i)(?:^|/){re.escape(plate)}(?:/|[_ .-][^/]*$)")
     base = len(os.path.join(folder, ""))
+    own = re.compile(rf"(?i)(?:^|/){re.escape(plate)}(?:/|[_ .-][^/]*$)")
+    is_own = {image: bool(own.search(image.path[base:])) for image in images}
+    number = sum(is_own.values())
+    if not number or number == len(is_own) and not others:
+        return list(images), 0
+    names = {name.lower() for name in others}
+    kept = [image for image in images if not _is_of(names, image.path[base:], plate, is_own=is_own[image])]
+    if not kept:
+        raise InputError(
+            f"{folder!r}: all {len(images)} images carry the name of another plate of the sheet that has its images "
+            f"from this folder, as {images[0].path!r}. Give plate {plate!r} its own folder"
+        )
+    if len({image[1:6] for image in kept}) < len(kept):  # well, site, channel, time point, z plane
+        places = {}
+        for image in dict.fromkeys(kept):
+            if not is_derived(image.path[base:]):
+                places.setdefault(image[1:6], []).append(is_own[image])
+        several = [files for files in places.values() if len(files) > 1]
+        if several and all(sum(files) == 1 for files in several):
+            kept = [image for image in kept if is_own[image]]
+    return kept, len(images) - number
 
-    def is_own(image):
-        return bool(own.search(image.path[base:]))
 
-    decides = all(sum(map(is_own, files)) == 1 for files in settled.twice)
-    return list(filter(is_own, images)) if settled.twice and decides else list(images)
+def _is_of(names, path, plate, *, is_own):
+    """Return True for a path that carries one of some names of plates, and not the plate's; P1_2 is more than P1."""
+    if not names:
+        return False
+    *folders, last = path.lower().split("/")
+    carried = {*folders, *(last[: sign.start()] for sign in re.finditer("[_ .-]", last))} & names
+    return any(not is_own or len(name) > len(plate) for name in carried)
 
 
 def check_throughout(settled: Settled, *, folder: str = "", what_to_do: str) -> None:
@@ -219,7 +261,9 @@ def _reason(path, original):
         if None in sizes or all(map(operator.le, *sizes)):
             return "JPEG beside a format without loss"
         return ""
-    is_smaller = None not in sizes and sizes[0] != sizes[1] and all(map(operator.le, *sizes))
+    if None in sizes or sizes[1].bits > _MOST_ORIGINAL_BITS or not all(map(operator.le, *sizes)):
+        return ""
+    is_smaller = sizes[0][:2] != sizes[1][:2] or sizes[0].bits < sizes[1].bits and sizes[0].bits <= _COPY_BITS
     return "fewer pixels or bits than the original" if is_smaller and original_is_lossy <= is_lossy else ""
 
 

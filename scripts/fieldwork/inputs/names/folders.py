@@ -14,6 +14,7 @@ FOREIGN_SUFFIXES = {
     *(".c01", ".dib", ".flex", ".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".oir", ".vsi", ".ims", ".stk", ".dv"),
     *(".mea", ".zvi", ".xdce", ".mvd2", ".sld", ".sldy", ".ids", ".ics", ".scn", ".lof", ".obf", ".msr"),
 }
+_FOREIGN_METADATA = {".xdce", ".mea", ".mvd2"}  # without pixels: beside the TIFF files of a microscope
 _ZARR_FILES = {".zgroup", ".zattrs", ".zarray", "zarr.json"}
 
 
@@ -35,6 +36,15 @@ class Files(list):
         self.notes = _notes_on_others(others)
         self.foreign = Counter({suffix: count for suffix, count in others.items() if suffix in FOREIGN_SUFFIXES})
         self.zarr = zarr
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line, where there is any, on files with pixels that are not read."""
+        unread = {suffix: count for suffix, count in self.foreign.items() if suffix not in _FOREIGN_METADATA}
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
+        return (
+            [f"files of formats that are not read lie beside the images, and do not count: {kinds}"] if unread else []
+        )
 
 
 def image_paths(folder: str, regexes: Sequence[re.Pattern], results: str | os.PathLike | None) -> Files:

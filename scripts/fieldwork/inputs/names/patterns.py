@@ -7,12 +7,12 @@ from fieldwork import InputError
 from fieldwork.inputs.names.images import Image, index_of
 from fieldwork.wells import normal_well, row_letters
 
-_GUID = r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
+GUID = r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
 _WELL = r"(?:[A-Z]|A[A-F])\d\d"  # 1536-well plates end at AF48
 # Spellings that could be something else where no site and no channel follow; `tokens` looks at all names of the folder.
 _ANY_WELL = r"(?:[A-Pa-p]|[Aa][A-Fa-f])-?\d\d?"
 _END = r"(?:\.ome)?\.\w+$"  # the name counts, not the container: images exported as PNG keep their names
-THUMBNAIL = re.compile(rf"(?i)_thumb(?:nail)?(?:{_GUID})?{_END}")
+THUMBNAIL = re.compile(rf"(?i)_thumb(?:nail)?(?:{GUID})?{_END}")
 # MetaXpress has folders for time points and z steps, and folders of dates and numbers above or between them; BBBC006
 # has folders BBBC006_v1_images_z_00.
 _FOLDERS = r"^(?:(?:TimePoint_(?P<t>\d+)|ZStep_(?P<z>\d+)|(?:[^/]*_)?z_(?P<z_>\d+)|[^/]*)/)*"
@@ -34,9 +34,9 @@ _SITE_CHANNEL = r"(?:_s(?P<site>\d+))?(?:_(?P<channel>w\d+))?"
 # cq1: Yokogawa's CQ1; wells have numbers. columbus: row, column - field - plane, time point, channel.
 _PATTERNS = {
     "bbbc021": rf"{_FOLDERS}(?:Week\d+_(?:\d+_?|4sites)_)?(?P<well>[A-P]\d\d)_s(?P<site>\d)"
-    rf"_(?P<channel>w[124]){_GUID}{_END}",
+    rf"_(?P<channel>w[124]){GUID}{_END}",
     "imagexpress": rf"{_FOLDERS}(?:[^/]*_)?(?P<well>{_WELL}|{_ANY_WELL}(?=_[sw]\d)){_SITE_CHANNEL}"
-    rf"(?:{_GUID}|_{_GUID}|_\[{_GUID}\]){_END}",
+    rf"(?:{GUID}|_{GUID}|_\[{GUID}\]){_END}",
     "metaxpress": rf"{_FOLDERS}(?:[^/]*_)?(?P<well>{_WELL}|{_ANY_WELL}){_SITE_CHANNEL}{_END}",
     "cellvoyager": rf"(?:^|[/_])(?P<well>{_WELL})_T(?P<t>\d+)F(?P<site>\d+)L\d+A\d+Z(?P<z>\d+)"
     rf"(?P<channel>C\d+){_END}",
@@ -132,14 +132,23 @@ def columns_of_numbers(
         notes.append(f"{note}, as plate_format says.")
     else:
         notes.append(f"{note}.")
-        if highest > 12 and highest <= 384:  # of the first row of a plate of 96 wells: the same in all formats
-            warnings.append(f"{note}; the sheet's column 'plate_format' (96, 384, 1536) makes that sure")
+        if highest > 1:
+            warnings.append(
+                f"{note}; the sheet's column 'plate_format' (96, 384, 1536) makes that sure, and an image list says it "
+                "of plates with fewer wells"
+            )
     return COLUMNS[wells]
 
 
 def groups_of(match: re.Match) -> dict[str, str]:
     """Return the texts of a match by the groups' names."""
     return {name.rstrip("_"): text for name, text in match.groupdict().items() if text is not None}
+
+
+def counts_from_0(groups: Mapping[str, str]) -> bool:
+    """Return True where the texts of a pattern's groups are of a row or column 0, which no plate has."""
+    texts = [groups.get("row", ""), groups.get("column", ""), re.sub(r"^\D*", "", groups.get("well", ""))]
+    return any(text.isdecimal() and not int(text) for text in texts)
 
 
 def described(groups: Mapping[str, str], path: str, columns: int = 12) -> tuple[str | None, Image]:
