@@ -1,5 +1,6 @@
 """Decode JPEG streams; what libjpeg only warns of is an error."""
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -128,15 +129,21 @@ def complete(
         return data
     dropped = () if transform is None else (JFIF_MARKER, ADOBE_MARKER)
     adobe = b"" if transform is None else b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes([transform])
-    pieces = [START, adobe]
-    for stream in filter(None, (tables, data)):
-        for marker, start, stop in parts_of(stream):
-            if marker == SCAN_MARKER:
-                pieces.append(stream[start:])
-                break
-            if marker not in (END_MARKER, *dropped):
-                pieces.append(stream[start:stop])
+    pieces = [START, adobe, _parts(tables, dropped) if tables else b""]
+    for marker, start, stop in parts_of(data):
+        if marker == SCAN_MARKER:
+            pieces.append(data[start:])
+            break
+        if marker not in dropped:
+            pieces.append(data[start:stop])
     return b"".join(pieces)
+
+
+@functools.lru_cache(maxsize=16)  # all tiles of a page have the same tables
+def _parts(tables, dropped):
+    """Return the parts of a stream without a picture, but for those of some markers."""
+    parts = [tables[start:stop] for marker, start, stop in parts_of(tables) if marker not in (END_MARKER, *dropped)]
+    return b"".join(parts)
 
 
 def hole_of(stream: bytes) -> int | None:
@@ -206,7 +213,7 @@ def decode(
         in it (`hole_of`).
     """
     stream = complete(data, tables=tables, header=header, transform=ADOBE_RGB if is_rgb else None)
-    frame = frame_of(stream)
+    frame = frame_of(header or data)
     form.check(frame.height, frame.width, frame.samples, np.dtype(np.uint8 if frame.bits <= 8 else np.uint16))
     if frame.marker in SEQUENTIAL_FRAMES and (hole := hole_of(stream)) is not None:
         raise DecodeError(f"its JPEG stream has zeros from byte {hole} on, in place of pixels")
