@@ -119,15 +119,52 @@ def test_the_store_is_the_same_for_any_number_of_workers(tmp_path):
     assert digest(tmp_path / "1") == digest(tmp_path / "3")
 
 
-def test_tissue_is_measured_and_stored(tmp_path):
+def on_glass():
+    """Draw a rectangle of eosin, and a darker one on it, on glass."""
     image = np.full((400, 600, 3), 245, np.uint8)
     image[100:300, 200:500] = 190, 60, 120
-    facts = convert(write_slide(tmp_path / "slide.tif", image), tmp_path / "s.ome.zarr")
-    assert facts["tissue_area_px"] == pytest.approx(200 * 300, rel=0.03)
-    assert facts["tissue_area_mm2"] == pytest.approx(200 * 300 * 0.25e-6, rel=0.03)
+    image[150:200, 250:300] = 90, 50, 120
+    return np.clip(image + np.random.default_rng(0).normal(0, 2, image.shape), 0, 255).astype(np.uint8)
+
+
+def test_tissue_is_measured_and_stored(tmp_path):
+    facts = convert(write_slide(tmp_path / "slide.tif", on_glass()), tmp_path / "s.ome.zarr")
+    assert facts["tissue_area_px"] == pytest.approx(200 * 300, rel=0.05)
+    assert facts["tissue_area_mm2"] == pytest.approx(facts["tissue_area_px"] * 0.25e-6)
     mask = slides.read_label(tmp_path / "s.ome.zarr", "tissue")
-    assert mask.sum() * facts["tissue_factor"] ** 2 == facts["tissue_area_px"]
-    assert mask[200, 350] and not mask[50, 50]
+    factor = facts["tissue_factor"]
+    assert (factor, facts["tissue_um"]) == (16, 8) and mask.shape == (25, 38)
+    assert mask.sum() * factor**2 == facts["tissue_area_px"]
+    assert mask[200 // factor, 350 // factor] and not mask[50 // factor, 50 // factor]
+    assert facts["glass"] == pytest.approx([245, 245, 245], abs=1)
+    assert (facts["modality"], facts["fluorescence"], facts["warnings"]) == ("he", False, [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"chunk": 128, "shard": 128},
+        {"chunk": 16, "shard": 64},
+        {"version": "0.4", "codec": "lz4"},
+        {"version": "0.4", "codec": "keep"},
+    ],
+)
+def test_tissue_is_the_same_for_every_chunk_codec_and_version(tmp_path, changes):
+    slide = write_slide(tmp_path / "slide.tif", on_glass(), compression="jpeg", tile=(80, 80))
+    first = convert(slide, tmp_path / "a.ome.zarr")
+    second = convert(slide, tmp_path / "b.ome.zarr", **changes)
+    masks = [slides.read_label(tmp_path / name, "tissue") for name in ("a.ome.zarr", "b.ome.zarr")]
+    assert masks[0].any() and len(first["levels"]) > 1
+    np.testing.assert_array_equal(*masks)
+    for key in ("tissue_area_px", "glass", "modality_reason"):
+        assert first[key] == second[key]
+
+
+def test_the_modality_that_is_stated_decides(tmp_path):
+    slide = write_slide(tmp_path / "slide.tif", on_glass())
+    facts = convert(slide, tmp_path / "s.ome.zarr", modality="fluorescence")
+    assert (facts["modality"], facts["fluorescence"], facts["glass"]) == ("fluorescence", True, None)
+    assert convert(slide, tmp_path / "s.ome.zarr", modality="hdab")["modality"] == "hdab"
 
 
 @pytest.mark.parametrize("photometric", ["ycbcr", "rgb"])
@@ -374,8 +411,7 @@ def test_kept_tiles_of_another_size_than_the_chunk_do_not_make_huge_blocks(tmp_p
     np.testing.assert_allclose(pixels_of(tmp_path / "s.ome.zarr")[0].astype(int), tifffile.imread(slide), atol=1)
 
 
-def test_a_chunk_may_be_larger_than_the_picture_in_which_tissue_is_sought(tmp_path):
+def test_a_chunk_may_be_larger_than_the_slide(tmp_path):
     image = picture(2100, 60)
-    facts = convert(write_slide(tmp_path / "slide.tif", image), tmp_path / "s.ome.zarr", chunk=4096, shard=4096)
+    convert(write_slide(tmp_path / "slide.tif", image), tmp_path / "s.ome.zarr", chunk=4096, shard=4096)
     np.testing.assert_array_equal(pixels_of(tmp_path / "s.ome.zarr")[0], image)
-    assert facts["tissue_factor"] == 1

@@ -267,7 +267,7 @@ def add_label(
     mask : (y, x) array of integers
         0 is background.
     factor : int
-        Edge of the mask's pixels in pixels of level 0, a power of two, as levels are halved.
+        Edge of the mask's pixels in pixels of level 0.
     mpp : (float, float) or None
         As for `create_slide`: of level 0, not of the mask.
 
@@ -278,9 +278,9 @@ def add_label(
     """
     if mask.ndim != 2 or mask.dtype.kind not in "iu":
         raise ValueError(f"mask of shape {mask.shape} and type {mask.dtype}; expected 2-D integers")
+    arrays = open_levels(path)
+    levels, chunk = len(arrays), arrays[0].chunks[-1]
     root = zarr.open_group(path, mode="r+")
-    levels = len(ome_of(root)["multiscales"][0]["datasets"])
-    chunk = root["0"].chunks[-1]
     masks = [mask[:: 2**n, :: 2**n] for n in range(levels)]
     with new_label(root, name) as (group, extra):
         arrays = add_image(

@@ -1,5 +1,6 @@
 """Convert a slide to OME-Zarr block by block. A killed conversion resumes."""
 
+import base64
 import contextlib
 import functools
 import hashlib
@@ -14,11 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fieldwork import InputError, WorkerDied, outputs, parallel, tissue
+from fieldwork import InputError, WorkerDied, outputs, parallel
 from fieldwork.omezarr import metadata, slides
-from fieldwork.slides import SlideError, choice, jpeg, readers
+from fieldwork.slides import SlideError, choice, ground, jpeg, overview, readers
 
-LARGEST_TISSUE_LEVEL_PX = 2048  # tissue is searched on the first level with no longer side
 CRASH_REASON = "its decoder crashed"
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Plan(NamedTuple):
     chunk: int  # px
     shard: int  # px
     keep: bool  # the slide's JPEG tiles as they are
+    factor: int  # px: the side of the overview's squares
 
     @property
     def depth(self) -> int:
@@ -68,6 +69,8 @@ class Ledger:
         The file exists and has this identity.
     done : dict of Block to list
         The tiles of each finished block that could not be decoded.
+    sums : dict of Block to str
+        The sums of each finished block of level 0 (`overview.packed_sums`), in base64.
     """
 
     def __init__(self, path: Path, identity: list) -> None:
@@ -76,19 +79,33 @@ class Ledger:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         self.begun = lines[:1] == [f"{self.identity}\n"]
         complete = [line for line in lines[1:] if line.endswith("\n")]  # a killed writer may leave half a line
-        self.done = {Block(*block): failed for block, failed in map(json.loads, complete)} if self.begun else {}
+        entries = [json.loads(line) for line in complete] if self.begun else []
+        self.done = {Block(*block): failed for block, failed, _ in entries}
+        self.sums = {Block(*block): sums for block, _, sums in entries if sums}
 
     def start(self) -> None:
         """Write the identity and the blocks that are done, without half a line."""
         with outputs.atomic_file(self.path) as part:
-            entries = [json.dumps(entry) + "\n" for entry in self.done.items()]
-            part.write_text("".join([f"{self.identity}\n", *entries]), encoding="utf-8")
+            entries = [json.dumps([block, failed, self.sums.get(block, "")]) for block, failed in self.done.items()]
+            part.write_text("\n".join([self.identity, *entries, ""]), encoding="utf-8")
 
-    def enter(self, block: Block, failed: list) -> None:
-        """Add a finished block, with [y, x, height, width, reason] of each tile that could not be decoded."""
+    def enter(self, block: Block, failed: list, packed: bytes) -> None:
+        """Add a finished block.
+
+        Parameters
+        ----------
+        block : Block
+        failed : list
+            [y, x, height, width, reason] of each tile that could not be decoded.
+        packed : bytes
+            `overview.packed_sums` of a block of level 0, otherwise empty.
+        """
         self.done[block] = failed
+        sums = base64.b64encode(packed).decode()
+        if sums:
+            self.sums[block] = sums
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps([block, failed]) + "\n")
+            stream.write(json.dumps([block, failed, sums]) + "\n")
 
 
 def convert(
@@ -106,6 +123,7 @@ def convert(
     made_by: str,
     progress: bool | str = False,
     origin: str | None = None,
+    modality: str | None = None,
 ) -> dict[str, Any]:
     """Convert a slide to OME-Zarr block by block. A killed conversion resumes.
 
@@ -130,11 +148,14 @@ def convert(
         As for `parallel.map_frames`.
     origin : str, optional
         The slide's own path or URL, if `path` is a copy.
+    modality : {'he', 'hdab', 'brightfield', 'fluorescence'}, optional
+        What the slide is; by default its metadata and its overview decide.
 
     Returns
     -------
     dict
-        The slide's part of ``slide.json``: sizes, levels, mpp, reader and codec with reasons, tissue, failed tiles.
+        The slide's part of ``slide.json``: sizes, levels, mpp, reader, codec and modality with reasons, tissue, failed
+        tiles, warnings.
 
     Raises
     ------
@@ -145,22 +166,27 @@ def convert(
     """
     path, store = os.fspath(path), Path(store)
     facts, associated, tile = _examine(path, reader, codec, version)
-    plan = _plan(path, store, facts["reader"], chunk=chunk, shard=shard, tile=tile)
+    facts["tissue_factor"] = overview.factor_of(facts["mpp"])
+    plan = _plan(path, store, facts, chunk=chunk, shard=shard, tile=tile)
     shape = facts["height"], facts["width"]
     status = os.stat(path)
-    identity = [plan, version, facts["codec"], level, made_by, shape, status.st_size, status.st_mtime_ns]
+    identity = [plan, version, facts["codec"], level, made_by, shape, modality, status.st_size, status.st_mtime_ns]
     ledger = Ledger(store.with_name(f".{store.name}.blocks"), identity)
     if ledger.begun and Path(plan.store).exists():
         log.info("%s: resumes after %d blocks that were done before", path, len(ledger.done))
     else:
         ledger.done.clear()
+        ledger.sums.clear()
         ledger.path.unlink(missing_ok=True)  # first: it may describe another store than the one that is laid out now
         parallel.call_in_process(path, _lay_out, plan, facts, version, level, origin or path)
     ledger.start()
     facts["levels"] = metadata.level_shapes(*shape, chunk=plan.chunk)
     _fill(plan, ledger, facts["levels"], on_bad_image=on_bad_image, workers=workers, progress=progress)
     facts["failed_tiles"] = sorted(tile for failed in ledger.done.values() for tile in failed)
-    facts |= _finish(plan, facts, associated)
+    facts |= _finish(plan, facts, associated, ledger, modality)
+    del facts["fluorescence_stated"]
+    for text in facts["warnings"]:
+        log.warning("%s: %s", path, text)
     shutil.rmtree(store, ignore_errors=True)
     os.rename(plan.store, store)
     ledger.path.unlink()
@@ -194,19 +220,20 @@ def _examine(path, reader, codec, version):
     return facts, associated, tile
 
 
-def _plan(path, store, reader, *, chunk, shard, tile):
+def _plan(path, store, facts, *, chunk, shard, tile):
     """Plan a conversion; kept JPEG tiles, of side `tile`, are the chunks."""
     chunk = tile or chunk
     ratio = 2 ** (max(shard // chunk, 1).bit_length() - 1)  # as configured, unless kept tiles are of another size
     chunks = max(ratio, 2)  # along a block's side: a single one would leave no complete chunk on the next level
     return Plan(
         path=path,
-        reader=reader,
+        reader=facts["reader"],
         store=os.fspath(store.with_name(f".{store.name}.part")),
         size=chunks * chunk,
         chunk=chunk,
         shard=ratio * chunk,
         keep=bool(tile),
+        factor=facts["tissue_factor"],
     )
 
 
@@ -237,6 +264,7 @@ def _facts(path, reader):
         "mpp": slide.mpp and [float(size) for size in slide.mpp],
         "objective_power": slide.objective_power,
         "fluorescence": bool(slide.fluorescence),
+        "fluorescence_stated": slide.states_fluorescence,
         "properties": dict(slide.properties),
     }
     return facts, slide.associated()
@@ -280,17 +308,18 @@ def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
     function = functools.partial(_convert_block, plan=plan)
     results = parallel.map_frames(function, blocks, workers=workers, progress=progress, on_crash=lambda *_: None)
     crashed = []
-    for block, failed in zip(blocks, results, strict=True):
-        if failed is None:
+    for block, result in zip(blocks, results, strict=True):
+        if result is None:
             crashed.append(block)
             continue
+        failed, packed = result
         if failed and on_bad_image == "stop":
             y, x, height, width, reason = failed[0]
             raise InputError(
                 f"{plan.path}: {height} x {width} px at row {y}, column {x} of level 0 cannot be decoded: {reason}. "
                 "The run stops at a bad image because of on_bad_image: stop."
             )
-        ledger.enter(block, failed)
+        ledger.enter(block, failed, packed)
     if crashed and (crashed[0].level or not plan.reader):
         raise WorkerDied(f"a worker crashed on {crashed[0]} while it wrote the store")
     if crashed:
@@ -309,11 +338,14 @@ def _tiles(path):
 
 
 def _convert_block(block, *, plan):
-    """Write one block and what follows from it; return [y, x, height, width, reason] of undecodable tiles."""
+    """Write one block and what follows from it.
+
+    Return [y, x, height, width, reason] of undecodable tiles, and the sums of a block of level 0.
+    """
     levels = slides.cached_levels(plan.store)
     array, y, x = levels[block.level], block.y, block.x
     height, width = min(plan.size, array.shape[1] - y), min(plan.size, array.shape[2] - x)
-    failed = []
+    failed, packed = [], b""
     if block.level:
         pixels = slides.read_block(array, y, x, height, width)
     else:
@@ -322,13 +354,23 @@ def _convert_block(block, *, plan):
             _keep(plan, pixels, y, x, failed)
         else:
             slides.write_block(array, pixels, y, x)
+        packed = overview.packed_sums(_decoded(pixels, y, x, failed), y, x, factor=plan.factor)
     for level in range(block.level + 1, min(block.level + 1 + plan.depth, len(levels))):
         pixels, y, x = metadata.halved(pixels), y // 2, x // 2
         if plan.keep:
             slides.write_jpegs(plan.store, level, pixels, y, x, tile=plan.chunk)
         else:
             slides.write_block(levels[level], pixels, y, x)
-    return failed
+    return failed, packed
+
+
+def _decoded(pixels, y, x, failed):
+    """Return a block's pixels, with 0 where they could not be decoded."""
+    if failed:
+        pixels = pixels.copy()
+    for top, left, height, width, _ in failed:
+        pixels[top - y : top - y + height, left - x : left - x + width] = 0
+    return pixels
 
 
 def _read(plan, y, x, height, width):
@@ -371,22 +413,16 @@ def _keep(plan, pixels, y, x, failed):
             slides.write_jpegs(plan.store, 0, part, top, left, tile=size)
 
 
-def _finish(plan, facts, associated):
-    """Add the associated images and the label of tissue; return the tissue's area."""
+def _finish(plan, facts, associated, ledger, modality):
+    """Add the associated images and the label of tissue; return what the overview shows."""
     for name in ("associated", "labels"):  # left by a run that was killed at this point
         shutil.rmtree(Path(plan.store, name), ignore_errors=True)
     for name, image in associated.items():
         slides.add_associated(plan.store, name, image)
-    levels = slides.open_levels(plan.store)
-    small = [number for number, array in enumerate(levels) if max(array.shape) <= LARGEST_TISSUE_LEVEL_PX]
-    number = min(small, default=len(levels) - 1)
-    pixels = slides.read_block(levels[number], 0, 0, *levels[number].shape[1:])
-    mask = tissue.tissue_mask(pixels, fluorescence=facts["fluorescence"])
-    factor, mpp = 2**number, facts["mpp"]
-    slides.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=factor, mpp=mpp)
-    area = int(mask.sum()) * factor**2
-    return {
-        "tissue_factor": factor,
-        "tissue_area_px": area,
-        "tissue_area_mm2": area * mpp[0] * mpp[1] / 1e6 if mpp else None,
-    }
+    picture = overview.Overview((facts["height"], facts["width"]), factor=plan.factor)
+    for block, sums in ledger.sums.items():
+        height, width = (min(plan.size, side - first) for side, first in zip(picture.shape, block[1:], strict=True))
+        picture.add(block.y, block.x, height, width, base64.b64decode(sums))
+    mask, seen = ground.describe(picture, facts, modality)
+    slides.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=plan.factor, mpp=facts["mpp"])
+    return seen

@@ -15,6 +15,7 @@ from fieldwork.decoding import DecodeError
 from fieldwork.decoding.segments import Segments, segments_showing
 from fieldwork.pixel_sizes import likely_mpp, number_or_none
 from fieldwork.slides import SlideError, tiff
+from fieldwork.tissue.modality import light_of
 
 READERS = ("cucim", "tifffile", "openslide")
 
@@ -139,20 +140,28 @@ class Slide:
             canvas[top - y : bottom - y, left - x : right - x] = region
         return canvas
 
+    @property
+    def states_fluorescence(self) -> bool:
+        """Return True if the metadata state wavelengths of fluorescence, as Hamamatsu's do."""
+        stated = re.compile(r"(Excitation|Emission)WaveLength=[1-9]")
+        return "hamamatsu.Fluorescence" in self.properties or any(map(stated.search, self.properties.values()))
+
     @functools.cached_property
     def fluorescence(self) -> bool:
-        """Return True if the ground is dark: Hamamatsu states it; else 25 samples of the lowest level decide."""
-        stated = re.compile(r"(Excitation|Emission)WaveLength=[1-9]")
-        if "hamamatsu.Fluorescence" in self.properties or any(map(stated.search, self.properties.values())):
+        """Return True if the ground is dark: the metadata state it; else 25 samples of the lowest level decide.
+
+        The conversion needs to know before it has seen all pixels, from which `slides.ground` decides in the end.
+        """
+        if self.states_fluorescence:
             return True
-        brightness = []
+        samples = []
         for sample in self._samples():
             try:
-                brightness.append(sample().max(axis=2).ravel())
+                samples.append(sample().reshape(1, -1, 3))
             except (SlideError, DecodeError):
                 continue  # the conversion will meet and report it
-        # Bright field is above 200, dark ground below 30.
-        return bool(brightness) and bool(np.median(np.concatenate(brightness)) < 64)
+        pixels = np.concatenate(samples, axis=1) if samples else np.zeros((1, 0, 3), np.uint8)
+        return light_of(pixels, np.ones(pixels.shape[:2], bool), is_picture=False)[0]
 
     def _samples(self):
         """Return functions that read small parts of the lowest level, with pixels of the slide."""

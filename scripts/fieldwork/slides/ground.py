@@ -1,0 +1,71 @@
+"""What a slide's overview shows: its modality, its glass and its tissue."""
+
+from typing import Any
+
+import numpy as np
+
+from fieldwork.slides import overview
+from fieldwork.tissue import masks
+from fieldwork.tissue.modality import light_of, stain_of
+
+
+def describe(
+    picture: overview.Overview, facts: dict[str, Any], modality: str | None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Find the tissue on a slide, and decide what its channels are.
+
+    Parameters
+    ----------
+    picture : overview.Overview
+        Complete.
+    facts : dict
+        What is known of the slide: ``mpp``, ``failed_tiles``, ``fluorescence`` (as it was converted) and
+        ``fluorescence_stated`` (by its metadata).
+    modality : str or None
+        As the user states it.
+
+    Returns
+    -------
+    (rows, columns) bool array
+        Tissue, a square of the overview each.
+    dict
+        Of ``slide.json``: modality and its reason, glass, tissue, warnings.
+    """
+    um = picture.factor * overview.pixel_um(facts["mpp"])
+    means, valid = picture.means(facts["failed_tiles"])
+    warnings = []
+    if not facts["mpp"]:
+        warnings.append(
+            f"its pixel size is not known: tissue is searched as if it were {overview.UNKNOWN_MPP} um. "
+            "The column mpp of the sheet states it"
+        )
+    if modality:
+        fluorescence, reason = modality == "fluorescence", "as the sheet states"
+    elif facts["fluorescence_stated"]:
+        fluorescence, reason = True, "its metadata state it"
+    else:
+        fluorescence, reason = light_of(means, valid)
+    if fluorescence != facts["fluorescence"]:
+        was = "fluorescence" if facts["fluorescence"] else "brightfield"
+        warnings.append(f"where the slide has no pixels, they were filled in as for {was}, as first samples looked")
+    tissue = masks.find_tissue(means, valid, um=um, fluorescence=fluorescence)
+    if fluorescence:
+        modality = "fluorescence"
+    elif not modality:
+        modality, hues = stain_of(means, tissue.mask, tissue.glass.colour if tissue.glass else masks.WHITE)
+        reason = f"{hues}; {reason}"
+    height, width = picture.shape
+    squares = [np.minimum(picture.factor, side - np.arange(0, side, picture.factor)) for side in (height, width)]
+    area = int(squares[0] @ tissue.mask @ squares[1])
+    mpp = facts["mpp"]
+    return tissue.mask, {
+        "modality": modality,
+        "modality_reason": reason,
+        "fluorescence": fluorescence,
+        "glass": tissue.glass and [round(level, 1) for level in tissue.glass.colour],
+        "tissue_factor": picture.factor,
+        "tissue_um": um if mpp else None,
+        "tissue_area_px": area,
+        "tissue_area_mm2": area * mpp[0] * mpp[1] / 1e6 if mpp else None,
+        "warnings": warnings,
+    }

@@ -1,0 +1,179 @@
+"""The colour of a slide's glass, and how much light everything else on it absorbs."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+BLACK_LEVEL = 30  # of the brightest channel: darker than any stain, where a scanner left the picture black
+WHITE_LEVEL = 254.5  # of the darkest channel: where a scanner or a converter filled in what it did not scan
+
+FLAT_LEVELS = (1.5, 4)  # standard deviation in 3 x 3 squares: glass has 0.1 to 0.5 grey levels, tissue 4 and more
+DARKEST_GLASS = 0.25  # mean optical density; the glass of dim cameras has 0.1
+GREY_GLASS = 0.045  # difference of two channels' optical densities; tinted glass of real slides has 0.02
+YELLOW_GLASS = 0.15  # the same in the light of a warm lamp, which lacks blue: no stain lets red and green through alike
+SMALLEST_GLASS = 0.003  # share of the slide
+MODE_STEP = 0.0025  # optical density: bins of the search for the bright mode
+NOISE_RANGE = 0.03  # optical density around the mode: squares whose noise is that of the glass
+MODE_SHARE = 0.02  # of the flat squares: a smaller number of brighter ones is no glass
+FARTHEST_FILL = 0.05  # optical density of glass beside filled-in white
+SMALLEST_TILE = 4  # squares: a smaller black rectangle may be anything
+STAIRS = 0.3  # corners for every straight piece of an outline: tiles have 0 to 0.1, a disc has 1
+
+# Optical density of 16 times a mean grey level.
+DENSITIES = (-np.log10(np.maximum(np.arange(255 * 16 + 1) / 16, 1) / 255)).astype(np.float32)
+
+
+class Glass(NamedTuple):
+    """The glass of a slide."""
+
+    colour: tuple[float, float, float]  # grey levels of red, green, blue
+    noise: float  # standard deviation of a square's optical density in a channel
+
+
+def optical_densities(means: np.ndarray) -> np.ndarray:
+    """Return base-10 optical densities relative to 255.
+
+    Parameters
+    ----------
+    means : (..., channels) float32 array
+        Mean grey levels, 0 to 255.
+    """
+    return DENSITIES[np.rint(means * 16).astype(np.int16)]
+
+
+def glass_of(means: np.ndarray, valid: np.ndarray) -> Glass | None:
+    """Find a slide's glass: the brightest mode of flat, nearly grey squares.
+
+    Parameters
+    ----------
+    means : (h, w, 3) float32 array
+        Mean colours of squares of 4 to 32 µm, red, green, blue.
+    valid : (h, w) bool array
+        Squares that count.
+
+    Returns
+    -------
+    Glass or None
+        None where there is no glass in the picture.
+
+    Notes
+    -----
+    Squares of exact white with straight outlines beside other glass were filled in, not scanned, and are no glass.
+    """
+    flat = _flat(means, valid)
+    if flat is None:
+        return None
+    density = optical_densities(means).mean(axis=-1)
+    least = _least(valid)
+    white = means.min(axis=-1) >= WHITE_LEVEL
+    scanned = flat & ~white
+    mode = _mode(density, flat)
+    if np.count_nonzero(flat & white) >= least and np.count_nonzero(scanned) >= least:
+        mode = _mode(density, scanned)
+        if density[mode].mean() > FARTHEST_FILL or not _has_straight_outlines(white):
+            mode = flat & white
+    colour = tuple(float(np.median(means[..., channel][mode])) for channel in range(3))
+    return Glass(colour, _noise(means, flat & (abs(density - density[mode].mean()) < NOISE_RANGE)))
+
+
+def _noise(means, among):
+    """Return the standard deviation of squares' optical densities, by the differences of neighbours."""
+    pairs = among[:, 1:] & among[:, :-1]
+    if not pairs.any():
+        return 0.0
+    densities = optical_densities(means)
+    differences = (densities[:, 1:] - densities[:, :-1])[pairs]
+    return float(np.median(abs(differences), axis=0).max()) / 0.6745 / 2**0.5
+
+
+def _least(valid):
+    """Return the least number of squares of glass."""
+    return max(4, SMALLEST_GLASS * np.count_nonzero(valid))
+
+
+def _flat(means, valid):
+    """Return the squares that may be glass by their colour, and by that of their neighbours; None if there are none."""
+    densities = optical_densities(means)
+    red, green, blue = np.moveaxis(densities, -1, 0)
+    tint = densities.max(axis=-1) - densities.min(axis=-1)
+    warm = (blue >= green) & (abs(green - red) < GREY_GLASS) & (tint < YELLOW_GLASS)
+    bright = valid & (densities.mean(axis=-1) < DARKEST_GLASS) & ((tint < GREY_GLASS) | warm)
+    spread = np.zeros(valid.shape, np.float32)
+    for channel in np.moveaxis(means, -1, 0):
+        channel = np.ascontiguousarray(channel)
+        mean, square = (cv2.blur(plane, (3, 3), borderType=cv2.BORDER_REFLECT) for plane in (channel, channel**2))
+        np.maximum(spread, square - mean**2, out=spread)
+    for level in FLAT_LEVELS:  # pixels of coarse slides are no means, and noisier
+        flat = bright & (spread < level**2)
+        if np.count_nonzero(flat) >= _least(valid):
+            return flat
+    return None
+
+
+def _mode(density, among):
+    """Return the squares around the brightest mode of some."""
+    bins = (density[among] / MODE_STEP).astype(int)
+    counts = np.convolve(np.bincount(bins, minlength=3), [0.5, 1, 1, 1, 0.5], "same")
+    peak = np.flatnonzero(counts >= min(max(3 * MODE_SHARE * len(bins), 4), counts.max()))[0]
+    while peak + 1 < len(counts) and counts[peak + 1] > counts[peak]:
+        peak += 1
+    return among & (abs(density - (peak + 0.5) * MODE_STEP) < 2 * MODE_STEP)
+
+
+def frames(means: np.ndarray) -> np.ndarray:
+    """Find the black around what was scanned: pieces at the picture's border, and black tiles within it.
+
+    Parameters
+    ----------
+    means : (h, w, 3) float32 array
+        Grey levels, 0 to 255.
+
+    Returns
+    -------
+    (h, w) bool array
+    """
+    black = (means.max(axis=-1) < BLACK_LEVEL).astype(np.uint8)
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(black, connectivity=4)
+    is_frame = np.zeros(count, bool)
+    for border in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):
+        is_frame[border] = True
+    width, height = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
+    is_frame |= (stats[:, cv2.CC_STAT_AREA] == width * height) & (np.minimum(width, height) >= SMALLEST_TILE)
+    is_frame[0] = False
+    return is_frame[pieces]
+
+
+def _has_straight_outlines(mask):
+    """Return True if a mask consists of rectangles along the picture's axes, as tiles and frames do."""
+    corners = mask[:-1, :-1].astype(np.uint8) + mask[1:, :-1] + mask[:-1, 1:] + mask[1:, 1:]
+    straight, stairs = np.count_nonzero(corners == 2), np.count_nonzero((corners == 1) | (corners == 3))
+    return stairs <= STAIRS * (straight + 1)
+
+
+def absorbance(means: np.ndarray, valid: np.ndarray, glass: tuple[float, float, float]) -> np.ndarray:
+    """Return the distance of every square from the glass in optical density.
+
+    Parameters
+    ----------
+    means, valid
+        As for `glass_of`.
+    glass : (float, float, float)
+        Grey levels.
+
+    Returns
+    -------
+    (h, w) float32 array
+        Root mean square of the channels' base-10 optical densities above those of the glass; 0 where not valid. Beside
+        squares that are not valid it is the smallest of the neighbours'.
+    """
+    ground = optical_densities(np.array(glass, np.float32))
+    squares = sum(np.maximum(optical_densities(means[..., channel]) - ground[channel], 0) ** 2 for channel in range(3))
+    distance = np.sqrt(squares / 3, dtype=np.float32)
+    # Squares beside a frame are partly black: they are as their neighbours inside.
+    box = np.ones((3, 3), np.uint8)
+    rim = valid & (cv2.dilate((~valid).astype(np.uint8), box) > 0)
+    distance[~valid] = np.inf
+    distance[rim] = cv2.erode(distance, box)[rim]
+    distance[~valid] = 0
+    return distance
