@@ -300,8 +300,10 @@ class TiffSlide(Slide):
         return [functools.partial(self._segment, level, number) for number in present[::step]]
 
     def _segment(self, level, number):
-        """Decode a tile or strip, as it is shown but for its orientation."""
-        return self._shown(self.pages[level], self.segments[level].decode(number))
+        """Decode the part of a tile or strip that lies in the picture, as it is shown but for its orientation."""
+        page, segments = self.pages[level], self.segments[level]
+        _, top, left = segments.position(number)
+        return self._shown(page, segments.decode(number)[: page.imagelength - top, : page.imagewidth - left])
 
     @staticmethod
     def _shown(page, image):

@@ -43,7 +43,7 @@ def assert_damages_are_listed(path, spoilt, how, count, reader="tifffile"):
     for _ in range(count):
         spoilt.write_bytes(damaged(data, page, how, rng))
         conversion._slide.cache_clear()
-        plan = conversion.Plan(str(spoilt), reader, "", size=0, chunk=0, shard=0, keep=False)
+        plan = conversion.Plan(str(spoilt), reader, "", size=0, chunk=0, shard=0, keep=False, factor=1)
         pixels, failed = conversion._read(plan, 0, 0, *expected.shape[:2])
         wrong = np.abs(pixels - expected).max(axis=2) > 10
         for y, x, height, width, _ in failed:
