@@ -21,7 +21,7 @@ rule all:
         stack_tables(),
         expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=plan.plates.stored if CALLER.main else []),
         [] if plan.is_empty else "<results>/jobs.png",
-        expand("<results>/slides/{slide}/overview.png", slide=plan.slides.rows),
+        expand("<results>/slides/{slide}/{picture}.png", slide=plan.slides.rows, picture=["overview", "calibration"]),
         expand("<results>/stacks/{stack}/frames.png", stack=plan.stacks.rows),
         expand("<results>/stacks/{stack}/calibration.png", stack=plan.stacks.with_nuclei),
     localrule: True

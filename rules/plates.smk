@@ -1,8 +1,9 @@
 rule preview:
-    """The calibration of every plate and stack, and a picture of what is found in some of its fields or frames."""
+    """The calibration of every plate, slide and stack, and a picture of what is found in a part of it."""
     input:
         plate_calibrations,
         plate_illuminations,
+        expand("<results>/slides/{slide}/calibration.{kind}", slide=plan.slides.rows, kind=["json", "png"]),
         expand("<results>/stacks/{stack}/calibration.{kind}", stack=plan.stacks.with_nuclei, kind=["json", "png"]),
     localrule: True
 

@@ -27,10 +27,63 @@ rule convert_slide:
         "../scripts/convert_slide.py"
 
 
-rule detect_slide_nuclei:
-    """Find the nuclei of a slide where there is tissue."""
+rule calibrate_slide:
+    """Find out how large and how dark the nuclei of a slide are, on a sample of its tissue."""
     input:
         "<results>/slides/{slide}/slide.json",
+    output:
+        "<results>/slides/{slide}/calibration.json",
+    log:
+        "<logs>/slides/{slide}/calibrate_slide.log",
+    benchmark:
+        "<benchmarks>/slides/{slide}/calibrate_slide.tsv"
+    priority: 1  # detection waits for it
+    conda:
+        "../envs/fieldwork.yaml"
+    threads: plan.slides.threads
+    resources:
+        mem_mb=plan.slides.calibration_memory,
+        runtime=plan.slides.minutes,
+    params:
+        store=plan.slides.store,
+        detection=config["slide"]["nuclei"],
+        made_by=made_by("calibrate_slide"),
+    script:
+        "../scripts/calibrate_slide.py"
+
+
+rule plot_slide_calibration:
+    """Draw what is found in some tiles of a slide's sample."""
+    input:
+        facts="<results>/slides/{slide}/slide.json",
+        record="<results>/slides/{slide}/calibration.json",
+    output:
+        report(
+            "<results>/slides/{slide}/calibration.png",
+            caption="report/slide_calibration.rst",
+            category="Slides",
+            labels={"slide": "{slide}", "picture": "calibration"},
+        ),
+    log:
+        "<logs>/slides/{slide}/plot_slide_calibration.log",
+    benchmark:
+        "<benchmarks>/slides/{slide}/plot_slide_calibration.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=plan.slides.calibration_memory,
+    params:
+        store=plan.slides.store,
+        made_by=made_by("plot_slide_calibration"),
+    script:
+        "../scripts/plot_slide_calibration.py"
+
+
+rule detect_slide_nuclei:
+    """Find the nuclei of a slide where there is tissue: outlines, or peaks where the configuration has a threshold."""
+    input:
+        facts="<results>/slides/{slide}/slide.json",
+        calibration=plan.slides.calibrations("<results>/slides/{slide}/calibration.json"),
     output:
         nuclei="<results>/slides/{slide}/nuclei.parquet",
         tiles="<results>/slides/{slide}/tiles.parquet",
@@ -48,7 +101,8 @@ rule detect_slide_nuclei:
     params:
         store=plan.slides.store,
         tile=config["slide"]["tile"],
-        detection=config["slide"]["nuclei"],
+        detection={key: config["slide"][key] for key in ("nuclei", "ring_um", "positive")},
+        made_of=plan.slides.made_of,
         made_by=made_by("detect_slide_nuclei"),
     script:
         "../scripts/detect_slide_nuclei.py"
@@ -59,6 +113,7 @@ rule merge_slides:
     input:
         slides=batch_tables("<results>/slides/{slide}/slide.json"),
         tiles=batch_tables("<results>/slides/{slide}/tiles.parquet"),
+        nuclei=batch_tables("<results>/slides/{slide}/nuclei.parquet"),
     output:
         "<results>/plates/{plate}/slides.csv",
     log:

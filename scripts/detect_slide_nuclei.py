@@ -1,6 +1,7 @@
-"""Find the nuclei of a slide, tile by tile, where there is tissue.
+"""Find the nuclei of a slide where there is tissue: outlined and measured block by block, or as peaks tile by tile.
 
-Input: slide.json and the store beside it. Outputs: one row per nucleus, one row per tile.
+Inputs: slide.json and the store beside it; calibration.json, if nuclei are outlined. Outputs: one row per nucleus, one
+row per tile.
 """
 
 from fieldwork import processes
@@ -8,75 +9,131 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import functools
+import itertools
 import logging
 
 from fieldwork import job, outputs, parallel
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
-from fieldwork.slides import tiles
+from fieldwork.slides import blocks, calibration, channels, tiles
 
 log = logging.getLogger(__name__)
 
 
-def main(*, slide, facts, store, nuclei_table, tiles_table, tile, settings, device, pool, workers):
+def main(*, slide, facts, record, store, nuclei_table, tiles_table, tile, settings, made_of, device, pool, workers):
     facts = outputs.read_json(facts)
-    measured = []
-    if facts["status"] == "ok":
-        options = {"device": device, "pool": pool, "workers": workers}
-        measured = measure_tiles(slide, facts, store, tile=tile, settings=settings, **options)
+    options = {"device": device, "pool": pool, "workers": workers}
+    if facts["status"] != "ok":
+        write_peaks(slide, facts, [], nuclei_table, tiles_table)
+        return
+    # In a process of its own: zarr starts threads, and no fork may follow a thread.
+    [mask] = parallel.map_frames(functools.partial(slides.read_label, name="tissue"), [store])
+    mask, frames = mask > 0, tiles.tiles_of((facts["height"], facts["width"]), tile=tile)
+    detection = calibration.detection_of(settings["nuclei"], channels.channels_of(facts), facts["mpp"])
+    log.info("slide %s: detection with %s", slide, detection)
+    if detection.pop("method") == "peaks":
+        measured = find_peaks(slide, facts, store, frames, mask, detection, **options)
+        write_peaks(slide, facts, measured, nuclei_table, tiles_table)
+        return
+    pool = {**pool, "workers": workers}
+    measured = look_at_tiles(slide, facts, store, frames, mask, pool)
+    record = outputs.read_json(record)
+    detection = calibration.block_detection(record, facts, settings)
+    results = outline(slide, store, mask, detection, pool) if detection else []
+    made_of = {**made_of, "calibration": {key: record[key] for key in calibration.DECISIONS}}
+    write_outlines(slide, facts, detection, results, measured, made_of, nuclei_table, tiles_table)
+
+
+def look_at_tiles(slide, facts, store, frames, mask, pool):
+    """Measure the focus and the colour of all tiles of a slide."""
+    read = functools.partial(slides.read_level_0, store)
+    look = functools.partial(tiles.look_at_tile, read=read, mask=mask, factor=facts["tissue_factor"])
+    measured = job.collect(look, frames, progress=f"{slide} tiles", **_names(slide), **pool)
+    return [tiles.with_undecoded(result, facts["failed_tiles"]) for result in measured]
+
+
+def outline(slide, store, mask, detection, pool):
+    """Yield the nuclei of every block of a slide, in order."""
+    read = functools.partial(slides.read_level_0, store)
+    measure = functools.partial(blocks.measure_block, read=read, mask=mask, detection=detection)
+    frames = blocks.blocks_of(detection.shape)
+    return job.results_of(measure, frames, failed=blocks.failed_block, progress=slide, **{**pool, "mode": "paths"})
+
+
+def write_outlines(slide, facts, detection, results, measured, made_of, nuclei_table, tiles_table):
+    """Write the tables of nuclei with outlines: that of nuclei as blocks end, that of tiles by what was measured."""
+    results = iter(results)
+    first = list(itertools.islice(results, 1))
+    from fieldwork.slides import tables  # once all workers are there: Arrow starts a thread, and no fork may follow
+
+    mpp, totals, failed = facts["mpp"], tiles.Totals(measured), []
+    options = {"channels": channels.channels_of(facts), "mpp": mpp, "made_of": made_of}
+    schema = tables.nuclei_schema(detection, **options)
+    with tables.nuclei_writer(nuclei_table, slide, schema, mpp=mpp) as add:
+        for found in itertools.chain(first, results):
+            add(totals.nuclei + 1, found)
+            totals.add(found)
+            if found.error:
+                failed.append(found)
+                log.info("failed: slide %s: %s: %s", slide, found.block, found.error)
+    if failed:
+        log.warning("slide %s: %d blocks failed, first %s: %s", slide, len(failed), failed[0].block, failed[0].error)
+    outputs.write_parquet(tables.tiles_table(slide, totals.tiles()), tiles_table)
+    log.info("slide %s: %d nuclei", slide, totals.nuclei)
+
+
+def write_peaks(slide, facts, measured, nuclei_table, tiles_table):
+    """Write the tables of nuclei that are peaks."""
     from fieldwork.slides import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
     outputs.write_parquet(tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), nuclei_table)
     outputs.write_parquet(tables.tiles_table(slide, measured), tiles_table)
-    log.info("slide %s: %d nuclei", slide, sum(len(tile.coordinates) for tile in measured))
+    log.info("slide %s: %d nuclei", slide, sum(result.count for result in measured))
 
 
-def measure_tiles(slide, facts, store, *, tile, settings, device, pool, workers):
-    """Measure all tiles of a slide."""
-    shape = facts["height"], facts["width"]
-    stain = "fluorescence" if facts["fluorescence"] else "haematoxylin"
-    detection = tiles.detection_px({**settings, "threshold": settings[stain]}, facts["mpp"])
-    log.info("slide %s: detection with %s", slide, detection)
-    # In a process of its own: zarr starts threads, and no fork may follow a thread.
-    [mask] = parallel.map_frames(functools.partial(slides.read_label, name="tissue"), [store])
+def find_peaks(slide, facts, store, frames, mask, detection, *, device, pool, workers):
+    """Find the nuclei of all tiles of a slide as peaks."""
     measure = functools.partial(
         tiles.measure_tile,
         read=functools.partial(slides.read_level_0, store),
-        shape=shape,
-        mask=mask > 0,
+        shape=(facts["height"], facts["width"]),
+        mask=mask,
         factor=facts["tissue_factor"],
         fluorescence=facts["fluorescence"],
         detection=detection,
         halo=tiles.halo_of(detection),
     )
-    frames = tiles.tiles_of(shape, tile=tile)
-    with_tissue = int(len(frames) * (mask > 0).mean())
-    with client.open_device(device, frames=with_tissue, workers=workers, megapixels=tile**2 / 1e6) as opened:
+    with_tissue, megapixels = int(len(frames) * mask.mean()), max(frame.height * frame.width for frame in frames) / 1e6
+    with client.open_device(device, frames=with_tissue, workers=workers, megapixels=megapixels) as opened:
         measured = job.collect(
             functools.partial(measure, device=opened),
             frames,
-            failed=tiles.failed_tile,
-            label=f"slide {slide}",
-            noun="tiles",
             progress=slide,
-            all_may_fail=True,  # merge_slides decides
             workers=workers,
+            **_names(slide),
             **pool,
         )
     return [tiles.with_undecoded(result, facts["failed_tiles"]) for result in measured]
+
+
+def _names(slide):
+    # `merge_slides` decides whether so many tiles may fail.
+    return {"failed": tiles.failed_tile, "label": f"slide {slide}", "noun": "tiles", "all_may_fail": True}
 
 
 if __name__ == "__main__":
     with logged(snakemake.log[0]):
         main(
             slide=snakemake.wildcards.slide,
-            facts=snakemake.input[0],
+            facts=snakemake.input.facts,
+            record=next(iter(snakemake.input.calibration), None),
             store=snakemake.params.store,
             nuclei_table=snakemake.output.nuclei,
             tiles_table=snakemake.output.tiles,
             tile=snakemake.params.tile,
             settings=snakemake.params.detection,
+            made_of=snakemake.params.made_of,
             device=snakemake.config["device"],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,

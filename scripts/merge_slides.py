@@ -16,10 +16,10 @@ from fieldwork.slides import tables
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, slides, tiles, table, on_bad_image, max_failed):
+def main(*, plate, slides, tiles, nuclei, table, on_bad_image, max_failed):
     rows = [
-        tables.slide_row(plate, outputs.read_json(facts), tile_table, max_failed=max_failed)
-        for facts, tile_table in zip(slides, tiles, strict=True)
+        tables.slide_row(plate, outputs.read_json(facts), *of_slide, max_failed=max_failed)
+        for facts, *of_slide in zip(slides, tiles, nuclei, strict=True)
     ]
     bad = [row for row in rows if row["Slide_Status"] == "failed" or row["Tiles_Failed"]]
     if bad and on_bad_image == "stop":
@@ -46,6 +46,7 @@ if __name__ == "__main__":
             plate=snakemake.wildcards.plate,
             slides=snakemake.input.slides,
             tiles=snakemake.input.tiles,
+            nuclei=snakemake.input.nuclei,
             table=snakemake.output[0],
             on_bad_image=snakemake.params.on_bad_image,
             max_failed=snakemake.params.max_failed,

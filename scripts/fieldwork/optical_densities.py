@@ -41,6 +41,23 @@ def mean_density(rgb: np.ndarray, glass: Sequence[float] | None = None) -> np.nd
     return _summed(rgb, [np.maximum(_densities_of(bright), 0) / 3 for bright in white])
 
 
+def weighted_density(rgb: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Return a weighted sum of the optical densities of red, green and blue; else as `mean_density` without a glass.
+
+    Parameters
+    ----------
+    rgb : (h, w, 3) uint8 array
+        Red, green, blue.
+    weights : sequence of three numbers
+
+    Returns
+    -------
+    (h, w) float32 array
+    """
+    _check_rgb(rgb)
+    return _summed(rgb, np.outer(weights, _densities_of(WHITE)))
+
+
 def stain_densities(rgb: np.ndarray) -> dict[str, np.ndarray]:
     """Unmix the optical densities of haematoxylin, eosin and DAB.
 

@@ -48,7 +48,7 @@ class Panel(NamedTuple):
     title: str
     shape: tuple[int, int] | tuple[None, None]  # rows and columns, where it was measured
     areas: np.ndarray  # of what was found, px
-    load: Callable[[], tuple[np.ndarray, np.ndarray]]  # its pixels, (rows, columns), and labels of the same shape
+    load: Callable[[], tuple[np.ndarray, np.ndarray]]  # its pixels, also in colour, and labels of the same shape
 
 
 def draw_calibration(
@@ -59,6 +59,7 @@ def draw_calibration(
     read: Callable[[Any], np.ndarray],
     title_of: Callable[[Any], str],
     title: str,
+    note: str | None = None,
 ) -> plt.Figure:
     """Draw images of a sample with what is found in them.
 
@@ -71,11 +72,13 @@ def draw_calibration(
     measure : callable
         Takes a list of images; returns what is found in each.
     read : callable
-        Takes an image; returns its pixels.
+        Takes an image; returns its pixels, (rows, columns) or, in colour, (rows, columns, 3) uint8.
     title_of : callable
         Takes what was found in an image; returns its title.
     title : str
         Of the picture.
+    note : str, optional
+        Describes the calibration; else that of `calibration.note_of`.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def draw_calibration(
 
     def load(image, measured):
         pixels = read(image)
-        return pixels, detection_calibration.labels_of(measured, pixels.shape)
+        return pixels, detection_calibration.labels_of(measured, pixels.shape[:2])
 
     panels = [
         Panel(
@@ -97,7 +100,8 @@ def draw_calibration(
         )
         for index, measured in zip(indices, measure([images[index] for index in indices]), strict=True)
     ]
-    notes = [detection_calibration.note_of(detection_calibration.of_record(record)), *record["warnings"]]
+    note = note or detection_calibration.note_of(detection_calibration.of_record(record))
+    notes = [note, *record["warnings"]]
     return calibration_picture(panels[: len(even)], panels[-1] if worst is not None else None, title=title, notes=notes)
 
 
@@ -181,16 +185,18 @@ def _draw_part(axes, lines, image, labels, *, side, width_px):
     """
     rows, columns = _densest_part(labels, side)
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    pixels = image[rows, columns].astype(np.float32)
+    pixels = image[rows, columns]
+    pixels = pixels if pixels.ndim == 3 else pixels.astype(np.float32)
     if width > width_px:  # matplotlib would do it too, in ten times the time
         pixels = cv2.resize(pixels, (width_px, max(1, round(height * width_px / width))), interpolation=cv2.INTER_AREA)
-    low, high = np.percentile(pixels, [1, 99.8])
-    pixels = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) ** np.float32(PANEL_GAMMA)
+    if pixels.ndim == 2:
+        low, high = np.percentile(pixels, [1, 99.8])
+        pixels = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) ** np.float32(PANEL_GAMMA)
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     around = [slice(max(0, int(part.start - side / 8)), int(part.stop + side / 8)) for part in (rows, columns)]
     shift = around[1].start - columns.start, around[0].start - rows.start
     draw_outlines(axes, label_images.outlines(labels[tuple(around)]), offset=shift, width=1)
-    if (height, width) != image.shape:
+    if (height, width) != image.shape[:2]:
         lines = [*lines, f"{height} x {width} of {image.shape[0]} x {image.shape[1]} px"]
     axes.set_title("\n".join(lines), fontsize=11)
 

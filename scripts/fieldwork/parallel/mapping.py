@@ -1,5 +1,6 @@
 """One function over many frames, in this process, in worker processes or in Dask; and calls in other processes."""
 
+import functools
 import multiprocessing
 import multiprocessing.connection
 import signal
@@ -83,8 +84,10 @@ def map_frames(
     elif engine == "dask":
         results = _dask(function, frames, dask, workers, on_crash)
     else:
-        context = multiprocessing.get_context(_start_method(mode))
-        options = {"context": context, "mode": mode, "workers": workers, "on_crash": on_crash}
+        first = _start_method(mode)
+        # Of mode fork all workers are alike: they share the frames.
+        start_method = functools.partial(_start_method, mode) if mode == "paths" else lambda: first
+        options = {"start_method": start_method, "mode": mode, "workers": workers, "on_crash": on_crash}
         results = pool.map_frames(function, frames, **options)
     return iter(progress_bar(results, total=len(frames), progress=progress)) if progress else iter(results)
 

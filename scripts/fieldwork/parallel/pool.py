@@ -29,7 +29,7 @@ def map_frames(
     function: Callable[[Any], Any],
     frames: Sequence,
     *,
-    context: multiprocessing.context.BaseContext,
+    start_method: Callable[[], str],
     mode: str,
     workers: int,
     on_crash: Callable[[Any, str], Any] | None,
@@ -40,8 +40,8 @@ def map_frames(
     ----------
     function, frames, mode, workers, on_crash
         As for `mapping.map_frames`.
-    context : multiprocessing context
-        How workers start.
+    start_method : callable
+        Returns how the next worker starts: a thread may have begun since the last one.
 
     Yields
     ------
@@ -59,7 +59,7 @@ def map_frames(
     try:
         while batches.following < len(frames):
             for _ in range(min(workers - len(crew), len(batches.ahead))):  # one worker where there is one frame
-                crew.append(_Worker(context, function, shared, crew))
+                crew.append(_Worker(multiprocessing.get_context(start_method()), function, shared, crew))
             for worker in crew:
                 if worker.batch is None and (batch := batches.take(worker.size, max(16, 4 * worker.size) * workers)):
                     worker.give(batch, batch if mode == "fork" else [frames[index] for index in batch])

@@ -1,8 +1,10 @@
 """Answer what the rules ask about slides: files, batches, stores, and what their jobs need."""
 
+import functools
+
 from fieldwork import InputError
 from fieldwork.inputs.paths import is_url
-from fieldwork.planning import resources
+from fieldwork.planning import provenance, resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
 
@@ -90,9 +92,35 @@ class SlidePlan(Road):
         side = max(self._config["slide"]["shard"], 2 * self._config["slide"]["chunk"])
         return attempt * resources.memory_mb(threads, worker=150 + 5 * 3 * side**2 / 1e6)
 
+    def calibrations(self, path: str) -> list[str]:
+        """Return the path of a slide's calibration, in a list, where some slides' nuclei are outlined with one."""
+        nuclei = self._config["slide"]["nuclei"]
+        return [path] if "auto" in (nuclei["haematoxylin"], nuclei["fluorescence"]) else []
+
+    def made_of(self, wildcards: object) -> dict:
+        """Return what decides a slide's table of nuclei beside its pixels and its calibration, for its metadata.
+
+        Returns
+        -------
+        dict
+            ``settings``: keys of the configuration. ``libraries`` and ``digest``: from `provenance.code_behind`.
+        """
+        slide = self._config["slide"]
+        settings = {key: slide[key] for key in ("ring_um", "positive")}
+        return {"settings": settings, **_code_behind_nuclei()}
+
+    def calibration_memory(self, wildcards: object, threads: int, attempt: int) -> int:
+        """Return the memory of a job that calibrates a slide or draws its calibration, in MB."""
+        return attempt * resources.memory_mb(threads)
+
     def detection_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a detection job, in MB."""
         return attempt * (resources.memory_mb(threads) + resources.GPU_PROCESS_MB * self.has_gpu)
 
     def _seconds(self, wildcards):
         return resources.SLIDE_S_PER_MB * self._files.megabytes([self.path(wildcards)])
+
+
+@functools.cache
+def _code_behind_nuclei():
+    return provenance.code_behind(["calibrate_slide", "detect_slide_nuclei"])

@@ -161,7 +161,7 @@ def levels_of(sample: Sequence[Darkness], *, smoothing: int) -> Levels:
     """Decide on the floor of a slide by the images of its sample; the threshold follows by `threshold_of`."""
     odd, looked_at = (sum(getattr(darkness, name) for darkness in sample) for name in ("odd", "looked_at"))
     floor = _floor_of(np.concatenate([darkness.sums for darkness in sample]))
-    return Levels(floor, odd > ODD_SHARE * looked_at, smoothing)
+    return Levels(floor, bool(odd > ODD_SHARE * looked_at), smoothing)
 
 
 def histogram_of(image: np.ndarray, calibration: Calibration, levels: Levels) -> np.ndarray:

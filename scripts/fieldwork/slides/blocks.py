@@ -1,10 +1,20 @@
-"""Blocks of a slide, in which nuclei are outlined one after the other, and what is found in one of them."""
+"""Blocks of a slide, in which nuclei are outlined and measured one after the other."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from fieldwork import label_images, objects
+from fieldwork.detection import cells
+from fieldwork.segmentation import detector
+from fieldwork.segmentation.calibration import Calibration
+from fieldwork.slides import channels as slide_channels
+
 BLOCK_PX = 2048  # of level 0; fixed, as nuclei are numbered block by block
+MARGIN_PX = 1  # of the window around a block's nuclei: no nucleus touches its rim
+RING = "Cytoplasm"  # prefix of what is measured in the ring around a nucleus
+POSITIVE, MEAN = "Nuclei_Positive_{}", "Nuclei_Intensity_MeanIntensity_{}"
 
 
 class Block(NamedTuple):
@@ -23,11 +33,28 @@ class BlockNuclei(NamedTuple):
     """The nuclei of a block, numbered 1..n by their first pixels, which lie in the block."""
 
     block: Block
-    origin: tuple[int, int]  # level-0 row and column of the window's first pixel
-    shape: tuple[int, int]  # rows and columns of the window, which holds the block's nuclei as a whole
-    labels: bytes  # the window's label image, from `label_images.encode`: nuclei of this block alone
-    measurements: dict[str, np.ndarray]  # column -> (n,) array, in the slide's pixels
+    origin: tuple[int, int] = (0, 0)  # level-0 row and column of the window's first pixel
+    shape: tuple[int, int] = (0, 0)  # rows and columns of the window, which holds the block's nuclei as a whole
+    labels: bytes | None = None  # the window's label image, from `label_images.encode`: this block's nuclei; None: none
+    measurements: dict[str, np.ndarray] = {}  # column -> (n,) array, in the slide's pixels; empty without nuclei
     error: str = ""  # why there are no nuclei: the block could not be read, or crashed its worker
+
+    @property
+    def count(self) -> int:
+        """The number of nuclei."""
+        return len(self.measurements["ObjectNumber"]) if self.measurements else 0
+
+
+class Detection(NamedTuple):
+    """How the nuclei of a slide are outlined and measured."""
+
+    shape: tuple[int, int]  # height and width of level 0
+    channels: slide_channels.Channels
+    calibration: Calibration
+    levels: detector.Levels
+    ring_px: float  # width of the ring around a nucleus
+    positive: dict[str, float]  # channel -> mean intensity above which a nucleus is positive
+    tissue_factor: float  # level-0 pixels per pixel of the mask
 
 
 def blocks_of(shape: tuple[int, int]) -> list[Block]:
@@ -44,3 +71,146 @@ def blocks_of(shape: tuple[int, int]) -> list[Block]:
         for row in range(0, height, BLOCK_PX)
         for column in range(0, width, BLOCK_PX)
     ]
+
+
+def failed_block(block: Block, reason: str) -> BlockNuclei:
+    """Return the failed result of a block that could not be measured."""
+    return BlockNuclei(block, error=reason)
+
+
+def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: Detection) -> BlockNuclei:
+    """Outline and measure the nuclei of one block: those in tissue whose first pixels lie in it.
+
+    Parameters
+    ----------
+    block : Block
+    read : callable
+        ``read(row, column, height, width)`` returns (height, width, channels) pixels of level 0.
+    mask : (h, w) bool array
+        Tissue: pixel (i, j) covers level-0 pixels from (i, j) * `tissue_factor` on; the last ones reach to the border.
+    detection : Detection
+
+    Returns
+    -------
+    BlockNuclei
+
+    Notes
+    -----
+    A block is read with a halo, in which nuclei are outlined too, so that two blocks see a nucleus in the same way and
+    agree whose it is. Without tissue nearby it is not read.
+    """
+    window = _window_of(block, detection)
+    (top, bottom), (left, right) = window
+    rows, columns = (
+        in_mask(np.arange(*span), detection.tissue_factor, side) for span, side in zip(window, mask.shape, strict=True)
+    )
+    if not mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].any():
+        return BlockNuclei(block)
+    try:
+        pixels = read(top, left, bottom - top, right - left)
+    except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
+        return failed_block(block, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    extent = detector.Extent((top, left), detection.shape)
+    image = slide_channels.nuclei_image(pixels, detection.channels)
+    labels = detector.segment_window(image, detection.calibration, detection.levels, extent)
+    numbers = _own_numbers(labels, block, extent.origin)
+    numbers = numbers[_are_in_tissue(labels, numbers, mask, rows, columns)]
+    if not len(numbers):
+        return BlockNuclei(block)
+    return _measured(block, labels, numbers, pixels, extent, detection)
+
+
+def _window_of(block, detection):
+    """Return first and last + 1 of a block's rows and columns with its halo; the first are on the detector's grid."""
+    multiple, halo = detector.grid_of(detection.calibration)
+    halo = max(halo, int(detection.ring_px) + 2)
+    return [
+        (max(0, first - halo) // multiple * multiple, min(side, -(-(first + length + halo) // multiple) * multiple))
+        for first, length, side in zip(block[:2], block[2:], detection.shape, strict=True)
+    ]
+
+
+def in_mask(positions: np.ndarray, factor: float, side: int) -> np.ndarray:
+    """Return the rows (columns) of a mask of `side` rows that level-0 rows lie in."""
+    return np.minimum(positions // factor, side - 1).astype(int)
+
+
+def _own_numbers(labels, block, origin):
+    """Return the labels, (n,) ascending, of the nuclei whose first pixels lie in a block."""
+    runs = label_images.runs_of(labels)
+    numbers, first = np.unique(runs.labels, return_index=True)
+    rows, columns = np.divmod(runs.starts[first], labels.shape[1])
+    rows, columns = rows + origin[0] - block.row, columns + origin[1] - block.column
+    return numbers[(rows >= 0) & (rows < block.height) & (columns >= 0) & (columns < block.width)]
+
+
+def _are_in_tissue(labels, numbers, mask, rows, columns):
+    """Return True for the nuclei whose centroids lie in tissue; rows and columns are the mask's, of the labels'."""
+    nuclei = label_images.properties(labels)
+    at = [np.rint(centres[numbers - 1]).astype(int) for centres in (nuclei.rows, nuclei.columns)]
+    return mask[rows[at[0]], columns[at[1]]]
+
+
+def _measured(block, labels, numbers, pixels, extent, detection):
+    """Measure nuclei with these labels, and return them with the part of the window that holds them."""
+    renumbered = np.zeros(labels.max() + 1, np.int32)
+    renumbered[numbers] = np.arange(1, len(numbers) + 1)
+    own = renumbered[labels]
+    spread = cells.expand_nuclei(labels, detection.ring_px)
+    ring = np.where(labels > 0, 0, renumbered[spread])
+    part = _part_around(np.maximum(own, ring))
+    own, ring, pixels = (np.ascontiguousarray(image[part]) for image in (own, ring, pixels))
+    origin = tuple(first + span.start for first, span in zip(extent.origin, part, strict=True))
+    images = slide_channels.measured_images(pixels, detection.channels)
+    measurements = _in_slide(objects.measure_arrays(own, images), origin)
+    touches_border = np.zeros(len(numbers), bool)
+    for axis, side in zip("YX", detection.shape, strict=True):
+        touches_border |= measurements[f"Nuclei_AreaShape_BoundingBoxMinimum_{axis}"] == 0
+        touches_border |= measurements[f"Nuclei_AreaShape_BoundingBoxMaximum_{axis}"] == side
+    measurements["Nuclei_TouchesBorder"] = touches_border
+    for channel, threshold in detection.positive.items():
+        measurements[POSITIVE.format(channel)] = measurements[MEAN.format(channel)] > threshold
+    measurements |= _in_slide(_ring_measurements(ring, images, len(numbers)), origin)
+    return BlockNuclei(block, origin, own.shape, label_images.encode(own), measurements)
+
+
+def _part_around(labels):
+    """Return the rows and columns of an image that hold its objects, with a margin."""
+    return tuple(
+        slice(max(0, inside[0] - MARGIN_PX), inside[-1] + 1 + MARGIN_PX)
+        for inside in (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
+    )
+
+
+def _ring_measurements(ring, images, count):
+    """Measure intensities in the rings around nuclei 1 to `count`; NaN where there is no room for one."""
+    measured = objects.measure_arrays(ring, images, prefix=RING)
+    rows = measured.pop("ObjectNumber") - 1
+    columns = {}
+    for name in ring_columns(list(images)):
+        columns[name] = np.full(count, np.nan)
+        columns[name][rows] = measured[name]
+    return columns
+
+
+def ring_columns(names: list[str]) -> list[str]:
+    """Return the columns that are measured in the ring around a nucleus: its intensities in these channels."""
+    return [name for name in objects.columns_of(names, prefix=RING) if not name.startswith(f"{RING}_AreaShape_")]
+
+
+def _in_slide(measurements, origin):
+    """Return measurements with positions in the slide, in place of those in a window that begins at `origin`."""
+    for name in measurements:
+        if _is_position(name):
+            measurements[name] = measurements[name] + origin["YX".index(_axis_of(name))]
+    return measurements
+
+
+def _is_position(column: str) -> bool:
+    """Return True if a column holds positions of rows or of columns."""
+    return "_Location_" in column or "_AreaShape_Center_" in column or "_AreaShape_BoundingBoxM" in column
+
+
+def _axis_of(column: str) -> str:
+    """Return X or Y, of a column of positions."""
+    return next(part for part in column.split("_") if part in ("X", "Y"))

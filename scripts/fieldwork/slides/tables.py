@@ -1,13 +1,21 @@
 """The tables of slides: their columns and rows."""
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from fieldwork import objects, outputs
+from fieldwork.detection.measured_tables import BORDER, CENTER, ROW_GROUP_ROWS, at_once, finite, measured_columns
+from fieldwork.slides import blocks
+from fieldwork.slides.channels import Channels
 
 TILES = pa.schema(
     [
@@ -41,11 +49,16 @@ SLIDE_COLUMNS = [
     "Slide_TissueArea_mm2",
     "Count_Nuclei",
     "Nuclei_Per_mm2",
+    "Share_Positive",
+    "Positive_Threshold",
     "Tiles_Failed",
     "Slide_FailedShare",
     "Slide_Reader",
     "Slide_Codec",
 ]
+
+
+DIGITS = 4  # significant ones, of a density: the number of nuclei itself is less certain
 
 
 def nuclei_table(slide: str, measured: Iterable, *, mpp: tuple[float, float] | None) -> pa.Table:
@@ -81,6 +94,93 @@ def nuclei_table(slide: str, measured: Iterable, *, mpp: tuple[float, float] | N
     return pa.table({**table, "Nuclei_Intensity_Peak": peaks[order]})
 
 
+def nuclei_schema(
+    detection: blocks.Detection | None, *, channels: Channels, mpp: Sequence[float] | None, made_of: Mapping[str, Any]
+) -> pa.Schema:
+    """Return the columns of a slide's nuclei with outlines; the metadata says what they are.
+
+    Parameters
+    ----------
+    detection : blocks.Detection or None
+        None where the slide shows no typical nucleus.
+    channels : channels.Channels
+    mpp : (float, float) or None
+        Micrometres per pixel, vertically and horizontally.
+    made_of : mapping
+        What decides the table, for its metadata.
+    """
+    names, positive = tuple(channels.measured), detection.positive if detection else {}
+    columns = {"Metadata_Slide": pa.string(), "ObjectNumber": pa.int64(), **dict(CENTER)}
+    columns |= {f"{name}_um": kind for name, kind in CENTER} if mpp else {}
+    columns |= measured_columns(names, "Nuclei")
+    columns |= dict.fromkeys(blocks.ring_columns(list(names)), pa.float64())
+    columns |= dict([BORDER]) | {blocks.POSITIVE.format(channel): pa.bool_() for channel in positive}
+    facts = {"features": objects.features_of(columns), "modality": channels.modality, "channel": channels.detected}
+    facts |= ({"positive": positive} if positive else {}) | made_of
+    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+    return pa.schema(list(columns.items()), metadata)
+
+
+@contextmanager
+def nuclei_writer(
+    path: str | PathLike, slide: str, schema: pa.Schema, *, mpp: Sequence[float] | None
+) -> Iterator[Callable[[int, blocks.BlockNuclei], None]]:
+    """Yield a function that adds the nuclei of a block to a table, which appears complete or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Of the Parquet file; it gets a row group for every `measured_tables.ROW_GROUP_ROWS` nuclei.
+    slide : str
+    schema : pyarrow.Schema
+        From `nuclei_schema`.
+    mpp : (float, float) or None
+
+    Yields
+    ------
+    callable
+        Takes the number of a block's first nucleus, and the block's `BlockNuclei`; blocks in their order.
+    """
+    most = at_once(ROW_GROUP_ROWS, schema)
+    waiting = [schema.empty_table()]
+    texts = [field.name for field in schema if field.type == pa.string()]
+    with (
+        outputs.atomic_file(path) as part,
+        pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=texts) as writer,
+    ):
+
+        def write(least):
+            joined = pa.concat_tables(waiting)
+            while len(joined) >= max(1, least):
+                group = joined.slice(0, most).combine_chunks()
+                writer.write_table(group, row_group_size=len(group))
+                joined = joined.slice(most)
+            waiting[:] = [joined]
+
+        def add(first_number, found):
+            if found.count:
+                waiting.append(_nuclei_of(slide, first_number, found, schema, mpp))
+            if sum(map(len, waiting)) >= most:
+                write(most)
+
+        yield add
+        write(1)
+
+
+def _nuclei_of(slide, first_number, found, schema, mpp):
+    """Return the rows of a block's nuclei."""
+    centres = {name: found.measurements[f"Nuclei_AreaShape_Center_{name[-1]}"] for name, _ in CENTER}
+    columns = {
+        "Metadata_Slide": pa.repeat(pa.scalar(slide, pa.string()), found.count),
+        **found.measurements,
+        "ObjectNumber": np.arange(first_number, first_number + found.count),
+        **centres,
+    }
+    if mpp:
+        columns |= {f"{name}_um": values * mpp["YX".index(name[-1])] for name, values in centres.items()}
+    return pa.table([finite(columns[field.name]) for field in schema], schema=schema)
+
+
 def tiles_table(slide: str, measured: Iterable) -> pa.Table:
     """Return the table of a slide's tiles.
 
@@ -101,7 +201,7 @@ def tiles_table(slide: str, measured: Iterable) -> pa.Table:
             slide,
             *result.tile,
             result.tissue,
-            None if result.tissue is None or (result.error and result.focus is None) else len(result.coordinates),
+            None if result.tissue is None or (result.error and result.focus is None) else result.count,
             result.focus,
             *result.colour,
             result.error or None,
@@ -111,7 +211,9 @@ def tiles_table(slide: str, measured: Iterable) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(TILES.names, row, strict=True)) for row in rows], TILES)
 
 
-def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, *, max_failed: float) -> dict[str, Any]:
+def slide_row(
+    plate: str, facts: dict[str, Any], tiles: str | PathLike, nuclei: str | PathLike, *, max_failed: float
+) -> dict[str, Any]:
     """Return the row of a slide in its batch's table.
 
     Parameters
@@ -121,6 +223,8 @@ def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, *, max_f
         The content of ``slide.json``.
     tiles : path-like
         The slide's ``tiles.parquet``.
+    nuclei : path-like
+        The slide's ``nuclei.parquet``.
     max_failed : float
         Share of the slide's pixels; a slide has failed if more of them cannot be decoded.
 
@@ -145,7 +249,7 @@ def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, *, max_f
         error = f"{row['Slide_FailedShare']:.1%} of its pixels cannot be decoded, more than max_failed_fields allows"
         row |= {"Slide_Status": "failed", "Slide_Error": error}
     counts = pq.read_table(tiles, columns=["Tile_Count_Nuclei"]).to_pydict()["Tile_Count_Nuclei"]
-    nuclei = sum(count or 0 for count in counts)
+    count = sum(count or 0 for count in counts)
     area, mpp = facts["tissue_area_mm2"], facts["mpp"] or [None, None]
     return row | {
         "Slide_Width": facts["width"],
@@ -155,9 +259,21 @@ def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, *, max_f
         "Slide_ObjectivePower": facts["objective_power"],
         "Slide_TissueArea_px": facts["tissue_area_px"],
         "Slide_TissueArea_mm2": area,
-        "Count_Nuclei": nuclei,
-        "Nuclei_Per_mm2": nuclei / area if area else None,
+        "Count_Nuclei": count,
+        "Nuclei_Per_mm2": float(f"{count / area:.{DIGITS}g}") if area else None,
+        **_positive_of(nuclei),
         "Tiles_Failed": len(facts["failed_tiles"]) + sum(count is None for count in counts),
         "Slide_Reader": facts["reader"],
         "Slide_Codec": facts["codec"],
     }
+
+
+def _positive_of(path):
+    """Return the share of positive nuclei and the threshold of a slide's nuclei.parquet; None where there is none."""
+    with pq.ParquetFile(path) as file:
+        thresholds = json.loads((file.schema_arrow.metadata or {}).get(b"positive", b"{}"))
+        for channel, threshold in thresholds.items():
+            positive = file.read([blocks.POSITIVE.format(channel)])[0]
+            share = pc.mean(positive).as_py()
+            return {"Share_Positive": share, "Positive_Threshold": threshold}
+    return {}

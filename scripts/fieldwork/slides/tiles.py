@@ -1,7 +1,7 @@
 """One tile of a slide: its nuclei, tissue, focus and colour."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -9,6 +9,7 @@ import numpy as np
 
 from fieldwork import DeviceFailed, nuclei, tissue
 from fieldwork.gpu import client
+from fieldwork.slides import blocks
 
 
 class Tile(NamedTuple):
@@ -33,6 +34,12 @@ class MeasuredTile(NamedTuple):
     focus: float | None = None
     colour: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
     error: str = ""
+    outlined: int = 0  # nuclei with outlines whose centroids lie in the tile
+
+    @property
+    def count(self) -> int:
+        """The number of nuclei."""
+        return len(self.coordinates) + self.outlined
 
 
 def tiles_of(shape: tuple[int, int], *, tile: int) -> list[Tile]:
@@ -148,8 +155,8 @@ def measure_tile(
     grid of points, and none of them a nucleus. So a tile with neighbours of equal height is read again with
     twice the halo, which tells narrow plateaus, seen whole, from wide ones.
     """
-    rows = _in_mask(np.arange(tile.row, tile.row + tile.height), factor, mask.shape[0])
-    columns = _in_mask(np.arange(tile.column, tile.column + tile.width), factor, mask.shape[1])
+    rows = blocks.in_mask(np.arange(tile.row, tile.row + tile.height), factor, mask.shape[0])
+    columns = blocks.in_mask(np.arange(tile.column, tile.column + tile.width), factor, mask.shape[1])
     fraction = float(mask[np.ix_(rows, columns)].mean())
     if fraction == 0:
         return MeasuredTile(tile, tissue=fraction)
@@ -175,15 +182,88 @@ def measure_tile(
     kept = ((within >= 0) & (within < (tile.height, tile.width))).all(axis=1)
     kept[kept] = mask[rows[within[kept, 0]], columns[within[kept, 1]]]
     order = np.flatnonzero(kept)[np.lexsort(within[kept].T[::-1])]
-    grey = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
     return MeasuredTile(
-        tile,
-        coordinates=coordinates[order] + origin,
-        peaks=peaks[order],
-        tissue=fraction,
-        focus=float(cv2.Laplacian(grey, cv2.CV_16S).var()),
-        colour=tuple(core.mean(axis=(0, 1), dtype=np.float64).tolist()),
+        tile, coordinates=coordinates[order] + origin, peaks=peaks[order], tissue=fraction, **_appearance(core)
     )
+
+
+def _appearance(core):
+    """Return the focus and the colour of a tile's pixels; of other than three colours the focus of the brightest."""
+    if core.shape[2] != 3:
+        return {"focus": float(cv2.Laplacian(core.max(axis=-1), cv2.CV_32F).var(dtype=np.float64))}
+    grey = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
+    colour = tuple(core.mean(axis=(0, 1), dtype=np.float64).tolist())
+    return {"focus": float(cv2.Laplacian(grey, cv2.CV_16S).var()), "colour": colour}
+
+
+def look_at_tile(tile: Tile, *, read: Callable, mask: np.ndarray, factor: float) -> MeasuredTile:
+    """Measure the focus and the colour of a tile with tissue, without looking for nuclei.
+
+    Parameters
+    ----------
+    tile, read, mask, factor
+        As for `measure_tile`, whose columns these are.
+    """
+    rows, columns = (
+        blocks.in_mask(np.arange(first, first + length), factor, side)
+        for first, length, side in zip(tile[:2], tile[2:], mask.shape, strict=True)
+    )
+    fraction = float(mask[np.ix_(rows, columns)].mean())
+    if fraction == 0:
+        return MeasuredTile(tile, tissue=fraction)
+    try:
+        return MeasuredTile(tile, tissue=fraction, **_appearance(read(*tile)))
+    except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return MeasuredTile(tile, tissue=fraction, error=reason)
+
+
+class Totals:
+    """The numbers of outlined nuclei: of a slide, and of its tiles by centroid.
+
+    Parameters
+    ----------
+    measured : list of MeasuredTile
+        All tiles of a slide, row by row, from `look_at_tile`.
+
+    Attributes
+    ----------
+    nuclei : int
+    """
+
+    def __init__(self, measured: Sequence[MeasuredTile]) -> None:
+        self.nuclei = 0
+        self._measured = measured
+        self._rows, self._columns = (sorted({result.tile[axis] for result in measured}) for axis in (0, 1))
+        self._counts = np.zeros((len(self._rows), len(self._columns)), np.int64)
+        self._errors = {}
+
+    def add(self, found: blocks.BlockNuclei) -> None:
+        """Count the nuclei of a block, or note why it has none."""
+        self.nuclei += found.count
+        if found.error:
+            self._errors[found.block] = found.error
+        if found.count:
+            rows, columns = (np.rint(found.measurements[f"Nuclei_AreaShape_Center_{axis}"]) for axis in "YX")
+            at = [
+                np.searchsorted(edges, values, "right") - 1
+                for edges, values in ((self._rows, rows), (self._columns, columns))
+            ]
+            np.add.at(self._counts, tuple(at), 1)
+
+    def tiles(self) -> list[MeasuredTile]:
+        """Return the tiles with their numbers of nuclei; those in a failed block have failed."""
+        counts = self._counts.ravel().tolist()
+        counted = [result._replace(outlined=count) for result, count in zip(self._measured, counts, strict=True)]
+        return [self._with_error(result) for result in counted]
+
+    def _with_error(self, result):
+        row, column, height, width = result.tile
+        for block, error in self._errors.items():
+            above, beside = block.row < row + height, block.column < column + width
+            if above and beside and row < block.row + block.height and column < block.column + block.width:
+                return result._replace(error=f"nuclei of the {block}: {error}", focus=None, colour=(None,) * 3)
+        return result
 
 
 def failed_tile(tile: Tile, reason: str) -> MeasuredTile:
@@ -208,11 +288,6 @@ def with_undecoded(measured: MeasuredTile, undecoded: list) -> MeasuredTile:
     if not pixels or measured.error:
         return measured
     return measured._replace(error=f"{pixels / (height * width):.1%} of it could not be decoded and is white")
-
-
-def _in_mask(pixels, factor, size):
-    """Return the mask's row (column) of level-0 rows (columns)."""
-    return np.minimum(pixels // factor, size - 1).astype(int)
 
 
 def _read(tile, read, shape, halo):

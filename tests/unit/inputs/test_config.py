@@ -60,9 +60,11 @@ DEFAULTS = {
             "min_distance_um": 2.5,
             "sigma": 3,
             "min_distance": 5,
-            "haematoxylin": 0.05,
-            "fluorescence": 30,
+            "haematoxylin": "auto",
+            "fluorescence": "auto",
         },
+        "ring_um": 2,
+        "positive": 0.2,
     },
 }  # DESIGN.md, section 4
 

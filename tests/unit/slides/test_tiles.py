@@ -391,7 +391,10 @@ def test_a_slide_that_lost_too_much_has_failed(tmp_path, lost, status):
     }
     measured = tiles.MeasuredTile(Tile(0, 0, 1000, 640), np.array([[1, 2]]), np.array([5.0]), tissue=1.0, focus=1.0)
     outputs.write_parquet(tables.tiles_table("S", [measured]), tmp_path / "tiles.parquet")
-    row = tables.slide_row("P", facts, tmp_path / "tiles.parquet", max_failed=0.05)
+    outputs.write_parquet(tables.nuclei_table("S", [measured], mpp=None), tmp_path / "nuclei.parquet")
+    paths = tmp_path / "tiles.parquet", tmp_path / "nuclei.parquet"
+    row = tables.slide_row("P", facts, *paths, max_failed=0.05)
+    assert row.get("Share_Positive") is None
     assert list(row.keys() - set(tables.SLIDE_COLUMNS)) == []
     assert (row["Slide_Status"], row["Count_Nuclei"], row["Tiles_Failed"]) == (status, 1, 1)
     assert row["Slide_FailedShare"] == lost * 100 / 640_000

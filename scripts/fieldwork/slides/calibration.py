@@ -1,0 +1,328 @@
+"""The calibration of a slide: the tiles of its sample, and what is decided by them for the whole slide."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fieldwork import label_images, nuclei, parallel, segmentation, tissue
+from fieldwork.detection import calibration as detection_calibration
+from fieldwork.frames import FrameError
+from fieldwork.planning import samples
+from fieldwork.segmentation import detector, sampling, stained, thresholds
+from fieldwork.segmentation.pixels import rounded
+from fieldwork.segmentation.sampling import Reading
+from fieldwork.slides import blocks, tiles
+from fieldwork.slides import channels as slide_channels
+from fieldwork.slides.blocks import Block
+from fieldwork.slides.channels import Channels
+
+TILE_PX = 512  # of level 0; on a grid from (0, 0) that does not depend on the configuration
+LEAST_TISSUE = 0.5  # of a tile; where no tile has so much, those with the most
+ENOUGH_TILES = 24  # with the most tissue, where none has `LEAST_TISSUE`
+TYPICAL_UM = 8  # diameter of a typical nucleus, which tells the pixel size where the slide states none
+SMOOTHING_STAINED = 2  # times that working copies of densities are blurred; those of fluorescence are not
+
+DECISIONS = ("diameter", "contrast", "modality", "channel", "steps_per_unit", "levels")  # keys of calibration.json
+
+
+class MeasuredTile(NamedTuple):
+    """The nuclei of a tile of the sample, or why there are none (`error`)."""
+
+    tile: Block
+    shape: tuple[int, int] = (0, 0)
+    coordinates: np.ndarray = np.empty((0, 2))  # rows and columns in the tile
+    areas: np.ndarray = np.empty(0, np.int64)  # px, of outlines
+    labels: bytes | None = None  # outlines, from `label_images.encode`
+    error: str = ""
+
+
+def sample_of(shape: tuple[int, int], mask: np.ndarray, factor: float) -> list[Block]:
+    """Choose tiles with tissue, spread evenly over a slide.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width of level 0.
+    mask : (h, w) bool array
+        Tissue.
+    factor : float
+        Level-0 pixels per pixel of the mask.
+
+    Returns
+    -------
+    list of Block
+        Squares of `TILE_PX`, smaller ones at the lower and right borders; at most `samples.MOST_SAMPLE_IMAGES`, in the
+        order in which they are read. Any first part of them is spread over the tissue, too.
+    """
+    height, width = shape
+    grid = [
+        Block(row, column, min(TILE_PX, height - row), min(TILE_PX, width - column))
+        for row in range(0, height, TILE_PX)
+        for column in range(0, width, TILE_PX)
+    ]
+    areas = [_tissue_px(tile, mask, factor) for tile in grid]
+    chosen = [tile for tile, area in zip(grid, areas, strict=True) if area >= LEAST_TISSUE * TILE_PX**2]
+    if not chosen:
+        most = sorted((-area, tile) for tile, area in zip(grid, areas, strict=True) if area > 0)[:ENOUGH_TILES]
+        chosen = sorted(tile for _, tile in most)
+    return samples.spread(chosen)[: samples.MOST_SAMPLE_IMAGES]
+
+
+def _tissue_px(tile, mask, factor):
+    """Return the area of a tile's tissue, in level-0 pixels."""
+    rows, columns = (
+        blocks.in_mask(np.arange(first, first + length), factor, side)
+        for first, length, side in zip(tile[:2], tile[2:], mask.shape, strict=True)
+    )
+    return int(mask[np.ix_(rows, columns)].sum())
+
+
+def read_tile(tile: Block, *, read: Callable) -> np.ndarray:
+    """Read the pixels of a tile, (height, width, channels).
+
+    Raises
+    ------
+    FrameError
+        They cannot be read.
+    """
+    try:
+        return read(*tile)
+    except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
+        raise FrameError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+
+
+def measure_tile(tile: Block, pixels: np.ndarray, *, channels: Channels, mpp: float | None) -> Reading:
+    """Measure what a tile of the sample tells; `mpp` in micrometres per pixel."""
+    image = slide_channels.nuclei_image(pixels, channels)
+    if not channels.is_stained:
+        return Reading(tile, form="tile", sample=segmentation.measure_sample(image))
+    sample = stained.without_texture(
+        segmentation.measure_sample(slide_channels.blurred(image)),
+        least_contrast=stained.LEAST_DENSITY * slide_channels.STEPS_PER_DENSITY,
+        mpp=mpp,
+    )
+    return Reading(tile, form="tile", sample=sample)
+
+
+def usual_form(forms: object) -> str | None:
+    """Return None: tiles of all sizes count."""
+    return None
+
+
+def levels_of(
+    used: Sequence[Block],
+    calibration: segmentation.Calibration,
+    *,
+    read: Callable,
+    channels: Channels,
+    **pool: Any,
+) -> detector.Levels | None:
+    """Decide on the floor and the threshold of a slide by the tiles of its sample.
+
+    Parameters
+    ----------
+    used : list of Block
+        The tiles of the sample that count.
+    calibration : segmentation.Calibration
+    read : callable
+        Takes a tile; returns its pixels.
+    channels : Channels
+    **pool
+        ``engine``, ``dask`` and ``workers``, as for `parallel.map_frames`.
+
+    Returns
+    -------
+    detector.Levels or None
+        None without a typical nucleus.
+    """
+    if calibration is None or calibration.diameter is None or calibration.contrast is None:
+        return None
+    smoothing = SMOOTHING_STAINED if channels.is_stained else 0
+    pool |= {"mode": "paths"}
+    measure = functools.partial(_measure_image, read=read, channels=channels)
+    darkness = functools.partial(measure, function=functools.partial(detector.darkness_of, calibration=calibration))
+    levels = detector.levels_of(list(parallel.map_frames(darkness, used, **pool)), smoothing=smoothing)
+    options = {"calibration": calibration, "levels": levels}
+    histogram = functools.partial(measure, function=functools.partial(detector.histogram_of, **options))
+    counts = sum(parallel.map_frames(histogram, used, **pool))
+    return levels._replace(threshold=thresholds.threshold_of(counts))
+
+
+def _measure_image(tile, *, read, channels, function):
+    return function(slide_channels.nuclei_image(read(tile), channels))
+
+
+def find_nuclei(
+    tile: Block,
+    pixels: np.ndarray,
+    *,
+    channels: Channels,
+    calibration: segmentation.Calibration | None,
+    levels: detector.Levels | None,
+) -> MeasuredTile:
+    """Outline the nuclei of a tile of the sample; the tile's borders cut some."""
+    image = slide_channels.nuclei_image(pixels, channels)
+    labels = np.zeros(image.shape, np.int32)
+    if levels is not None:
+        labels = detector.segment_window(image, calibration, levels, detector.Extent((0, 0), image.shape))
+    found = label_images.properties(labels)
+    coordinates = np.stack([found.rows, found.columns], axis=1)
+    return MeasuredTile(tile, image.shape, coordinates, found.areas, label_images.encode(labels))
+
+
+def find_peaks(tile: Block, pixels: np.ndarray, *, channel: Callable, detection: dict) -> MeasuredTile:
+    """Find the nuclei of a tile of the sample as peaks, for slides whose configuration has a threshold.
+
+    Parameters
+    ----------
+    tile : Block
+    pixels : (height, width, channels) array
+    channel : callable
+        Takes the pixels; returns the image in which nuclei are bright.
+    detection : dict
+        Keyword arguments of `nuclei.detect_nuclei`.
+    """
+    image = channel(pixels)
+    return MeasuredTile(tile, image.shape, nuclei.detect_nuclei(image, **detection))
+
+
+def failed_tile(tile: Block, reason: str) -> MeasuredTile:
+    """Return the failed result of a tile that could not be measured."""
+    return MeasuredTile(tile, error=reason)
+
+
+def warnings_of(sampled: sampling.Sampled, calibration: segmentation.Calibration | None, *, method: str) -> list[str]:
+    """Return what is doubtful about a slide's calibration: at most one line."""
+    if not sampled.used and not sampled.passed_over:
+        return ["no tile of it has tissue, so that no nuclei are looked for"]
+    warning = sampling.warning_of(sampled, calibration, noun="tiles", method=method)
+    return [warning] if warning else []
+
+
+def position_of(tile: Block) -> dict:
+    """Return where a tile lies, in level-0 pixels."""
+    return dict(tile._asdict())
+
+
+def tile_of(position: dict) -> Block:
+    """Return the tile of a ``calibration.json``."""
+    return Block(*(position[name] for name in Block._fields))
+
+
+def calibrate(sampled: sampling.Sampled, mpp: float | None) -> segmentation.Calibration | None:
+    """Calibrate by the tiles of a sample; `mpp`, micrometres per pixel, bounds the diameter."""
+    calibration = sampling.calibrate(sampled.used)
+    if calibration is None or calibration.diameter is None:
+        return calibration
+    return calibration._replace(diameter=rounded(stained.bounded(calibration.diameter, mpp)))
+
+
+def detection_of(settings: dict, channels: Channels, mpp: Sequence[float] | None) -> dict:
+    """Return how the nuclei of a slide are found.
+
+    Parameters
+    ----------
+    settings : dict
+        Of the configuration, ``slide.nuclei``.
+    channels : Channels
+    mpp : (float, float) or None
+        Micrometres per pixel, vertically and horizontally.
+
+    Returns
+    -------
+    dict
+        ``method``: ``auto``, or ``peaks`` with the keyword arguments of `nuclei.detect_nuclei`.
+    """
+    threshold = settings["haematoxylin" if channels.is_stained else "fluorescence"]
+    if threshold == "auto":
+        return {"method": "auto"}
+    return {"method": "peaks", **tiles.detection_px({**settings, "threshold": threshold}, mpp)}
+
+
+def finder_of(
+    detection: dict,
+    channels: Channels,
+    calibration: segmentation.Calibration | None,
+    levels: detector.Levels | None,
+) -> Callable[[Block, np.ndarray], MeasuredTile]:
+    """Return the function that finds the nuclei of a tile of the sample; arguments as from the functions here."""
+    if detection["method"] == "auto":
+        return functools.partial(find_nuclei, channels=channels, calibration=calibration, levels=levels)
+    channel = functools.partial(tissue.nuclei_channel, fluorescence=not channels.is_stained)
+    arguments = {key: value for key, value in detection.items() if key != "method"}
+    return functools.partial(find_peaks, channel=channel, detection=arguments)
+
+
+def decisions_of(channels: Channels, levels: detector.Levels | None) -> dict:
+    """Return what ``calibration.json`` holds beside what those of plates hold."""
+    steps = slide_channels.STEPS_PER_DENSITY if channels.is_stained else 1
+    return {
+        "modality": channels.modality,
+        "channel": channels.detected,
+        "steps_per_unit": steps,  # of contrast, noise and background
+        "levels": levels and levels._asdict(),
+    }
+
+
+def levels_of_record(record: dict) -> detector.Levels | None:
+    """Return the levels that a ``calibration.json`` holds."""
+    return record["levels"] and detector.Levels(**record["levels"])
+
+
+def block_detection(record: dict, facts: dict, settings: dict) -> blocks.Detection | None:
+    """Return how the nuclei of a slide are outlined and measured.
+
+    Parameters
+    ----------
+    record : dict
+        The content of ``calibration.json``.
+    facts : dict
+        The content of ``slide.json``.
+    settings : dict
+        ``ring_um`` and ``positive`` of the configuration's ``slide``.
+
+    Returns
+    -------
+    blocks.Detection or None
+        None where the slide shows no typical nucleus.
+    """
+    calibration, levels = detection_calibration.of_record(record), levels_of_record(record)
+    if levels is None:
+        return None
+    channels, mpp = slide_channels.channels_of(facts), slide_channels.mean_mpp(facts["mpp"])
+    # Without a pixel size, by the size of nuclei.
+    um = mpp or TYPICAL_UM / calibration.diameter
+    return blocks.Detection(
+        shape=(facts["height"], facts["width"]),
+        channels=channels,
+        calibration=calibration,
+        levels=levels,
+        ring_px=settings["ring_um"] / um,
+        positive=slide_channels.positive_threshold(channels, settings["positive"]),
+        tissue_factor=facts["tissue_factor"],
+    )
+
+
+def empty_record(settings: dict) -> dict:
+    """Return the ``calibration.json`` of a slide that could not be converted."""
+    nothing = sampling.Sampled([], [])
+    return detection_calibration.record_of(
+        nothing, {}, None, noun="tiles", position_of=position_of, warnings=[], settings=settings, levels=None
+    )
+
+
+def title_of(measured: MeasuredTile) -> str:
+    """Return the title of a tile in the picture: where it lies, and how many nuclei it has."""
+    return f"row {measured.tile.row}, column {measured.tile.column}: {detection_calibration.counted_nuclei(measured)}"
+
+
+def note_of(record: dict) -> str:
+    """Describe the calibration of a slide in words."""
+    if record["settings"]["detection"]["method"] == "peaks":
+        return f"peaks: {record['settings']['detection']}"
+    if record["levels"] is None:
+        return "no typical nucleus"
+    contrast = record["contrast"] / record["steps_per_unit"]
+    return f"typical nucleus: {record['diameter']:g} px, {contrast:.3g} above what is around it, in {record['channel']}"

@@ -1,0 +1,127 @@
+"""The channel of a slide in which nuclei are looked for, and the channels in which they are measured."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from fieldwork import optical_densities
+from fieldwork.segmentation import pixels
+
+cv2.setNumThreads(1)  # parallelism is processes
+
+STAINED = ("he", "hdab")  # modalities with haematoxylin in the nuclei
+# Of the densities of red, green and blue, where nuclei have haematoxylin: eosin's share is small, and DAB has none.
+# Chosen by annotated colour fields, a slide whose nuclei were counted, and immunohistochemistry, against unmixed
+# haematoxylin, the mean and single colours.
+NUCLEI_WEIGHTS = (1.0, 0.3, -0.6)
+STEPS_PER_DENSITY = 4096  # of the images in which nuclei are looked for: whole numbers, of which sums are exact
+TEXTURE_BLURS = 2  # by `pixels.WIDE`: sigma is 2 px, of the image on which a stained slide is calibrated
+
+
+class Channels(NamedTuple):
+    """What a slide's colours or planes are."""
+
+    modality: str  # he | hdab | brightfield | fluorescence
+    names: tuple[str, ...] = ()  # of a fluorescence slide's planes
+    nuclei: str | None = None  # of these, the DNA stain's; None: the brightest one of every pixel
+
+    @property
+    def is_stained(self) -> bool:
+        """True in brightfield, where nuclei absorb light."""
+        return self.modality != "fluorescence"
+
+    @property
+    def detected(self) -> str:
+        """What nuclei are looked for in, for messages and tables."""
+        if self.is_stained:
+            return "haematoxylin" if self.modality in STAINED else "density"
+        return self.nuclei or "the brightest channel"
+
+    @property
+    def measured(self) -> list[str]:
+        """Names of the channels in which nuclei are measured."""
+        if self.is_stained:
+            return list(optical_densities.STAINS) if self.modality in STAINED else ["Density"]
+        return list(self.names)
+
+
+def channels_of(facts: dict) -> Channels:
+    """Return what the colours of a slide are, by the content of its ``slide.json``."""
+    modality = facts.get("modality") or ("fluorescence" if facts["fluorescence"] else "he")
+    names = tuple(facts.get("channels") or ("Red", "Green", "Blue"))
+    return Channels(modality, names, facts.get("nuclei_channel"))
+
+
+def nuclei_image(image: np.ndarray, channels: Channels) -> np.ndarray:
+    """Return the image in which the nuclei of a slide are bright.
+
+    Where nuclei have haematoxylin, that is the density of red with shares of those of green and blue: less noisy than
+    unmixed haematoxylin. The mean density of all colours, which finds as many nuclei again in eosin's fibres and red
+    cells, is for all else.
+
+    Parameters
+    ----------
+    image : (h, w, channels) array
+        Of the slide: uint8 colours in brightfield.
+    channels : Channels
+
+    Returns
+    -------
+    (h, w) array of uint8 or uint16
+        In brightfield optical density, in steps of 1 / `STEPS_PER_DENSITY`; in fluorescence the DNA stain's channel, or
+        the largest of all: scanners save a DNA stain alone in blue.
+    """
+    if not channels.is_stained:
+        if channels.nuclei is not None:
+            return np.ascontiguousarray(image[..., channels.names.index(channels.nuclei)])
+        return image.max(axis=-1)
+    if channels.modality in STAINED:
+        density = optical_densities.weighted_density(image, NUCLEI_WEIGHTS)
+    else:
+        density = optical_densities.mean_density(image)
+    return np.rint(density * np.float32(STEPS_PER_DENSITY)).astype(np.uint16)
+
+
+def blurred(image: np.ndarray) -> np.ndarray:
+    """Return an image of densities, (h, w) uint16, blurred so that chromatin and the scanner's noise are no blobs."""
+    image = np.minimum(image, pixels.BRIGHTEST)
+    for _ in range(TEXTURE_BLURS):
+        image = np.rint(pixels.blurred(image, pixels.WIDE) * np.float32(1 / pixels.KERNEL_SUM)).astype(np.uint16)
+    return image
+
+
+def measured_images(image: np.ndarray, channels: Channels) -> dict[str, np.ndarray]:
+    """Return the channels in which the nuclei of a slide are measured.
+
+    Parameters
+    ----------
+    image, channels
+        As for `nuclei_image`.
+
+    Returns
+    -------
+    dict of str to (h, w) array
+        In brightfield optical densities, base 10, as float32: of the stains, or mean ones. In fluorescence the planes.
+    """
+    if channels.modality in STAINED:
+        return optical_densities.stain_densities(image)
+    if channels.is_stained:
+        return {"Density": optical_densities.mean_density(image)}
+    return {name: np.ascontiguousarray(image[..., index]) for index, name in enumerate(channels.names)}
+
+
+def positive_threshold(channels: Channels, threshold: float) -> dict[str, float]:
+    """Return the channel in which nuclei may be positive, with its threshold; empty where there is none."""
+    return {"DAB": threshold} if channels.modality == "hdab" else {}
+
+
+def shown(image: np.ndarray, channels: Channels) -> np.ndarray:
+    """Return what a picture shows of a slide's pixels: its colours, or in fluorescence the nuclei's channel."""
+    return image if channels.is_stained else nuclei_image(image, channels)
+
+
+def mean_mpp(mpp: Sequence[float] | None) -> float | None:
+    """Return the mean of the height and the width of a pixel in micrometres; None where they are not known."""
+    return float(sum(mpp)) / 2 if mpp else None
