@@ -18,12 +18,15 @@ FIELDS = {"count": 2000, "shape": (1024, 1280)}  # of BBBC021
 TILES = {"count": 64, "shape": (2048, 2048)}
 MPP = 0.5, 0.5  # µm per pixel of such a tile
 REPEATS = 3
+USUAL_THRESHOLD = 0.05  # of peaks in slides, where the configuration has nuclei outlined
 
 log = logging.getLogger(__name__)
 
 
 def main(*, detection, slide_detection, workers, ways_table, machine_table):
-    in_slides = tiles.detection_px({**slide_detection, "threshold": slide_detection["haematoxylin"]}, MPP)
+    threshold = slide_detection["haematoxylin"]
+    threshold = USUAL_THRESHOLD if threshold == "auto" else threshold
+    in_slides = tiles.detection_px({**slide_detection, "threshold": threshold}, MPP)
     rows = [
         *gpu.compare_devices("fields", **FIELDS, detection=detection, workers=workers, repeats=REPEATS),
         *gpu.compare_devices("tiles", **TILES, detection=in_slides, workers=workers, repeats=REPEATS),
