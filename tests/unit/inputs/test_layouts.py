@@ -286,7 +286,8 @@ def test_nothing_matches(tmp_path):
 
 WITHOUT_IMAGES = {
     "nothing": ([], "found no image; is a drive not mounted. Expected files that end in .tif"),
-    "other files": (["notes.txt", "map.csv"], "found no image.*1 .csv, 1 .txt"),
+    "other files": (["notes.txt", "map.csv"], "found no image. Expected.*1 .csv, 1 .txt"),
+    "other pictures": (["B02_s1_w1.gif", "B03_s1_w1.GIF"], "formats that are not read .2 .gif.. Export .* TIFF"),
     "thumbnails": ([f"B02_s1_w1_thumb{GUID}.tif", "notes.txt"], "only 1 thumbnails.*the folder of the images"),
     "other formats": (
         ["a.C01", "b.C01", "c.flex", "d.czi"],

@@ -206,6 +206,8 @@ def check_throughout(settled: Settled, *, folder: str = "", what_to_do: str) -> 
 
 def difference_of(first: str, second: str, folder: str = "") -> str:
     """Describe in what two paths differ: the folder, or the name."""
+    if first == second:
+        return "lines name one file, and differ in which part of it"
     folders = [os.path.dirname(path) for path in (first, second)]
     if folders[0] == folders[1]:
         return "names differ"

@@ -283,6 +283,6 @@ def _refusal(row, why, *, if_well="Put"):
     parts = " or ".join(repr(part.text) for part in row)
     return InputError(
         f"it is not certain that {parts} is the well: {why}. {if_well} a regex with the named groups well, site and "
-        "channel under the config key 'layouts', and its name into the sheet's column 'layout'; or give an image list "
-        "(CellProfiler LoadData CSV) instead of the folder."
+        "channel under the config key 'layouts' (config/README.md, Layouts, has some to copy), and its name into the "
+        "sheet's column 'layout'; or give an image list (CellProfiler LoadData CSV) instead of the folder."
     )
