@@ -203,7 +203,9 @@ def _position_of_well(rows, explicit, plate):
         elif has_several_letters and _is_in_one(wells, others) and not _is_in_one(others, wells):
             doubt = "several wells have the same of the other"
         else:
-            raise _refusal(rows[0], "several of them differ between the names")
+            raise _refusal(
+                rows[0], "several of them differ between the names. If one is a plate, call the plate of the sheet so"
+            )
     return position, doubt
 
 
