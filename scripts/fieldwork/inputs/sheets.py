@@ -54,15 +54,18 @@ def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
 
 def _wrong_columns(path, header, known, required):
     """Return the error of a sheet that lacks a column, or has one that is not known."""
-    missing = [name for name in required if name not in header]
     unknown = [name for name in header if name not in known]
     near = {name: difflib.get_close_matches(name.lower().strip(), known, n=1) for name in unknown}
+    missing = [
+        name for name in required if name not in [*header, *(match for names in near.values() for match in names)]
+    ]
     faults = [f"column {name!r} is missing" for name in missing]
     faults += [
         f"column {name!r} is unknown" + "".join(f" (is it {match!r}?)" for match in near[name]) for name in unknown
     ]
     listed = f" Known columns: {', '.join(known)}, separated by tabs." if missing or not all(near.values()) else ""
-    return InputError(f"{path}, line 1: {'; '.join(faults)}: rename it or delete it.{listed}")
+    remedy = ": rename it or delete it." if unknown else "."
+    return InputError(f"{path}, line 1: {'; '.join(faults)}{remedy}{listed}")
 
 
 def read_sheet_if_any(kind: str, config: dict) -> list[dict]:

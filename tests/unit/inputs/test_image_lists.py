@@ -276,7 +276,7 @@ def test_lines_that_name_one_file_and_no_different_field_are_refused_in_a_lists_
     path = written(tmp_path / "l.csv", header, "a.tif,1,A01,1", "a.tif,0,A01,1")
     with pytest.raises(InputError, match="lines name one file, and differ in which part.* Metadata_ZPlane") as caught:
         image_lists.read_image_list(path, plate="P")
-    assert "folder" not in str(caught.value)
+    assert "folder" not in str(caught.value) and str(caught.value).count("a.tif'") == 1
 
 
 @pytest.mark.parametrize("twice", ["FileName_DNA", "Image_FileName_DNA", "Metadata_Well"])
