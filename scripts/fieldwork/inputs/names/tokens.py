@@ -178,10 +178,13 @@ def _position_of_well(rows, explicit, plate):
     """
     columns = list(zip(*rows, strict=True))
     names = set.intersection(*(set(groups) for groups in explicit))
-    possible = [index for index, column in enumerate(columns) if _is_row_of_wells(column)]
+    of_plate = {
+        index for index, column in enumerate(columns) if plate.lower() in {part.text.lower() for part in column}
+    }
+    possible = [index for index, column in enumerate(columns) if _is_row_of_wells(column) and index not in of_plate]
     if possible:
         position = possible[-1]
-    elif _KINDS[columns[-1][0].letter] in names:  # P01_C03_s1_w1: the channel has a part of its own
+    elif _KINDS.get(columns[-1][0].letter) in names:  # P01_C03_s1_w1: the channel has a part of its own
         position = len(columns) - 1
     else:
         raise _refusal(rows[0], "each could count something")
@@ -191,7 +194,7 @@ def _position_of_well(rows, explicit, plate):
     for index, column in enumerate(columns):
         others = [part.well for part in column]
         is_number = index > position and column[0].letter in _KINDS and _KINDS[column[0].letter] not in names
-        if index == position or not _could_be_wells(column) or plate.lower() in {part.text.lower() for part in column}:
+        if index in {position, *of_plate} or not _could_be_wells(column):
             continue
         if is_number:
             if index == position + 1 == len(columns) - 1 and len(set(wells)) > 1 and _is_in_one(others, wells):
