@@ -194,7 +194,7 @@ class Plan:
             downloads=[archive.folder for archive in self.plates.downloads.values()],
             reports=[PlateReport(results, name, self.plates.detections[name]) for name in self.plates.names],
             stack_reports=[
-                StackReport(results, name, self.stacks.frame_work["detection"]) for name in self.stacks.with_nuclei
+                StackReport(results, name, self.stacks.frame_work.get("detection")) for name in self.stacks.rows
             ],
             preview=preview,
         )
