@@ -53,7 +53,13 @@ class PlateReport:
 
     def warnings(self) -> list[str]:
         """Return the doubts about the plate, and what was decided for it, one line each."""
-        doubts = [*self._calibration.get("warnings", []), *self._doubts_about_peaks(), *self._summary.get("notes", [])]
+        light = _read(self._folder / "illumination" / "functions.json").get("warnings", [])
+        doubts = [
+            *self._calibration.get("warnings", []),
+            *light,
+            *self._doubts_about_peaks(),
+            *self._summary.get("notes", []),
+        ]
         return [f"{self.kind} {self._plate}: {doubt}" for doubt in dict.fromkeys(doubts)]
 
     def preview(self) -> str:

@@ -182,3 +182,10 @@ def test_what_was_decided_for_a_stack_is_told_once_in_the_end_whatever_is_done_w
     assert StackReport(tmp_path, "film", None).warnings() == expected
     assert StackReport(tmp_path, "film", DETECTIONS["auto"]).warnings() == expected
     assert StackReport(tmp_path, "film", None).preview() == ""
+
+
+def test_doubts_about_the_light_of_a_plate_are_told_in_the_end(tmp_path):
+    folder = tmp_path / "plates" / "P1" / "illumination"
+    folder.mkdir(parents=True)
+    outputs.write_json({"warnings": ["channel DNA: its light is not corrected"]}, folder / "functions.json")
+    assert report_of(tmp_path).warnings() == ["plate P1: channel DNA: its light is not corrected"]
