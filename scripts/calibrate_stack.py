@@ -19,7 +19,7 @@ from fieldwork.stacks import frames as stack_frames
 
 
 def main(*, stack, path, copy, selection, work, outcome, pool, workers):
-    frames = stack_frames.open_frames(stack, path, copy, selection).frames
+    frames, _, _, decided = stack_frames.open_frames(stack, path, copy, selection)
     detection, pool, label = work["detection"], {**pool, "workers": workers}, f"stack {stack}"
     stack_frames.import_functions(work, stack=frames)
     sample = samples.spread(frames)[: samples.MOST_SAMPLE_IMAGES]
@@ -27,7 +27,7 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
     sampled = detection_calibration.read_sample(sample, read=read, measure=stack_calibration.measure_image, **pool)
     calibration = sampling.calibrate(sampled.used, **detection_calibration.overrides(detection))
     warning = sampling.warning_of(sampled, calibration, noun="frames", method=detection["method"])
-    warnings = [warning] if warning else []
+    warnings = [*decided, *filter(None, [warning])]
     detection_calibration.log_decision(label, sampled, calibration, warnings, noun="frames")
     options = {**work, "stack": stack, "calibration": calibration, "with_labels": False, "with_quality": False}
     measured = detection_calibration.measure_counted(

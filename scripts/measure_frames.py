@@ -2,7 +2,8 @@
 
 Inputs: the stack; its calibration, if nuclei are found with one. Outputs: frames.csv, one row per frame; where nuclei
 are found, nuclei.parquet, and their outlines if these are kept, labels.zarr or labels.tif; beside them, where the
-function returns images, frames.zarr or frames.tif.
+function returns images, frames.zarr or frames.tif; where the stack leaves open which channel is wanted, summary.json,
+for the last lines of a run.
 """
 
 from fieldwork import processes
@@ -42,8 +43,11 @@ def main(
 ):
     folder = Path(frames_table).parent
     stack_series.clear(folder)
-    Path(folder, "nuclei.parquet").unlink(missing_ok=True)  # of another function
-    listed = frames = list_frames(stack, path, copy, selection)
+    summary = folder / "summary.json"
+    for stale in (folder / "nuclei.parquet", summary):  # of another function or stack
+        stale.unlink(missing_ok=True)
+    opened = list_frames(stack, path, copy, selection)
+    listed = frames = opened.frames
     detection = work.get("detection", {})
     stack_frames.import_functions(work, stack=frames)
     road = {"read": stack_frames.read_image, "workers": workers, **pool}
@@ -74,20 +78,22 @@ def main(
     if series:
         stack_series.finish(series)
     if nuclei_table:
-        write_nuclei(stack, measured, channels, nuclei_table)
+        write_nuclei(stack, measured, channels, opened.decided, nuclei_table)
+    if opened.decided:
+        outputs.write_json({"notes": opened.decided}, summary)
     rows = stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table), outlined=outlined)
     outputs.write_csv(*sources.with_file_names(*rows, listed), frames_table)
 
 
 def list_frames(stack, path, copy, selection):
-    """List the frames of the stack, and log what was left out."""
+    """Open the stack, and log its frames, and what was left out."""
     opened = stack_frames.open_frames(stack, path, copy, selection)
     for note in opened.notes:
         log.warning("stack %s: %s", stack, note)
     for frame in opened.frames:
         if frame.kind == "image":
             log.info("%s", frame)
-    return opened.frames
+    return opened
 
 
 def without_odd(frames, road):
@@ -121,12 +127,13 @@ def own_results(stack, measure, results, frames, road, *, images, folder):
     return results, series
 
 
-def write_nuclei(stack, measured, channels, path):
+def write_nuclei(stack, measured, channels, decided, path):
     """Write the table of nuclei."""
     from fieldwork.stacks import nuclei_table  # here: Arrow starts a thread, and no fork may follow a thread
 
-    groups = nuclei_table.nuclei_of(stack, measured, channels)
-    outputs.write_row_groups(groups, path, schema=nuclei_table.nuclei_schema(channels))
+    schema = nuclei_table.nuclei_schema(channels, decided)
+    groups = nuclei_table.nuclei_of(stack, measured, channels, schema)
+    outputs.write_row_groups(groups, path, schema=schema)
 
 
 def write_labels(measured, *, images, folder):

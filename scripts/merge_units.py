@@ -185,15 +185,16 @@ def warn_of_missing_channels(plate, fields):
 
 
 def warn_of_sums(plate, fields):
-    """Warn where a field has several z planes or time points: the counts of wells add them up."""
+    """Warn where a field has several z planes at a time point, or time points: the counts of wells add them up."""
     good = [row for row in fields if row["Image_Status"] == "ok"]
-    for noun, column, apart in (
-        ("z planes (nuclei.z takes one)", "Metadata_ZPlane", ""),
-        ("time points", "Metadata_Timepoint", "; timepoints.csv has the counts of every time point"),
+    field = ("Metadata_Well", "Metadata_Site")
+    for noun, column, columns, apart in (
+        ("z planes (nuclei.z takes one)", "Metadata_ZPlane", (*field, "Metadata_Timepoint"), ""),
+        ("time points", "Metadata_Timepoint", field, "; timepoints.csv has the counts of every time point"),
     ):
         positions = {}
         for row in good:
-            positions.setdefault((row["Metadata_Well"], row["Metadata_Site"]), set()).add(row[column])
+            positions.setdefault(tuple(row[name] for name in columns), set()).add(row[column])
         most = max(map(len, positions.values()), default=0)
         if most > 1:
             log.warning(

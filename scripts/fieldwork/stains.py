@@ -2,10 +2,11 @@
 
 import itertools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 # CellProfiler's pipelines say OrigDNA and CorrDNA; mtDNA is another stain; brightfield may use DAPI's filter.
-_DNA = re.compile(r"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:dapi|hoechst|dna|nuclei|nucleus)(?![a-z])")
+_DNA_WORDS = "dapi|hoechst|dna|nuclei|nucleus"
+_DNA = re.compile(rf"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:{_DNA_WORDS})(?![a-z])")
 
 _TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")
 
@@ -29,6 +30,30 @@ STAIN_COLOURS = {
     "00FFFF": r"cfp|cyan",
     "FFFFFF": r"bright ?field|bf|phase\w*|dic|tl|trans\w*",
 }
+STAIN_WORDS = "|".join([_DNA_WORDS, "blue", *STAIN_COLOURS.values()])  # where blanks part words
+
+
+def nuclei_among(channels: Sequence[str]) -> tuple[int, str]:
+    """Return the number, from 0, of the channel of the nuclei, and why it is doubtful: nothing for a sole DNA stain.
+
+    Of several that are named like a DNA stain it is the first of these; without any, the first of all.
+
+    Parameters
+    ----------
+    channels : sequence of str
+        Two or more, in order; 1, 2 and so on where they have no names.
+    """
+    stains = [number for number, name in enumerate(channels) if is_dna(name)]
+    if len(stains) == 1:
+        return stains[0], ""
+    number = stains[0] if stains else 0
+    if stains:
+        doubt = f"several channels are named like a DNA stain ({', '.join(channels[stain] for stain in stains)})"
+    elif list(channels) == [str(count) for count in range(1, len(channels) + 1)]:
+        doubt = f"its {len(channels)} channels have no names"
+    else:
+        doubt = f"no channel is named like a DNA stain ({', '.join(channels)})"
+    return number, f"{doubt}; {channels[number]}, the first, is taken: stack.channel names another"
 
 
 def colours_of(channels: Collection[str], nuclei: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import illuminate_plate
 import plot_calibration
 from fieldwork import InputError, label_images, objects, synthetic
 from fieldwork.detection import illumination
+from fieldwork.plates import illumination as plate_illumination
 from fieldwork.quality import measure_image
 
 AUTO = {"method": "auto", "diameter": None, "contrast": None}
@@ -253,6 +254,51 @@ def test_where_the_ground_is_the_cameras_own_nuclei_tell_the_light(tmp_path, bac
     assert 1.2 < values["largest"] < 2.3
 
 
+@pytest.mark.parametrize("ground", [300, 30])
+def test_the_figures_of_a_strong_vignette_are_those_of_the_nuclei_without_it(tmp_path, ground):
+    rows = write_plate(tmp_path / "images", 24, light=False)
+    light = 1.5 * vignette() - 0.5  # 0.4 in the corners
+    for number, row in enumerate(rows, 1):
+        image = planted(number, light=False).astype(float) - 300 + ground
+        tifffile.imwrite(row[4], image.clip(0).astype(np.uint16))
+    even = illuminate(tmp_path / "even", rows, channels=[])["channels"]["DNA"]["corner_to_centre"]
+    for number, row in enumerate(rows, 1):
+        image = planted(number, light=False).astype(float) - 300 + ground
+        tifffile.imwrite(row[4], (image.clip(0) * light).astype(np.uint16))
+    record = illuminate(tmp_path / "out", rows, channels=[])
+    values = record["channels"]["DNA"]
+    assert "not_corrected" not in values
+    function = np.load(tmp_path / "out/illumination/DNA.npy").astype(float)
+    ratio = function / light
+    assert np.percentile(np.abs(ratio / np.median(ratio) - 1), 95) < (0.04 if ground == 300 else 0.1)
+    assert values["corner_to_centre"]["after"] == pytest.approx(even["before"], abs=0.012)
+    nuclei, *_ = detect(tmp_path / "out", rows, channels=CHANNELS[:1])
+    assert corner_share(nuclei, MEAN) == pytest.approx(values["corner_to_centre"]["after"], abs=0.012)
+    assert values["corner_to_centre"]["before"] < 0.85
+
+
+@pytest.mark.parametrize(
+    ("count", "corners", "deviation", "why"),
+    [
+        (150, 0.7, 0.01, "they are too few to tell the light (150; 200 are needed): more fields help"),
+        (900, 0.2, 0.01, "no smooth light leaves them even"),
+        (900, 0.2, 0.8, "they differ too much to tell the light: more fields help"),
+    ],
+)
+def test_why_the_light_is_not_corrected_is_true(count, corners, deviation, why):
+    random = np.random.default_rng(0)
+    rows, columns = random.uniform(0, SHAPE[0] - 1, count), random.uniform(0, SHAPE[1] - 1, count)
+    zones = plate_illumination._zones(rows, columns, SHAPE)
+    means = 1000 * random.lognormal(0, deviation, count) * np.where((zones >= 0) & (zones < 4), corners, 1)
+    form = SHAPE, "uint16"
+    field = plate_illumination.Nuclei(None, None, rows, columns, {"DNA": means})
+    by_fields = plate_illumination.Illumination((1 / vignette() ** 2).astype(np.float32), {"fields": 9}, form)
+    confronted = plate_illumination.confronted("DNA", by_fields, [field], ground_is_lit=True)
+    assert (confronted.function == 1).all() and why in confronted.values["not_corrected"]
+    shares = confronted.values["corner_to_centre"]
+    assert shares["after"] == shares["before"]
+
+
 def test_few_nuclei_that_contradict_their_ground_are_warned_of_and_nothing_is_corrected(tmp_path, caplog):
     rows = write_plate(tmp_path / "images", 12)
     for number, row in enumerate(rows, 1):
@@ -263,7 +309,7 @@ def test_few_nuclei_that_contradict_their_ground_are_warned_of_and_nothing_is_co
     values = record["channels"]["DNA"]
     assert values["largest"] == 1 and values["by"] == "nothing: it is not corrected"
     assert values["corner_to_centre"]["after"] == values["corner_to_centre"]["before"]
-    assert "DNA: its light is not corrected" in warning and "are too few, or too uneven" in warning
+    assert "DNA: its light is not corrected" in warning and "they are too few to tell the light (" in warning
     assert f"plate P1: {warning}" in caplog.messages
 
 

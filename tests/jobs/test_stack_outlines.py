@@ -98,6 +98,22 @@ def written(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
+def test_what_was_decided_on_channels_is_in_the_calibration_the_tables_metadata_and_the_summary(tmp_path, film):
+    path = tmp_path / "film.tif"
+    pair = np.stack([np.stack([picture, np.zeros_like(picture)]) for picture in film])
+    tifffile.imwrite(path, pair, imagej=True, metadata={"axes": "TCYX"})
+    doubt = "its 2 channels have no names; 1, the first, is taken: stack.channel names another"
+    assert doubt in calibrate(tmp_path, path)["warnings"]
+    frames, _ = measure(tmp_path, path)
+    assert frames["Image_Count_Nuclei"].tolist() == list(COUNTS)
+    assert json.loads(pq.read_schema(tmp_path / "nuclei.parquet").metadata[b"decided"]) == [doubt]
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"notes": [doubt]}
+    tifffile.imwrite(path, np.stack(film), imagej=True, metadata={"axes": "TYX"})
+    measure(tmp_path, path)
+    assert not (tmp_path / "summary.json").exists()
+    assert b"decided" not in pq.read_schema(tmp_path / "nuclei.parquet").metadata
+
+
 def test_frames_are_outlined_with_the_calibration_of_their_stack(tmp_path, film):
     path = write_folder(tmp_path, film)
     record = calibrate(tmp_path, path)

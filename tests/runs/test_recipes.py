@@ -72,6 +72,10 @@ def tables(tmp_path_factory):
     return workspace
 
 
+# Well, time point, mean count; the last one is of a file that could not be read.
+TIMES = [("B02", 2, 6), ("B02", 0, 4), ("B03", 0, 8), ("B03", 2, 2), ("B03", "", "")]
+
+
 @pytest.fixture
 def cook(tables, monkeypatch):
     """Yield a function that runs a block of a recipe in the working directory, and returns the names in it."""
@@ -100,6 +104,7 @@ def test_the_page_has_the_recipes_that_are_run_here():
     counts = {title: len(blocks(title)) for title in sections}
     assert counts == {
         "CSV without surprises": 1,
+        "Time points": 1,
         "Share of positive cells": 2,
         "DNA content: G1 and G2": 1,
         "Medians of wells": 2,
@@ -117,6 +122,14 @@ def test_a_csv_is_read_as_its_parquet_twin(cook, tables):
     wells = pd.read_parquet(tables.path / "results/plates/demo/wells.parquet")
     pd.testing.assert_frame_equal(names["wells"], wells[names["wells"].columns], check_dtype=False)
     assert len(names["of_wells"]) == len(names["nuclei"]) > 0
+
+
+def test_counts_by_time_point_grow_as_they_are_written(cook, tables):
+    lines = ["Metadata_Plate,Metadata_Well,Metadata_Timepoint,Mean_Count_Nuclei"]
+    lines += [f"demo,{well},{timepoint},{count}" for well, timepoint, count in TIMES]
+    (tables.path / "results/plates/demo/timepoints.csv").write_text("\n".join([*lines, ""]))
+    growth = cook("Time points")["growth"]
+    assert growth.to_dict() == {"B02": {0: 1, 2: 1.5}, "B03": {0: 1, 2: 0.25}}
 
 
 def test_the_share_of_positive_cells_is_the_planted_one(cook):

@@ -173,7 +173,7 @@ def _fitted(places, values, weights):
 
 
 def light_of_nuclei(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> Light | None:
-    """Find the light by the intensities of nuclei: a polynomial through the medians of zones.
+    """Find the light by the intensities of nuclei: a polynomial through the medians of zones, where their nuclei lie.
 
     Parameters
     ----------
@@ -198,17 +198,19 @@ def light_of_nuclei(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, s
     ]
     zone = zones[0] * ZONES + zones[1]
     places, medians, weights = [], [], []
+    side = _cell_side(shape)
     for number in range(ZONES**2):
-        own = values[zone == number]
-        if not len(own):
+        inside = zone == number
+        if not inside.any():
             return None
-        centre = [
-            Fraction((2 * index + 1) * count, ZONES) - count
-            for index, count in zip(divmod(number, ZONES), counts, strict=True)
-        ]
-        places.append((centre[1], centre[0]))
-        medians.append(Fraction(float(np.median(own))))
-        weights.append(len(own))
+        # Nuclei that the border cuts are not whole: those of outer zones lie nearer to the middle than these do.
+        y, x = (
+            Fraction(float((2 * positions[inside] + 1).mean())) / side - count
+            for positions, count in zip((rows, columns), counts, strict=True)
+        )
+        places.append((x, y))
+        medians.append(Fraction(float(np.median(values[inside]))))
+        weights.append(int(np.count_nonzero(inside)))
     light = Light(_fitted(places, medians, weights), np.ones(counts), "nuclei")
     return light if _evaluated(light.trend, *map(_half_cells, counts)).max() > 0 else None
 

@@ -14,7 +14,7 @@ from fieldwork.inputs.inside import nuclei as inside_nuclei
 from fieldwork.inputs.layouts import natural
 from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.plates import Plate
-from fieldwork.stains import TOKEN, is_dna
+from fieldwork.stains import TOKEN, is_dna, nuclei_among
 
 UNNAMED_NUCLEI = "DNA"  # the nuclei channel, where nothing names it
 
@@ -141,22 +141,27 @@ def channel_named(name: str, channels: Sequence[Channel], *, where: str, what: s
     return keys[name.lower()]
 
 
-def channel_of_stack(files: Iterable[str], wanted: str | int | None) -> str:
+def channel_of_stack(files: Iterable[str], wanted: str | int, name: str = "") -> str:
     """Return the name of the channel that the frames of a stack are of.
 
-    It is the one that an OME-TIFF states, or else ``DNA``, as of a plate's nuclei channel.
+    It is the one that an OME-TIFF states, or the names of files; or else ``DNA``, as of a plate's nuclei channel.
 
     Parameters
     ----------
     files : iterable of str
         The stack's file, or the images of its folder; paths or URLs.
-    wanted : str, int or None
-        Where files have several channels, the name of one, or its number from 0. None: it is not known.
+    wanted : str or int
+        Where files have several channels, the name of one, or its number from 0; ``auto`` is the one that
+        `stains.nuclei_among` chooses.
+    name : str
+        In the names of the files.
     """
     names = _names_inside(files)
-    if len(names) > 1:
+    if len(names) > 1 and wanted == "auto":
+        names = [names[nuclei_among(names)[0]]]
+    elif len(names) > 1:
         names = [name for number, name in enumerate(names) if wanted == number or name.lower() == str(wanted).lower()]
-    return next((_in_columns(name) for name in names if not TOKEN.fullmatch(name)), UNNAMED_NUCLEI)
+    return next((_in_columns(name) for name in [*names, name] if name and not TOKEN.fullmatch(name)), UNNAMED_NUCLEI)
 
 
 def _in_columns(name):

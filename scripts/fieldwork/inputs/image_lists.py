@@ -7,7 +7,7 @@ from collections import Counter
 
 from fieldwork import InputError
 from fieldwork.inputs.delimited import read_rows
-from fieldwork.inputs.layouts import TWO_PLATES, images_of_plate
+from fieldwork.inputs.layouts import images_of_plate
 from fieldwork.inputs.names import duplicates
 from fieldwork.inputs.names.images import Image, Scan, index_of, natural
 from fieldwork.inputs.paths import is_url, path_of_url
@@ -25,7 +25,8 @@ _PLATE_NAMES = ("plate", "plateid", "platename", "platebarcode", "barcode", "ass
 _AMBIGUOUS_NAMES = ("t", "time", "z", "plane", "slice")  # without Metadata_: may be measured
 _CHANNEL_NAMES = ("channel", "channelid", "channelname", "wavelength", "stain", "dye", "marker")
 _DIFFERENT_LINES = (
-    "Lines of one well need Metadata_Site, Metadata_Timepoint or Metadata_ZPlane with whole numbers that differ."
+    "Lines of one well need Metadata_Site, Metadata_Timepoint or Metadata_ZPlane with whole numbers that differ; lines "
+    "of several plates need Metadata_Plate."
 )
 
 
@@ -105,7 +106,7 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     source = "Metadata_Plate" if "Metadata_Plate" in header else column_names.get("Plate", "Metadata_Plate")
     images = images_of_plate(entries, plate, f"{path}, column {source}", notes=notes, warnings=warnings)
     settled = duplicates.settle(_with_files_of_one_field(images))
-    duplicates.check_throughout(settled, what_to_do=f"{_DIFFERENT_LINES} {TWO_PLATES}")
+    duplicates.check_throughout(settled, what_to_do=_DIFFERENT_LINES)
     notes += settled.notes
     warnings += settled.rules
     return Scan(LAYOUT_NAME, settled.images, [], [], settled.duplicates, notes, settled.copies, warnings)
@@ -188,10 +189,11 @@ def _check_what_tells_lines_apart(header, names, metadata, channels, lines, warn
         for index, name in enumerate(header)
         if name.startswith("Metadata_") and index not in metadata.values() and differs(index)
     ]
-    if columns and "Site" not in metadata:
+    if groups and "Site" not in metadata:
+        others = f"; they differ by {', '.join(columns)}, which does not count" if columns else ""
         warnings.append(
-            f"there is no column Metadata_Site, so that lines of one well are counted as its sites; they differ by "
-            f"{', '.join(columns)}, which does not count"
+            f"there is no column Metadata_Site, so that lines of one well are counted as its sites, in "
+            f"the list's order{others}"
         )
 
 

@@ -31,12 +31,14 @@ MOST_BEGINNINGS = 4  # of names of several plates; more are numbers or times of 
 LEAST_SHARE = 0.5  # of the image files, which a layout must fit where the sheet does not name it
 _PART_OF_WELL = re.compile(r"(?<![A-Za-z0-9])([A-P]\d\d?)\.([A-Za-z]\d)(?![A-Za-z0-9])")
 OTHER_NAMES = (
-    "For other names, put a regex with the named groups well, site and channel under the config key 'layouts', or give "
-    "an image list (CellProfiler LoadData CSV) instead of the folder."
+    "For other names, put a regex with the named groups well, site and channel under the config key 'layouts' "
+    "(config/README.md, Layouts, has some to copy), or give an image list (CellProfiler LoadData CSV) instead of the "
+    "folder."
 )
 TWO_PLATES = (
-    "If they are two plates or two measurements, give each a line of the sheet and a folder of its own, or put a regex "
-    "with the named group 'plate' under the config key 'layouts'; else take one of the files away."
+    "If they are two plates, give each a line of the sheet, whose plate is called as its subfolder is, or as its "
+    "files' names begin; a regex with the named group 'plate' under the config key 'layouts' tells plates apart, too. "
+    "Else give each plate or measurement a folder of its own, or take one of the files away."
 )
 
 
@@ -178,7 +180,7 @@ def _without_images(folder, files: Files):
         content = f"only files of formats that are not read ({kinds})."
         remedy = "Export the images as TIFF files, one for each well, site and channel."
     else:
-        content = "no image; is a drive not mounted?"
+        content = "no image." if files.notes else "no image; is a drive not mounted?"
         remedy = " ".join([f"Expected files that end in {', '.join(IMAGE_SUFFIXES)}.", *files.notes])
     return InputError(f"{folder!r}: found {content} {remedy}")
 

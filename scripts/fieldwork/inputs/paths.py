@@ -70,12 +70,13 @@ def check_exists(path: str, *, where: str, what: str) -> None:
     names = []
     with suppress(OSError):
         names = os.listdir(folder)
+    home = " Write the home folder in full: ~ is not replaced." if path.startswith("~") else ""
     broken = f" (a link to '{os.readlink(path)}')" if os.path.islink(path) else ""
     near = difflib.get_close_matches(Path(path).name, names, n=1) if not broken else []
     nearest = f" Nearest name there: '{folder / near[0]}'." if near else ""
     raise InputError(
         f"{where}: {what} '{path}'{broken}, which does not exist.\n"
-        f"  Relative paths are taken from the working directory ({os.getcwd()}).{nearest}"
+        f"  Relative paths are taken from the working directory ({os.getcwd()}).{home}{nearest}"
     )
 
 

@@ -10,8 +10,9 @@ from fieldwork import InputError
 from fieldwork.inputs import image_lists, layouts, platemaps
 from fieldwork.inputs.inside import nuclei as inside_nuclei
 from fieldwork.inputs.inside import timepoints
+from fieldwork.inputs.names import missing
 from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
-from fieldwork.inputs.names.images import in_order, planes_of_fields
+from fieldwork.inputs.names.images import doubts_about_moments, in_order, planes_of_fields
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
 from fieldwork.inputs.remote import Remote
 from fieldwork.wells import row_and_column
@@ -96,6 +97,10 @@ class Plates(Mapping):
         return len(self.rows)
 
 
+class _ConfigurationError(InputError):
+    """The configuration is wrong for a plate, and not the sheet's line."""
+
+
 def open_plate(
     row: dict,
     *,
@@ -107,6 +112,7 @@ def open_plate(
     results: str | os.PathLike,
     z: str | int = "all",
     most_failed: float = 1,
+    source: str = "configuration",
     generated: Collection[str] = frozenset(),
     remote: Remote | None = None,
     others: Collection[str] = (),
@@ -134,6 +140,8 @@ def open_plate(
     most_failed : float
         The configuration's ``max_failed_fields``: share of the images of the nuclei channel that may be missing, or
         there twice.
+    source : str
+        Of the configuration, for messages.
     generated : set of str
         Listed images that a rule makes, so that they need not exist yet.
     remote : Remote, optional
@@ -148,129 +156,71 @@ def open_plate(
     Raises
     ------
     InputError
-        Names the sheet's line and what is wrong: an absent folder, list or image, an unknown layout or channel, too
-        many images that are missing or there twice.
+        Names the sheet's line, or the configuration, and what is wrong: an absent folder, list or image, an unknown
+        layout or channel, too many images that are missing or there twice.
     """
-    name, source = row["plate"], _source_of(row)
+    name, origin = row["plate"], _source_of(row)
     where = f"{row[None]}: plate '{name}'"
-    if "://" in source:
-        check_path(source, where)
+    if "://" in origin:
+        check_path(origin, where)
     else:
-        check_exists(source, where=row[None], what=f"plate '{name}' takes its images from")
-        refuse_results(source, results, where=where)
+        check_exists(origin, where=row[None], what=f"plate '{name}' takes its images from")
+        refuse_results(origin, results, where=where)
     _check_platemap(row)
     try:
         scan, projection = _with_projections(
-            _scan(row, source, regexes=regexes, results=results, remote=remote, others=others)
+            _scan(row, origin, regexes=regexes, results=results, remote=remote, others=others)
         )
         pages_are, requested = row.get("pages_are", pages_are), row.get("nuclei_channel", channel)
-        channel, inside = inside_nuclei.choose(scan.images, requested, names or {}, pages_are=pages_are)
+        try:
+            channel, inside = inside_nuclei.choose(scan.images, requested, names or {}, pages_are=pages_are)
+        except InputError as error:
+            if "nuclei_channel" in row:
+                raise
+            raise _ConfigurationError(f"{source}: nuclei.channel is {requested}; {where}: {error}") from None
         if requested == "auto":
             doubts = inside_nuclei.doubts_about(channel, names or {}, {image.channel for image in scan.images})
             scan = scan._replace(warnings=[*scan.warnings, *doubts])
         if pages_are or inside:
             parts = pages_are, bool(inside)
             scan = scan._replace(images=[_with_parts(image, *parts) for image in scan.images])
-        images = with_missing(scan.images, channel)
-        scan = scan._replace(warnings=[*scan.warnings, *_doubts_about_moments(images)])
+        images = missing.with_missing(scan.images, channel)
+        scan = scan._replace(warnings=[*scan.warnings, *doubts_about_moments(images)])
         images, z = _of_plane(images, z, projection)
-        _check_faults(images, most_failed)
+        missing.check_faults(images, most_failed)
         _check_format(row, scan.images)
+    except _ConfigurationError as error:
+        raise InputError(str(error)) from None
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    urls = [image.path for image in scan.images if not image.fault and is_url(image.path)]
-    for url in urls:
-        check_path(url, where)
-    absent = remote.absent(urls) if urls and scan.layout == image_lists.LAYOUT_NAME else {}
+    _check_files(scan, images, where=where, origin=origin, generated=generated, remote=remote)
     units = {}
     for image in images:
         units.setdefault(FAN_OUT[fan_out](image), []).append(image)
+    return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are, z)
+
+
+def _check_files(scan, images, *, where, origin, generated, remote):
+    """Check that Snakemake can take the images, and that those of a list are there."""
+    is_list = scan.layout == image_lists.LAYOUT_NAME
+    urls = [image.path for image in scan.images if not image.fault and is_url(image.path)]
+    for url in urls:
+        check_path(url, where)
+    absent = remote.absent(urls) if urls and is_list else {}
+    for image in images:
         if not image.fault:
             check_path(image.path, where)
             named = f"well {image.well}, site {image.site} names the image"
             if image.path in absent:
-                raise InputError(f"{where}: {source}: {named} '{image.path}': {absent[image.path]}")
-            if scan.layout == image_lists.LAYOUT_NAME and not is_url(image.path) and image.path not in generated:
-                check_exists(image.path, where=source, what=named)
-    return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are, z)
-
-
-def _doubts_about_moments(images):
-    """Yield where fields have images with a time point or z plane, and one without, beside each other."""
-    for noun, kind in (("time point", "timepoint"), ("z plane", "z")):
-        if len({getattr(image, kind) is None for image in images}) < 2:
-            continue
-        fields = {}
-        for image in images:
-            fields.setdefault((image.well, image.site), set()).add(getattr(image, kind) is None)
-        if both := [field for field, kinds in fields.items() if len(kinds) > 1]:
-            well, site = both[0]
-            yield (
-                f"{len(both)} fields have an image without a {noun} beside those with one, first well {well}, site "
-                f"{site}; it counts as one of its own"
-            )
+                raise InputError(f"{where}: {origin}: {named} '{image.path}': {absent[image.path]}")
+            if is_list and not is_url(image.path) and image.path not in generated:
+                check_exists(image.path, where=origin, what=named)
 
 
 def _with_parts(image, pages_are, is_named):
     """Return an image with what the pages of its file are, and whether its channel must be in it by name."""
     series, frame, *_ = image.inside or (None, None)
     return image._replace(inside=(series, frame, pages_are, is_named))
-
-
-def with_missing(images: Iterable[layouts.Image], channel: str) -> list[layouts.Image]:
-    """Return the images of the nuclei channel, and one with a fault for each that is missing.
-
-    It is missing where a field has another channel at a time point and z plane at which other fields have the nuclei
-    channel, or where a field has no image of that at all. A channel that was taken at fewer times or planes is none.
-
-    Parameters
-    ----------
-    images : iterable of Image
-    channel : str
-        Of the nuclei.
-
-    Returns
-    -------
-    list of Image
-        In the order of the tables' rows.
-    """
-    of_nuclei, others = [], {}
-    for image in images:
-        if image.channel == channel:
-            of_nuclei.append(image)
-        else:
-            others.setdefault((image.well, image.site, image.timepoint, image.z), []).append(image.channel)
-    for image in of_nuclei:
-        others.pop((image.well, image.site, image.timepoint, image.z), None)
-    if not others:
-        return of_nuclei
-    moments = {(image.timepoint, image.z) for image in of_nuclei}
-    fields = {(image.well, image.site) for image in of_nuclei} | {frame[:2] for frame in others if frame[2:] in moments}
-    missing = [
-        layouts.Image("", well, site, channel, timepoint, z, fault=_fault_of(channel, tokens))
-        for (well, site, timepoint, z), tokens in others.items()
-        if (timepoint, z) in moments or (well, site) not in fields
-    ]
-    return in_order([*of_nuclei, *missing]) if missing else of_nuclei
-
-
-def _fault_of(channel, others):
-    return f"no image of channel {channel}; there are images of {', '.join(others)}"
-
-
-def _check_faults(images, most_failed):
-    """Check that few images of the nuclei channel are missing or there twice."""
-    faults = [image for image in images if image.fault]
-    if not faults or (len(faults) <= most_failed * len(images) and len(faults) < len(images)):
-        return
-    examples = "; ".join(f"well {image.well}, site {image.site}: {image.fault}" for image in faults[:3])
-    wells = list(dict.fromkeys(image.well for image in faults))
-    raise InputError(
-        f"{len(faults)} of {len(images)} images of channel {faults[0].channel} are missing or not certain, more than "
-        f"max_failed_fields: {most_failed:g} allows, in {len(wells)} wells ({' '.join(wells[:8])}"
-        f"{' ...' if len(wells) > 8 else ''}); {examples}. Put them right or take the other files away; or name "
-        "another channel of the nuclei (nuclei_channel, in the sheet), or allow more with max_failed_fields."
-    )
 
 
 def _check_format(row, images):
@@ -386,6 +336,10 @@ def report(plate: Plate, log: str | os.PathLike) -> None:
         print(f"WARNING plate {plate.name}: {warning}", file=sys.stderr)
 
 
+def _frame_of(image):
+    return image.well, image.site, image.timepoint, image.z
+
+
 def write_log(plate: Plate, log: Path, *, notes: Iterable[str] = ()) -> None:
     """Write what happened to every file of a plate.
 
@@ -419,12 +373,18 @@ def file_report(plate: Plate) -> tuple[str, list[str]]:
     images, scan = plate.images, plate.scan
     failed = [image for image in images if image.fault]
     wells = {image.well for image in images}
-    frames = {(image.well, image.site, image.timepoint, image.z) for image in images if image.path}
+    frames = set(map(_frame_of, images))
     files = [image for image in scan.images if image.path]
-    path_of = {(image.well, image.site, image.timepoint, image.z): image.path for image in files}
-    holes = [path for frame, path in path_of.items() if frame not in frames]
+    own = {_frame_of(image): image.path for image in files if image.channel == plate.channel}
+    other_planes = [path for frame, path in own.items() if frame not in frames]
+    holes = [
+        path
+        for frame, path in {_frame_of(image): image.path for image in files}.items()
+        if frame not in {*frames, *own}
+    ]
     counts = {
         f"image(s) of channel {plate.channel} in {len(wells)} well(s)": len(images) - len(failed),
+        f"of other z planes than {plate.z} (nuclei.z)": len(other_planes),
         "of other channels": sum(image.channel != plate.channel for image in files),
         "thumbnail(s)": len(scan.thumbnails),
         "whose names match no layout": len(scan.unmatched),
@@ -442,6 +402,7 @@ def file_report(plate: Plate) -> tuple[str, list[str]]:
         "matches no layout, skipped": scan.unmatched,
         "copy, preview or mask, skipped": scan.copies,
         "duplicate, skipped": scan.duplicates,
+        f"of another z plane than {plate.z}, skipped (nuclei.z)": other_planes,
         "thumbnail, skipped": scan.thumbnails,
         f"no image of channel {plate.channel} beside": holes,
     }

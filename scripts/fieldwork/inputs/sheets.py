@@ -1,5 +1,6 @@
 """Read the sheets of plates, slides and stacks, and check their rows."""
 
+import difflib
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -36,12 +37,7 @@ def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
     known, required = list(schema["properties"]), schema["required"]
     header, lines = read_table(path, delimiter="\t")
     if header and not set(required) <= set(header) <= set(known):
-        optional = [name for name in known if name not in required]
-        raise InputError(
-            f"{path}, line 1: found the column(s) {', '.join(map(repr, header))}; expected {', '.join(required)} "
-            + f"and, optional, {', '.join(optional)}, " * bool(optional)
-            + "separated by tabs"
-        )
+        raise _wrong_columns(path, header, known, required)
     rows, line_of, errors_of = [], {}, checker(schema)
     for line, cells in lines:
         where, row = f"{path}, line {line}", {name: cell for name, cell in cells.items() if cell}
@@ -54,6 +50,22 @@ def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
         line_of[name.casefold()] = line
         rows.append({None: where, **row})
     return rows
+
+
+def _wrong_columns(path, header, known, required):
+    """Return the error of a sheet that lacks a column, or has one that is not known."""
+    unknown = [name for name in header if name not in known]
+    near = {name: difflib.get_close_matches(name.lower().strip(), known, n=1) for name in unknown}
+    missing = [
+        name for name in required if name not in [*header, *(match for names in near.values() for match in names)]
+    ]
+    faults = [f"column {name!r} is missing" for name in missing]
+    faults += [
+        f"column {name!r} is unknown" + "".join(f" (is it {match!r}?)" for match in near[name]) for name in unknown
+    ]
+    listed = f" Known columns: {', '.join(known)}, separated by tabs." if missing or not all(near.values()) else ""
+    remedy = ": rename it or delete it." if unknown else "."
+    return InputError(f"{path}, line 1: {'; '.join(faults)}{remedy}{listed}")
 
 
 def read_sheet_if_any(kind: str, config: dict) -> list[dict]:

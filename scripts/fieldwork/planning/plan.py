@@ -11,6 +11,7 @@ from fieldwork import InputError
 from fieldwork.gpu import choice as gpu
 from fieldwork.inputs import archives, methods, sheets
 from fieldwork.inputs import plates as sheet_plates
+from fieldwork.inputs.names.patterns import config_layouts
 from fieldwork.inputs.paths import check_path, is_url
 from fieldwork.inputs.remote import Remote
 from fieldwork.planning import function_checks, provenance, runs, snakemake_workarounds
@@ -193,7 +194,7 @@ class Plan:
             downloads=[archive.folder for archive in self.plates.downloads.values()],
             reports=[PlateReport(results, name, self.plates.detections[name]) for name in self.plates.names],
             stack_reports=[
-                StackReport(results, name, self.stacks.frame_work["detection"]) for name in self.stacks.with_nuclei
+                StackReport(results, name, self.stacks.frame_work.get("detection")) for name in self.stacks.rows
             ],
             preview=preview,
         )
@@ -202,6 +203,9 @@ class Plan:
         """Print what was chosen for the user, and what was found of each plate."""
         for note in self.notes:
             print(note, file=sys.stderr)
+        if self.is_empty and not self.caller.namespace:
+            named = ", ".join(self.config[kind] for kind in sheets.SHEETS if Path(self.config[kind]).exists())
+            print(f"WARNING {named}: no plate, slide or stack is named, so there is nothing to do", file=sys.stderr)
         for plate in self.plates.ready.values():
             sheet_plates.report(plate, self._images_log(plate))
         for warning in shared_by_plates((name, plate.images) for name, plate in self.plates.ready.items()):
@@ -244,7 +248,7 @@ def make_plan(
     has_gpu = caller.on_cluster and config["device"] == "gpu"  # of nodes nothing is known: jobs ask for one
     detections = methods.of_plates(config["nuclei"], plate_rows)
     plates = PlatePlan(
-        _open_plates(plate_rows, config, remote),
+        _open_plates(plate_rows, configuration, remote),
         archives.of_sheet(plate_rows, results=config["results"]),
         detections,
         has_gpu=has_gpu,
@@ -327,7 +331,12 @@ def _notes_on_rows(rows):
     return [f"{shown}: rows with {keys} and without a method: nuclei are found by peaks"] if names else []
 
 
-def _open_plates(rows, config, remote):
+def _open_plates(rows, configuration, remote):
+    config = configuration.values
+    try:
+        config_layouts(config["layouts"])
+    except InputError as error:
+        raise InputError(f"{configuration.source}: {error}") from None
     return sheet_plates.Plates(
         rows,
         channel=config["nuclei"]["channel"],
@@ -338,6 +347,7 @@ def _open_plates(rows, config, remote):
         z=config["nuclei"]["z"],
         results=config["results"],
         most_failed=0 if config["on_bad_image"] == "stop" else config["max_failed_fields"],
+        source=configuration.source,
         generated=GENERATED,
         remote=remote,
     )

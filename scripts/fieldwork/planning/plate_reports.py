@@ -29,20 +29,21 @@ class PlateReport:
     ----------
     results : path-like
     plate : str
-    detection : dict
-        How nuclei are found now, from `methods.detection_of`: files of another method say nothing about it.
+    detection : dict or None
+        How nuclei are found now, from `methods.detection_of`: files of another method say nothing about it. None: none
+        are looked for.
     """
 
     kind, noun = "plate", "field"
 
-    def __init__(self, results: str | os.PathLike, plate: str, detection: dict) -> None:
+    def __init__(self, results: str | os.PathLike, plate: str, detection: dict | None) -> None:
         self._folder = Path(results, f"{self.kind}s", plate)
         self._plate = plate
         self._detection = detection
-        self._method = methods.kind_of(detection["method"])
+        self._method = methods.kind_of(detection["method"]) if detection else None
         self._summary = _read(self._folder / "summary.json")
         calibration = _read(self._folder / "calibration.json")
-        is_current = calibration and calibration["settings"]["detection"]["method"] == detection["method"]
+        is_current = calibration and detection and calibration["settings"]["detection"]["method"] == detection["method"]
         self._calibration = calibration if is_current else {}
 
     @property
@@ -52,8 +53,14 @@ class PlateReport:
 
     def warnings(self) -> list[str]:
         """Return the doubts about the plate, and what was decided for it, one line each."""
-        doubts = [*self._calibration.get("warnings", []), *self._doubts_about_peaks(), *self._summary.get("notes", [])]
-        return [f"{self.kind} {self._plate}: {doubt}" for doubt in doubts]
+        light = _read(self._folder / "illumination" / "functions.json").get("warnings", [])
+        doubts = [
+            *self._calibration.get("warnings", []),
+            *light,
+            *self._doubts_about_peaks(),
+            *self._summary.get("notes", []),
+        ]
+        return [f"{self.kind} {self._plate}: {doubt}" for doubt in dict.fromkeys(doubts)]
 
     def preview(self) -> str:
         """Return in one line how many nuclei an image has, and what to set if wrong; empty without a calibration."""

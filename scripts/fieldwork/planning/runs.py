@@ -199,7 +199,6 @@ def summary(
     reports : iterable of PlateReport
         Of the plates.
     stack_reports : iterable of StackReport
-        Of the stacks in which nuclei are looked for.
     preview : bool
         The run was to show what is found in a sample of each plate and stack, and nothing else is said.
 

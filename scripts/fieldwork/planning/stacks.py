@@ -1,8 +1,9 @@
 """Answer what the rules ask about stacks: files, the work on a frame, and what their jobs need."""
 
 import functools
+import os
 
-from fieldwork import InputError
+from fieldwork import FrameError, InputError
 from fieldwork.inputs import channels, methods, stack_files
 from fieldwork.planning import resources
 from fieldwork.planning.files import Files
@@ -107,11 +108,13 @@ class StackPlan(Road):
         return [] if self._config["measure"]["channels"] == "none" else [self._channel_of(self.path(wildcards))]
 
     def _name_channel(self, path):
-        files = self.files_of(path)
-        wanted = self._config["stack"]["channel"]
-        if wanted == "auto":
-            wanted = 0 if files == [path] else None  # of a folder, each image decides
-        return channels.channel_of_stack(files, wanted)
+        files, wanted, name = self.files_of(path), self._config["stack"]["channel"], ""
+        if os.path.isdir(path) and not stack_files.is_zarr(path):
+            try:
+                files, wanted, name, *_ = stack_files.of_channel(files, wanted)
+            except FrameError as error:
+                raise InputError(f"{path}: {error}") from None
+        return channels.channel_of_stack(files, wanted, name)
 
     def path(self, wildcards: object) -> str:
         """Return the path or URL of a stack."""

@@ -16,6 +16,7 @@ from fieldwork.segmentation.pixels import rounded
 
 VERSION = 1  # of functions.json
 ZONES = ("top left", "top right", "bottom left", "bottom right", "centre")
+CORE_SHARE = 1 / 4  # of a typical nucleus's diameter: radius of the part of a nucleus that tells the light
 OUTER_SHARE = 1 / 4  # of each side: what is outer in rows and in columns is a corner, what is in neither is the centre
 LEFT_OVER = 0.03  # that nuclei in the corners may differ by after the correction, beside chance; else there is none
 SURE_DEVIATIONS = 2  # standard deviations that chance may do
@@ -43,7 +44,7 @@ class Nuclei(NamedTuple):
     error: str | None = None
     rows: np.ndarray = np.empty(0)  # (n,) px
     columns: np.ndarray = np.empty(0)
-    means: dict[str, np.ndarray] = {}  # channel -> (n,) mean intensities
+    means: dict[str, np.ndarray] = {}  # channel -> (n,) mean intensities of their cores
 
 
 def failed_reading(image: FieldImage, reason: str) -> Reading:
@@ -94,7 +95,8 @@ def measure_nuclei(
 ) -> Nuclei:
     """Measure the nuclei of a field of the sample.
 
-    Outlines are those of images as they are: each nucleus ends at a share of its own height, however dim it is.
+    Outlines are those of images as they are, and those of dim nuclei in the corners are tighter than others: their mean
+    intensities would be too high by some per cent. So the same part of every nucleus counts, its core.
 
     Parameters
     ----------
@@ -115,12 +117,24 @@ def measure_nuclei(
     if nuclei not in channels:
         return Nuclei(image)
     labels = segmentation.segment_field(channels[nuclei], calibration).labels
-    rows, columns, areas, _ = label_images.properties(labels)
+    cores, rows, columns, areas = _cores(labels, CORE_SHARE * calibration.diameter)
     means = {
-        name: np.bincount(labels.ravel(), pixels.ravel(), len(areas) + 1)[1:] / areas
+        name: np.bincount(cores.ravel(), pixels.ravel(), len(areas) + 1)[1:] / areas
         for name, pixels in channels.items()
     }
     return Nuclei(image, None, rows, columns, means)
+
+
+def _cores(labels, radius):
+    """Return labels of the pixels within `radius` of the centres of nuclei, and these nuclei's positions and areas."""
+    rows, columns, *_ = label_images.properties(labels)
+    cores = np.zeros_like(labels)
+    y, x = np.nonzero(labels)
+    own = labels[y, x]
+    near = (y - rows[own - 1]) ** 2 + (x - columns[own - 1]) ** 2 <= max(1, radius) ** 2
+    numbers, own = np.unique(own[near], return_inverse=True)  # a crescent has nothing there
+    cores[y[near], x[near]] = own + 1
+    return cores, rows[numbers - 1], columns[numbers - 1], np.bincount(own, minlength=len(numbers))
 
 
 def _zones(rows, columns, shape):
@@ -253,7 +267,7 @@ def confronted(channel: str, by_fields: Illumination, fields: Sequence[Nuclei], 
         return by_fields
     rows, columns = (np.concatenate([getattr(field, name) for field in own]) for name in ("rows", "columns"))
     means = np.concatenate([field.means[channel] for field in own])
-    effect = _effect(function, rows, columns, means)
+    effect, light = _effect(function, rows, columns, means), None
     if not ground_is_lit or _contradicts(effect):
         light = illumination.light_of_nuclei(rows, columns, means, function.shape)
         by_nuclei = illumination.function_of(light, function.shape)
@@ -261,31 +275,50 @@ def confronted(channel: str, by_fields: Illumination, fields: Sequence[Nuclei], 
         if light and _unevenness(other) < _unevenness(effect):
             function, effect = by_nuclei, other
             values = values | {"largest": rounded(float(function.max())), "by": light.source, "uncertainty": None}
-    if reason := _reason_against(effect, ground_is_lit):
-        function = np.ones_like(function)
+    if reason := _reason_against(effect, ground_is_lit, why=_why_not_by(light, len(means), effect)):
+        function, corrected = np.ones_like(function), effect
         effect = _effect(function, rows, columns, means)
+        if corrected["corner_to_centre"]:  # the light, which is left, is no chance
+            effect["corner_to_centre"]["chance"] = corrected["corner_to_centre"]["chance"]
         by = EVEN if reason == EVEN else "it is not corrected"
         values = values | {"largest": 1.0, "by": f"nothing: {by}", "uncertainty": None}
         values = values | ({"not_corrected": reason} if reason != EVEN else {})
     return Illumination(function, values | effect, form)
 
 
-def _reason_against(effect, ground_is_lit):
-    """Return why a channel is better left as it is, or None."""
-    shares = effect["corner_to_centre"]
+def _reason_against(effect, ground_is_lit, *, why):
+    """Return why a channel is better left as it is, or None; `why` nuclei do not tell the light."""
+    shares, spread = effect["corner_to_centre"], effect["spread"]
     if _contradicts(effect):
-        return (
-            f"nuclei in the corners would have {shares['after']:g} times the intensity of those in the centre after a "
-            f"correction, {shares['before']:g} before, and are too few, or too uneven, to tell the light"
-        )
+        compared, pair = "nuclei in the corners would have {after:g} times the intensity of those in the centre", shares
+        if abs(shares["after"] - 1) <= _allowed(shares):
+            compared, pair = "nuclei of corners and centre would differ by {after:g} of their intensity", spread
+        return f"{compared} after a correction, {{before:g}} before, and {why}".format(**pair)
     if ground_is_lit:
         return None
     if not shares or shares["chance"] > MOST_CHANCE:
-        return (
-            "without the background, nuclei must tell the light, and they are too few, or differ too much; more fields "
-            "help, or background: none"
-        )
-    return EVEN if abs(shares["before"] - 1) <= LEFT_OVER + SURE_DEVIATIONS * shares["chance"] else None
+        return f"without the background, nuclei must tell the light, and {why}, or background: none"
+    return EVEN if abs(shares["before"] - 1) <= _allowed(shares) else None
+
+
+def _why_not_by(light, count, effect):
+    """Return why the light of so many nuclei does not leave them even, and what helps."""
+    shares = effect["corner_to_centre"]
+    if light is None and count < illumination.LEAST_NUCLEI:
+        return f"they are too few to tell the light ({count}; {illumination.LEAST_NUCLEI} are needed): more fields help"
+    if light is None or not shares:
+        return "a part of the image has none, so that they cannot tell the light: more fields help"
+    if shares["chance"] > MOST_CHANCE:
+        return "they differ too much to tell the light: more fields help"
+    return (
+        "no smooth light leaves them even: are nuclei others in the corners, or is it another light in some fields? "
+        "Correct the images first, and set illumination: none"
+    )
+
+
+def _allowed(shares):
+    """Return how far nuclei in the corners may be from those in the centre, as a share."""
+    return LEFT_OVER + SURE_DEVIATIONS * shares["chance"]
 
 
 def _contradicts(effect):
@@ -293,7 +326,7 @@ def _contradicts(effect):
     shares, spread = effect.get("corner_to_centre"), effect.get("spread")
     if not shares:
         return False
-    allowed = LEFT_OVER + SURE_DEVIATIONS * shares["chance"]
+    allowed = _allowed(shares)
     is_worse = spread["after"] is not None and spread["after"] > spread["before"] + allowed
     return is_worse or abs(shares["after"] - 1) > allowed
 

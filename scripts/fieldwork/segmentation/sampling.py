@@ -1,6 +1,7 @@
 """A sample of images, and the calibration of the plate or the stack that they are from."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -170,6 +171,13 @@ def warning_of(
             "sample; if they show some, set nuclei.diameter and nuclei.contrast"
         )
     if None in (calibration.diameter, calibration.contrast):
+        forms = Counter(reading.form for reading in used)
+        if len(forms) > 1 and max(forms.values()) <= len(used) / 2:
+            listed = "; ".join(f"{count} of {form}" for form, count in sorted(forms.items()))
+            return (
+                f"the {noun} of its sample are of several sizes or types, and none is that of most ({listed}), so "
+                "that they have no typical nucleus in common; give those of each size and type a line of the sheet"
+            )
         return (
             f"the {noun} of its sample have no typical nucleus, so that none are found, although {len(bright)} of "
             f"{len(used)} seem to show some, first {bright[0].source}; set nuclei.diameter and nuclei.contrast"

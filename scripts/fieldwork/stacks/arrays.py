@@ -30,7 +30,7 @@ def open_npy(file: BinaryIO, channel: str | int, z: int) -> Stack:
     if version not in read_header:
         raise FrameError(f".npy format {version}; expected (1, 0) or (2, 0)")
     shape, is_fortran, dtype = read_header[version](head)
-    positions, notes = positions_of(array_axes(shape, dtype)[:-2], shape[:-2], channel, z)
+    positions, notes, decided = positions_of(array_axes(shape, dtype)[:-2], shape[:-2], channel, z)
     start, size = head.tell(), stamp_of(file.name)[0]
     alike = {"shape": shape[-2:], "dtype": dtype.str, "stamp": stamp_of(file.name)}
     if is_fortran:
@@ -43,7 +43,7 @@ def open_npy(file: BinaryIO, channel: str | int, z: int) -> Stack:
         positions = [(start + plane_number(position, shape[:-2]) * plane,) for position in positions]
         alike |= {"kind": "npy"}
     listed = [StackFrame(file.name, index, position=position, **alike) for index, position in enumerate(positions)]
-    return Stack(listed, notes)
+    return Stack(listed, notes, decided=decided)
 
 
 def read_npy(frame: StackFrame) -> np.ndarray:
@@ -72,7 +72,7 @@ def open_zarr(path: str, channel: str | int, z: int) -> Stack:
     axes = array_axes(array.shape, array.dtype, names)
     leading = "".join(axis for axis in axes if axis not in "YX")
     sizes = dict(zip(axes, array.shape, strict=True))
-    positions, chosen = positions_of(leading, [sizes[axis] for axis in leading], channel, z, channels)
+    positions, chosen, decided = positions_of(leading, [sizes[axis] for axis in leading], channel, z, channels)
     # Rows and columns may be anywhere among the axes; their places in the position say so to `read_zarr`.
     places = [leading.index(axis) if axis in leading else {"Y": ROWS, "X": COLUMNS}[axis] for axis in axes]
     positions = [tuple(position[place] if place >= 0 else place for place in places) for position in positions]
@@ -93,7 +93,7 @@ def open_zarr(path: str, channel: str | int, z: int) -> Stack:
     path = os.path.normpath(os.path.join(path, array.path))  # the second is empty if the store is one array
     alike = {"kind": "zarr", "stamp": stamp_of(path)}
     listed = [StackFrame(path, index, position=position, **alike) for index, position in enumerate(positions)]
-    return Stack(listed, notes + chosen)
+    return Stack(listed, notes + chosen, decided=decided)
 
 
 def _zarr_array(node):

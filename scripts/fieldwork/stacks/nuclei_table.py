@@ -21,13 +21,15 @@ from fieldwork.stacks.frames import MeasuredFrame
 FRAMES_AT_ONCE = 64  # of which a table is made: their numbers are in memory twice
 
 
-def nuclei_schema(channels: Sequence[str] | None) -> pa.Schema:
-    """Return the columns of a stack's nuclei.parquet; its metadata lists the true features.
+def nuclei_schema(channels: Sequence[str] | None, decided: Sequence[str] = ()) -> pa.Schema:
+    """Return the columns of a stack's nuclei.parquet; its metadata list the true features.
 
     Parameters
     ----------
     channels : list of str or None
         Names of the channels in which nuclei with outlines are measured. None: nuclei are peaks.
+    decided : list of str
+        What the stack leaves open, and how it was decided: in the metadata where there is such a thing, as of plates.
     """
     columns = [
         ("Metadata_Stack", pa.string()),
@@ -36,10 +38,14 @@ def nuclei_schema(channels: Sequence[str] | None) -> pa.Schema:
         *CENTER,
         *([PEAK] if channels is None else [*measured_columns(tuple(channels), "Nuclei").items(), BORDER]),
     ]
-    return pa.schema(columns, {"features": json.dumps(objects.features_of(name for name, _ in columns))})
+    facts = {"features": objects.features_of(name for name, _ in columns)}
+    facts |= {"decided": list(decided)} if decided else {}
+    return pa.schema(columns, {name: json.dumps(fact, ensure_ascii=False) for name, fact in facts.items()})
 
 
-def nuclei_of(stack: str, measured: Sequence[MeasuredFrame], channels: Sequence[str] | None) -> Iterator[pa.Table]:
+def nuclei_of(
+    stack: str, measured: Sequence[MeasuredFrame], channels: Sequence[str] | None, schema: pa.Schema
+) -> Iterator[pa.Table]:
     """Return the nuclei of measured frames, in tables of as many rows as row groups have.
 
     Parameters
@@ -48,14 +54,15 @@ def nuclei_of(stack: str, measured: Sequence[MeasuredFrame], channels: Sequence[
     measured : list of MeasuredFrame
     channels : list of str or None
         As for `nuclei_schema`.
+    schema : pyarrow.Schema
+        From `nuclei_schema`.
 
     Returns
     -------
     iterator of pyarrow.Table
-        Of `nuclei_schema`: a row for each nucleus, numbered from 1 in each frame: peaks brightest first, outlines by
+        Of this schema: a row for each nucleus, numbered from 1 in each frame: peaks brightest first, outlines by
         their labels.
     """
-    schema = nuclei_schema(channels)
     starts = range(0, len(measured), FRAMES_AT_ONCE)
     parts = (_part_of(stack, measured[start : start + FRAMES_AT_ONCE], channels, schema) for start in starts)
     return row_groups_of(parts, schema)

@@ -10,6 +10,7 @@ import numpy as np
 from fieldwork import FrameError
 from fieldwork.frames import refuse_large
 from fieldwork.inputs.stack_files import ZARR_METADATA_NAMES
+from fieldwork.stains import nuclei_among
 
 MOST_FRAMES = 2**20  # also of planes in a file and of chunks in a shard; more is a damaged header
 # Names of axes, of OME-Zarr, xarray, scikit-image, napari and others.
@@ -24,6 +25,7 @@ AXIS_LETTERS = {
     }.items()
     for word in words.split()
 }
+MOST_CHANNELS_LAST = 4  # along a last axis without a name; a frame is wider
 AXIS_NAMES = {"C": "channel", "Z": "z plane"}
 
 
@@ -51,11 +53,12 @@ class Stack(NamedTuple):
     frames: list[StackFrame]
     notes: list[str]
     has_display_tags: bool = False  # its samples are no plain grey, as far as its first page or its files show
+    decided: list[str] = []  # of the notes, those on what the stack leaves open
 
 
 def positions_of(
     axes: str, sizes: Sequence[int], channel: str | int, z: int, names: Sequence[str] = ()
-) -> tuple[list[tuple[int, ...]], list[str]]:
+) -> tuple[list[tuple[int, ...]], list[str], list[str]]:
     """Choose the planes that are frames.
 
     Parameters
@@ -72,7 +75,8 @@ def positions_of(
     -------
     positions : list of tuple of int
         Indices along the axes.
-    notes : list of str
+    notes, decided : list of str
+        As of a `Stack`.
 
     Raises
     ------
@@ -83,27 +87,33 @@ def positions_of(
     if not several <= set("TZC") and not several <= set("IQZC"):
         raise FrameError(f"axes {axes}YX, sizes {tuple(sizes)}; expected Y, X and at most T, Z and C")
     channels = dict(zip(axes, sizes, strict=True)).get("C", 1)
-    numbers = {"C": channel_number(channel, names or [str(number) for number in range(1, channels + 1)]), "Z": z}
-    ranges, notes = [], []
+    called, doubt = names or [str(number) for number in range(1, channels + 1)], ""
+    if channel == "auto" and channels > 1:
+        channel, doubt = nuclei_among(called)
+    numbers = {"C": channel_number(channel, called), "Z": z}
+    ranges, decided = [], [doubt] if doubt else []
+    notes = [*decided]
     for axis, size in zip(axes, sizes, strict=True):
         if size == 1 or axis not in AXIS_NAMES or (axis == "Z" and "T" not in several):
             ranges.append(range(size))
         elif (number := numbers[axis]) < size:
             ranges.append([number])
-            called = f" ({names[number]})" if axis == "C" and names and names[number] != str(number + 1) else ""
-            notes.append(f"{AXIS_NAMES[axis]} {number}{called} taken, of {size} (0 to {size - 1})")
+            name = f" ({names[number]})" if axis == "C" and names and names[number] != str(number + 1) else ""
+            notes.append(f"{AXIS_NAMES[axis]} {number}{name} taken, of {size} (0 to {size - 1})")
         else:
-            raise FrameError(f"{AXIS_NAMES[axis]} {number} is not there; found {size} (0 to {size - 1})")
+            raise FrameError(
+                f"stack.{axis.lower()}: {AXIS_NAMES[axis]} {number} is not there; found {size} (0 to {size - 1})"
+            )
         if size > 1 and axis in "IQZ" and "T" not in several:
             notes.append(f"no time points: each of {size} {'z planes' if axis == 'Z' else 'pages'} is a frame")
     refuse_large([len(indices) for indices in ranges], MOST_FRAMES)
-    return list(itertools.product(*ranges)), notes
+    return list(itertools.product(*ranges)), notes, decided
 
 
 def channel_number(channel: str | int, names: Sequence[str]) -> int:
     """Return the number, from 0, of the channel that is wanted among those of these names; FrameError if there is none.
 
-    ``auto`` is the first.
+    ``auto`` is the first: there is one.
     """
     lower = [name.lower() for name in names]
     if channel == "auto":
@@ -115,7 +125,8 @@ def channel_number(channel: str | int, names: Sequence[str]) -> int:
     found = f"{len(names)} (0 to {len(names) - 1})" if len(names) > 1 else "one channel"
     unnamed = lower == [str(number) for number in range(1, len(names) + 1)]
     listed = "" if unnamed and isinstance(channel, int) else f": {', '.join(map(repr, names[:20]))}"
-    raise FrameError(f"channel {channel!r} is not there; found {found}{listed}")
+    advice = "" if len(names) > 1 else "; leave stack.channel out"
+    raise FrameError(f"stack.channel: channel {channel!r} is not there; found {found}{listed}{advice}")
 
 
 def plane_number(position: Sequence[int], sizes: Sequence[int]) -> int:
@@ -152,8 +163,9 @@ def array_axes(shape: Sequence[int], dtype: np.dtype, names: Sequence[str] | Non
         raise FrameError(f"{described}; expected integers or real numbers of at most 64 bits")
     if names is None:
         axes = {2: "YX", 3: "TYX", 4: "TZYX"}.get(len(shape))
-        if axes is None or (len(shape) > 2 and shape[-1] in (3, 4)):  # the last may be colours
-            raise FrameError(f"{described}; expected the axes (t, y, x), (t, z, y, x) or (y, x)")
+        if axes is None or (len(shape) > 2 and shape[-1] <= MOST_CHANNELS_LAST):
+            why = f": its last axis, of {shape[-1]}, looks like channels" if axes else ""
+            raise FrameError(f"{described}; expected the axes (t, y, x), (t, z, y, x) or (y, x){why}")
     else:
         axes = "".join(AXIS_LETTERS.get(str(name).lower(), "?") for name in names)
         if len(axes) != len(shape) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes) <= set("TZCYX"):

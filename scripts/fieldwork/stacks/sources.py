@@ -4,15 +4,18 @@ A frame is a small record of where its pixels are; it travels to a worker, which
 """
 
 import os
+import struct
 
 import numpy as np
 
 from fieldwork import FrameError, frames
 from fieldwork.frames.colours import Samples, plane_of
-from fieldwork.inputs.stack_files import FRAME_SUFFIXES, is_zarr, list_folder
+from fieldwork.inputs.inside import headers
+from fieldwork.inputs.stack_files import FRAME_SUFFIXES, is_zarr, list_folder, of_channel
 from fieldwork.stacks.arrays import open_npy, open_zarr, read_fortran, read_npy, read_zarr
 from fieldwork.stacks.positions import Stack, StackFrame, stamp_of
 from fieldwork.stacks.tiff import open_tiff, read_page
+from fieldwork.stains import nuclei_among
 
 SAMPLED_FRAMES = 12  # of which the colours are looked at
 READERS = {"page": read_page, "npy": read_npy, "fortran": read_fortran, "zarr": read_zarr}
@@ -31,9 +34,9 @@ def open_stack(path: str | os.PathLike, *, channel: str | int = "auto", z: int =
         Arrays that name no axes are (t, y, x), (t, z, y, x) or a single (y, x).
     channel : str or int
         Of several, the one of this name, in any case, or number, from 0: a channel of the file, or of each file of a
-        folder, that OME metadata or OME-Zarr name; channels without names are called 1, 2 and so on, colours red, green
-        and blue. ``auto``: the first, with a note; in a folder, the only one named like a DNA stain; of colours, the
-        grey of equal ones, or the one that alone shows signal in a sample of the stack.
+        folder, that OME metadata or OME-Zarr name, or the names of a folder's files; channels without names are called
+        1, 2 and so on, colours red, green and blue. ``auto``: the only one named like a DNA stain, else the first;
+        of colours, the grey of equal ones, or the one that alone shows signal in a sample of the stack.
     z : int
         From 0: the z plane to take at each of several time points. In a file without time points every z plane is a
         frame, and so is every page of unknown meaning. Not for a folder.
@@ -41,7 +44,8 @@ def open_stack(path: str | os.PathLike, *, channel: str | int = "auto", z: int =
     Returns
     -------
     Stack
-        A frame that the file promises but does not hold (a truncated TIFF) has an `error`.
+        A frame that the file promises but does not hold (a truncated TIFF) has an `error`. Where channels leave open
+        which shows the nuclei, `decided` says which was taken.
 
     Raises
     ------
@@ -154,7 +158,9 @@ def _with_colours(stack):
             )
         planes = [plane for plane in planes if frames.has_form(plane.colours, usual)]
     notes = list(dict.fromkeys(note for plane in planes for note in plane.notes))
-    return Stack([frame._replace(colours=usual) for frame in stack.frames], [*stack.notes, *notes])
+    return stack._replace(
+        frames=[frame._replace(colours=usual) for frame in stack.frames], notes=[*stack.notes, *notes]
+    )
 
 
 def _open_folder(path, channel):
@@ -165,7 +171,25 @@ def _open_folder(path, channel):
         raise FrameError(
             f"a folder without images; found {left_out or 'nothing'}; expected {', '.join(FRAME_SUFFIXES)}"
         )
-    listed = [StackFrame(image, index, channel=channel) for index, image in enumerate(images)]
+    chosen = of_channel(images, channel)
+    inside, doubt = _channel_inside(chosen.images) if chosen.channel == "auto" else (chosen.channel, "")
+    listed = [StackFrame(image, index, channel=inside) for index, image in enumerate(chosen.images)]
     notes = [f"left out of the folder: {left_out}"] if left_out else []
-    notes += [f"channel {channel} taken of each file"] if channel != "auto" else []
-    return Stack(listed, notes, True)
+    notes += chosen.notes + [doubt] * bool(doubt)
+    notes += [f"channel {inside} taken of each file"] if inside != "auto" else []
+    return Stack(listed, notes, True, chosen.decided + [doubt] * bool(doubt))
+
+
+def _channel_inside(images):
+    """Return the channel to read of each file of a folder, and why it is doubtful: by the first that can be read."""
+    for image in images[:SAMPLED_FRAMES]:
+        try:
+            names = headers.channels_in(image)
+        except (OSError, ValueError, struct.error):  # it fails when it is read
+            continue
+        if len(names) < 2 or names == list(headers.COLOURS):
+            break
+        number, doubt = nuclei_among(names)
+        # Where one is named like a DNA stain, each file says which.
+        return (names[number] if doubt else "auto"), doubt
+    return "auto", ""

@@ -15,6 +15,7 @@ from fieldwork.frames.pages import check_page, page_offsets
 from fieldwork.frames.planes import usual_form
 from fieldwork.inputs.inside import ome
 from fieldwork.stacks.positions import (
+    MOST_CHANNELS_LAST,
     MOST_FRAMES,
     Stack,
     StackFrame,
@@ -36,6 +37,7 @@ class _Listed(NamedTuple):
     missing: str  # why they are not
     names: list[str]  # of channels
     notes: list[str]
+    decided: list[str] = []  # of the notes, as of a `Stack`
 
 
 def open_tiff(file: BinaryIO, channel: str | int, z: int) -> Stack:
@@ -68,7 +70,7 @@ def open_tiff(file: BinaryIO, channel: str | int, z: int) -> Stack:
         listed, colours = _with_samples(listed, key, channel)
     colours = colours and dict(zip(listed.axes, listed.sizes, strict=True)).get("C", 1) == 1
     wanted = "auto" if colours else channel
-    positions, chosen = positions_of(listed.axes, listed.sizes, wanted, z, listed.names)
+    positions, chosen, decided = positions_of(listed.axes, listed.sizes, wanted, z, listed.names)
     planes = [listed.planes[plane_number(position, listed.sizes)] for position in positions]
     colour = channel_number(channel, COLOURS) if colours and channel != "auto" else None
     if colour is not None:
@@ -82,7 +84,12 @@ def open_tiff(file: BinaryIO, channel: str | int, z: int) -> Stack:
     if len(tags) > 1:
         kinds = ", ".join(f"{count} {TAG_KINDS.get(tag, 'others')}" for tag, count in sorted(tags.items()))
         chosen.append(f"its pages are of several kinds ({kinds}); each is read as its tags say")
-    return Stack(frames, listed.notes + chosen, key.photometric != 1 and colour is None)
+    return Stack(
+        frames,
+        listed.notes + chosen,
+        key.photometric != 1 and colour is None,
+        listed.decided + decided,
+    )
 
 
 def _ome_planes(images, offsets, fault):
@@ -141,7 +148,9 @@ def _with_samples(listed, key, channel):
             f"one page of {count} planes, as tifffile.imwrite stores {count} frames, or colours: each is taken for a "
             "frame; stack.channel: red (green, blue) says that they are colours"
         )
-        return listed._replace(axes="Q", sizes=[count], planes=planes, notes=[*listed.notes, note]), False
+        return listed._replace(
+            axes="Q", sizes=[count], planes=planes, notes=[*listed.notes, note], decided=[note]
+        ), False
     if stored.are_colours or len(stored.values) == 1:
         return listed, stored.are_colours
     if channel == "auto":
@@ -210,6 +219,11 @@ def _promised(tif, first):
         described = json.loads(first.shaped_description)
         shape, axes = described["shape"], described.get("axes", "")
         if len(axes) != len(shape):
+            if len(shape) > 2 and first.samplesperpixel == 1 and shape[-1] <= MOST_CHANNELS_LAST:
+                raise FrameError(
+                    f"array of shape {tuple(shape)} without names of axes: its last axis, of {shape[-1]}, looks like "
+                    "channels; expected rows and columns last, or metadata={'axes': 'TYXC'} or the like"
+                )
             return "Q", [math.prod(shape) // math.prod(first.shape)]
         named = [(axis, size) for axis, size in zip(axes, shape, strict=True) if axis not in "YXS"]
         return "".join(axis for axis, _ in named), [size for _, size in named]

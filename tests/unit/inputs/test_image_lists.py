@@ -261,6 +261,24 @@ def test_sites_that_are_counted_by_lines_are_told_of_where_something_else_tells_
     assert "no column Metadata_Site" in warning and "they differ by Metadata_Cycle, which does not count" in warning
 
 
+def test_sites_that_are_counted_by_lines_are_told_of(tmp_path):
+    header = "FileName_DNA,Frame_DNA,Metadata_Well"
+    scan = image_lists.read_image_list(written(tmp_path / "l.csv", header, "a.tif,1,A01", "a.tif,0,A01"), plate="P")
+    assert [(image.site, image.inside[1]) for image in scan.images] == [(1, 1), (2, 0)]
+    (warning,) = scan.warnings
+    assert warning.endswith("lines of one well are counted as its sites, in the list's order")
+    scan = image_lists.read_image_list(written(tmp_path / "l.csv", header, "a.tif,1,A01", "b.tif,0,A02"), plate="P")
+    assert scan.warnings == []
+
+
+def test_lines_that_name_one_file_and_no_different_field_are_refused_in_a_lists_words(tmp_path):
+    header = "FileName_DNA,Frame_DNA,Metadata_Well,Metadata_Site"
+    path = written(tmp_path / "l.csv", header, "a.tif,1,A01,1", "a.tif,0,A01,1")
+    with pytest.raises(InputError, match="lines name one file, and differ in which part.* Metadata_ZPlane") as caught:
+        image_lists.read_image_list(path, plate="P")
+    assert "folder" not in str(caught.value) and str(caught.value).count("a.tif'") == 1
+
+
 @pytest.mark.parametrize("twice", ["FileName_DNA", "Image_FileName_DNA", "Metadata_Well"])
 def test_columns_of_one_name_that_differ_are_refused(tmp_path, twice):
     header = f"FileName_DNA,Metadata_Well,{twice}"

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import sys
 import uuid
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from fieldwork import InputError
 from fieldwork.inputs import layouts
 from fieldwork.inputs.layouts import Image
-from workspace import DATA
+from workspace import DATA, REPOSITORY
 
 PLATES = DATA / "plates"
 real_plates = pytest.mark.skipif(not PLATES.is_dir(), reason=f"no real plates in {PLATES}")
@@ -286,7 +287,8 @@ def test_nothing_matches(tmp_path):
 
 WITHOUT_IMAGES = {
     "nothing": ([], "found no image; is a drive not mounted. Expected files that end in .tif"),
-    "other files": (["notes.txt", "map.csv"], "found no image.*1 .csv, 1 .txt"),
+    "other files": (["notes.txt", "map.csv"], "found no image. Expected.*1 .csv, 1 .txt"),
+    "other pictures": (["B02_s1_w1.gif", "B03_s1_w1.GIF"], "formats that are not read .2 .gif.. Export .* TIFF"),
     "thumbnails": ([f"B02_s1_w1_thumb{GUID}.tif", "notes.txt"], "only 1 thumbnails.*the folder of the images"),
     "other formats": (
         ["a.C01", "b.C01", "c.flex", "d.czi"],
@@ -365,6 +367,18 @@ def test_a_match_that_is_no_well_is_unmatched(tmp_path):
     assert places(scan) == [("B02", 1, "w1", None, None)]
     assert [Path(path).name for path in scan.unmatched] == ["_1.tif", "B03_x.tif", "ZZZ_1.tif"]
     assert any("3 files match but are of no use, first '_1.tif'" in note for note in scan.notes)
+
+
+def test_the_regexes_of_the_page_read_the_names_beside_them(tmp_path):
+    page = (REPOSITORY / "config/README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\nlayouts:\n(.*?)```", page, re.DOTALL)
+    lines = re.findall(r'^  (\w+): "(.*?)" +# (.*)$', block, re.MULTILINE)
+    assert len(lines) == len(block.splitlines()) == 5
+    for name, regex, examples in lines:
+        for number, path in enumerate(examples.split(", ")):
+            folder = plant(tmp_path / f"{name} {number}", path)
+            scan = layouts.scan_folder(folder, plate="p", layout=name, layouts={name: regex})
+            assert places(scan) == [("B02", 1, "DAPI" if "DAPI" in path else "w1", None, None)]
 
 
 @pytest.mark.parametrize("place", ["s{}_t1_z1", "s1_t{}_z1", "s1_t1_z{}"])

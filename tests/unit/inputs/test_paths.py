@@ -15,6 +15,8 @@ def test_a_file_that_is_there_passes_and_an_absent_one_is_named_with_its_neighbo
     message = str(caught.value)
     assert message.startswith("p.tsv, line 2: plate 'A' has the platemap 'platemap_2.csv', which does not exist.")
     assert "'platemap_1.csv'" in message and str(tmp_path) in message
+    with pytest.raises(InputError, match="Write the home folder in full: ~ is not replaced"):
+        check_exists("~/map.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
     (tmp_path / "platemap_3.csv").symlink_to("away/map.csv")
     with pytest.raises(InputError, match=r"'platemap_3.csv' \(a link to 'away/map.csv'\), which does not exist"):
         check_exists("platemap_3.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")

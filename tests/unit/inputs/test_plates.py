@@ -130,14 +130,14 @@ def test_the_account_counts_and_lists_every_file(here):
     headline, details = plates.file_report(plate)
     assert headline.startswith("plate P1, layout metaxpress: 4 image(s) of channel w1 in 4 well(s)")
     # w2 of three sites of B02 and two of C04; no count is without its images; B02 site 1 is there twice
-    counted = ("5 of other channels", "1 thumbnail", "3 whose names match no layout", "1 dupl", "2 frame(s) without")
+    counted = ("5 of other channels", "1 thumbnail", "3 whose names match no layout", "1 dupl")
     for said in (*counted, "3 failed field(s), as the image is missing or there twice, first in well B02"):
         assert f", {said}" in headline
+    assert "without that channel" not in headline  # C04's two are failed fields, and count once
     listed = "\n".join(details)
     skipped = thumbnails + unmatched
     assert sum(any(line.endswith(f": {path}") for line in details) for path in skipped) == len(skipped)
     assert len([line for line in details if line.startswith("duplicate, skipped: images/")]) == 1
-    assert all(f"no image of channel w1 beside: {path}" in details for path in holes)
     assert "in the platemap, without images: D05 D06" in details
     assert "with images, not in the platemap: B03 B10 C04" in details
     assert sum(line.startswith("failed: well C04") for line in details) == 2
@@ -327,7 +327,7 @@ def test_a_projection_is_metaxpress_step_0_or_the_image_without_a_plane(here):
 def test_a_plane_by_its_number_leaves_out_others_and_a_field_without_it_fails(here):
     assert of_planes(here, STEPS, z=2) == (2, [(2, "images/ZStep_2/x_B02_s1_w1.tif")])
     (here / "images/ZStep_2/x_B02_s1_w1.tif").unlink()
-    (here / "images/ZStep_2/x_B04_s1_w1.tif").touch()
+    touch(here, "images/ZStep_2/x_B04_s1_w1.tif", "images/ZStep_1/x_B03_s1_w2.tif")
     row = {None: "config/plates.tsv, line 4", "plate": "P1", "images": "images"}
     opened = plates.open_plate(row, channel="auto", regexes={}, fan_out="plate", results="results", z=2, most_failed=1)
     assert [(image.well, image.fault) for image in opened.images] == [
@@ -335,6 +335,12 @@ def test_a_plane_by_its_number_leaves_out_others_and_a_field_without_it_fails(he
         ("B03", None),
         ("B04", None),
     ]
+    headline, details = plates.file_report(opened)
+    others = [
+        line for line in details if line.startswith("of another z plane than 2, skipped (nuclei.z): images/ZStep_")
+    ]
+    assert len(others) == 4 and "4 of other z planes than 2 (nuclei.z), 1 of other channels" in headline
+    assert "without that channel" not in headline and not any("no image of channel" in line for line in details)
 
 
 def test_without_a_projection_by_the_names_one_is_refused(here):

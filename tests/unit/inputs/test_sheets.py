@@ -72,10 +72,16 @@ def test_ordinary_plate_names_are_taken(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        ("plate\nA\n", 1, ["found the column(s) 'plate'", "expected plate, images"]),
+        ("plate\nA\n", 1, ["column 'images' is missing", "Known columns: plate, images"]),
         ("plate\timages\nA\t\n", 2, ["'images'", "a folder"]),
-        ("images\na\n", 1, ["found the column(s) 'images'", "expected plate, images"]),
-        ("plate\timages\tplatmap\nA\ta\tm.csv\n", 1, ["'platmap'", "platemap"]),
+        ("images\na\n", 1, ["column 'plate' is missing", "Known columns: plate, images"]),
+        ("plate\timages\tplatmap\nA\ta\tm.csv\n", 1, ["column 'platmap' is unknown (is it 'platemap'?)"]),
+        ("plate\timages\tcomment\nA\ta\tm\n", 1, ["column 'comment' is unknown: rename it or delete it. Known"]),
+        (
+            "Plate\tImages\nA\ta\n",
+            1,
+            ["line 1: column 'Plate' is unknown (is it 'plate'?); column 'Images' is unknown (is it 'im"],
+        ),
         ("plate\timages\nA\ta\nB\tb\nA\tc\n", 4, ["'A'", "line 2"]),
         ("plate\timages\nPlate\ta\nplATE\tb\n", 3, ["'plATE'", "line 2"]),
         ("plate\timages\nA\ta\nB\tb\tc\n", 3, ["3 cells", "2 columns"]),

@@ -102,6 +102,7 @@ REFUSED = {
     "several days behind every well": [f"{w}_D{n}_s1_w1.tif" for w, n in product(WELLS, (1, 3))],
     "days of one well": [f"B02_D{n}_s1_w1.tif" for n in (1, 3, 10)],
     "a dose that is no well": [f"{name}_s1_w1.tif" for name in ("B02_X80", "C03_X90")],
+    "a dose behind wells of row C": [f"{name}_s1_w1.tif" for name in ("C02_X80", "C03_X80")],
     "clones behind the well": [f"{name}_s1_w1.tif" for name in ("B02_G1", "B03_G2", "C02_G3")],
     "clones behind wells of row C": [f"{name}_s1_w1.tif" for name in ("C02_C1", "C03_C2")],
     "a cell line behind a well of row C": [f"{name}_s1_w1.tif" for name in ("C02_E14", "C03_H9", "C04_D3")],
@@ -230,3 +231,8 @@ def test_a_part_that_is_the_plates_name_is_no_well(tmp_path):
     assert wells == {"E14": ["B02", "C03", "D03"], "H9": ["B02", "C03"]}
     with pytest.raises(InputError, match="'E14' or 'B02' is the well: several of them differ"):
         scan(tmp_path)
+    behind = tmp_path / "behind"
+    behind.mkdir()
+    for well in WELLS:
+        (behind / f"{well}_E14_s1_w1.tif").touch()
+    assert [image.well for image in layouts.scan_folder(behind, plate="E14").images] == list(WELLS)

@@ -305,6 +305,19 @@ def test_a_function_that_is_not_there_is_refused_before_any_job_and_not_in_jobs(
     plan_in(tmp_path, main=False, stack={"function": "skimage.filters.sobell"})
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"nuclei": {"channel": "DAPI"}}, r"nuclei.channel is DAPI; config/plates.tsv, line 2: .*'DAPI': not found"),
+        ({"layouts": {"mine": "("}}, r"layouts.mine: '\(' is no regular expression"),
+    ],
+)
+def test_what_the_configuration_has_wrong_for_a_plate_is_said_of_the_configuration(tmp_path, config, message):
+    write_sheets(tmp_path, plates=[PlateFolder("P1")])
+    with pytest.raises(InputError, match=f"^--config: {message}"):
+        plan_in(tmp_path, **config)
+
+
 def test_a_gpu_that_is_asked_for_and_absent_is_refused_here_and_asked_for_on_a_cluster(tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "missing", lambda: "CuPy is not installed")
     write_sheets(tmp_path, plates=[THREE_WELLS])
@@ -517,9 +530,11 @@ def test_a_plate_takes_the_calibration_of_another(tmp_path):
     assert plates.detection(Wildcards(plate="P2"))["diameter"] == 30
 
 
-def test_a_plan_of_empty_sheets_is_empty(tmp_path):
+def test_a_plan_of_empty_sheets_is_empty(tmp_path, capsys):
     write_sheets(tmp_path)
     plan = plan_in(tmp_path)
+    plan.report_plates()
+    assert "WARNING config/plates.tsv, config/slides.tsv, config/stacks.tsv: no plate, slide" in capsys.readouterr().err
     assert plan.is_empty and plan.benchmarks.plate is None and plan.benchmarks.channel(None) == "auto"
     write_sheets(tmp_path, stacks=["T1"])
     assert not plan_in(tmp_path).is_empty

@@ -169,3 +169,23 @@ def test_a_stack_is_reported_as_a_plate_is_and_its_flagged_frames_are_counted(tm
     summary = runs.summary([], [], ["film"], tmp_path, "logs", stack_reports=[report]).splitlines()
     assert "Frames with a doubtful count: 2 out of focus, 1 unlike their stack" in summary
     assert summary[-1] == "WARNING stack film: no nucleus"
+
+
+def test_what_was_decided_for_a_stack_is_told_once_in_the_end_whatever_is_done_with_its_frames(tmp_path):
+    folder = tmp_path / "stacks" / "film"
+    folder.mkdir(parents=True)
+    outputs.write_json({"notes": ["GFP, the first, is taken"]}, folder / "summary.json")
+    expected = ["stack film: GFP, the first, is taken"]
+    assert StackReport(tmp_path, "film", None).warnings() == expected
+    calibration = CALIBRATION | {"frames": [], "settings": {"detection": DETECTIONS["auto"]}}
+    outputs.write_json(calibration | {"warnings": ["GFP, the first, is taken"]}, folder / "calibration.json")
+    assert StackReport(tmp_path, "film", None).warnings() == expected
+    assert StackReport(tmp_path, "film", DETECTIONS["auto"]).warnings() == expected
+    assert StackReport(tmp_path, "film", None).preview() == ""
+
+
+def test_doubts_about_the_light_of_a_plate_are_told_in_the_end(tmp_path):
+    folder = tmp_path / "plates" / "P1" / "illumination"
+    folder.mkdir(parents=True)
+    outputs.write_json({"warnings": ["channel DNA: its light is not corrected"]}, folder / "functions.json")
+    assert report_of(tmp_path).warnings() == ["plate P1: channel DNA: its light is not corrected"]

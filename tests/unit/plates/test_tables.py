@@ -215,6 +215,7 @@ def test_files_of_many_numbers_of_planes_are_alike_if_their_planes_are(tmp_path)
     [
         ([{}, {}], None),
         ([{"z": 1}, {"z": 2}, {"z": 2}], "2 z planes"),
+        ([{"z": 1, "timepoint": 0}, {"z": 3, "timepoint": 1}], "2 time points"),  # one plane at every time point
         (
             [{"timepoint": number} for number in (1, 2, 3)],
             "3 time points, each with a row of its own; the counts of wells add them up; timepoints.csv has",
@@ -226,6 +227,7 @@ def test_counts_of_wells_that_add_up_planes_or_time_points_are_warned_of(tmp_pat
     _, rows, _ = merge(tmp_path, measured)
     merge_units.warn_of_sums("P1", rows)
     assert (said is None and not caplog.text) or f"P1: a field has up to {said}" in caplog.text
+    assert len(caplog.records) == (said is not None)
 
 
 def test_every_well_has_a_row_for_each_of_its_time_points(tmp_path):

@@ -91,6 +91,15 @@ def test_one_line_says_what_was_seen_where_a_calibration_is_doubtful(samples, ex
     assert warning is None if expected is None else expected in warning and "\n" not in warning
 
 
+def test_images_of_several_types_are_the_reason_where_they_have_no_nucleus_in_common():
+    used = [sampling.Reading(number, form=form, sample=PLANTED) for number, form in enumerate(["uint8", "uint16"] * 2)]
+    nothing = sampling.calibrate(take(readings(NOTHING)).used)
+    warning = sampling.warning_of(sampling.Sampled(used, []), nothing, noun="fields", method="auto")
+    assert "of several sizes or types, and none is that of most (2 of uint16; 2 of uint8)" in warning
+    warning = sampling.warning_of(sampling.Sampled(used[::2], []), nothing, noun="fields", method="auto")
+    assert "no typical nucleus, so that none are found" in warning
+
+
 @pytest.mark.parametrize("samples", [[PLANTED] * 3, [PLANTED, PLANTED, DARK]])
 def test_a_calibration_that_finds_nothing_where_images_show_nuclei_is_doubtful(samples):
     sampled, nothing = take(readings(*samples)), sampling.calibrate(take(readings(NOTHING)).used)

@@ -109,8 +109,8 @@ def test_of_a_hyperstack_one_channel_and_z_plane_are_taken(tmp_path, kind, chann
     same(pixels(path, channel=channel, z=z), images[:, z, channel])
     notes = sources.open_stack(path, channel=channel, z=z).notes
     assert notes == [f"z plane {z} taken, of 3 (0 to 2)", f"channel {channel} taken, of 2 (0 to 1)"]
-    assert refused(path, channel=2) == "channel 2 is not there; found 2 (0 to 1)"
-    assert refused(path, z=3) == "z plane 3 is not there; found 3 (0 to 2)"
+    assert refused(path, channel=2) == "stack.channel: channel 2 is not there; found 2 (0 to 1)"
+    assert refused(path, z=3) == "stack.z: z plane 3 is not there; found 3 (0 to 2)"
 
 
 @pytest.mark.parametrize("axes", ["CTZYX", "ZTCYX", "TCZYX"])
@@ -125,7 +125,7 @@ def test_without_time_points_every_z_plane_is_a_frame_of_one_channel(tmp_path):
     images = noise((3, 2, 20, 31))
     tifffile.imwrite(tmp_path / "a.tif", images, imagej=True, metadata={"axes": "ZCYX"})
     same(pixels(tmp_path / "a.tif", channel=1, z=7), images[:, 1])
-    assert sources.open_stack(tmp_path / "a.tif").notes[0] == "no time points: each of 3 z planes is a frame"
+    assert "no time points: each of 3 z planes is a frame" in sources.open_stack(tmp_path / "a.tif").notes
     tifffile.imwrite(tmp_path / "b.tif", images[0], imagej=True, metadata={"axes": "CYX"})
     same(pixels(tmp_path / "b.tif", channel=1), images[0, 1:])
 
@@ -359,8 +359,108 @@ def test_the_channel_counts_in_the_files_of_a_folder(tmp_path, kind):
     assert "channel 2 is not there" in refused(tmp_path, channel=2)
     if kind == "ome":
         same(pixels(tmp_path), images[:, 0])  # the only DNA stain
+        assert not sources.open_stack(tmp_path).decided
     elif kind == "imagej":
-        assert "which shows the nuclei cannot be told" in refused(tmp_path)
+        same(pixels(tmp_path), images[:, 0])
+        (doubt,) = sources.open_stack(tmp_path).decided
+        assert doubt == "its 2 channels have no names; 1, the first, is taken: stack.channel names another"
+
+
+CHANNELS = {  # names, the number of the one that is taken, how it is doubtful
+    "dna": (["Actin", "DAPI", "Tubulin"], 1, None),
+    "several": (["Actin", "DAPI", "Hoechst"], 1, "several channels are named like a DNA stain (DAPI, Hoechst); DAPI, "),
+    "none": (["Actin", "GFP", "Tubulin"], 0, "no channel is named like a DNA stain (Actin, GFP, Tubulin); Actin, the "),
+}
+
+
+@pytest.mark.parametrize("names", CHANNELS)
+@pytest.mark.parametrize("kind", ["ome", "ome folder", "folder", "zarr"])
+def test_of_several_channels_the_one_named_like_a_dna_stain_is_taken_else_the_first_with_a_doubt(tmp_path, kind, names):
+    names, number, expected = CHANNELS[names]
+    images, path = noise((4, 3, 20, 31)), tmp_path / "a"
+    metadata = {"Channel": {"Name": names}}
+    if kind == "ome":
+        path = tmp_path / "a.ome.tif"
+        tifffile.imwrite(path, images, photometric="minisblack", metadata={"axes": "TCYX", **metadata})
+    elif kind == "zarr":
+        ome_zarr(path, "0.5", "tcyx", images)
+        group = zarr.open_group(path)
+        group.attrs["ome"] = {**group.attrs["ome"], "omero": {"channels": [{"label": name} for name in names]}}
+    else:
+        path.mkdir()
+        for time, image in enumerate(images):
+            if kind == "folder":
+                for name, plane in zip(names, image, strict=True):
+                    tifffile.imwrite(path / f"film_t{time}_{name}.tif", plane)
+            else:
+                options = {"photometric": "minisblack", "ome": True, "metadata": {"axes": "CYX", **metadata}}
+                tifffile.imwrite(path / f"{time}.tif", image, **options)
+    same(pixels(path), images[:, number])
+    stack = sources.open_stack(path)
+    assert set(stack.decided) <= set(stack.notes) and len(stack.decided) == bool(expected)
+    assert not expected or (expected in stack.decided[0] and "stack.channel names another" in stack.decided[0])
+    same(pixels(path, channel=names[2].lower()), images[:, 2])
+    same(pixels(path, channel=2), images[:, sorted(range(3), key=names.__getitem__)[2] if kind == "folder" else 2])
+    assert not sources.open_stack(path, channel=names[2]).decided
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("t{}_{}.tif", ["DAPI", "Actin"]),
+        ("t{}_{}.png", ["red", "green"]),
+        ("film_{1}_t{0}.tif", ["w1", "w2"]),
+        ("film_{1}_t{0}.tif", ["w1DAPI", "w2GFP"]),
+        ("B02_T{:04d}F001L01A01Z01{}.tif", ["C01", "C02"]),
+        ("r01c01f01p01-{1}sk{0}fk1fl1.tiff", ["ch1", "ch2"]),
+        ("img_{1}_position000_time{0:09d}_z000.tif", ["channel000", "channel001"]),
+        ("img_{:03d}_{}.tif", ["405", "488"]),
+    ],
+)
+def test_files_that_differ_in_a_channel_alone_are_no_frames_of_one_movie(tmp_path, name, channels):
+    images = noise((2, 4, 20, 31), "uint8")
+    for time in range(4):
+        for number, channel in enumerate(channels):
+            iio.imwrite(tmp_path / name.format(time, channel), images[number, time])
+    taken = sorted(channels).index(channels[0]) and channels != ["DAPI", "Actin"]
+    same(pixels(tmp_path), images[int(taken)])
+    stack = sources.open_stack(tmp_path)
+    assert f"4 {channels[1 - taken]}" in stack.notes[0]
+    assert len(stack.decided) == (not any("DAPI" in channel for channel in channels))
+    for number, channel in enumerate(channels):
+        same(pixels(tmp_path, channel=channel), images[number])
+    message = "stack.channel: channel 2 is not there; its files' names have 2"
+    assert message in refused(tmp_path, channel=2)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"frame_c{number}" for number in range(1, 30)],
+        [f"c{number}" for number in range(1, 5)],
+        [f"r{row}c{column}" for row in (1, 2) for column in (1, 2, 3)],
+        [f"r{row}_c{column}" for row in (1, 2) for column in (1, 2, 3)],
+        [f"DAPI_w1_{number}" for number in range(4)],
+        [f"red_{number}" for number in range(3)] + [f"green_{number}" for number in range(3, 6)],
+        [f"{number}" for number in range(400, 500)],
+        [f"t{time}_z{plane}" for time in range(3) for plane in range(3)],
+    ],
+)
+def test_names_without_channels_that_one_frame_has_two_of_are_all_frames(tmp_path, names):
+    for name in names:
+        iio.imwrite(tmp_path / f"{name}.png", noise((20, 31), "uint8"))
+    stack = sources.open_stack(tmp_path)
+    assert len(stack.frames) == len(names) and not stack.decided
+
+
+def test_a_last_axis_that_looks_like_channels_is_no_width(tmp_path):
+    images = noise((6, 20, 31, 2))
+    np.save(tmp_path / "a.npy", images)
+    assert "its last axis, of 2, looks like channels" in refused(tmp_path / "a.npy")
+    zarr.create_array(tmp_path / "zarr", data=images)
+    assert "its last axis, of 2, looks like channels" in refused(tmp_path / "zarr")
+    tifffile.imwrite(tmp_path / "a.tif", images, photometric="minisblack")
+    assert "its last axis, of 2, looks like channels" in refused(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("channel", [1, "GFP"])
@@ -515,7 +615,7 @@ def test_npy_arrays(tmp_path, dtype, order):
     same(pixels(tmp_path / "tzyx.npy", z=2), expected[:, 2])
     np.save(tmp_path / "yx.npy", np.asarray(images[0, 0], order=order))
     same(pixels(tmp_path / "yx.npy"), expected[0, :1])
-    assert refused(tmp_path / "tzyx.npy", z=3) == "z plane 3 is not there; found 3 (0 to 2)"
+    assert refused(tmp_path / "tzyx.npy", z=3) == "stack.z: z plane 3 is not there; found 3 (0 to 2)"
 
 
 def test_npy_format_2(tmp_path):
@@ -620,7 +720,7 @@ def test_ome_zarr_axes_go_by_name(tmp_path, version):
     same(pixels(tmp_path / "d"), images[:, 0, 0])
     ome_zarr(tmp_path / "e", version, "xyq", images[:, 0, 0])
     assert "expected names of all axes" in refused(tmp_path / "e")
-    assert refused(tmp_path / "a", channel=2) == "channel 2 is not there; found 2 (0 to 1)"
+    assert refused(tmp_path / "a", channel=2) == "stack.channel: channel 2 is not there; found 2 (0 to 1)"
 
 
 def test_the_names_of_a_zarr_3_arrays_axes_count(tmp_path):

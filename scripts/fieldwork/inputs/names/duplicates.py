@@ -196,16 +196,19 @@ def check_throughout(settled: Settled, *, folder: str = "", what_to_do: str) -> 
     if len(settled.twice) <= MOST_TWICE * len(settled.images):
         return
     first, second, *_ = settled.twice[0]
+    named = " and ".join(map(repr, dict.fromkeys([first.path, second.path])))
     position = f"well {first.well}, site {first.site}, channel {first.channel}"
     raise InputError(
         f"{len(settled.twice)} of {len(settled.images)} images are there twice, and no file is known to be a copy: "
-        f"{difference_of(first.path, second.path, folder)}, as for {position}: {first.path!r} and {second.path!r}. "
+        f"{difference_of(first.path, second.path, folder)}, as for {position}: {named}. "
         f"{what_to_do}"
     )
 
 
 def difference_of(first: str, second: str, folder: str = "") -> str:
     """Describe in what two paths differ: the folder, or the name."""
+    if first == second:
+        return "lines name one file, and differ in which part of it"
     folders = [os.path.dirname(path) for path in (first, second)]
     if folders[0] == folders[1]:
         return "names differ"

@@ -9,10 +9,11 @@ from fieldwork import InputError
 from fieldwork.inputs.names.images import natural
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
-# Formats of microscopes that are not read.
+# Formats of microscopes, and other images and videos, that are not read.
 FOREIGN_SUFFIXES = {
     *(".c01", ".dib", ".flex", ".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".oir", ".vsi", ".ims", ".stk", ".dv"),
     *(".mea", ".zvi", ".xdce", ".mvd2", ".sld", ".sldy", ".ids", ".ics", ".scn", ".lof", ".obf", ".msr"),
+    *(".gif", ".webp", ".jp2", ".dcm", ".avi", ".mp4"),
 }
 _FOREIGN_METADATA = {".xdce", ".mea", ".mvd2"}  # without pixels: beside the TIFF files of a microscope
 _ZARR_FILES = {".zgroup", ".zattrs", ".zarray", "zarr.json"}

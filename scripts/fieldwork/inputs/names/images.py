@@ -1,7 +1,7 @@
 """The images of a plate as names and lists describe them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 
@@ -40,6 +40,22 @@ def planes_of_fields(images: Iterable[Any]) -> list[list[Any]]:
     for image in images:
         fields.setdefault((image.well, image.site, image.timepoint), []).append(image)
     return list(fields.values())
+
+
+def doubts_about_moments(images: Sequence[Image]) -> Iterator[str]:
+    """Yield where fields have images with a time point or z plane, and one without, beside each other."""
+    for noun, kind in (("time point", "timepoint"), ("z plane", "z")):
+        if len({getattr(image, kind) is None for image in images}) < 2:
+            continue
+        fields = {}
+        for image in images:
+            fields.setdefault((image.well, image.site), set()).add(getattr(image, kind) is None)
+        if both := [field for field, kinds in fields.items() if len(kinds) > 1]:
+            well, site = both[0]
+            yield (
+                f"{len(both)} fields have an image without a {noun} beside those with one, first well {well}, site "
+                f"{site}; it counts as one of its own"
+            )
 
 
 class Scan(NamedTuple):

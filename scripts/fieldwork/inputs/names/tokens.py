@@ -178,10 +178,13 @@ def _position_of_well(rows, explicit, plate):
     """
     columns = list(zip(*rows, strict=True))
     names = set.intersection(*(set(groups) for groups in explicit))
-    possible = [index for index, column in enumerate(columns) if _is_row_of_wells(column)]
+    of_plate = {
+        index for index, column in enumerate(columns) if plate.lower() in {part.text.lower() for part in column}
+    }
+    possible = [index for index, column in enumerate(columns) if _is_row_of_wells(column) and index not in of_plate]
     if possible:
         position = possible[-1]
-    elif _KINDS[columns[-1][0].letter] in names:  # P01_C03_s1_w1: the channel has a part of its own
+    elif _KINDS.get(columns[-1][0].letter) in names:  # P01_C03_s1_w1: the channel has a part of its own
         position = len(columns) - 1
     else:
         raise _refusal(rows[0], "each could count something")
@@ -191,7 +194,7 @@ def _position_of_well(rows, explicit, plate):
     for index, column in enumerate(columns):
         others = [part.well for part in column]
         is_number = index > position and column[0].letter in _KINDS and _KINDS[column[0].letter] not in names
-        if index == position or not _could_be_wells(column) or plate.lower() in {part.text.lower() for part in column}:
+        if index in {position, *of_plate} or not _could_be_wells(column):
             continue
         if is_number:
             if index == position + 1 == len(columns) - 1 and len(set(wells)) > 1 and _is_in_one(others, wells):
@@ -203,7 +206,9 @@ def _position_of_well(rows, explicit, plate):
         elif has_several_letters and _is_in_one(wells, others) and not _is_in_one(others, wells):
             doubt = "several wells have the same of the other"
         else:
-            raise _refusal(rows[0], "several of them differ between the names")
+            raise _refusal(
+                rows[0], "several of them differ between the names. If one is a plate, call the plate of the sheet so"
+            )
     return position, doubt
 
 
@@ -283,6 +288,6 @@ def _refusal(row, why, *, if_well="Put"):
     parts = " or ".join(repr(part.text) for part in row)
     return InputError(
         f"it is not certain that {parts} is the well: {why}. {if_well} a regex with the named groups well, site and "
-        "channel under the config key 'layouts', and its name into the sheet's column 'layout'; or give an image list "
-        "(CellProfiler LoadData CSV) instead of the folder."
+        "channel under the config key 'layouts' (config/README.md, Layouts, has some to copy), and its name into the "
+        "sheet's column 'layout'; or give an image list (CellProfiler LoadData CSV) instead of the folder."
     )
