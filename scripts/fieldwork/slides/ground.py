@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fieldwork.slides import overview
-from fieldwork.tissue import masks
+from fieldwork.tissue import marks, masks
 from fieldwork.tissue.modality import light_of, stain_of
 
 
@@ -41,6 +41,8 @@ def describe(
         )
     if modality:
         fluorescence, reason = modality == "fluorescence", "as the sheet states"
+    elif not picture.is_rgb:
+        fluorescence, reason = True, "its channels are not red, green and blue of 8 bits"
     elif facts["fluorescence_stated"]:
         fluorescence, reason = True, "its metadata state it"
     else:
@@ -48,11 +50,13 @@ def describe(
     if fluorescence != facts["fluorescence"]:
         was = "fluorescence" if facts["fluorescence"] else "brightfield"
         warnings.append(f"where the slide has no pixels, they were filled in as for {was}, as first samples looked")
+    if not picture.is_rgb:
+        means = masks.as_8_bits(means, valid)
     tissue = masks.find_tissue(means, valid, um=um, fluorescence=fluorescence)
     if fluorescence:
         modality = "fluorescence"
     elif not modality:
-        modality, hues = stain_of(means, tissue.mask, tissue.glass.colour if tissue.glass else masks.WHITE)
+        modality, hues = stain_of(means, tissue.mask, (tissue.glass or masks.WHITE).colour)
         reason = f"{hues}; {reason}"
     height, width = picture.shape
     squares = [np.minimum(picture.factor, side - np.arange(0, side, picture.factor)) for side in (height, width)]
@@ -67,5 +71,13 @@ def describe(
         "tissue_um": um if mpp else None,
         "tissue_area_px": area,
         "tissue_area_mm2": area * mpp[0] * mpp[1] / 1e6 if mpp else None,
+        "marks": None if fluorescence else float(tissue.marks.mean()),
+        "folds": _folds(means, tissue, um) if modality == "he" else None,
         "warnings": warnings,
     }
+
+
+def _folds(means, tissue, um):
+    """Return the share of folds in the tissue."""
+    folds = marks.folds(means, tissue.mask, tissue.glass or masks.WHITE, um=um)
+    return np.count_nonzero(folds) / max(np.count_nonzero(tissue.mask), 1)

@@ -67,14 +67,19 @@ class Overview:
     factor : int
         Side of the squares, in pixels; the last ones are cut by the slide's border.
     channels : int
+    dtype : str
+        Of the slide's pixels.
 
     Attributes
     ----------
     sums : (rows, columns, channels) uint64 array
+    is_rgb : bool
+        Its channels may be red, green and blue, of 8 bits.
     """
 
-    def __init__(self, shape: tuple[int, int], *, factor: int, channels: int = 3) -> None:
+    def __init__(self, shape: tuple[int, int], *, factor: int, channels: int = 3, dtype: str = "uint8") -> None:
         self.shape, self.factor = tuple(shape), factor
+        self.is_rgb = channels == 3 and dtype == "uint8"
         self.sums = np.zeros((*(-(-side // factor) for side in shape), channels), np.uint64)
 
     def add(self, y: int, x: int, height: int, width: int, packed: bytes) -> None:

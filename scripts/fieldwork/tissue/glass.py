@@ -17,6 +17,9 @@ MODE_STEP = 0.0025  # optical density: bins of the search for the bright mode
 NOISE_RANGE = 0.03  # optical density around the mode: squares whose noise is that of the glass
 MODE_SHARE = 0.02  # of the flat squares: a smaller number of brighter ones is no glass
 FARTHEST_FILL = 0.05  # optical density of glass beside filled-in white
+UNEVEN_LIGHT = 0.003  # standard deviation of the glass's optical density; scanners have 0.001 to 0.002
+SMOOTH_LIGHT = 0.5  # of it: what a parabola may leave
+LEAST_FITTED, MOST_FITTED = 100, 20000  # squares
 SMALLEST_TILE = 4  # squares: a smaller black rectangle may be anything
 STAIRS = 0.3  # corners for every straight piece of an outline: tiles have 0 to 0.1, a disc has 1
 
@@ -29,6 +32,7 @@ class Glass(NamedTuple):
 
     colour: tuple[float, float, float]  # grey levels of red, green, blue
     noise: float  # standard deviation of a square's optical density in a channel
+    slopes: np.ndarray | None = None  # (6, 3): of uneven light, see `ground_of`
 
 
 def optical_densities(means: np.ndarray) -> np.ndarray:
@@ -74,7 +78,47 @@ def glass_of(means: np.ndarray, valid: np.ndarray) -> Glass | None:
         if density[mode].mean() > FARTHEST_FILL or not _has_straight_outlines(white):
             mode = flat & white
     colour = tuple(float(np.median(means[..., channel][mode])) for channel in range(3))
-    return Glass(colour, _noise(means, flat & (abs(density - density[mode].mean()) < NOISE_RANGE)))
+    noise = _noise(means, flat & (abs(density - density[mode].mean()) < NOISE_RANGE))
+    return Glass(colour, noise, _slopes(means, flat, mode, np.array(colour, np.float32)))
+
+
+def _slopes(means, flat, mode, colour):
+    """Fit uneven light to the glass; None where it is even, or not smooth.
+
+    Light changes from square to square by less than tissue does at its border. So the glass is what is flat and
+    connected to squares of the mode.
+    """
+    _, pieces = cv2.connectedComponents(flat.astype(np.uint8), connectivity=8)
+    counts = np.bincount(pieces[mode])
+    ground = flat & np.append(counts, np.zeros(pieces.max() + 1 - len(counts)))[pieces].astype(bool)
+    rows, columns = np.nonzero(ground)
+    step = len(rows) // MOST_FITTED + 1
+    rows, columns = rows[::step], columns[::step]
+    if len(rows) < LEAST_FITTED:
+        return None
+    rises = optical_densities(means[rows, columns]).astype(np.float64) - optical_densities(colour)
+    basis = _basis(rows, columns, flat.shape)
+    slopes = np.linalg.lstsq(basis, rises, rcond=None)[0]
+    before, after = rises.std(), (rises - basis @ slopes).std()
+    return slopes if before > UNEVEN_LIGHT and after < SMOOTH_LIGHT * before else None
+
+
+def _basis(rows, columns, shape):
+    """Return 1 and the first and second powers of positions from -1 to 1 in a picture: a (n, 6) array."""
+    v, u = ((2 * place + 1) / side - 1 for place, side in zip((rows, columns), shape, strict=True))
+    return np.stack([np.ones(len(u)), u, v, u * u, u * v, v * v], axis=1)
+
+
+def ground_of(glass: Glass, shape: tuple[int, int], channel: int) -> np.ndarray | np.float32:
+    """Return the optical density of the glass in a channel: a number, or where the light is uneven an image."""
+    level = optical_densities(np.array(glass.colour, np.float32))[channel]
+    if glass.slopes is None:
+        return level
+    slopes = glass.slopes[:, channel]
+    v, u = (((2 * np.arange(side) + 1) / side - 1).astype(np.float32) for side in shape)
+    v = v[:, None]
+    constant, *powers = slopes.astype(np.float32)
+    return level + constant + powers[0] * u + powers[1] * v + powers[2] * u * u + powers[3] * u * v + powers[4] * v * v
 
 
 def _noise(means, among):
@@ -151,15 +195,14 @@ def _has_straight_outlines(mask):
     return stairs <= STAIRS * (straight + 1)
 
 
-def absorbance(means: np.ndarray, valid: np.ndarray, glass: tuple[float, float, float]) -> np.ndarray:
+def absorbance(means: np.ndarray, valid: np.ndarray, glass: Glass) -> np.ndarray:
     """Return the distance of every square from the glass in optical density.
 
     Parameters
     ----------
     means, valid
         As for `glass_of`.
-    glass : (float, float, float)
-        Grey levels.
+    glass : Glass
 
     Returns
     -------
@@ -167,9 +210,11 @@ def absorbance(means: np.ndarray, valid: np.ndarray, glass: tuple[float, float, 
         Root mean square of the channels' base-10 optical densities above those of the glass; 0 where not valid. Beside
         squares that are not valid it is the smallest of the neighbours'.
     """
-    ground = optical_densities(np.array(glass, np.float32))
-    squares = sum(np.maximum(optical_densities(means[..., channel]) - ground[channel], 0) ** 2 for channel in range(3))
-    distance = np.sqrt(squares / 3, dtype=np.float32)
+    squares = np.zeros(valid.shape, np.float32)
+    for channel in range(3):
+        ground = ground_of(glass, valid.shape, channel)
+        squares += np.maximum(optical_densities(means[..., channel]) - ground, 0) ** 2
+    distance = np.sqrt(squares / 3)
     # Squares beside a frame are partly black: they are as their neighbours inside.
     box = np.ones((3, 3), np.uint8)
     rim = valid & (cv2.dilate((~valid).astype(np.uint8), box) > 0)

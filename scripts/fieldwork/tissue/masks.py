@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from fieldwork.tissue import glass
+from fieldwork.tissue.marks import pen_marks
 
-WHITE = (255.0, 255.0, 255.0)  # stands for the glass of a picture that is tissue all over
+WHITE = glass.Glass((255.0, 255.0, 255.0), 0)  # stands for the glass of a picture that is tissue all over
 
 # Optical densities above that of the glass, the mean of the three channels' squares.
 PALEST = 0.01  # glass is even to 0.002; the palest cytoplasm of immunostained slides has 0.015
@@ -23,14 +24,16 @@ FILLED = 0.65  # of the threshold: the mean density of holes that are pale tissu
 SPECK_UM2 = 250  # smaller pieces are dust, smaller holes are pale cells; single cells of smears are larger
 
 DARK_LEVEL = 8  # of fluorescence: unstained ground is 2 to 5 bright
+GROUND_PERCENTILES = (1, 99.9)
 BLUR_UM = 16  # standard deviation: dim tissue has gaps between its nuclei
 
 
 class Tissue(NamedTuple):
-    """The tissue of an overview, (h, w) bool, and the glass of brightfield, None where none was seen."""
+    """What an overview shows."""
 
-    mask: np.ndarray
-    glass: glass.Glass | None
+    mask: np.ndarray  # (h, w) bool
+    glass: glass.Glass | None  # of brightfield, if any is seen
+    marks: np.ndarray  # (h, w) bool: pen marks, which are no tissue
 
 
 def find_tissue(means: np.ndarray, valid: np.ndarray, *, um: float, fluorescence: bool) -> Tissue:
@@ -48,15 +51,41 @@ def find_tissue(means: np.ndarray, valid: np.ndarray, *, um: float, fluorescence
         Bright tissue on a dark ground, as opposed to tissue that absorbs light.
     """
     if fluorescence:
-        return Tissue(tissue_in_the_dark(means, valid, um=um), None)
+        return Tissue(tissue_in_the_dark(means, valid, um=um), None, np.zeros_like(valid))
     valid = valid & ~glass.frames(means)
     ground = glass.glass_of(means, valid)
-    density = glass.absorbance(means, valid, ground.colour if ground else WHITE)
-    if ground:
-        mask = tissue_on_glass(density, floor=max(PALEST, NOISES * ground.noise), um=um)
-    else:
-        mask = without_holes(density > PALEST_ON_WHITE, um=um)
-    return Tissue(mask & valid, ground)
+    density = glass.absorbance(means, valid, ground or WHITE)
+    floor = max(PALEST, NOISES * ground.noise) if ground else PALEST_ON_WHITE
+    marks = pen_marks(means, density > floor, ground or WHITE, um=um)
+    density[marks] = 0
+    mask = tissue_on_glass(density, floor=floor, um=um) if ground else without_holes(density > floor, um=um)
+    return Tissue(mask & valid & ~marks, ground, marks)
+
+
+def as_8_bits(means: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Scale channels of fluorescence of any range to 0 to 255, from their ground to their brightest pixels.
+
+    Parameters
+    ----------
+    means : (h, w, channels) float32 array
+    valid : (h, w) bool array
+
+    Returns
+    -------
+    (h, w, channels) float32 array
+        A channel that shows no more than noise is 0.
+    """
+    scaled = np.zeros_like(means)
+    for channel in range(means.shape[2]):
+        plane = means[..., channel]
+        if not valid.any():
+            break
+        ground, top = np.percentile(plane[valid], GROUND_PERCENTILES)
+        noise = np.median(abs(np.diff(plane, axis=1))) / 0.6745 / 2**0.5 if plane.shape[1] > 1 else 0
+        ground += 2 * noise  # from the darkest pixels of it to their mean
+        if top - ground > NOISES * noise:
+            scaled[..., channel] = np.clip((plane - ground) * (255 / (top - ground)), 0, 255)
+    return scaled
 
 
 def tissue_in_the_dark(means: np.ndarray, valid: np.ndarray, *, um: float) -> np.ndarray:

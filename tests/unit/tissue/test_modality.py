@@ -49,7 +49,7 @@ def test_known_pictures_have_their_stain():
     image = data.immunohistochemistry()
     everywhere = np.ones(image.shape[:2], bool)
     assert not light(image)
-    assert stain_of(image.astype(np.float32), everywhere, WHITE)[0] == "hdab"
+    assert stain_of(image.astype(np.float32), everywhere, WHITE.colour)[0] == "hdab"
 
 
 @pytest.mark.parametrize("frame", [0, 40, 300, 1500])

@@ -193,3 +193,33 @@ def test_the_mask_of_real_slides_covers_what_was_seen_to_be_tissue_at_any_resolu
     if name.startswith(("CMU", "tcga")):  # OS-2 would have 15 x 15 pixels
         shares = [share_at(pixels, mpp, um) for um in (4, 8, 16, 32)]
         assert max(shares) - min(shares) < 0.02, shares
+
+
+@pytest.mark.parametrize("side", [60, 300])
+@pytest.mark.parametrize("falloff", [0.05, 0.1, 0.15])
+@pytest.mark.parametrize("stain", STAINS)
+def test_uneven_light_is_no_tissue(stain, falloff, side):
+    rows, columns = np.indices((side, side)) / side - 0.5
+    light = 1 - falloff * 2 * (rows**2 + columns**2)
+    where = np.hypot(rows, columns - 0.1) < 0.25
+    rng = np.random.default_rng(0)
+    image = np.full((side, side, 3), 243.0)
+    stroma, nuclei = STAINS[stain]
+    image[where] = stroma
+    image[where & (rng.random(where.shape) < 0.2)] = nuclei
+    for picture, planted in ((image, where), (np.full_like(image, 243), where & False)):
+        found = mask_of((picture * light[..., None] + rng.normal(0, 0.3, image.shape)).astype(np.float32))
+        assert np.count_nonzero(found != planted) <= 4 * side
+
+
+@pytest.mark.parametrize(("offset", "stroma", "nuclei"), [(0, 200, 2000), (100, 60, 500), (1000, 2000, 40000)])
+def test_fluorescence_of_16_bits_is_scaled_to_its_range(offset, stroma, nuclei):
+    where = disc(120, 90, 70) | disc(60, 230, 40)
+    everywhere = np.ones(SHAPE, bool)
+    for planted in (where, where & False):
+        rng = np.random.default_rng(0)
+        light = np.where(planted, offset + stroma, offset) + nuclei * (planted & (rng.random(SHAPE) < 0.15))
+        channels = np.stack([rng.poisson(light), rng.poisson(offset + 5, SHAPE)], axis=-1).astype(np.float32)
+        means = masks.as_8_bits(channels, everywhere)
+        found = masks.find_tissue(means, everywhere, um=UM, fluorescence=True).mask
+        assert found[planted].all() and np.count_nonzero(found & ~planted) < 0.05 * found.size
