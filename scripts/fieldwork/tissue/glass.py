@@ -15,7 +15,8 @@ YELLOW_GLASS = 0.15  # the same in the light of a warm lamp, which lacks blue: n
 SMALLEST_GLASS = 0.003  # share of the slide
 MODE_STEP = 0.0025  # optical density: bins of the search for the bright mode
 NOISE_RANGE = 0.03  # optical density around the mode: squares whose noise is that of the glass
-MODE_SHARE = 0.02  # of the flat squares: a smaller number of brighter ones is no glass
+MODE_SHARE = 0.015  # of the flat squares: a smaller number of brighter ones is no glass
+BRIGHTER, BRIGHTER_SHARE = 0.015, 0.03  # optical density, share: squares that glass cannot be darker than
 FARTHEST_FILL = 0.05  # optical density of glass beside filled-in white
 UNEVEN_LIGHT = 0.003  # standard deviation of the glass's optical density; scanners have 0.001 to 0.002
 SMOOTH_LIGHT = 0.5  # of it: what a parabola may leave
@@ -65,11 +66,11 @@ def glass_of(means: np.ndarray, valid: np.ndarray) -> Glass | None:
     -----
     Squares of exact white with straight outlines beside other glass were filled in, not scanned, and are no glass.
     """
-    flat = _flat(means, valid)
-    if flat is None:
+    bright, flat = _candidates(means, valid)
+    least = _least(valid)
+    if np.count_nonzero(flat) < least:
         return None
     density = optical_densities(means).mean(axis=-1)
-    least = _least(valid)
     white = means.min(axis=-1) >= WHITE_LEVEL
     scanned = flat & ~white
     mode = _mode(density, flat)
@@ -77,6 +78,10 @@ def glass_of(means: np.ndarray, valid: np.ndarray) -> Glass | None:
         mode = _mode(density, scanned)
         if density[mode].mean() > FARTHEST_FILL or not _has_straight_outlines(white):
             mode = flat & white
+    level = density[mode].mean()
+    brighter = bright & (density < level - BRIGHTER) & (~white | (level > FARTHEST_FILL))
+    if np.count_nonzero(brighter) >= BRIGHTER_SHARE * np.count_nonzero(valid):
+        mode = _mode(density, brighter)  # flat tissue, and so little glass that it is nowhere flat
     colour = tuple(float(np.median(means[..., channel][mode])) for channel in range(3))
     noise = _noise(means, flat & (abs(density - density[mode].mean()) < NOISE_RANGE))
     return Glass(colour, noise, _slopes(means, flat, mode, np.array(colour, np.float32)))
@@ -136,8 +141,8 @@ def _least(valid):
     return max(4, SMALLEST_GLASS * np.count_nonzero(valid))
 
 
-def _flat(means, valid):
-    """Return the squares that may be glass by their colour, and by that of their neighbours; None if there are none."""
+def _candidates(means, valid):
+    """Return the squares that may be glass by their colour, and of these the ones that are like their neighbours."""
     densities = optical_densities(means)
     red, green, blue = np.moveaxis(densities, -1, 0)
     tint = densities.max(axis=-1) - densities.min(axis=-1)
@@ -151,15 +156,15 @@ def _flat(means, valid):
     for level in FLAT_LEVELS:  # pixels of coarse slides are no means, and noisier
         flat = bright & (spread < level**2)
         if np.count_nonzero(flat) >= _least(valid):
-            return flat
-    return None
+            break
+    return bright, flat
 
 
 def _mode(density, among):
     """Return the squares around the brightest mode of some."""
     bins = (density[among] / MODE_STEP).astype(int)
     counts = np.convolve(np.bincount(bins, minlength=3), [0.5, 1, 1, 1, 0.5], "same")
-    peak = np.flatnonzero(counts >= min(max(3 * MODE_SHARE * len(bins), 4), counts.max()))[0]
+    peak = np.flatnonzero(counts >= min(max(MODE_SHARE * len(bins), 4), counts.max()))[0]
     while peak + 1 < len(counts) and counts[peak + 1] > counts[peak]:
         peak += 1
     return among & (abs(density - (peak + 0.5) * MODE_STEP) < 2 * MODE_STEP)

@@ -106,6 +106,17 @@ def test_pale_tissue_is_tissue_beside_and_around_strongly_stained_tissue(strong,
     assert np.count_nonzero(found != where | spots) < 816
 
 
+@pytest.mark.parametrize("stain", ["haematoxylin", "silver", "H&E"])
+@pytest.mark.parametrize("margin", [2, 4, 8])
+def test_a_thin_rim_of_glass_around_flat_tissue_is_glass(stain, margin):
+    where = np.zeros(SHAPE, bool)
+    where[margin:-margin, margin:-margin] = True
+    image = planted((240, 240, 240), where=where, stain=stain, noise=0.5)
+    image[where] = STAINS[stain][0]
+    found = mask_of(image)
+    assert np.count_nonzero(found != where) < 0.01 * found.size
+
+
 @pytest.mark.parametrize("radius", [6, 12, 25])
 def test_little_tissue_on_much_glass_is_found(radius):
     where = disc(100, 200, radius)
