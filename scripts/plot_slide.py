@@ -30,7 +30,7 @@ def draw(*, slide, facts, nuclei_table, store):
         levels = slides.open_levels(store)
         small = next((level for level in levels if max(level.shape) <= LARGEST_THUMBNAIL_PX), levels[-1])
         return plots.overview(
-            slides.read_block(small, 0, 0, *small.shape[1:]),
+            slides.read_rgb(store, small, 0, 0, *small.shape[1:]),
             slides.read_label(store, "tissue") > 0,
             nuclei.to_numpy(),
             shape=(facts["height"], facts["width"]),

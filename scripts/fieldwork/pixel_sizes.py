@@ -1,5 +1,6 @@
 """Read the pixel size that image files state."""
 
+import math
 from collections.abc import Iterable
 from os import PathLike
 from xml.etree import ElementTree
@@ -23,11 +24,12 @@ def likely_mpp(mpp: Iterable[str | float | None] | None) -> tuple[float, float] 
 
 
 def number_or_none(text: str | float | None) -> float | None:
-    """Return a text as a number; None if it is not one."""
+    """Return a text as a finite number; None if it is not one."""
     try:
-        return float(text)
+        number = float(text)
     except (TypeError, ValueError):  # absent, or "20x", or "0,25"
         return None
+    return number if math.isfinite(number) else None
 
 
 def pixel_sizes(path: str | PathLike) -> dict[str, float]:

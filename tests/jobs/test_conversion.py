@@ -16,7 +16,7 @@ import tifffile
 import zarr
 
 from fieldwork.omezarr import slides
-from fieldwork.slides import conversion
+from fieldwork.slides import examination
 from slide_files import leave_out_tiles, picture, write_slide
 from workspace import REPOSITORY
 
@@ -36,7 +36,7 @@ SETTINGS = {
 PROGRAM = """
 import json, logging, sys
 sys.path.insert(0, {scripts!r})
-from fieldwork.slides import conversion
+from fieldwork.slides import conversion, examination
 {prelude}
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -45,7 +45,7 @@ if __name__ == "__main__":
 
 
 # A choice tries all readers, which takes longer than such small slides.
-TRUST = 'conversion.choice.choose_reader = lambda path, requested: (requested, "as requested")'
+TRUST = 'conversion.examination.choice.choose_reader = lambda path, requested, picture: (requested, "as requested")'
 
 
 def start(slide, store, *, prelude="", **changes):
@@ -260,7 +260,7 @@ def test_blocks_on_which_the_reader_crashes_are_white_and_listed(tmp_path):
 def test_what_is_no_slide_is_refused_with_every_readers_reason(tmp_path):
     (tmp_path / "slide.tif").write_bytes(b"no slide" * 100)
     _, log = start(tmp_path / "slide.tif", tmp_path / "s.ome.zarr", reader="auto").communicate()
-    assert "SlideError: no reader can read it: cucim: " in log and "tifffile: " in log and "openslide: " in log
+    assert "SlideError: no reader can read it: cucim, tifffile: " in log and "openslide: " in log
     assert os.listdir(tmp_path) == ["slide.tif"]
 
 
@@ -400,8 +400,8 @@ def test_tiles_that_cannot_be_kept_become_new_ones_and_the_others_stay(tmp_path)
 
 def test_tiles_that_overlap_are_not_kept(tmp_path, monkeypatch):
     slide = write_slide(tmp_path / "slide.tif", picture(300, 420), compression="jpeg")
-    assert conversion._kept_tile(slide, "0.4", shape=(300, 420))[0] == 64
-    tile, reason = conversion._kept_tile(slide, "0.4", shape=(280, 400))
+    assert examination._kept_tile(slide, "0.4", shape=(300, 420))[0] == 64
+    tile, reason = examination._kept_tile(slide, "0.4", shape=(280, 400))
     assert tile is None and "side by side" in reason
 
 
@@ -415,3 +415,52 @@ def test_a_chunk_may_be_larger_than_the_slide(tmp_path):
     image = picture(2100, 60)
     convert(write_slide(tmp_path / "slide.tif", image), tmp_path / "s.ome.zarr", chunk=4096, shard=4096)
     np.testing.assert_array_equal(pixels_of(tmp_path / "s.ome.zarr")[0], image)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_channels_of_fluorescence_are_stored_as_they_are_with_names_and_windows(tmp_path, version):
+    image = np.random.default_rng(0).integers(0, 60000, (5, 301, 203), dtype=np.uint16)
+    names = ["Hoechst", "CD3", "CD8", "CD20", "AF"]
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        about = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "Channel": {"Name": names}}
+        tif.write(image, photometric="minisblack", tile=(64, 64), metadata=about)
+    facts = convert(tmp_path / "a.ome.tif", tmp_path / "s.ome.zarr", version=version)
+    levels = pixels_of(tmp_path / "s.ome.zarr")
+    np.testing.assert_array_equal(levels[0], image.transpose(1, 2, 0))
+    for upper, lower in zip(levels, levels[1:], strict=False):
+        np.testing.assert_array_equal(lower, means(upper))
+    assert (facts["channels"], facts["nuclei_channel"], facts["fluorescence"]) == (names, "Hoechst", True)
+    group = zarr.open_group(tmp_path / "s.ome.zarr", mode="r")
+    assert (group["0"].dtype, group["0"].fill_value) == (np.uint16, 0)
+    shown = group.attrs.get("ome", group.attrs)["omero"]["channels"]
+    assert [channel["label"] for channel in shown] == names
+    assert shown[0]["color"] == "0000FF" and shown[0]["window"]["max"] == 65535
+    rgb = slides.read_rgb(tmp_path / "s.ome.zarr", slides.open_levels(tmp_path / "s.ome.zarr")[0], 0, 0, 9, 9)
+    assert rgb.shape == (9, 9, 3) and rgb.dtype == np.uint8
+
+
+def test_a_fluorescence_slide_without_a_dna_channel_is_refused_with_its_channels(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        about = {"axes": "CYX", "Channel": {"Name": ["CD3", "CD8"]}}
+        tif.write(np.zeros((2, 90, 90), np.uint16), photometric="minisblack", metadata=about)
+    _, log = start(tmp_path / "a.ome.tif", tmp_path / "s.ome.zarr").communicate()
+    assert "its channels are 'CD3', 'CD8'" in log and "column nuclei_channel" in log
+    assert convert(tmp_path / "a.ome.tif", tmp_path / "s.ome.zarr", nuclei_channel="cd8")["nuclei_channel"] == "CD8"
+
+
+def test_the_colour_profile_is_kept_in_the_store(tmp_path):
+    profile = b"a profile of a scanner"
+    convert(write_slide(tmp_path / "a.tif", picture(90, 90), iccprofile=profile), tmp_path / "s.ome.zarr")
+    assert (tmp_path / "s.ome.zarr" / "profile.icc").read_bytes() == profile
+    assert zarr.open_group(tmp_path / "s.ome.zarr", mode="r").attrs["fieldwork"]["icc_profile"] == "profile.icc"
+
+
+def test_another_picture_of_the_file_is_converted_by_its_number(tmp_path):
+    images = [picture(300, 400, seed=seed) for seed in (1, 2)]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for image in images:
+            tif.write(image, photometric="rgb", tile=(64, 64), metadata=None)
+    for number, image in enumerate(images):
+        facts = convert(tmp_path / "a.tif", tmp_path / f"{number}.ome.zarr", series=number, reader="auto")
+        np.testing.assert_array_equal(pixels_of(tmp_path / f"{number}.ome.zarr")[0], image)
+        assert facts["other_series"] == [f"{1 - number}: page {1 - number} (400 x 300 px)"]

@@ -67,13 +67,15 @@ def halved(pixels: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    pixels : (height, width) or (height, width, 3) array of any real dtype
+    pixels : (height, width) or (height, width, channels) array of any real dtype
 
     Returns
     -------
-    (ceil(height / 2), ceil(width / 2)) or (ceil(height / 2), ceil(width / 2), 3) array
+    (ceil(height / 2), ceil(width / 2)) or (ceil(height / 2), ceil(width / 2), channels) array
         Means of the same dtype; those of integers are rounded half up.
     """
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):  # OpenCV rounds other numbers of channels in another way
+        return np.stack([halved(np.ascontiguousarray(pixels[..., n])) for n in range(pixels.shape[2])], axis=2)
     height, width = pixels.shape[:2]
     if pixels.dtype.name not in OPENCV_DTYPES:
         means = halved(pixels.astype(np.float64))

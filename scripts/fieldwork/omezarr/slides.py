@@ -1,4 +1,4 @@
-"""Write and read slides as OME-Zarr: RGB, in planes c, y, x.
+"""Write and read slides as OME-Zarr: RGB or channels of fluorescence, in planes c, y, x.
 
 `create_slide` lays a store out. Then any number of processes open it with `open_levels` and write blocks: whole shards
 (0.5) or whole chunks (0.4), so that no two processes touch one file.
@@ -7,6 +7,7 @@
 import functools
 import json
 import os
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ from fieldwork.omezarr.metadata import (
 )
 
 CODECS = {"0.4": ("zstd", "lz4", "none", "keep"), "0.5": ("zstd", "lz4", "none")}
-RGB_CHANNELS = {"Red": "FF0000", "Green": "00FF00", "Blue": "0000FF"}  # label -> RRGGBB
+RGB_COLOURS = {"Red": "FF0000", "Green": "00FF00", "Blue": "0000FF"}  # label -> RRGGBB
+RGB_WINDOW = {"min": 0, "max": 255, "start": 0, "end": 255}
+RGB_CHANNELS = [Channel(label, colour, RGB_WINDOW) for label, colour in RGB_COLOURS.items()]
 JPEG_CODEC_ID = "imagecodecs_jpeg"
 LEVEL_0_JPEG = {"level": 100, "subsampling": "444", "outcolorspace": "RGB"}
 LOWER_LEVELS_JPEG = {"level": 90, "subsampling": "420"}
@@ -51,9 +54,11 @@ def create_slide(
     level: int,
     mpp: tuple[float, float] | None,
     name: str,
+    channels: Sequence[Channel] = RGB_CHANNELS,
+    dtype: np.dtype | str = "uint8",
     attributes: dict[str, Any] | None = None,
 ) -> None:
-    """Lay out a store of an RGB image: all metadata, and empty (white) arrays '0', '1', .. (3, y, x) of uint8.
+    """Lay out a store of a slide: all metadata, and empty arrays '0', '1', .. (c, y, x).
 
     Parameters
     ----------
@@ -64,7 +69,8 @@ def create_slide(
     version : {'0.5', '0.4'}
         Of OME-Zarr.
     chunk : int
-        Edge of a chunk, in pixels; a chunk holds all three colours. For 'keep', the edge of the JPEG tiles.
+        Edge of a chunk, in pixels; a chunk holds all three colours of RGB, or one channel of fluorescence. For
+        'keep', the edge of the JPEG tiles.
     shard : int
         Edge of a shard of level 0, in pixels, ``chunk`` times a power of two; level n has ``shard >> n``, at least
         ``chunk``. Not used by 0.4.
@@ -77,6 +83,10 @@ def create_slide(
         Height and width of a pixel of level 0, in micrometres; None where unknown: coordinates are then pixels.
     name : str
         Of the image.
+    channels : sequence of Channel
+        By default RGB, which is white where nothing is written; other channels are 0 there.
+    dtype : numpy.dtype or str
+        uint8 or uint16.
     attributes : dict, optional
         Further properties, kept under the root group's attribute 'fieldwork'; must be JSON.
 
@@ -94,21 +104,20 @@ def create_slide(
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; expected a new folder")
     root = zarr.create_group(path, zarr_format=ZARR_FORMATS[version])
-    colours = len(RGB_CHANNELS)
-    shapes = [(colours, *sides) for sides in level_shapes(*shape, chunk=chunk)]
+    is_rgb = list(channels) == RGB_CHANNELS
+    shapes = [(len(channels), *sides) for sides in level_shapes(*shape, chunk=chunk)]
     if codec == "keep":
         # A JPEG decodes to interleaved colours: to Shuffle, three values of chunk ** 2 bytes each, which it turns.
         planar = numcodecs.Shuffle(elementsize=chunk**2)
         compression = {"compressors": imagecodecs.numcodecs.Jpeg(), "filters": [planar]}
     else:
-        compression = compression_of(version, codec, level)
-    layouts = [{"chunks": (colours, chunk, chunk), **compression} for _ in shapes]
+        compression = compression_of(version, codec, level, typesize=np.dtype(dtype).itemsize)
+    layouts = [{"chunks": (len(channels) if is_rgb else 1, chunk, chunk), **compression} for _ in shapes]
     if version == "0.5":
         for n, layout in enumerate(layouts):
-            layout["shards"] = (colours, *(max(chunk, shard >> n),) * 2)
-    window = {"min": 0, "max": 255, "start": 0, "end": 255}
-    extra = omero([Channel(label, color, window) for label, color in RGB_CHANNELS.items()])
-    add_image(root, "cyx", shapes, layouts, sizes=_sizes_of(mpp), name=name, fill_value=255, extra=extra)
+            layout["shards"] = (len(channels), *(max(chunk, shard >> n),) * 2)
+    options = {"sizes": _sizes_of(mpp), "name": name, "dtype": dtype, "extra": omero(channels)}
+    add_image(root, "cyx", shapes, layouts, fill_value=255 if is_rgb else 0, **options)
     if attributes is not None:
         root.attrs["fieldwork"] = attributes
     if codec == "keep":  # zarr writes all the codec's options, unset ones too; readers need none
@@ -140,7 +149,7 @@ def open_levels(path: str | PathLike) -> list[zarr.Array]:
     Returns
     -------
     list of zarr.Array
-        (3, y, x) uint8, level 0 first.
+        (c, y, x), level 0 first.
     """
     zarr.config.set(ONE_THREAD)
     root = zarr.open_group(path, mode="r+")
@@ -157,21 +166,23 @@ def write_block(array: zarr.Array, pixels: np.ndarray, y: int, x: int) -> None:
     Parameters
     ----------
     array : zarr.Array
-        (3, y, x), from `open_levels`.
-    pixels : (height, width, 3) uint8 array
-        RGB, interleaved. Whole shards, except at the right and bottom border: other processes write their neighbours.
+        (c, y, x), from `open_levels`.
+    pixels : (height, width, c) array
+        Interleaved, of the array's type. Whole shards, except at the right and bottom border: other processes write
+        their neighbours.
     y, x : int
         Position of its first pixel in the level.
     """
     height, width = pixels.shape[:2]
-    planes = np.empty((3, height, width), np.uint8)
+    planes = np.empty((pixels.shape[2], height, width), pixels.dtype)
     cv2.split(pixels, list(planes))
-    side = (array.shards or array.chunks)[-1]
-    for row in range(y // side, -(-(y + height) // side)):
-        for column in range(x // side, -(-(x + width) // side)):
-            # zarr reads files at the image's border before it writes them, and a killed writer leaves half a file.
-            name = array.metadata.encode_chunk_key((0, row, column))
-            Path(array.store.root, array.path, name).unlink(missing_ok=True)
+    depth, _, side = array.shards or array.chunks
+    for channel in range(len(planes) // depth):
+        for row in range(y // side, -(-(y + height) // side)):
+            for column in range(x // side, -(-(x + width) // side)):
+                # zarr reads files at the image's border before it writes them, and a killed writer leaves half a file.
+                name = array.metadata.encode_chunk_key((channel, row, column))
+                Path(array.store.root, array.path, name).unlink(missing_ok=True)
     array[:, y : y + height, x : x + width] = planes
 
 
@@ -181,16 +192,49 @@ def read_block(array: zarr.Array, y: int, x: int, height: int, width: int) -> np
     Parameters
     ----------
     array : zarr.Array
-        (3, y, x), from `open_levels`.
+        (c, y, x), from `open_levels`.
+    y, x, height, width : int
+        In pixels of this level.
+
+    Returns
+    -------
+    (height, width, c) array
+        C-contiguous.
+    """
+    return np.atleast_3d(cv2.merge(list(array[:, y : y + height, x : x + width])))
+
+
+def read_rgb(path: str | PathLike, array: zarr.Array, y: int, x: int, height: int, width: int) -> np.ndarray:
+    """Read a block of pixels as viewers show it; channels in their colours, between the values of their windows.
+
+    Parameters
+    ----------
+    path : path-like
+        Of the store.
+    array : zarr.Array
+        One of its levels.
     y, x, height, width : int
         In pixels of this level.
 
     Returns
     -------
     (height, width, 3) uint8 array
-        RGB, C-contiguous.
+        RGB.
     """
-    return cv2.merge(list(array[:, y : y + height, x : x + width]))
+    pixels, channels = read_block(array, y, x, height, width), _channels(path)
+    if [channel["label"] for channel in channels] == list(RGB_COLOURS):
+        return pixels
+    shown = np.zeros((height, width, 3), np.float32)
+    for plane, channel in zip(np.moveaxis(pixels, 2, 0), channels, strict=True):
+        start, end = channel["window"]["start"], channel["window"]["end"]
+        share = np.clip((plane.astype(np.float32) - start) / max(end - start, 1), 0, 1)
+        shown += share[..., np.newaxis] * np.array([*bytes.fromhex(channel["color"])], np.float32)
+    return np.minimum(shown, 255).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=8)
+def _channels(path):
+    return ome_of(zarr.open_group(path, mode="r"))["omero"]["channels"]
 
 
 def read_level_0(path: str | PathLike, y: int, x: int, height: int, width: int) -> np.ndarray:

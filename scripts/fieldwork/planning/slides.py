@@ -3,6 +3,7 @@
 import functools
 
 from fieldwork import InputError
+from fieldwork.inputs.inside import slide_files
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning import provenance, resources
 from fieldwork.planning.files import Files
@@ -33,6 +34,7 @@ class SlidePlan(Road):
         super().__init__(caller=caller, files=files, config=config, jobs=1)
         self.rows = rows
         self.has_gpu = has_gpu
+        self._files_of = functools.cache(slide_files.files_of)
         self.batches: dict[str, list[str]] = {}
         for name, row in rows.items():
             self.batches.setdefault(row["plate"], []).append(name)
@@ -53,17 +55,22 @@ class SlidePlan(Road):
         """Snakemake's inputs for all slides at URLs."""
         return self._files.fetched(row["path"] for row in self.rows.values())
 
+    def files(self, wildcards: object) -> list[str]:
+        """Return the path or URL of a slide, and its other files on disk."""
+        path = self.path(wildcards)
+        return [path] if is_url(path) else self._files_of(path)
+
     def newest_file(self, wildcards: object) -> list[str]:
-        """Return what Snakemake is told of a slide's file; see `Files.newest`."""
-        return self._files.newest([self.path(wildcards)])
+        """Return what Snakemake is told of a slide's files; see `Files.newest`."""
+        return self._files.newest(self.files(wildcards))
 
     def fetched(self, wildcards: object) -> list:
         """Return Snakemake's input for a slide at a URL."""
         return self._files.fetched([self.path(wildcards)])
 
     def stamps(self, wildcards: object) -> list[tuple | None]:
-        """Return the state of a slide's file."""
-        return self._files.stamps([self.path(wildcards)])
+        """Return the state of a slide's files."""
+        return self._files.stamps(self.files(wildcards))
 
     def batch(self, wildcards: object) -> list[str]:
         """Return the slides that are reported under a plate."""
@@ -77,9 +84,11 @@ class SlidePlan(Road):
 
     def settings(self, wildcards: object) -> dict:
         """Return how a slide is converted; its own reader comes before the configured one."""
-        slide = self._config["slide"]
+        slide, row = self._config["slide"], self.rows[wildcards.slide]
         return {
-            "reader": self.rows[wildcards.slide].get("reader", slide["reader"]),
+            "reader": row.get("reader", slide["reader"]),
+            "series": int(row["series"]) if "series" in row else None,
+            "nuclei_channel": row.get("nuclei_channel"),
             "version": slide["ome_zarr"],
             **{key: slide[key] for key in ("chunk", "shard", "codec", "level")},
         }
@@ -118,7 +127,7 @@ class SlidePlan(Road):
         return attempt * (resources.memory_mb(threads) + resources.GPU_PROCESS_MB * self.has_gpu)
 
     def _seconds(self, wildcards):
-        return resources.SLIDE_S_PER_MB * self._files.megabytes([self.path(wildcards)])
+        return resources.SLIDE_S_PER_MB * self._files.megabytes(self.files(wildcards))
 
 
 @functools.cache

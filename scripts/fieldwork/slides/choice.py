@@ -21,14 +21,17 @@ READERS_BY_PREFERENCE = ("tifffile", "cucim", "openslide")
 
 PROBE_S = 60
 
+LARGER_FACTOR = 1.25  # of pixels; where tiles overlap, tags state up to some percent more than there is to see
+
 LARGEST_DIFFERENCE = 2  # grey levels; JPEG 2000 decoders differ by 1
 
 
-def choose_reader(path: str | PathLike, requested: str = "auto") -> tuple[str, str]:
+def choose_reader(path: str | PathLike, requested: str = "auto", picture: int | None = None) -> tuple[str, str]:
     """Choose the reader for a file, by trying all of them in processes of their own.
 
     OpenSlide is the reference where it knows the vendor, otherwise tifffile, which follows the TIFF tags. The other
-    readers are trusted if they agree: the same levels and pixel size, and sampled pixels within 2 grey levels.
+    readers are trusted if they agree: the same levels and pixel size, and sampled pixels within 2 grey levels. A
+    reader that sees a larger slide than the reference may be right: only a requested reader settles that.
 
     Parameters
     ----------
@@ -36,6 +39,8 @@ def choose_reader(path: str | PathLike, requested: str = "auto") -> tuple[str, s
         The slide.
     requested : {'auto', 'cucim', 'tifffile', 'openslide'}
         ``auto`` takes the first trusted of tifffile, cuCIM, OpenSlide.
+    picture : int, optional
+        As for `readers.open_slide`.
 
     Returns
     -------
@@ -45,12 +50,20 @@ def choose_reader(path: str | PathLike, requested: str = "auto") -> tuple[str, s
     Raises
     ------
     SlideError
-        No reader can be trusted, or the requested one cannot; the message has the reasons.
+        No reader can be trusted, or the requested one cannot; or they see slides of other sizes, none of them by a
+        rule. The message has the reasons.
     """
     check_file(path)
-    probes = _probe_all(path)
+    probes = _probe_all(path, picture)
     vendor = probes["openslide"]["vendor"]
     reference = _reference_of(probes)
+    if picture is None and (larger := _larger_slides(probes, reference)):
+        if requested not in (reference, *larger):
+            raise SlideError(
+                f"{reference} sees a slide of {_size(probes[reference])}, {' and '.join(larger)} one of "
+                f"{_size(probes[larger[0]])}; column reader of the sheet of slides decides between them"
+            )
+        reference = requested
     for probe in probes.values():
         probe["reason"] = probe["reason"] or _disagreement(probe, probes[reference], reference)
     trusted = [name for name in READERS_BY_PREFERENCE if not probes[name]["reason"]]
@@ -80,8 +93,27 @@ def _reference_of(probes):
     raise SlideError("no reader can read it: " + _reasons(probes))
 
 
+def _larger_slides(probes, reference):
+    """Return the readers that see a slide with clearly more pixels, and not one that the reference knows and left."""
+    pixels = {
+        name: probe["shapes"][0][0] * probe["shapes"][0][1]
+        for name, probe in probes.items()
+        if not probe["reason"] and (name == reference or probe["shapes"][0] not in probes[reference]["sizes"])
+    }
+    return [name for name in pixels if pixels[name] > LARGER_FACTOR * pixels[reference]]
+
+
+def _size(probe):
+    height, width = probe["shapes"][0]
+    return f"{width} x {height} px"
+
+
 def _reasons(probes):
-    return "; ".join(f"{name}: {probe['reason']}" for name, probe in probes.items() if probe["reason"])
+    readers = {}
+    for name, probe in probes.items():
+        if probe["reason"]:
+            readers.setdefault(probe["reason"], []).append(name)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in readers.items())
 
 
 def _disagreement(probe, reference, name):
@@ -92,6 +124,9 @@ def _disagreement(probe, reference, name):
             for shapes in (probe["shapes"], reference["shapes"])
         )
         return f"levels of {levels} pixels, where {name} sees {expected}"
+    if probe["channels"] != reference["channels"]:
+        listed = (", ".join(readings["channels"]) for readings in (probe, reference))
+        return "channels {}, where {name} sees {}".format(*listed, name=name)
     mpp, expected = probe["mpp"], reference["mpp"]
     if (mpp is None) != (expected is None) or not np.allclose(mpp or 0, expected or 0, rtol=0.01):
         return f"micrometres per pixel (y, x) {mpp}, where {name} has {expected}"
@@ -102,16 +137,19 @@ def _disagreement(probe, reference, name):
     return f"pixels differ from {name}'s by up to {worst} grey levels" if worst > LARGEST_DIFFERENCE else ""
 
 
-def _probe_all(path):
+def _probe_all(path, picture):
     """Probe a file with all readers at once, each in a process of its own: any may crash or hang."""
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | processes.ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)}
     program = [sys.executable, "-m", "fieldwork.slides.choice"]
+    chosen = [] if picture is None else [str(picture)]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with tempfile.TemporaryDirectory(prefix="fieldwork-") as folder:
         answers = {reader: f"{folder}/{reader}.npz" for reader in READERS}
         running = {
-            reader: subprocess.Popen([*program, reader, os.path.abspath(path), answer], env=environment, **streams)
+            reader: subprocess.Popen(
+                [*program, reader, os.path.abspath(path), answer, *chosen], env=environment, **streams
+            )
             for reader, answer in answers.items()
         }
         return {reader: _result(process, answers[reader]) for reader, process in running.items()}
@@ -119,7 +157,7 @@ def _probe_all(path):
 
 def _result(process, answer):
     """Wait for a probe and return its answer; ``reason`` is why the reader failed, otherwise empty."""
-    nothing = {"shapes": None, "mpp": None, "vendor": None, "pixels": {}}
+    nothing = {"shapes": None, "mpp": None, "vendor": None, "channels": [], "sizes": [], "pixels": {}}
     errors = process.communicate()[1].decode(errors="replace").strip()
     if process.returncode == -signal.SIGALRM:
         return nothing | {"reason": f"took more than {PROBE_S} s"}
@@ -132,13 +170,14 @@ def _result(process, answer):
         return nothing | facts | {"pixels": {name: arrays[name] for name in arrays.files if name != "facts"}}
 
 
-def _probe(reader, path, answer):
+def _probe(reader, path, answer, picture=None):
     """Read samples of a slide with one reader, and write the answer of the probe to a file."""
     signal.alarm(PROBE_S)  # ends the process in whatever library it hangs, also when the parent is gone
     facts, pixels, failed = {}, {}, []
     try:
-        slide = open_slide(path, reader)
+        slide = open_slide(path, reader, picture and int(picture))
         facts |= {"shapes": slide.shapes, "mpp": slide.mpp, "vendor": slide.properties.get("openslide.vendor")}
+        facts |= {"channels": [channel.name for channel in slide.channels], "sizes": slide.sizes}
         for sample in _samples(slide.shapes):
             try:
                 pixels[str(sample)] = slide.read(*sample, workers=2)

@@ -17,8 +17,9 @@ import numpy as np
 
 from fieldwork import InputError, WorkerDied, outputs, parallel
 from fieldwork.omezarr import metadata, slides
-from fieldwork.slides import SlideError, choice, ground, jpeg, overview, readers
+from fieldwork.slides import SlideError, examination, ground, jpeg, overview, readers
 
+ICC_PROFILE = "profile.icc"  # in the store
 CRASH_REASON = "its decoder crashed"
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,19 @@ class Plan(NamedTuple):
     shard: int  # px
     keep: bool  # the slide's JPEG tiles as they are
     factor: int  # px: the side of the overview's squares
+    picture: int | None = None  # of the file; None: the one that `series.choose` chooses
+    channels: int = 3
+    dtype: str = "uint8"
+    ground: int = 255  # of pixels that cannot be decoded
 
     @property
     def depth(self) -> int:
         """Return the number of levels that follow from a block in whole chunks."""
         return (self.size // self.chunk).bit_length() - 1
+
+    def blank(self, height: int, width: int) -> np.ndarray:
+        """Return the pixels that stand for those that cannot be decoded."""
+        return np.full((height, width, self.channels), self.ground, self.dtype)
 
 
 class Ledger:
@@ -124,6 +133,8 @@ def convert(
     progress: bool | str = False,
     origin: str | None = None,
     modality: str | None = None,
+    series: int | None = None,
+    nuclei_channel: str | None = None,
 ) -> dict[str, Any]:
     """Convert a slide to OME-Zarr block by block. A killed conversion resumes.
 
@@ -150,6 +161,10 @@ def convert(
         The slide's own path or URL, if `path` is a copy.
     modality : {'he', 'hdab', 'brightfield', 'fluorescence'}, optional
         What the slide is; by default its metadata and its overview decide.
+    series : int, optional
+        Number of the picture in the file, from 0; by default that which `series.choose` chooses.
+    nuclei_channel : str, optional
+        Name of the channel with the nuclei, in channels of fluorescence; by default that of a DNA stain.
 
     Returns
     -------
@@ -165,12 +180,14 @@ def convert(
         ``stop``, and a tile cannot be decoded; the message names its position.
     """
     path, store = os.fspath(path), Path(store)
-    facts, associated, tile = _examine(path, reader, codec, version)
+    examined = examination.examine(
+        path, reader=reader, codec=codec, version=version, picture=series, nuclei_channel=nuclei_channel
+    )
+    facts = examined.facts
     facts["tissue_factor"] = overview.factor_of(facts["mpp"])
-    plan = _plan(path, store, facts, chunk=chunk, shard=shard, tile=tile)
+    plan = _plan(path, store, examined, chunk=chunk, shard=shard, picture=series)
     shape = facts["height"], facts["width"]
-    status = os.stat(path)
-    identity = [plan, version, facts["codec"], level, made_by, shape, modality, status.st_size, status.st_mtime_ns]
+    identity = [plan, version, facts["codec"], level, made_by, shape, modality, examination.stamps_of(path)]
     ledger = Ledger(store.with_name(f".{store.name}.blocks"), identity)
     if ledger.begun and Path(plan.store).exists():
         log.info("%s: resumes after %d blocks that were done before", path, len(ledger.done))
@@ -178,12 +195,12 @@ def convert(
         ledger.done.clear()
         ledger.sums.clear()
         ledger.path.unlink(missing_ok=True)  # first: it may describe another store than the one that is laid out now
-        parallel.call_in_process(path, _lay_out, plan, facts, version, level, origin or path)
+        parallel.call_in_process(path, _lay_out, plan, examined, version, level, origin or path)
     ledger.start()
     facts["levels"] = metadata.level_shapes(*shape, chunk=plan.chunk)
     _fill(plan, ledger, facts["levels"], on_bad_image=on_bad_image, workers=workers, progress=progress)
     facts["failed_tiles"] = sorted(tile for failed in ledger.done.values() for tile in failed)
-    facts |= _finish(plan, facts, associated, ledger, modality)
+    facts |= _finish(plan, facts, examined.associated, ledger, modality)
     del facts["fluorescence_stated"]
     for text in facts["warnings"]:
         log.warning("%s: %s", path, text)
@@ -201,45 +218,35 @@ def discard(store: str | PathLike) -> None:
     store.with_name(f".{store.name}.blocks").unlink(missing_ok=True)
 
 
-def _unopened(call, reason):
-    raise SlideError(f"cannot be opened: its reader crashed ({reason})")
-
-
-def _examine(path, reader, codec, version):
-    """Choose reader and codec; return facts, associated images, and the side of JPEG tiles that are kept, or None."""
-    reader, reason = choice.choose_reader(path, reader)
-    log.info("%s: reader %s: %s", path, reader, reason)
-    facts, associated = parallel.call_in_process(path, _facts, path, reader, on_crash=_unopened)
-    facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
-    tile = None
-    if codec == "keep":
-        shape = facts["height"], facts["width"]
-        tile, reason = parallel.call_in_process(path, _kept_tile, path, version, shape, on_crash=_unopened)
-        facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
-        log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
-    return facts, associated, tile
-
-
-def _plan(path, store, facts, *, chunk, shard, tile):
-    """Plan a conversion; kept JPEG tiles, of side `tile`, are the chunks."""
+def _plan(path, store, examined, *, chunk, shard, picture):
+    """Plan a conversion; kept JPEG tiles are the chunks, and many channels make smaller shards."""
+    tile, count, dtype = examined.tile, len(examined.channels) or 3, examined.dtype
     chunk = tile or chunk
     ratio = 2 ** (max(shard // chunk, 1).bit_length() - 1)  # as configured, unless kept tiles are of another size
+    while ratio > 1 and count * np.dtype(dtype).itemsize * (ratio * chunk) ** 2 > 3 * max(shard, 2 * chunk) ** 2:
+        ratio //= 2
     chunks = max(ratio, 2)  # along a block's side: a single one would leave no complete chunk on the next level
     return Plan(
         path=path,
-        reader=facts["reader"],
+        reader=examined.facts["reader"],
         store=os.fspath(store.with_name(f".{store.name}.part")),
         size=chunks * chunk,
         chunk=chunk,
         shard=ratio * chunk,
         keep=bool(tile),
-        factor=facts["tissue_factor"],
+        factor=examined.facts["tissue_factor"],
+        picture=picture,
+        channels=count,
+        dtype=dtype,
+        ground=0 if examined.channels else 255,
     )
 
 
-def _lay_out(plan, facts, version, level, origin):
-    """Create an empty store."""
+def _lay_out(plan, examined, version, level, origin):
+    """Create an empty store, with the slide's colour profile as a file."""
+    facts, profile = examined.facts, examined.icc_profile
     shutil.rmtree(plan.store, ignore_errors=True)
+    kept = {"icc_profile": ICC_PROFILE} if profile else {}
     slides.create_slide(
         plan.store,
         shape=(facts["height"], facts["width"]),
@@ -250,39 +257,12 @@ def _lay_out(plan, facts, version, level, origin):
         level=level,
         mpp=facts["mpp"],
         name=Path(plan.path).name,
-        attributes={"path": origin, "properties": facts["properties"]},
+        channels=examined.channels or slides.RGB_CHANNELS,
+        dtype=plan.dtype,
+        attributes={"path": origin, "properties": facts["properties"], **kept},
     )
-
-
-def _facts(path, reader):
-    """Open the slide; return what it states, and its associated images."""
-    slide = readers.open_slide(path, reader)
-    height, width = slide.shapes[0]
-    facts = {
-        "height": height,
-        "width": width,
-        "mpp": slide.mpp and [float(size) for size in slide.mpp],
-        "objective_power": slide.objective_power,
-        "fluorescence": bool(slide.fluorescence),
-        "fluorescence_stated": slide.states_fluorescence,
-        "properties": dict(slide.properties),
-    }
-    return facts, slide.associated()
-
-
-def _kept_tile(path, version, shape):
-    """Return the side of the slide's JPEG tiles, None if they cannot be kept as they are, and the reason."""
-    if version != "0.4":
-        return None, 'JPEG tiles can be kept with ome_zarr: "0.4" only, as there is no registered JPEG codec for Zarr 3'
-    tiles = jpeg.jpeg_tiles(path)
-    if tiles is None:
-        return None, "level 0 is not made of square baseline JPEG tiles of three colours"
-    if tuple(tiles.shape) != shape:
-        return None, "its tiles do not lie side by side"
-    return (
-        tiles.tile,
-        f"its JPEG tiles of {tiles.tile} px are stored as they are; any others become new JPEGs, within 1 grey level",
-    )
+    if profile:
+        Path(plan.store, ICC_PROFILE).write_bytes(profile)
 
 
 def _fill(plan, ledger, levels, *, on_bad_image, workers, progress):
@@ -328,13 +308,13 @@ def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
 
 
 @functools.cache
-def _slide(path, reader):
-    return readers.open_slide(path, reader)
+def _slide(path, reader, picture):
+    return readers.open_slide(path, reader, picture)
 
 
 @functools.cache
-def _tiles(path):
-    return jpeg.jpeg_tiles(path)
+def _tiles(path, picture):
+    return jpeg.jpeg_tiles(path, picture)
 
 
 def _convert_block(block, *, plan):
@@ -376,12 +356,12 @@ def _decoded(pixels, y, x, failed):
 def _read(plan, y, x, height, width):
     """Read a part of level 0; if that fails, read it tile by tile, with white for the tiles that fail."""
     if not plan.reader:
-        return np.full((height, width, 3), 255, np.uint8), [[y, x, height, width, CRASH_REASON]]
-    slide = _slide(plan.path, plan.reader)
+        return plan.blank(height, width), [[y, x, height, width, CRASH_REASON]]
+    slide = _slide(plan.path, plan.reader, plan.picture)
     try:
         return slide.read(0, y, x, height, width), []
     except SlideError:
-        pixels, failed = np.full((height, width, 3), 255, np.uint8), []
+        pixels, failed = plan.blank(height, width), []
     for top, bottom in _cuts(y, height, slide.tile[0]):
         for left, right in _cuts(x, width, slide.tile[1]):
             try:
@@ -401,7 +381,7 @@ def _cuts(start, length, step):
 
 def _keep(plan, pixels, y, x, failed):
     """Store the JPEG tiles of a part of level 0 as they are; those that failed or cannot be kept as new JPEGs."""
-    tiles, size = _tiles(plan.path), plan.chunk
+    tiles, size = _tiles(plan.path, plan.picture), plan.chunk
     for top in range(y, y + pixels.shape[0], size):
         for left in range(x, x + pixels.shape[1], size):
             if not any(fy <= top < fy + fh and fx <= left < fx + fw for fy, fx, fh, fw, _ in failed):
@@ -419,10 +399,10 @@ def _finish(plan, facts, associated, ledger, modality):
         shutil.rmtree(Path(plan.store, name), ignore_errors=True)
     for name, image in associated.items():
         slides.add_associated(plan.store, name, image)
-    picture = overview.Overview((facts["height"], facts["width"]), factor=plan.factor)
+    picture = overview.Overview((facts["height"], facts["width"]), factor=plan.factor, channels=plan.channels)
     for block, sums in ledger.sums.items():
         height, width = (min(plan.size, side - first) for side, first in zip(picture.shape, block[1:], strict=True))
         picture.add(block.y, block.x, height, width, base64.b64decode(sums))
     mask, seen = ground.describe(picture, facts, modality)
     slides.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=plan.factor, mpp=facts["mpp"])
-    return seen
+    return seen | {"warnings": facts["warnings"] + seen["warnings"]}

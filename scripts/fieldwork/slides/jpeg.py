@@ -15,13 +15,15 @@ BASELINE_JPEG = 7  # value of TIFF's compression tag; 6 is the old JPEG
 SAMPLED_SHARES = (0.5, 0.25, 0.75, 0.1, 0.9)  # of the tiles: those to compare, until one is intact
 
 
-def jpeg_tiles(path: str | PathLike) -> "JpegTiles | None":
+def jpeg_tiles(path: str | PathLike, picture: int | None = None) -> "JpegTiles | None":
     """Open the JPEG tiles of level 0, if a store can keep them as they are.
 
     Parameters
     ----------
     path : str or path-like
         A TIFF file.
+    picture : int, optional
+        As for `readers.open_slide`.
 
     Returns
     -------
@@ -31,12 +33,12 @@ def jpeg_tiles(path: str | PathLike) -> "JpegTiles | None":
         overlap, `shape` differs from that of the chosen reader's level 0.
     """
     try:
-        slide = open_slide(path, "tifffile")
+        slide = open_slide(path, "tifffile", picture)
     except SlideError:
         return None
     page = slide.pages[0]
     square = page.is_tiled and page.compression == BASELINE_JPEG and page.tilelength == page.tilewidth
-    plain = page.samplesperpixel == 3 and page.planarconfig == 1 and slide.upright
+    plain = page.samplesperpixel == 3 and page.planarconfig == 1 and slide.upright and slide.is_rgb
     if square and plain and page.photometric in (2, 6):
         tiles = JpegTiles(slide, page)
         if tiles.show_the_slide():

@@ -55,6 +55,7 @@ SLIDE_COLUMNS = [
     "Slide_FailedShare",
     "Slide_Reader",
     "Slide_Codec",
+    "Slide_Other_Series",
 ]
 
 
@@ -265,6 +266,7 @@ def slide_row(
         "Tiles_Failed": len(facts["failed_tiles"]) + sum(count is None for count in counts),
         "Slide_Reader": facts["reader"],
         "Slide_Codec": facts["codec"],
+        "Slide_Other_Series": "; ".join(facts["other_series"]) or None,
     }
 
 

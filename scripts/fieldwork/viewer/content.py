@@ -390,7 +390,8 @@ def slide_tile(results: Results, name: str, level: str, column: str, row: str) -
     if array is None or y >= array.shape[1] or x >= array.shape[2]:
         raise NotFound(f"slide {name} has no tile {column}, {row} on level {level}")
     height, width = min(TILE_PX, array.shape[1] - y), min(TILE_PX, array.shape[2] - x)
-    return _png(cv2.cvtColor(slides.read_block(array, y, x, height, width), cv2.COLOR_RGB2BGR))
+    store = array.store.root
+    return _png(cv2.cvtColor(slides.read_rgb(store, array, y, x, height, width), cv2.COLOR_RGB2BGR))
 
 
 def slide_nuclei(results: Results, name: str, left: float, top: float, right: float, bottom: float) -> dict:

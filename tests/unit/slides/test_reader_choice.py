@@ -15,7 +15,7 @@ from slide_files import REAL_SLIDES, damage_tile, real, texture, write_pyramid
 
 def probes(**changes):
     """Return the answers of three probes that agree, but for these changes."""
-    same = {"reason": "", "shapes": [[100, 90]], "mpp": [0.5, 0.5], "vendor": None}
+    same = {"reason": "", "shapes": [[100, 90]], "mpp": [0.5, 0.5], "vendor": None, "channels": ["Red"], "sizes": []}
     answers = {name: same | {"pixels": {"corner": np.full((9, 9, 3), 7, np.uint8)}} for name in readers.READERS}
     answers["openslide"]["vendor"] = "aperio"
     for name, change in changes.items():
@@ -51,7 +51,7 @@ def probes(**changes):
 )
 def test_who_agrees_with_the_one_that_knows_is_trusted(tmp_path, monkeypatch, changes, chosen, why):
     (tmp_path / "a.svs").touch()
-    monkeypatch.setattr(choice, "_probe_all", lambda path: probes(**changes))
+    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(**changes))
     reader, sentence = choice.choose_reader(tmp_path / "a.svs")
     assert reader == chosen
     assert why in sentence and sentence.startswith(f"{chosen}: ")
@@ -61,10 +61,10 @@ def test_nobody_is_trusted_unconfirmed_and_a_wrong_request_is_an_error(tmp_path,
     (tmp_path / "a.svs").touch()
     unknown = {"vendor": "generic-tiff"}
     unread = {"reason": "16 bits", "shapes": None}
-    monkeypatch.setattr(choice, "_probe_all", lambda path: probes(openslide=unknown, tifffile=unread))
+    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(openslide=unknown, tifffile=unread))
     with pytest.raises(SlideError, match="tifffile: 16 bits; openslide: nothing confirms what it reads"):
         choice.choose_reader(tmp_path / "a.svs")
-    monkeypatch.setattr(choice, "_probe_all", lambda path: probes(cucim={"reason": "killed"}))
+    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(cucim={"reason": "killed"}))
     with pytest.raises(SlideError, match="reader 'cucim': killed; tifffile or openslide can read it"):
         choice.choose_reader(tmp_path / "a.svs", "cucim")
     assert choice.choose_reader(tmp_path / "a.svs", "openslide")[1].startswith("openslide, as requested: tifffile agr")
@@ -104,7 +104,7 @@ def test_16_bits_are_never_taken_for_8(tmp_path, requested):
 @real
 @pytest.mark.parametrize("name", ["broken.svs", "unopenable.tiff", "unreadable.svs"])
 def test_real_files_that_nobody_can_read_are_refused_with_every_readers_reason(name):
-    with pytest.raises(SlideError, match="(?s)cucim: .+; tifffile: .+; openslide: .+"):
+    with pytest.raises(SlideError, match="(?s)cucim.*tifffile.*openslide: .+"):
         choice.choose_reader(REAL_SLIDES / name)
 
 

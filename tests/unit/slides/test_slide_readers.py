@@ -131,7 +131,7 @@ def test_grey_becomes_three_equal_channels(tmp_path):
         (np.zeros((300, 300, 3), np.uint16), {}, "16 bits per sample"),
         (np.zeros((300, 300), np.float32), {"photometric": "minisblack"}, "32 bits per sample"),
         (np.zeros((300, 300, 3), np.uint8), {"bitspersample": 6}, "6 bits per sample"),
-        (np.zeros((4, 300, 300), np.uint8), {"photometric": "minisblack"}, "axes"),
+        (np.zeros((4, 300, 300), np.uint8), {"photometric": "minisblack"}, "4 grey pages"),
         (np.zeros((300, 300, 4), np.uint8), {"photometric": "separated"}, "colours stored as"),
     ],
 )

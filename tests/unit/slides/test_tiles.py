@@ -387,7 +387,7 @@ def test_a_slide_that_lost_too_much_has_failed(tmp_path, lost, status):
             "reader": "tifffile",
             "codec": "zstd",
         },
-        **{"failed_tiles": [[0, 0, 100, lost, "reason"]]},
+        **{"failed_tiles": [[0, 0, 100, lost, "reason"]], "other_series": []},
     }
     measured = tiles.MeasuredTile(Tile(0, 0, 1000, 640), np.array([[1, 2]]), np.array([5.0]), tissue=1.0, focus=1.0)
     outputs.write_parquet(tables.tiles_table("S", [measured]), tmp_path / "tiles.parquet")

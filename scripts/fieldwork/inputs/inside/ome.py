@@ -85,9 +85,7 @@ def images_of(xml: str, path: str | os.PathLike, pages: int) -> list[OmeImage]:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
         return []
-    uuid, described = root.get("UUID"), root
-    if (only := root.find("{*}BinaryOnly")) is not None:
-        described = _companion(only.get("MetadataFile", ""), os.fspath(path))
+    uuid, described = root.get("UUID"), _described(root, path)
     if any("ModuloAlong" in element.tag for element in described.iter()):
         raise FrameError("OME metadata of modulo axes, such as lifetimes or angles: not supported")
     elements = [(image, image.find("{*}Pixels")) for image in described.iterfind("{*}Image")]
@@ -112,19 +110,65 @@ def images_of(xml: str, path: str | os.PathLike, pages: int) -> list[OmeImage]:
     return [image for image in images if any(page is not None for page in image.pages)]
 
 
-def _companion(name, path):
-    """Parse the metadata file of a set: the one of this name beside the image, or the only one there."""
-    folder = os.path.dirname(path) or "."
-    companion = os.path.join(folder, os.path.basename(name))
-    if not os.path.isfile(companion):
-        others = [entry for entry in os.listdir(folder) if entry.lower().endswith(COMPANION)]
-        if len(others) != 1:
-            raise FrameError(f"its OME metadata are in {name!r}, which is not beside it: put it there")
-        companion = os.path.join(folder, others[0])
+def parsed(xml: str, path: str | os.PathLike) -> ElementTree.Element:
+    """Return the root of OME metadata; of those that only name a companion file, the root of that.
+
+    Parameters
+    ----------
+    xml : str
+        OME metadata that can be parsed.
+    path : path-like
+        Of the TIFF file.
+
+    Raises
+    ------
+    FrameError
+        The companion file is absent or unreadable.
+    """
+    return _described(ElementTree.fromstring(xml), path)
+
+
+def files_named(xml: str) -> list[str]:
+    """Return the names of the files that OME metadata name: those of a set, and a companion file."""
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return []
+    names = [child.get("FileName") for child in root.iterfind("{*}Image/{*}Pixels/{*}TiffData/{*}UUID")]
+    names += [only.get("MetadataFile") for only in root.iterfind("{*}BinaryOnly")]
+    return list(dict.fromkeys(os.path.basename(name) for name in names if name))
+
+
+def companion_of(xml: str, path: str | os.PathLike) -> str | None:
+    """Return the path of the file that has the metadata of a TIFF file in a set; None where it has its own, or none."""
+    try:
+        only = ElementTree.fromstring(xml).find("{*}BinaryOnly")
+        return None if only is None else _companion_path(only.get("MetadataFile", ""), os.fspath(path))
+    except (ElementTree.ParseError, FrameError):
+        return None
+
+
+def _described(root, path):
+    """Return the root of the metadata of a TIFF file: its own, or its companion file's."""
+    if (only := root.find("{*}BinaryOnly")) is None:
+        return root
+    companion = _companion_path(only.get("MetadataFile", ""), os.fspath(path))
     try:
         return _parsed(companion, os.stat(companion).st_mtime_ns)
     except (OSError, ElementTree.ParseError) as error:
         raise FrameError(f"its OME metadata are in {companion!r}, which cannot be read: {error}") from None
+
+
+def _companion_path(name, path):
+    """Return the path of a set's metadata file: the one of this name beside the image, or the only one there."""
+    folder = os.path.dirname(path)
+    companion = os.path.join(folder, os.path.basename(name))
+    if os.path.isfile(companion):
+        return companion
+    others = [entry for entry in os.listdir(folder or ".") if entry.lower().endswith(COMPANION)]
+    if len(others) != 1:
+        raise FrameError(f"its OME metadata are in {name!r}, which is not beside it: put it there")
+    return os.path.join(folder, others[0])
 
 
 @functools.lru_cache(maxsize=2)  # every image of a plate may ask for it

@@ -1,0 +1,144 @@
+"""Examine a slide before its pixels are read: its files, reader, channels, pictures beside it, what it states."""
+
+import logging
+import os
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fieldwork import parallel
+from fieldwork.inputs.inside import slide_files
+from fieldwork.omezarr import metadata
+from fieldwork.slides import SlideError, choice, jpeg, readers
+from fieldwork.slides.inside import channels
+
+WINDOW_PERCENTILES = (1, 99.9)  # of sampled pixels: what viewers show of a channel
+SAMPLE_PX = 256
+
+log = logging.getLogger(__name__)
+
+
+class Examined(NamedTuple):
+    """What is known of a slide before its pixels are read."""
+
+    facts: dict[str, Any]
+    associated: dict[str, np.ndarray]
+    channels: list[metadata.Channel]  # of fluorescence; none: RGB
+    dtype: str
+    icc_profile: bytes | None
+    tile: int | None = None  # px: the side of JPEG tiles that are kept
+
+
+def examine(
+    path: str, *, reader: str, codec: str, version: str, picture: int | None, nuclei_channel: str | None
+) -> Examined:
+    """Choose reader and codec of a slide, and ask the reader for all that is no pixel of level 0.
+
+    Parameters
+    ----------
+    path : str
+    reader, codec, version, nuclei_channel
+        As for `conversion.convert`.
+    picture : int or None
+        As for `readers.open_slide`.
+
+    Raises
+    ------
+    SlideError
+        The slide cannot be opened, parts of it are missing, or nothing says which channel shows the nuclei.
+    """
+    if missing := slide_files.missing_files(path):
+        raise SlideError(f"parts of it are missing: {', '.join(missing)}; expected all files of the slide together")
+    reader, reason = choice.choose_reader(path, reader, picture)
+    log.info("%s: reader %s: %s", path, reader, reason)
+    examined = parallel.call_in_process(path, _facts, path, reader, picture, on_crash=_unopened)
+    facts, tile = examined.facts, None
+    facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
+    if codec == "keep":
+        shape = facts["height"], facts["width"]
+        tile, reason = parallel.call_in_process(path, _kept_tile, path, version, shape, picture, on_crash=_unopened)
+        facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
+        log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
+    facts["files"] = [os.path.basename(file) for file in slide_files.files_of(path)]
+    facts["nuclei_channel"] = None
+    if examined.channels:
+        facts["nuclei_channel"], warning = channels.nuclei_channel(facts["channels"], nuclei_channel)
+        facts["warnings"] += filter(None, [warning])
+    elif nuclei_channel:
+        facts["warnings"].append(f"nuclei_channel {nuclei_channel!r} has no effect: the slide is in colour")
+    return examined._replace(tile=tile)
+
+
+def stamps_of(path: str | PathLike) -> list[tuple[str, int, int]]:
+    """Return name, size and modification time of every file of a slide that exists."""
+    files = [file for file in slide_files.files_of(path) if os.path.exists(file)]
+    return [(os.path.basename(file), os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files]
+
+
+def _unopened(call, reason):
+    raise SlideError(f"cannot be opened: its reader crashed ({reason})")
+
+
+def _facts(path, reader, picture):
+    """Open the slide; return what it states, its associated images and its channels."""
+    slide = readers.open_slide(path, reader, picture)
+    height, width = slide.shapes[0]
+    pictures = slide
+    if reader == "openslide":  # the tags list further pictures, where tifffile can read them
+        try:
+            pictures = readers.open_slide(path, "tifffile", picture)
+        except SlideError:
+            pictures = slide
+    facts = {
+        "height": height,
+        "width": width,
+        "mpp": slide.mpp and [float(size) for size in slide.mpp],
+        "objective_power": slide.objective_power,
+        "fluorescence": bool(slide.fluorescence),
+        "fluorescence_stated": slide.states_fluorescence,
+        "channels": [channel.name for channel in slide.channels],
+        "series": pictures.number,
+        "other_series": list(pictures.others),
+        "warnings": list(pictures.warnings),
+        "properties": dict(slide.properties),
+    }
+    stored = [] if slide.is_rgb else _with_windows(slide)
+    return Examined(facts, slide.associated(), stored, slide.dtype.name, slide.icc_profile)
+
+
+def _kept_tile(path, version, shape, picture=None):
+    """Return the side of the slide's JPEG tiles, None if they cannot be kept as they are, and the reason."""
+    if version != "0.4":
+        return None, 'JPEG tiles can be kept with ome_zarr: "0.4" only, as there is no registered JPEG codec for Zarr 3'
+    tiles = jpeg.jpeg_tiles(path, picture)
+    if tiles is None:
+        return None, "level 0 is not made of square baseline JPEG tiles of three colours"
+    if tuple(tiles.shape) != shape:
+        return None, "its tiles do not lie side by side"
+    reason = (
+        f"its JPEG tiles of {tiles.tile} px are stored as they are; any others become new JPEGs, within 1 grey level"
+    )
+    return tiles.tile, reason
+
+
+def _with_windows(slide: readers.Slide) -> Sequence[metadata.Channel]:
+    """Return the channels of a slide with the values that viewers show of them, by 25 samples of the lowest level."""
+    level = len(slide.shapes) - 1
+    rows, columns = slide.shapes[level]
+    height, width = min(SAMPLE_PX, rows), min(SAMPLE_PX, columns)
+    samples = []
+    for y in np.linspace(0, rows - height, 5, dtype=int):
+        for x in np.linspace(0, columns - width, 5, dtype=int):
+            try:
+                samples.append(slide.read(level, int(y), int(x), height, width).reshape(-1, len(slide.channels)))
+            except SlideError:
+                continue  # the conversion will meet and report it
+    largest, stored = int(np.iinfo(slide.dtype).max), []
+    pixels = np.concatenate(samples or [np.array([[0], [largest]]).repeat(len(slide.channels), axis=1)])
+    for channel, values in zip(slide.channels, pixels.T, strict=True):
+        start, end = (int(value) for value in np.percentile(values, WINDOW_PERCENTILES, method="nearest"))
+        window = {"min": 0, "max": largest, "start": start, "end": max(end, start + 1)}
+        stored.append(metadata.Channel(channel.name, channel.colour, window))
+    return stored

@@ -1,0 +1,1 @@
+"""Find what is inside of slide files: pictures, their levels and channels."""

@@ -1,0 +1,48 @@
+"""The channel of the nuclei is certain, or the slide is refused with the names of its channels."""
+
+import pytest
+
+from fieldwork.slides import SlideError
+from fieldwork.slides.inside.channels import Channel, are_rgb, named, nuclei_channel, perkin_elmer
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "channel", "warned"),
+    [
+        (["CD3", "DAPI"], None, "DAPI", False),
+        (["CD3", "DAPI"], "cd3", "CD3", False),
+        (["DAPI 1", "CD3", "DAPI 2"], None, "DAPI 1", True),
+        (["CD3"], None, "CD3", True),
+    ],
+)
+def test_the_nuclei_channel_is_the_named_one_a_dna_stain_or_the_only_one(names, wanted, channel, warned):
+    chosen, warning = nuclei_channel(names, wanted)
+    assert (chosen, bool(warning)) == (channel, warned)
+
+
+def test_no_nuclei_channel_is_guessed():
+    with pytest.raises(SlideError, match="its channels are '1', '2'.*column nuclei_channel"):
+        nuclei_channel(["1", "2"], None)
+    with pytest.raises(SlideError, match="no channel 'DAPI', which column nuclei_channel.*'1', '2'"):
+        nuclei_channel(["1", "2"], "DAPI")
+
+
+def test_names_decide_whether_three_channels_are_rgb():
+    def of(*names):
+        return are_rgb([Channel(name) for name in names])
+
+    assert of("R", "g", "Blue") is True
+    assert of("", "", "") is None and of("Channel 0", "Channel 1", "C2") is None
+    assert of("G", "R", "B") is False and of("DAPI", "FITC", "") is False and of("R", "G") is False
+
+
+def test_channels_have_names_that_differ_and_colours():
+    channels = named([Channel("A", "123456"), Channel("a"), Channel("")], 4)
+    assert [channel.name for channel in channels] == ["A", "a (2)", "3", "4"]
+    assert channels[0].colour == "123456" and all(len(channel.colour) == 6 for channel in channels)
+
+
+def test_perkin_elmers_markers_tell_channels_of_one_stain_apart():
+    xml = "<ImageType>FullResolution</ImageType><Name>Opal 520</Name><Biomarker>CD8</Biomarker><Color>0,300,9</Color>"
+    assert perkin_elmer(f"<A>{xml}</A>") == ("FullResolution", Channel("Opal 520 CD8", "00FF09"))
+    assert perkin_elmer("no XML") == ("", Channel(""))
