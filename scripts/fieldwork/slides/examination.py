@@ -1,5 +1,6 @@
 """Examine a slide before its pixels are read: its files, reader, channels, pictures beside it, what it states."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -87,10 +88,9 @@ def _facts(path, reader, picture):
     height, width = slide.shapes[0]
     pictures = slide
     if reader == "openslide":  # the tags list further pictures, where tifffile can read them
-        try:
-            pictures = readers.open_slide(path, "tifffile", picture)
-        except SlideError:
-            pictures = slide
+        with contextlib.suppress(SlideError):
+            tags = readers.open_slide(path, "tifffile", picture)
+            pictures = tags if tags.shapes[0] == slide.shapes[0] else slide
     facts = {
         "height": height,
         "width": width,

@@ -189,7 +189,7 @@ def measure_tile(
 
 def _appearance(core):
     """Return the focus and the colour of a tile's pixels; of other than three colours the focus of the brightest."""
-    if core.shape[2] != 3:
+    if core.shape[2] != 3 or core.dtype != np.uint8:
         return {"focus": float(cv2.Laplacian(core.max(axis=-1), cv2.CV_32F).var(dtype=np.float64))}
     grey = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
     colour = tuple(core.mean(axis=(0, 1), dtype=np.float64).tolist())

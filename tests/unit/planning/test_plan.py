@@ -407,6 +407,22 @@ def test_a_gpu_is_for_peaks_and_own_functions_and_refused_where_nothing_uses_it(
         assert (plan.plates.unit_gpus(unit, 1), plan.plates.unit_threads(unit)) == (0, 2)
 
 
+def test_every_file_of_a_slide_of_several_counts(tmp_path):
+    write_sheets(tmp_path, slides=[("S1", "")])
+    for name in ("S1.tif", "other.dcm"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    os.utime(tmp_path / "S1.tif", (10**9, 10**9))
+    sheet = tmp_path / "config/slides.tsv"
+    sheet.write_text("slide\tpath\tseries\tnuclei_channel\nS1\tS1.tif\t2\tDAPI\n")
+    one = Wildcards(slide="S1")
+    slides = plan_in(tmp_path).slides
+    assert slides.newest_file(one) == ["other.dcm"]
+    assert (slides.settings(one)["series"], slides.settings(one)["nuclei_channel"]) == (2, "DAPI")
+    before = slides.stamps(one)
+    (tmp_path / "other.dcm").write_bytes(bytes(128) + b"DICM and more")
+    assert len(before) == 2 and plan_in(tmp_path).slides.stamps(one) != before
+
+
 def test_slides_use_a_gpu_beside_plates_that_do_not(tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "missing", lambda: "")
     write_sheets(tmp_path, plates=[THREE_WELLS], slides=[("S1", "")])
