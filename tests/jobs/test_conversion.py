@@ -448,6 +448,18 @@ def test_a_fluorescence_slide_without_a_dna_channel_is_refused_with_its_channels
     assert convert(tmp_path / "a.ome.tif", tmp_path / "s.ome.zarr", nuclei_channel="cd8")["nuclei_channel"] == "CD8"
 
 
+def test_grey_of_16_bits_on_a_bright_ground_is_no_fluorescence(tmp_path):
+    image = picture(300, 400)[..., 0].astype(np.uint16) * 100
+    image[:200] = 40000
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack", metadata=None)
+    _, log = start(tmp_path / "a.tif", tmp_path / "s.ome.zarr").communicate()
+    assert "has a bright ground" in log and "column modality" in log
+    facts = convert(tmp_path / "a.tif", tmp_path / "s.ome.zarr", modality="fluorescence")
+    assert facts["channels"] == ["1"] and "not named like a DNA stain" in facts["warnings"][0]
+    _, log = start(tmp_path / "a.tif", tmp_path / "t.ome.zarr", modality="he").communicate()
+    assert "column modality says he, but it has channels of fluorescence: 1" in log
+
+
 def test_the_colour_profile_is_kept_in_the_store(tmp_path):
     profile = b"a profile of a scanner"
     convert(write_slide(tmp_path / "a.tif", picture(90, 90), iccprofile=profile), tmp_path / "s.ome.zarr")

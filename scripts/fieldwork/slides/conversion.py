@@ -181,7 +181,13 @@ def convert(
     """
     path, store = os.fspath(path), Path(store)
     examined = examination.examine(
-        path, reader=reader, codec=codec, version=version, picture=series, nuclei_channel=nuclei_channel
+        path,
+        reader=reader,
+        codec=codec,
+        version=version,
+        modality=modality,
+        picture=series,
+        nuclei_channel=nuclei_channel,
     )
     facts = examined.facts
     facts["tissue_factor"] = overview.factor_of(facts["mpp"])

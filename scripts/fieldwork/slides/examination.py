@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -29,18 +28,26 @@ class Examined(NamedTuple):
     channels: list[metadata.Channel]  # of fluorescence; none: RGB
     dtype: str
     icc_profile: bytes | None
+    has_bright_ground: bool = False  # of channels: the first one's
     tile: int | None = None  # px: the side of JPEG tiles that are kept
 
 
 def examine(
-    path: str, *, reader: str, codec: str, version: str, picture: int | None, nuclei_channel: str | None
+    path: str,
+    *,
+    reader: str,
+    codec: str,
+    version: str,
+    modality: str | None,
+    picture: int | None,
+    nuclei_channel: str | None,
 ) -> Examined:
     """Choose reader and codec of a slide, and ask the reader for all that is no pixel of level 0.
 
     Parameters
     ----------
     path : str
-    reader, codec, version, nuclei_channel
+    reader, codec, version, modality, nuclei_channel
         As for `conversion.convert`.
     picture : int or None
         As for `readers.open_slide`.
@@ -48,7 +55,8 @@ def examine(
     Raises
     ------
     SlideError
-        The slide cannot be opened, parts of it are missing, or nothing says which channel shows the nuclei.
+        The slide cannot be opened, parts of it are missing, the sheet contradicts it, or nothing says which channel
+        shows the nuclei.
     """
     if missing := slide_files.missing_files(path):
         raise SlideError(f"parts of it are missing: {', '.join(missing)}; expected all files of the slide together")
@@ -65,11 +73,28 @@ def examine(
     facts["files"] = [os.path.basename(file) for file in slide_files.files_of(path)]
     facts["nuclei_channel"] = None
     if examined.channels:
-        facts["nuclei_channel"], warning = channels.nuclei_channel(facts["channels"], nuclei_channel)
-        facts["warnings"] += filter(None, [warning])
+        facts["nuclei_channel"] = _nuclei_channel(examined, modality, nuclei_channel)
     elif nuclei_channel:
         facts["warnings"].append(f"nuclei_channel {nuclei_channel!r} has no effect: the slide is in colour")
     return examined._replace(tile=tile)
+
+
+def _nuclei_channel(examined, modality, wanted):
+    """Choose the channel of the nuclei of a slide in channels, and note what is doubtful about it."""
+    names = examined.facts["channels"]
+    if modality not in (None, "fluorescence"):
+        raise SlideError(
+            f"column modality says {modality}, but it has channels of fluorescence: {', '.join(names)}. Brightfield is "
+            "in colour, or in three planes of 8 bits named R, G and B"
+        )
+    channel, warning = channels.nuclei_channel(names, wanted)
+    if warning and len(names) == 1 and examined.has_bright_ground and modality is None:
+        raise SlideError(
+            f"its only channel, {channel!r}, has a bright ground, as brightfield has; expected 8 bits of that, or "
+            "modality fluorescence in the sheet (column modality)"
+        )
+    examined.facts["warnings"].extend(filter(None, [warning]))
+    return channel
 
 
 def stamps_of(path: str | PathLike) -> list[tuple[str, int, int]]:
@@ -101,11 +126,11 @@ def _facts(path, reader, picture):
         "channels": [channel.name for channel in slide.channels],
         "series": pictures.number,
         "other_series": list(pictures.others),
-        "warnings": list(pictures.warnings),
+        "warnings": list(dict.fromkeys([*slide.warnings, *pictures.warnings])),
         "properties": dict(slide.properties),
     }
-    stored = [] if slide.is_rgb else _with_windows(slide)
-    return Examined(facts, slide.associated(), stored, slide.dtype.name, slide.icc_profile)
+    stored, is_bright = ([], False) if slide.is_rgb else _with_windows(slide)
+    return Examined(facts, slide.associated(), stored, slide.dtype.name, slide.icc_profile, is_bright)
 
 
 def _kept_tile(path, version, shape, picture=None):
@@ -123,8 +148,11 @@ def _kept_tile(path, version, shape, picture=None):
     return tiles.tile, reason
 
 
-def _with_windows(slide: readers.Slide) -> Sequence[metadata.Channel]:
-    """Return the channels of a slide with the values that viewers show of them, by 25 samples of the lowest level."""
+def _with_windows(slide):
+    """Return the channels of a slide with the values that viewers show, and whether the first one's ground is bright.
+
+    25 samples of the lowest level tell.
+    """
     level = len(slide.shapes) - 1
     rows, columns = slide.shapes[level]
     height, width = min(SAMPLE_PX, rows), min(SAMPLE_PX, columns)
@@ -141,4 +169,5 @@ def _with_windows(slide: readers.Slide) -> Sequence[metadata.Channel]:
         start, end = (int(value) for value in np.percentile(values, WINDOW_PERCENTILES, method="nearest"))
         window = {"min": 0, "max": largest, "start": start, "end": max(end, start + 1)}
         stored.append(metadata.Channel(channel.name, channel.colour, window))
-    return stored
+    window = stored[0].window
+    return stored, bool(np.median(pixels[:, 0]) > (window["start"] + window["end"]) / 2)

@@ -104,6 +104,8 @@ class _OpenSlide(Slide):
         self._open = lambda: openslide.OpenSlide(path)
         self._slide = self._open()
         self.shapes = tuple(size[::-1] for size in self._slide.level_dimensions)
+        if self.shapes.count(self.shapes[0]) > 1:
+            raise SlideError("OpenSlide takes its focal planes for levels")
         self.properties = dict(self._slide.properties)
         self._tiff = _tiff_slide(path, self.shapes[0])
         self.tile = tuple(
@@ -112,6 +114,8 @@ class _OpenSlide(Slide):
         mpp = [self.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
         self.mpp = likely_mpp(mpp if all(mpp) else None)
         self.objective_power = number_or_none(self.properties.get("openslide.objective-power"))
+        if self.properties.get("dicom.ImageType[3]") == "RESAMPLED":
+            self.warnings = ["its largest level is a resampled one: the file of the full resolution may be missing"]
         profile = self._slide.color_profile
         self.icc_profile = profile and profile.tobytes()
 

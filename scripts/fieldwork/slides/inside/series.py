@@ -8,6 +8,7 @@ from fieldwork.slides.inside.pictures import Picture
 
 # A region is as good a slide as the largest one if it has this share of its pixels; the first of those is the slide.
 COMPARABLE_SHARE = 0.5
+MOST_LISTED = 12  # pictures in a message
 
 
 class Choice(NamedTuple):
@@ -41,7 +42,8 @@ def choose(pictures: Sequence[Picture], wanted: int | None) -> Choice:
     SlideError
         There is no such picture, or it cannot be stored; the message lists all pictures.
     """
-    listed = "; ".join(f"{number}: {_described(picture)}" for number, picture in enumerate(pictures))
+    listed = "; ".join(f"{number}: {_described(picture)}" for number, picture in enumerate(pictures[:MOST_LISTED]))
+    listed += f"; and {len(pictures) - MOST_LISTED} more" * (len(pictures) > MOST_LISTED)
     if not pictures:
         raise SlideError("a TIFF file without images")
     warnings = []
