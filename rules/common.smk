@@ -96,4 +96,4 @@ def batch_tables(path):
 runs.own_jobs()
 if CALLER.main:
     plan.report_plates()
-    show_summary = snakemake_workarounds.shown_in_the_end(workflow, plan.summary)
+    show_summary = snakemake_workarounds.shown_in_the_end(workflow, plan.summary, plan.nothing_came)

@@ -4,8 +4,7 @@ rule convert_slide:
         local(plan.slides.newest_file),
         fetched=plan.slides.fetched,
     output:
-        # The store beside it is not declared: Snakemake would put a file of its own into it, and a slide that cannot
-        # be opened has no store.
+        # The store beside it is not declared: Snakemake would put a file of its own into it, and a failed slide has none.
         "<results>/slides/{slide}/slide.json",
     log:
         "<logs>/slides/{slide}/convert_slide.log",
@@ -21,6 +20,7 @@ rule convert_slide:
         path=plan.slides.path,
         store=plan.slides.store,
         settings=plan.slides.settings,
+        max_failed=config["max_failed_fields"],
         stamps=plan.slides.stamps,
         made_by=made_by("convert_slide"),
     script:
@@ -127,7 +127,6 @@ rule merge_slides:
         mem_mb=1000,
     params:
         on_bad_image=config["on_bad_image"],
-        max_failed=config["max_failed_fields"],
         made_by=made_by("merge_slides"),
     script:
         "../scripts/merge_slides.py"

@@ -12,36 +12,47 @@ import time
 
 from fieldwork import InputError, WorkerDied, outputs
 from fieldwork.job_log import logged
-from fieldwork.slides import SlideError, conversion
+from fieldwork.slides import SlideError, conversion, metadata
 
 log = logging.getLogger(__name__)
 
 
-def main(*, slide, path, copy, store, facts_file, on_bad_image, **settings):
+def main(*, slide, path, copy, store, facts_file, on_bad_image, max_failed, **settings):
     begin = time.monotonic()
     facts = {"slide": slide, "path": path, "status": "ok", "error": ""}
+    if not settings["keep_properties"]:
+        metadata.hide_properties()
     try:
         facts |= conversion.convert(copy, store, origin=path, on_bad_image=on_bad_image, progress=slide, **settings)
+        check_failed_share(facts["failed_share"], max_failed)
     except SlideError as error:
         if on_bad_image == "stop":
             raise InputError(
                 f"slide {slide}: {path}: {error}. The run stops at a bad slide because of on_bad_image: stop."
             ) from None
         log.warning("slide %s failed: %s: %s", slide, path, error)
-        conversion.discard(store)  # of another file, or an earlier version of it
+        conversion.discard(store)  # also that of another file, or of an earlier version of it
         facts |= {"status": "failed", "error": str(error)}
     except WorkerDied as error:
         raise WorkerDied(f"slide {slide}: {error}. The same command goes on from there") from None
     failed = facts.get("failed_tiles", [])
     for y, x, height, width, reason in failed:
         log.info("failed: %d x %d px at row %d, column %d: %s", height, width, y, x, reason)
-    if failed:
+    if failed and facts["status"] == "ok":
         log.warning(
             "slide %s: %d tiles could not be decoded and are white, first at row %d, column %d of level 0: %s",
             *(slide, len(failed), failed[0][0], failed[0][1], failed[0][4]),
         )
     facts["seconds"] = round(time.monotonic() - begin, 1)
     outputs.write_json(facts, facts_file)
+
+
+def check_failed_share(share, max_failed):
+    """Raise `SlideError` if more of a slide's pixels cannot be decoded than the configuration allows."""
+    if share > max_failed:
+        raise SlideError(
+            f"{100 * share:.3g} % of its pixels cannot be decoded; max_failed_fields allows {100 * max_failed:.3g} %"
+        )
 
 
 if __name__ == "__main__":
@@ -53,6 +64,7 @@ if __name__ == "__main__":
             store=snakemake.params.store,
             facts_file=snakemake.output[0],
             on_bad_image=snakemake.config["on_bad_image"],
+            max_failed=snakemake.params.max_failed,
             workers=snakemake.threads,
             made_by=snakemake.params.made_by,
             **snakemake.params.settings,

@@ -12,7 +12,7 @@ import functools
 import itertools
 import logging
 
-from fieldwork import job, outputs, parallel
+from fieldwork import InputError, job, outputs, parallel
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
@@ -30,7 +30,10 @@ def main(*, slide, facts, record, store, nuclei_table, tiles_table, tile, settin
     # In a process of its own: zarr starts threads, and no fork may follow a thread.
     [mask] = parallel.map_frames(functools.partial(slides.read_label, name="tissue"), [store])
     mask, frames = mask > 0, tiles.tiles_of((facts["height"], facts["width"]), tile=tile)
-    detection = calibration.detection_of(settings["nuclei"], channels.channels_of(facts), facts["mpp"])
+    try:
+        detection = calibration.detection_of(settings["nuclei"], channels.channels_of(facts), facts["mpp"])
+    except InputError as error:
+        raise InputError(f"slide {slide}: {error}") from None
     log.info("slide %s: detection with %s", slide, detection)
     if detection.pop("method") == "peaks":
         measured = find_peaks(slide, facts, store, frames, mask, detection, **options)

@@ -16,9 +16,9 @@ from fieldwork.slides import tables
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, slides, tiles, nuclei, table, on_bad_image, max_failed):
+def main(*, plate, slides, tiles, nuclei, table, on_bad_image):
     rows = [
-        tables.slide_row(plate, outputs.read_json(facts), *of_slide, max_failed=max_failed)
+        tables.slide_row(plate, outputs.read_json(facts), *of_slide)
         for facts, *of_slide in zip(slides, tiles, nuclei, strict=True)
     ]
     bad = [row for row in rows if row["Slide_Status"] == "failed" or row["Tiles_Failed"]]
@@ -49,5 +49,4 @@ if __name__ == "__main__":
             nuclei=snakemake.input.nuclei,
             table=snakemake.output[0],
             on_bad_image=snakemake.params.on_bad_image,
-            max_failed=snakemake.params.max_failed,
         )

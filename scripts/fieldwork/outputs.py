@@ -125,9 +125,9 @@ def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], path: s
 
 
 def write_json(values: Any, path: str | os.PathLike) -> None:
-    """Write values as JSON, complete or not at all."""
+    """Write values as JSON, complete or not at all; raise ValueError for NaN and infinity, which JSON does not have."""
     with atomic_file(path) as part:
-        part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike) -> Any:

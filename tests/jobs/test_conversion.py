@@ -306,11 +306,12 @@ def begin(slide, store, **changes):
     return store.with_name(f".{store.name}.part"), store.with_name(f".{store.name}.blocks")
 
 
-@pytest.mark.parametrize("changed", ["slide", "settings", "code"])
+@pytest.mark.parametrize("changed", ["slide", "settings", "code", "pixel size", "properties"])
 def test_another_slide_configuration_or_code_does_not_resume_a_conversion(tmp_path, changed):
     slide, store = write_slide(tmp_path / "slide.tif", picture(600, 800)), tmp_path / "s.ome.zarr"
     begin(slide, store)
-    changes = {"settings": {"level": 3}, "code": {"made_by": "other"}}.get(changed, {})
+    changes = {"settings": {"level": 3}, "code": {"made_by": "other"}, "pixel size": {"mpp": 0.25}}
+    changes = (changes | {"properties": {"keep_properties": False}}).get(changed, {})
     if changed == "slide":
         write_slide(slide, picture(600, 800, seed=1))
     _, log = start(slide, store, **changes).communicate()

@@ -349,6 +349,23 @@ def test_slides_become_stores_and_tables_and_a_broken_one_is_a_failed_row(worksp
     assert "plate batch: 1 of 2 slides failed or have failed tiles, first broken: no reader can read it" in output
 
 
+def test_a_sheet_of_which_no_slide_is_converted_fails_and_its_table_has_the_reasons(workspace):
+    slides = workspace.path / "slides"
+    slides.mkdir()
+    (slides / "broken.svs").write_bytes(b"broken" * 100)
+    slide_sheet(workspace, ("broken", "slides/broken.svs", ""))
+    for _ in range(2):  # also where nothing is to be done
+        output = workspace.run("tables", status=1)
+        assert output.splitlines()[-1].startswith("Error: no slide of the sheet was converted: all 1 failed; ")
+        assert "Slides: 0 of 1 converted, 1 failed." in output and "Traceback" not in output
+        table = pd.read_csv(workspace.path / "results/plates/slides/slides.csv")
+        assert table.Slide_Error[0].startswith("no reader can read it: ")
+    assert "Nothing to be done" in output
+    write_slide(slides / "good.tif")
+    slide_sheet(workspace, ("broken", "slides/broken.svs", ""), ("good", "slides/good.tif", ""))
+    assert "Slides: 1 of 2 converted, 1 failed." in workspace.run("tables")
+
+
 def test_nuclei_of_slides_do_not_depend_on_tiles_and_workers(workspace):
     write_slide(workspace.path / "slides/a.tif")
     slide_sheet(workspace, ("a", "slides/a.tif", "batch"))

@@ -14,6 +14,9 @@ SHEETS = ("plates", "slides", "stacks")
 FOLDER_SUFFIXES = ("/", ".zarr")
 SEVERAL_FILES_SUFFIXES = (".mrxs", ".vms", ".vmu")  # slides whose pixels are in other files than the one that is opened
 
+# Of columns of slides.tsv: their schema's description says it in words. `pixel_sizes` believes files in the same range.
+RANGES = {"mpp": (0.02, 20), "magnification": (0.1, 200)}
+
 
 def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
     """Read a sheet: tab-separated, ids as text, one row for each `kind`.
@@ -120,6 +123,10 @@ def check_slide(row: dict, *, generated: Collection[str] = frozenset()) -> dict:
         raise InputError(
             f"{row[None]}: slide '{row['slide']}' has the path '{row['path']}', a folder; expected the slide's file"
         )
+    for key, (low, high) in RANGES.items():
+        if key in row and not low <= float(row[key]) <= high:
+            expected = read_schema("slides")["properties"][key]["description"]
+            raise InputError(f"{row[None]}: '{key}' is {row[key]!r}; expected {expected}")
     return {"plate": "slides", **row}
 
 

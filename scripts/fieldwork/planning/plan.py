@@ -199,6 +199,10 @@ class Plan:
             preview=preview,
         )
 
+    def nothing_came(self) -> str:
+        """Return why a run whose jobs ended well has failed; an empty text where it has not."""
+        return runs.no_slide(self.slides.rows, self.folders.results)
+
     def report_plates(self) -> None:
         """Print what was chosen for the user, and what was found of each plate."""
         for note in self.notes:

@@ -232,10 +232,12 @@ def summary(
         if any(filtered):
             lines += [f"Filtered images: {_count(filtered)}. Files: {results / 'plates'}/*/filtered/."]
     if slides := list(slides):
-        done = sum((results / "slides" / slide / f"{slide}.ome.zarr").exists() for slide in slides)
+        status = Counter(slide_status(results, slide) for slide in slides)
+        rest = {"failed": status["failed"], "not yet done": status[None]}
         lines += [
-            f"Slides: {done} of {len(slides)} converted"
-            + (f", {len(slides) - done} failed." if done < len(slides) else "."),
+            f"Slides: {status['ok']} of {len(slides)} converted"
+            + "".join(f", {count} {word}" for word, count in rest.items() if count)
+            + ".",
             f"Stores and tables: {results / 'slides'}/*, {results / 'plates'}/*/slides.csv. Logs: {logs}/slides/.",
         ]
     if stacks := list(stacks):
@@ -251,6 +253,32 @@ def summary(
         lines += [line for report in (*reports, *stack_reports) if (line := report.preview())]
     lines += [f"WARNING {warning}" for report in (*reports, *stack_reports) for warning in report.warnings()]
     return "\n".join(lines)
+
+
+def slide_status(results: str | os.PathLike, slide: str) -> str | None:
+    """Return ``ok`` or ``failed``, as a slide's ``slide.json`` says; None where none exists, or a damaged one."""
+    try:
+        return json.loads(Path(results, "slides", slide, "slide.json").read_bytes())["status"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def no_slide(slides: Iterable[str], results: str | os.PathLike) -> str:
+    """Return one line on a sheet all of whose slides failed; an empty text where one was converted, or is to be done.
+
+    Parameters
+    ----------
+    slides : iterable of str
+        Names in the sheet.
+    results : path-like
+    """
+    slides = list(slides)
+    if not slides or any(slide_status(results, slide) != "failed" for slide in slides):
+        return ""
+    return (
+        f"no slide of the sheet was converted: all {len(slides)} failed; the reasons are in the column Slide_Error of "
+        f"{Path(results, 'plates')}/*/slides.csv"
+    )
 
 
 def _doubtful_frames(tables):

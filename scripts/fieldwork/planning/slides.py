@@ -83,14 +83,16 @@ class SlidePlan(Road):
         return f"{self._config['results']}/slides/{wildcards.slide}/{wildcards.slide}.ome.zarr"
 
     def settings(self, wildcards: object) -> dict:
-        """Return how a slide is converted; its own reader comes before the configured one."""
+        """Return how a slide is converted; what its row states comes before configuration and file."""
         slide, row = self._config["slide"], self.rows[wildcards.slide]
         return {
             "reader": row.get("reader", slide["reader"]),
             "series": int(row["series"]) if "series" in row else None,
             "nuclei_channel": row.get("nuclei_channel"),
             "version": slide["ome_zarr"],
-            **{key: slide[key] for key in ("chunk", "shard", "codec", "level")},
+            "modality": row.get("modality"),
+            **{key: float(row[key]) if key in row else None for key in ("mpp", "magnification")},
+            **{key: slide[key] for key in ("chunk", "shard", "codec", "level", "keep_associated", "keep_properties")},
         }
 
     def conversion_memory(self, wildcards: object, threads: int, attempt: int) -> int:

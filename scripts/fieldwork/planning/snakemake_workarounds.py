@@ -4,6 +4,7 @@ import atexit
 import functools
 import gc
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -126,8 +127,8 @@ def end_timers() -> None:
             thread.cancel()
 
 
-def shown_in_the_end(workflow: Any, summary: Callable[..., str]) -> Callable[[], None]:
-    """Return a function that prints the summary of a run, for ``onsuccess``.
+def shown_in_the_end(workflow: Any, summary: Callable[..., str], nothing_came: Callable[[], str]) -> Callable[[], None]:
+    """Return a function that prints the summary of a run, for ``onsuccess``, and fails a run that has no result.
 
     Where there is nothing to be done, Snakemake calls no ``onsuccess``: then it is printed when the process ends. A run
     that failed while it was planned has no scheduler.
@@ -137,16 +138,27 @@ def shown_in_the_end(workflow: Any, summary: Callable[..., str]) -> Callable[[],
     workflow : snakemake.workflow.Workflow
     summary : callable
         Takes `preview`, True where that is a target; returns the text.
+    nothing_came : callable
+        Returns why the run, although all its jobs ended well, is to end with exit code 1; or an empty text.
     """
 
     def show():
-        print(summary(preview="preview" in workflow.dag_settings.targets))
+        preview = "preview" in workflow.dag_settings.targets
+        print(summary(preview=preview))
+        if not preview and (reason := nothing_came()):
+            sys.exit(f"Error: {reason}")
 
     def show_if_idle(folder):
         # No scheduler: nothing was to run, as where planning failed or a graph is printed.
         if workflow._scheduler is not None and not len(workflow._dag) and not workflow.dryrun:
             with chdir(folder):  # Snakemake has left its working directory
-                show()
+                try:
+                    show()
+                except SystemExit as end:
+                    print(end, file=sys.stderr)
+                    logging.shutdown()
+                    sys.stdout.flush()
+                    os._exit(1)  # the exit code is decided already, and nothing else changes it
 
     atexit.register(show_if_idle, os.getcwd())
     return show

@@ -18,6 +18,7 @@ import numpy as np
 from fieldwork import InputError, WorkerDied, outputs, parallel
 from fieldwork.omezarr import metadata, slides
 from fieldwork.slides import SlideError, examination, ground, jpeg, overview, readers
+from fieldwork.slides.metadata import Wanted
 
 ICC_PROFILE = "profile.icc"  # in the store
 CRASH_REASON = "its decoder crashed"
@@ -135,6 +136,10 @@ def convert(
     modality: str | None = None,
     series: int | None = None,
     nuclei_channel: str | None = None,
+    mpp: float | None = None,
+    magnification: float | None = None,
+    keep_associated: bool = True,
+    keep_properties: bool = True,
 ) -> dict[str, Any]:
     """Convert a slide to OME-Zarr block by block. A killed conversion resumes.
 
@@ -165,12 +170,16 @@ def convert(
         Number of the picture in the file, from 0; by default that which `series.choose` chooses.
     nuclei_channel : str, optional
         Name of the channel with the nuclei, in channels of fluorescence; by default that of a DNA stain.
+    mpp, magnification : float, optional
+        What the sheet states of the slide: micrometres per pixel, nominal magnification.
+    keep_associated, keep_properties : bool
+        Keep label and macro pictures in the store; keep the vendor's properties there and in what is returned.
 
     Returns
     -------
     dict
         The slide's part of ``slide.json``: sizes, levels, mpp, reader, codec and modality with reasons, tissue, failed
-        tiles, warnings.
+        tiles and their share of the pixels, warnings.
 
     Raises
     ------
@@ -180,20 +189,21 @@ def convert(
         ``stop``, and a tile cannot be decoded; the message names its position.
     """
     path, store = os.fspath(path), Path(store)
-    examined = examination.examine(
-        path,
-        reader=reader,
-        codec=codec,
-        version=version,
-        modality=modality,
-        picture=series,
-        nuclei_channel=nuclei_channel,
-    )
+    wanted = Wanted(mpp, magnification, keep_associated, keep_properties)
+    options = {
+        "reader": reader,
+        "codec": codec,
+        "version": version,
+        "nuclei_channel": nuclei_channel,
+        "modality": modality,
+    }
+    examined = examination.examine(path, picture=series, wanted=wanted, **options)
     facts = examined.facts
-    facts["tissue_factor"] = overview.factor_of(facts["mpp"])
-    plan = _plan(path, store, examined, chunk=chunk, shard=shard, picture=series)
     shape = facts["height"], facts["width"]
+    facts["tissue_factor"] = overview.factor_of(facts["mpp"], shape)
+    plan = _plan(path, store, examined, chunk=chunk, shard=shard, picture=series)
     identity = [plan, version, facts["codec"], level, made_by, shape, modality, examination.stamps_of(path)]
+    identity += [facts["mpp"], keep_properties]  # both are in the store as soon as it is laid out
     ledger = Ledger(store.with_name(f".{store.name}.blocks"), identity)
     if ledger.begun and Path(plan.store).exists():
         log.info("%s: resumes after %d blocks that were done before", path, len(ledger.done))
@@ -206,6 +216,7 @@ def convert(
     facts["levels"] = metadata.level_shapes(*shape, chunk=plan.chunk)
     _fill(plan, ledger, facts["levels"], on_bad_image=on_bad_image, workers=workers, progress=progress)
     facts["failed_tiles"] = sorted(tile for failed in ledger.done.values() for tile in failed)
+    facts["failed_share"] = sum(tile[2] * tile[3] for tile in facts["failed_tiles"]) / (shape[0] * shape[1])
     facts |= _finish(plan, facts, examined.associated, ledger, modality)
     del facts["fluorescence_stated"]
     for text in facts["warnings"]:

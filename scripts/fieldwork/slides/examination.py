@@ -13,6 +13,7 @@ from fieldwork.inputs.inside import slide_files
 from fieldwork.omezarr import metadata
 from fieldwork.slides import SlideError, choice, jpeg, readers
 from fieldwork.slides.inside import channels
+from fieldwork.slides.metadata import Wanted, facts_of
 
 WINDOW_PERCENTILES = (1, 99.9)  # of sampled pixels: what viewers show of a channel
 SAMPLE_PX = 256
@@ -41,6 +42,7 @@ def examine(
     modality: str | None,
     picture: int | None,
     nuclei_channel: str | None,
+    wanted: Wanted,
 ) -> Examined:
     """Choose reader and codec of a slide, and ask the reader for all that is no pixel of level 0.
 
@@ -51,6 +53,8 @@ def examine(
         As for `conversion.convert`.
     picture : int or None
         As for `readers.open_slide`.
+    wanted : Wanted
+        What the sheet states, and what is kept.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def examine(
         raise SlideError(f"parts of it are missing: {', '.join(missing)}; expected all files of the slide together")
     reader, reason = choice.choose_reader(path, reader, picture)
     log.info("%s: reader %s: %s", path, reader, reason)
-    examined = parallel.call_in_process(path, _facts, path, reader, picture, on_crash=_unopened)
+    examined = parallel.call_in_process(path, _facts, path, reader, picture, wanted, on_crash=_unopened)
     facts, tile = examined.facts, None
     facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
     if codec == "keep":
@@ -107,8 +111,8 @@ def _unopened(call, reason):
     raise SlideError(f"cannot be opened: its reader crashed ({reason})")
 
 
-def _facts(path, reader, picture):
-    """Open the slide; return what it states, its associated images and its channels."""
+def _facts(path, reader, picture, wanted):
+    """Open the slide; return what is known of it, its associated images and its channels."""
     slide = readers.open_slide(path, reader, picture)
     height, width = slide.shapes[0]
     pictures = slide
@@ -116,21 +120,21 @@ def _facts(path, reader, picture):
         with contextlib.suppress(SlideError):
             tags = readers.open_slide(path, "tifffile", picture)
             pictures = tags if tags.shapes[0] == slide.shapes[0] else slide
+    known, warnings = facts_of(slide.stated, (height, width), wanted)
     facts = {
         "height": height,
         "width": width,
-        "mpp": slide.mpp and [float(size) for size in slide.mpp],
-        "objective_power": slide.objective_power,
+        **known,
         "fluorescence": bool(slide.fluorescence),
         "fluorescence_stated": slide.states_fluorescence,
         "channels": [channel.name for channel in slide.channels],
         "series": pictures.number,
         "other_series": list(pictures.others),
-        "warnings": list(dict.fromkeys([*slide.warnings, *pictures.warnings])),
-        "properties": dict(slide.properties),
+        "warnings": list(dict.fromkeys([*slide.warnings, *pictures.warnings, *warnings])),
     }
     stored, is_bright = ([], False) if slide.is_rgb else _with_windows(slide)
-    return Examined(facts, slide.associated(), stored, slide.dtype.name, slide.icc_profile, is_bright)
+    associated = slide.associated() if wanted.keep_associated else {}
+    return Examined(facts, associated, stored, slide.dtype.name, slide.icc_profile, is_bright)
 
 
 def _kept_tile(path, version, shape, picture=None):

@@ -19,7 +19,7 @@ def describe(
     picture : overview.Overview
         Complete.
     facts : dict
-        What is known of the slide: ``mpp``, ``failed_tiles``, ``fluorescence`` (as it was converted) and
+        What is known of the slide: ``mpp``, ``failed_tiles``, ``fluorescence`` (as it was converted),
         ``fluorescence_stated`` (by its metadata).
     modality : str or None
         As the user states it.
@@ -34,11 +34,6 @@ def describe(
     um = picture.factor * overview.pixel_um(facts["mpp"])
     means, valid = picture.means(facts["failed_tiles"])
     warnings = []
-    if not facts["mpp"]:
-        warnings.append(
-            f"its pixel size is not known: tissue is searched as if it were {overview.UNKNOWN_MPP} um. "
-            "The column mpp of the sheet states it"
-        )
     if modality:
         fluorescence, reason = modality == "fluorescence", "as the sheet states"
     elif not picture.is_rgb:

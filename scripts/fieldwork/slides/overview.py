@@ -11,6 +11,7 @@ cv2.setNumThreads(1)  # parallelism is processes
 SQUARE_UM = 8  # side of a square, about a nucleus
 UNKNOWN_MPP = 0.5  # micrometres a pixel, where the slide does not state them
 LARGEST_FACTOR_PX = 1024  # side of a square: sums of 8 bits stay in 32
+MOST_SQUARES = 2**24  # 0.6 GB; 33 x 33 mm. Larger slides, or those whose pixel size is wrong, have larger squares
 
 
 def pixel_um(mpp: tuple[float, float] | None) -> float:
@@ -18,9 +19,13 @@ def pixel_um(mpp: tuple[float, float] | None) -> float:
     return math.sqrt(mpp[0] * mpp[1]) if mpp else UNKNOWN_MPP
 
 
-def factor_of(mpp: tuple[float, float] | None) -> int:
-    """Return the side of an overview's squares, in pixels of level 0: the whole number nearest to `SQUARE_UM`, or 1."""
-    return min(max(1, round(SQUARE_UM / pixel_um(mpp))), LARGEST_FACTOR_PX)
+def factor_of(mpp: tuple[float, float] | None, shape: tuple[int, int] = (1, 1)) -> int:
+    """Return the side of an overview's squares, in pixels of level 0: the whole number nearest to `SQUARE_UM`, or 1.
+
+    It is larger where a slide of this height and width would have more than `MOST_SQUARES`.
+    """
+    least = math.ceil(math.sqrt(shape[0] * shape[1] / MOST_SQUARES))
+    return min(max(1, least, round(SQUARE_UM / pixel_um(mpp))), LARGEST_FACTOR_PX)
 
 
 def packed_sums(pixels: np.ndarray, y: int, x: int, *, factor: int) -> bytes:

@@ -8,8 +8,7 @@ from os import PathLike
 
 import numpy as np
 
-from fieldwork.pixel_sizes import likely_mpp, number_or_none
-from fieldwork.slides import SlideError
+from fieldwork.slides import SlideError, metadata
 from fieldwork.slides.inside.colours import to_rgb
 from fieldwork.slides.inside.slide import Slide, reason_of
 from fieldwork.slides.inside.tiff_slide import TiffSlide
@@ -106,14 +105,11 @@ class _OpenSlide(Slide):
         self.shapes = tuple(size[::-1] for size in self._slide.level_dimensions)
         if self.shapes.count(self.shapes[0]) > 1:
             raise SlideError("OpenSlide takes its focal planes for levels")
-        self.properties = dict(self._slide.properties)
+        self.stated = metadata.metadata_of_openslide(self._slide.properties)
         self._tiff = _tiff_slide(path, self.shapes[0])
         self.tile = tuple(
             int(self.properties.get(f"openslide.level[0].tile-{side}", 64)) for side in ("height", "width")
         )
-        mpp = [self.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
-        self.mpp = likely_mpp(mpp if all(mpp) else None)
-        self.objective_power = number_or_none(self.properties.get("openslide.objective-power"))
         if self.properties.get("dicom.ImageType[3]") == "RESAMPLED":
             self.warnings = ["its largest level is a resampled one: the file of the full resolution may be missing"]
         profile = self._slide.color_profile

@@ -44,7 +44,9 @@ SLIDE_COLUMNS = [
     "Slide_Height",
     "Slide_MPP_X",
     "Slide_MPP_Y",
+    "Slide_MPP_Source",
     "Slide_ObjectivePower",
+    "Slide_Modality",
     "Slide_TissueArea_px",
     "Slide_TissueArea_mm2",
     "Count_Nuclei",
@@ -56,6 +58,7 @@ SLIDE_COLUMNS = [
     "Slide_Reader",
     "Slide_Codec",
     "Slide_Other_Series",
+    "Slide_Warnings",
 ]
 
 
@@ -212,9 +215,7 @@ def tiles_table(slide: str, measured: Iterable) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(TILES.names, row, strict=True)) for row in rows], TILES)
 
 
-def slide_row(
-    plate: str, facts: dict[str, Any], tiles: str | PathLike, nuclei: str | PathLike, *, max_failed: float
-) -> dict[str, Any]:
+def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, nuclei: str | PathLike) -> dict[str, Any]:
     """Return the row of a slide in its batch's table.
 
     Parameters
@@ -226,15 +227,14 @@ def slide_row(
         The slide's ``tiles.parquet``.
     nuclei : path-like
         The slide's ``nuclei.parquet``.
-    max_failed : float
-        Share of the slide's pixels; a slide has failed if more of them cannot be decoded.
 
     Returns
     -------
     dict
-        Column of `SLIDE_COLUMNS` -> value; None where a failed slide, or one without a pixel size, has none.
+        Column of `SLIDE_COLUMNS` -> value; None where a slide that could not be opened, or one without a pixel size,
+        has none. A slide of which too much could not be decoded has no tissue and no nuclei.
     """
-    row = {
+    row = dict.fromkeys(SLIDE_COLUMNS) | {
         "Metadata_Plate": plate,
         "Metadata_Slide": facts["slide"],
         "FileName_Slide": os.path.basename(facts["path"]),
@@ -242,31 +242,35 @@ def slide_row(
         "Slide_Status": facts["status"],
         "Slide_Error": facts["error"],
     }
-    if facts["status"] != "ok":
-        return {name: row.get(name) for name in SLIDE_COLUMNS}
-    failed = sum(tile[2] * tile[3] for tile in facts["failed_tiles"])
-    row["Slide_FailedShare"] = failed / (facts["height"] * facts["width"])
-    if row["Slide_FailedShare"] > max_failed:
-        error = f"{row['Slide_FailedShare']:.1%} of its pixels cannot be decoded, more than max_failed_fields allows"
-        row |= {"Slide_Status": "failed", "Slide_Error": error}
-    counts = pq.read_table(tiles, columns=["Tile_Count_Nuclei"]).to_pydict()["Tile_Count_Nuclei"]
-    count = sum(count or 0 for count in counts)
-    area, mpp = facts["tissue_area_mm2"], facts["mpp"] or [None, None]
-    return row | {
+    if "failed_tiles" not in facts:  # it was not converted
+        return row
+    mpp = facts["mpp"] or [None, None]
+    row |= {
         "Slide_Width": facts["width"],
         "Slide_Height": facts["height"],
         "Slide_MPP_X": mpp[1],
         "Slide_MPP_Y": mpp[0],
+        "Slide_MPP_Source": facts["mpp_source"],
         "Slide_ObjectivePower": facts["objective_power"],
+        "Slide_Modality": facts["modality"],
+        "Tiles_Failed": len(facts["failed_tiles"]),
+        "Slide_FailedShare": facts["failed_share"],
+        "Slide_Reader": facts["reader"],
+        "Slide_Codec": facts["codec"],
+        "Slide_Other_Series": "; ".join(facts["other_series"]) or None,
+        "Slide_Warnings": "; ".join(facts["warnings"]) or None,
+    }
+    if facts["status"] != "ok":
+        return row
+    counts = pq.read_table(tiles, columns=["Tile_Count_Nuclei"]).to_pydict()["Tile_Count_Nuclei"]
+    count, area = sum(count or 0 for count in counts), facts["tissue_area_mm2"]
+    return row | {
         "Slide_TissueArea_px": facts["tissue_area_px"],
         "Slide_TissueArea_mm2": area,
         "Count_Nuclei": count,
         "Nuclei_Per_mm2": float(f"{count / area:.{DIGITS}g}") if area else None,
         **_positive_of(nuclei),
-        "Tiles_Failed": len(facts["failed_tiles"]) + sum(count is None for count in counts),
-        "Slide_Reader": facts["reader"],
-        "Slide_Codec": facts["codec"],
-        "Slide_Other_Series": "; ".join(facts["other_series"]) or None,
+        "Tiles_Failed": row["Tiles_Failed"] + sum(count is None for count in counts),
     }
 
 

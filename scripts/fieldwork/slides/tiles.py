@@ -7,9 +7,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import DeviceFailed, nuclei, tissue
+from fieldwork import DeviceFailed, InputError, nuclei, tissue
 from fieldwork.gpu import client
 from fieldwork.slides import blocks
+
+LARGEST_HALO_PX = 1024  # a tile of that side is then read with 9 times its pixels
 
 
 class Tile(NamedTuple):
@@ -80,12 +82,24 @@ def detection_px(settings: dict, mpp: tuple[float, float] | None) -> dict:
     -------
     dict
         ``sigma`` in pixels, ``min_distance`` in whole pixels, at least 1, and ``threshold_abs``.
+
+    Raises
+    ------
+    InputError
+        Micrometres become so many pixels that the halo would be wider than `LARGEST_HALO_PX`.
     """
     sigma, min_distance = settings["sigma"], settings["min_distance"]
     if mpp:
         um = float(sum(mpp)) / 2
         sigma, min_distance = settings["sigma_um"] / um, settings["min_distance_um"] / um
-    return {"sigma": sigma, "min_distance": max(1, round(min_distance)), "threshold_abs": settings["threshold"]}
+    detection = {"sigma": sigma, "min_distance": max(1, round(min_distance)), "threshold_abs": settings["threshold"]}
+    if mpp and (halo := halo_of(detection)) > LARGEST_HALO_PX:
+        raise InputError(
+            f"at {um:.3g} \xb5m a pixel, sigma_um and min_distance_um of slide.nuclei are {sigma:.0f} and "
+            f"{min_distance:.0f} px, and tiles need a margin of {halo} px; expected at most {LARGEST_HALO_PX}. "
+            "Is the pixel size right? Column mpp of the sheet of slides sets it"
+        )
+    return detection
 
 
 def halo_of(detection: dict) -> int:

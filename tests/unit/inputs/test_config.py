@@ -54,6 +54,8 @@ DEFAULTS = {
         "shard": 2048,
         "codec": "zstd",
         "level": 1,
+        "keep_associated": True,
+        "keep_properties": True,
         "tile": 1024,
         "nuclei": {
             "sigma_um": 1.5,

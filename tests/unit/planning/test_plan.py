@@ -264,6 +264,14 @@ def test_slides_are_reported_by_batch_and_convert_as_their_row_says(tmp_path):
     settings = slides.settings(Wildcards(slide="S1"))
     assert (settings["reader"], settings["codec"], settings["version"]) == ("auto", "lz4", "0.5")
     assert slides.store(Wildcards(slide="S1")) == "results/slides/S1/S1.ome.zarr"
+    rows = ["slide path mpp magnification modality", "S1 S1.tif .25 40 hdab", "S2 S2.tif 5e-1  ", "S3 S3.tif   "]
+    sheet = "".join(row.replace(" ", "\t") + "\n" for row in rows)
+    (tmp_path / "config/slides.tsv").write_text(sheet)
+    slides = plan_in(tmp_path, slide={"keep_properties": False}).slides
+    stated = [slides.settings(Wildcards(slide=name)) for name in slides.rows]
+    assert [(row["mpp"], row["magnification"]) for row in stated] == [(0.25, 40), (0.5, None), (None, None)]
+    assert [row["modality"] for row in stated] == ["hdab", None, None]
+    assert (stated[0]["keep_properties"], stated[0]["keep_associated"]) == (False, True)
 
 
 def test_the_work_on_a_stack_is_detection_or_a_function(tmp_path):

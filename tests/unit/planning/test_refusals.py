@@ -46,12 +46,28 @@ def test_wrong_sheets_and_keys_of_plates(tmp_path, sheet, config, message):
         ("a\ta.tif\tb/c", {}, "line 2: 'plate' is 'b/c'"),
         ("a\ta.tif\t", {"shard": 1000}, "'slide.shard' is 1000; expected 1, 2, 4, 8 ... times slide.chunk"),
         ("a\ta.tif\t", {"codec": "jpeg"}, "'slide.codec' is 'jpeg'; expected zstd, lz4, none or keep"),
+        ("a\ta.tif\t", {"keep_properties": "no"}, "'slide.keep_properties' is 'no'; expected true or false"),
     ],
 )
 def test_wrong_slides_and_settings(tmp_path, row, slide, message):
     write_sheets(tmp_path, slides=[("a", "")])
     (tmp_path / "config/slides.tsv").write_text(f"slide\tpath\tplate\n{row}\n")
     refused(tmp_path, message, **({"slide": slide} if slide else {}))
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        *(("mpp", cell) for cell in ("0,25", "0.25 um", "0.5 0.25", "nan", "inf", "-0.25", "0", "0.019", "250")),
+        *(("magnification", cell) for cell in ("20x", "x", "0", "nan", "1000")),
+        ("modality", "HE"),
+        ("series", "-1"),
+    ],
+)
+def test_wrong_facts_of_slides(tmp_path, column, cell):
+    write_sheets(tmp_path, slides=[("a", "")])
+    (tmp_path / "config/slides.tsv").write_text(f"slide\tpath\t{column}\na\ta.tif\t{cell}\n")
+    refused(tmp_path, rf"slides\.tsv, line 2: '{column}' is '{cell}'; expected ")
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,22 @@ def test_the_summary_adds_up_the_plates_that_are_done(tmp_path):
     assert str(tmp_path / "out" / "plates") in said and len(said.splitlines()) <= 4
 
 
+def test_the_summary_counts_slides_as_their_records_do_and_a_sheet_of_failures_is_one(tmp_path):
+    def record(slide, status):
+        (tmp_path / "slides" / slide / f"{slide}.ome.zarr").mkdir(parents=True, exist_ok=True)  # it says nothing
+        (tmp_path / "slides" / slide / "slide.json").write_text(f'{{"status": "{status}"}}')
+
+    assert runs.no_slide([], tmp_path) == runs.no_slide(["a"], tmp_path) == ""
+    record("a", "failed")
+    record("b", "failed")
+    assert "Slides: 0 of 3 converted, 2 failed, 1 not yet done." in runs.summary([], ["a", "b", "c"], [], tmp_path, "")
+    assert runs.no_slide(["a", "b", "c"], tmp_path) == ""
+    assert "all 2 failed; the reasons are in the column Slide_Error of" in runs.no_slide(["a", "b"], tmp_path)
+    record("c", "ok")
+    assert "Slides: 1 of 3 converted, 2 failed.\n" in runs.summary([], ["a", "b", "c"], [], tmp_path, "")
+    assert runs.no_slide(["a", "b", "c"], tmp_path) == ""
+
+
 def test_a_slide_whose_store_is_gone_is_forgotten_until_it_is_back(tmp_path):
     folder = tmp_path / "slides/S"
     store, facts = folder / "S.ome.zarr", folder / "slide.json"

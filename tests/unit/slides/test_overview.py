@@ -40,4 +40,12 @@ def test_means_leave_out_what_could_not_be_decoded():
     ("mpp", "factor"), [((0.25, 0.25), 32), ((0.499, 0.499), 16), ((0.25, 1), 16), ((32, 32), 1), (None, 16)]
 )
 def test_squares_are_of_8_um(mpp, factor):
-    assert overview.factor_of(mpp) == factor
+    assert overview.factor_of(mpp) == overview.factor_of(mpp, (4000, 4000)) == factor
+
+
+def test_an_overview_has_a_bounded_number_of_squares_whatever_the_pixel_size():
+    for mpp in (None, (0.02, 0.02), (0.25, 0.25), (8, 8), (20, 20)):
+        for side in (1, 10_000, 60_000, 400_000):
+            factor = overview.factor_of(mpp, (side, side // 2 + 1))
+            assert -(-side // factor) * (side // 2 // factor + 1) <= 1.01 * overview.MOST_SQUARES
+    assert overview.factor_of((0.25, 0.25), (60_000, 60_000)) == 32

@@ -257,7 +257,7 @@ def test_an_ome_pyramid_and_its_objective_are_read(tmp_path):
     slide.close()
 
 
-@pytest.mark.parametrize(("stated", "mpp", "power"), [("0.25", 0.25, 20), ("0,25", None, 20), ("0", None, 20)])
+@pytest.mark.parametrize(("stated", "mpp", "power"), [("0.25", 0.25, 20), ("0,25", 0.25, 20), ("0", None, 20)])
 def test_aperios_description_is_read_even_if_it_is_odd(tmp_path, stated, mpp, power):
     description = f"Aperio Image Library v11\r\n420x300 (64x64) JPEG/RGB|AppMag = {power}|MPP = {stated}|Filename = a b"
     write_pyramid(tmp_path / "a.svs", texture(), description=description)

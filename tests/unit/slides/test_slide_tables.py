@@ -1,14 +1,50 @@
-"""Tables of slides: equal runs give equal rows."""
+"""Tables of slides: their rows say what slide.json says, and equal runs give equal rows."""
 
-from fieldwork.slides import tables
+import numpy as np
+import pytest
+
+from fieldwork import outputs
+from fieldwork.slides import tables, tiles
 
 FAILED = {"slide": "S", "path": "a/S.svs", "status": "failed", "error": "not a slide"}
+CONVERTED = FAILED | {
+    **{"status": "ok", "error": "", "height": 1000, "width": 640, "mpp": [0.5, 0.25], "mpp_source": "sheet"},
+    **{"objective_power": None, "tissue_area_px": 400, "tissue_area_mm2": 1e-4, "reader": "tifffile", "codec": "zstd"},
+    **{"failed_tiles": [[0, 0, 100, 64, "reason"]], "failed_share": 0.01, "warnings": ["one", "two"], "modality": "he"},
+    **{"other_series": ["1: other (9 x 9 px)"]},
+}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write the tables of tiles and nuclei of a slide of one tile with one nucleus, and return their paths."""
+    tile = tiles.Tile(0, 0, 1000, 640)
+    measured = tiles.MeasuredTile(tile, np.array([[1, 2]]), np.array([5.0]), tissue=1.0, focus=1.0)
+    outputs.write_parquet(tables.tiles_table("S", [measured]), tmp_path / "tiles.parquet")
+    outputs.write_parquet(tables.nuclei_table("S", [measured], mpp=None), tmp_path / "nuclei.parquet")
+    return tmp_path / "tiles.parquet", tmp_path / "nuclei.parquet"
 
 
 def test_the_time_that_a_conversion_took_is_in_no_table():
-    first, second = (
-        tables.slide_row("P", FAILED | {"seconds": s}, "none", "none", max_failed=0.05) for s in (1.5, 2.5)
-    )
+    first, second = (tables.slide_row("P", FAILED | {"seconds": s}, "none", "none") for s in (1.5, 2.5))
     assert first == second
     assert list(first) == tables.SLIDE_COLUMNS and not any("econds" in column for column in first)
     assert first["PathName_Slide"] == "a" and first["Slide_Error"] == "not a slide"
+
+
+def test_a_row_says_what_is_known_of_a_slide(written):
+    row = tables.slide_row("P", CONVERTED, *written)
+    assert list(row) == tables.SLIDE_COLUMNS
+    assert (row["Slide_Status"], row["Count_Nuclei"], row["Tiles_Failed"]) == ("ok", 1, 1)
+    assert (row["Slide_MPP_Y"], row["Slide_MPP_X"], row["Slide_MPP_Source"]) == (0.5, 0.25, "sheet")
+    assert row["Share_Positive"] is None
+    assert (row["Slide_FailedShare"], row["Slide_Warnings"], row["Nuclei_Per_mm2"]) == (0.01, "one; two", 1e4)
+
+
+def test_a_slide_that_lost_too_much_has_its_share_and_no_nuclei(written):
+    lost = CONVERTED | {"status": "failed", "error": "10 % of its pixels cannot be decoded", "failed_share": 0.1}
+    row = tables.slide_row("P", lost, *written)
+    assert list(row) == tables.SLIDE_COLUMNS
+    assert (row["Slide_Status"], row["Slide_Error"]) == ("failed", "10 % of its pixels cannot be decoded")
+    assert (row["Slide_FailedShare"], row["Slide_Width"], row["Tiles_Failed"]) == (0.1, 640, 1)
+    assert row["Count_Nuclei"] is None and row["Slide_TissueArea_px"] is None

@@ -8,7 +8,7 @@ from skimage import data
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
-from fieldwork import nuclei, outputs, tissue
+from fieldwork import nuclei, tissue
 from fieldwork.slides import tables, tiles
 from fieldwork.slides.tiles import Tile
 
@@ -366,37 +366,3 @@ def test_a_tile_says_how_much_of_it_could_not_be_decoded():
     assert noted.error == f"{(10 * 20 + 10 * 10) / 5000:.1%} of it could not be decoded and is white"
     assert tiles.with_undecoded(measured, failed[2:]) == measured
     assert tables.tiles_table("S", [noted])["Tile_Count_Nuclei"].to_pylist() == [0]
-
-
-@pytest.mark.parametrize(("lost", "status"), [(64, "ok"), (640, "failed")])
-def test_a_slide_that_lost_too_much_has_failed(tmp_path, lost, status):
-    facts = {
-        **{
-            "slide": "S",
-            "path": "a/S.svs",
-            "status": "ok",
-            "error": "",
-            "height": 1000,
-            "width": 640,
-            "mpp": [0.5, 0.5],
-        },
-        **{
-            "objective_power": None,
-            "tissue_area_px": 400,
-            "tissue_area_mm2": 1e-4,
-            "reader": "tifffile",
-            "codec": "zstd",
-        },
-        **{"failed_tiles": [[0, 0, 100, lost, "reason"]], "other_series": []},
-    }
-    measured = tiles.MeasuredTile(Tile(0, 0, 1000, 640), np.array([[1, 2]]), np.array([5.0]), tissue=1.0, focus=1.0)
-    outputs.write_parquet(tables.tiles_table("S", [measured]), tmp_path / "tiles.parquet")
-    outputs.write_parquet(tables.nuclei_table("S", [measured], mpp=None), tmp_path / "nuclei.parquet")
-    paths = tmp_path / "tiles.parquet", tmp_path / "nuclei.parquet"
-    row = tables.slide_row("P", facts, *paths, max_failed=0.05)
-    assert row.get("Share_Positive") is None
-    assert list(row.keys() - set(tables.SLIDE_COLUMNS)) == []
-    assert (row["Slide_Status"], row["Count_Nuclei"], row["Tiles_Failed"]) == (status, 1, 1)
-    assert row["Slide_FailedShare"] == lost * 100 / 640_000
-    assert row["Nuclei_Per_mm2"] == 1e4
-    assert ("10.0% of its pixels cannot be decoded" in row["Slide_Error"]) == (status == "failed")

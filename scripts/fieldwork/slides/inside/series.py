@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from fieldwork.slides import SlideError
 from fieldwork.slides.inside.pictures import Picture
+from fieldwork.slides.metadata import shown
 
 # A region is as good a slide as the largest one if it has this share of its pixels; the first of those is the slide.
 COMPARABLE_SHARE = 0.5
@@ -86,7 +87,7 @@ def choose(pictures: Sequence[Picture], wanted: int | None) -> Choice:
 
 
 def _described(picture):
-    return f"{picture.name} ({picture.size}{', reduced' if picture.kind == 'reduced' else ''})"
+    return f"{shown(picture.name)} ({picture.size}{', reduced' if picture.kind == 'reduced' else ''})"
 
 
 def _associated(pictures, chosen):

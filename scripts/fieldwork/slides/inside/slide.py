@@ -21,12 +21,8 @@ class Slide:
         One of `READERS`.
     shapes : tuple of (height, width)
         In pixels, by level; level 0, the largest, first.
-    mpp : (y, x) or None
-        Micrometres per pixel of level 0; None where the file does not state it.
-    objective_power : float or None
-        Nominal magnification.
-    properties : dict of str to str
-        The vendor's metadata.
+    stated : metadata.Metadata
+        What the file states of the slide.
     tile : (height, width)
         Size of the smallest part of level 0 that can be decoded; the first part begins at its first pixel.
     channels : list of channels.Channel
@@ -45,9 +41,24 @@ class Slide:
         The colour profile, as it is stored.
     """
 
-    reader = shapes = mpp = objective_power = properties = icc_profile = None
+    reader = shapes = stated = icc_profile = None
     tile = (64, 64)  # where the file does not state it
     channels, dtype, number, sizes, others, warnings = channels.RGB, np.dtype(np.uint8), 0, (), (), ()
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Return (y, x) micrometres per pixel of level 0; None where the file does not state them, or not credibly."""
+        return self.stated.pixel.mpp
+
+    @property
+    def objective_power(self) -> float | None:
+        """Return the nominal magnification."""
+        return self.stated.objective_power
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """Return the vendor's metadata."""
+        return self.stated.properties
 
     @property
     def is_rgb(self) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 
 from fieldwork.decoding.segments import JPEG_COMPRESSIONS, Segments, segment_shape, segments_showing
-from fieldwork.slides import SlideError, tiff
+from fieldwork.slides import SlideError, metadata
 from fieldwork.slides.inside import channels, pictures, series
 from fieldwork.slides.inside.colours import to_rgb
 from fieldwork.slides.inside.slide import Slide
@@ -69,9 +69,8 @@ class TiffSlide(Slide):
                 self.tile = self.segments[0].shape
             order = slice(None, None, -1 if self._turn[0] else 1)
             self.shapes = tuple((page.imagelength, page.imagewidth)[order] for page in self.pages)
-            stated = tiff.metadata_of(self._tif, self.pages[0], choice.picture.image)
-            self.properties, self.mpp, self.objective_power = stated
-            self.mpp = self.mpp and self.mpp[order]
+            stated = metadata.metadata_of(self._tif, self.pages[0], choice.picture.image)
+            self.stated = stated.turned() if self._turn[0] else stated
             self._name_channels(choice.picture)
         except BaseException:
             self._file.close()
