@@ -28,6 +28,7 @@ SAMPLE_SIDE_PX = 512  # rows and columns that tell the floor
 FLOOR_SHARE = 50  # of so many pixels, one is darker than the floor
 HISTOGRAM_ROWS = 512  # that tell the threshold
 GROUND_ROWS = 32  # that tell the median ground
+SMOOTHING = pixels.WIDE, pixels.MEDIUM  # of stained tissue: sigma is sqrt(3) px, an eighth of a nucleus
 MOST_FIELD_PX, MOST_WINDOW_PX = 2**23, 2**22  # of a block with its halo; each takes about 60 bytes
 LEAST_UNIT = 2.0**-15  # of a sum of pixels, per step; below, all that is above the floor is brightest anyway
 
@@ -47,7 +48,7 @@ class Levels(NamedTuple):
 
     floor: int  # sum of a square of pixels where working copies are 0
     with_median: bool  # many pixels are hot or dead: the median takes their place
-    smoothing: int  # how often working copies are blurred by `pixels.WIDE`, so that texture makes no nuclei
+    smooth: bool  # working copies are blurred by `SMOOTHING`, so that texture makes no nuclei
     threshold: int = 1  # in steps of working copies, above the ground
 
 
@@ -157,11 +158,11 @@ def darkness_of(image: np.ndarray, calibration: Calibration) -> Darkness:
     return Darkness(_sums_all_over(parts, sums), *_odd_pixels(values, calibration.contrast))
 
 
-def levels_of(sample: Sequence[Darkness], *, smoothing: int) -> Levels:
+def levels_of(sample: Sequence[Darkness], *, smooth: bool) -> Levels:
     """Decide on the floor of a slide by the images of its sample; the threshold follows by `threshold_of`."""
     odd, looked_at = (sum(getattr(darkness, name) for darkness in sample) for name in ("odd", "looked_at"))
     floor = _floor_of(np.concatenate([darkness.sums for darkness in sample]))
-    return Levels(floor, bool(odd > ODD_SHARE * looked_at), smoothing)
+    return Levels(floor, bool(odd > ODD_SHARE * looked_at), smooth)
 
 
 def histogram_of(image: np.ndarray, calibration: Calibration, levels: Levels) -> np.ndarray:
@@ -199,14 +200,14 @@ def _working_copy(source, calibration, levels=None):
     scale, contrast = _scale_of(calibration.diameter), calibration.contrast / source.unit
     if levels is None:
         odd, looked_at = _odd_pixels(source.values, contrast)
-        with_median, smoothing, most_px = odd > ODD_SHARE * looked_at, 0, MOST_FIELD_PX
+        with_median, smooth, most_px = odd > ODD_SHARE * looked_at, False, MOST_FIELD_PX
     else:
-        with_median, smoothing, most_px = levels.with_median, levels.smoothing, MOST_WINDOW_PX
+        with_median, smooth, most_px = levels.with_median, levels.smooth, MOST_WINDOW_PX
     image = cv2.medianBlur(source.values, 3) if with_median else source.values
     parts, sums = _blocks_and_sums(image, scale, most_px)
     floor = _floor_of(_sums_all_over(parts, sums)) if levels is None else levels.floor
     unit = max(contrast * scale.shrunk**2 / TYPICAL, LEAST_UNIT)  # of a sum
-    values = blocks.once(lambda block: _smoothed(_steps(sums(block), floor, unit), smoothing))
+    values = blocks.once(lambda block: _smoothed(_steps(sums(block), floor, unit), SMOOTHING if smooth else ()))
     area = scale.shrunk**2
     return _Copy(_shape_of(image.shape, scale), parts, values, scale, _coarse_of(scale), floor / area, unit / area)
 
@@ -266,10 +267,10 @@ def _steps(sums, floor, unit):
     return steps if values is sums else steps.take(sums)
 
 
-def _smoothed(values, times):
-    """Return steps, blurred so many times."""
-    for _ in range(times):
-        values = np.rint(pixels.blurred(values, pixels.WIDE) * np.float32(1 / pixels.KERNEL_SUM)).astype(np.uint16)
+def _smoothed(values, kernels):
+    """Return steps, blurred by one kernel after the other."""
+    for kernel in kernels:
+        values = np.rint(pixels.blurred(values, kernel) * np.float32(1 / pixels.KERNEL_SUM)).astype(np.uint16)
     return values
 
 

@@ -22,7 +22,6 @@ TILE_PX = 512  # of level 0; on a grid from (0, 0) that does not depend on the c
 LEAST_TISSUE = 0.5  # of a tile; where no tile has so much, those with the most
 ENOUGH_TILES = 24  # with the most tissue, where none has `LEAST_TISSUE`
 TYPICAL_UM = 8  # diameter of a typical nucleus, which tells the pixel size where the slide states none
-SMOOTHING_STAINED = 2  # times that working copies of densities are blurred; those of fluorescence are not
 
 DECISIONS = ("diameter", "contrast", "modality", "channel", "steps_per_unit", "levels")  # keys of calibration.json
 
@@ -139,11 +138,10 @@ def levels_of(
     """
     if calibration is None or calibration.diameter is None or calibration.contrast is None:
         return None
-    smoothing = SMOOTHING_STAINED if channels.is_stained else 0
     pool |= {"mode": "paths"}
     measure = functools.partial(_measure_image, read=read, channels=channels)
     darkness = functools.partial(measure, function=functools.partial(detector.darkness_of, calibration=calibration))
-    levels = detector.levels_of(list(parallel.map_frames(darkness, used, **pool)), smoothing=smoothing)
+    levels = detector.levels_of(list(parallel.map_frames(darkness, used, **pool)), smooth=channels.is_stained)
     options = {"calibration": calibration, "levels": levels}
     histogram = functools.partial(measure, function=functools.partial(detector.histogram_of, **options))
     counts = sum(parallel.map_frames(histogram, used, **pool))

@@ -1,0 +1,204 @@
+"""Nuclei of slides are outlined and measured block by block, without Snakemake."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.color import rgb2hed
+from skimage.segmentation import expand_labels
+
+from fieldwork import label_images, outputs
+from fieldwork.slides import blocks, calibration, channels, tables
+from stained import AUTO, RADIUS_PX, calibrate, convert, detect, grid, plant
+
+SHAPE = (700, 900)
+CENTRES = grid(SHAPE, 37)
+PERIOD_PX = 37
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    """Return the folder of a converted and calibrated slide whose every other nucleus is brown, and its picture."""
+    folder = tmp_path_factory.mktemp("slide")
+    image = plant(SHAPE, CENTRES, brown=range(0, len(CENTRES), 2))
+    convert(folder, image, modality="hdab")
+    calibrate(folder)
+    return folder, image
+
+
+def outlined(folder, image):
+    """Return what `measure_block` finds in every block of a slide in memory, and how."""
+    facts = outputs.read_json(folder / "slide.json")
+    detection = calibration.block_detection(outputs.read_json(folder / "calibration.json"), facts, AUTO)
+
+    def read(row, column, height, width):
+        return image[row : row + height, column : column + width]
+
+    mask = np.ones([-(-side // facts["tissue_factor"]) for side in image.shape[:2]], bool)
+    found = [
+        blocks.measure_block(block, read=read, mask=mask, detection=detection)
+        for block in blocks.blocks_of(image.shape[:2])
+    ]
+    return found, detection
+
+
+def painted(found, shape):
+    """Return the labels of a slide, numbered block by block; no pixel has two."""
+    labels, first = np.zeros(shape, np.int32), 0
+    for block in found:
+        if block.count:
+            window = label_images.decode(block.labels, block.shape).astype(np.int32)
+            rows, columns = (slice(start, start + side) for start, side in zip(block.origin, block.shape, strict=True))
+            target = labels[rows, columns]
+            assert not target[window > 0].any()
+            target[window > 0] = window[window > 0] + first
+            first += block.count
+    return labels
+
+
+def test_nuclei_of_a_slide_are_those_that_were_planted(slide):
+    folder, _ = slide
+    nuclei, tiles = detect(folder)
+    assert len(nuclei) == len(CENTRES) == sum(tiles["Tile_Count_Nuclei"].to_pylist())
+    found = np.stack([nuclei[f"Nuclei_Location_Center_{axis}"].to_numpy() for axis in "YX"], axis=1)
+    nearest = np.abs(found[:, None] - CENTRES).max(axis=2)
+    assert nearest.min(axis=1).max() < 1 and len(set(nearest.argmin(axis=1))) == len(CENTRES)
+    area = nuclei["Nuclei_AreaShape_Area"].to_numpy()
+    assert np.median(area) == pytest.approx(np.pi * RADIUS_PX**2, rel=0.25)
+    assert nuclei["ObjectNumber"].to_pylist() == list(range(1, len(nuclei) + 1))
+    np.testing.assert_array_equal(nuclei["Nuclei_Location_Center_X_um"], found[:, 1] * 0.5)
+    assert not any(nuclei["Nuclei_TouchesBorder"].to_pylist())
+
+
+def test_the_share_of_positive_nuclei_is_that_of_brown_ones(slide, tmp_path):
+    folder, _ = slide
+    nuclei, _ = detect(folder)
+    found = np.stack([nuclei[f"Nuclei_Location_Center_{axis}"].to_numpy() for axis in "YX"], axis=1)
+    planted = np.abs(found[:, None] - CENTRES).max(axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nuclei["Nuclei_Positive_DAB"].to_numpy(), planted % 2 == 0)
+    facts = outputs.read_json(folder / "slide.json")
+    row = tables.slide_row("P", facts, folder / "tiles.parquet", folder / "nuclei.parquet", max_failed=0.05)
+    assert row["Share_Positive"] == np.mean(planted % 2 == 0)
+    assert row["Positive_Threshold"] == 0.2
+    metadata = nuclei.schema.metadata
+    assert json.loads(metadata[b"positive"]) == {"DAB": 0.2} and metadata[b"modality"] == b"hdab"
+    features = json.loads(metadata[b"features"])
+    assert {"Nuclei_AreaShape_Area", "Cytoplasm_Intensity_MeanIntensity_DAB"} <= set(features)
+    assert not {"Nuclei_Positive_DAB", "Nuclei_TouchesBorder", "Nuclei_AreaShape_Center_X"} & set(features)
+
+
+def test_without_dab_no_nucleus_is_positive_or_not(slide):
+    folder, image = slide
+    facts = outputs.read_json(folder / "slide.json") | {"modality": "he"}
+    assert channels.positive_threshold(channels.channels_of(facts), 0.2) == {}
+
+
+@pytest.mark.parametrize("block_px", [128, 300])
+def test_nuclei_do_not_depend_on_blocks(slide, monkeypatch, block_px):
+    """Borders of blocks run through nuclei at many offsets: none is cut, lost or doubled."""
+    folder, image = slide
+    (whole,), _ = outlined(folder, image)
+    expected = painted([whole], SHAPE)
+    monkeypatch.setattr(blocks, "BLOCK_PX", block_px)
+    found, _ = outlined(folder, image)
+    assert len(found) == np.prod([-(-side // block_px) for side in SHAPE])
+    labels = painted(found, SHAPE)
+    assert labels.max() == expected.max() == len(CENTRES)
+    np.testing.assert_array_equal(label_images.renumber(labels), expected)
+    for column in ("Nuclei_AreaShape_Perimeter", "Nuclei_Intensity_MeanIntensity_DAB", "Nuclei_AreaShape_Center_X"):
+        values = np.concatenate([block.measurements[column] for block in found if block.count])
+        of_whole = label_images.properties(labels)
+        order = np.argsort(expected[tuple(np.rint([of_whole.rows, of_whole.columns]).astype(int))])
+        np.testing.assert_allclose(values[order], whole.measurements[column], rtol=1e-6)
+
+
+def test_blocks_number_nuclei_row_by_row_and_in_a_block_by_first_pixel(slide, monkeypatch):
+    folder, image = slide
+    monkeypatch.setattr(blocks, "BLOCK_PX", 256)
+    found, _ = outlined(folder, image)
+    labels = painted(found, SHAPE)
+    first_pixels = np.unique(labels, return_index=True)[1][1:]
+    rows, columns = np.divmod(first_pixels, SHAPE[1])
+    order = list(zip(rows // 256, columns // 256, rows, columns, strict=True))
+    assert order == sorted(order)
+
+
+def test_densities_are_those_of_scikit_image(slide):
+    folder, image = slide
+    (found,), detection = outlined(folder, image)
+    labels = painted([found], SHAPE)
+    stains = np.moveaxis(6 * rgb2hed(image), -1, 0)
+    ring = expand_labels(labels, detection.ring_px)
+    ring[labels > 0] = 0
+    assert detection.ring_px == 4
+    for name, density in zip(("Hematoxylin", "Eosin", "DAB"), stains, strict=True):
+        for prefix, objects in (("Nuclei", labels), ("Cytoplasm", ring)):
+            expected = np.bincount(objects.ravel(), density.ravel())[1:] / np.bincount(objects.ravel())[1:]
+            values = found.measurements[f"{prefix}_Intensity_MeanIntensity_{name}"]
+            np.testing.assert_allclose(values, expected, atol=1e-5)
+    brown = found.measurements["Nuclei_Intensity_MeanIntensity_DAB"] > 0.2
+    inside, around = (found.measurements[f"{part}_Intensity_MeanIntensity_DAB"] for part in ("Nuclei", "Cytoplasm"))
+    assert brown.sum() == pytest.approx(len(CENTRES) / 2, abs=1) and (inside[brown] > 3 * around[brown]).all()
+
+
+def test_tables_are_equal_for_every_chunk_codec_version_tile_and_number_of_workers(tmp_path):
+    image = plant((500, 560), grid((500, 560), 41))
+    found = set()
+    variants = [
+        ({}, {}),
+        ({"chunk": 64, "shard": 256}, {"tile": 64}),
+        ({"codec": "lz4", "version": "0.4"}, {"tile": 333}),
+        (
+            {"chunk": 512, "shard": 512},
+            {"pool": {"engine": "pool", "mode": "paths", "dask": "processes"}, "workers": 2},
+        ),
+    ]
+    for number, (conversion, detection) in enumerate(variants):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        convert(folder, image, **conversion)
+        calibrate(folder)
+        detect(folder, **detection)
+        found.add(((folder / "nuclei.parquet").read_bytes(), (folder / "calibration.json").read_bytes()))
+    assert len(found) == 1
+
+
+def test_a_block_that_cannot_be_read_is_failed_tiles(slide, tmp_path, caplog):
+    folder, _ = slide
+    monkeypatched = tmp_path / "copy"
+    image = plant(SHAPE, CENTRES)
+    monkeypatched.mkdir()
+    convert(monkeypatched, image)
+    calibrate(monkeypatched)
+    damaged = sorted(Path(monkeypatched / "S.ome.zarr/0/c/0").rglob("*"))
+    for path in damaged:
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:100])
+    nuclei, tiles = detect(monkeypatched)
+    assert len(nuclei) == 0 and all(tiles["Tile_Error"].to_pylist())
+    assert set(tiles["Tile_Count_Nuclei"].to_pylist()) == {None}
+    facts = outputs.read_json(monkeypatched / "slide.json")
+    paths = monkeypatched / "tiles.parquet", monkeypatched / "nuclei.parquet"
+    assert tables.slide_row("P", facts, *paths, max_failed=0.05)["Tiles_Failed"] == len(tiles)
+
+
+def test_blank_glass_has_no_nuclei_and_says_why(tmp_path):
+    image = np.full((300, 400, 3), 245, np.uint8)
+    convert(tmp_path, image + np.random.default_rng(1).integers(-2, 3, image.shape).astype(np.uint8))
+    record = calibrate(tmp_path, picture=True)
+    nuclei, tiles = detect(tmp_path)
+    assert record["levels"] is None and len(record["warnings"]) == 1
+    assert len(nuclei) == 0 and set(tiles["Tile_Count_Nuclei"].to_pylist()) == {0}
+
+
+def test_a_threshold_means_peaks_and_the_calibration_shows_them(slide, tmp_path):
+    folder, _ = slide
+    settings = AUTO | {"nuclei": AUTO["nuclei"] | {"haematoxylin": 0.03}}
+    record = calibrate(folder, settings=settings, picture=True)
+    nuclei, _ = detect(folder, settings=settings)
+    assert "Nuclei_Intensity_Peak" in nuclei.column_names and "Nuclei_AreaShape_Area" not in nuclei.column_names
+    assert len(nuclei) == len(CENTRES)
+    assert record["settings"]["detection"]["method"] == "peaks"
+    assert (folder / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    calibrate(folder)

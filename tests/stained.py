@@ -1,0 +1,102 @@
+"""Stained tissue whose nuclei are known, and slides of it, converted and detected as jobs do."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+
+import calibrate_slide
+import convert_slide
+import detect_slide_nuclei
+import plot_slide_calibration
+from fieldwork import optical_densities, outputs
+from slide_files import write_slide
+
+AUTO = {"nuclei": {"haematoxylin": "auto", "fluorescence": "auto", "sigma_um": 1.5, "min_distance_um": 2.5}} | {
+    "ring_um": 2,
+    "positive": 0.2,
+}
+AUTO["nuclei"] |= {"sigma": 3, "min_distance": 5}
+CONVERSION = {"reader": "tifffile", "version": "0.5", "chunk": 256, "shard": 512, "codec": "zstd", "level": 1}
+RADIUS_PX = 8  # of planted nuclei, at 0.5 um
+HAEMATOXYLIN, EOSIN, DAB = 0.55, 0.12, 0.5  # optical densities
+SERIAL = {"engine": "serial", "mode": "paths", "dask": "processes"}
+
+
+def plant(shape, centres, *, brown=(), seed=0):
+    """Draw round nuclei of haematoxylin in pale eosin, some of them brown; a frame of 60 px is glass."""
+    rng = np.random.default_rng(seed)
+    density = np.zeros((*shape, 3), np.float32)
+    density[60:-60, 60:-60, 1] = EOSIN
+    rows, columns = np.mgrid[-12:13, -12:13]
+    cover = np.clip(RADIUS_PX + 0.5 - np.hypot(rows, columns), 0, 1)
+    for number, (row, column) in enumerate(centres):
+        part = density[row - 12 : row + 13, column - 12 : column + 13]
+        part[..., 0] = np.maximum(part[..., 0], HAEMATOXYLIN * cover)
+        part[..., 2] = np.maximum(part[..., 2], DAB * cover * (number in brown))
+    density *= 1 + 0.05 * rng.standard_normal((*shape, 1), np.float32)
+    stains = np.array(list(optical_densities.STAINS.values()), np.float32)
+    return np.rint(245 * 10 ** -(density @ stains)).clip(0, 255).astype(np.uint8)
+
+
+def grid(shape, period, *, start=90):
+    """Return rows and columns of centres, (n, 2), a period apart: borders run through nuclei at many offsets."""
+    rows = np.arange(start, shape[0] - start, period)
+    columns = np.arange(start, shape[1] - start, period)
+    centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
+    centres[..., 1] += (np.arange(len(rows)) * 5 % 12)[:, None]
+    return centres.reshape(-1, 2)
+
+
+def convert(folder, image, *, modality="he", **changes):
+    """Convert a picture to a store; return the path of slide.json."""
+    path = write_slide(folder / "slide.tif", image) if isinstance(image, np.ndarray) else image
+    settings = CONVERSION | changes
+    convert_slide.main(
+        slide="S",
+        path=str(path),
+        copy=str(path),
+        store=str(folder / "S.ome.zarr"),
+        facts_file=folder / "slide.json",
+        on_bad_image="record",
+        workers=1,
+        made_by="test",
+        **settings,
+    )
+    facts = outputs.read_json(folder / "slide.json")
+    outputs.write_json(facts | {"modality": modality}, folder / "slide.json")
+    return folder / "slide.json"
+
+
+def calibrate(folder, *, settings=AUTO, picture=False):
+    """Calibrate a converted slide as the rule does; return its record."""
+    common = {
+        "slide": "S",
+        "facts": folder / "slide.json",
+        "store": folder / "S.ome.zarr",
+        "pool": SERIAL,
+        "workers": 1,
+    }
+    calibrate_slide.main(settings=settings["nuclei"], outcome=folder / "calibration.json", **common)
+    if picture:
+        plot_slide_calibration.main(record=folder / "calibration.json", picture=folder / "calibration.png", **common)
+    return json.loads((folder / "calibration.json").read_text())
+
+
+def detect(folder, *, settings=AUTO, tile=512, pool=SERIAL, workers=1):
+    """Detect the nuclei of a calibrated slide as the rule does; return the tables of nuclei and of tiles."""
+    detect_slide_nuclei.main(
+        slide="S",
+        facts=folder / "slide.json",
+        record=folder / "calibration.json",
+        store=folder / "S.ome.zarr",
+        nuclei_table=folder / "nuclei.parquet",
+        tiles_table=folder / "tiles.parquet",
+        tile=tile,
+        settings=settings,
+        made_of={"digest": "test"},
+        device="cpu",
+        pool=pool,
+        workers=workers,
+    )
+    return pq.read_table(folder / "nuclei.parquet"), pq.read_table(folder / "tiles.parquet")
