@@ -10,7 +10,7 @@ import numpy as np
 
 from fieldwork.segmentation import blocks, flags, outlines, pixels, thresholds
 from fieldwork.segmentation.calibration import Calibration, calibrate
-from fieldwork.segmentation.objects import Scale, objects_of
+from fieldwork.segmentation.objects import FLUORESCENT, STAINED, Scale, objects_of
 from fieldwork.segmentation.pixels import TYPICAL
 
 # Tuned on tests/accuracy's development set alone.
@@ -48,7 +48,7 @@ class Levels(NamedTuple):
 
     floor: int  # sum of a square of pixels where working copies are 0
     with_median: bool  # many pixels are hot or dead: the median takes their place
-    smooth: bool  # working copies are blurred by `SMOOTHING`, so that texture makes no nuclei
+    is_stained: bool  # tissue: copies are blurred by `SMOOTHING`, so that texture makes no nuclei
     threshold: int = 1  # in steps of working copies, above the ground
 
 
@@ -158,11 +158,11 @@ def darkness_of(image: np.ndarray, calibration: Calibration) -> Darkness:
     return Darkness(_sums_all_over(parts, sums), *_odd_pixels(values, calibration.contrast))
 
 
-def levels_of(sample: Sequence[Darkness], *, smooth: bool) -> Levels:
+def levels_of(sample: Sequence[Darkness], *, is_stained: bool) -> Levels:
     """Decide on the floor of a slide by the images of its sample; the threshold follows by `threshold_of`."""
     odd, looked_at = (sum(getattr(darkness, name) for darkness in sample) for name in ("odd", "looked_at"))
     floor = _floor_of(np.concatenate([darkness.sums for darkness in sample]))
-    return Levels(floor, bool(odd > ODD_SHARE * looked_at), smooth)
+    return Levels(floor, bool(odd > ODD_SHARE * looked_at), is_stained)
 
 
 def histogram_of(image: np.ndarray, calibration: Calibration, levels: Levels) -> np.ndarray:
@@ -200,14 +200,14 @@ def _working_copy(source, calibration, levels=None):
     scale, contrast = _scale_of(calibration.diameter), calibration.contrast / source.unit
     if levels is None:
         odd, looked_at = _odd_pixels(source.values, contrast)
-        with_median, smooth, most_px = odd > ODD_SHARE * looked_at, False, MOST_FIELD_PX
+        with_median, is_stained, most_px = odd > ODD_SHARE * looked_at, False, MOST_FIELD_PX
     else:
-        with_median, smooth, most_px = levels.with_median, levels.smooth, MOST_WINDOW_PX
+        with_median, is_stained, most_px = levels.with_median, levels.is_stained, MOST_WINDOW_PX
     image = cv2.medianBlur(source.values, 3) if with_median else source.values
     parts, sums = _blocks_and_sums(image, scale, most_px)
     floor = _floor_of(_sums_all_over(parts, sums)) if levels is None else levels.floor
     unit = max(contrast * scale.shrunk**2 / TYPICAL, LEAST_UNIT)  # of a sum
-    values = blocks.once(lambda block: _smoothed(_steps(sums(block), floor, unit), SMOOTHING if smooth else ()))
+    values = blocks.once(lambda block: _smoothed(_steps(sums(block), floor, unit), SMOOTHING if is_stained else ()))
     area = scale.shrunk**2
     return _Copy(_shape_of(image.shape, scale), parts, values, scale, _coarse_of(scale), floor / area, unit / area)
 
@@ -298,10 +298,11 @@ def _nuclei_in(copy, shape, levels=None, extent=None):
         threshold = above_ground + float(np.median(grounds))
     else:
         above_ground, threshold = levels.threshold, None
+    contours = STAINED if levels is not None and levels.is_stained else FLUORESCENT
     canvas, nuclei, scale = blocks.Canvas(shape), [], copy.scale
     for block in copy.blocks:
         ground, smooth = surface(block)
-        objects = objects_of(smooth, ground, above_ground, scale)
+        objects = objects_of(smooth, ground, above_ground, scale, contours)
         if len(copy.blocks) > 1:
             canvas.begin(block, objects.brightest, scale.shrunk / scale.enlarged)
         nuclei.append(flags.nuclei_of(objects.labels, smooth))

@@ -11,8 +11,6 @@ from fieldwork.segmentation import basins, pixels, thresholds
 from fieldwork.segmentation.pixels import KERNEL_SUM, OCTAVE
 
 # Tuned on tests/accuracy's development set alone.
-OWN_SHARE = 0.27  # of a nucleus's peak, where its outline runs
-SHRUNK_SHARE = 0.35  # likewise in a copy that was shrunk, and blurred by that
 SHAPE_CAP_RADII = 2.0  # from the edge; deeper inside, only intensity tells nuclei apart
 LOG_RADII = 0.3  # per octave of intensity: what it counts beside the distance to the edge
 SPLIT_RADII = 0.06  # depth of a saddle from which two parts of a typical nucleus's area are two nuclei
@@ -22,7 +20,20 @@ FIBRE_DIAMETERS = 0.75  # largest radius; thicker things are no fibres
 FIBRE_DISKS = 6  # area of a fibre, of the largest disk that fits into it
 LEAST_AREA, LEAST_AREA_PX = 0.1, 12  # of a nucleus: of a typical one's; px of the image
 BRIGHT_SHARE = 0.5  # of the intensity above the darkest: a nucleus that makes up more of it stands out of its ground
-LEAST_PEAK, LEAST_DIM_PEAK = 1.2, 2.0  # thresholds: height of a nucleus that stands out, and of one that does not
+LEAST_DIM_PEAK = 2.0  # thresholds: height of a nucleus that does not stand out
+
+
+class Contours(NamedTuple):
+    """Where the outline of a nucleus runs, and which ones are none."""
+
+    own_share: float  # of a nucleus's peak, where its outline runs
+    shrunk_share: float  # likewise in a copy that was shrunk, and blurred by that
+    least_peak: float  # thresholds: height of a nucleus that stands out
+
+
+FLUORESCENT = Contours(0.27, 0.35, 1.2)
+# Tuned on what readers counted on a slide (tests/accuracy/cmu_1_points.csv) and on annotated colour fields.
+STAINED = Contours(0.35, 0.45, 1.5)
 
 
 class Scale(NamedTuple):
@@ -41,7 +52,9 @@ class Objects(NamedTuple):
     margin: np.ndarray  # (rows, columns) float32: above the threshold of a pixel's nucleus, in 1 / KERNEL_SUM steps
 
 
-def objects_of(smooth: np.ndarray, ground: np.ndarray, threshold: int, scale: Scale) -> Objects:
+def objects_of(
+    smooth: np.ndarray, ground: np.ndarray, threshold: int, scale: Scale, contours: Contours = FLUORESCENT
+) -> Objects:
     """Find the nuclei of a working copy.
 
     Pixels above the field's threshold are divided into the basins of their peaks. What lies lower than a share of its
@@ -56,6 +69,7 @@ def objects_of(smooth: np.ndarray, ground: np.ndarray, threshold: int, scale: Sc
     threshold : int
         Of the field, in steps above the ground: at least 1.
     scale : Scale
+    contours : Contours
 
     Returns
     -------
@@ -64,7 +78,7 @@ def objects_of(smooth: np.ndarray, ground: np.ndarray, threshold: int, scale: Sc
     surface, least = pixels.framed(smooth), np.float32(threshold * KERNEL_SUM)
     bright = np.flatnonzero(surface.ravel() > least)
     basin, peaks = basins.basins(surface, bright)
-    share = np.float32(OWN_SHARE if scale.shrunk == 1 else SHRUNK_SHARE)
+    share = np.float32(contours.own_share if scale.shrunk == 1 else contours.shrunk_share)
     own = np.maximum(np.floor(surface.ravel()[peaks] * share), least)
     above = surface.ravel().take(bright) - own.take(basin - 1)
     margin = surface - least
@@ -76,7 +90,7 @@ def objects_of(smooth: np.ndarray, ground: np.ndarray, threshold: int, scale: Sc
         candidates = np.searchsorted(inside, np.concatenate([peaks, summits]))
         brightest = inside[_highest(parts, surface.ravel().take(inside), candidates)]
         heights, grounds = surface.ravel()[brightest], pixels.framed(ground).ravel()[brightest]
-        kept = _are_nuclei(np.bincount(parts), heights, grounds, threshold, scale)
+        kept = _are_nuclei(np.bincount(parts), heights, grounds, threshold, scale, contours.least_peak)
         labels.ravel()[inside] = (np.cumsum(kept, dtype=np.int32) * kept).take(parts)
         kept[0] = True
         brightest = pixels.unframed_indices(brightest[kept], smooth.shape[1])
@@ -157,12 +171,12 @@ def _highest(labels, values, candidates):
     return candidates[order][ends - 1]
 
 
-def _are_nuclei(areas, heights, grounds, threshold, scale):
+def _are_nuclei(areas, heights, grounds, threshold, scale, least_peak):
     """Return True for the labels that are neither too small nor hardly stand out of their surroundings."""
     least_px = LEAST_AREA_PX * (scale.enlarged / scale.shrunk) ** 2
     least_area = max(LEAST_AREA * math.pi / 4 * scale.diameter**2, least_px)
     stands_out = heights >= BRIGHT_SHARE * (heights + grounds * np.float32(KERNEL_SUM))
-    least_height = np.where(stands_out, LEAST_PEAK, LEAST_DIM_PEAK) * threshold * KERNEL_SUM
+    least_height = np.where(stands_out, least_peak, LEAST_DIM_PEAK) * threshold * KERNEL_SUM
     kept = (areas >= least_area) & (heights >= least_height)
     kept[0] = False  # the ground
     return kept

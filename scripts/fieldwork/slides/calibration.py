@@ -141,7 +141,7 @@ def levels_of(
     pool |= {"mode": "paths"}
     measure = functools.partial(_measure_image, read=read, channels=channels)
     darkness = functools.partial(measure, function=functools.partial(detector.darkness_of, calibration=calibration))
-    levels = detector.levels_of(list(parallel.map_frames(darkness, used, **pool)), smooth=channels.is_stained)
+    levels = detector.levels_of(list(parallel.map_frames(darkness, used, **pool)), is_stained=channels.is_stained)
     options = {"calibration": calibration, "levels": levels}
     histogram = functools.partial(measure, function=functools.partial(detector.histogram_of, **options))
     counts = sum(parallel.map_frames(histogram, used, **pool))
