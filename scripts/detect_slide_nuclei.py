@@ -103,7 +103,7 @@ def find_peaks(slide, facts, store, frames, mask, detection, *, device, pool, wo
         shape=(facts["height"], facts["width"]),
         mask=mask,
         factor=facts["tissue_factor"],
-        fluorescence=facts["fluorescence"],
+        channels=channels.channels_of(facts),
         detection=detection,
         halo=tiles.halo_of(detection),
     )

@@ -9,7 +9,9 @@ import calibrate_slide
 import convert_slide
 import detect_slide_nuclei
 import plot_slide_calibration
-from fieldwork import optical_densities, outputs
+from fieldwork import label_images, optical_densities, outputs
+from fieldwork.segmentation import sampling
+from fieldwork.slides import blocks, calibration, channels, ground, overview
 from slide_files import write_slide
 
 AUTO = {"nuclei": {"haematoxylin": "auto", "fluorescence": "auto", "sigma_um": 1.5, "min_distance_um": 2.5}} | {
@@ -100,3 +102,46 @@ def detect(folder, *, settings=AUTO, tile=512, pool=SERIAL, workers=1):
         workers=workers,
     )
     return pq.read_table(folder / "nuclei.parquet"), pq.read_table(folder / "tiles.parquet")
+
+
+def outline(image, *, mpp=None, fluorescence=False):
+    """Outline the nuclei of a picture in memory as a slide's are, without a setting.
+
+    Returns
+    -------
+    (rows, columns) int32 array
+        The nuclei in tissue.
+    facts : dict
+        What was decided: modality, tissue ...
+    """
+    shape = image.shape[:2]
+    sizes = mpp and (mpp, mpp)
+    picture = overview.Overview(shape, factor=overview.factor_of(sizes))
+    picture.add(0, 0, *shape, overview.packed_sums(image, 0, 0, factor=picture.factor))
+    facts = {"mpp": sizes, "failed_tiles": [], "fluorescence": fluorescence, "fluorescence_stated": False}
+    facts |= {"height": shape[0], "width": shape[1]}
+    mask, seen = ground.describe(picture, facts, None)
+    facts |= seen
+    slide, labels = channels.channels_of(facts), np.zeros(shape, np.int32)
+
+    def read(row, column, height, width):
+        return image[row : row + height, column : column + width]
+
+    tiles = calibration.sample_of(shape, mask, facts["tissue_factor"])
+    readings = (calibration.measure_tile(tile, read(*tile), channels=slide, mpp=mpp) for tile in tiles)
+    sampled = sampling.take(readings, usual_form=calibration.usual_form)
+    typical, used = calibration.calibrate(sampled, mpp), [reading.source for reading in sampled.used]
+    levels = calibration.levels_of(used, typical, read=lambda tile: read(*tile), channels=slide, **SERIAL)
+    record = {**(typical._asdict() if typical else {}), "levels": levels and levels._asdict()}
+    if levels is None:
+        return labels, facts
+    detection = calibration.block_detection(record, facts, AUTO)
+    number = 0
+    for block in blocks.blocks_of(shape):
+        found = blocks.measure_block(block, read=read, mask=mask, detection=detection)
+        if found.count:
+            window = label_images.decode(found.labels, found.shape).astype(np.int32)
+            rows, columns = (slice(first, first + side) for first, side in zip(found.origin, found.shape, strict=True))
+            labels[rows, columns][window > 0] = window[window > 0] + number
+            number += found.count
+    return labels, facts

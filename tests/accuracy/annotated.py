@@ -12,6 +12,10 @@ from workspace import DATA
 
 SET = "BBBC038 (Data Science Bowl 2018, stage 1) with lopuhin's fixes, CC0"
 FOLDER = DATA / "annotated"
+STAINED_FOLDER = DATA / "annotated_he"  # colour fields of the same set
+SLIDE_COUNT_FILE = Path(__file__).with_name("cmu_1_points.csv")
+SLIDE_COUNT_TILES = {"A": (640, 1080), "B": (960, 1040), "C": (1800, 1060), "D": (2340, 900), "E": (2560, 600)}
+SLIDE_COUNT_SIDE_PX = 256  # of these tiles, by row and column of their first pixels
 SCORE_FILE = DATA.parent / "accuracy" / "score.py"
 HAND_COUNT_FILE = Path(__file__).with_name("md_multisite_points.csv")
 HAND_COUNT_FOLDER = DATA / "plates" / "MD-MULTISITE-TIF"

@@ -8,9 +8,10 @@ import pytest
 from skimage.color import rgb2hed
 from skimage.segmentation import expand_labels
 
-from fieldwork import label_images, outputs
+from fieldwork import InputError, label_images, outputs
+from fieldwork.segmentation import sampling
 from fieldwork.slides import blocks, calibration, channels, tables
-from stained import AUTO, RADIUS_PX, calibrate, convert, detect, grid, plant
+from stained import AUTO, RADIUS_PX, SERIAL, calibrate, convert, detect, grid, plant
 
 SHAPE = (700, 900)
 CENTRES = grid(SHAPE, 37)
@@ -164,22 +165,17 @@ def test_tables_are_equal_for_every_chunk_codec_version_tile_and_number_of_worke
     assert len(found) == 1
 
 
-def test_a_block_that_cannot_be_read_is_failed_tiles(slide, tmp_path, caplog):
-    folder, _ = slide
-    monkeypatched = tmp_path / "copy"
-    image = plant(SHAPE, CENTRES)
-    monkeypatched.mkdir()
-    convert(monkeypatched, image)
-    calibrate(monkeypatched)
-    damaged = sorted(Path(monkeypatched / "S.ome.zarr/0/c/0").rglob("*"))
-    for path in damaged:
+def test_a_block_that_cannot_be_read_is_failed_tiles(tmp_path):
+    convert(tmp_path, plant(SHAPE, CENTRES))
+    calibrate(tmp_path)
+    for path in Path(tmp_path / "S.ome.zarr/0/c/0").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:100])
-    nuclei, tiles = detect(monkeypatched)
+    nuclei, tiles = detect(tmp_path)
     assert len(nuclei) == 0 and all(tiles["Tile_Error"].to_pylist())
     assert set(tiles["Tile_Count_Nuclei"].to_pylist()) == {None}
-    facts = outputs.read_json(monkeypatched / "slide.json")
-    paths = monkeypatched / "tiles.parquet", monkeypatched / "nuclei.parquet"
+    facts = outputs.read_json(tmp_path / "slide.json")
+    paths = tmp_path / "tiles.parquet", tmp_path / "nuclei.parquet"
     assert tables.slide_row("P", facts, *paths, max_failed=0.05)["Tiles_Failed"] == len(tiles)
 
 
@@ -202,3 +198,39 @@ def test_a_threshold_means_peaks_and_the_calibration_shows_them(slide, tmp_path)
     assert record["settings"]["detection"]["method"] == "peaks"
     assert (folder / "calibration.png").read_bytes().startswith(b"\x89PNG")
     calibrate(folder)
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+def test_fluorescence_of_16_bits_is_outlined_in_its_dna_channel_and_measured_in_all(channels_first):
+    shape, centres = (300, 340), grid((300, 340), 37)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    dna = sum(np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 50) for row, column in centres)
+    rng = np.random.default_rng(2)
+    other = rng.integers(5000, 60000, shape)  # brighter than the nuclei
+    dna = (300 + 3000 * dna + rng.normal(0, 20, shape)).clip(0)
+    planes = (dna, other) if channels_first else (other, dna)
+    names = ("DAPI", "Cy3") if channels_first else ("Cy3", "DAPI")
+    image = np.stack(planes, axis=-1).astype(np.uint16)
+    facts = {"modality": "fluorescence", "channels": names, "nuclei_channel": "DAPI", "fluorescence": True}
+    facts |= {"height": shape[0], "width": shape[1], "mpp": [0.5, 0.5], "tissue_factor": 16}
+    slide, tile = channels.channels_of(facts), blocks.Block(0, 0, *shape)
+    sampled = sampling.Sampled([calibration.measure_tile(tile, image, channels=slide, mpp=0.5)], [])
+    typical = calibration.calibrate(sampled, 0.5)
+    levels = calibration.levels_of([tile], typical, read=lambda _: image, channels=slide, **SERIAL)
+    record = {**typical._asdict(), "levels": levels._asdict()}
+    detection = calibration.block_detection(record, facts, AUTO)
+    found = blocks.measure_block(tile, read=lambda *_: image, mask=np.ones((19, 22), bool), detection=detection)
+    assert found.count == len(centres)
+    labels = label_images.decode(found.labels, found.shape)
+    window = image[found.origin[0] :, found.origin[1] :][: found.shape[0], : found.shape[1]]
+    for number, name in enumerate(names):
+        expected = np.bincount(labels.ravel(), window[..., number].ravel())[1:] / np.bincount(labels.ravel())[1:]
+        values = found.measurements[f"Nuclei_Intensity_MeanIntensity_{name}"]
+        np.testing.assert_allclose(values, expected / 65535)
+
+
+def test_a_pixel_size_that_makes_peaks_cost_too_much_is_refused():
+    settings = AUTO["nuclei"] | {"haematoxylin": 0.05}
+    assert calibration.detection_of(settings, channels.Channels("he"), (0.1, 0.1))["sigma"] == 15
+    with pytest.raises(InputError, match=r"sigma is 1500 px .* at \[0.001, 0.001\] um a pixel, so that tiles need"):
+        calibration.detection_of(settings, channels.Channels("he"), [0.001, 0.001])

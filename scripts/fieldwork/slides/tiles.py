@@ -7,9 +7,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import DeviceFailed, InputError, nuclei, tissue
+from fieldwork import DeviceFailed, InputError, nuclei
 from fieldwork.gpu import client
 from fieldwork.slides import blocks
+from fieldwork.slides import channels as slide_channels
+from fieldwork.slides.channels import Channels
 
 LARGEST_HALO_PX = 1024  # a tile of that side is then read with 9 times its pixels
 
@@ -74,7 +76,7 @@ def detection_px(settings: dict, mpp: tuple[float, float] | None) -> dict:
     ----------
     settings : dict
         ``sigma_um`` and ``min_distance_um``, for slides that state their pixel size; ``sigma`` and ``min_distance``
-        in pixels, for those that don't; ``threshold``, in the unit of `tissue.nuclei_channel`.
+        in pixels, for those that don't; ``threshold``, in the unit of `channels.peaks_image`.
     mpp : (float, float) or None
         Micrometres per pixel, vertically and horizontally; they are averaged.
 
@@ -127,7 +129,7 @@ def measure_tile(
     shape: tuple[int, int],
     mask: np.ndarray,
     factor: float,
-    fluorescence: bool,
+    channels: Channels,
     detection: dict,
     halo: int,
     device: client.Cpu | client.Gpu = client.CPU,
@@ -145,8 +147,7 @@ def measure_tile(
         Tissue: pixel (i, j) covers level-0 pixels from (i, j) * factor on; the last ones reach to the border.
     factor : float
         Level-0 pixels per pixel of the mask.
-    fluorescence : bool
-        As for `tissue.nuclei_channel`.
+    channels : channels.Channels
     detection : dict
         Keyword arguments of `nuclei.detect_nuclei`.
     halo : int
@@ -176,7 +177,7 @@ def measure_tile(
         return MeasuredTile(tile, tissue=fraction)
     try:
         core, image, origin = _read(tile, read, shape, halo)
-        channel = tissue.nuclei_channel(image, fluorescence=True) if fluorescence else device.haematoxylin(image)
+        channel = device.haematoxylin(image) if channels.is_stained else slide_channels.peaks_image(image, channels)
         level = _is_flat_somewhere(channel, detection)
         if not level:
             coordinates = device.detect_nuclei(channel, **detection)
@@ -184,7 +185,7 @@ def measure_tile(
             level = _are_some_level(coordinates, peaks, 3 * detection["min_distance"])
         if level:
             _, image, origin = _read(tile, read, shape, 2 * halo)
-            channel = tissue.nuclei_channel(image, fluorescence=fluorescence)
+            channel = slide_channels.peaks_image(image, channels)
             coordinates = _without_wide_plateaus(channel, detection, halo)
             peaks = _peaks(coordinates, channel, detection)
     except DeviceFailed:
@@ -202,7 +203,7 @@ def measure_tile(
 
 
 def _appearance(core):
-    """Return the focus and the colour of a tile's pixels; of other than three colours the focus of the brightest."""
+    """Return the focus and the colour of a tile's pixels; of other than RGB the focus of the brightest channel."""
     if core.shape[2] != 3 or core.dtype != np.uint8:
         return {"focus": float(cv2.Laplacian(core.max(axis=-1), cv2.CV_32F).var(dtype=np.float64))}
     grey = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)

@@ -24,6 +24,7 @@ from fieldwork import DeviceFailed, InputError, nuclei, parallel, synthetic, tis
 from fieldwork.benchmarks import gpu, methods, plots
 from fieldwork.gpu import choice, client, server
 from fieldwork.slides import tiles
+from fieldwork.slides.channels import Channels
 
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 POOL = {"engine": "pool", "mode": "paths", "dask": "processes"}
@@ -365,7 +366,7 @@ def measure_slide(device):
         shape=(450, 630),
         mask=np.ones((45, 63), bool),
         factor=10,
-        fluorescence=False,
+        channels=Channels("he"),
         detection=detection,
         halo=tiles.halo_of(detection),
         device=device,

@@ -10,6 +10,7 @@ from skimage.filters import gaussian
 
 from fieldwork import nuclei, tissue
 from fieldwork.slides import tables, tiles
+from fieldwork.slides.channels import Channels
 from fieldwork.slides.tiles import Tile
 
 SHAPE = (330, 420)
@@ -91,7 +92,8 @@ def measured(image, size, *, mask=None, fluorescence=True, detection=None, facto
         assert row + height <= image.shape[0] and column + width <= image.shape[1]
         return image[row : row + height, column : column + width].copy()
 
-    options = {"read": read, "shape": image.shape[:2], "factor": factor, "fluorescence": fluorescence}
+    options = {"read": read, "shape": image.shape[:2], "factor": factor}
+    options["channels"] = Channels("fluorescence" if fluorescence else "he")
     options |= {"mask": mask_of(image.shape) if mask is None else mask, "detection": detection}
     halo = tiles.halo_of(detection)
     return [tiles.measure_tile(tile, halo=halo, **options) for tile in tiles.tiles_of(image.shape[:2], tile=size)]
@@ -263,7 +265,7 @@ def test_tiles_without_tissue_are_not_read_and_the_fraction_is_that_of_the_tile(
     def unread(*place):
         raise AssertionError(place)
 
-    options = {"shape": (160, 240), "mask": mask, "factor": 8, "fluorescence": True, "halo": 5}
+    options = {"shape": (160, 240), "mask": mask, "factor": 8, "channels": Channels("fluorescence"), "halo": 5}
     assert tiles.measure_tile(Tile(0, 0, 24, 40), read=unread, detection=FLUORESCENCE, **options).error == ""
 
 
@@ -281,7 +283,13 @@ def test_a_tile_that_cannot_be_read_is_a_row_with_its_reason(error):
     def read(*place):
         raise error
 
-    options = {"shape": (64, 64), "mask": mask_of((64, 64)), "factor": 8, "fluorescence": True, "halo": 5}
+    options = {
+        "shape": (64, 64),
+        "mask": mask_of((64, 64)),
+        "factor": 8,
+        "channels": Channels("fluorescence"),
+        "halo": 5,
+    }
     failed = tiles.measure_tile(Tile(0, 0, 64, 64), read=read, detection=FLUORESCENCE, **options)
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}".strip()
     assert failed.error.strip() == reason and failed.tissue == 1 and len(failed.coordinates) == 0
@@ -295,7 +303,13 @@ def test_interrupts_are_not_swallowed():
     def read(*place):
         raise KeyboardInterrupt
 
-    options = {"shape": (64, 64), "mask": mask_of((64, 64)), "factor": 8, "fluorescence": True, "halo": 5}
+    options = {
+        "shape": (64, 64),
+        "mask": mask_of((64, 64)),
+        "factor": 8,
+        "channels": Channels("fluorescence"),
+        "halo": 5,
+    }
     with pytest.raises(KeyboardInterrupt):
         tiles.measure_tile(Tile(0, 0, 64, 64), read=read, detection=FLUORESCENCE, **options)
 
