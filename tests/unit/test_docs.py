@@ -13,6 +13,7 @@ LIBRARY = SCRIPTS / "fieldwork"
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "config/README.md"])
 TOP = ("scripts", "rules", "tests", "config", "envs", "docs", "profiles", ".ci", "Snakefile", "Makefile", "Dockerfile")
 FILE_SUFFIXES = (".py", ".md", ".csv", ".tsv", ".parquet", ".json", ".png", ".yaml", ".txt", ".tif", ".zarr", ".log")
+FILE_SUFFIXES += (".geojson", ".zip")
 OTHER_MODULES = {
     *("cv2", "dask", "np", "numpy", "os", "pandas", "scipy", "skimage", "snakemake", "sys", "tifffile", "zarr"),
     "rules",  # Snakemake's, in a Snakefile

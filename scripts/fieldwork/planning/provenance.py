@@ -27,6 +27,7 @@ COMPUTING = {
     "tifffile": ("tifffile", "imagecodecs"),
     "imagecodecs": ("imagecodecs",),
     "simplejpeg": ("simplejpeg",),
+    "shapely": ("shapely",),
     "zarr": ("zarr", "zarrs"),
     "openslide": ("openslide-python", "openslide-bin"),
     "cucim": ("cucim-cu12", "cucim-cu13", "cucim"),
