@@ -1,7 +1,7 @@
 """Find the nuclei of a slide where there is tissue: outlined and measured block by block, or as peaks tile by tile.
 
 Inputs: slide.json and the store beside it; calibration.json, if nuclei are outlined. Outputs: one row per nucleus, one
-row per tile.
+row per tile; of outlines also nuclei.geojson (or nuclei.geojson.zip) beside the table, and labels in the store.
 """
 
 from fieldwork import processes
@@ -11,21 +11,24 @@ processes.prepare()  # before NumPy is imported
 import functools
 import itertools
 import logging
+from pathlib import Path
 
-from fieldwork import InputError, job, outputs, parallel
+from fieldwork import InputError, job, label_images, outputs, parallel
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
-from fieldwork.omezarr import slides
-from fieldwork.slides import blocks, calibration, channels, tiles
+from fieldwork.omezarr import slide_labels, slides
+from fieldwork.slides import blocks, calibration, channels, geojson, tiles
 
 log = logging.getLogger(__name__)
+
+LABEL = "nuclei"  # of the store
 
 
 def main(*, slide, facts, record, store, nuclei_table, tiles_table, tile, settings, made_of, device, pool, workers):
     facts = outputs.read_json(facts)
     options = {"device": device, "pool": pool, "workers": workers}
     if facts["status"] != "ok":
-        write_peaks(slide, facts, [], nuclei_table, tiles_table)
+        write_peaks(slide, facts, [], store, nuclei_table, tiles_table)
         return
     # In a process of its own: zarr starts threads, and no fork may follow a thread.
     [mask] = parallel.map_frames(functools.partial(slides.read_label, name="tissue"), [store])
@@ -37,7 +40,7 @@ def main(*, slide, facts, record, store, nuclei_table, tiles_table, tile, settin
     log.info("slide %s: detection with %s", slide, detection)
     if detection.pop("method") == "peaks":
         measured = find_peaks(slide, facts, store, frames, mask, detection, **options)
-        write_peaks(slide, facts, measured, nuclei_table, tiles_table)
+        write_peaks(slide, facts, measured, store, nuclei_table, tiles_table)
         return
     pool = {**pool, "workers": workers}
     measured = look_at_tiles(slide, facts, store, frames, mask, pool)
@@ -45,7 +48,7 @@ def main(*, slide, facts, record, store, nuclei_table, tiles_table, tile, settin
     detection = calibration.block_detection(record, facts, settings)
     results = outline(slide, store, mask, detection, pool) if detection else []
     made_of = {**made_of, "calibration": {key: record[key] for key in calibration.DECISIONS}}
-    write_outlines(slide, facts, detection, results, measured, made_of, nuclei_table, tiles_table)
+    write_outlines(slide, facts, detection, results, measured, made_of, store, nuclei_table, tiles_table)
 
 
 def look_at_tiles(slide, facts, store, frames, mask, pool):
@@ -64,8 +67,8 @@ def outline(slide, store, mask, detection, pool):
     return job.results_of(measure, frames, failed=blocks.failed_block, progress=slide, **{**pool, "mode": "paths"})
 
 
-def write_outlines(slide, facts, detection, results, measured, made_of, nuclei_table, tiles_table):
-    """Write the tables of nuclei with outlines: that of nuclei as blocks end, that of tiles by what was measured."""
+def write_outlines(slide, facts, detection, results, measured, made_of, store, nuclei_table, tiles_table):
+    """Write the table, GeoJSON and labels of nuclei as blocks end, and the table of tiles by what was measured."""
     results = iter(results)
     first = list(itertools.islice(results, 1))
     from fieldwork.slides import tables  # once all workers are there: Arrow starts a thread, and no fork may follow
@@ -73,9 +76,18 @@ def write_outlines(slide, facts, detection, results, measured, made_of, nuclei_t
     mpp, totals, failed = facts["mpp"], tiles.Totals(measured), []
     options = {"channels": channels.channels_of(facts), "mpp": mpp, "made_of": made_of}
     schema = tables.nuclei_schema(detection, **options)
-    with tables.nuclei_writer(nuclei_table, slide, schema, mpp=mpp) as add:
+    with (  # of these the table, Snakemake's output, appears last
+        tables.nuclei_writer(nuclei_table, slide, schema, mpp=mpp) as add_rows,
+        geojson.writer(_geojson_of(nuclei_table), bounds=facts.get("bounds")) as add_features,
+        slide_labels.label_writer(store, LABEL, mpp=mpp) as add_labels,
+    ):
         for found in itertools.chain(first, results):
-            add(totals.nuclei + 1, found)
+            add_rows(totals.nuclei + 1, found)
+            if found.count:
+                numbers = range(totals.nuclei + 1, totals.nuclei + 1 + found.count)
+                labels = label_images.decode(found.labels, found.shape)
+                add_features(numbers, labels, found.origin, *geojson.described(found.measurements))
+                add_labels(numbers, labels, found.origin)
             totals.add(found)
             if found.error:
                 failed.append(found)
@@ -86,10 +98,12 @@ def write_outlines(slide, facts, detection, results, measured, made_of, nuclei_t
     log.info("slide %s: %d nuclei", slide, totals.nuclei)
 
 
-def write_peaks(slide, facts, measured, nuclei_table, tiles_table):
-    """Write the tables of nuclei that are peaks."""
+def write_peaks(slide, facts, measured, store, nuclei_table, tiles_table):
+    """Write the tables of nuclei that are peaks, and delete the outlines of an earlier job."""
     from fieldwork.slides import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
+    geojson.discard(_geojson_of(nuclei_table))
+    slide_labels.discard_label(store, LABEL)
     outputs.write_parquet(tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), nuclei_table)
     outputs.write_parquet(tables.tiles_table(slide, measured), tiles_table)
     log.info("slide %s: %d nuclei", slide, sum(result.count for result in measured))
@@ -118,6 +132,10 @@ def find_peaks(slide, facts, store, frames, mask, detection, *, device, pool, wo
             **pool,
         )
     return [tiles.with_undecoded(result, facts["failed_tiles"]) for result in measured]
+
+
+def _geojson_of(nuclei_table):
+    return Path(nuclei_table).with_suffix(".geojson")
 
 
 def _names(slide):

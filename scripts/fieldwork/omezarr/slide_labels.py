@@ -59,9 +59,10 @@ def label_writer(
     image = slides.open_levels(path)
     labels = zarr.open_group(path, mode="r+").require_group("labels")
     version = version_of(labels)
-    with outputs.atomic_folder(Path(path, "labels", name)) as part, by_zarrs():
+    with outputs.atomic_folder(Path(path, "labels", name)) as part:
         group = zarr.create_group(part, zarr_format=ZARR_FORMATS[version], overwrite=True)
-        arrays = _add_levels(group, image, name=name, mpp=mpp, version=version)
+        with by_zarrs():
+            arrays = _add_levels(group, image, name=name, mpp=mpp, version=version)
         first = None
         for array in reversed(arrays):
             first = _Level(array, first)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fieldwork import InputError, label_images, nuclei, parallel, segmentation
+from fieldwork import label_images, nuclei, parallel, segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.frames import FrameError
 from fieldwork.planning import samples
@@ -19,7 +19,6 @@ from fieldwork.slides.blocks import Block
 from fieldwork.slides.channels import Channels
 
 TILE_PX = 512  # of level 0; on a grid from (0, 0) that does not depend on the configuration
-MOST_HALO_PX = 2048  # of tiles in which peaks are looked for: 10 times what 0.1 um a pixel needs
 LEAST_TISSUE = 0.5  # of a tile; where no tile has so much, those with the most
 ENOUGH_TILES = 24  # with the most tissue, where none has `LEAST_TISSUE`
 TYPICAL_UM = 8  # diameter of a typical nucleus, which tells the pixel size where the slide states none
@@ -237,19 +236,12 @@ def detection_of(settings: dict, channels: Channels, mpp: Sequence[float] | None
     Raises
     ------
     InputError
-        Peaks are so wide that tiles would have a halo of more than `MOST_HALO_PX`.
+        As by `tiles.detection_px`.
     """
     threshold = settings["haematoxylin" if channels.is_stained else "fluorescence"]
     if threshold == "auto":
         return {"method": "auto"}
-    detection = tiles.detection_px({**settings, "threshold": threshold}, mpp)
-    if (halo := tiles.halo_of(detection)) > MOST_HALO_PX:
-        raise InputError(
-            f"sigma is {detection['sigma']:.0f} px and min_distance {detection['min_distance']} px at {mpp} um "
-            f"a pixel, so that tiles need a halo of {halo} px; expected at most {MOST_HALO_PX}. "
-            "Set the slide's mpp in the sheet, or slide.nuclei.sigma_um and min_distance_um"
-        )
-    return {"method": "peaks", **detection}
+    return {"method": "peaks", **tiles.detection_px({**settings, "threshold": threshold}, mpp)}
 
 
 def finder_of(

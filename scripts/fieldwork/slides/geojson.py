@@ -20,6 +20,8 @@ from fieldwork.objects import polygons
 
 MOST_PLAIN_NUCLEI = 100_000  # of more, QuPath would read a file of 100s of MB: it is zipped
 SEPARATORS = (",", ":")
+SHAPES = [f"Nuclei_AreaShape_{name}" for name in ("Area", "Perimeter", "Eccentricity", "FormFactor", "Solidity")]
+MEAN_INTENSITY, POSITIVE = "_Intensity_MeanIntensity_", "Nuclei_Positive_"  # parts of names of columns
 
 
 def zipped(path: str | PathLike) -> Path:
@@ -35,7 +37,7 @@ def discard(path: str | PathLike) -> None:
 
 
 @contextmanager
-def writer(path: str | PathLike, *, bounds: tuple[int, int] = (0, 0)) -> Iterator[Callable[..., None]]:
+def writer(path: str | PathLike, *, bounds: Sequence[int] | None = None) -> Iterator[Callable[..., None]]:
     """Yield a function that adds nuclei to a feature collection, which appears complete or not at all.
 
     Parameters
@@ -43,8 +45,8 @@ def writer(path: str | PathLike, *, bounds: tuple[int, int] = (0, 0)) -> Iterato
     path : path-like
         ``nuclei.geojson``. Of more than `MOST_PLAIN_NUCLEI` nuclei, `zipped` holds the same file instead. Files of an
         earlier job are deleted at once.
-    bounds : (int, int)
-        Row and column of level 0 at which QuPath's picture begins: ``openslide.bounds-y`` and ``-x``.
+    bounds : sequence of int, optional
+        Column, row, width and height in level 0 of the part that QuPath shows, where the slide states it.
 
     Yields
     ------
@@ -62,7 +64,7 @@ def writer(path: str | PathLike, *, bounds: tuple[int, int] = (0, 0)) -> Iterato
 
             def add(numbers, labels, origin, measurements, classes=None):
                 nonlocal count
-                corner = np.subtract(origin, bounds)[::-1]
+                corner = np.array(origin[::-1]) - (bounds or (0, 0))[:2]
                 for feature in _features(numbers, labels, corner, measurements, classes):
                     stream.write(f",\n{feature}" if count else f"\n{feature}")
                     count += 1
@@ -75,6 +77,17 @@ def writer(path: str | PathLike, *, bounds: tuple[int, int] = (0, 0)) -> Iterato
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def described(measurements: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Return what QuPath shows of a block's nuclei: some of their measurements, and their classes if they have any.
+
+    All measurements would be a file several times as large.
+    """
+    shown = [name for name in measurements if name in SHAPES or MEAN_INTENSITY in name]
+    positive = next((values for name, values in measurements.items() if name.startswith(POSITIVE)), None)
+    classes = None if positive is None else np.where(positive, "Positive", "Negative")
+    return {name: measurements[name] for name in shown}, classes
 
 
 def _zip(part, path):

@@ -68,7 +68,7 @@ def test_counts_areas_and_places_are_the_tables(tmp_path):
 def test_coordinates_begin_where_the_slide_states_bounds(tmp_path):
     labels = np.zeros((3, 3), np.int32)
     labels[1, 1] = 1
-    write(tmp_path / "n.geojson", [(labels, (100, 2000), {}, None)], bounds=(30, 400))
+    write(tmp_path / "n.geojson", [(labels, (100, 2000), {}, None)], bounds=[400, 30, 5000, 6000])
     (feature,) = read((tmp_path / "n.geojson").read_text())
     assert shapely.geometry.shape(feature["geometry"]).bounds == (1601, 71, 1602, 72)
     assert feature["geometry"]["coordinates"] == [[[1601, 71], [1602, 71], [1602, 72], [1601, 72], [1601, 71]]]

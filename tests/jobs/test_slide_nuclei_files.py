@@ -1,0 +1,98 @@
+"""What a detection job writes beside its table agrees with the table: labels in the store, GeoJSON."""
+
+import json
+
+import numpy as np
+import pytest
+import shapely
+import zarr
+
+from fieldwork import outputs
+from fieldwork.omezarr import metadata
+from stained import AUTO, calibrate, convert, detect, grid, plant
+
+SHAPE = (2250, 700)  # two rows of blocks
+CENTRES = grid(SHAPE, 41)
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    """Return the folder of a detected slide whose every other nucleus is brown, and its table."""
+    folder = tmp_path_factory.mktemp("slide")
+    convert(folder, plant(SHAPE, CENTRES, brown=range(0, len(CENTRES), 2)), modality="hdab")
+    calibrate(folder)
+    return folder, detect(folder)[0]
+
+
+def features_of(folder):
+    return json.loads((folder / "nuclei.geojson").read_text())["features"]
+
+
+def labels_of(folder):
+    group = zarr.open_group(folder / "S.ome.zarr/labels/nuclei", mode="r")
+    return [group[key][:] for key in sorted(group.array_keys(), key=int)]
+
+
+def listed(folder):
+    return metadata.ome_of(zarr.open_group(folder / "S.ome.zarr/labels", mode="r"))["labels"]
+
+
+def test_labels_are_the_tables_nuclei_at_every_level(slide):
+    folder, nuclei = slide
+    levels = labels_of(folder)
+    assert levels[0].shape == SHAPE and len(levels) >= 3 and listed(folder) == ["tissue", "nuclei"]
+    numbers, areas = np.unique(levels[0][levels[0] > 0], return_counts=True)
+    assert numbers.tolist() == nuclei["ObjectNumber"].to_pylist() and len(numbers) == len(CENTRES)
+    assert areas.tolist() == nuclei["Nuclei_AreaShape_Area"].to_pylist()
+    for number, level in enumerate(levels):
+        np.testing.assert_array_equal(level, levels[0][:: 2**number, :: 2**number])
+
+
+def test_geojson_has_the_tables_nuclei(slide):
+    folder, nuclei = slide
+    features = features_of(folder)
+    shapes = [shapely.geometry.shape(feature["geometry"]) for feature in features]
+    assert all(shape.is_valid for shape in shapes)
+    assert [shape.area for shape in shapes] == nuclei["Nuclei_AreaShape_Area"].to_pylist()
+    for axis in "xy":
+        centres = [getattr(shape.centroid, axis) - 0.5 for shape in shapes]
+        np.testing.assert_allclose(centres, nuclei[f"Nuclei_Location_Center_{axis.upper()}"].to_numpy())
+    measured = [feature["properties"]["measurements"] for feature in features]
+    assert {"ObjectNumber", "Nuclei_AreaShape_Area", "Cytoplasm_Intensity_MeanIntensity_DAB"} <= measured[0].keys()
+    for name in measured[0]:
+        np.testing.assert_allclose([item[name] for item in measured], nuclei[name].to_numpy(), rtol=1e-6)
+    classes = [feature["properties"]["classification"]["name"] for feature in features]
+    positive = nuclei["Nuclei_Positive_DAB"].to_pylist()
+    assert classes == ["Positive" if value else "Negative" for value in positive] and 0.4 < np.mean(positive) < 0.6
+
+
+def test_coordinates_begin_at_the_bounds_of_the_slides_json(slide):
+    folder, _ = slide
+    first = features_of(folder)[0]["geometry"]["coordinates"][0]
+    facts = outputs.read_json(folder / "slide.json")
+    outputs.write_json(facts | {"bounds": [10, 20, 600, 2200]}, folder / "slide.json")
+    detect(folder)
+    outputs.write_json(facts, folder / "slide.json")
+    moved = features_of(folder)[0]["geometry"]["coordinates"][0]
+    assert moved == [[x - 10, y - 20] for x, y in first]
+    detect(folder)
+
+
+def test_labels_and_geojson_are_equal_for_every_chunk_version_and_number_of_workers(slide, tmp_path):
+    folder, _ = slide
+    convert(tmp_path, folder / "slide.tif", modality="hdab", version="0.4", chunk=64, shard=64, codec="lz4")
+    calibrate(tmp_path)
+    detect(tmp_path, pool={"engine": "pool", "mode": "paths", "dask": "processes"}, workers=2)
+    assert (tmp_path / "nuclei.geojson").read_bytes() == (folder / "nuclei.geojson").read_bytes()
+    for one, other in zip(labels_of(folder), labels_of(tmp_path), strict=False):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_peaks_have_neither_and_those_of_an_earlier_job_go(slide):
+    folder, _ = slide
+    settings = AUTO | {"nuclei": AUTO["nuclei"] | {"haematoxylin": 0.03}}
+    nuclei, _ = detect(folder, settings=settings)
+    assert len(nuclei) and listed(folder) == ["tissue"]
+    assert not list(folder.glob("nuclei.geojson*")) and not list(folder.glob("S.ome.zarr/labels/*nuclei*"))
+    detect(folder)
+    assert listed(folder) == ["tissue", "nuclei"]
