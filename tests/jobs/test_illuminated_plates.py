@@ -273,7 +273,7 @@ def test_the_figures_of_a_strong_vignette_are_those_of_the_nuclei_without_it(tmp
     assert np.percentile(np.abs(ratio / np.median(ratio) - 1), 95) < (0.04 if ground == 300 else 0.1)
     assert values["corner_to_centre"]["after"] == pytest.approx(even["before"], abs=0.012)
     nuclei, *_ = detect(tmp_path / "out", rows, channels=CHANNELS[:1])
-    assert corner_share(nuclei, MEAN) == pytest.approx(values["corner_to_centre"]["after"], abs=0.012)
+    assert corner_share(nuclei, MEAN) == pytest.approx(values["corner_to_centre"]["after"], abs=0.02)
     assert values["corner_to_centre"]["before"] < 0.85
 
 

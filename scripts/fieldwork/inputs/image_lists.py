@@ -73,6 +73,7 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     warnings = []
     columns = _columns_by_other_names(header, metadata, channels, lines, warnings)
     metadata |= columns
+    _check_rows_and_columns(metadata, names, lines, warnings, path)
     _check_what_tells_lines_apart(header, names, metadata, channels, lines, warnings, path)
     column_names = {kind: names[index] for kind, index in metadata.items()}
     is_folder = functools.cache(os.path.isdir)
@@ -166,6 +167,35 @@ def _columns_by_other_names(header, metadata, channels, lines, warnings):
                     f"{max(texts)!r}; it does not count. Expected whole numbers, in a column Metadata_{kind}"
                 )
     return columns
+
+
+def _check_rows_and_columns(metadata, names, lines, warnings, path):
+    """Check that rows and columns are those of the wells, where there are all three; warn where they never are."""
+    if not {"Well", "Row", "Column"} <= metadata.keys():
+        return
+    others, equal = [], 0
+    for where, cells in lines:
+        well, row, column = (cells[metadata[kind]] for kind in ("Well", "Row", "Column"))
+        try:
+            stated, own = normal_well(row_letters(_whole(row)) + _whole(column)), normal_well(well)
+        except ValueError:  # the well alone counts
+            continue
+        equal += stated == own
+        if stated != own:
+            others.append(f"{where}: {names[metadata['Well']]} {well!r}, {row!r} and {column!r} are {stated}")
+    columns = f"columns {names[metadata['Row']]} and {names[metadata['Column']]}"
+    if len(others) <= equal and others:
+        raise InputError(
+            f"{path}: {columns} contradict {names[metadata['Well']]} in {len(others)} of {len(lines)} lines "
+            f"({others[0]}). Put them right, or delete these two."
+        )
+    if others:
+        warnings.append(f"{columns} are not those of {names[metadata['Well']]} ({others[0]}); they do not count")
+
+
+def _whole(text):
+    """Return the text of a number without the .0 that a spreadsheet or pandas wrote."""
+    return re.sub(r"(?<=\d)\.0+$", "", text)
 
 
 def _check_what_tells_lines_apart(header, names, metadata, channels, lines, warnings, path):
@@ -271,7 +301,7 @@ def _position(texts, read):
     if "Well" in texts:
         well = read("Well", normal_well, "a well such as B02")
     else:
-        without_zeros = {kind: re.sub(r"(?<=\d)\.0+$", "", texts[kind]) for kind in ("Row", "Column")}
+        without_zeros = {kind: _whole(texts[kind]) for kind in ("Row", "Column")}
         texts |= without_zeros
         texts["Column"] = read("Row", row_letters, "a row such as B or 2") + texts["Column"]
         well = read("Column", normal_well, "a row such as B or 2 and a column such as 2")

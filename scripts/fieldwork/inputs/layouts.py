@@ -24,6 +24,7 @@ from fieldwork.inputs.names.patterns import (
     groups_of,
 )
 from fieldwork.stains import is_dna
+from fieldwork.wells import row_and_column
 
 __all__ = ["COLUMNS", "LAYOUTS", "Image", "Scan", "images_of_plate", "natural", "nuclei_channel", "scan_folder"]
 
@@ -131,6 +132,7 @@ def scan_folder(
         )
     elif chosen in LAYOUTS and not settled.copies:
         warnings += _warnings_of_beginnings(paths, matches, groups)
+        warnings += _warnings_of_measurements(settled.images, folder, is_harmony=chosen == "harmony")
     duplicates.check_throughout(settled, folder=folder, what_to_do=TWO_PLATES)
     thumbnails = [os.path.join(folder, path) for path in thumbnails]
     notes += settled.notes
@@ -151,6 +153,27 @@ def _warnings_of_beginnings(paths, matches, groups):
         return []
     listed = ", ".join(map(repr, sorted(beginnings)))
     return [f"the names begin in {len(beginnings)} ways ({listed}); they are taken for images of one plate"]
+
+
+def _warnings_of_measurements(images, folder, *, is_harmony):
+    """Return a warning in a list where a few folders hold other wells each: perhaps measurements, or plates.
+
+    Folders of a single well, row or column each part a plate; but Harmony has one folder of images.
+    """
+    wells = {}
+    for image in images:
+        if image.path:
+            wells.setdefault(os.path.dirname(image.path), set()).add(image.well)
+    if not 2 <= len(wells) <= MOST_BEGINNINGS or len(set().union(*wells.values())) < sum(map(len, wells.values())):
+        return []
+    lines = [[{position[axis] for position in map(row_and_column, own)} for axis in (0, 1)] for own in wells.values()]
+    if not is_harmony and any(all(len(line[axis]) == 1 for line in lines) for axis in (0, 1)):
+        return []
+    listed = ", ".join(f"{os.path.relpath(name, folder)!r} ({len(own)})" for name, own in sorted(wells.items()))
+    return [
+        f"{len(wells)} folders hold images of other wells each ({listed}); they are taken for one plate: are they "
+        "several plates, or several measurements of one?"
+    ]
 
 
 def _warnings_of_folders(settled, folder):

@@ -313,3 +313,29 @@ def test_pages_of_a_file_may_be_of_several_fields_and_channels(tmp_path):
     assert [(image.channel, image.inside[1], image.fault) for image in images] == [
         ("DNA", 0, None), ("GFP", 1, None), ("DNA", 2, None), ("GFP", 3, None),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", [("B", "{}"), ("2", "{}.0"), ("b", "0{}")])
+def test_a_row_and_a_column_that_contradict_the_well_are_refused_or_told_of(tmp_path, cells):
+    row, column = cells
+    head = "FileName_DNA,Metadata_Well,Metadata_Row,Metadata_Column"
+    lines = [f"{number}.tif,B{number:02},{row},{column.format(number)}" for number in range(2, 8)]
+    path = written(tmp_path / "list.csv", head, *lines)
+    assert image_lists.read_image_list(path, plate="P").warnings == []
+    wrong = lines[2].replace("B04", "C04")
+    path = written(tmp_path / "list.csv", head, *lines[:2], wrong, *lines[3:])
+    with pytest.raises(
+        InputError, match="contradict Metadata_Well in 1 of 6 lines .*line 4: Metadata_Well 'C04', .*B04"
+    ):
+        image_lists.read_image_list(path, plate="P")
+    others = [f"{number}.tif,A{number - 1:02},{row},{column.format(number)}" for number in range(2, 8)]
+    scan = image_lists.read_image_list(written(tmp_path / "list.csv", head, *others), plate="P")
+    (warning,) = scan.warnings
+    assert "columns Metadata_Row and Metadata_Column are not those of Metadata_Well" in warning
+    assert [image.well for image in scan.images] == [f"A{number:02}" for number in range(1, 7)]
+
+
+def test_rows_and_columns_that_are_no_wells_do_not_count_beside_a_well(tmp_path):
+    head = "FileName_DNA,Metadata_Well,Metadata_Row,Metadata_Column"
+    path = written(tmp_path / "list.csv", head, "a.tif,A01,0,0", "b.tif,A02,0,1", "c.tif,A03,,")
+    assert image_lists.read_image_list(path, plate="P").warnings == []

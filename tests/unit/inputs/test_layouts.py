@@ -681,3 +681,25 @@ def test_a_part_of_a_well_is_refused_by_its_name(tmp_path):
         layouts.scan_folder(tmp_path, plate="p")
     own = {"own": "(?P<well>[A-P][0-9]{2})[.]a(?P<site>[0-9])"}
     assert [image.site for image in layouts.scan_folder(tmp_path, plate="p", layouts=own).images] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_told"),
+    [
+        ("M1/Images/r02c02f01p01-ch1sk1fk1fl1.tiff", "M2/Images/r03c05f01p01-ch1sk1fk1fl1.tiff", True),
+        ("M1/r02c02f01p01-ch1sk1fk1fl1.tiff", "M2/r02c02f02p01-ch1sk1fk1fl1.tiff", False),
+        ("B/p_B02_s1_w1.tif B/p_B03_s1_w1.tif", "C/p_C02_s1_w1.tif C/p_C03_s1_w1.tif", False),
+        ("x/p_B02_s1_w1.tif x/p_C03_s1_w1.tif", "y/p_D02_s1_w1.tif y/p_E03_s1_w1.tif", True),
+        ("B02/p_B02_s1_w1.tif", "C03/p_C03_s1_w1.tif", False),
+    ],
+)
+def test_folders_with_other_wells_each_are_told_of_where_they_may_be_measurements(tmp_path, first, second, is_told):
+    plant(tmp_path, *first.split(), *second.split())
+    warnings = layouts.scan_folder(tmp_path, plate="p").warnings
+    assert len(warnings) == is_told
+    assert not is_told or ("2 folders hold images of other wells each" in warnings[0] and "measurements" in warnings[0])
+
+
+def test_numbers_of_any_length_have_their_order():
+    names = ["a9", "a10", "a" + "9" * 5000, "a1" + "0" * 5000, "a1" + "0" * 5000 + "b2", "b1"]
+    assert sorted(reversed(names), key=layouts.natural) == names

@@ -413,6 +413,7 @@ def test_of_several_channels_the_one_named_like_a_dna_stain_is_taken_else_the_fi
         ("film_{1}_t{0}.tif", ["w1DAPI", "w2GFP"]),
         ("B02_T{:04d}F001L01A01Z01{}.tif", ["C01", "C02"]),
         ("r01c01f01p01-{1}sk{0}fk1fl1.tiff", ["ch1", "ch2"]),
+        ("AS_09125_05011603{:04d}_D03f00{}.tif", ["d0", "d1"]),
         ("img_{1}_position000_time{0:09d}_z000.tif", ["channel000", "channel001"]),
         ("img_{:03d}_{}.tif", ["405", "488"]),
     ],

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+MOST_DIGITS = 640  # that Python reads as a decimal number, whatever its settings
+
 
 class Image(NamedTuple):
     """One image file of a plate, as its name or its list describes it."""
@@ -74,7 +76,10 @@ class Scan(NamedTuple):
 def natural(text: str) -> tuple[list[str | int], str]:
     """Return a sort key by which w2 comes before w10, in any case."""
     parts = re.split(r"(\d+)", text.lower())
-    parts[1::2] = map(int, parts[1::2])
+    try:
+        parts[1::2] = map(int, parts[1::2])
+    except ValueError:  # too long for Python; read to the base 16, such numbers have the same order and are the largest
+        parts[1::2] = [int(part, 16 if len(part) > MOST_DIGITS else 10) for part in parts[1::2]]
     return parts, text
 
 

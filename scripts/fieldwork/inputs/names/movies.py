@@ -13,8 +13,8 @@ LASERS_NM = (
     "365|375|385|405|440|445|458|470|475|485|488|490|505|514|525|532|543|546|549|555|560|561|568|590|594|610|617|630|"
     "633|635|638|640|642|645|647|660|700|730|750|780|785"
 )
-# An instrument's count of channels (w1, C01, ch2), but no column behind its row; and wavelengths.
-_COUNT = r"(?<!r\d)(?<!r\d\d)(?<!r\d )(?<!r\d\d )(?:w|c|ch|chan|channel|wv|wavelength) ?\d{1,3}(?!\d)"
+# An instrument's count of channels (w1, C01, ch2; f00d1), but no column behind its row; and wavelengths.
+_COUNT = r"(?<!r\d)(?<!r\d\d)(?<!r\d )(?<!r\d\d )(?:w|c|ch|chan|channel|wv|wavelength|(?<=f\d\d)d) ?\d{1,3}(?!\d)"
 _LASER = rf"(?<!\d)(?:{LASERS_NM})(?: ?nm)?(?![a-z\d])"
 _CHANNEL = re.compile(rf"(?i)(?<![a-z])(?:(?P<stain>(?:{STAIN_WORDS})(?![a-z]))|{_COUNT}|{_LASER})")
 
