@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from skimage.color import rgb2hed
 from skimage.segmentation import expand_labels
 
@@ -234,3 +235,24 @@ def test_a_pixel_size_that_makes_peaks_cost_too_much_is_refused():
     assert calibration.detection_of(settings, channels.Channels("he"), (0.1, 0.1))["sigma"] == 15
     with pytest.raises(InputError, match=r"sigma is 1500 px .* at \[0.001, 0.001\] um a pixel, so that tiles need"):
         calibration.detection_of(settings, channels.Channels("he"), [0.001, 0.001])
+
+
+def test_planes_of_a_fluorescence_slide_go_from_the_file_to_the_table(tmp_path):
+    shape, centres = (420, 440), grid((420, 440), 37)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    dna = sum(np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 50) for row, column in centres)
+    rng = np.random.default_rng(3)
+    planes = np.stack([rng.integers(500, 900, shape), 300 + 9000 * dna + rng.normal(0, 30, shape)]).clip(0)
+    path = tmp_path / "slide.ome.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": ["Cy3", "DAPI"]}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    tifffile.imwrite(path, planes.astype(np.uint16), metadata=metadata, tile=(64, 64), photometric="minisblack")
+    convert(tmp_path, path, modality="fluorescence")
+    calibrate(tmp_path, picture=True)
+    nuclei, tiles = detect(tmp_path)
+    assert len(nuclei) == len(centres) == sum(tiles["Tile_Count_Nuclei"].to_pylist())
+    assert {"Nuclei_Intensity_MeanIntensity_Cy3", "Cytoplasm_Intensity_MeanIntensity_DAPI"} <= set(nuclei.column_names)
+    assert nuclei.schema.metadata[b"channel"] == b"DAPI" and not any(tiles["Tile_Mean_R"].to_pylist())
+    settings = AUTO | {"nuclei": AUTO["nuclei"] | {"fluorescence": 2000}}
+    peaks, _ = detect(tmp_path, settings=settings)
+    assert len(peaks) == len(centres)
