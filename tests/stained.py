@@ -20,6 +20,7 @@ AUTO = {"nuclei": {"haematoxylin": "auto", "fluorescence": "auto", "sigma_um": 1
 }
 AUTO["nuclei"] |= {"sigma": 3, "min_distance": 5}
 CONVERSION = {"reader": "tifffile", "version": "0.5", "chunk": 256, "shard": 512, "codec": "zstd", "level": 1}
+CONVERSION |= {"keep_associated": True, "keep_properties": True}
 RADIUS_PX = 8  # of planted nuclei, at 0.5 um
 HAEMATOXYLIN, EOSIN, DAB = 0.55, 0.12, 0.5  # optical densities
 SERIAL = {"engine": "serial", "mode": "paths", "dask": "processes"}
@@ -61,6 +62,7 @@ def convert(folder, image, *, modality="he", **changes):
         store=str(folder / "S.ome.zarr"),
         facts_file=folder / "slide.json",
         on_bad_image="record",
+        max_failed=0.05,
         workers=1,
         made_by="test",
         **settings,
