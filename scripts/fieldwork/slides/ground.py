@@ -75,4 +75,4 @@ def describe(
 def _folds(means, tissue, um):
     """Return the share of folds in the tissue."""
     folds = marks.folds(means, tissue.mask, tissue.glass or masks.WHITE, um=um)
-    return np.count_nonzero(folds) / max(np.count_nonzero(tissue.mask), 1)
+    return float(np.count_nonzero(folds) / max(np.count_nonzero(tissue.mask), 1))

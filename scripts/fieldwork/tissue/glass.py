@@ -1,5 +1,6 @@
 """The colour of a slide's glass, and how much light everything else on it absorbs."""
 
+import functools
 from typing import NamedTuple
 
 import cv2
@@ -26,6 +27,16 @@ STAIRS = 0.3  # corners for every straight piece of an outline: tiles have 0 to 
 
 # Optical density of 16 times a mean grey level.
 DENSITIES = (-np.log10(np.maximum(np.arange(255 * 16 + 1) / 16, 1) / 255)).astype(np.float32)
+
+
+def brightest(means: np.ndarray) -> np.ndarray:
+    """Return the highest of the channels' values of every pixel."""
+    return functools.reduce(np.maximum, np.moveaxis(means, -1, 0))  # 4 times as fast as the axis's maximum
+
+
+def darkest(means: np.ndarray) -> np.ndarray:
+    """Return the lowest of the channels' values of every pixel."""
+    return functools.reduce(np.minimum, np.moveaxis(means, -1, 0))
 
 
 class Glass(NamedTuple):
@@ -66,12 +77,13 @@ def glass_of(means: np.ndarray, valid: np.ndarray) -> Glass | None:
     -----
     Squares of exact white with straight outlines beside other glass were filled in, not scanned, and are no glass.
     """
-    bright, flat = _candidates(means, valid)
+    densities = optical_densities(means)
+    bright, flat = _candidates(means, densities, valid)
     least = _least(valid)
     if np.count_nonzero(flat) < least:
         return None
-    density = optical_densities(means).mean(axis=-1)
-    white = means.min(axis=-1) >= WHITE_LEVEL
+    density = _mean(densities)
+    white = darkest(means) >= WHITE_LEVEL
     scanned = flat & ~white
     mode = _mode(density, flat)
     if np.count_nonzero(flat & white) >= least and np.count_nonzero(scanned) >= least:
@@ -83,11 +95,11 @@ def glass_of(means: np.ndarray, valid: np.ndarray) -> Glass | None:
     if np.count_nonzero(brighter) >= BRIGHTER_SHARE * np.count_nonzero(valid):
         mode = _mode(density, brighter)  # flat tissue, and so little glass that it is nowhere flat
     colour = tuple(float(np.median(means[..., channel][mode])) for channel in range(3))
-    noise = _noise(means, flat & (abs(density - density[mode].mean()) < NOISE_RANGE))
-    return Glass(colour, noise, _slopes(means, flat, mode, np.array(colour, np.float32)))
+    noise = _noise(densities, flat & (abs(density - density[mode].mean()) < NOISE_RANGE))
+    return Glass(colour, noise, _slopes(densities, flat, mode, optical_densities(np.array(colour, np.float32))))
 
 
-def _slopes(means, flat, mode, colour):
+def _slopes(densities, flat, mode, level):
     """Fit uneven light to the glass; None where it is even, or not smooth.
 
     Light changes from square to square by less than tissue does at its border. So the glass is what is flat and
@@ -101,7 +113,7 @@ def _slopes(means, flat, mode, colour):
     rows, columns = rows[::step], columns[::step]
     if len(rows) < LEAST_FITTED:
         return None
-    rises = optical_densities(means[rows, columns]).astype(np.float64) - optical_densities(colour)
+    rises = densities[rows, columns].astype(np.float64) - level
     basis = _basis(rows, columns, flat.shape)
     slopes = np.linalg.lstsq(basis, rises, rcond=None)[0]
     before, after = rises.std(), (rises - basis @ slopes).std()
@@ -126,12 +138,11 @@ def ground_of(glass: Glass, shape: tuple[int, int], channel: int) -> np.ndarray 
     return level + constant + powers[0] * u + powers[1] * v + powers[2] * u * u + powers[3] * u * v + powers[4] * v * v
 
 
-def _noise(means, among):
+def _noise(densities, among):
     """Return the standard deviation of squares' optical densities, by the differences of neighbours."""
     pairs = among[:, 1:] & among[:, :-1]
     if not pairs.any():
         return 0.0
-    densities = optical_densities(means)
     differences = (densities[:, 1:] - densities[:, :-1])[pairs]
     return float(np.median(abs(differences), axis=0).max()) / 0.6745 / 2**0.5
 
@@ -141,13 +152,16 @@ def _least(valid):
     return max(4, SMALLEST_GLASS * np.count_nonzero(valid))
 
 
-def _candidates(means, valid):
+def _mean(densities):
+    return sum(np.moveaxis(densities, -1, 0)) / np.float32(densities.shape[-1])
+
+
+def _candidates(means, densities, valid):
     """Return the squares that may be glass by their colour, and of these the ones that are like their neighbours."""
-    densities = optical_densities(means)
     red, green, blue = np.moveaxis(densities, -1, 0)
-    tint = densities.max(axis=-1) - densities.min(axis=-1)
+    tint = brightest(densities) - darkest(densities)
     warm = (blue >= green) & (abs(green - red) < GREY_GLASS) & (tint < YELLOW_GLASS)
-    bright = valid & (densities.mean(axis=-1) < DARKEST_GLASS) & ((tint < GREY_GLASS) | warm)
+    bright = valid & (_mean(densities) < DARKEST_GLASS) & ((tint < GREY_GLASS) | warm)
     spread = np.zeros(valid.shape, np.float32)
     for channel in np.moveaxis(means, -1, 0):
         channel = np.ascontiguousarray(channel)
@@ -182,7 +196,7 @@ def frames(means: np.ndarray) -> np.ndarray:
     -------
     (h, w) bool array
     """
-    black = (means.max(axis=-1) < BLACK_LEVEL).astype(np.uint8)
+    black = (brightest(means) < BLACK_LEVEL).astype(np.uint8)
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(black, connectivity=4)
     is_frame = np.zeros(count, bool)
     for border in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):

@@ -36,7 +36,7 @@ def light_of(means: np.ndarray, valid: np.ndarray, *, is_picture: bool = True) -
         around what was scanned. What is not black there is bright in all channels, and ends at the black abruptly.
     str
     """
-    brightest, darkest = means.max(axis=-1), means.min(axis=-1)
+    brightest, darkest = glass.brightest(means), glass.darkest(means)
     black = valid & (brightest < glass.BLACK_LEVEL)
     rest = valid & ~black
     share = np.count_nonzero(black) / max(np.count_nonzero(valid), 1)

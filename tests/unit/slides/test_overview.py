@@ -8,7 +8,7 @@ from fieldwork.slides import overview
 
 def added_up(pixels, *, factor, block):
     """Return the overview of an image that is added block by block."""
-    picture = overview.Overview(pixels.shape[:2], factor=factor, channels=pixels.shape[2])
+    picture = overview.Overview(pixels.shape[:2], factor=factor, channels=pixels.shape[2], dtype=pixels.dtype.name)
     for y in range(0, pixels.shape[0], block):
         for x in range(0, pixels.shape[1], block):
             part = pixels[y : y + block, x : x + block]
