@@ -14,9 +14,10 @@ WHITE = glass.Glass((255.0, 255.0, 255.0), 0)  # stands for the glass of a pictu
 PALEST = 0.01  # glass is even to 0.002; the palest cytoplasm of immunostained slides has 0.015
 NOISES = 5  # standard deviations of glass, in slides of large pixels or low quality
 PALEST_ON_WHITE = 0.04  # where no glass is seen, which would have 0.02 to 0.03
-MIXED = 0.18  # the highest threshold of a piece of tissue: half of what strongly stained tissue has
-PALE_SHARE = 0.4  # of a piece: the density that this share does not reach ...
-MARGIN = 0.02  # ... less this is the piece's threshold
+# The threshold of a piece of tissue is the lowest of three densities.
+PALE_SHARE, MARGIN = 0.4, 0.02  # what this share of its squares does not reach, less this
+DENSE_SHARE, HALF = 0.95, 0.38  # this part of what this share of its squares does not reach
+MIXED = 0.18  # half of what strongly stained tissue has
 BROAD_UM = 56  # width: what is paler, but wider, is no rim
 BROAD_SHARE = 0.75  # of a square of that width; the rest is nuclei
 FILLED = 0.65  # of the threshold: the mean density of holes that are pale tissue rather than gaps
@@ -147,8 +148,10 @@ def tissue_on_glass(density: np.ndarray, *, floor: float, um: float) -> np.ndarr
     values, pieces = density[within], labels[within]
     order = np.lexsort((values, pieces))
     sizes = np.bincount(pieces, minlength=count)
-    ranks = np.cumsum(sizes)[:-1] + (PALE_SHARE * (sizes[1:] - 1)).astype(int)
-    thresholds[1:] = np.clip(values[order][ranks] - MARGIN, floor, max(floor, MIXED))
+    starts = np.cumsum(sizes)[:-1]
+    values = values[order]
+    pale, dense = (values[starts + (share * (sizes[1:] - 1)).astype(int)] for share in (PALE_SHARE, DENSE_SHARE))
+    thresholds[1:] = np.clip(np.minimum(pale - MARGIN, HALF * dense), floor, max(floor, MIXED))
     tissue = within & (density > thresholds[labels])
     tissue |= _broad(within & ~tissue, within, um=um)
     tissue |= _pale_holes(tissue, density, thresholds[labels] * within, um=um)
