@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -55,20 +56,36 @@ def convert(path, folder, **changes):
 def write_aperio(path, *, power="20", mpp="0.5"):
     """Write an Aperio slide with a label, a user, a barcode and dates, and a tag that cannot be decoded."""
     about = f"AppMag = {power}|MPP = {mpp}|User = Jane Doe|Barcode = BARCODE-4711|Date = 31/12/99"
-    options = {"photometric": "rgb", "metadata": None, "datetime": "1999:12:31 12:00:00"}
+    options = {"metadata": None, "datetime": "1999:12:31 12:00:00"}
     label = np.broadcast_to(np.array(LABEL, np.uint8), (40, 50, 3)).copy()
+    image, comment = np.pad(picture(260, 300), [(0, 60), (0, 20), (0, 0)]), b"\xff\xfe\x00\x0aJane Doe"
+    tiles = [
+        imagecodecs.jpeg8_encode(np.ascontiguousarray(image[y : y + 64, x : x + 64]), level=90, subsampling="444")
+        for y in range(0, 320, 64)
+        for x in range(0, 320, 64)
+    ]
     artist = b"\xff\xfe Jane Doe BARCODE-4711\0"
     with tifffile.TiffWriter(path) as tif:
         description = f"Aperio Image Library v11.2.1\r\n300x260 [0,0 300x260] (64x64) JPEG/RGB Q=70|{about}"
         tif.write(
-            picture(260, 300),
+            (tile[:2] + comment + tile[2:] for tile in tiles),
+            shape=(260, 300, 3),
+            dtype=np.uint8,
             tile=(64, 64),
             compression="jpeg",
+            subsampling=(1, 1),
             description=description,
             extratags=[(315, 2, len(artist), artist, True)],
+            photometric="ycbcr",
             **options,
         )
-        tif.write(label, description=f"Aperio Image Library v11.2.1\r\nlabel 50x40|{about}", rowsperstrip=40, **options)
+        tif.write(
+            label,
+            photometric="rgb",
+            description=f"Aperio Image Library v11.2.1\r\nlabel 50x40|{about}",
+            rowsperstrip=40,
+            **options,
+        )
     return path
 
 
@@ -80,8 +97,9 @@ def everything(folder):
 
 
 def test_properties_and_label_are_kept_by_default(tmp_path):
-    facts, _ = convert(write_aperio(tmp_path / "a.svs"), tmp_path / "out")
+    facts, _ = convert(write_aperio(tmp_path / "a.svs"), tmp_path / "out", codec="keep", version="0.4")
     assert (facts["status"], facts["mpp"], facts["mpp_source"]) == ("ok", [0.5, 0.5], "Aperio")
+    assert b"Jane Doe" in (tmp_path / "out/S.ome.zarr/0/0/0/0").read_bytes()
     assert facts["properties"]["aperio.User"] == "Jane Doe"
     text = everything(tmp_path / "out")
     assert all(secret in text for secret in SECRETS)

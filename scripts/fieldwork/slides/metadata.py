@@ -86,9 +86,14 @@ def hide_properties() -> None:
     logging.getLogger("tifffile").disabled = True  # its warnings quote what it cannot decode
 
 
+def are_hidden() -> bool:
+    """Return True if `hide_properties` was called."""
+    return bool(os.environ.get(_HIDDEN))
+
+
 def shown(name: str) -> str:
-    """Return the name of a picture in a file, unless `hide_properties` was called."""
-    return "picture" if os.environ.get(_HIDDEN) else name
+    """Return the name of a picture in a file, unless properties are hidden."""
+    return "picture" if are_hidden() else name
 
 
 def facts_of(stated: Metadata, shape: tuple[int, int], wanted: Wanted) -> tuple[dict[str, Any], list[str]]:
