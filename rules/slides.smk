@@ -84,6 +84,7 @@ rule detect_slide_nuclei:
     input:
         facts="<results>/slides/{slide}/slide.json",
         calibration=plan.slides.calibrations("<results>/slides/{slide}/calibration.json"),
+        regions=local(plan.slides.newest_regions),
     output:
         nuclei="<results>/slides/{slide}/nuclei.parquet",
         tiles="<results>/slides/{slide}/tiles.parquet",
@@ -103,9 +104,37 @@ rule detect_slide_nuclei:
         tile=config["slide"]["tile"],
         detection={key: config["slide"][key] for key in ("nuclei", "ring_um", "positive")},
         made_of=plan.slides.made_of,
+        regions=plan.slides.regions,
+        regions_stamps=plan.slides.regions_stamps,
         made_by=made_by("detect_slide_nuclei"),
     script:
         "../scripts/detect_slide_nuclei.py"
+
+
+rule count_slide_regions:
+    """Count the nuclei in the regions that the sheet names for a slide."""
+    input:
+        facts="<results>/slides/{slide}/slide.json",
+        nuclei="<results>/slides/{slide}/nuclei.parquet",
+        regions=local(plan.slides.newest_regions),
+    output:
+        "<results>/slides/{slide}/regions.csv",
+    log:
+        "<logs>/slides/{slide}/count_slide_regions.log",
+    benchmark:
+        "<benchmarks>/slides/{slide}/count_slide_regions.tsv"
+    localrule: True
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        plate=plan.slides.plate,
+        regions=plan.slides.regions,
+        regions_stamps=plan.slides.regions_stamps,
+        made_by=made_by("count_slide_regions"),
+    script:
+        "../scripts/count_slide_regions.py"
 
 
 rule merge_slides:

@@ -44,6 +44,7 @@ def filtered_tables():
 def slide_tables():
     names = ("slide.json", "nuclei.parquet", "tiles.parquet")
     tables = expand("<results>/slides/{slide}/{table}", slide=plan.slides.rows, table=names)
+    tables += expand("<results>/slides/{slide}/regions.csv", slide=plan.slides.with_regions)
     return tables + expand("<results>/plates/{plate}/slides.csv", plate=plan.slides.batches)
 
 

@@ -17,18 +17,37 @@ from fieldwork import InputError, job, label_images, outputs, parallel
 from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.omezarr import slide_labels, slides
-from fieldwork.slides import blocks, calibration, channels, geojson, tiles
+from fieldwork.slides import blocks, calibration, channels, geojson, regions, tiles
 
 log = logging.getLogger(__name__)
 
 LABEL = "nuclei"  # of the store
 
 
-def main(*, slide, facts, record, store, nuclei_table, tiles_table, tile, settings, made_of, device, pool, workers):
+def main(
+    *,
+    slide,
+    facts,
+    record,
+    store,
+    nuclei_table,
+    tiles_table,
+    tile,
+    settings,
+    made_of,
+    device,
+    pool,
+    workers,
+    annotations,
+):
     facts = outputs.read_json(facts)
     options = {"device": device, "pool": pool, "workers": workers}
+    if annotations is None:
+        Path(nuclei_table).with_name("regions.csv").unlink(missing_ok=True)  # the sheet named regions in an earlier run
+    drawn = read_regions(slide, facts, annotations) if annotations and facts["status"] == "ok" else None
+    tables = {"store": store, "nuclei_table": nuclei_table, "tiles_table": tiles_table, "drawn": drawn}
     if facts["status"] != "ok":
-        write_peaks(slide, facts, [], store, nuclei_table, tiles_table)
+        write_peaks(slide, facts, [], **tables)
         return
     # In a process of its own: zarr starts threads, and no fork may follow a thread.
     [mask] = parallel.map_frames(functools.partial(slides.read_label, name="tissue"), [store])
@@ -40,7 +59,7 @@ def main(*, slide, facts, record, store, nuclei_table, tiles_table, tile, settin
     log.info("slide %s: detection with %s", slide, detection)
     if detection.pop("method") == "peaks":
         measured = find_peaks(slide, facts, store, frames, mask, detection, **options)
-        write_peaks(slide, facts, measured, store, nuclei_table, tiles_table)
+        write_peaks(slide, facts, measured, **tables)
         return
     pool = {**pool, "workers": workers}
     measured = look_at_tiles(slide, facts, store, frames, mask, pool)
@@ -48,7 +67,16 @@ def main(*, slide, facts, record, store, nuclei_table, tiles_table, tile, settin
     detection = calibration.block_detection(record, facts, settings)
     results = outline(slide, store, mask, detection, pool) if detection else []
     made_of = {**made_of, "calibration": {key: record[key] for key in calibration.DECISIONS}}
-    write_outlines(slide, facts, detection, results, measured, made_of, store, nuclei_table, tiles_table)
+    write_outlines(slide, facts, detection, results, measured, made_of, **tables)
+
+
+def read_regions(slide, facts, annotations):
+    """Read the regions that the sheet names for a slide."""
+    drawn = regions.read(annotations, (facts["height"], facts["width"]), facts.get("bounds"), where=f"slide {slide}")
+    for warning in drawn.warnings:
+        log.warning("slide %s: %s", slide, warning)
+    log.info("slide %s: %d regions: %s", slide, len(drawn.names), ", ".join(drawn.names))
+    return drawn
 
 
 def look_at_tiles(slide, facts, store, frames, mask, pool):
@@ -67,7 +95,7 @@ def outline(slide, store, mask, detection, pool):
     return job.results_of(measure, frames, failed=blocks.failed_block, progress=slide, **{**pool, "mode": "paths"})
 
 
-def write_outlines(slide, facts, detection, results, measured, made_of, store, nuclei_table, tiles_table):
+def write_outlines(slide, facts, detection, results, measured, made_of, *, store, nuclei_table, tiles_table, drawn):
     """Write the table, GeoJSON and labels of nuclei as blocks end, and the table of tiles by what was measured."""
     results = iter(results)
     first = list(itertools.islice(results, 1))
@@ -75,9 +103,9 @@ def write_outlines(slide, facts, detection, results, measured, made_of, store, n
 
     mpp, totals, failed = facts["mpp"], tiles.Totals(measured), []
     options = {"channels": channels.channels_of(facts), "mpp": mpp, "made_of": made_of}
-    schema = tables.nuclei_schema(detection, **options)
+    schema = tables.nuclei_schema(detection, has_regions=drawn is not None, **options)
     with (  # of these the table, Snakemake's output, appears last
-        tables.nuclei_writer(nuclei_table, slide, schema, mpp=mpp) as add_rows,
+        tables.nuclei_writer(nuclei_table, slide, schema, mpp=mpp, drawn=drawn) as add_rows,
         geojson.writer(_geojson_of(nuclei_table), bounds=facts.get("bounds")) as add_features,
         slide_labels.label_writer(store, LABEL, mpp=mpp) as add_labels,
     ):
@@ -98,13 +126,13 @@ def write_outlines(slide, facts, detection, results, measured, made_of, store, n
     log.info("slide %s: %d nuclei", slide, totals.nuclei)
 
 
-def write_peaks(slide, facts, measured, store, nuclei_table, tiles_table):
+def write_peaks(slide, facts, measured, *, store, nuclei_table, tiles_table, drawn):
     """Write the tables of nuclei that are peaks, and delete the outlines of an earlier job."""
     from fieldwork.slides import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
     geojson.discard(_geojson_of(nuclei_table))
     slide_labels.discard_label(store, LABEL)
-    outputs.write_parquet(tables.nuclei_table(slide, measured, mpp=facts.get("mpp")), nuclei_table)
+    outputs.write_parquet(tables.nuclei_table(slide, measured, mpp=facts.get("mpp"), drawn=drawn), nuclei_table)
     outputs.write_parquet(tables.tiles_table(slide, measured), tiles_table)
     log.info("slide %s: %d nuclei", slide, sum(result.count for result in measured))
 
@@ -158,4 +186,5 @@ if __name__ == "__main__":
             device=snakemake.config["device"],
             pool=snakemake.config["pool"],
             workers=snakemake.threads,
+            annotations=snakemake.params.regions,
         )

@@ -87,7 +87,7 @@ def calibrate(folder, *, settings=AUTO, picture=False):
     return json.loads((folder / "calibration.json").read_text())
 
 
-def detect(folder, *, settings=AUTO, tile=512, pool=SERIAL, workers=1):
+def detect(folder, *, settings=AUTO, tile=512, pool=SERIAL, workers=1, annotations=None):
     """Detect the nuclei of a calibrated slide as the rule does; return the tables of nuclei and of tiles."""
     detect_slide_nuclei.main(
         slide="S",
@@ -102,6 +102,7 @@ def detect(folder, *, settings=AUTO, tile=512, pool=SERIAL, workers=1):
         device="cpu",
         pool=pool,
         workers=workers,
+        annotations=annotations,
     )
     return pq.read_table(folder / "nuclei.parquet"), pq.read_table(folder / "tiles.parquet")
 

@@ -1,5 +1,6 @@
-"""What a detection job writes beside its table agrees with the table: labels in the store, GeoJSON."""
+"""What slides have beside the table of nuclei agrees with it: labels in the store, GeoJSON, regions."""
 
+import csv
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import shapely
 import zarr
 
+import count_slide_regions
 from fieldwork import outputs
 from fieldwork.omezarr import metadata
 from stained import AUTO, calibrate, convert, detect, grid, plant
@@ -80,7 +82,7 @@ def test_coordinates_begin_at_the_bounds_of_the_slides_json(slide):
 
 def test_labels_and_geojson_are_equal_for_every_chunk_version_and_number_of_workers(slide, tmp_path):
     folder, _ = slide
-    convert(tmp_path, folder / "slide.tif", modality="hdab", version="0.4", chunk=64, shard=64, codec="lz4")
+    convert(tmp_path, folder / "slide.tif", modality="hdab", version="0.4", chunk=128, shard=128, codec="lz4")
     calibrate(tmp_path)
     detect(tmp_path, pool={"engine": "pool", "mode": "paths", "dask": "processes"}, workers=2)
     assert (tmp_path / "nuclei.geojson").read_bytes() == (folder / "nuclei.geojson").read_bytes()
@@ -96,3 +98,66 @@ def test_peaks_have_neither_and_those_of_an_earlier_job_go(slide):
     assert not list(folder.glob("nuclei.geojson*")) and not list(folder.glob("S.ome.zarr/labels/*nuclei*"))
     detect(folder)
     assert listed(folder) == ["tissue", "nuclei"]
+
+
+REGIONS = {
+    "Upper": [[[0, 0], [700, 0], [700, 1000], [0, 1000], [0, 0]]],
+    "All": [[[-9, -9], [700, -9], [700, 2250], [-9, 2250]]],
+}
+
+
+def write_regions(folder):
+    features = [
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": rings}, "properties": {"name": name}}
+        for name, rings in REGIONS.items()
+    ]
+    path = folder / "regions.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def count(folder, annotations):
+    options = {"facts": folder / "slide.json", "nuclei_table": folder / "nuclei.parquet"}
+    count_slide_regions.main(plate="P", slide="S", annotations=annotations, table=folder / "regions.csv", **options)
+    with open(folder / "regions.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("method", ["auto", 0.03])
+def test_nuclei_carry_the_names_of_their_regions_and_are_counted_in_each(slide, method):
+    folder, _ = slide
+    annotations = write_regions(folder)
+    nuclei, _ = detect(
+        folder, settings=AUTO | {"nuclei": AUTO["nuclei"] | {"haematoxylin": method}}, annotations=annotations
+    )
+    upper = nuclei["Nuclei_Location_Center_Y"].to_numpy() + 0.5 <= 1000
+    assert nuclei["Region"].to_pylist() == ["Upper;All" if value else "All" for value in upper]
+    assert 0 < upper.sum() < len(upper)
+    first, second = count(folder, annotations)
+    assert (first["Metadata_Plate"], first["Metadata_Slide"], first["Region"], second["Region"]) == (
+        "P",
+        "S",
+        "Upper",
+        "All",
+    )
+    assert (int(first["Count_Nuclei"]), int(second["Count_Nuclei"])) == (upper.sum(), len(CENTRES))
+    assert (float(first["Region_Area_px"]), float(second["Region_Area_px"])) == (700 * 1000, 700 * 2250)
+    assert float(first["Region_Area_mm2"]) == pytest.approx(0.35 * 0.5)
+    assert float(first["Nuclei_Per_mm2"]) == pytest.approx(upper.sum() / 0.175, rel=1e-3)
+    positive = nuclei["Nuclei_Positive_DAB"].to_numpy() if method == "auto" else None
+    share = "" if positive is None else str(positive[upper].mean())
+    assert first["Share_Positive"] == share
+
+
+def test_without_regions_in_the_sheet_there_is_neither_column_nor_table(slide):
+    folder, _ = slide
+    (folder / "regions.csv").write_text("of an earlier run")
+    nuclei, _ = detect(folder)
+    assert "Region" not in nuclei.column_names and not (folder / "regions.csv").exists()
+
+
+def test_a_failed_slide_has_no_rows_of_regions(tmp_path):
+    outputs.write_json({"slide": "S", "path": "s.tif", "status": "failed", "error": "damaged"}, tmp_path / "slide.json")
+    annotations = write_regions(tmp_path)
+    detect(tmp_path, annotations=annotations)
+    assert count(tmp_path, annotations) == []

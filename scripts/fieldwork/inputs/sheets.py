@@ -127,7 +127,19 @@ def check_slide(row: dict, *, generated: Collection[str] = frozenset()) -> dict:
         if key in row and not low <= float(row[key]) <= high:
             expected = read_schema("slides")["properties"][key]["description"]
             raise InputError(f"{row[None]}: '{key}' is {row[key]!r}; expected {expected}")
+    if "regions" in row:
+        row["regions"] = _checked_regions(row)
     return {"plate": "slides", **row}
+
+
+def _checked_regions(row):
+    """Check the path of a slide's regions; return it in normal form."""
+    path, named = normal_path(row["regions"]), f"slide '{row['slide']}' has the regions"
+    check_path(path, f"{row[None]}: {named}")
+    if is_url(path):
+        raise InputError(f"{row[None]}: {named} '{path}', a URL; download the file, and name it on disk")
+    check_exists(path, where=row[None], what=named)
+    return path
 
 
 def check_stack(row: dict, *, results: str | os.PathLike, generated: Collection[str] = frozenset()) -> dict:

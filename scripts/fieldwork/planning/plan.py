@@ -22,7 +22,7 @@ from fieldwork.planning.measurements import MeasurePlan
 from fieldwork.planning.plate_reports import PlateReport, StackReport
 from fieldwork.planning.plates import PlatePlan
 from fieldwork.planning.roads import Caller
-from fieldwork.planning.slides import SlidePlan
+from fieldwork.planning.slides import SlidePlan, check_regions
 from fieldwork.planning.stacks import StackPlan
 
 DEMO_IMAGES = [
@@ -264,6 +264,7 @@ def make_plan(
         measurements.check(source=configuration.source, in_stacks=stacks.measures_nuclei)
         _check_device(configuration, plates=plates, slides=slide_rows, stacks=stacks)
         _check_files(stacks)
+        check_regions(slide_rows)
     _check_urls(slide_rows, stack_rows, remote)
     runs.keep_to_plan([config, plate_rows, slide_rows, stack_rows], plans=caller.main, module=caller.namespace)
     # Not a parameter of rules: results don't depend on where the modules lie.

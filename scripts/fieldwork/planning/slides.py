@@ -3,6 +3,7 @@
 import functools
 
 from fieldwork import InputError
+from fieldwork.inputs.inside import regions as annotations
 from fieldwork.inputs.inside import slide_files
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning import provenance, resources
@@ -72,6 +73,27 @@ class SlidePlan(Road):
         """Return the state of a slide's files."""
         return self._files.stamps(self.files(wildcards))
 
+    @property
+    def with_regions(self) -> list[str]:
+        """Slides for which the sheet names regions."""
+        return [name for name, row in self.rows.items() if "regions" in row]
+
+    def plate(self, wildcards: object) -> str:
+        """Return the plate under which a slide is reported."""
+        return self.rows[wildcards.slide]["plate"]
+
+    def regions(self, wildcards: object) -> str | None:
+        """Return the path of a slide's regions, None without."""
+        return self.rows[wildcards.slide].get("regions")
+
+    def newest_regions(self, wildcards: object) -> list[str]:
+        """Return what Snakemake is told of the file of a slide's regions; see `Files.newest`."""
+        return self._files.newest(filter(None, [self.regions(wildcards)]))
+
+    def regions_stamps(self, wildcards: object) -> list[tuple | None]:
+        """Return the state of the file of a slide's regions."""
+        return self._files.stamps(filter(None, [self.regions(wildcards)]))
+
     def batch(self, wildcards: object) -> list[str]:
         """Return the slides that are reported under a plate."""
         if wildcards.plate not in self.batches:
@@ -130,6 +152,13 @@ class SlidePlan(Road):
 
     def _seconds(self, wildcards):
         return resources.SLIDE_S_PER_MB * self._files.megabytes(self.files(wildcards))
+
+
+def check_regions(rows: dict) -> None:
+    """Raise InputError for a file of regions that cannot be read; `rows` are as for `SlidePlan`."""
+    for name, row in rows.items():
+        if "regions" in row:
+            annotations.read_annotations(row["regions"], where=f"{row[None]}: slide '{name}'")
 
 
 @functools.cache

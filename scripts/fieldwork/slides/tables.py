@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from fieldwork import objects, outputs
 from fieldwork.detection.measured_tables import BORDER, CENTER, ROW_GROUP_ROWS, at_once, finite, measured_columns
-from fieldwork.slides import blocks
+from fieldwork.slides import blocks, regions
 from fieldwork.slides.channels import Channels
 
 TILES = pa.schema(
@@ -65,7 +65,9 @@ SLIDE_COLUMNS = [
 DIGITS = 4  # significant ones, of a density: the number of nuclei itself is less certain
 
 
-def nuclei_table(slide: str, measured: Iterable, *, mpp: tuple[float, float] | None) -> pa.Table:
+def nuclei_table(
+    slide: str, measured: Iterable, *, mpp: tuple[float, float] | None, drawn: regions.Regions | None = None
+) -> pa.Table:
     """Return the table of a slide's nuclei.
 
     Parameters
@@ -75,6 +77,8 @@ def nuclei_table(slide: str, measured: Iterable, *, mpp: tuple[float, float] | N
         The slide's tiles, in any order.
     mpp : (float, float) or None
         Micrometres per pixel, vertically and horizontally.
+    drawn : regions.Regions, optional
+        The slide's regions, for a column.
 
     Returns
     -------
@@ -90,6 +94,7 @@ def nuclei_table(slide: str, measured: Iterable, *, mpp: tuple[float, float] | N
     table = {
         "Metadata_Slide": pa.repeat(pa.scalar(slide, pa.string()), len(order)),
         "ObjectNumber": np.arange(1, len(order) + 1),
+        **({regions.COLUMN: pa.array(drawn.names_at(rows, columns), pa.string())} if drawn else {}),
         "Nuclei_Location_Center_X": columns,
         "Nuclei_Location_Center_Y": rows,
     }
@@ -99,7 +104,12 @@ def nuclei_table(slide: str, measured: Iterable, *, mpp: tuple[float, float] | N
 
 
 def nuclei_schema(
-    detection: blocks.Detection | None, *, channels: Channels, mpp: Sequence[float] | None, made_of: Mapping[str, Any]
+    detection: blocks.Detection | None,
+    *,
+    channels: Channels,
+    mpp: Sequence[float] | None,
+    made_of: Mapping[str, Any],
+    has_regions: bool = False,
 ) -> pa.Schema:
     """Return the columns of a slide's nuclei with outlines; the metadata says what they are.
 
@@ -112,9 +122,12 @@ def nuclei_schema(
         Micrometres per pixel, vertically and horizontally.
     made_of : mapping
         What decides the table, for its metadata.
+    has_regions : bool
+        Nuclei have the names of regions.
     """
     names, positive = tuple(channels.measured), detection.positive if detection else {}
-    columns = {"Metadata_Slide": pa.string(), "ObjectNumber": pa.int64(), **dict(CENTER)}
+    columns = {"Metadata_Slide": pa.string(), "ObjectNumber": pa.int64()}
+    columns |= ({regions.COLUMN: pa.string()} if has_regions else {}) | dict(CENTER)
     columns |= {f"{name}_um": kind for name, kind in CENTER} if mpp else {}
     columns |= measured_columns(names, "Nuclei")
     columns |= dict.fromkeys(blocks.ring_columns(list(names)), pa.float64())
@@ -127,7 +140,12 @@ def nuclei_schema(
 
 @contextmanager
 def nuclei_writer(
-    path: str | PathLike, slide: str, schema: pa.Schema, *, mpp: Sequence[float] | None
+    path: str | PathLike,
+    slide: str,
+    schema: pa.Schema,
+    *,
+    mpp: Sequence[float] | None,
+    drawn: regions.Regions | None = None,
 ) -> Iterator[Callable[[int, blocks.BlockNuclei], None]]:
     """Yield a function that adds the nuclei of a block to a table, which appears complete or not at all.
 
@@ -139,6 +157,8 @@ def nuclei_writer(
     schema : pyarrow.Schema
         From `nuclei_schema`.
     mpp : (float, float) or None
+    drawn : regions.Regions, optional
+        The slide's regions, if the schema has their column.
 
     Yields
     ------
@@ -163,7 +183,7 @@ def nuclei_writer(
 
         def add(first_number, found):
             if found.count:
-                waiting.append(_nuclei_of(slide, first_number, found, schema, mpp))
+                waiting.append(_nuclei_of(slide, first_number, found, schema, mpp, drawn))
             if sum(map(len, waiting)) >= most:
                 write(most)
 
@@ -171,7 +191,7 @@ def nuclei_writer(
         write(1)
 
 
-def _nuclei_of(slide, first_number, found, schema, mpp):
+def _nuclei_of(slide, first_number, found, schema, mpp, drawn):
     """Return the rows of a block's nuclei."""
     centres = {name: found.measurements[f"Nuclei_AreaShape_Center_{name[-1]}"] for name, _ in CENTER}
     columns = {
@@ -180,6 +200,9 @@ def _nuclei_of(slide, first_number, found, schema, mpp):
         "ObjectNumber": np.arange(first_number, first_number + found.count),
         **centres,
     }
+    if drawn:
+        names = drawn.names_at(*(centres[f"Nuclei_Location_Center_{axis}"] for axis in "YX"))
+        columns[regions.COLUMN] = pa.array(names, pa.string())
     if mpp:
         columns |= {f"{name}_um": values * mpp["YX".index(name[-1])] for name, values in centres.items()}
     return pa.table([finite(columns[field.name]) for field in schema], schema=schema)
@@ -272,6 +295,19 @@ def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, nuclei: 
         **_positive_of(nuclei),
         "Tiles_Failed": row["Tiles_Failed"] + sum(count is None for count in counts),
     }
+
+
+def counts_by_region(path: str | PathLike) -> dict[tuple[str | None, bool | None], int]:
+    """Count the nuclei of a table by the names of their regions, and by whether they are positive (None: not known)."""
+    with pq.ParquetFile(path) as file:
+        positive = [name for name in file.schema_arrow.names if name.startswith(blocks.POSITIVE.format(""))][:1]
+        names = [regions.COLUMN, *positive]
+        groups = file.read(names).group_by(names).aggregate([([], "count_all")]).to_pylist()
+    counts = {}
+    for group in groups:
+        key = group[regions.COLUMN], group[positive[0]] if positive else None
+        counts[key] = counts.get(key, 0) + group["count_all"]
+    return counts
 
 
 def _positive_of(path):

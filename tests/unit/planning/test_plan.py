@@ -274,6 +274,21 @@ def test_slides_are_reported_by_batch_and_convert_as_their_row_says(tmp_path):
     assert (stated[0]["keep_properties"], stated[0]["keep_associated"]) == (False, True)
 
 
+def test_regions_are_counted_of_the_slides_that_have_some_and_a_change_of_theirs_counts(tmp_path):
+    write_sheets(tmp_path, slides=[("S1", ""), ("S2", "")])
+    regions = tmp_path / "r.geojson"
+    regions.write_text('{"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}')
+    (tmp_path / "config/slides.tsv").write_text("slide\tpath\tregions\nS1\tS1.tif\t./r.geojson\nS2\tS2.tif\t\n")
+    slides = plan_in(tmp_path).slides
+    first, second = Wildcards(slide="S1"), Wildcards(slide="S2")
+    assert slides.with_regions == ["S1"]
+    assert [slides.regions(first), slides.regions(second)] == ["r.geojson", None]
+    assert slides.regions_stamps(second) == [] == slides.newest_regions(second)
+    (stamp,) = slides.regions_stamps(first)
+    os.utime(regions, ns=(0, 10**18))
+    assert plan_in(tmp_path).slides.regions_stamps(first) == [(stamp[0], 10**18)]
+
+
 def test_the_work_on_a_stack_is_detection_or_a_function(tmp_path):
     write_sheets(tmp_path, stacks=["T1"])
     stacks = plan_in(tmp_path, nuclei={"sigma": 3}, stack={"arguments": {"threshold": 7}}).stacks

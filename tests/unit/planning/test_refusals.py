@@ -71,6 +71,25 @@ def test_wrong_facts_of_slides(tmp_path, column, cell):
 
 
 @pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("absent.geojson", "slide 'a' has the regions 'absent.geojson', which does not exist"),
+        ("https://example.org/r.geojson", "has the regions 'https://example.org/r.geojson', a URL; download the file"),
+        ("empty.geojson", "line 2: slide 'a': the regions 'empty.geojson' are no JSON"),
+        ("a.tif", "line 2: slide 'a': the regions 'a.tif' are no JSON"),
+        ("config", "line 2: slide 'a': the regions 'config' cannot be read: Is a directory"),
+        ("other.geojson", "line 2: slide 'a': the regions 'other.geojson' are no GeoJSON"),
+    ],
+)
+def test_wrong_regions_of_a_slide(tmp_path, path, message):
+    write_sheets(tmp_path, slides=[("a", "")])
+    (tmp_path / "empty.geojson").write_text("")
+    (tmp_path / "other.geojson").write_text('{"plate": 3}')
+    (tmp_path / "config/slides.tsv").write_text(f"slide\tpath\tregions\na\ta.tif\t{path}\n")
+    refused(tmp_path, message)
+
+
+@pytest.mark.parametrize(
     ("stack", "message"),
     [
         ({"function": "skimage.filters.sobbel"}, "did you mean 'sobel'"),

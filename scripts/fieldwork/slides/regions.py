@@ -1,0 +1,151 @@
+"""Regions of a slide: which nuclei lie in them, how large they are, their table."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+
+from fieldwork import InputError
+from fieldwork.inputs.inside.regions import SEPARATOR, read_annotations
+
+COLUMN = "Region"  # of the table of nuclei
+COLUMNS = [
+    "Metadata_Plate",
+    "Metadata_Slide",
+    "Region",
+    "Region_Area_px",
+    "Region_Area_mm2",
+    "Count_Nuclei",
+    "Nuclei_Per_mm2",
+    "Share_Positive",
+]
+DENSITY_DIGITS = 4  # significant ones, as in slides.csv
+LEAST_INSIDE_SHARE = 0.99  # of a region's area; a region more of which lies outside of the slide is warned of
+
+
+class Regions(NamedTuple):
+    """The regions of a slide, in their order."""
+
+    names: list[str]
+    shapes: list[shapely.Geometry]  # in level-0 pixels from the slide's left and upper edges on, cut at its edges
+    warnings: list[str]
+
+    @property
+    def areas(self) -> list[float]:
+        """Areas on the slide, in px."""
+        return [shape.area for shape in self.shapes]
+
+    def names_at(self, rows: np.ndarray, columns: np.ndarray) -> list[str | None]:
+        """Return the names of the regions in which points lie, their edges included.
+
+        Parameters
+        ----------
+        rows, columns : (n,) arrays
+            Level-0 pixels; (0, 0) is the centre of the first one.
+
+        Returns
+        -------
+        list of str or None
+            Names of regions that overlap are joined by `SEPARATOR`, in the order of the regions; None outside of all.
+        """
+        names: list[str | None] = [None] * len(rows)
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            for point in np.flatnonzero(shapely.intersects_xy(shape, columns + 0.5, rows + 0.5)):
+                names[point] = name if names[point] is None else f"{names[point]}{SEPARATOR}{name}"
+        return names
+
+
+def read(path: str | PathLike, shape: tuple[int, int], bounds: Sequence[int] | None, *, where: str) -> Regions:
+    """Read the regions of a slide.
+
+    Parameters
+    ----------
+    path : path-like
+        From QuPath; see `read_annotations`.
+    shape : (int, int)
+        Height and width of level 0.
+    bounds : sequence of int, optional
+        Column, row, width and height in level 0 of the part that QuPath shows, where the slide states it.
+    where : str
+        Which slide it is, for messages.
+
+    Returns
+    -------
+    Regions
+
+    Raises
+    ------
+    InputError
+        As `read_annotations`; or no region lies on the slide.
+    """
+    annotations = read_annotations(path, where=where)
+    slide = shapely.box(0, 0, shape[1], shape[0])
+    names, shapes, warnings = [], [], []
+    for kind, count in annotations.left_out.items():
+        warnings.append(f"the regions '{path}' hold {count} {kind}, which are no regions and left out")
+    for region in annotations.regions:
+        whole = shapely.union_all([_valid(polygon) for polygon in region.polygons])
+        whole = shapely.transform(whole, lambda points: points + (bounds or (0, 0))[:2])
+        inside = shapely.intersection(whole, slide)
+        if inside.area < LEAST_INSIDE_SHARE * whole.area:
+            share = 1 - inside.area / whole.area
+            warnings.append(f"{share:.0%} of the region '{region.name}' lie outside of the slide, and do not count")
+        shapely.prepare(inside)
+        names.append(region.name)
+        shapes.append(inside)
+    if not any(inside.area for inside in shapes):
+        raise InputError(
+            f"{where}: none of the regions in '{path}' lies on the slide ({shape[1]} x {shape[0]} px); are they "
+            "those of another slide? The column regions of the sheet names the file"
+        )
+    return Regions(names, shapes, warnings)
+
+
+def _valid(rings):
+    """Return a polygon by its rings; one that crosses itself, as drawn by hand, covers what its outline encloses."""
+    polygon = shapely.Polygon(rings[0], rings[1:])
+    return polygon if polygon.is_valid else shapely.make_valid(polygon, method="structure", keep_collapsed=False)
+
+
+def rows_of(
+    plate: str, facts: Mapping[str, Any], regions: Regions, nuclei: Mapping[tuple[str | None, bool | None], int]
+) -> list[dict[str, Any]]:
+    """Return the rows of a slide's regions.
+
+    Parameters
+    ----------
+    plate : str
+    facts : mapping
+        The content of ``slide.json``.
+    regions : Regions
+    nuclei : mapping
+        Of a nucleus the cell of `COLUMN`, and whether it is positive -> how many there are.
+
+    Returns
+    -------
+    list of dict
+        Column of `COLUMNS` -> value; None where it is not known. A nucleus in several regions counts in each.
+    """
+    rows = []
+    for name, area in zip(regions.names, regions.areas, strict=True):
+        inside = Counter()
+        for (names, is_positive), count in nuclei.items():
+            inside[is_positive] += count if names and name in names.split(SEPARATOR) else 0
+        known = inside[True] + inside[False]
+        mm2 = area * facts["mpp"][0] * facts["mpp"][1] / 1e6 if facts["mpp"] else None
+        rows.append(
+            {
+                "Metadata_Plate": plate,
+                "Metadata_Slide": facts["slide"],
+                "Region": name,
+                "Region_Area_px": area,
+                "Region_Area_mm2": mm2,
+                "Count_Nuclei": inside.total(),
+                "Nuclei_Per_mm2": float(f"{inside.total() / mm2:.{DENSITY_DIGITS}g}") if mm2 else None,
+                "Share_Positive": inside[True] / known if known else None,
+            }
+        )
+    return rows

@@ -1,0 +1,125 @@
+"""Regions of a slide: which points lie in them, and how large they are, as counted pixel by pixel."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from fieldwork import InputError
+from fieldwork.slides import regions
+
+SHAPE = (300, 400)
+
+
+def write(tmp_path, *named):
+    """Write (name, rings) as QuPath exports them."""
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": rings},
+            "properties": {"objectType": "annotation", "name": name},
+        }
+        for name, rings in named
+    ]
+    path = tmp_path / "regions.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def square(left, top, width, height):
+    right, bottom = left + width, top + height
+    return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+
+
+def read(path, shape=SHAPE, bounds=None):
+    return regions.read(path, shape, bounds, where="slide S")
+
+
+def names_of_all_pixels(found):
+    rows, columns = np.indices(SHAPE)
+    names = found.names_at(rows.ravel().astype(float), columns.ravel().astype(float))
+    return np.array([name or "" for name in names]).reshape(SHAPE)
+
+
+def test_pixels_of_a_region_with_a_hole_are_those_that_are_painted(tmp_path):
+    found = read(write(tmp_path, ("Tumour", [square(20, 30, 200, 100), square(50, 60, 40, 10)])))
+    expected = np.full(SHAPE, "", "<U6")
+    expected[30:130, 20:220] = "Tumour"
+    expected[60:70, 50:90] = ""
+    np.testing.assert_array_equal(names_of_all_pixels(found), expected)
+    assert found.areas == [(expected == "Tumour").sum()] and found.warnings == []
+
+
+def test_a_drawn_outline_holds_the_pixels_that_opencv_fills(tmp_path):
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    points = np.stack([200 + 90 * np.cos(angles), 150 + 60 * np.sin(angles)], 1)
+    found = read(write(tmp_path, ("A", [points.tolist()])))
+    mask = cv2.fillPoly(np.zeros(SHAPE, np.uint8), [np.rint((points - 0.5) * 256).astype(np.int32)], 1, shift=8)
+    inside = names_of_all_pixels(found) == "A"
+    assert not (inside & (mask == 0)).any()  # OpenCV also fills the pixels of the outline
+    assert found.areas[0] == pytest.approx(inside.sum(), rel=0.01)
+
+
+def test_regions_that_overlap_are_joined_and_those_of_one_name_count_once(tmp_path):
+    rings = [("A", [square(0, 0, 100, 100)]), ("B", [square(50, 50, 100, 100)]), ("A", [square(90, 0, 100, 100)])]
+    found = read(write(tmp_path, *rings))
+    assert found.names == ["A", "B"] and found.areas == [190 * 100, 100 * 100]
+    names = names_of_all_pixels(found)
+    assert [names[row, 60] for row in (10, 70, 120, 200)] == ["A", "A;B", "B", ""]
+
+
+def test_what_lies_outside_of_the_slide_does_not_count_and_is_told(tmp_path):
+    found = read(write(tmp_path, ("A", [square(350, 250, 100, 100)]), ("B", [square(500, 0, 10, 10)])))
+    assert found.areas == [50 * 50, 0]
+    assert found.warnings == [
+        "75% of the region 'A' lie outside of the slide, and do not count",
+        "100% of the region 'B' lie outside of the slide, and do not count",
+    ]
+
+
+def test_regions_that_all_lie_elsewhere_are_of_another_slide(tmp_path):
+    with pytest.raises(
+        InputError, match="slide S: none of the regions .* lies on the slide .400 x 300 px.*column regions"
+    ):
+        read(write(tmp_path, ("A", [square(500, 0, 10, 10)])))
+
+
+def test_coordinates_begin_at_the_slides_bounds(tmp_path):
+    found = read(write(tmp_path, ("A", [square(0, 0, 10, 10)])), bounds=[30, 40, 300, 200])
+    rows, columns = np.nonzero(names_of_all_pixels(found) == "A")
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40, 49, 30, 39)
+
+
+def test_an_outline_that_crosses_itself_holds_both_of_its_loops(tmp_path):
+    found = read(write(tmp_path, ("A", [[[0, 0], [100, 100], [100, 0], [0, 100], [0, 0]]])))
+    names = names_of_all_pixels(found)
+    assert found.areas == [5000]
+    assert [names[50, 10], names[50, 90], names[10, 50], names[90, 50]] == ["A", "A", "", ""]
+
+
+def test_rows_count_nuclei_in_each_of_their_regions(tmp_path):
+    found = read(write(tmp_path, ("A", [square(0, 0, 200, 100)]), ("AB", [square(0, 0, 10, 10)])))
+    nuclei = {("A", True): 3, ("A", False): 1, ("A;AB", True): 2, (None, True): 50}
+    facts = {"slide": "S", "mpp": [0.5, 0.25]}
+    first, second = regions.rows_of("P", facts, found, nuclei)
+    assert list(first) == regions.COLUMNS
+    assert first == {
+        "Metadata_Plate": "P",
+        "Metadata_Slide": "S",
+        "Region": "A",
+        "Region_Area_px": 20_000,
+        "Region_Area_mm2": 20_000 * 0.125e-6,
+        "Count_Nuclei": 6,
+        "Nuclei_Per_mm2": 2400,
+        "Share_Positive": 5 / 6,
+    }
+    assert (second["Region"], second["Count_Nuclei"], second["Share_Positive"]) == ("AB", 2, 1)
+    first, second = regions.rows_of("P", facts | {"mpp": None}, found, {("A", None): 4})
+    assert (first["Count_Nuclei"], first["Region_Area_mm2"], first["Nuclei_Per_mm2"], first["Share_Positive"]) == (
+        4,
+        None,
+        None,
+        None,
+    )
+    assert (second["Count_Nuclei"], second["Share_Positive"]) == (0, None)
