@@ -16,7 +16,7 @@ import tifffile
 import zarr
 
 from fieldwork.omezarr import slides
-from fieldwork.slides import examination
+from fieldwork.slides import conversion, examination
 from slide_files import leave_out_tiles, picture, write_slide
 from workspace import REPOSITORY
 
@@ -36,7 +36,7 @@ SETTINGS = {
 PROGRAM = """
 import json, logging, sys
 sys.path.insert(0, {scripts!r})
-from fieldwork.slides import conversion, examination
+from fieldwork.slides import conversion
 {prelude}
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -438,6 +438,15 @@ def test_channels_of_fluorescence_are_stored_as_they_are_with_names_and_windows(
     assert shown[0]["color"] == "0000FF" and shown[0]["window"]["max"] == 65535
     rgb = slides.read_rgb(tmp_path / "s.ome.zarr", slides.open_levels(tmp_path / "s.ome.zarr")[0], 0, 0, 9, 9)
     assert rgb.shape == (9, 9, 3) and rgb.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("count", "chunk"), [(4, 512), (40, 256)])
+def test_a_block_of_many_channels_is_no_larger_than_of_few(tmp_path, count, chunk):
+    facts = {"reader": "tifffile", "tissue_factor": 16}
+    examined = examination.Examined(facts, {}, [None] * count, "uint16", None)
+    plan = conversion._plan("a.tif", tmp_path / "a.ome.zarr", examined, chunk=512, shard=2048, picture=None)
+    assert plan.chunk == chunk and plan.shard % chunk == 0
+    assert plan.blank(plan.size, plan.size).nbytes <= conversion.LARGEST_BLOCK_BYTES
 
 
 def test_a_fluorescence_slide_without_a_dna_channel_is_refused_with_its_channels(tmp_path):

@@ -21,6 +21,7 @@ from fieldwork.slides import SlideError, examination, ground, jpeg, overview, re
 from fieldwork.slides.metadata import Wanted
 
 ICC_PROFILE = "profile.icc"  # in the store
+LARGEST_BLOCK_BYTES = 2**25  # of many channels; a worker holds some copies of a block
 CRASH_REASON = "its decoder crashed"
 
 log = logging.getLogger(__name__)
@@ -236,9 +237,11 @@ def discard(store: str | PathLike) -> None:
 
 
 def _plan(path, store, examined, *, chunk, shard, picture):
-    """Plan a conversion; kept JPEG tiles are the chunks, and many channels make smaller shards."""
+    """Plan a conversion; kept JPEG tiles are the chunks; many channels make smaller chunks and shards."""
     tile, count, dtype = examined.tile, len(examined.channels) or 3, examined.dtype
     chunk = tile or chunk
+    while count * np.dtype(dtype).itemsize * (2 * chunk) ** 2 > LARGEST_BLOCK_BYTES and examined.channels:
+        chunk //= 2
     ratio = 2 ** (max(shard // chunk, 1).bit_length() - 1)  # as configured, unless kept tiles are of another size
     while ratio > 1 and count * np.dtype(dtype).itemsize * (ratio * chunk) ** 2 > 3 * max(shard, 2 * chunk) ** 2:
         ratio //= 2

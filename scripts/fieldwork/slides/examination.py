@@ -16,7 +16,7 @@ from fieldwork.slides.inside import channels
 from fieldwork.slides.metadata import Wanted, facts_of
 
 WINDOW_PERCENTILES = (1, 99.9)  # of sampled pixels: what viewers show of a channel
-SAMPLE_PX = 256
+SAMPLE_PX = 128
 
 log = logging.getLogger(__name__)
 
