@@ -49,6 +49,9 @@ def test_a_set_of_ome_tiff_files_is_one_slide_and_a_missing_file_is_named(tmp_pa
     assert slide.mpp == (0.25, 0.25)
     assert [channel.name for channel in slide.channels] == ["stain 0", "stain 1", "stain 2"]
     slide.close()
+    slide = readers.open_slide(tmp_path / "f1.ome.tif", "tifffile")  # whichever of them the sheet names
+    np.testing.assert_array_equal(slide.read(0, 0, 0, 120, 90), image.transpose(1, 2, 0))
+    slide.close()
     for gone in expected[1:]:
         (tmp_path / gone).rename(tmp_path / "elsewhere")
         with pytest.raises(SlideError, match=gone):

@@ -70,6 +70,23 @@ def test_nobody_is_trusted_unconfirmed_and_a_wrong_request_is_an_error(tmp_path,
     assert choice.choose_reader(tmp_path / "a.svs", "openslide")[1].startswith("openslide, as requested: tifffile agr")
 
 
+def test_readers_that_see_slides_of_other_sizes_are_not_settled_by_preference(tmp_path, monkeypatch):
+    (tmp_path / "a.svs").touch()
+    larger = {"shapes": [[200, 180]], "sizes": [[200, 180]]}
+    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(tifffile=larger, cucim=larger))
+    with pytest.raises(SlideError, match="openslide sees a slide of 90 x 100 px, .*tifffile.* 180 x 200 px"):
+        choice.choose_reader(tmp_path / "a.svs")
+    for name in ("openslide", "tifffile"):
+        assert choice.choose_reader(tmp_path / "a.svs", name)[0] == name
+    known = {"sizes": [[200, 180], [100, 90]]}
+    generic = {"vendor": "generic-tiff", "shapes": [[200, 180]]}
+    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(tifffile=known, openslide=generic))
+    assert choice.choose_reader(tmp_path / "a.svs")[0] == "tifffile"
+    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(openslide=generic))
+    with pytest.raises(SlideError, match="tifffile sees a slide of 90 x 100 px, openslide one of 180 x 200 px"):
+        choice.choose_reader(tmp_path / "a.svs")
+
+
 def test_a_damaged_tile_is_no_reason_against_readers(tmp_path):
     write_pyramid(tmp_path / "a.tif", texture(), compression="jpeg")
     damage_tile(tmp_path / "a.tif", "zeros", number=17)  # in the centre
