@@ -12,6 +12,7 @@ from fieldwork.segmentation.calibration import Calibration
 from fieldwork.slides import channels as slide_channels
 
 BLOCK_PX = 2048  # of level 0; fixed, as nuclei are numbered block by block
+STRIP_ROWS = 256  # that rings are drawn in at once
 MARGIN_PX = 1  # of the window around a block's nuclei: no nucleus touches its rim
 RING = "Cytoplasm"  # prefix of what is measured in the ring around a nucleus
 POSITIVE, MEAN = "Nuclei_Positive_{}", "Nuclei_Intensity_MeanIntensity_{}"
@@ -111,13 +112,17 @@ def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: 
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
         return failed_block(block, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     extent = detector.Extent((top, left), detection.shape)
-    image = slide_channels.nuclei_image(pixels, detection.channels)
-    labels = detector.segment_window(image, detection.calibration, detection.levels, extent)
+    labels = _labels_of(pixels, extent, detection)
     numbers = _own_numbers(labels, block, extent.origin)
     numbers = numbers[_are_in_tissue(labels, numbers, mask, rows, columns)]
     if not len(numbers):
         return BlockNuclei(block)
     return _measured(block, labels, numbers, pixels, extent, detection)
+
+
+def _labels_of(pixels, extent, detection):
+    image = slide_channels.nuclei_image(pixels, detection.channels)
+    return detector.segment_window(image, detection.calibration, detection.levels, extent)
 
 
 def _window_of(block, detection):
@@ -155,13 +160,12 @@ def _measured(block, labels, numbers, pixels, extent, detection):
     """Measure nuclei with these labels, and return them with the part of the window that holds them."""
     renumbered = np.zeros(labels.max() + 1, np.int32)
     renumbered[numbers] = np.arange(1, len(numbers) + 1)
+    ring = _rings(labels, renumbered, detection.ring_px)
     own = renumbered[labels]
-    spread = cells.expand_nuclei(labels, detection.ring_px)
-    ring = np.where(labels > 0, 0, renumbered[spread])
-    part = _part_around(np.maximum(own, ring))
-    own, ring, pixels = (np.ascontiguousarray(image[part]) for image in (own, ring, pixels))
+    part = _part_around(own > 0, ring > 0)
+    own, ring = (np.ascontiguousarray(image[part]) for image in (own, ring))
     origin = tuple(first + span.start for first, span in zip(extent.origin, part, strict=True))
-    images = slide_channels.measured_images(pixels, detection.channels)
+    images = slide_channels.measured_images(np.ascontiguousarray(pixels[part]), detection.channels)
     measurements = _in_slide(objects.measure_arrays(own, images), origin)
     touches_border = np.zeros(len(numbers), bool)
     for axis, side in zip("YX", detection.shape, strict=True):
@@ -174,11 +178,21 @@ def _measured(block, labels, numbers, pixels, extent, detection):
     return BlockNuclei(block, origin, own.shape, label_images.encode(own), measurements)
 
 
-def _part_around(labels):
-    """Return the rows and columns of an image that hold its objects, with a margin."""
+def _rings(labels, renumbered, width):
+    """Return the rings around nuclei with new numbers, in strips: as a whole they take several images' memory."""
+    rings, margin = np.zeros_like(labels), int(width) + 1
+    for row in range(0, len(labels), STRIP_ROWS):
+        first = max(0, row - margin)
+        strip = cells.expand_nuclei(labels[first : row + STRIP_ROWS + margin], width)[row - first :][:STRIP_ROWS]
+        rings[row : row + STRIP_ROWS] = np.where(labels[row : row + STRIP_ROWS] > 0, 0, renumbered[strip])
+    return rings
+
+
+def _part_around(*masks):
+    """Return the rows and columns of an image that hold all that masks mark, with a margin."""
     return tuple(
         slice(max(0, inside[0] - MARGIN_PX), inside[-1] + 1 + MARGIN_PX)
-        for inside in (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
+        for inside in (np.flatnonzero(sum(mask.any(axis=axis) for mask in masks)) for axis in (1, 0))
     )
 
 

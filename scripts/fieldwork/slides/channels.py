@@ -16,6 +16,7 @@ STAINED = ("he", "hdab")  # modalities with haematoxylin in the nuclei
 # Chosen by annotated colour fields, a slide whose nuclei were counted, and immunohistochemistry, against unmixed
 # haematoxylin, the mean and single colours.
 NUCLEI_WEIGHTS = (1.0, 0.3, -0.6)
+STRIP_ROWS = 256  # of which densities are computed at once
 STEPS_PER_DENSITY = 4096  # of the images in which nuclei are looked for: whole numbers, of which sums are exact
 TEXTURE_BLURS = 2  # by `pixels.WIDE`: sigma is 2 px, of the image on which a stained slide is calibrated
 
@@ -77,11 +78,17 @@ def nuclei_image(image: np.ndarray, channels: Channels) -> np.ndarray:
         if channels.nuclei is not None:
             return np.ascontiguousarray(image[..., channels.names.index(channels.nuclei)])
         return image.max(axis=-1)
+    steps = np.empty(image.shape[:2], np.uint16)
+    for row in range(0, len(image), STRIP_ROWS):  # densities as a whole take several images' memory
+        density = _density(image[row : row + STRIP_ROWS], channels)
+        np.rint(density * np.float32(STEPS_PER_DENSITY), out=steps[row : row + STRIP_ROWS], casting="unsafe")
+    return steps
+
+
+def _density(image, channels):
     if channels.modality in STAINED:
-        density = optical_densities.weighted_density(image, NUCLEI_WEIGHTS)
-    else:
-        density = optical_densities.mean_density(image)
-    return np.rint(density * np.float32(STEPS_PER_DENSITY)).astype(np.uint16)
+        return optical_densities.weighted_density(image, NUCLEI_WEIGHTS)
+    return optical_densities.mean_density(image)
 
 
 def peaks_image(image: np.ndarray, channels: Channels) -> np.ndarray:
