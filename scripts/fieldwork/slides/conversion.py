@@ -419,9 +419,10 @@ def _finish(plan, facts, associated, ledger, modality):
         shutil.rmtree(Path(plan.store, name), ignore_errors=True)
     for name, image in associated.items():
         slides.add_associated(plan.store, name, image)
-    picture = overview.Overview((facts["height"], facts["width"]), factor=plan.factor, channels=plan.channels)
+    shape = facts["height"], facts["width"]
+    picture = overview.Overview(shape, factor=plan.factor, channels=plan.channels, dtype=plan.dtype)
     for block, sums in ledger.sums.items():
-        height, width = (min(plan.size, side - first) for side, first in zip(picture.shape, block[1:], strict=True))
+        height, width = (min(plan.size, side - first) for side, first in zip(shape, block[1:], strict=True))
         picture.add(block.y, block.x, height, width, base64.b64decode(sums))
     mask, seen = ground.describe(picture, facts, modality)
     slides.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=plan.factor, mpp=facts["mpp"])

@@ -36,16 +36,14 @@ def describe(
     warnings = []
     if modality:
         fluorescence, reason = modality == "fluorescence", "as the sheet states"
-    elif not picture.is_rgb:
-        fluorescence, reason = True, "its channels are not red, green and blue of 8 bits"
     elif facts["fluorescence_stated"]:
-        fluorescence, reason = True, "its metadata state it"
+        fluorescence, reason = True, "its channels or its metadata state it"
     else:
         fluorescence, reason = light_of(means, valid)
     if fluorescence != facts["fluorescence"]:
         was = "fluorescence" if facts["fluorescence"] else "brightfield"
         warnings.append(f"where the slide has no pixels, they were filled in as for {was}, as first samples looked")
-    if not picture.is_rgb:
+    if picture.dtype != "uint8":
         means = masks.as_8_bits(means, valid)
     tissue = masks.find_tissue(means, valid, um=um, fluorescence=fluorescence)
     if fluorescence:

@@ -78,13 +78,13 @@ class Overview:
     Attributes
     ----------
     sums : (rows, columns, channels) uint32 or uint64 array
-    is_rgb : bool
-        Its channels may be red, green and blue, of 8 bits.
+    dtype : str
+        Of the slide's pixels.
     """
 
     def __init__(self, shape: tuple[int, int], *, factor: int, channels: int = 3, dtype: str = "uint8") -> None:
         self.shape, self.factor = tuple(shape), factor
-        self.is_rgb = channels == 3 and dtype == "uint8"
+        self.dtype = dtype
         self.sums = np.zeros(
             (*(-(-side // factor) for side in shape), channels), np.uint32 if dtype == "uint8" else np.uint64
         )
