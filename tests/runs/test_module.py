@@ -60,7 +60,8 @@ def images(workspace):
     for name, text in {
         "plates.tsv": "plate\timages\tplatemap\nP1\timages/P1\tsheets/map.csv\n",
         "map.csv": "well,compound\nB02,DMSO\nB03,taxol\nC02,taxol\n",
-        "slides.tsv": "slide\tpath\nS1\tslide.tif\n",
+        "slides.tsv": "slide\tpath\tregions\nS1\tslide.tif\tsheets/regions.geojson\n",
+        "regions.geojson": '{"type": "Polygon", "coordinates": [[[0, 0], [400, 0], [400, 300], [0, 0]]]}',
         "stacks.tsv": "stack\tpath\nF1\tfilm.tif\n",
     }.items():
         (workspace.path / "sheets").mkdir(exist_ok=True)
@@ -75,7 +76,8 @@ def test_a_module_with_a_prefix_makes_the_files_of_a_run_below_it_and_nothing_el
     (images.path / "results").rename(images.path / "direct")
     before = files(images.path / "direct")
     assert {"plates/P1/wells.csv", "plates/P1/filtered/filtered.csv", "stacks/F1/frames.csv"} < before.keys()
-    for part in ("/P1.ome.zarr/", "/S1.ome.zarr/", "/frames.zarr/", "filtered/Week1_150607_B02_s1"):
+    assert {"slides/S1/regions.csv", "slides/S1/nuclei.geojson"} < before.keys()
+    for part in ("/P1.ome.zarr/", "/S1.ome.zarr/labels/nuclei/", "/frames.zarr/", "filtered/Week1_150607_B02_s1"):
         assert any(part in path for path in before), part
 
     (images.path / "config/config.yaml").write_text(f"samples: [a, b]\nfieldwork: {json.dumps(MINE)}\n")

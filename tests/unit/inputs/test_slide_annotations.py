@@ -57,6 +57,7 @@ def test_the_name_is_the_annotations_else_its_class_else_a_number(tmp_path):
     classified = feature(classification={"name": "Tumour", "colorRGB": -3670016})
     derived = feature(classification={"names": ["Tumour", "Positive"]})
     assert names(tmp_path, named, classified, derived) == ["Edge of it", "Tumour", "Tumour: Positive"]
+    assert names(tmp_path, feature(classification="Tumour"), feature(name=7)) == ["Tumour", "7"]
     assert names(tmp_path, feature(), feature(name="Region 1"), feature(name=None, classification=None)) == [
         "Region 2",
         "Region 1",
@@ -107,8 +108,17 @@ def test_what_is_no_region_is_counted(tmp_path):
         (feature(polygon(SQUARE[:2])), "a ring of 3 positions; expected at least 4"),
         (feature(polygon([["a", 1]] * 5)), "an unexpected value"),
         (feature(polygon([1, 2, 3, 4])), "an unexpected value"),
-        ('{"type": "Polygon", "coordinates": [[[0, 0], [1, NaN], [1, 1], [0, 0]]]}', "no finite number"),
-        ('{"type": "Polygon", "coordinates": [[[0, 0], [1, 1e999], [1, 1], [0, 0]]]}', "no finite number"),
+        (
+            '{"type": "Polygon", "coordinates": [[[0, 0], [1, NaN], [1, 1], [0, 0]]]}',
+            "found the coordinate (nan|inf); expected pixels",
+        ),
+        (
+            '{"type": "Polygon", "coordinates": [[[0, 0], [1, 1e999], [1, 1], [0, 0]]]}',
+            "found the coordinate (nan|inf); expected pixels",
+        ),
+        (feature(polygon([[10**400, 1]] * 5)), "an unexpected value"),
+        (feature(polygon([[1e300, 1]] * 5)), "found the coordinate 1e.300; expected pixels"),
+        (feature(objectType=["annotation"]), "an unexpected value"),
         (feature({"type": "Polygon"}), "no GeoJSON"),
         (feature(name="A; B"), "have the name 'A; B'; expected names without a ;"),
     ],

@@ -1,7 +1,6 @@
 """Regions of a slide, as a user drew them in QuPath: the polygons in a GeoJSON file of annotations."""
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ Ring = list[list[float]]  # positions: x, y
 SEPARATOR = ";"  # between the names of regions that overlap
 # Types of QuPath's objects that are no regions; the ids are those of its versions before 0.3.
 NO_REGIONS = {"detection", "cell", "tile", "root", "PathDetectionObject", "PathCellObject", "PathTileObject"}
+LARGEST_COORDINATE_PX = 1e9  # no slide is as large
 LEAST_POSITIONS = 4  # of a ring: a triangle, closed
 
 
@@ -73,7 +73,7 @@ def read_annotations(path: str | os.PathLike, *, where: str) -> Annotations:
                 name = _name_of(feature)
                 named.setdefault(name or (None, len(unnamed)), []).extend(polygons)
                 unnamed += [] if name else [None]
-    except (AttributeError, TypeError, KeyError, ValueError, IndexError, RecursionError) as error:
+    except (AttributeError, TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{what} are no GeoJSON as QuPath exports it: {_reason(error)}") from None
     if not named:
         seen = ", ".join(f"{count} {kind}" for kind, count in left_out.items()) or "nothing"
@@ -126,7 +126,7 @@ def _name_of(feature):
     """Return the name of an annotation, or of its class; empty without."""
     properties = _properties(feature)
     kind = properties.get("classification") or {}
-    names = kind.get("names") or [kind.get("name")]
+    names = [kind] if isinstance(kind, str) else kind.get("names") or [kind.get("name")]
     for name in (properties.get("name"), ": ".join(str(part) for part in names if part)):
         if name and str(name).split():
             return " ".join(str(name).split())
@@ -150,8 +150,9 @@ def _polygons(geometry):
 def _ring(ring):
     """Check and close a ring."""
     positions = [[float(x), float(y)] for x, y, *_ in ring]
-    if not all(math.isfinite(value) for position in positions for value in position):
-        raise _OddGeoJSON("a coordinate is no finite number")
+    for value in (value for position in positions for value in position):
+        if not abs(value) <= LARGEST_COORDINATE_PX:  # nor NaN
+            raise _OddGeoJSON(f"found the coordinate {value}; expected pixels")
     if positions and positions[0] != positions[-1]:
         positions.append(positions[0])
     if len(positions) < LEAST_POSITIONS:
