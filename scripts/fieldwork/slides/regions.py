@@ -84,8 +84,9 @@ def read(path: str | PathLike, shape: tuple[int, int], bounds: Sequence[int] | N
     annotations = read_annotations(path, where=where)
     slide = shapely.box(0, 0, shape[1], shape[0])
     names, shapes, warnings = [], [], []
-    for kind, count in annotations.left_out.items():
-        warnings.append(f"the regions '{path}' hold {count} {kind}, which are no regions and left out")
+    if annotations.left_out:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in annotations.left_out.items())
+        warnings.append(f"what is no region in '{path}' is left out: {kinds}")
     for region in annotations.regions:
         whole = shapely.union_all([_valid(polygon) for polygon in region.polygons])
         whole = shapely.transform(whole, lambda points: points + (bounds or (0, 0))[:2])

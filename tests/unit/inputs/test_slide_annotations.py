@@ -103,7 +103,7 @@ def test_what_is_no_region_is_counted(tmp_path):
         ({"type": "FeatureCollection", "features": []}, "have no area: found nothing"),
         (
             [feature(objectType="detection")] * 2,
-            "have no area: found 2 objects of type detection; expected annotations",
+            r"have no area: found objects of type detection \(2\); expected annotations",
         ),
         (feature(polygon(SQUARE[:2])), "a ring of 3 positions; expected at least 4"),
         (feature(polygon([["a", 1]] * 5)), "an unexpected value"),

@@ -78,6 +78,14 @@ def test_what_lies_outside_of_the_slide_does_not_count_and_is_told(tmp_path):
     ]
 
 
+def test_what_is_no_region_is_told(tmp_path):
+    path = write(tmp_path, ("A", [square(0, 0, 9, 9)]))
+    content = json.loads(path.read_text())
+    content["features"] += [{"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}}] * 3
+    path.write_text(json.dumps(content))
+    assert read(path).warnings == [f"what is no region in '{path}' is left out: geometries of type Point (3)"]
+
+
 def test_regions_that_all_lie_elsewhere_are_of_another_slide(tmp_path):
     with pytest.raises(
         InputError, match="slide S: none of the regions .* lies on the slide .400 x 300 px.*column regions"

@@ -76,7 +76,7 @@ def read_annotations(path: str | os.PathLike, *, where: str) -> Annotations:
     except (AttributeError, TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{what} are no GeoJSON as QuPath exports it: {_reason(error)}") from None
     if not named:
-        seen = ", ".join(f"{count} {kind}" for kind, count in left_out.items()) or "nothing"
+        seen = ", ".join(f"{kind} ({count})" for kind, count in left_out.items()) or "nothing"
         raise InputError(f"{what} have no area: found {seen}; expected annotations that are polygons")
     return Annotations(_with_names(named, what), dict(left_out))
 
