@@ -22,7 +22,8 @@ BROAD_UM = 56  # width: what is paler, but wider, is no rim
 BROAD_SHARE = 0.75  # of a square of that width; the rest is nuclei
 FILLED = 0.65  # of the threshold: the mean density of holes that are pale tissue rather than gaps
 
-SPECK_UM2 = 250  # smaller pieces are dust, smaller holes are pale cells; single cells of smears are larger
+SPECK_UM2 = 250  # smaller pieces are dust; single cells of smears are larger
+HOLE_UM2 = 750  # smaller holes are pale cells, and gaps that pixels of 32 µm would not show
 
 DARK_LEVEL = 8  # of fluorescence: unstained ground is 2 to 5 bright
 GROUND_PERCENTILES = (1, 99.9)
@@ -177,7 +178,7 @@ def _pale_holes(tissue, density, thresholds, *, um):
     is_hole = np.ones(count, bool)
     for border in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
         is_hole[border] = False
-    filled = (areas * um**2 < SPECK_UM2) | (is_hole & (means > FILLED * around))
+    filled = (areas * um**2 < HOLE_UM2) | (is_hole & (means > FILLED * around))
     filled[0] = False  # the tissue
     return filled[holes]
 
@@ -191,18 +192,20 @@ def without_holes(mask: np.ndarray, *, um: float) -> np.ndarray:
     um : float
         Side of a pixel.
     """
-    return without_specks(~without_specks(~mask, um=um), um=um)
+    return without_specks(~without_specks(~mask, um=um, least_um2=HOLE_UM2), um=um)
 
 
-def without_specks(mask: np.ndarray, *, um: float) -> np.ndarray:
-    """Clear the pieces of a mask that are smaller than `SPECK_UM2`; in a picture of a few pixels something stays.
+def without_specks(mask: np.ndarray, *, um: float, least_um2: float = SPECK_UM2) -> np.ndarray:
+    """Clear the small pieces of a mask; in a picture of a few pixels something stays.
 
     Parameters
     ----------
     mask : (h, w) bool array
     um : float
         Side of a pixel.
+    least_um2 : float
+        Smaller pieces are cleared.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    least = min(SPECK_UM2 / um**2, mask.size / 4)
+    least = min(least_um2 / um**2, mask.size / 4)
     return mask & (stats[:, cv2.CC_STAT_AREA] >= least)[labels]
