@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fieldwork import objects, outputs
-from fieldwork.detection.measured_tables import BORDER, CENTER, ROW_GROUP_ROWS, at_once, finite, measured_columns
+from fieldwork.detection.measured_tables import BORDER, CENTER, at_once, finite, measured_columns
 from fieldwork.slides import blocks, regions
 from fieldwork.slides.channels import Channels
 
@@ -62,6 +62,7 @@ SLIDE_COLUMNS = [
 ]
 
 
+ROW_GROUP_NUCLEI = 2**15  # of nuclei.parquet: 30 MB, which the job holds twice while it writes them
 DIGITS = 4  # significant ones, of a density: the number of nuclei itself is less certain
 
 
@@ -152,7 +153,7 @@ def nuclei_writer(
     Parameters
     ----------
     path : path-like
-        Of the Parquet file; it gets a row group for every `measured_tables.ROW_GROUP_ROWS` nuclei.
+        Of the Parquet file; it gets a row group for every `ROW_GROUP_NUCLEI`.
     slide : str
     schema : pyarrow.Schema
         From `nuclei_schema`.
@@ -165,7 +166,7 @@ def nuclei_writer(
     callable
         Takes the number of a block's first nucleus, and the block's `BlockNuclei`; blocks in their order.
     """
-    most = at_once(ROW_GROUP_ROWS, schema)
+    most = at_once(ROW_GROUP_NUCLEI, schema)
     waiting = [schema.empty_table()]
     texts = [field.name for field in schema if field.type == pa.string()]
     with (

@@ -1,10 +1,11 @@
 """Tables of slides: their rows say what slide.json says, and equal runs give equal rows."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from fieldwork import outputs
-from fieldwork.slides import tables, tiles
+from fieldwork import objects, outputs
+from fieldwork.slides import blocks, channels, tables, tiles
 
 FAILED = {"slide": "S", "path": "a/S.svs", "status": "failed", "error": "not a slide"}
 CONVERTED = FAILED | {
@@ -48,3 +49,26 @@ def test_a_slide_that_lost_too_much_has_its_share_and_no_nuclei(written):
     assert (row["Slide_Status"], row["Slide_Error"]) == ("failed", "10 % of its pixels cannot be decoded")
     assert (row["Slide_FailedShare"], row["Slide_Width"], row["Tiles_Failed"]) == (0.1, 640, 1)
     assert row["Count_Nuclei"] is None and row["Slide_TissueArea_px"] is None
+
+
+def test_nuclei_of_blocks_become_row_groups_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROW_GROUP_NUCLEI", 10)
+    slide = channels.Channels("he")
+    labels = np.zeros((40, 60), np.int32)
+    for number in range(7):
+        labels[5:9, 8 * number : 8 * number + 4] = number + 1
+    image = np.random.default_rng(1).integers(0, 255, (40, 60, 3)).astype(np.uint8)
+    measured = objects.measure_arrays(labels, channels.measured_images(image, slide))
+    measured |= dict.fromkeys(blocks.ring_columns(slide.measured), np.full(7, np.nan))
+    measured["Nuclei_TouchesBorder"] = np.zeros(7, bool)
+    schema = tables.nuclei_schema(None, channels=slide, mpp=(0.5, 0.25), made_of={"digest": "d"})
+    with tables.nuclei_writer(tmp_path / "nuclei.parquet", "S", schema, mpp=(0.5, 0.25)) as add:
+        for first in (1, 8, 15):
+            add(first, blocks.BlockNuclei(blocks.Block(0, 0, 40, 60), measurements=measured))
+            add(first + 7, blocks.BlockNuclei(blocks.Block(0, 0, 40, 60)))
+    assert pq.ParquetFile(tmp_path / "nuclei.parquet").num_row_groups == 3
+    table = pq.read_table(tmp_path / "nuclei.parquet")
+    assert table["ObjectNumber"].to_pylist() == list(range(1, 22))
+    assert table["Nuclei_Location_Center_X_um"].to_pylist() == [0.25 * (8 * number + 1.5) for number in range(7)] * 3
+    assert table["Cytoplasm_Intensity_MeanIntensity_DAB"].null_count == 21
+    assert table.schema.metadata[b"digest"] == b"d" and b"positive" not in table.schema.metadata
