@@ -62,10 +62,12 @@ def check_exists(path: str, *, where: str, what: str) -> None:
     Raises
     ------
     InputError
-        Names the nearest existing name.
+        Names the nearest existing name, or the path is a pipe, a socket or a device.
     """
-    if os.path.exists(path):
+    if os.path.isfile(path) or os.path.isdir(path):
         return
+    if os.path.exists(path):  # reading a pipe waits for a writer
+        raise InputError(f"{where}: {what} '{path}', a pipe, socket or device; expected a file or a folder")
     folder = Path(path).parent
     names = []
     with suppress(OSError):

@@ -1,5 +1,6 @@
 """Sheets are read as text; wrong ones are refused in a line: where, what was found, what is expected."""
 
+import os
 import re
 from functools import partial
 
@@ -171,6 +172,15 @@ def test_a_row_whose_path_cannot_be_read_is_refused_at_its_line(tmp_path, monkey
     (tmp_path / "results" / "film").mkdir(parents=True)
     with pytest.raises(InputError, match=f"^sheet, line 2: {kind} 'A' has the path '.*{path}', .*{said}"):
         CHECKS[kind](row_of(kind, path))
+
+
+@pytest.mark.parametrize(("kind", "column"), [("slide", "path"), ("stack", "path"), ("slide", "regions")])
+def test_a_pipe_is_refused_before_anything_waits_for_its_writer(tmp_path, monkeypatch, kind, column):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.tif").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=f"^sheet, line 2: {kind} 'A' has the {column} 'pipe', a pipe, .*expected a f"):
+        CHECKS[kind](row_of(kind, "a.tif") | {column: "pipe"})
 
 
 def test_a_slide_keeps_its_own_plate_and_a_stack_may_be_a_folder(tmp_path, monkeypatch):
