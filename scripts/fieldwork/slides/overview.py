@@ -100,13 +100,13 @@ class Overview:
         packed : bytes
             Its `packed_sums`.
         """
-        rows, columns = (
-            slice(first // self.factor, (first + length - 1) // self.factor + 1)
-            for first, length in ((y, height), (x, width))
-        )
-        part = self.sums[rows, columns]
+        part = self.sums[self._touched(y, height), self._touched(x, width)]
         values = zstd.decompress(packed)
         part += np.frombuffer(values, f"<u{len(values) // part.size}").reshape(part.shape)
+
+    def _touched(self, first, length):
+        """Return the rows or columns of squares that pixels from `first` on lie in."""
+        return slice(first // self.factor, (first + length - 1) // self.factor + 1)
 
     def means(self, failed: list) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean of every square, and which squares have one.
@@ -123,23 +123,17 @@ class Overview:
         (rows, columns) bool array
             At least half of the square could be decoded.
         """
-        full = np.outer(*(np.minimum(self.factor, side - _edges(side, self.factor)) for side in self.shape))
+        edges = [np.arange(0, side, self.factor) for side in self.shape]  # where squares begin
+        full = np.outer(*(np.minimum(self.factor, side - along) for side, along in zip(self.shape, edges, strict=True)))
         counts = full.copy()
-        for y, x, height, width, *_ in failed:
-            covered = [
-                np.clip(np.minimum(edges + self.factor, last) - np.maximum(edges, first), 0, None)
-                for edges, first, last in (
-                    (_edges(self.shape[0], self.factor), y, y + height),
-                    (_edges(self.shape[1], self.factor), x, x + width),
-                )
-            ]
-            counts -= np.outer(*covered)
+        for y, x, height, width, *_ in failed:  # there may be as many as tiles
+            spans = self._touched(y, height), self._touched(x, width)
+            covered = (
+                np.minimum(along[span] + self.factor, first + length) - np.maximum(along[span], first)
+                for along, span, first, length in zip(edges, spans, (y, x), (height, width), strict=True)
+            )
+            counts[spans] -= np.outer(*covered)
         means = np.empty(self.sums.shape, np.float32)
         for channel in range(means.shape[2]):
             means[..., channel] = self.sums[..., channel] / np.maximum(counts, 1)
         return means, 2 * counts >= full
-
-
-def _edges(side, factor):
-    """Return where squares begin along a side of the slide."""
-    return np.arange(0, side, factor)

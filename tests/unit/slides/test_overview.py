@@ -36,6 +36,24 @@ def test_means_leave_out_what_could_not_be_decoded():
     np.testing.assert_array_equal(means[2, 2:4], 100)  # half decoded
 
 
+@pytest.mark.parametrize("factor", [1, 7, 16, 500])
+def test_the_means_of_what_could_be_decoded_are_numpys_wherever_the_rest_lies(factor):
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(1, 256, (301, 233, 3), np.uint8)
+    failed = [[y, x, *np.minimum(40, [301 - y, 233 - x])] for y in range(0, 301, 40) for x in range(0, 233, 40)]
+    failed = [failed[number] for number in rng.permutation(len(failed))[: len(failed) // 2]]
+    decoded = np.ones(pixels.shape[:2], bool)
+    for y, x, height, width in failed:
+        decoded[y : y + height, x : x + width] = pixels[y : y + height, x : x + width] = 0
+    means, valid = added_up(pixels, factor=factor, block=64).means(failed)
+    sums, counts, full = (
+        np.add.reduceat(np.add.reduceat(values, range(0, 301, factor), axis=0), range(0, 233, factor), axis=1)
+        for values in (pixels.astype(np.float64), decoded.astype(int), np.ones(decoded.shape, int))
+    )
+    np.testing.assert_allclose(means, sums / np.maximum(counts, 1)[..., None], rtol=1e-6)
+    np.testing.assert_array_equal(valid, 2 * counts >= full)
+
+
 @pytest.mark.parametrize(
     ("mpp", "factor"), [((0.25, 0.25), 32), ((0.499, 0.499), 16), ((0.25, 1), 16), ((32, 32), 1), (None, 16)]
 )
