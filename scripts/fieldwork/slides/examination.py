@@ -13,6 +13,7 @@ from fieldwork.inputs.inside import slide_files
 from fieldwork.omezarr import metadata
 from fieldwork.slides import SlideError, choice, jpeg, readers
 from fieldwork.slides.inside import channels
+from fieldwork.slides.inside.slide import reason_of
 from fieldwork.slides.metadata import Wanted, facts_of
 
 WINDOW_PERCENTILES = (1, 99.9)  # of sampled pixels: what viewers show of a channel
@@ -66,12 +67,13 @@ def examine(
         raise SlideError(f"parts of it are missing: {', '.join(missing)}; expected all files of the slide together")
     reader, reason = choice.choose_reader(path, reader, picture)
     log.info("%s: reader %s: %s", path, reader, reason)
-    examined = parallel.call_in_process(path, _facts, path, reader, picture, wanted, on_crash=_unopened)
+    examined = parallel.call_in_process(path, _asked, _facts, path, reader, picture, wanted, on_crash=_unopened)
     facts, tile = examined.facts, None
     facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
     if codec == "keep":
         shape = facts["height"], facts["width"]
-        tile, reason = parallel.call_in_process(path, _kept_tile, path, version, shape, picture, on_crash=_unopened)
+        question = _kept_tile, path, version, shape, picture
+        tile, reason = parallel.call_in_process(path, _asked, *question, on_crash=_unopened)
         facts |= {"codec": "keep" if tile else "zstd", "codec_reason": reason}
         log.log(logging.INFO if tile else logging.WARNING, "%s: codec %s: %s", path, facts["codec"], reason)
     facts["files"] = [os.path.basename(file) for file in slide_files.files_of(path)]
@@ -109,6 +111,16 @@ def stamps_of(path: str | PathLike) -> list[tuple[str, int, int]]:
 
 def _unopened(call, reason):
     raise SlideError(f"cannot be opened: its reader crashed ({reason})")
+
+
+def _asked(function, *arguments):
+    """Call a function that asks a slide's reader; any error is a `SlideError`."""
+    try:
+        return function(*arguments)
+    except SlideError:
+        raise
+    except Exception as error:  # odd or damaged files make readers raise anything
+        raise SlideError(f"cannot be opened: {reason_of(error)}") from error
 
 
 def _facts(path, reader, picture, wanted):

@@ -100,6 +100,22 @@ def test_tiles_that_were_left_out_are_white(tmp_path, reader, compression):
     assert np.abs(image.astype(int) - expected).max() <= (2 if compression == "jpeg" else 0)
 
 
+@pytest.mark.parametrize("numbers", [[0, 9], [35, 80], range(35)])
+def test_gaps_in_planes_of_colours_leave_the_other_planes(tmp_path, numbers):
+    stored = np.ascontiguousarray(np.moveaxis(texture(), 2, 0))
+    options = {"photometric": "rgb", "planarconfig": "separate", "compression": "zlib", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", stored // 8 + 200, tile=(64, 64), **options)
+    expected = read_level_0(tmp_path / "a.tif", "tifffile")
+    leave_out_tiles(tmp_path / "a.tif", numbers)
+    for number in numbers:
+        plane, row, column = np.unravel_index(number, (3, 5, 7))
+        expected[64 * row : 64 * row + 64, 64 * column : 64 * column + 64, plane] = 255
+    slide = readers.open_slide(tmp_path / "a.tif", "tifffile")
+    assert not slide.fluorescence
+    slide.close()
+    np.testing.assert_array_equal(read_level_0(tmp_path / "a.tif", "tifffile"), expected)
+
+
 def test_readers_agree_on_a_slide_of_which_all_samples_lie_in_gaps(tmp_path):
     write_pyramid(tmp_path / "a.tif", texture((1280, 1280, 3)), tile=(128, 128), compression="jpeg")
     centre = [row * 10 + column for row in range(1, 8) for column in range(1, 8)]

@@ -115,6 +115,15 @@ def test_alpha_is_blended_on_white(tmp_path, kind):
     assert np.abs(read_level_0(tmp_path / "a.tif", "tifffile") - expected).max() <= 1
 
 
+@pytest.mark.parametrize(("kind", "value"), [(1, b"acsp\0"), (2, "acsp"), (3, (1, 2, 3)), (7, b"acsp\0")])
+def test_a_colour_profile_is_bytes_whatever_the_tag_states(tmp_path, kind, value):
+    tag = (34675, kind, None if kind == 2 else len(value), value, True)
+    write_pyramid(tmp_path / "a.tif", texture(), extratags=[tag])
+    slide = readers.open_slide(tmp_path / "a.tif", "tifffile")
+    assert slide.icc_profile == (b"acsp\0" if kind != 3 else b"\1\0\2\0\3\0")
+    slide.close()
+
+
 def test_grey_becomes_three_equal_channels(tmp_path):
     grey = texture()[..., 0]
     for photometric, expected in (("minisblack", grey), ("miniswhite", 255 - grey)):

@@ -62,7 +62,7 @@ class TiffSlide(Slide):
                 [Segments(page, page.parent.filehandle) for page in planes] for planes in choice.picture.levels
             ]
             self.segments = [planes[0] for planes in self._planes]
-            self.icc_profile = self.pages[0].tags.valueof(34675)
+            self.icc_profile = _stored_bytes(self.pages[0].tags.get(34675))
             self._turn = TURN_OF_ORIENTATION.get(self.pages[0].tags.valueof(274, 1), TURN_OF_ORIENTATION[1])
             self.upright = not any(self._turn)
             if self.upright:
@@ -175,7 +175,8 @@ class TiffSlide(Slide):
         """Decode the part of a tile or strip that lies in the picture, as it is shown but for its orientation."""
         page = self.pages[level]
         _, top, left = self.segments[level].position(number)
-        planes = [segments.decode(number) for segments in self._planes[level]]
+        numbers = segments_showing(page, top, left, 1, 1)  # one for each sample plane
+        planes = [segments.decode(number) for segments in self._planes[level] for number in numbers]
         image = np.concatenate(planes, axis=2)[: page.imagelength - top, : page.imagewidth - left]
         return self._shown(page, image)
 
@@ -209,6 +210,15 @@ def check_page(page: tifffile.TiffPage) -> None:
     if not page.imagelength * page.imagewidth or not 0 < length * width <= LARGEST_SEGMENT_PX:
         sizes = f"{page.imagelength} x {page.imagewidth} pixels in tiles or strips of {length} x {width}"
         raise SlideError(f"{sizes}; expected some, and at most {LARGEST_SEGMENT_PX} in one")
+
+
+def _stored_bytes(tag: tifffile.TiffTag | None) -> bytes | None:
+    """Return the value of a tag as it is stored, whatever type the tag states; None without the tag."""
+    if tag is None:
+        return None
+    file = tag.parent.filehandle
+    file.seek(tag.valueoffset)
+    return file.read(tag.valuebytecount)
 
 
 def _in_threads(function, items, workers):
