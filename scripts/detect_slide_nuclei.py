@@ -8,6 +8,7 @@ from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -52,22 +53,29 @@ def main(
     # In a process of its own: zarr starts threads, and no fork may follow a thread.
     [mask] = parallel.map_frames(functools.partial(slides.read_label, name="tissue"), [store])
     mask, frames = mask > 0, tiles.tiles_of((facts["height"], facts["width"]), tile=tile)
-    try:
+    with about(slide):
         detection = calibration.detection_of(settings["nuclei"], channels.channels_of(facts), facts["mpp"])
-    except InputError as error:
-        raise InputError(f"slide {slide}: {error}") from None
     log.info("slide %s: detection with %s", slide, detection)
     if detection.pop("method") == "peaks":
         measured = find_peaks(slide, facts, store, frames, mask, detection, **options)
         write_peaks(slide, facts, measured, **tables)
         return
-    pool = {**pool, "workers": workers}
+    pool, record = {**pool, "workers": workers}, outputs.read_json(record)
+    with about(slide):
+        detection = calibration.block_detection(record, facts, settings)
     measured = look_at_tiles(slide, facts, store, frames, mask, pool)
-    record = outputs.read_json(record)
-    detection = calibration.block_detection(record, facts, settings)
     results = outline(slide, store, mask, detection, pool) if detection else []
     made_of = {**made_of, "calibration": {key: record[key] for key in calibration.DECISIONS}}
     write_outlines(slide, facts, detection, results, measured, made_of, **tables)
+
+
+@contextlib.contextmanager
+def about(slide):
+    """Begin the messages of errors with the slide's name."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"slide {slide}: {error}") from None
 
 
 def read_regions(slide, facts, annotations):

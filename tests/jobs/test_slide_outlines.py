@@ -9,7 +9,7 @@ import tifffile
 from skimage.color import rgb2hed
 from skimage.segmentation import expand_labels
 
-from fieldwork import label_images, outputs
+from fieldwork import InputError, label_images, outputs
 from fieldwork.segmentation import sampling
 from fieldwork.slides import blocks, calibration, channels, tables
 from stained import AUTO, RADIUS_PX, SERIAL, calibrate, convert, detect, grid, plant
@@ -178,6 +178,18 @@ def test_a_block_that_cannot_be_read_is_failed_tiles(tmp_path):
     facts = outputs.read_json(tmp_path / "slide.json")
     paths = tmp_path / "tiles.parquet", tmp_path / "nuclei.parquet"
     assert tables.slide_row("P", facts, *paths)["Tiles_Failed"] == len(tiles)
+
+
+def test_a_pixel_size_that_makes_nuclei_too_wide_is_refused_and_the_column_is_named(slide):
+    folder, _ = slide
+    record, facts = (outputs.read_json(folder / name) for name in ("calibration.json", "slide.json"))
+    wide = record | {"diameter": 300}
+    said = "at 0.02 µm a pixel, nuclei are 300 px wide .* margin of 2400 px; expected at most 1024.*Column mpp"
+    with pytest.raises(InputError, match=said):
+        calibration.block_detection(wide, facts | {"mpp": [0.02, 0.02]}, AUTO)
+    with pytest.raises(InputError, match=r"rings \(ring_um\) 2000 px"):
+        calibration.block_detection(record, facts, AUTO | {"ring_um": 1000})
+    assert calibration.block_detection(record | {"diameter": 128}, facts, AUTO)
 
 
 def test_blank_glass_has_no_nuclei_and_says_why(tmp_path):

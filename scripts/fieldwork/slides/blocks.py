@@ -120,6 +120,11 @@ def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: 
     return _measured(block, labels, numbers, pixels, extent, detection)
 
 
+def halo_of(detection: Detection) -> int:
+    """Return the width of the margin with which a block is read, in level-0 pixels."""
+    return max(detector.grid_of(detection.calibration)[1], int(detection.ring_px) + 2)
+
+
 def _labels_of(pixels, extent, detection):
     image = slide_channels.nuclei_image(pixels, detection.channels)
     return detector.segment_window(image, detection.calibration, detection.levels, extent)
@@ -127,8 +132,7 @@ def _labels_of(pixels, extent, detection):
 
 def _window_of(block, detection):
     """Return first and last + 1 of a block's rows and columns with its halo; the first are on the detector's grid."""
-    multiple, halo = detector.grid_of(detection.calibration)
-    halo = max(halo, int(detection.ring_px) + 2)
+    (multiple, _), halo = detector.grid_of(detection.calibration), halo_of(detection)
     return [
         (max(0, first - halo) // multiple * multiple, min(side, -(-(first + length + halo) // multiple) * multiple))
         for first, length, side in zip(block[:2], block[2:], detection.shape, strict=True)

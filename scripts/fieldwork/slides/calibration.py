@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fieldwork import label_images, nuclei, parallel, segmentation
+from fieldwork import InputError, label_images, nuclei, parallel, segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.frames import FrameError
 from fieldwork.planning import samples
@@ -290,6 +290,12 @@ def block_detection(record: dict, facts: dict, settings: dict) -> blocks.Detecti
     -------
     blocks.Detection or None
         None where the slide shows no typical nucleus.
+
+    Raises
+    ------
+    InputError
+        By the slide's pixel size, nuclei or rings are so wide that the halo of a block would be wider than
+        `tiles.LARGEST_HALO_PX`.
     """
     calibration, levels = detection_calibration.of_record(record), levels_of_record(record)
     if levels is None:
@@ -297,7 +303,7 @@ def block_detection(record: dict, facts: dict, settings: dict) -> blocks.Detecti
     channels, mpp = slide_channels.channels_of(facts), slide_channels.mean_mpp(facts["mpp"])
     # Without a pixel size, by the size of nuclei.
     um = mpp or TYPICAL_UM / calibration.diameter
-    return blocks.Detection(
+    detection = blocks.Detection(
         shape=(facts["height"], facts["width"]),
         channels=channels,
         calibration=calibration,
@@ -306,6 +312,13 @@ def block_detection(record: dict, facts: dict, settings: dict) -> blocks.Detecti
         positive=slide_channels.positive_threshold(channels, settings["positive"]),
         tissue_factor=facts["tissue_factor"],
     )
+    if mpp and (halo := blocks.halo_of(detection)) > tiles.LARGEST_HALO_PX:
+        raise InputError(
+            f"at {mpp:.3g} \xb5m a pixel, nuclei are {calibration.diameter:.0f} px wide and rings (ring_um) "
+            f"{detection.ring_px:.0f} px, and blocks need a margin of {halo} px; expected at most "
+            f"{tiles.LARGEST_HALO_PX}. Is the pixel size right? Column mpp of the sheet of slides sets it"
+        )
+    return detection
 
 
 def empty_record(settings: dict) -> dict:
