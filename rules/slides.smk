@@ -156,6 +156,7 @@ rule merge_slides:
         mem_mb=1000,
     params:
         on_bad_image=config["on_bad_image"],
+        max_failed=config["max_failed_fields"],
         made_by=made_by("merge_slides"),
     script:
         "../scripts/merge_slides.py"

@@ -16,9 +16,9 @@ from fieldwork.slides import tables
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, slides, tiles, nuclei, table, on_bad_image):
+def main(*, plate, slides, tiles, nuclei, table, on_bad_image, max_failed):
     rows = [
-        tables.slide_row(plate, outputs.read_json(facts), *of_slide)
+        tables.slide_row(plate, outputs.read_json(facts), *of_slide, max_failed=max_failed)
         for facts, *of_slide in zip(slides, tiles, nuclei, strict=True)
     ]
     bad = [row for row in rows if row["Slide_Status"] == "failed" or row["Tiles_Failed"]]
@@ -37,6 +37,13 @@ def main(*, plate, slides, tiles, nuclei, table, on_bad_image):
             "plate %s: %d of %d slides failed, first %s: %s",
             *(plate, len(failed), len(rows), failed[0]["Metadata_Slide"], failed[0]["Slide_Error"]),
         )
+    uncounted = [row["Metadata_Slide"] for row in rows if row["Slide_Status"] == "ok" and row["Count_Nuclei"] is None]
+    if uncounted:
+        log.warning(
+            "plate %s: nuclei of %d of %d slides are not counted, first %s: they could not be measured in more of the "
+            "tissue than max_failed_fields allows, %.3g %%; tiles.parquet has the reasons",
+            *(plate, len(uncounted), len(rows), uncounted[0], 100 * max_failed),
+        )
     log.info("plate %s: %d slides, %d nuclei", plate, len(rows), sum(row["Count_Nuclei"] or 0 for row in rows))
 
 
@@ -49,4 +56,5 @@ if __name__ == "__main__":
             nuclei=snakemake.input.nuclei,
             table=snakemake.output[0],
             on_bad_image=snakemake.params.on_bad_image,
+            max_failed=snakemake.params.max_failed,
         )

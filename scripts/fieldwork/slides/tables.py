@@ -239,7 +239,9 @@ def tiles_table(slide: str, measured: Iterable) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(TILES.names, row, strict=True)) for row in rows], TILES)
 
 
-def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, nuclei: str | PathLike) -> dict[str, Any]:
+def slide_row(
+    plate: str, facts: dict[str, Any], tiles: str | PathLike, nuclei: str | PathLike, *, max_failed: float
+) -> dict[str, Any]:
     """Return the row of a slide in its batch's table.
 
     Parameters
@@ -251,12 +253,15 @@ def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, nuclei: 
         The slide's ``tiles.parquet``.
     nuclei : path-like
         The slide's ``nuclei.parquet``.
+    max_failed : float
+        Share of the tissue in which nuclei may have failed to be measured; of more, none are counted.
 
     Returns
     -------
     dict
         Column of `SLIDE_COLUMNS` -> value; None where a slide that could not be opened, or one without a pixel size,
-        has none. A slide of which too much could not be decoded has no tissue and no nuclei.
+        has none. A slide of which too much could not be decoded has no tissue and no nuclei. Where tiles failed,
+        nuclei per mm2 are those of the others.
     """
     row = dict.fromkeys(SLIDE_COLUMNS) | {
         "Metadata_Plate": plate,
@@ -286,16 +291,34 @@ def slide_row(plate: str, facts: dict[str, Any], tiles: str | PathLike, nuclei: 
     }
     if facts["status"] != "ok":
         return row
-    counts = pq.read_table(tiles, columns=["Tile_Count_Nuclei"]).to_pydict()["Tile_Count_Nuclei"]
-    count, area = sum(count or 0 for count in counts), facts["tissue_area_mm2"]
-    return row | {
+    measured, lost = [], []
+    for tile in pq.read_table(tiles).to_pylist():
+        (lost if tile["Tile_Count_Nuclei"] is None else measured).append(tile)
+    row |= {
         "Slide_TissueArea_px": facts["tissue_area_px"],
-        "Slide_TissueArea_mm2": area,
-        "Count_Nuclei": count,
+        "Slide_TissueArea_mm2": facts["tissue_area_mm2"],
+        "Tiles_Failed": row["Tiles_Failed"] + len(lost),
+    }
+    measured_px, lost_px = _tissue_px(measured), _tissue_px(lost)
+    share, area = lost_px / max(measured_px + lost_px, 1), facts["tissue_area_mm2"]
+    if share:
+        text = f"nuclei in {100 * share:.3g} % of its tissue could not be measured"
+        row["Slide_Warnings"] = "; ".join(filter(None, [row["Slide_Warnings"], text]))
+        area = measured_px * mpp[0] * mpp[1] / 1e6 if facts["mpp"] else None
+    if share > max_failed or share == 1:
+        return row
+    count = sum(tile["Tile_Count_Nuclei"] for tile in measured)
+    return row | {
+        "Count_Nuclei": pq.read_metadata(nuclei).num_rows,
         "Nuclei_Per_mm2": float(f"{count / area:.{DIGITS}g}") if area else None,
         **_positive_of(nuclei),
-        "Tiles_Failed": row["Tiles_Failed"] + sum(count is None for count in counts),
     }
+
+
+def _tissue_px(tiles):
+    """Return the area of the tissue in tiles; one of which it is not known may be all tissue."""
+    shares = [1 if tile["Tile_TissueFraction"] is None else tile["Tile_TissueFraction"] for tile in tiles]
+    return sum(share * tile["Tile_Height"] * tile["Tile_Width"] for share, tile in zip(shares, tiles, strict=True))
 
 
 def counts_by_region(path: str | PathLike) -> dict[tuple[str | None, bool | None], int]:

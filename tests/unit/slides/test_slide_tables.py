@@ -27,14 +27,16 @@ def written(tmp_path):
 
 
 def test_the_time_that_a_conversion_took_is_in_no_table():
-    first, second = (tables.slide_row("P", FAILED | {"seconds": s}, "none", "none") for s in (1.5, 2.5))
+    first, second = (
+        tables.slide_row("P", FAILED | {"seconds": s}, "none", "none", max_failed=0.05) for s in (1.5, 2.5)
+    )
     assert first == second
     assert list(first) == tables.SLIDE_COLUMNS and not any("econds" in column for column in first)
     assert first["PathName_Slide"] == "a" and first["Slide_Error"] == "not a slide"
 
 
 def test_a_row_says_what_is_known_of_a_slide(written):
-    row = tables.slide_row("P", CONVERTED, *written)
+    row = tables.slide_row("P", CONVERTED, *written, max_failed=0.05)
     assert list(row) == tables.SLIDE_COLUMNS
     assert (row["Slide_Status"], row["Count_Nuclei"], row["Tiles_Failed"]) == ("ok", 1, 1)
     assert (row["Slide_MPP_Y"], row["Slide_MPP_X"], row["Slide_MPP_Source"]) == (0.5, 0.25, "sheet")
@@ -44,11 +46,34 @@ def test_a_row_says_what_is_known_of_a_slide(written):
 
 def test_a_slide_that_lost_too_much_has_its_share_and_no_nuclei(written):
     lost = CONVERTED | {"status": "failed", "error": "10 % of its pixels cannot be decoded", "failed_share": 0.1}
-    row = tables.slide_row("P", lost, *written)
+    row = tables.slide_row("P", lost, *written, max_failed=0.05)
     assert list(row) == tables.SLIDE_COLUMNS
     assert (row["Slide_Status"], row["Slide_Error"]) == ("failed", "10 % of its pixels cannot be decoded")
     assert (row["Slide_FailedShare"], row["Slide_Width"], row["Tiles_Failed"]) == (0.1, 640, 1)
     assert row["Count_Nuclei"] is None and row["Slide_TissueArea_px"] is None
+
+
+@pytest.mark.parametrize("max_failed", [0.1, 0.3])
+def test_nuclei_per_area_are_those_of_the_tissue_that_was_measured(tmp_path, max_failed):
+    """Of four tiles, of which one is glass, one fails: a quarter of the tissue; a nucleus of it is in the table."""
+    shares, counts = (1.0, 0.5, 0.5, 0.0), (6, 3, 1, 0)
+    measured = [
+        tiles.MeasuredTile(tiles.Tile(0, 100 * number, 100, 100), tissue=share, focus=1.0, outlined=count)
+        for number, (share, count) in enumerate(zip(shares, counts, strict=True))
+    ]
+    measured[2] = measured[2]._replace(error="nuclei of the block: damaged", focus=None)
+    outputs.write_parquet(tables.tiles_table("S", measured), tmp_path / "tiles.parquet")
+    centres = tiles.MeasuredTile(tiles.Tile(0, 0, 100, 400), np.arange(20).reshape(10, 2), np.ones(10))
+    outputs.write_parquet(tables.nuclei_table("S", [centres], mpp=None), tmp_path / "nuclei.parquet")
+    facts = CONVERTED | {"failed_tiles": [], "tissue_area_px": 20_000, "tissue_area_mm2": 0.0025, "warnings": []}
+    paths = tmp_path / "tiles.parquet", tmp_path / "nuclei.parquet"
+    row = tables.slide_row("P", facts, *paths, max_failed=max_failed)
+    assert (row["Tiles_Failed"], row["Slide_TissueArea_px"]) == (1, 20_000)
+    assert row["Slide_Warnings"] == "nuclei in 25 % of its tissue could not be measured"
+    if max_failed == 0.1:
+        assert row["Count_Nuclei"] is row["Nuclei_Per_mm2"] is None
+    else:
+        assert (row["Count_Nuclei"], row["Nuclei_Per_mm2"]) == (10, pytest.approx(9 / 15_000 / 0.125e-6))
 
 
 def test_nuclei_of_blocks_become_row_groups_in_their_order(tmp_path, monkeypatch):
