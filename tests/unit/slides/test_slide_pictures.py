@@ -227,6 +227,18 @@ def test_imagejs_channels_are_read(tmp_path):
     slide.close()
 
 
+def test_every_series_of_tifffile_has_the_names_of_its_own_channels(tmp_path):
+    names = [["CD3", "DAPI"], ["DAPI", "CD8"]]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for channels in names:
+            about = {"axes": "CYX", "Channel": {"Name": channels}}
+            tif.write(planes(2), photometric="minisblack", tile=(64, 64), metadata=about)
+    for number, channels in enumerate(names):
+        slide = readers.open_slide(tmp_path / "a.tif", "tifffile", number)
+        assert [channel.name for channel in slide.channels] == channels
+        slide.close()
+
+
 def test_a_page_for_every_channel_of_perkin_elmers_files(tmp_path):
     image, names, colours = planes(3), ["DAPI", "Opal 520", "Opal 690"], ["0,0,255", "0,255,0", "255,0,0"]
 

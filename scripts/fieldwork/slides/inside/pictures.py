@@ -1,5 +1,6 @@
 """Find the pictures of a TIFF file: which of its pages are their levels and channels, and which label and macro."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -153,7 +154,9 @@ def _middle(level):
 def _axes_pictures(tif):
     """Return the pictures of a file in which ImageJ or tifffile state what the pages are; none if they don't."""
     pictures = []
-    for series in tif.series:
+    labels = {"C": {"Channel": {"Name": (tif.imagej_metadata or {}).get("Labels")}}}  # of channels alone
+    described = tif.shaped_metadata or itertools.repeat(None)
+    for series, metadata in zip(tif.series, described, strict=False):
         sizes = dict(zip(series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True))
         stacked = {axis: size for axis, size in sizes.items() if size > 1 and axis not in "YXS"}
         if not stacked:
@@ -161,15 +164,9 @@ def _axes_pictures(tif):
         if not set(stacked) <= set("CZT") or len(series.pages) != np.prod(list(stacked.values())):
             return []
         numbers = np.arange(len(series.pages)).reshape(list(stacked.values()))
-        metadata = (tif.shaped_metadata or [{}])[0] if tif.is_shaped else {"Channel": {"Name": _labels(tif, stacked)}}
-        pictures.append(_stack(f"series {series.index}", series, "".join(stacked), numbers, metadata))
+        axes = "".join(stacked)
+        pictures.append(_stack(f"series {series.index}", series, axes, numbers, metadata or labels.get(axes, {})))
     return pictures
-
-
-def _labels(tif, stacked):
-    """Return ImageJ's labels where they are those of channels alone."""
-    labels = (tif.imagej_metadata or {}).get("Labels")
-    return labels if isinstance(labels, list) and set(stacked) == {"C"} else []
 
 
 def _stack(name, series, axes, numbers, metadata):
