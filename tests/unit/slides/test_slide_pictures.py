@@ -5,6 +5,7 @@ import pytest
 import tifffile
 
 from fieldwork.slides import SlideError, choice, readers
+from fieldwork.slides.inside import series
 from slide_files import texture
 
 FULL, OTHER = texture((600, 700, 3), seed=1), texture((600, 700, 3), seed=2)
@@ -93,10 +94,22 @@ def test_pages_that_are_no_slide_are_kept_or_named(tmp_path, pages, number, kept
 
 def test_images_of_ome_metadata_named_macro_and_label_are_no_slide_however_large(tmp_path):
     large = texture((900, 990, 3))
+    names = ["0: slide.svs #macro (990 x 900 px)", "2: label image (990 x 900 px)"]
     images = [(large, named("slide.svs #macro"), {}), (FULL, named("slide"), {}), (large, named("label image"), {})]
     slide, pixels = opened(write_ome(tmp_path / "a.ome.tif", *images))
     np.testing.assert_array_equal(pixels, FULL)
-    assert (slide.number, set(slide.associated()), slide.others) == (1, {"macro", "label"}, [])
+    assert (slide.number, set(slide.associated()), slide.others) == (1, {"macro", "label"}, names)
+    assert [text for text in slide.warnings if "picture 0" in text and "named as macro; column series" in text]
+    slide.close()
+
+
+def test_a_large_picture_named_overview_is_not_passed_over_in_silence_nor_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(series, "LARGEST_ASSOCIATED_PX", 500_000)  # for a small file
+    images = [(FULL, named("ROI 1"), {}), (texture((900, 990, 3)), named("Tumour, overview"), {})]
+    slide, pixels = opened(write_ome(tmp_path / "a.ome.tif", *images))
+    np.testing.assert_array_equal(pixels, FULL)
+    assert slide.others == ["1: Tumour, overview (990 x 900 px)"] and not slide.associated()
+    assert "picture 1, Tumour, overview (990 x 900 px), is larger" in slide.warnings[0]
     slide.close()
 
 

@@ -10,6 +10,7 @@ from fieldwork.slides.metadata import shown
 # A region is as good a slide as the largest one if it has this share of its pixels; the first of those is the slide.
 COMPARABLE_SHARE = 0.5
 MOST_LISTED = 12  # pictures in a message
+LARGEST_ASSOCIATED_PX = 2**26  # of a picture that is kept beside the slide; it is decoded as a whole
 
 
 class Choice(NamedTuple):
@@ -17,7 +18,7 @@ class Choice(NamedTuple):
 
     number: int  # of the picture, among those of the file, from 0
     picture: Picture
-    others: list[str]  # number, name and size of the other pictures that may be slides
+    others: list[str]  # number, name and size of other pictures that may be slides, or are larger than this one
     associated: dict[str, Picture]
     warnings: list[str]
 
@@ -68,6 +69,12 @@ def choose(pictures: Sequence[Picture], wanted: int | None) -> Choice:
         elif len(pictures) > 1 and chosen:
             rule = "the largest but for reduced copies, label, macro, thumbnail"
             warnings.append(f"picture {chosen} is converted, {rule}: {listed}")
+        for number, other in enumerate(pictures):
+            if other.kind and other.pixels > pictures[chosen].pixels:
+                warnings.append(
+                    f"picture {number}, {_described(other)}, is larger than the one that is converted, {chosen}, but "
+                    f"marked or named as {other.kind}; column series of the sheet takes it"
+                )
     elif wanted >= len(pictures):
         raise SlideError(f"it has no picture {wanted}, which column series of the sheet names; its pictures: {listed}")
     else:
@@ -80,7 +87,8 @@ def choose(pictures: Sequence[Picture], wanted: int | None) -> Choice:
     others = [
         f"{number}: {_described(other)}"
         for number, other in enumerate(pictures)
-        if number != chosen and other.kind in ("", "reduced")
+        if number != chosen
+        and (other.kind in ("", "reduced") or other.pixels > min(picture.pixels, LARGEST_ASSOCIATED_PX))
     ]
     warnings += filter(None, [picture.warning])
     return Choice(chosen, picture, others, _associated(pictures, chosen), warnings)
@@ -97,7 +105,9 @@ def _associated(pictures, chosen):
     for number, picture in enumerate(pictures):
         small = picture.pixels < COMPARABLE_SHARE * pictures[chosen].pixels
         unnamed = picture.kind in ("", "reduced")
-        if number == chosen or picture.fault or (unnamed and not (small and tiled and not picture.page.is_tiled)):
+        if number == chosen or picture.fault or picture.pixels > LARGEST_ASSOCIATED_PX:
+            continue
+        if unnamed and not (small and tiled and not picture.page.is_tiled):
             continue
         name = f"picture_{number}" if unnamed else picture.kind
         kept[name if name not in kept else f"{name}_{number}"] = picture
