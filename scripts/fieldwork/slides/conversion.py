@@ -156,7 +156,7 @@ def convert(
     version, chunk, shard, codec, level
         As for `omezarr.slides.create_slide`; ``keep`` becomes ``zstd`` where slide or version does not allow it.
     on_bad_image : {'record', 'stop'}
-        A tile that cannot be decoded is filled with white and listed, or ends the conversion.
+        A tile that cannot be decoded is left blank and listed, or ends the conversion.
     workers : int
         Processes, each with its own handle on the slide.
     made_by : str
@@ -304,7 +304,7 @@ def _fill(plan, ledger, levels, *, on_bad_image, workers, progress):
 
 
 def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
-    """Convert blocks and enter them in the ledger; those that crash the reader become white."""
+    """Convert blocks and enter them in the ledger; those that crash the reader stay blank."""
     function = functools.partial(_convert_block, plan=plan)
     results = parallel.map_frames(function, blocks, workers=workers, progress=progress, on_crash=lambda *_: None)
     crashed = []
@@ -323,7 +323,7 @@ def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
     if crashed and (crashed[0].level or not plan.reader):
         raise WorkerDied(f"a worker crashed on {crashed[0]} while it wrote the store")
     if crashed:
-        plan = plan._replace(reader="")  # again, without reading the slide: white, and listed
+        plan = plan._replace(reader="")  # again, without reading the slide: blank, and listed
         _convert_blocks(crashed, plan, ledger, on_bad_image=on_bad_image, workers=workers, progress=False)
 
 
@@ -374,7 +374,7 @@ def _decoded(pixels, y, x, failed):
 
 
 def _read(plan, y, x, height, width):
-    """Read a part of level 0; if that fails, read it tile by tile, with white for the tiles that fail."""
+    """Read a part of level 0; if that fails, read it tile by tile; tiles that fail are blank."""
     if not plan.reader:
         return plan.blank(height, width), [[y, x, height, width, CRASH_REASON]]
     slide = _slide(plan.path, plan.reader, plan.picture)

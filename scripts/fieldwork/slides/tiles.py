@@ -302,7 +302,7 @@ def with_undecoded(measured: MeasuredTile, undecoded: list) -> MeasuredTile:
     )
     if not pixels or measured.error:
         return measured
-    return measured._replace(error=f"{pixels / (height * width):.1%} of it could not be decoded and is white")
+    return measured._replace(error=f"{pixels / (height * width):.1%} of it could not be decoded and is blank")
 
 
 def _read(tile, read, shape, halo):

@@ -377,6 +377,6 @@ def test_a_tile_says_how_much_of_it_could_not_be_decoded():
     measured = tiles.MeasuredTile(Tile(100, 200, 50, 100), tissue=0.5, focus=1.0, colour=(1.0, 2.0, 3.0))
     failed = [[90, 190, 20, 30, "reason"], [140, 290, 64, 64, "reason"], [0, 0, 64, 64, "reason"]]
     noted = tiles.with_undecoded(measured, failed)
-    assert noted.error == f"{(10 * 20 + 10 * 10) / 5000:.1%} of it could not be decoded and is white"
+    assert noted.error == f"{(10 * 20 + 10 * 10) / 5000:.1%} of it could not be decoded and is blank"
     assert tiles.with_undecoded(measured, failed[2:]) == measured
     assert tables.tiles_table("S", [noted])["Tile_Count_Nuclei"].to_pylist() == [0]
