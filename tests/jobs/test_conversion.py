@@ -17,7 +17,7 @@ import zarr
 
 from fieldwork.omezarr import slides
 from fieldwork.slides import conversion, examination
-from slide_files import leave_out_tiles, picture, write_slide
+from slide_files import damage_tile, leave_out_tiles, picture, write_slide
 from workspace import REPOSITORY
 
 SETTINGS = {
@@ -165,6 +165,19 @@ def test_the_modality_that_is_stated_decides(tmp_path):
     facts = convert(slide, tmp_path / "s.ome.zarr", modality="fluorescence")
     assert (facts["modality"], facts["fluorescence"], facts["glass"]) == ("fluorescence", True, None)
     assert convert(slide, tmp_path / "s.ome.zarr", modality="hdab")["modality"] == "hdab"
+
+
+@pytest.mark.parametrize(("modality", "ground"), [("fluorescence", 0), ("he", 255)])
+def test_gaps_and_damaged_tiles_are_filled_in_by_the_modality_that_is_stated(tmp_path, modality, ground):
+    slide = write_slide(tmp_path / "slide.tif", on_glass() if ground == 0 else on_glass() // 8)
+    leave_out_tiles(slide, [0])
+    damage_tile(slide, "zeros", 2)
+    facts = convert(slide, tmp_path / "s.ome.zarr", modality=modality)
+    assert [tile[:4] for tile in facts["failed_tiles"]] == [[0, 128, 64, 64]]
+    assert (facts["modality"], facts["fluorescence"], facts["warnings"]) == (modality, ground == 0, [])
+    shown = pixels_of(tmp_path / "s.ome.zarr")[0]
+    assert (shown[:64, :64] == ground).all() and (shown[:64, 128:192] == ground).all()
+    assert (shown[:64, 64:128] != ground).all()
 
 
 @pytest.mark.parametrize("photometric", ["ycbcr", "rgb"])
@@ -442,7 +455,7 @@ def test_channels_of_fluorescence_are_stored_as_they_are_with_names_and_windows(
 
 @pytest.mark.parametrize(("count", "chunk"), [(4, 512), (40, 256)])
 def test_a_block_of_many_channels_is_no_larger_than_of_few(tmp_path, count, chunk):
-    facts = {"reader": "tifffile", "tissue_factor": 16}
+    facts = {"reader": "tifffile", "tissue_factor": 16, "fluorescence": True}
     examined = examination.Examined(facts, {}, [None] * count, "uint16", None)
     plan = conversion._plan("a.tif", tmp_path / "a.ome.zarr", examined, chunk=512, shard=2048, picture=None)
     assert plan.chunk == chunk and plan.shard % chunk == 0

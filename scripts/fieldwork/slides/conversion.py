@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     picture: int | None = None  # of the file; None: the one that `series.choose` chooses
     channels: int = 3
     dtype: str = "uint8"
-    ground: int = 255  # of pixels that cannot be decoded
+    ground: int = 255  # where the slide has no pixels, or none that can be decoded; 0: in fluorescence
 
     @property
     def depth(self) -> int:
@@ -258,7 +258,7 @@ def _plan(path, store, examined, *, chunk, shard, picture):
         picture=picture,
         channels=count,
         dtype=dtype,
-        ground=0 if examined.channels else 255,
+        ground=0 if examined.facts["fluorescence"] else 255,
     )
 
 
@@ -328,8 +328,10 @@ def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
 
 
 @functools.cache
-def _slide(path, reader, picture):
-    return readers.open_slide(path, reader, picture)
+def _slide(path, reader, picture, ground):
+    slide = readers.open_slide(path, reader, picture)
+    slide.fluorescence = ground == 0  # decided once, maybe by the user: gaps are filled in by it
+    return slide
 
 
 @functools.cache
@@ -377,7 +379,7 @@ def _read(plan, y, x, height, width):
     """Read a part of level 0; if that fails, read it tile by tile; tiles that fail are blank."""
     if not plan.reader:
         return plan.blank(height, width), [[y, x, height, width, CRASH_REASON]]
-    slide = _slide(plan.path, plan.reader, plan.picture)
+    slide = _slide(plan.path, plan.reader, plan.picture, plan.ground)
     try:
         return slide.read(0, y, x, height, width), []
     except SlideError:

@@ -67,7 +67,9 @@ def examine(
         raise SlideError(f"parts of it are missing: {', '.join(missing)}; expected all files of the slide together")
     reader, reason = choice.choose_reader(path, reader, picture)
     log.info("%s: reader %s: %s", path, reader, reason)
-    examined = parallel.call_in_process(path, _asked, _facts, path, reader, picture, wanted, on_crash=_unopened)
+    examined = parallel.call_in_process(
+        path, _asked, _facts, path, reader, picture, wanted, modality, on_crash=_unopened
+    )
     facts, tile = examined.facts, None
     facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
     if codec == "keep":
@@ -123,7 +125,7 @@ def _asked(function, *arguments):
         raise SlideError(f"cannot be opened: {reason_of(error)}") from error
 
 
-def _facts(path, reader, picture, wanted):
+def _facts(path, reader, picture, wanted, modality=None):
     """Open the slide; return what is known of it, its associated images and its channels."""
     slide = readers.open_slide(path, reader, picture)
     height, width = slide.shapes[0]
@@ -137,7 +139,7 @@ def _facts(path, reader, picture, wanted):
         "height": height,
         "width": width,
         **known,
-        "fluorescence": bool(slide.fluorescence),
+        "fluorescence": modality == "fluorescence" if modality else bool(slide.fluorescence),
         "fluorescence_stated": slide.states_fluorescence,
         "channels": [channel.name for channel in slide.channels],
         "series": pictures.number,

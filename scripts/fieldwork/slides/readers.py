@@ -131,6 +131,7 @@ class _OpenSlide(Slide):
             # OpenSlide sees no holes of zeros that end at the right place, and shows gaps white in fluorescence, too.
             self._tiff.check(level, y, x, height, width, workers)
             if self._tiff.has_gaps(level, y, x, height, width):
+                self._tiff.fluorescence = self.fluorescence
                 return self._tiff.read(level, y, x, height, width, workers)
         downsample = self._slide.level_downsamples[level]
         location = round(x * downsample), round(y * downsample)
