@@ -26,7 +26,7 @@ HAEMATOXYLIN, EOSIN, DAB = 0.55, 0.12, 0.5  # optical densities
 SERIAL = {"engine": "serial", "mode": "paths", "dask": "processes"}
 
 
-def plant(shape, centres, *, brown=(), seed=0):
+def plant(shape, centres, *, brown=(), seed=0, glass=(245, 245, 245)):
     """Draw round nuclei of haematoxylin in pale eosin, some of them brown; a frame of 60 px is glass."""
     rng = np.random.default_rng(seed)
     density = np.zeros((*shape, 3), np.float32)
@@ -39,7 +39,7 @@ def plant(shape, centres, *, brown=(), seed=0):
         part[..., 2] = np.maximum(part[..., 2], DAB * cover * (number in brown))
     density *= 1 + 0.05 * rng.standard_normal((*shape, 1), np.float32)
     stains = np.array(list(optical_densities.STAINS.values()), np.float32)
-    return np.rint(245 * 10 ** -(density @ stains)).clip(0, 255).astype(np.uint8)
+    return np.rint(glass * 10 ** -(density @ stains)).clip(0, 255).astype(np.uint8)
 
 
 def grid(shape, period, *, start=90):

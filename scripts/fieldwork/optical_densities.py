@@ -1,6 +1,5 @@
 """Optical densities (base 10) of brightfield pictures: mean over the colours, and of the stains that make them up."""
 
-import functools
 from collections.abc import Sequence
 
 import cv2
@@ -36,41 +35,43 @@ def mean_density(rgb: np.ndarray, glass: Sequence[float] | None = None) -> np.nd
     ValueError
         The picture is not of that shape and dtype, or is empty.
     """
-    _check_rgb(rgb)
-    white = (WHITE,) * 3 if glass is None else glass
-    return _summed(rgb, [np.maximum(_densities_of(bright), 0) / 3 for bright in white])
+    return weighted_density(rgb, (1 / 3,) * 3, glass)
 
 
-def weighted_density(rgb: np.ndarray, weights: Sequence[float]) -> np.ndarray:
-    """Return a weighted sum of the optical densities of red, green and blue; else as `mean_density` without a glass.
+def weighted_density(rgb: np.ndarray, weights: Sequence[float], glass: Sequence[float] | None = None) -> np.ndarray:
+    """Return a weighted sum of the optical densities of red, green and blue; else as `mean_density`.
 
     Parameters
     ----------
     rgb : (h, w, 3) uint8 array
         Red, green, blue.
     weights : sequence of three numbers
+    glass : sequence of three numbers, optional
 
     Returns
     -------
     (h, w) float32 array
     """
     _check_rgb(rgb)
-    return _summed(rgb, np.outer(weights, _densities_of(WHITE)))
+    tables = _densities_of(glass)
+    return _summed(rgb, [weight * table for weight, table in zip(weights, tables, strict=True)])
 
 
-def stain_densities(rgb: np.ndarray) -> dict[str, np.ndarray]:
+def stain_densities(rgb: np.ndarray, glass: Sequence[float] | None = None) -> dict[str, np.ndarray]:
     """Unmix the optical densities of haematoxylin, eosin and DAB.
 
     Parameters
     ----------
     rgb : (h, w, 3) uint8 array
         Red, green, blue.
+    glass : sequence of three numbers, optional
+        As for `mean_density`.
 
     Returns
     -------
     dict of str to (h, w) float32 array
-        ``Hematoxylin``, ``Eosin`` and ``DAB``, at least 0, in base 10: six times what scikit-image's ``rgb2hed``
-        returns, which divides by the density of a millionth. A pixel's value depends on that pixel alone.
+        ``Hematoxylin``, ``Eosin`` and ``DAB``, at least 0, in base 10: without a glass six times what scikit-image's
+        ``rgb2hed`` returns, which divides by the density of a millionth. A pixel's value depends on that pixel alone.
 
     Raises
     ------
@@ -78,19 +79,14 @@ def stain_densities(rgb: np.ndarray) -> dict[str, np.ndarray]:
         The picture is not of that shape and dtype, or is empty.
     """
     _check_rgb(rgb)
-    return {name: _summed(rgb, tables) for name, tables in _stain_tables().items()}
+    shares, tables = np.linalg.inv(np.array(list(STAINS.values()))), _densities_of(glass)
+    return {name: _summed(rgb, shares[:, [number]] * tables) for number, name in enumerate(STAINS)}
 
 
-@functools.cache
-def _stain_tables():
-    """Return for each stain its share of the density of every intensity of red, green and blue."""
-    shares = np.linalg.inv(np.array(list(STAINS.values())))
-    return {name: np.outer(shares[:, number], _densities_of(WHITE)) for number, name in enumerate(STAINS)}
-
-
-def _densities_of(white):
-    """Return the density of every intensity from 0 to 255, where glass has the intensity `white`."""
-    return -np.log10(np.maximum(np.arange(256), DARKEST) / white)
+def _densities_of(glass):
+    """Return the densities, (3, 256), of all intensities of red, green and blue; nothing is brighter than the glass."""
+    white = np.array((WHITE,) * 3 if glass is None else glass)
+    return np.maximum(-np.log10(np.maximum(np.arange(256), DARKEST) / white[:, None]), 0)
 
 
 def _summed(rgb, tables):

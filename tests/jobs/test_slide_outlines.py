@@ -12,7 +12,7 @@ from skimage.segmentation import expand_labels
 from fieldwork import InputError, label_images, outputs
 from fieldwork.segmentation import sampling
 from fieldwork.slides import blocks, calibration, channels, tables
-from stained import AUTO, RADIUS_PX, SERIAL, calibrate, convert, detect, grid, plant
+from stained import AUTO, DAB, RADIUS_PX, SERIAL, calibrate, convert, detect, grid, plant
 
 SHAPE = (700, 900)
 CENTRES = grid(SHAPE, 37)
@@ -96,6 +96,19 @@ def test_without_dab_no_nucleus_is_positive_or_not(slide):
     assert channels.positive_threshold(channels.channels_of(facts), 0.2) == {}
 
 
+def test_haematoxylin_on_tinted_glass_is_no_dab(tmp_path):
+    convert(tmp_path, plant(SHAPE, CENTRES, brown=range(0, len(CENTRES), 3), glass=(225, 220, 170)), modality="hdab")
+    assert outputs.read_json(tmp_path / "slide.json")["glass"] == pytest.approx([225, 220, 170], abs=1)
+    calibrate(tmp_path)
+    nuclei, _ = detect(tmp_path)
+    found = np.stack([nuclei[f"Nuclei_Location_Center_{axis}"].to_numpy() for axis in "YX"], axis=1)
+    planted = np.abs(found[:, None] - CENTRES).max(axis=2).argmin(axis=1)
+    assert len(nuclei) == len(CENTRES)
+    np.testing.assert_array_equal(nuclei["Nuclei_Positive_DAB"].to_numpy(), planted % 3 == 0)
+    density = nuclei["Nuclei_Intensity_MeanIntensity_DAB"].to_numpy()
+    assert density[planted % 3 > 0].max() < 0.05 and np.median(density[planted % 3 == 0]) == pytest.approx(DAB, rel=0.2)
+
+
 @pytest.mark.parametrize("block_px", [128, 300])
 def test_nuclei_do_not_depend_on_blocks(slide, monkeypatch, block_px):
     """Borders of blocks run through nuclei at many offsets: none is cut, lost or doubled."""
@@ -130,7 +143,9 @@ def test_densities_are_those_of_scikit_image(slide):
     folder, image = slide
     (found,), detection = outlined(folder, image)
     labels = painted([found], SHAPE)
-    stains = np.moveaxis(6 * rgb2hed(image), -1, 0)
+    glass = outputs.read_json(folder / "slide.json")["glass"]
+    assert glass == [245, 245, 245]
+    stains = np.moveaxis(6 * rgb2hed(np.minimum(image / np.array(glass), 1)), -1, 0)
     ring = expand_labels(labels, detection.ring_px)
     ring[labels > 0] = 0
     assert detection.ring_px == 4

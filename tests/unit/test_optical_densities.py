@@ -26,6 +26,17 @@ def test_the_mean_density_is_that_of_the_definition():
     np.testing.assert_allclose(optical_densities.mean_density(RGB, glass), expected, rtol=1e-6, atol=1e-7)
 
 
+def test_stains_do_not_depend_on_the_colour_of_the_glass():
+    glass = np.array((225, 220, 170))
+    planted = np.random.default_rng(6).random((20, 30, 3)) * (0.4, 0.2, 0.3)
+    light = 10 ** -(planted @ np.array(list(optical_densities.STAINS.values())))
+    found = optical_densities.stain_densities(np.rint(glass * light).astype(np.uint8), glass)
+    np.testing.assert_allclose(np.stack(list(found.values()), axis=-1), planted, atol=0.02)
+    brighter = np.stack([np.tile(glass, (2, 2, 1)), np.full((2, 2, 3), 255)]).reshape(4, 2, 3).astype(np.uint8)
+    assert all(density.max() == 0 for density in optical_densities.stain_densities(brighter, glass).values())
+    assert optical_densities.weighted_density(brighter, (1, 0.3, -0.6), glass).max() == 0
+
+
 def test_glass_has_no_density_and_black_has_that_of_the_darkest_intensity():
     glass, black = np.full((2, 2, 3), 255, np.uint8), np.zeros((2, 2, 3), np.uint8)
     assert optical_densities.mean_density(glass).max() == 0

@@ -27,6 +27,7 @@ class Channels(NamedTuple):
     modality: str  # he | hdab | brightfield | fluorescence
     names: tuple[str, ...] = ()  # of a fluorescence slide's planes
     nuclei: str | None = None  # of these, the DNA stain's; None: the brightest one of every pixel
+    glass: tuple[float, ...] | None = None  # its red, green and blue in brightfield; None: not known, white
 
     @property
     def is_stained(self) -> bool:
@@ -52,7 +53,7 @@ def channels_of(facts: dict) -> Channels:
     """Return what the colours of a slide are, by the content of its ``slide.json``."""
     modality = facts.get("modality") or ("fluorescence" if facts["fluorescence"] else "he")
     names = tuple(facts.get("channels") or ("Red", "Green", "Blue"))
-    return Channels(modality, names, facts.get("nuclei_channel"))
+    return Channels(modality, names, facts.get("nuclei_channel"), facts.get("glass") and tuple(facts["glass"]))
 
 
 def nuclei_image(image: np.ndarray, channels: Channels) -> np.ndarray:
@@ -87,8 +88,8 @@ def nuclei_image(image: np.ndarray, channels: Channels) -> np.ndarray:
 
 def _density(image, channels):
     if channels.modality in STAINED:
-        return optical_densities.weighted_density(image, NUCLEI_WEIGHTS)
-    return optical_densities.mean_density(image)
+        return optical_densities.weighted_density(image, NUCLEI_WEIGHTS, channels.glass)
+    return optical_densities.mean_density(image, channels.glass)
 
 
 def peaks_image(image: np.ndarray, channels: Channels) -> np.ndarray:
@@ -118,9 +119,9 @@ def measured_images(image: np.ndarray, channels: Channels) -> dict[str, np.ndarr
         In brightfield optical densities, base 10, as float32: of the stains, or mean ones. In fluorescence the planes.
     """
     if channels.modality in STAINED:
-        return optical_densities.stain_densities(image)
+        return optical_densities.stain_densities(image, channels.glass)
     if channels.is_stained:
-        return {"Density": optical_densities.mean_density(image)}
+        return {"Density": optical_densities.mean_density(image, channels.glass)}
     return {name: np.ascontiguousarray(image[..., index]) for index, name in enumerate(channels.names)}
 
 
