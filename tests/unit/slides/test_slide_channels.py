@@ -42,6 +42,18 @@ def test_channels_have_names_that_differ_and_colours():
     assert channels[0].colour == "123456" and all(len(channel.colour) == 6 for channel in channels)
 
 
+@pytest.mark.parametrize(
+    ("stated", "names"),
+    [
+        (["a", "a (3)", "a"], ["a", "a (3)", "a (4)"]),
+        (["a", "A", "a (2)"], ["a", "A (3)", "a (2)"]),
+        (["", "1", "1", "1 (3)"], ["1 (1)", "1", "1 (4)", "1 (3)"]),
+    ],
+)
+def test_made_up_names_are_never_those_of_other_channels(stated, names):
+    assert [channel.name for channel in named([Channel(name) for name in stated], len(stated))] == names
+
+
 def test_perkin_elmers_markers_tell_channels_of_one_stain_apart():
     xml = "<ImageType>FullResolution</ImageType><Name>Opal 520</Name><Biomarker>CD8</Biomarker><Color>0,300,9</Color>"
     assert perkin_elmer(f"<A>{xml}</A>") == ("FullResolution", Channel("Opal 520 CD8", "00FF09"))

@@ -1,5 +1,6 @@
 """The channels of a slide: names, colours, whether three are red, green and blue, and which one shows the nuclei."""
 
+import itertools
 import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -158,13 +159,16 @@ def named(channels: Sequence[Channel], count: int) -> list[Channel]:
     Returns
     -------
     list of Channel
-        Names differ. A colour that is not stated is the usual one of the stain.
+        Names differ, and none that the file has goes to another channel. A colour that is not stated is the usual one
+        of the stain.
     """
     stated = [*channels, *[Channel("")] * count][:count]
-    names = []
+    names, in_file = [], {channel.name.casefold() for channel in stated}
     for number, channel in enumerate(stated, 1):
-        name = channel.name or str(number)
-        names.append(name if name.casefold() not in map(str.casefold, names) else f"{name} ({number})")
+        stem = channel.name or str(number)
+        wishes = itertools.chain([stem], (f"{stem} ({other})" for other in itertools.count(number)))
+        taken = {*map(str.casefold, names), *in_file - {channel.name.casefold()}}
+        names.append(next(name for name in wishes if name.casefold() not in taken))
     usual = stains.colours_of(names, "")
     return [Channel(name, stated[n].colour or usual[name]) for n, name in enumerate(names)]
 
