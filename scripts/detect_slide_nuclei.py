@@ -48,7 +48,7 @@ def main(
     drawn = read_regions(slide, facts, annotations) if annotations and facts["status"] == "ok" else None
     tables = {"store": store, "nuclei_table": nuclei_table, "tiles_table": tiles_table, "drawn": drawn}
     if facts["status"] != "ok":
-        write_peaks(slide, facts, [], **tables)
+        write_peaks(slide, facts, [], made_of, **tables)
         return
     # In a process of its own: zarr starts threads, and no fork may follow a thread.
     [mask] = parallel.map_frames(functools.partial(slides.read_label, name="tissue"), [store])
@@ -58,7 +58,7 @@ def main(
     log.info("slide %s: detection with %s", slide, detection)
     if detection.pop("method") == "peaks":
         measured = find_peaks(slide, facts, store, frames, mask, detection, **options)
-        write_peaks(slide, facts, measured, **tables)
+        write_peaks(slide, facts, measured, made_of, **tables)
         return
     pool, record = {**pool, "workers": workers}, outputs.read_json(record)
     with about(slide):
@@ -134,13 +134,14 @@ def write_outlines(slide, facts, detection, results, measured, made_of, *, store
     log.info("slide %s: %d nuclei", slide, totals.nuclei)
 
 
-def write_peaks(slide, facts, measured, *, store, nuclei_table, tiles_table, drawn):
+def write_peaks(slide, facts, measured, made_of, *, store, nuclei_table, tiles_table, drawn):
     """Write the tables of nuclei that are peaks, and delete the outlines of an earlier job."""
     from fieldwork.slides import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
     geojson.discard(_geojson_of(nuclei_table))
     slide_labels.discard_label(store, LABEL)
-    outputs.write_parquet(tables.nuclei_table(slide, measured, mpp=facts.get("mpp"), drawn=drawn), nuclei_table)
+    table = tables.nuclei_table(slide, measured, mpp=facts.get("mpp"), drawn=drawn, made_of=made_of)
+    outputs.write_parquet(table, nuclei_table)
     outputs.write_parquet(tables.tiles_table(slide, measured), tiles_table)
     log.info("slide %s: %d nuclei", slide, sum(result.count for result in measured))
 

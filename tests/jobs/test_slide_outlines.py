@@ -278,4 +278,4 @@ def test_planes_of_a_fluorescence_slide_go_from_the_file_to_the_table(tmp_path):
     assert nuclei.schema.metadata[b"channel"] == b"DAPI" and not any(tiles["Tile_Mean_R"].to_pylist())
     settings = AUTO | {"nuclei": AUTO["nuclei"] | {"fluorescence": 2000}}
     peaks, _ = detect(tmp_path, settings=settings)
-    assert len(peaks) == len(centres)
+    assert len(peaks) == len(centres) and b"digest" in peaks.schema.metadata

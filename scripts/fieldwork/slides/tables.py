@@ -67,9 +67,14 @@ DIGITS = 4  # significant ones, of a density: the number of nuclei itself is les
 
 
 def nuclei_table(
-    slide: str, measured: Iterable, *, mpp: tuple[float, float] | None, drawn: regions.Regions | None = None
+    slide: str,
+    measured: Iterable,
+    *,
+    mpp: tuple[float, float] | None,
+    drawn: regions.Regions | None = None,
+    made_of: Mapping[str, Any] | None = None,
 ) -> pa.Table:
-    """Return the table of a slide's nuclei.
+    """Return the table of a slide's nuclei that are peaks.
 
     Parameters
     ----------
@@ -80,6 +85,8 @@ def nuclei_table(
         Micrometres per pixel, vertically and horizontally.
     drawn : regions.Regions, optional
         The slide's regions, for a column.
+    made_of : mapping, optional
+        What decides the table, for its metadata.
 
     Returns
     -------
@@ -101,7 +108,7 @@ def nuclei_table(
     }
     if mpp:
         table |= {"Nuclei_Location_Center_X_um": columns * mpp[1], "Nuclei_Location_Center_Y_um": rows * mpp[0]}
-    return pa.table({**table, "Nuclei_Intensity_Peak": peaks[order]})
+    return pa.table({**table, "Nuclei_Intensity_Peak": peaks[order]}, metadata=_texts_of(made_of or {}))
 
 
 def nuclei_schema(
@@ -135,8 +142,12 @@ def nuclei_schema(
     columns |= dict([BORDER]) | {blocks.POSITIVE.format(channel): pa.bool_() for channel in positive}
     facts = {"features": objects.features_of(columns), "modality": channels.modality, "channel": channels.detected}
     facts |= ({"positive": positive} if positive else {}) | made_of
-    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-    return pa.schema(list(columns.items()), metadata)
+    return pa.schema(list(columns.items()), _texts_of(facts))
+
+
+def _texts_of(facts):
+    """Return facts as metadata of a table: texts as they are, all others as JSON."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
 
 
 @contextmanager
