@@ -1,4 +1,4 @@
-"""Find the tissue on a slide, and the channel in which its nuclei are bright."""
+"""Find the tissue on a slide, and unmix its haematoxylin."""
 
 import cv2
 import numpy as np
@@ -37,34 +37,6 @@ def haematoxylin(image: np.ndarray) -> np.ndarray:
     density += cv2.LUT(green, HAEMATOXYLIN[1])
     density += cv2.LUT(blue, HAEMATOXYLIN[2])
     return np.maximum(density, 0, out=density)
-
-
-def nuclei_channel(image: np.ndarray, *, fluorescence: bool) -> np.ndarray:
-    """Return the channel in which nuclei are bright.
-
-    Parameters
-    ----------
-    image : (h, w, 3) uint8 array
-        Red, green, blue.
-    fluorescence : bool
-        Bright nuclei on a dark ground, as opposed to stained nuclei on bright glass.
-
-    Returns
-    -------
-    (h, w) array
-        The haematoxylin (float32); in fluorescence the largest of the three channels (uint8): scanners save a DNA
-        stain's channel in blue alone.
-
-    Raises
-    ------
-    ValueError
-        The image is not of that shape and dtype, or is empty.
-    """
-    check_rgb(image)
-    if not fluorescence:
-        return haematoxylin(image)
-    red, green, blue = cv2.split(image)
-    return cv2.max(cv2.max(red, green), blue)
 
 
 def check_rgb(image: np.ndarray) -> None:

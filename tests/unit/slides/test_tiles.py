@@ -116,7 +116,7 @@ def found(image, size, **options):
 def whole(image, *, mask=None, fluorescence=True, detection=None):
     """Detect in the whole slide at once, with its own smoothing for the peaks."""
     detection = detection or (FLUORESCENCE if fluorescence else BRIGHTFIELD)
-    channel = tissue.nuclei_channel(image, fluorescence=fluorescence)
+    channel = image.max(axis=-1) if fluorescence else tissue.haematoxylin(image)
     coordinates = nuclei.detect_nuclei(channel, **detection)
     if mask is not None:
         coordinates = coordinates[mask[tuple(coordinates.T // FACTOR)]]

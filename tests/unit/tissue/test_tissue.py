@@ -14,9 +14,8 @@ from fieldwork import tissue
     ids=["grey", "alpha", "empty", "float"],
 )
 def test_other_pictures_are_refused_by_shape_and_dtype(image):
-    for fluorescence in (False, True):
-        with pytest.raises(ValueError, match=r"expected \(h, w, 3\) uint8.*found \(.*\) (uint8|float64)"):
-            tissue.nuclei_channel(image, fluorescence=fluorescence)
+    with pytest.raises(ValueError, match=r"expected \(h, w, 3\) uint8.*found \(.*\) (uint8|float64)"):
+        tissue.haematoxylin(image)
 
 
 def colours():
@@ -42,15 +41,3 @@ def test_haematoxylin_of_a_pixel_does_not_depend_on_its_neighbours_or_the_memory
         np.testing.assert_array_equal(tissue.haematoxylin(part), whole[top : top + height, left : left + width])
     np.testing.assert_array_equal(tissue.haematoxylin(image[::-1, ::2]), whole[::-1, ::2])
     assert tissue.haematoxylin(np.full((4, 4, 3), 255, np.uint8)).max() == 0
-
-
-@pytest.mark.parametrize("channel", [0, 1, 2])
-def test_the_nuclei_channel_is_haematoxylin_or_the_brightest_channel(channel):
-    image = data.immunohistochemistry()
-    np.testing.assert_array_equal(tissue.nuclei_channel(image, fluorescence=False), tissue.haematoxylin(image))
-    found = tissue.nuclei_channel(image, fluorescence=True)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, image.max(axis=-1))
-    single = np.zeros_like(image)
-    single[..., channel] = image[..., 1]
-    np.testing.assert_array_equal(tissue.nuclei_channel(single, fluorescence=True), image[..., 1])
