@@ -13,6 +13,19 @@ _SIZES = struct.Struct(">8IH")  # Xsiz to YTOsiz, Csiz
 _SIZES_OFFSET = 8  # after the marks, Lsiz and Rsiz
 
 
+def check(data: bytes, form: Form) -> None:
+    """Raise `DecodeError` unless a JPEG 2000 stream, or a JP2 file, is of a form and has its end mark."""
+    start = data.find(START) if data.startswith(BOX) else 0
+    if data[start : start + len(START)] != START or len(data) < start + _SIZES_OFFSET + _SIZES.size + 1:
+        raise DecodeError(f"not a JPEG 2000 stream: it starts with {data[:4]!r}")
+    right, bottom, left, top, *_, samples = _SIZES.unpack_from(data, start + _SIZES_OFFSET)
+    bits = data[start + _SIZES_OFFSET + _SIZES.size]  # of the first sample: its sign, and the number less 1
+    dtype = np.dtype(f"{'i' if bits & 0x80 else 'u'}{1 if bits & 0x7F < 8 else 2 if bits & 0x7F < 16 else 4}")
+    form.check(bottom - top, right - left, samples, dtype)
+    if END not in data[start:]:  # a mark cannot occur among compressed pixels
+        raise DecodeError("it is truncated: its JPEG 2000 stream has no end mark")
+
+
 def decode(data: bytes, form: Form) -> np.ndarray:
     """Decode a JPEG 2000 stream.
 
@@ -33,15 +46,7 @@ def decode(data: bytes, form: Form) -> np.ndarray:
         The stream is damaged, incomplete or of another form, as far as OpenJPEG notices: nothing in the format checks
         the compressed pixels.
     """
-    start = data.find(START) if data.startswith(BOX) else 0
-    if data[start : start + len(START)] != START or len(data) < start + _SIZES_OFFSET + _SIZES.size + 1:
-        raise DecodeError(f"not a JPEG 2000 stream: it starts with {data[:4]!r}")
-    right, bottom, left, top, *_, samples = _SIZES.unpack_from(data, start + _SIZES_OFFSET)
-    bits = data[start + _SIZES_OFFSET + _SIZES.size]  # of the first sample: its sign, and the number less 1
-    dtype = np.dtype(f"{'i' if bits & 0x80 else 'u'}{1 if bits & 0x7F < 8 else 2 if bits & 0x7F < 16 else 4}")
-    form.check(bottom - top, right - left, samples, dtype)
-    if END not in data[start:]:  # a mark cannot occur among compressed pixels
-        raise DecodeError("it is truncated: its JPEG 2000 stream has no end mark")
+    check(data, form)
     try:
         image = imagecodecs.jpeg2k_decode(data)
     except Exception as error:

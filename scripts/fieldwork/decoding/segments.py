@@ -10,14 +10,20 @@ import tifffile
 
 from fieldwork.decoding import DecodeError, Form, jpeg, jpeg2000
 
-# Values of the TIFF tag.
+# Values of TIFF tags.
 JPEG_COMPRESSIONS, JPEG_2000_COMPRESSIONS = (6, 7, 33007, 34892), (33003, 33004, 33005, 34712)
+YCBCR = 6
 MOST_JFIF_SAMPLES = 16  # streams whose first bytes tell whether a page's streams are JFIF
 
 
 def segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
     """Return height and width of a page's tiles or strips, in pixels."""
     return (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+
+
+def is_ycbcr_in_jpeg_2000(page: tifffile.TiffPage) -> bool:
+    """Return True for a page in Aperio's YCbCr, whose chroma may be subsampled: OpenSlide alone shows it."""
+    return page.photometric == YCBCR and page.compression in JPEG_2000_COMPRESSIONS
 
 
 def segment_grid(page: tifffile.TiffPage) -> tuple[int, int]:
@@ -120,9 +126,17 @@ class Segments:
         DecodeError
             It is missing, truncated or damaged, or its size, samples or type are not those that the tags state.
         """
+        return self._named(self._decoded, number)
+
+    def check(self, number: int) -> None:
+        """Raise `DecodeError` as `decode` does; of YCbCr in JPEG 2000 only for a stream without its end or form."""
+        self._named(self._checked if is_ycbcr_in_jpeg_2000(self._page) else self._decoded, number)
+
+    def _named(self, function, number):
+        """Call a function with the stored bytes of a tile or strip; name it in errors."""
         data = self.stored(number)
         try:
-            return self._decoded(data, number)
+            return function(data, number)
         except Exception as error:  # damaged bytes make decoders raise anything
             text = " ".join(str(error).split())[:300]
             reason = text if isinstance(error, DecodeError) else f"{type(error).__name__}: {text}"
@@ -142,6 +156,9 @@ class Segments:
             image = page.decode(data, number)[0][0]
         form.check(*image.shape, image.dtype)
         return image
+
+    def _checked(self, data, number):
+        jpeg2000.check(data, self._form(number))
 
     def _form(self, number):
         """Return the form of a tile or strip."""

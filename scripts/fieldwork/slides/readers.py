@@ -130,7 +130,7 @@ class _OpenSlide(Slide):
         if self._tiff and level == 0:
             # OpenSlide sees no holes of zeros that end at the right place, and shows gaps white in fluorescence, too.
             self._tiff.check(level, y, x, height, width, workers)
-            if self._tiff.has_gaps(level, y, x, height, width):
+            if self._tiff.is_shown and self._tiff.has_gaps(level, y, x, height, width):
                 self._tiff.fluorescence = self.fluorescence
                 return self._tiff.read(level, y, x, height, width, workers)
         downsample = self._slide.level_downsamples[level]
@@ -149,7 +149,7 @@ class _OpenSlide(Slide):
 def _tiff_slide(path, shape):
     """Open a slide as a TIFF file, None if it is none of which level 0 has this shape."""
     try:
-        slide = TiffSlide(path)
+        slide = TiffSlide(path, checks_alone=True)
     except Exception:  # damaged bytes make readers raise anything
         return None
     if slide.shapes[0] == shape:

@@ -3,12 +3,13 @@
 import random
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
 from fieldwork.slides import SlideError, choice, conversion, readers
-from slide_files import REAL_SLIDES, leave_out_tiles, picture, read_level_0, real, texture, write_pyramid
+from slide_files import REAL_SLIDES, damage_tile, leave_out_tiles, picture, read_level_0, real, texture, write_pyramid
 
 CUCIM = pytest.param("cucim", marks=pytest.mark.skipif(sys.platform != "linux", reason="cuCIM is for Linux"))
 EVERY = [CUCIM, "tifffile", "openslide"]
@@ -138,6 +139,24 @@ def test_tiles_that_were_left_out_of_a_fluorescence_slide_are_black(tmp_path, ph
     assert not shown[:256, :128].any()
     expected = image[256:, 128:] if image.ndim == 3 else np.stack([image[256:, 128:]] * 3, axis=2)
     np.testing.assert_array_equal(shown[256:, 128:], expected)
+
+
+def test_a_lost_rest_of_aperios_ycbcr_in_jpeg_2000_is_an_error(tmp_path):
+    image, path = texture((256, 256, 3)), tmp_path / "a.svs"
+    tiles = (image[y : y + 128, x : x + 128] for y in (0, 128) for x in (0, 128))
+    streams = [imagecodecs.jpeg2k_encode(np.ascontiguousarray(tile), codecformat="j2k", mct=False) for tile in tiles]
+    options = {"tile": (128, 128), "compression": 33005, "photometric": "rgb", "metadata": None}
+    about = "Aperio Image Library v11.2.1\r\n256x256 [0,0 256x256] (128x128) J2K/YUV16 Q=70|AppMag = 20|MPP = 0.5"
+    tifffile.imwrite(path, iter(streams), shape=image.shape, dtype=np.uint8, description=about, **options)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tif.pages[0].tags[259].overwrite(33003)
+        tif.pages[0].tags[262].overwrite(6)
+    damage_tile(path, "half", 3)
+    slide = readers.open_slide(path, "openslide")
+    assert slide.read(0, 0, 0, 128, 256).any()
+    with pytest.raises(SlideError, match="tile 3 .* has no end mark"):
+        slide.read(0, 128, 128, 128, 128)
+    slide.close()
 
 
 def test_a_transparent_pixel_is_not_what_a_gap_shows(tmp_path):

@@ -7,7 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tifffile
 
-from fieldwork.decoding.segments import JPEG_COMPRESSIONS, Segments, segment_shape, segments_showing
+from fieldwork.decoding.segments import (
+    JPEG_COMPRESSIONS,
+    Segments,
+    is_ycbcr_in_jpeg_2000,
+    segment_shape,
+    segments_showing,
+)
 from fieldwork.slides import SlideError, metadata
 from fieldwork.slides.inside import channels, pictures, series
 from fieldwork.slides.inside.colours import to_rgb
@@ -38,13 +44,15 @@ class TiffSlide(Slide):
         By level.
     segments : list of Segments
         Their tiles or strips, by level.
+    is_shown : bool
+        Its pixels can be read; else its tiles can be checked alone.
     upright : bool
         Stored pixels are shown as they are, neither turned nor flipped.
     """
 
     reader = "tifffile"
 
-    def __init__(self, path: str, picture: int | None = None) -> None:
+    def __init__(self, path: str, picture: int | None = None, *, checks_alone: bool = False) -> None:
         self._file = open(path, "rb")  # noqa: SIM115
         try:
             self._tif = pictures.open_tiff(self._file, path)
@@ -55,8 +63,10 @@ class TiffSlide(Slide):
             self.sizes = [(picture.page.imagelength, picture.page.imagewidth) for picture in inside]
             self._associates = choice.associated
             self.number, self.others, self.warnings = choice.number, choice.others, choice.warnings
+            self.is_shown = not any(map(is_ycbcr_in_jpeg_2000, itertools.chain(*choice.picture.levels)))
             for page in itertools.chain(*choice.picture.levels):
-                check_page(page)
+                if not (checks_alone and is_ycbcr_in_jpeg_2000(page)):
+                    check_page(page)
             self.pages = [planes[0] for planes in choice.picture.levels]
             self._planes = [
                 [Segments(page, page.parent.filehandle) for page in planes] for planes in choice.picture.levels
@@ -111,7 +121,7 @@ class TiffSlide(Slide):
         """Raise `DecodeError` unless the decoder finds no fault in any tile or strip of a region, as for `read`."""
         numbers = self._numbers(level, y, x, height, width)
         for segments in self._planes[level]:
-            _in_threads(segments.decode, [number for number in numbers if not segments.is_absent(number)], workers)
+            _in_threads(segments.check, [number for number in numbers if not segments.is_absent(number)], workers)
 
     def _numbers(self, level, y, x, height, width):
         return segments_showing(self.pages[level], *self._box(level, y, x, height, width))
