@@ -96,4 +96,5 @@ def test_dicom_files_of_a_folder_belong_together(tmp_path):
     for name in ("b.dcm", "a.dcm", "c"):
         (tmp_path / name).write_bytes(bytes(128) + b"DICM and more")
     (tmp_path / "notes.txt").write_text("D" * 200)
+    (tmp_path / "unreadable").symlink_to("/proc/self/mem")  # for root, too
     assert names(files_of(tmp_path / "b.dcm")) == ["b.dcm", "a.dcm", "c"]

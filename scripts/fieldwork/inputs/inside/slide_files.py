@@ -1,6 +1,7 @@
 """Find the files of a slide that consists of several: MIRAX, Hamamatsu's VMS and VMU, DICOM, sets of OME-TIFF files."""
 
 import configparser
+import contextlib
 import os
 import struct
 from collections.abc import Callable
@@ -90,8 +91,9 @@ def _named_by_hamamatsu(path):
 def _dicom_files(path):
     files = []
     for entry in os.scandir(os.path.dirname(path) or "."):
+        # A file that cannot be read is none of the slide's: no reader can read it.
         if entry.is_file() and not entry.name.startswith("."):
-            with open(entry.path, "rb") as file:
+            with contextlib.suppress(OSError), open(entry.path, "rb") as file:
                 file.seek(DICOM_MARK_BYTE)
                 if file.read(len(DICOM_MARK)) == DICOM_MARK:
                     files.append(os.path.join(os.path.dirname(path), entry.name))
