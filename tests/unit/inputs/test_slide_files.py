@@ -1,5 +1,7 @@
 """All files of a slide are listed, and those that are missing."""
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -98,3 +100,32 @@ def test_dicom_files_of_a_folder_belong_together(tmp_path):
     (tmp_path / "notes.txt").write_text("D" * 200)
     (tmp_path / "unreadable").symlink_to("/proc/self/mem")  # for root, too
     assert names(files_of(tmp_path / "b.dcm")) == ["b.dcm", "a.dcm", "c"]
+
+
+def element(group, number, kind, value, length=None):
+    """Return an element of a DICOM file, with explicit type."""
+    length = len(value) if length is None else length
+    size = struct.pack("<HI", 0, length) if kind in (b"OB", b"SQ") else struct.pack("<H", length)
+    return struct.pack("<HH", group, number) + kind + size + value
+
+
+def dicom(series, *, undefined=False):
+    """Return the bytes of a DICOM file of a series, whose sequence before it names another series, and holds one."""
+    item, end = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF), struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    close = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    inner = element(0x0020, 0x000E, b"UI", b"9.9\0") + element(0x0040, 0xA170, b"SQ", item + end + close, 0xFFFFFFFF)
+    items = item + inner + end + close if undefined else struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    content = element(0x0002, 0x0001, b"OB", b"\0\1") + element(0x0008, 0x0060, b"CS", b"SM")
+    content += element(0x0008, 0x1115, b"SQ", items, 0xFFFFFFFF if undefined else None)
+    return bytes(128) + b"DICM" + content + element(0x0020, 0x000E, b"UI", series)
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_dicom_files_of_another_series_are_another_slides(tmp_path, undefined):
+    for name, series in (("a", b"1.2\0"), ("b", b"1.2 "), ("c", b"1.23"), ("d", b"9.9\0")):
+        (tmp_path / name).write_bytes(dicom(series, undefined=undefined))
+    (tmp_path / "unknown").write_bytes(bytes(128) + b"DICM")
+    assert names(files_of(tmp_path / "b")) == ["b", "a", "unknown"]
+    assert names(files_of(tmp_path / "c")) == ["c", "unknown"]
+    (tmp_path / "a").write_bytes(dicom(b"1.23", undefined=undefined))
+    assert names(files_of(tmp_path / "c")) == ["c", "a", "unknown"]

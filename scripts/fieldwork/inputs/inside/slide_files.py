@@ -2,7 +2,9 @@
 
 import configparser
 import contextlib
+import functools
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,10 @@ from pathlib import Path
 from fieldwork.inputs.inside import headers, ome
 
 DICOM_MARK, DICOM_MARK_BYTE = b"DICM", 128
+DICOM_HEADER_BYTES = 2**16  # of the elements before the pictures
+DICOM_SERIES = (0x0020, 0x000E)  # Series Instance UID, by which readers tell which files are a slide
+DICOM_LONG_TYPES = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+DICOM_UNDEFINED = 0xFFFFFFFF  # a length
 
 
 def files_of(path: str | os.PathLike) -> list[str]:
@@ -24,7 +30,7 @@ def files_of(path: str | os.PathLike) -> list[str]:
     -------
     list of str
         Files that exist, and those that the slide's own files name. Of a MIRAX slide all files of its folder; of
-        DICOM all DICOM files of the folder: headers alone say which belong together, and readers open all of them.
+        DICOM the files of the folder that state the same series, or of which the header does not tell.
     """
     path = os.fspath(path)
     suffix = os.path.splitext(path)[1].lower()
@@ -89,15 +95,50 @@ def _named_by_hamamatsu(path):
 
 
 def _dicom_files(path):
+    """Return the DICOM files of the folder but for those of which the headers state another series."""
+    series = _series_of(path, os.stat(path).st_mtime_ns)
     files = []
     for entry in os.scandir(os.path.dirname(path) or "."):
         # A file that cannot be read is none of the slide's: no reader can read it.
-        if entry.is_file() and not entry.name.startswith("."):
-            with contextlib.suppress(OSError), open(entry.path, "rb") as file:
-                file.seek(DICOM_MARK_BYTE)
-                if file.read(len(DICOM_MARK)) == DICOM_MARK:
+        with contextlib.suppress(OSError):
+            if entry.is_file() and not entry.name.startswith("."):
+                other = _series_of(entry.path, entry.stat().st_mtime_ns)
+                if other is not None and (other == series or not (other and series)):
                     files.append(os.path.join(os.path.dirname(path), entry.name))
     return files
+
+
+@functools.cache  # every slide of a folder asks for all files
+def _series_of(path, stamp):
+    """Return the series of a DICOM file, empty where its header does not tell; None of any other file."""
+    with open(path, "rb") as file:
+        head = file.read(DICOM_MARK_BYTE + len(DICOM_MARK))
+        if head[DICOM_MARK_BYTE:] != DICOM_MARK:
+            return None
+        head = file.read(DICOM_HEADER_BYTES)
+    start = 0
+    while start + 12 <= len(head):  # an element: group, number, type, length, value; groups ascend
+        group, number, kind, length = struct.unpack_from("<HH2sH", head, start)
+        start += 8
+        if (group, number) == DICOM_SERIES:
+            return head[start : start + length].rstrip(b"\0 ")
+        if group > DICOM_SERIES[0] or not kind.isalpha():
+            break
+        if kind in DICOM_LONG_TYPES:
+            (length,) = struct.unpack_from("<I", head, start)
+            start += 4
+        start = _end_of_sequence(head, start) if length == DICOM_UNDEFINED else start + length
+    return b""
+
+
+def _end_of_sequence(head, start):
+    """Return where a sequence of undefined length ends, which may hold others; the end of what was read otherwise."""
+    depth = 1
+    for mark in re.finditer(rb"SQ\0\0\xff{4}|\xfe\xff\xdd\xe0\0{4}", head[start:]):
+        depth += 1 if mark[0].startswith(b"SQ") else -1
+        if not depth:
+            return start + mark.end()
+    return len(head)
 
 
 def files_of_set(path: str | os.PathLike) -> list[str]:
