@@ -1,5 +1,6 @@
 """Stained tissue whose nuclei are known, and slides of it, converted and detected as jobs do."""
 
+import functools
 import json
 
 import numpy as np
@@ -26,17 +27,21 @@ HAEMATOXYLIN, EOSIN, DAB = 0.55, 0.12, 0.5  # optical densities
 SERIAL = {"engine": "serial", "mode": "paths", "dask": "processes"}
 
 
-def plant(shape, centres, *, brown=(), seed=0, glass=(245, 245, 245)):
-    """Draw round nuclei of haematoxylin in pale eosin, some of them brown; a frame of 60 px is glass."""
-    rng = np.random.default_rng(seed)
+def plant(shape, centres, *, brown=(), brown_stains=(HAEMATOXYLIN, DAB), stroma=(0, EOSIN), glass=(245, 245, 245)):
+    """Draw round nuclei of haematoxylin in pale stroma, some of them brown; a frame of 60 px is glass.
+
+    `brown_stains` are haematoxylin and DAB of these, `stroma` haematoxylin and eosin around.
+    """
+    rng = np.random.default_rng(0)
     density = np.zeros((*shape, 3), np.float32)
-    density[60:-60, 60:-60, 1] = EOSIN
+    density[60:-60, 60:-60, :2] = stroma
     rows, columns = np.mgrid[-12:13, -12:13]
     cover = np.clip(RADIUS_PX + 0.5 - np.hypot(rows, columns), 0, 1)
     for number, (row, column) in enumerate(centres):
         part = density[row - 12 : row + 13, column - 12 : column + 13]
-        part[..., 0] = np.maximum(part[..., 0], HAEMATOXYLIN * cover)
-        part[..., 2] = np.maximum(part[..., 2], DAB * cover * (number in brown))
+        haematoxylin, dab = brown_stains if number in brown else (HAEMATOXYLIN, 0)
+        part[..., 0] = np.maximum(part[..., 0], haematoxylin * cover)
+        part[..., 2] = np.maximum(part[..., 2], dab * cover)
     density *= 1 + 0.05 * rng.standard_normal((*shape, 1), np.float32)
     stains = np.array(list(optical_densities.STAINS.values()), np.float32)
     return np.rint(glass * 10 ** -(density @ stains)).clip(0, 255).astype(np.uint8)
@@ -107,8 +112,29 @@ def detect(folder, *, settings=AUTO, tile=512, pool=SERIAL, workers=1, annotatio
     return pq.read_table(folder / "nuclei.parquet"), pq.read_table(folder / "tiles.parquet")
 
 
-def outline(image, *, mpp=None, fluorescence=False):
+def seen(image, *, mpp=None, fluorescence=False, modality=None):
+    """Return the tissue of a picture in memory, and what a conversion decides about it."""
+    sizes = mpp and (mpp, mpp)
+    picture = overview.Overview(image.shape[:2], factor=overview.factor_of(sizes))
+    picture.add(0, 0, *image.shape[:2], overview.packed_sums(image, 0, 0, factor=picture.factor))
+    facts = {"mpp": sizes, "failed_tiles": [], "fluorescence": fluorescence, "fluorescence_stated": False}
+    mask, found = ground.describe(picture, facts, modality, functools.partial(_part, image))
+    return mask, facts | found
+
+
+def _part(image, row, column, height, width):
+    return image[row : row + height, column : column + width]
+
+
+def outline(image, *, mpp=None, **stated):
     """Outline the nuclei of a picture in memory as a slide's are, without a setting.
+
+    Parameters
+    ----------
+    image : (rows, columns, 3) uint8 array
+    mpp : float, optional
+    **stated
+        As for `seen`.
 
     Returns
     -------
@@ -117,19 +143,10 @@ def outline(image, *, mpp=None, fluorescence=False):
     facts : dict
         What was decided: modality, tissue ...
     """
-    shape = image.shape[:2]
-    sizes = mpp and (mpp, mpp)
-    picture = overview.Overview(shape, factor=overview.factor_of(sizes))
-    picture.add(0, 0, *shape, overview.packed_sums(image, 0, 0, factor=picture.factor))
-    facts = {"mpp": sizes, "failed_tiles": [], "fluorescence": fluorescence, "fluorescence_stated": False}
+    mask, facts = seen(image, mpp=mpp, **stated)
+    shape, read = image.shape[:2], functools.partial(_part, image)
     facts |= {"height": shape[0], "width": shape[1]}
-    mask, seen = ground.describe(picture, facts, None)
-    facts |= seen
     slide, labels = channels.channels_of(facts), np.zeros(shape, np.int32)
-
-    def read(row, column, height, width):
-        return image[row : row + height, column : column + width]
-
     tiles = calibration.sample_of(shape, mask, facts["tissue_factor"])
     readings = (calibration.measure_tile(tile, read(*tile), channels=slide, mpp=mpp) for tile in tiles)
     sampled = sampling.take(readings, usual_form=calibration.usual_form)

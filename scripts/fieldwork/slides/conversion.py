@@ -426,6 +426,7 @@ def _finish(plan, facts, associated, ledger, modality):
     for block, sums in ledger.sums.items():
         height, width = (min(plan.size, side - first) for side, first in zip(shape, block[1:], strict=True))
         picture.add(block.y, block.x, height, width, base64.b64decode(sums))
-    mask, seen = ground.describe(picture, facts, modality)
+    read = functools.partial(slides.read_block, slides.open_levels(plan.store)[0])
+    mask, seen = ground.describe(picture, facts, modality, read)
     slides.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=plan.factor, mpp=facts["mpp"])
     return seen | {"warnings": facts["warnings"] + seen["warnings"]}

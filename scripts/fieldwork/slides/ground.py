@@ -1,16 +1,18 @@
 """What a slide's overview shows: its modality, its glass and its tissue."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fieldwork.slides import overview
+from fieldwork.slides import blocks, overview
+from fieldwork.slides.calibration import sample_of
 from fieldwork.tissue import marks, masks
-from fieldwork.tissue.modality import light_of, stain_of
+from fieldwork.tissue.modality import have_dab, hues_of, light_of, stain_of
 
 
 def describe(
-    picture: overview.Overview, facts: dict[str, Any], modality: str | None
+    picture: overview.Overview, facts: dict[str, Any], modality: str | None, read: Callable
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Find the tissue on a slide, and decide what its channels are.
 
@@ -23,6 +25,8 @@ def describe(
         ``fluorescence_stated`` (by its metadata).
     modality : str or None
         As the user states it.
+    read : callable
+        ``read(row, column, height, width)`` returns (height, width, channels) pixels of level 0.
 
     Returns
     -------
@@ -49,8 +53,11 @@ def describe(
     if fluorescence:
         modality = "fluorescence"
     elif not modality:
-        modality, hues = stain_of(means, tissue.mask, (tissue.glass or masks.WHITE).colour)
-        reason = f"{hues}; {reason}"
+        colour = (tissue.glass or masks.WHITE).colour
+        hues = hues_of(means, tissue.mask, colour)
+        hues = hues._replace(dab=_dab_share(picture, tissue.mask, colour, read))
+        modality, shares = stain_of(hues)
+        reason = f"{shares}; {reason}"
     height, width = picture.shape
     squares = [np.minimum(picture.factor, side - np.arange(0, side, picture.factor)) for side in (height, width)]
     area = int(squares[0] @ tissue.mask @ squares[1])
@@ -68,6 +75,20 @@ def describe(
         "folds": _folds(means, tissue, um) if modality == "he" else None,
         "warnings": warnings,
     }
+
+
+def _dab_share(picture, mask, colour, read):
+    """Return the share of brown pixels in the tissue of tiles that are spread over the slide."""
+    brown = tissue = 0
+    for tile in sample_of(picture.shape, mask, picture.factor):
+        rows, columns = (
+            blocks.in_mask(np.arange(first, first + length), picture.factor, side)
+            for first, length, side in zip(tile[:2], tile[2:], mask.shape, strict=True)
+        )
+        inside = mask[np.ix_(rows, columns)]
+        brown += np.count_nonzero(have_dab(read(*tile), colour) & inside)
+        tissue += np.count_nonzero(inside)
+    return brown / max(tissue, 1)
 
 
 def _folds(means, tissue, um):

@@ -1,5 +1,7 @@
 """What a slide's channels are: he, hdab, another stain in brightfield, or fluorescence."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -15,6 +17,9 @@ FRAME_SHARE = 0.02  # of the picture: less black may be ink, or dark stains
 
 FAINTEST_DYE = 0.05  # optical density by which a dye is told: its hue is uncertain below
 PINK_SHARE, BROWN_SHARE = 0.25, 0.01  # of the tissue: eosin is nearly everywhere, DAB may be in few nuclei
+# Of single pixels. Brown nuclei with haematoxylin absorb green nearly as much as blue; AEC with haematoxylin absorbs
+# less blue. H&E slides have up to 0.002 of such pixels, slides of which every tenth nucleus is brown 0.01.
+FAINTEST_DAB, DAB_SHARE = 0.25, 0.005
 
 
 def light_of(means: np.ndarray, valid: np.ndarray, *, is_picture: bool = True) -> tuple[bool, str]:
@@ -59,8 +64,16 @@ def _around(mask, steps):
     return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=steps) > 0
 
 
-def stain_of(means: np.ndarray, tissue: np.ndarray, colour: tuple[float, float, float]) -> tuple[str, str]:
-    """Decide how the tissue of a brightfield slide is stained, by the hues of its squares.
+class Hues(NamedTuple):
+    """Shares of the tissue of a brightfield slide."""
+
+    pink: float  # squares
+    brown: float  # squares
+    dab: float = 0.0  # pixels, of a sample
+
+
+def hues_of(means: np.ndarray, tissue: np.ndarray, colour: tuple[float, float, float]) -> Hues:
+    """Return how much of the tissue of a brightfield slide is pink and brown, by its squares.
 
     Parameters
     ----------
@@ -69,12 +82,40 @@ def stain_of(means: np.ndarray, tissue: np.ndarray, colour: tuple[float, float, 
     tissue : (h, w) bool array
     colour : (float, float, float)
         Grey levels of the glass.
+    """
+    red, green, blue = _densities(means[tissue], colour)
+    pink = (green > 1.3 * red) & (green > 1.15 * blue) & (green > FAINTEST_DYE)
+    brown = (blue > 1.1 * green) & (green > 1.05 * red) & (red > 0.3 * green) & (blue > 2 * FAINTEST_DYE)
+    return Hues(*(np.count_nonzero(hue) / max(hue.size, 1) for hue in (pink, brown)))
+
+
+def have_dab(pixels: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
+    """Return True for pixels that are brown, (h, w), also in nuclei with haematoxylin; squares mix these with blue.
+
+    Parameters
+    ----------
+    pixels : (h, w, 3) uint8 array
+        Red, green, blue.
+    colour : (float, float, float)
+        Grey levels of the glass.
+    """
+    red, green, blue = _densities(pixels, colour)
+    return (blue > 0.93 * green) & (green > 1.25 * red) & (red > 0.3 * green) & (blue > FAINTEST_DAB)
+
+
+def _densities(levels, colour):
+    densities = glass.optical_densities(levels.astype(np.float32, copy=False))
+    return np.moveaxis(densities - glass.optical_densities(np.array(colour, np.float32)), -1, 0)
+
+
+def stain_of(hues: Hues) -> tuple[str, str]:
+    """Decide how the tissue of a brightfield slide is stained.
 
     Returns
     -------
     {'he', 'hdab', 'brightfield'}
-        ``he``: a quarter of the tissue is pink, as by eosin. ``hdab``: a hundredth is brown, as by DAB, and it is not
-        mostly pink. Otherwise ``brightfield``.
+        ``he``: a quarter of the tissue is pink, as by eosin. ``hdab``: a hundredth of the squares or 0.5 % of the
+        pixels are brown, as by DAB, and it is not mostly pink. Otherwise ``brightfield``.
     str
         The reason, in words.
 
@@ -83,12 +124,8 @@ def stain_of(means: np.ndarray, tissue: np.ndarray, colour: tuple[float, float, 
     Eosin absorbs green most, DAB blue (Ruifrok & Johnston, Anal. Quant. Cytol. Histol. 23, 2001). AEC and erythrocytes
     absorb hardly any red.
     """
-    densities = glass.optical_densities(means[tissue]) - glass.optical_densities(np.array(colour, np.float32))
-    red, green, blue = densities.T
-    pink = (green > 1.3 * red) & (green > 1.15 * blue) & (green > FAINTEST_DYE)
-    brown = (blue > 1.1 * green) & (green > 1.05 * red) & (red > 0.3 * green) & (blue > 2 * FAINTEST_DYE)
-    pinks, browns = (np.count_nonzero(hue) / max(len(densities), 1) for hue in (pink, brown))
-    reason = f"{pinks:.1%} of the tissue is pink, {browns:.1%} brown"
-    if pinks >= PINK_SHARE and pinks > 2 * browns:
+    reason = f"{hues.pink:.1%} of the tissue is pink, {hues.brown:.1%} brown, and {hues.dab:.1%} of its pixels"
+    if hues.pink >= PINK_SHARE and hues.pink > 2 * max(hues.brown, hues.dab):
         return "he", reason
-    return "hdab" if browns >= BROWN_SHARE else "brightfield", reason
+    is_brown = hues.brown >= BROWN_SHARE or hues.dab >= DAB_SHARE
+    return "hdab" if is_brown else "brightfield", reason

@@ -5,7 +5,8 @@ import pytest
 from skimage import data
 
 from fieldwork.tissue.masks import WHITE
-from fieldwork.tissue.modality import light_of, stain_of
+from fieldwork.tissue.modality import hues_of, light_of, stain_of
+from stained import grid, plant, seen
 
 
 def light(image):
@@ -41,15 +42,36 @@ def test_stains_are_told_by_their_hue(stain):
     modality, stroma, nuclei = STAINS[stain]
     image, disc = tissue_on(240, stroma, nuclei)
     assert not light(image)
-    found, reason = stain_of(image.astype(np.float32), disc, (240.0, 240.0, 240.0))
+    found, reason = stain_of(hues_of(image.astype(np.float32), disc, (240.0, 240.0, 240.0)))
     assert found == modality, reason
+
+
+@pytest.mark.parametrize(
+    ("haematoxylin", "dab", "every", "modality"),
+    [
+        (0.2, 0.7, 2, "hdab"),
+        (0.2, 0.7, 1, "hdab"),
+        (0.3, 1.0, 2, "hdab"),
+        (0.3, 0.6, 1, "hdab"),
+        (0.1, 0.7, 10, "hdab"),
+        (0.6, 0, 1, "brightfield"),
+    ],
+)
+@pytest.mark.parametrize("glass", [(245, 245, 245), (225, 220, 170)])
+def test_brown_nuclei_tell_dab_where_squares_mix_them_with_blue(haematoxylin, dab, every, modality, glass):
+    shape = 500, 560
+    centres = grid(shape, 32)
+    brown = range(0, len(centres), every)
+    image = plant(shape, centres, brown=brown, brown_stains=(haematoxylin, dab), stroma=(0.06, 0), glass=glass)
+    _, facts = seen(image, mpp=0.5)
+    assert facts["modality"] == modality, facts["modality_reason"]
 
 
 def test_known_pictures_have_their_stain():
     image = data.immunohistochemistry()
     everywhere = np.ones(image.shape[:2], bool)
     assert not light(image)
-    assert stain_of(image.astype(np.float32), everywhere, WHITE.colour)[0] == "hdab"
+    assert stain_of(hues_of(image.astype(np.float32), everywhere, WHITE.colour))[0] == "hdab"
 
 
 @pytest.mark.parametrize("frame", [0, 40, 300, 1500])
