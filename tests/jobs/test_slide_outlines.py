@@ -12,7 +12,7 @@ from skimage.segmentation import expand_labels
 from fieldwork import InputError, label_images, outputs
 from fieldwork.segmentation import sampling
 from fieldwork.slides import blocks, calibration, channels, tables
-from stained import AUTO, DAB, RADIUS_PX, SERIAL, calibrate, convert, detect, grid, plant
+from stained import AUTO, DAB, RADIUS_PX, SERIAL, calibrate, convert, detect, grid, outline, plant
 
 SHAPE = (700, 900)
 CENTRES = grid(SHAPE, 37)
@@ -94,6 +94,16 @@ def test_without_dab_no_nucleus_is_positive_or_not(slide):
     folder, image = slide
     facts = outputs.read_json(folder / "slide.json") | {"modality": "he"}
     assert channels.positive_threshold(channels.channels_of(facts), 0.2) == {}
+
+
+@pytest.mark.parametrize("stains", [(0.2, 0.7), (0.15, 0.7), (0.05, 0.7), (0, 1), (0.2, 0.3)])
+def test_brown_nuclei_are_outlined_whatever_haematoxylin_they_show(stains):
+    shape = 500, 560
+    centres = grid(shape, 41)
+    image = plant(shape, centres, brown=range(0, len(centres), 2), brown_stains=stains, stroma=(0.06, 0))
+    labels, facts = outline(image, mpp=0.5)
+    assert facts["modality"] == "hdab", facts["modality_reason"]
+    assert labels.max() == len(centres) == len(set(labels[tuple(centres.T)]) - {0})
 
 
 def test_haematoxylin_on_tinted_glass_is_no_dab(tmp_path):

@@ -16,6 +16,10 @@ STAINED = ("he", "hdab")  # modalities with haematoxylin in the nuclei
 # Chosen by annotated colour fields, a slide whose nuclei were counted, and immunohistochemistry, against unmixed
 # haematoxylin, the mean and single colours.
 NUCLEI_WEIGHTS = (1.0, 0.3, -0.6)
+# Strong DAB in nuclei hides their haematoxylin: nuclei of either are dense here. Brown cytoplasm is denser here, too,
+# so that these weights are for slides that are not brown in most places.
+BROWN_NUCLEI_WEIGHTS = (1.0, 0.15, -0.2)
+BROWN_EVERYWHERE = 0.4  # of the tissue's squares: epithelium with DAB in its cytoplasm has 0.65, brown nuclei 0 to 0.03
 STRIP_ROWS = 256  # of which densities are computed at once
 STEPS_PER_DENSITY = 4096  # of the images in which nuclei are looked for: whole numbers, of which sums are exact
 TEXTURE_BLURS = 2  # by `pixels.WIDE`: sigma is 2 px, of the image on which a stained slide is calibrated
@@ -28,6 +32,7 @@ class Channels(NamedTuple):
     names: tuple[str, ...] = ()  # of a fluorescence slide's planes
     nuclei: str | None = None  # of these, the DNA stain's; None: the brightest one of every pixel
     glass: tuple[float, ...] | None = None  # its red, green and blue in brightfield; None: not known, white
+    brown: float = 0.0  # share of the tissue's squares that are brown
 
     @property
     def is_stained(self) -> bool:
@@ -53,7 +58,8 @@ def channels_of(facts: dict) -> Channels:
     """Return what the colours of a slide are, by the content of its ``slide.json``."""
     modality = facts.get("modality") or ("fluorescence" if facts["fluorescence"] else "he")
     names = tuple(facts.get("channels") or ("Red", "Green", "Blue"))
-    return Channels(modality, names, facts.get("nuclei_channel"), facts.get("glass") and tuple(facts["glass"]))
+    glass = tuple(facts["glass"]) if facts.get("glass") else None
+    return Channels(modality, names, facts.get("nuclei_channel"), glass, facts.get("brown") or 0.0)
 
 
 def nuclei_image(image: np.ndarray, channels: Channels) -> np.ndarray:
@@ -88,7 +94,9 @@ def nuclei_image(image: np.ndarray, channels: Channels) -> np.ndarray:
 
 def _density(image, channels):
     if channels.modality in STAINED:
-        return optical_densities.weighted_density(image, NUCLEI_WEIGHTS, channels.glass)
+        has_brown_nuclei = channels.modality == "hdab" and channels.brown < BROWN_EVERYWHERE
+        weights = BROWN_NUCLEI_WEIGHTS if has_brown_nuclei else NUCLEI_WEIGHTS
+        return optical_densities.weighted_density(image, weights, channels.glass)
     return optical_densities.mean_density(image, channels.glass)
 
 

@@ -33,7 +33,7 @@ def describe(
     (rows, columns) bool array
         Tissue, a square of the overview each.
     dict
-        Of ``slide.json``: modality and its reason, glass, tissue, warnings.
+        Of ``slide.json``: modality and its reason, glass, share of brown squares, tissue, warnings.
     """
     um = picture.factor * overview.pixel_um(facts["mpp"])
     means, valid = picture.means(facts["failed_tiles"])
@@ -50,13 +50,12 @@ def describe(
     if picture.dtype != "uint8":
         means = masks.as_8_bits(means, valid)
     tissue = masks.find_tissue(means, valid, um=um, fluorescence=fluorescence)
+    colour = (tissue.glass or masks.WHITE).colour
+    hues = None if fluorescence else hues_of(means, tissue.mask, colour)
     if fluorescence:
         modality = "fluorescence"
     elif not modality:
-        colour = (tissue.glass or masks.WHITE).colour
-        hues = hues_of(means, tissue.mask, colour)
-        hues = hues._replace(dab=_dab_share(picture, tissue.mask, colour, read))
-        modality, shares = stain_of(hues)
+        modality, shares = stain_of(hues._replace(dab=_dab_share(picture, tissue.mask, colour, read)))
         reason = f"{shares}; {reason}"
     height, width = picture.shape
     squares = [np.minimum(picture.factor, side - np.arange(0, side, picture.factor)) for side in (height, width)]
@@ -67,6 +66,7 @@ def describe(
         "modality_reason": reason,
         "fluorescence": fluorescence,
         "glass": tissue.glass and [round(level, 1) for level in tissue.glass.colour],
+        "brown": hues and round(float(hues.brown), 4),
         "tissue_factor": picture.factor,
         "tissue_um": um if mpp else None,
         "tissue_area_px": area,
