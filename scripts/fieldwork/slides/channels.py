@@ -40,10 +40,20 @@ class Channels(NamedTuple):
         return self.modality != "fluorescence"
 
     @property
+    def weights(self) -> tuple[float, float, float] | None:
+        """Of red, green and blue, in whose density nuclei are looked for; None for the mean, and in fluorescence."""
+        if self.modality not in STAINED:
+            return None
+        has_brown_nuclei = self.modality == "hdab" and self.brown < BROWN_EVERYWHERE
+        return BROWN_NUCLEI_WEIGHTS if has_brown_nuclei else NUCLEI_WEIGHTS
+
+    @property
     def detected(self) -> str:
         """What nuclei are looked for in, for messages and tables."""
+        if self.weights:
+            return "density, {:g} red {:+g} green {:+g} blue".format(*self.weights)
         if self.is_stained:
-            return "haematoxylin" if self.modality in STAINED else "density"
+            return "mean density"
         return self.nuclei or "the brightest channel"
 
     @property
@@ -93,10 +103,8 @@ def nuclei_image(image: np.ndarray, channels: Channels) -> np.ndarray:
 
 
 def _density(image, channels):
-    if channels.modality in STAINED:
-        has_brown_nuclei = channels.modality == "hdab" and channels.brown < BROWN_EVERYWHERE
-        weights = BROWN_NUCLEI_WEIGHTS if has_brown_nuclei else NUCLEI_WEIGHTS
-        return optical_densities.weighted_density(image, weights, channels.glass)
+    if channels.weights:
+        return optical_densities.weighted_density(image, channels.weights, channels.glass)
     return optical_densities.mean_density(image, channels.glass)
 
 

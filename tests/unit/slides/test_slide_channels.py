@@ -3,6 +3,7 @@
 import pytest
 
 from fieldwork.slides import SlideError
+from fieldwork.slides.channels import Channels
 from fieldwork.slides.inside.channels import Channel, are_rgb, named, nuclei_channel, perkin_elmer
 
 
@@ -34,6 +35,13 @@ def test_names_decide_whether_three_channels_are_rgb():
     assert of("R", "g", "Blue") is True
     assert of("", "", "") is None and of("Channel 0", "Channel 1", "C2") is None
     assert of("G", "R", "B") is False and of("DAPI", "FITC", "") is False and of("R", "G") is False
+
+
+def test_the_channel_of_stained_nuclei_is_named_as_it_is():
+    assert Channels("he").detected == "density, 1 red +0.3 green -0.6 blue"
+    assert Channels("hdab").detected == "density, 1 red +0.15 green -0.2 blue"
+    assert Channels("hdab", brown=0.65).detected == Channels("he").detected
+    assert Channels("brightfield").detected == "mean density"
 
 
 def test_channels_have_names_that_differ_and_colours():
