@@ -24,10 +24,11 @@ def spoil(files):
     files[0].write_bytes(b"")
     files[1].write_bytes(whole[: len(whole) // 2])
     files[2].write_text("not an image")
-    tifffile.imwrite(files[3], np.zeros((3, 96, 128), np.uint16), photometric="rgb")
+    colours = np.random.default_rng(0).integers(0, 4000, (3, 96, 128), np.uint16)  # equal ones would be grey
+    tifffile.imwrite(files[3], colours, photometric="rgb")
     files[4].unlink()
     files[4].mkdir()
-    reasons = ("empty", "truncated", "not a TIFF", "wrong shape", "folder")
+    reasons = ("empty", "truncated", "not a TIFF", "cannot be told", "folder")
     return {file.name: reason for file, reason in zip(files, reasons, strict=False)}
 
 
