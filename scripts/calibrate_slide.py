@@ -15,6 +15,7 @@ from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
 from fieldwork.slides import calibration as slide_calibration
 from fieldwork.slides import channels as slide_channels
+from fieldwork.tissue.samples import sample_of
 
 
 def main(*, slide, facts, store, settings, outcome, pool, workers):
@@ -26,7 +27,7 @@ def main(*, slide, facts, store, settings, outcome, pool, workers):
     channels = slide_channels.channels_of(facts)
     # In a process of its own: zarr starts threads, and no fork may follow a thread.
     [mask] = parallel.map_frames(functools.partial(slides.read_label, name="tissue"), [store])
-    tiles = slide_calibration.sample_of((facts["height"], facts["width"]), mask > 0, facts["tissue_factor"])
+    tiles = sample_of((facts["height"], facts["width"]), mask > 0, facts["tissue_factor"])
     read = functools.partial(slide_calibration.read_tile, read=functools.partial(slides.read_level_0, store))
     mpp = slide_channels.mean_mpp(facts["mpp"])
     measure = functools.partial(slide_calibration.measure_tile, channels=channels, mpp=mpp)

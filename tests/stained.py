@@ -13,6 +13,7 @@ import plot_slide_calibration
 from fieldwork import label_images, optical_densities, outputs
 from fieldwork.segmentation import sampling
 from fieldwork.slides import blocks, calibration, channels, ground, overview
+from fieldwork.tissue.samples import sample_of
 from slide_files import write_slide
 
 AUTO = {"nuclei": {"haematoxylin": "auto", "fluorescence": "auto", "sigma_um": 1.5, "min_distance_um": 2.5}} | {
@@ -147,7 +148,7 @@ def outline(image, *, mpp=None, **stated):
     shape, read = image.shape[:2], functools.partial(_part, image)
     facts |= {"height": shape[0], "width": shape[1]}
     slide, labels = channels.channels_of(facts), np.zeros(shape, np.int32)
-    tiles = calibration.sample_of(shape, mask, facts["tissue_factor"])
+    tiles = sample_of(shape, mask, facts["tissue_factor"])
     readings = (calibration.measure_tile(tile, read(*tile), channels=slide, mpp=mpp) for tile in tiles)
     sampled = sampling.take(readings, usual_form=calibration.usual_form)
     typical, used = calibration.calibrate(sampled, mpp), [reading.source for reading in sampled.used]

@@ -10,24 +10,13 @@ from fieldwork.detection import cells
 from fieldwork.segmentation import detector
 from fieldwork.segmentation.calibration import Calibration
 from fieldwork.slides import channels as slide_channels
+from fieldwork.tissue.samples import Block, in_mask
 
 BLOCK_PX = 2048  # of level 0; fixed, as nuclei are numbered block by block
 STRIP_ROWS = 256  # that rings are drawn in at once
 MARGIN_PX = 1  # of the window around a block's nuclei: no nucleus touches its rim
 RING = "Cytoplasm"  # prefix of what is measured in the ring around a nucleus
 POSITIVE, MEAN = "Nuclei_Positive_{}", "Nuclei_Intensity_MeanIntensity_{}"
-
-
-class Block(NamedTuple):
-    """A square of a slide, in level-0 pixels, without halo; at the lower and right borders a rectangle."""
-
-    row: int
-    column: int
-    height: int
-    width: int
-
-    def __str__(self):
-        return f"block at row {self.row}, column {self.column} ({self.height} x {self.width} px)"
 
 
 class BlockNuclei(NamedTuple):
@@ -137,11 +126,6 @@ def _window_of(block, detection):
         (max(0, first - halo) // multiple * multiple, min(side, -(-(first + length + halo) // multiple) * multiple))
         for first, length, side in zip(block[:2], block[2:], detection.shape, strict=True)
     ]
-
-
-def in_mask(positions: np.ndarray, factor: float, side: int) -> np.ndarray:
-    """Return the rows (columns) of a mask of `side` rows that level-0 rows lie in."""
-    return np.minimum(positions // factor, side - 1).astype(int)
 
 
 def _own_numbers(labels, block, origin):

@@ -9,18 +9,14 @@ import numpy as np
 from fieldwork import InputError, label_images, nuclei, parallel, segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.frames import FrameError
-from fieldwork.planning import samples
 from fieldwork.segmentation import detector, sampling, stained, thresholds
 from fieldwork.segmentation.pixels import rounded
 from fieldwork.segmentation.sampling import Reading
 from fieldwork.slides import blocks, tiles
 from fieldwork.slides import channels as slide_channels
-from fieldwork.slides.blocks import Block
 from fieldwork.slides.channels import Channels
+from fieldwork.tissue.samples import Block
 
-TILE_PX = 512  # of level 0; on a grid from (0, 0) that does not depend on the configuration
-LEAST_TISSUE = 0.5  # of a tile; where no tile has so much, those with the most
-ENOUGH_TILES = 24  # with the most tissue, where none has `LEAST_TISSUE`
 TYPICAL_UM = 8  # diameter of a typical nucleus, which tells the pixel size where the slide states none
 
 DECISIONS = ("diameter", "contrast", "modality", "channel", "steps_per_unit", "levels")  # keys of calibration.json
@@ -35,47 +31,6 @@ class MeasuredTile(NamedTuple):
     areas: np.ndarray = np.empty(0, np.int64)  # px, of outlines
     labels: bytes | None = None  # outlines, from `label_images.encode`
     error: str = ""
-
-
-def sample_of(shape: tuple[int, int], mask: np.ndarray, factor: float) -> list[Block]:
-    """Choose tiles with tissue, spread evenly over a slide.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Height and width of level 0.
-    mask : (h, w) bool array
-        Tissue.
-    factor : float
-        Level-0 pixels per pixel of the mask.
-
-    Returns
-    -------
-    list of Block
-        Squares of `TILE_PX`, smaller ones at the lower and right borders; at most `samples.MOST_SAMPLE_IMAGES`, in the
-        order in which they are read. Any first part of them is spread over the tissue, too.
-    """
-    height, width = shape
-    grid = [
-        Block(row, column, min(TILE_PX, height - row), min(TILE_PX, width - column))
-        for row in range(0, height, TILE_PX)
-        for column in range(0, width, TILE_PX)
-    ]
-    areas = [_tissue_px(tile, mask, factor) for tile in grid]
-    chosen = [tile for tile, area in zip(grid, areas, strict=True) if area >= LEAST_TISSUE * TILE_PX**2]
-    if not chosen:
-        most = sorted((-area, tile) for tile, area in zip(grid, areas, strict=True) if area > 0)[:ENOUGH_TILES]
-        chosen = sorted(tile for _, tile in most)
-    return samples.spread(chosen)[: samples.MOST_SAMPLE_IMAGES]
-
-
-def _tissue_px(tile, mask, factor):
-    """Return the area of a tile's tissue, in level-0 pixels."""
-    rows, columns = (
-        blocks.in_mask(np.arange(first, first + length), factor, side)
-        for first, length, side in zip(tile[:2], tile[2:], mask.shape, strict=True)
-    )
-    return int(mask[np.ix_(rows, columns)].sum())
 
 
 def read_tile(tile: Block, *, read: Callable) -> np.ndarray:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from fieldwork.slides import blocks, overview
-from fieldwork.slides.calibration import sample_of
+from fieldwork.slides import overview
 from fieldwork.tissue import marks, masks
 from fieldwork.tissue.modality import have_dab, hues_of, light_of, stain_of
+from fieldwork.tissue.samples import in_mask, sample_of
 
 
 def describe(
@@ -82,7 +82,7 @@ def _dab_share(picture, mask, colour, read):
     brown = tissue = 0
     for tile in sample_of(picture.shape, mask, picture.factor):
         rows, columns = (
-            blocks.in_mask(np.arange(first, first + length), picture.factor, side)
+            in_mask(np.arange(first, first + length), picture.factor, side)
             for first, length, side in zip(tile[:2], tile[2:], mask.shape, strict=True)
         )
         inside = mask[np.ix_(rows, columns)]
