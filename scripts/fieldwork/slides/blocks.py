@@ -10,7 +10,7 @@ from fieldwork.detection import cells
 from fieldwork.segmentation import detector
 from fieldwork.segmentation.calibration import Calibration
 from fieldwork.slides import channels as slide_channels
-from fieldwork.tissue.samples import Block, in_mask
+from fieldwork.tissue.samples import Block, in_mask, squares_of
 
 BLOCK_PX = 2048  # of level 0; fixed, as nuclei are numbered block by block
 STRIP_ROWS = 256  # that rings are drawn in at once
@@ -55,12 +55,7 @@ def blocks_of(shape: tuple[int, int]) -> list[Block]:
     shape : (int, int)
         Height and width of level 0.
     """
-    height, width = shape
-    return [
-        Block(row, column, min(BLOCK_PX, height - row), min(BLOCK_PX, width - column))
-        for row in range(0, height, BLOCK_PX)
-        for column in range(0, width, BLOCK_PX)
-    ]
+    return squares_of(shape, side=BLOCK_PX)
 
 
 def failed_block(block: Block, reason: str) -> BlockNuclei:

@@ -8,7 +8,7 @@ import numpy as np
 from fieldwork.slides import overview
 from fieldwork.tissue import marks, masks
 from fieldwork.tissue.modality import have_dab, hues_of, light_of, stain_of
-from fieldwork.tissue.samples import in_mask, sample_of
+from fieldwork.tissue.samples import lines_in_mask, sample_of
 
 
 def describe(
@@ -81,11 +81,7 @@ def _dab_share(picture, mask, colour, read):
     """Return the share of brown pixels in the tissue of tiles that are spread over the slide."""
     brown = tissue = 0
     for tile in sample_of(picture.shape, mask, picture.factor):
-        rows, columns = (
-            in_mask(np.arange(first, first + length), picture.factor, side)
-            for first, length, side in zip(tile[:2], tile[2:], mask.shape, strict=True)
-        )
-        inside = mask[np.ix_(rows, columns)]
+        inside = mask[np.ix_(*lines_in_mask(tile, mask, picture.factor))]
         brown += np.count_nonzero(have_dab(read(*tile), colour) & inside)
         tissue += np.count_nonzero(inside)
     return brown / max(tissue, 1)

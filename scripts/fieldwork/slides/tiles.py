@@ -12,6 +12,7 @@ from fieldwork.gpu import client
 from fieldwork.slides import blocks
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
+from fieldwork.tissue.samples import lines_in_mask, squares_of
 
 LARGEST_HALO_PX = 1024  # a tile of that side is then read with 9 times its pixels
 
@@ -61,12 +62,7 @@ def tiles_of(shape: tuple[int, int], *, tile: int) -> list[Tile]:
     list of Tile
         Row by row.
     """
-    height, width = shape
-    return [
-        Tile(row, column, min(tile, height - row), min(tile, width - column))
-        for row in range(0, height, tile)
-        for column in range(0, width, tile)
-    ]
+    return [Tile(*square) for square in squares_of(shape, side=tile)]
 
 
 def detection_px(settings: dict, mpp: tuple[float, float] | None) -> dict:
@@ -170,8 +166,7 @@ def measure_tile(
     grid of points, and none of them a nucleus. So a tile with neighbours of equal height is read again with
     twice the halo, which tells narrow plateaus, seen whole, from wide ones.
     """
-    rows = blocks.in_mask(np.arange(tile.row, tile.row + tile.height), factor, mask.shape[0])
-    columns = blocks.in_mask(np.arange(tile.column, tile.column + tile.width), factor, mask.shape[1])
+    rows, columns = lines_in_mask(tile, mask, factor)
     fraction = float(mask[np.ix_(rows, columns)].mean())
     if fraction == 0:
         return MeasuredTile(tile, tissue=fraction)
@@ -219,11 +214,7 @@ def look_at_tile(tile: Tile, *, read: Callable, mask: np.ndarray, factor: float)
     tile, read, mask, factor
         As for `measure_tile`, whose columns these are.
     """
-    rows, columns = (
-        blocks.in_mask(np.arange(first, first + length), factor, side)
-        for first, length, side in zip(tile[:2], tile[2:], mask.shape, strict=True)
-    )
-    fraction = float(mask[np.ix_(rows, columns)].mean())
+    fraction = float(mask[np.ix_(*lines_in_mask(tile, mask, factor))].mean())
     if fraction == 0:
         return MeasuredTile(tile, tissue=fraction)
     try:

@@ -41,12 +41,7 @@ def sample_of(shape: tuple[int, int], mask: np.ndarray, factor: float) -> list[B
         Squares of `TILE_PX`, smaller ones at the lower and right borders; at most `samples.MOST_SAMPLE_IMAGES`, in the
         order in which they are read. Any first part of them is spread over the tissue, too.
     """
-    height, width = shape
-    grid = [
-        Block(row, column, min(TILE_PX, height - row), min(TILE_PX, width - column))
-        for row in range(0, height, TILE_PX)
-        for column in range(0, width, TILE_PX)
-    ]
+    grid = squares_of(shape, side=TILE_PX)
     areas = [_tissue_px(tile, mask, factor) for tile in grid]
     chosen = [tile for tile, area in zip(grid, areas, strict=True) if area >= LEAST_TISSUE * TILE_PX**2]
     if not chosen:
@@ -55,13 +50,27 @@ def sample_of(shape: tuple[int, int], mask: np.ndarray, factor: float) -> list[B
     return samples.spread(chosen)[: samples.MOST_SAMPLE_IMAGES]
 
 
+def squares_of(shape: tuple[int, int], *, side: int) -> list[Block]:
+    """Cut a slide of this shape into squares, row by row; those at the lower and right borders are smaller."""
+    height, width = shape
+    return [
+        Block(row, column, min(side, height - row), min(side, width - column))
+        for row in range(0, height, side)
+        for column in range(0, width, side)
+    ]
+
+
 def _tissue_px(tile, mask, factor):
     """Return the area of a tile's tissue, in level-0 pixels."""
-    rows, columns = (
+    return int(mask[np.ix_(*lines_in_mask(tile, mask, factor))].sum())
+
+
+def lines_in_mask(tile: tuple[int, int, int, int], mask: np.ndarray, factor: float) -> list[np.ndarray]:
+    """Return the mask's row of each row of a tile (row, column, height, width), and its column of each column."""
+    return [
         in_mask(np.arange(first, first + length), factor, side)
         for first, length, side in zip(tile[:2], tile[2:], mask.shape, strict=True)
-    )
-    return int(mask[np.ix_(rows, columns)].sum())
+    ]
 
 
 def in_mask(positions: np.ndarray, factor: float, side: int) -> np.ndarray:
