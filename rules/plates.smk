@@ -203,6 +203,7 @@ rule merge_units:
         columns=plan.measurements.table_columns,
         made_of=plan.made_of,
         detection=plan.plates.detection,
+        exclude_flags=config["screen"]["exclude_flags"],
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],
         max_failed_fields=config["max_failed_fields"],

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fieldwork import InputError, outputs
+from fieldwork.detection import plate_flags
 from fieldwork.inputs import platemaps
 from fieldwork.job_log import logged
 from fieldwork.plates import nuclei_table, stale, tables
@@ -39,6 +40,7 @@ def main(
     channels,
     cells_channel,
     positive,
+    exclude_flags,
     columns,
     made_of,
 ):
@@ -54,10 +56,11 @@ def main(
     stale.forget_labels_of_others(Path(results.nuclei).parent, fields)
     stale.forget_timepoints(Path(results.nuclei).parent)
     described = platemaps.read_platemap(platemap, plate) if platemap else {}
+    excluded = plate_flags.excluded_wells(fields, described, exclude_flags)
     thresholds = positive_nuclei.thresholds_of(
         *(plate, positive, units.nuclei, starts, fields),
         channels=channels,
-        negative=platemaps.negative_wells(described),
+        negative=[well for well in platemaps.negative_wells(described) if well not in excluded],
     )
     made_of = {**made_of, **({"images": notes} if notes else {})}
     facts = {"channel": channel, "thresholds": thresholds, "made_of": made_of}
@@ -65,12 +68,13 @@ def main(
     write_fields(
         fields, results, absent=absent, with_quality=with_quality, nuclei_channel=nuclei_channel, columns=columns
     )
-    wells, wells_columns = tables.wells_of(fields, described, shares)
+    wells, wells_columns = tables.wells_of(fields, described, shares, excluded=excluded)
     outputs.write_csv(wells, wells_columns, results.wells)
     schema = tables.wells_schema(columns["platemap"], positive=columns["positive"], with_scores=columns["controls"])
     outputs.write_parquet(pa.Table.from_pylist(wells, schema), results.wells_parquet)
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
+    log_excluded(plate, wells, described)
     if control := platemaps.control_column(wells_columns):
         log_controls(plate, wells, control)
 
@@ -119,6 +123,17 @@ def write_fields(fields, results, *, absent, with_quality, nuclei_channel, colum
     left_out = [column for column in left_out if column not in columns["position"]]
     table = pa.Table.from_pylist(rows, tables.fields_schema(columns["nuclei_channels"], left_out=left_out))
     outputs.write_parquet(table, results.fields_parquet)
+
+
+def log_excluded(plate, wells, described):
+    """Log how many wells are excluded, and by what; warn where none is left."""
+    excluded = [row["Metadata_Well"] for row in wells if row[plate_flags.EXCLUDED]]
+    by_platemap = set(excluded).intersection(platemaps.excluded_wells(described))
+    log.log(
+        logging.WARNING if excluded and len(excluded) == len(wells) else logging.INFO,
+        "plate %s: %d of %d wells are excluded: %d by the platemap, %d by screen.exclude_flags alone",
+        *(plate, len(excluded), len(wells), len(by_platemap), len(excluded) - len(by_platemap)),
+    )
 
 
 def log_controls(plate, wells, column):
@@ -231,6 +246,7 @@ if __name__ == "__main__":
             channels=[name for name, _ in snakemake.params.channels],
             cells_channel=(snakemake.params.cells or {}).get("watershed"),
             positive=snakemake.params.positive,
+            exclude_flags=snakemake.params.exclude_flags,
             columns=snakemake.params.columns,
             made_of=snakemake.params.made_of,
         )

@@ -13,6 +13,7 @@ WELL_COLUMNS = ("well", "wellposition", "wellname", "wellid")  # in lower case, 
 # Of other plates' lines, where one of them is the plate's; else these columns may be about something else.
 _PLATE_COLUMNS = ("plateid", "platename", "platebarcode", "barcode", "assayplatebarcode")
 CONTROLS = ("positive", "negative")
+EXCLUDED, NOT_EXCLUDED = ("1", "true", "yes", "x"), ("", "0", "false", "no")  # cells of the column exclude, in any case
 _CONTROL = re.compile(r"(?:(pos)|neg)(?:itive|ative)?(?: ?con(?:trol)?| ?ctrl)?")
 _DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
 _THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2},\d{3}$")
@@ -122,6 +123,8 @@ def _wells_of(well_column, plate_column, columns, by_plate, *, path, plate):
         if well in wells:
             raise InputError(f"{path}, line {line}: well {well} stands there twice")
         wells[well] = {column: cells[name] for name, column in columns.items()}
+        if excluding := exclude_column(columns):
+            _check_exclusion(cells[excluding], f"{path}, line {line}, column {excluding}")
     return wells
 
 
@@ -179,6 +182,32 @@ def pictures(columns: Iterable[str], *, with_quality: bool, timed: bool = False)
 def control_column(columns: Iterable[str]) -> str | None:
     """Find the column ``control``, in any case."""
     return _first("control", columns)
+
+
+def exclude_column(columns: Iterable[str]) -> str | None:
+    """Find the column ``exclude``, in any case."""
+    return _first("exclude", columns)
+
+
+def excluded_wells(platemap: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the wells that the column ``exclude`` of a platemap leaves out of every comparison.
+
+    Parameters
+    ----------
+    platemap : mapping
+        From `read_platemap`; empty without a platemap.
+    """
+    column = exclude_column(next(iter(platemap.values()), {}))
+    return [well for well, cells in platemap.items() if column and cells[column].strip().lower() in EXCLUDED]
+
+
+def _check_exclusion(text, where):
+    """Refuse a cell of the column ``exclude`` that says neither yes nor no."""
+    if text.strip().lower() not in {*EXCLUDED, *NOT_EXCLUDED}:
+        raise InputError(
+            f"{where}: found {text!r}; expected {', '.join(EXCLUDED[:-1])} or {EXCLUDED[-1]} for a well that is left "
+            f"out, and {', '.join(NOT_EXCLUDED[1:])} or nothing for others. Put reasons into another column"
+        )
 
 
 def control_of(text: str | None) -> str:

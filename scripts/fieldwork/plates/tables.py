@@ -3,7 +3,7 @@
 import os
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from fieldwork import quality
 from fieldwork.detection.flags import FLAG_COLUMNS, THRESHOLD_COLUMN
+from fieldwork.detection.plate_flags import EXCLUDED, JUDGED, flags_of_well
 from fieldwork.frames import has_form, usual_form
 from fieldwork.inputs import platemaps
 from fieldwork.plates.rows import IN_FILE, OPTIONAL, levels_of, row_of, with_channel
@@ -284,6 +285,7 @@ def wells_schema(platemap: Sequence[str], *, positive: Sequence[str], with_score
             *((name, counts.get(name, pa.int64())) for name in WELLS),
             *((SHARE.format(channel), pa.float64()) for channel in positive),
             *((name, pa.float64()) for name in SCORES if with_scores),
+            *((name, pa.bool_()) for name in JUDGED),
         ]
     )
 
@@ -328,6 +330,8 @@ def wells_of(
     fields: Sequence[dict],
     platemap: dict[str, dict[str, str]],
     shares: Mapping[str, Mapping[str, float | None]] | None = None,
+    *,
+    excluded: Iterable[str] = (),
 ) -> tuple[list[dict], list[str]]:
     """Sum up the fields of each well.
 
@@ -337,9 +341,11 @@ def wells_of(
         Rows of the fields table, sorted by well.
     platemap : dict
         Well -> {column: value}, joined to the wells that have images. Its column `control`, if any, names the positive
-        and negative controls, with which all wells are compared.
+        and negative controls, with which all wells are compared. Excluded controls do not count.
     shares : mapping, optional
         From `positive.shares_of`.
+    excluded : iterable of str
+        Wells from `plate_flags.excluded_wells`.
 
     Returns
     -------
@@ -348,14 +354,16 @@ def wells_of(
     columns : list of str
     """
     described, shares = list(next(iter(platemap.values()), {})), shares or {}
-    rows = []
+    rows, excluded = [], set(excluded)
     for (plate, well), group in groupby(fields, key=itemgetter("Metadata_Plate", "Metadata_Well")):
         named = {"Metadata_Plate": plate, "Metadata_Well": well, **platemap.get(well, {})}
-        rows.append({**named, **_counts(list(group)), **shares.get(well, {})})
+        of_well = list(group)
+        judged = {**flags_of_well(of_well), EXCLUDED: well in excluded}
+        rows.append({**named, **_counts(of_well), **shares.get(well, {}), **judged})
     control = platemaps.control_column(described)
     if control:
         _score(rows, control)
-    measured = [*WELLS, *next(iter(shares.values()), {}), *(SCORES if control else [])]
+    measured = [*WELLS, *next(iter(shares.values()), {}), *(SCORES if control else []), *JUDGED]
     return rows, ["Metadata_Plate", "Metadata_Well", *described, *measured]
 
 
@@ -408,7 +416,7 @@ def _score(rows, control):
     """
     means = {role: [] for role in (*platemaps.CONTROLS, "sample")}
     for row in rows:
-        if row["Mean_Count_Nuclei"] is not None:
+        if row["Mean_Count_Nuclei"] is not None and not row[EXCLUDED]:
             means[platemaps.control_of(row.get(control))].append(row["Mean_Count_Nuclei"])
     positive, negative = means["positive"], means["negative"]
     median = deviation = z_prime = None

@@ -39,12 +39,21 @@ def test_a_platemap_gives_every_well_its_columns_as_text(tmp_path):
         ("well,dose\nB02,1,2\n", "line 2: found 3 cells under 2 columns"),
         ("well,Metadata_Well\nB02,1\n", "Metadata_Well"),
         ("well,dose,Metadata_dose\nB02,1,2\n", "Metadata_dose"),
+        ("well,Exclude\nB02,1\nB03,maybe\n", "line 3, column Exclude: found 'maybe'; expected 1, true, yes or x"),
     ],
 )
 def test_a_wrong_platemap_is_refused(tmp_path, text, said):
     path = write(tmp_path, text)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}(?s:.*){re.escape(said)}"):
         platemaps.read_platemap(path, "p")
+
+
+def test_a_column_exclude_names_the_wells_that_are_left_out(tmp_path):
+    cells = ["1", "TRUE", "yes", " X", "", "0", "False", "no"]
+    text = "well,Exclude\n" + "".join(f"A{number},{cell}\n" for number, cell in enumerate(cells, 1))
+    platemap = platemaps.read_platemap(write(tmp_path, text))
+    assert platemaps.excluded_wells(platemap) == ["A01", "A02", "A03", "A04"]
+    assert platemaps.excluded_wells({"A01": {"Metadata_excluded_by": "me"}}) == platemaps.excluded_wells({}) == []
 
 
 SPELLINGS = {

@@ -12,6 +12,7 @@ from scipy.stats import median_abs_deviation
 import merge_units
 import sum_timepoints
 from fieldwork import InputError, outputs
+from fieldwork.detection import plate_flags
 from fieldwork.inputs import plates
 from fieldwork.plates import fields, nuclei_table, tables
 
@@ -348,11 +349,13 @@ def test_wells_count_good_fields_and_where_none_is_good_the_count_is_unknown(tmp
     platemap = {"C02": {"Metadata_dose": "1e5"}, "B02": {"Metadata_dose": "007"}, "H12": {"Metadata_dose": "9"}}
     wells, columns = tables.wells_of(rows, platemap)
     outputs.write_csv(wells, columns, tmp_path / "wells.csv")
+    no_flags = "," * len(plate_flags.JUDGED) + "False"
     assert (tmp_path / "wells.csv").read_bytes().decode().split("\n") == [
-        "Metadata_Plate,Metadata_Well,Metadata_dose,Fields_Total,Fields_Failed,Count_Nuclei,Mean_Count_Nuclei",
-        "P1,B02,007,3,1,11,5.5",
-        "P1,B03,,1,1,,",
-        "P1,C02,1e5,1,0,0,0.0",
+        "Metadata_Plate,Metadata_Well,Metadata_dose,Fields_Total,Fields_Failed,Count_Nuclei,Mean_Count_Nuclei,"
+        + ",".join(plate_flags.JUDGED),
+        "P1,B02,007,3,1,11,5.5" + no_flags,
+        "P1,B03,,1,1,," + no_flags,
+        "P1,C02,1e5,1,0,0,0.0" + no_flags,
         "",
     ]
 
@@ -360,7 +363,7 @@ def test_wells_count_good_fields_and_where_none_is_good_the_count_is_unknown(tmp
 def test_a_plate_without_fields_has_a_header_for_its_wells():
     assert tables.wells_of([], {"B02": {"Metadata_dose": "1"}}) == (
         [],
-        ["Metadata_Plate", "Metadata_Well", "Metadata_dose", *tables.WELLS],
+        ["Metadata_Plate", "Metadata_Well", "Metadata_dose", *tables.WELLS, *plate_flags.JUDGED],
     )
 
 
@@ -372,17 +375,20 @@ def controlled(means, *, column="Metadata_control"):
         platemap[well] = {column: role}
         status = "failed" if mean is None else "ok"
         rows += [
-            {"Metadata_Plate": "P1", "Metadata_Well": well, "Image_Count_Nuclei": count, "Image_Status": status}
+            {
+                **dict.fromkeys(plate_flags.JUDGED),
+                **{"Metadata_Plate": "P1", "Metadata_Well": well, "Image_Count_Nuclei": count, "Image_Status": status},
+            }
             for count in ([None] if mean is None else [mean - 1, mean + 1])
         ]
-    return tables.wells_of(rows, platemap)
+    return tables.wells_of(rows, platemap, excluded=plate_flags.excluded_wells(rows, platemap, []))
 
 
 def test_robust_z_and_z_prime_are_as_worked_out_by_hand_and_by_scipy():
     negative, positive, sample = [100, 104, 96, 130, 98], [10, 14, 12], [50, 101]
     means = [("Negative", mean) for mean in negative] + [("POSITIVE ", mean) for mean in positive]
     wells, columns = controlled([*means, ("", sample[0]), ("poscon_cp", sample[1]), ("negative", None)])
-    assert columns[-2:] == tables.SCORES
+    assert columns[-2 - len(plate_flags.JUDGED) :] == [*tables.SCORES, *plate_flags.JUDGED]
     # Median 100; distances 0, 4, 4, 30, 2: MAD 4.
     assert median_abs_deviation(negative) == 4
     scores = [row["RobustZ_Count_Nuclei"] for row in wells]
@@ -416,11 +422,14 @@ def test_what_controls_do_not_define_is_empty(means, z, z_prime):
 def test_only_a_column_control_makes_scores(tmp_path):
     means = [("negative", 9), ("negative", 7), ("positive", 3), ("positive", 5)]
     wells, columns = controlled(means, column="Metadata_controls")
-    assert columns[-1] == "Mean_Count_Nuclei" and not set(tables.SCORES) & set(wells[0])
+    assert columns[-1 - len(plate_flags.JUDGED)] == "Mean_Count_Nuclei" and not set(tables.SCORES) & set(wells[0])
     wells, columns = controlled(means, column="Metadata_Control")
     outputs.write_csv(wells, columns, tmp_path / "wells.csv")
     assert list(pd.read_csv(tmp_path / "wells.csv").ZPrime_Count_Nuclei) == pytest.approx([1 - 3 * 2 * 2**0.5 / 4] * 4)
-    assert tables.wells_of([], {"B02": {"Metadata_control": ""}})[1][-2:] == tables.SCORES
+    assert tables.wells_of([], {"B02": {"Metadata_control": ""}})[1][-2 - len(plate_flags.JUDGED) :] == [
+        *tables.SCORES,
+        *plate_flags.JUDGED,
+    ]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
