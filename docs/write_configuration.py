@@ -1,5 +1,6 @@
 """Write docs/configuration.md, every key of the configuration, from config/schemas/config.schema.yaml."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def _rows(name: str, schema: dict) -> Iterator[str]:
 
 def _flow_style(value: object) -> str:
     """Return a value as it stands in a line of YAML."""
-    return yaml.safe_dump([value], default_flow_style=True).strip()[1:-1]
+    return yaml.safe_dump([value], default_flow_style=True, width=math.inf).strip()[1:-1]
 
 
 if __name__ == "__main__":

@@ -201,6 +201,7 @@ rule merge_units:
         cells=plan.measurements.cells,
         positive=plan.measurements.positive,
         columns=plan.measurements.table_columns,
+        controls=config["controls"],
         made_of=plan.made_of,
         detection=plan.plates.detection,
         exclude_flags=config["screen"]["exclude_flags"],

@@ -42,6 +42,7 @@ def main(
     positive,
     exclude_flags,
     columns,
+    controls,
     made_of,
 ):
     fields, starts = tables.merge_fields(units.fields, detection, channels=channels)
@@ -60,7 +61,7 @@ def main(
     thresholds = positive_nuclei.thresholds_of(
         *(plate, positive, units.nuclei, starts, fields),
         channels=channels,
-        negative=[well for well in platemaps.negative_wells(described) if well not in excluded],
+        negative=[well for well in platemaps.negative_wells(described, controls) if well not in excluded],
     )
     made_of = {**made_of, **({"images": notes} if notes else {})}
     facts = {"channel": channel, "thresholds": thresholds, "made_of": made_of}
@@ -248,5 +249,6 @@ if __name__ == "__main__":
             positive=snakemake.params.positive,
             exclude_flags=snakemake.params.exclude_flags,
             columns=snakemake.params.columns,
+            controls=snakemake.params.controls,
             made_of=snakemake.params.made_of,
         )

@@ -127,6 +127,7 @@ def run(
         cells_channel=(cells or {}).get("watershed"),
         positive=positive or {},
         columns=own | (columns or {}),
+        controls={},
         made_of=MADE_OF,
     )
     with open(results["fields"], newline="") as stream:

@@ -219,16 +219,60 @@ def control_of(text: str | None) -> str:
     return CONTROLS[match[1] is None] if match else "sample"
 
 
-def negative_wells(platemap: Mapping[str, Mapping[str, str]]) -> list[str]:
+def roles_of(rows: Iterable[Mapping[str, str | None]], controls: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the kind of each well of a plate: positive, negative, or else sample.
+
+    The cell of the column ``control`` decides, if it is a name of `controls` or what `control_of` understands. Names
+    that no cell of that column has are looked for in the treatment column. Case and blanks make no difference, and
+    columns without any text are not there, as tables have the columns of all plates of a run.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Columns of the plate's platemap -> text, a row for each well. Other columns are passed over.
+    controls : mapping of str to list of str
+        The configuration's ``controls``: names of the ``positive`` and of the ``negative`` ones.
+
+    Raises
+    ------
+    InputError
+        Control and treatment of a well contradict each other.
+    """
+    rows = list(rows)
+    columns = dict.fromkeys(name for row in rows for name, text in row.items() if isinstance(text, str) and text)
+    control, treatment = control_column(columns), treatment_column(columns)
+    named = {_plain(name): role for role in CONTROLS for name in controls.get(role, ())}
+    elsewhere = named.keys() - {_plain(row.get(control)) for row in rows}
+    roles = []
+    for row in rows:
+        cell, name = _plain(row.get(control)), _plain(row.get(treatment))
+        role, other = named.get(cell) or control_of(cell), named[name] if name in elsewhere else "sample"
+        if {role, other} == {*CONTROLS}:
+            raise InputError(
+                f"platemap: a well of {treatment} {row[treatment]!r} has {row[control]!r} in the column {control}, but "
+                f"controls.{other} of the configuration names it; expected one kind of control: change one of them"
+            )
+        roles.append(other if role == "sample" else role)
+    return roles
+
+
+def _plain(text):
+    """Return a cell in lower case, with single blanks; an empty text without one."""
+    return " ".join(text.split()).casefold() if text else ""
+
+
+def negative_wells(platemap: Mapping[str, Mapping[str, str]], controls: Mapping[str, Iterable[str]]) -> list[str]:
     """Return the wells of negative controls.
 
     Parameters
     ----------
     platemap : mapping
         From `read_platemap`; empty without a platemap.
+    controls : mapping of str to list of str
+        As for `roles_of`.
     """
-    column = control_column(next(iter(platemap.values()), {}))
-    return [well for well, cells in platemap.items() if control_of(cells.get(column)) == "negative"]
+    roles = roles_of(platemap.values(), controls)
+    return [well for well, role in zip(platemap, roles, strict=True) if role == "negative"]
 
 
 def treatment_column(columns: Iterable[str]) -> str | None:

@@ -51,6 +51,7 @@ class MeasurePlan:
         self._wanted = config["measure"]["channels"]
         self._groups = [group for group in GROUPS if group in config["measure"]["groups"]]
         self._given_positive = config["positive"]
+        self._controls = config["controls"]
         self._cells = config["cells"] if isinstance(config["cells"], dict) else {"function": config["cells"]}
         if config["cells"] == "none":
             self._cells = None
@@ -193,7 +194,7 @@ class MeasurePlan:
     def _require_negative_controls(self, name, *, where):
         plate = self._plates.ready[name]
         platemap = platemaps.read_platemap(plate.platemap, name) if plate.platemap else {}
-        if {image.well for image in plate.images}.isdisjoint(platemaps.negative_wells(platemap)):
+        if {image.well for image in plate.images}.isdisjoint(platemaps.negative_wells(platemap, self._controls)):
             raise InputError(
                 f"{where}, but no well with images is a negative control; expected 'negative' in the column 'control' "
                 f"of {plate.platemap or 'a platemap'}, or a number in place of auto"

@@ -15,7 +15,8 @@ from fieldwork.planning.files import Files, good_images, rows_of
 from fieldwork.planning.roads import Caller, Road
 from fieldwork.planning.samples import sample_of
 
-TABLES = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet")
+PROFILES = ("profiles.parquet", "profiles.csv")
+TABLES = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet", *PROFILES)
 CALIBRATION = ["calibration.json", "calibration.png"]
 OPTIONAL_PICTURES = ("plots/doses.png", "plots/controls.png", "plots/timepoints.png")  # each has a rule of its own
 

@@ -22,6 +22,7 @@ NOT_COUNTED = {
 COMPUTING = {
     "numpy": ("numpy",),
     "scipy": ("scipy",),
+    "pycytominer": ("pycytominer", "pandas", "scipy", "scikit-learn"),
     "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
     "skimage": ("scikit-image",),
     "tifffile": ("tifffile", "imagecodecs"),

@@ -1,0 +1,1 @@
+"""The wells of a screen compared: profiles, controls, hits and doses. Jobs of this package import pandas."""

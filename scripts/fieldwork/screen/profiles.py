@@ -1,0 +1,228 @@
+"""Profiles of wells: every feature of the nuclei in a well, as it is and compared with the plate's reference wells."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pycytominer import aggregate, normalize
+from pycytominer.operations import RobustMAD
+
+from fieldwork.wells import row_and_column
+
+STRATA = ["Metadata_Plate", "Metadata_Well"]
+COUNTS = ["Count_Nuclei", "Mean_Count_Nuclei"]
+FIELDS = ["Fields_Total", "Fields_Failed"]
+BORDER, POSITIVE, SHARE = "Nuclei_TouchesBorder", "Nuclei_Positive_", "Share_Positive_"
+ROBUST_Z = "RobustZ_{}"
+VALUES_AT_ONCE = 2**23  # of nuclei.parquet in memory: with pandas's copies about 0.4 GB
+FEWEST_REFERENCE_WELLS = 4  # whose median absolute deviation is worth a comparison
+# A deviation below this share of the median is that of the last digits of a feature that all wells have alike.
+ROUNDING = 1e-12
+
+
+class Normalised(NamedTuple):
+    """Robust z values of wells, and what could not be normalised."""
+
+    values: pd.DataFrame  # ``RobustZ_{feature}``, a row for each well
+    without_spread: list[str]  # features whose deviation over the reference wells is 0
+    without_wells: list[str]  # features that fewer than `FEWEST_REFERENCE_WELLS` reference wells have
+
+
+def features_of(nuclei: str | os.PathLike) -> list[str]:
+    """Return the true features of a table of nuclei, which its metadata names."""
+    return json.loads(pq.read_schema(nuclei).metadata[b"features"])
+
+
+def aggregate_nuclei(nuclei: str | os.PathLike, features: Sequence[str], *, operation: str) -> pd.DataFrame:
+    """Aggregate features over the nuclei of each well, without those that the border of a field cuts.
+
+    A few columns are in memory at a time, as many as make `VALUES_AT_ONCE` values.
+
+    Parameters
+    ----------
+    nuclei : path-like
+        nuclei.parquet of a plate.
+    features : list of str
+        Numbers, or marks, which are 0 and 1.
+    operation : str
+        ``median`` or ``mean``, of the values that are not null.
+
+    Returns
+    -------
+    pandas.DataFrame
+        float64; its index is ``Metadata_Well``, of wells that have such nuclei.
+    """
+    with pq.ParquetFile(nuclei, read_dictionary=STRATA) as file:
+        marked = [BORDER] if BORDER in file.schema_arrow.names else []
+        table = file.read(columns=[*STRATA, *marked])
+        is_whole = ~np.asarray(table[BORDER].fill_null(False)) if marked else np.ones(len(table), bool)
+        strata = {name: table[name].to_pandas()[is_whole] for name in STRATA}
+        at_once = max(1, VALUES_AT_ONCE // max(1, len(table)))
+        parts = [pd.DataFrame(index=pd.Index(strata["Metadata_Well"].astype(str).unique(), name="Metadata_Well"))]
+        for first in range(0, len(features) if is_whole.any() else 0, at_once):
+            names = list(features[first : first + at_once])
+            values = file.read(columns=names)
+            numbers = {name: values[name].cast(pa.float64()).to_numpy()[is_whole] for name in names}
+            wells = aggregate(pd.DataFrame({**strata, **numbers}), STRATA, names, operation=operation)
+            parts.append(wells.set_index(wells.pop("Metadata_Well").astype(str))[names])
+    return pd.concat(parts, axis="columns").reindex(columns=list(features)).astype(float)
+
+
+def profile_wells(
+    wells: Sequence[Mapping],
+    nuclei: str | os.PathLike,
+    *,
+    features: Sequence[str],
+    shares: Sequence[str],
+    operation: str,
+    min_nuclei: int,
+) -> pd.DataFrame:
+    """Return the counts, the shares of positive nuclei and the features of wells.
+
+    Parameters
+    ----------
+    wells : list of dict
+        From `rows_of`.
+    nuclei : path-like
+        nuclei.parquet of the plate.
+    features : list of str
+        From `features_of`.
+    shares : list of str
+        Channels in which nuclei may be positive.
+    operation : str
+        As for `aggregate_nuclei`.
+    min_nuclei : int
+        A well with fewer nuclei, those at borders counted, has a count alone.
+
+    Returns
+    -------
+    pandas.DataFrame
+        float64, a row for each of `wells`, in their order; NaN where a value is not known.
+    """
+    names = [row["Metadata_Well"] for row in wells]
+    counts = pd.DataFrame([[row[name] for name in COUNTS] for row in wells], names, COUNTS, float)
+    positive = aggregate_nuclei(nuclei, [POSITIVE + channel for channel in shares], operation="mean")
+    positive.columns = [SHARE + channel for channel in shares]
+    measured = pd.concat([positive, aggregate_nuclei(nuclei, features, operation=operation)], axis="columns")
+    measured = measured.reindex(names)
+    measured[counts["Count_Nuclei"].to_numpy() < min_nuclei] = np.nan
+    return pd.concat([counts, measured], axis="columns").reset_index(drop=True)
+
+
+def rows_of(plate: str, wells: pa.Table, platemap: Mapping[str, Mapping[str, str]]) -> list[dict]:
+    """Return a row for every well that has a field or a line in the platemap, without its features.
+
+    Parameters
+    ----------
+    plate : str
+    wells : pyarrow.Table
+        wells.parquet of the plate.
+    platemap : mapping
+        From `platemaps.read_platemap`; empty without a platemap.
+
+    Returns
+    -------
+    list of dict
+        Sorted by row and column: the columns of `wells`. A well without a field has 0 of 0 fields, and no count: it is
+        not known, and not zero.
+    """
+    rows = {row["Metadata_Well"]: row for row in wells.to_pylist()}
+    flags = dict.fromkeys(filter(is_flag, wells.column_names), False)
+    for well in platemap.keys() - rows.keys():
+        empty = dict.fromkeys(wells.column_names) | flags | dict.fromkeys(FIELDS, 0)
+        rows[well] = {**empty, "Metadata_Plate": plate, "Metadata_Well": well, **platemap[well]}
+    return [rows[well] for well in sorted(rows, key=row_and_column)]
+
+
+def is_flag(column: str) -> bool:
+    """Return True for the columns of wells that say what is wrong with them."""
+    return column.startswith("Flag_") or column == "Excluded"
+
+
+def normalise(profiles: pd.DataFrame, is_reference: Sequence[bool]) -> Normalised:
+    """Return the robust z of every column: the distance from the reference wells' median, in their deviations.
+
+    The deviation is 1.4826 times the median absolute one, pycytominer's ``mad_robustize``.
+
+    Parameters
+    ----------
+    profiles : pandas.DataFrame
+        From `profile_wells`.
+    is_reference : list of bool
+        True for the wells to compare with.
+
+    Returns
+    -------
+    Normalised
+        NaN where the value, the deviation or enough reference wells are missing.
+    """
+    is_reference = np.asarray(is_reference, bool)
+    reference = profiles[is_reference]
+    has_wells = reference.count() >= FEWEST_REFERENCE_WELLS
+    spread = pd.Series(False, profiles.columns)
+    if has_wells.any():
+        fitted = RobustMAD().fit(reference.loc[:, has_wells])
+        spread[has_wells] = fitted.mad > ROUNDING * fitted.median.abs()
+    values = pd.DataFrame(np.nan, profiles.index, profiles.columns)
+    if features := list(profiles.columns[spread]):
+        marked = profiles.assign(Metadata_Reference=is_reference)
+        values[features] = normalize(
+            marked,
+            features=features,
+            meta_features=["Metadata_Reference"],
+            samples="Metadata_Reference",
+            method="mad_robustize",
+        )[features]
+    return Normalised(
+        values=values.rename(columns=ROBUST_Z.format),
+        without_spread=list(profiles.columns[has_wells & ~spread]),
+        without_wells=list(profiles.columns[~has_wells]),
+    )
+
+
+def table_of(wells: Sequence[Mapping], profiles: pd.DataFrame, *, schema: pa.Schema) -> pa.Table:
+    """Return profiles as a table.
+
+    Parameters
+    ----------
+    wells : list of dict
+        From `rows_of`.
+    profiles : pandas.DataFrame
+        From `profile_wells`, and `normalise`.
+    schema : pyarrow.Schema
+        From `schema_of`.
+    """
+    columns = [
+        pa.array(profiles[field.name], pa.float64(), from_pandas=True).cast(field.type)
+        if field.name in profiles
+        else pa.array([row.get(field.name) for row in wells], field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def schema_of(wells: pa.Schema, columns: Iterable[str], platemap: Sequence[str]) -> pa.Schema:
+    """Return the columns of profiles.parquet.
+
+    Parameters
+    ----------
+    wells : pyarrow.Schema
+        Of wells.parquet.
+    columns : iterable of str
+        Of the profiles.
+    platemap : list of str
+        Columns of platemaps, of all plates of the run.
+    """
+    return pa.schema(list(_fields_of(wells, columns, platemap)))
+
+
+def _fields_of(wells, columns, platemap) -> Iterator[pa.Field]:
+    yield from ((name, pa.string()) for name in (*STRATA, *platemap))
+    yield from ((name, pa.int64()) for name in FIELDS)
+    yield from ((name, pa.bool_()) for name in wells.names if is_flag(name))
+    yield from ((name, pa.int64() if name == COUNTS[0] else pa.float64()) for name in columns)
