@@ -58,10 +58,11 @@ def main(
     stale.forget_timepoints(Path(results.nuclei).parent)
     described = platemaps.read_platemap(platemap, plate) if platemap else {}
     excluded = plate_flags.excluded_wells(fields, described, exclude_flags)
+    negative = platemaps.negative_wells(described, controls, where=f"plate '{plate}'")
     thresholds = positive_nuclei.thresholds_of(
         *(plate, positive, units.nuclei, starts, fields),
         channels=channels,
-        negative=[well for well in platemaps.negative_wells(described, controls) if well not in excluded],
+        negative=[well for well in negative if well not in excluded],
     )
     made_of = {**made_of, **({"images": notes} if notes else {})}
     facts = {"channel": channel, "thresholds": thresholds, "made_of": made_of}

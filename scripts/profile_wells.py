@@ -20,14 +20,15 @@ from fieldwork import outputs
 from fieldwork.inputs import platemaps
 from fieldwork.job_log import logged
 from fieldwork.screen import profiles
+from fieldwork.screen.controls import described
 
 log = logging.getLogger(__name__)
 
 
 def main(*, plate, tables, results, platemap, columns, settings, controls, min_nuclei):
-    described = platemaps.read_platemap(platemap, plate) if platemap else {}
+    cells = platemaps.read_platemap(platemap, plate) if platemap else {}
     wells_table = pq.read_table(tables.wells)
-    wells = profiles.rows_of(plate, wells_table, described)
+    wells = profiles.rows_of(plate, wells_table, cells)
     warn_of_pooled(plate, pd.read_parquet(tables.fields))
     features = profiles.features_of(tables.nuclei)
     values = profiles.profile_wells(
@@ -46,15 +47,16 @@ def main(*, plate, tables, results, platemap, columns, settings, controls, min_n
         *(few, min_nuclei),
     )
     warn_of_sums(plate, wells)
+    reference = reference_of(plate, wells, settings["normalize"], controls)
     if settings["normalize"] != "none":
-        normalised = profiles.normalise(values, reference_of(plate, wells, settings["normalize"], controls))
+        normalised = profiles.normalise(values, reference)
         log_normalised(plate, normalised)
         values = pd.concat([values, normalised.values], axis="columns")
     schema = profiles.schema_of(wells_table.schema, values.columns, columns["platemap"])
     facts = {"features": json.dumps(features), "profiles": json.dumps(settings, sort_keys=True)}
     table = profiles.table_of(wells, values, schema=schema.with_metadata(facts))
     outputs.write_parquet(table, results.parquet)
-    of_others = [name for name in columns["platemap"] if name not in next(iter(described.values()), {})]
+    of_others = [name for name in columns["platemap"] if name not in next(iter(cells.values()), {})]
     of_plate = [name for name in table.column_names if name not in of_others]
     outputs.write_csv(table.to_pylist(), of_plate, results.csv)
 
@@ -89,35 +91,45 @@ def warn_of_sums(plate, wells):
 
 
 def reference_of(plate, wells, normalize, controls):
-    """Return which wells the others are compared with; log their number."""
-    is_kept = np.array([not row.get("Excluded") for row in wells], bool)
+    """Return which wells the others are compared with; warn where no well is a control, or too few are."""
+    roles = np.array(platemaps.roles_of(wells, controls, where=f"plate '{plate}'"), object)
+    is_kept = np.array([not row["Excluded"] for row in wells], bool)
     is_known = np.array([row["Count_Nuclei"] is not None for row in wells], bool)
-    if normalize == "all wells":
-        is_named = np.ones(len(wells), bool)
-    else:
-        is_named = np.array([role == "negative" for role in platemaps.roles_of(wells, controls)], bool)
-    reference = is_named & is_kept & is_known
+    named = {"negative controls": roles == "negative", "all wells": roles != "", "none": roles == ""}[normalize]
+    reference = named & is_kept & is_known
     log.info(
-        "plate %s: profiles are normalised against %s: %d wells (left out: %d excluded, %d without a good field)",
-        *(plate, normalize, reference.sum(), (is_named & ~is_kept).sum(), (is_named & is_kept & ~is_known).sum()),
+        "plate %s: %d positive and %d negative control wells; compared with %s: %d wells (left out: %d excluded, "
+        "%d without a good field)",
+        *(plate, (roles == "positive").sum(), (roles == "negative").sum(), normalize, reference.sum()),
+        *((named & ~is_kept).sum(), (named & is_kept & ~is_known).sum()),
     )
+    is_few = normalize != "none" and reference.sum() < profiles.FEWEST_REFERENCE_WELLS
+    few = f"fewer than {profiles.FEWEST_REFERENCE_WELLS} wells to compare with: RobustZ_ is empty in its profiles"
+    if (roles == "sample").all():
+        log.warning(
+            "plate %s: no well is a control; found %s; expected negative and positive in a column control of the "
+            "platemap, or names under the key controls%s",
+            *(plate, described(wells), f"; {few}" * is_few),
+        )
+    elif is_few:
+        log.warning("plate %s: %s (%s, without excluded ones and those without a good field)", plate, few, normalize)
     return reference
 
 
 def log_normalised(plate, normalised):
     """Log what could not be normalised."""
-    if normalised.without_spread:
+    alike, missing, total = normalised.without_spread, normalised.without_wells, len(normalised.values.columns)
+    if alike:
         log.info(
-            "plate %s: %d features are alike in the reference wells (their median absolute deviation is 0), and empty "
-            "in RobustZ_: %s",
-            *(plate, len(normalised.without_spread), ", ".join(normalised.without_spread)),
+            "plate %s: %d of %d features are alike in the reference wells (their median absolute deviation is 0), and "
+            "empty in RobustZ_: %s",
+            *(plate, len(alike), total, ", ".join(alike)),
         )
-    if normalised.without_wells:
-        total = len(normalised.values.columns)
+    if 0 < len(missing) < total:  # where all are, the reference's log says so
         log.warning(
-            "plate %s: %d of %d features are not normalised, and empty in RobustZ_: fewer than %d reference wells have "
-            "them",
-            *(plate, len(normalised.without_wells), total, profiles.FEWEST_REFERENCE_WELLS),
+            "plate %s: %d of %d features are not normalised, and empty in RobustZ_, as fewer than %d reference wells "
+            "have them: %s",
+            *(plate, len(missing), total, profiles.FEWEST_REFERENCE_WELLS, ", ".join(missing)),
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from fieldwork import InputError
-from fieldwork.inputs import methods
+from fieldwork.inputs import methods, platemaps
 from fieldwork.inputs.schemas import checker, complaint, is_number, read_schema
 
 
@@ -86,6 +86,7 @@ def check_config(config: dict, *, source: str, first: dict | None = None) -> dic
         raise InputError(f"{source}: 'slide.shard' is {shard}; expected 1, 2, 4, 8 ... times slide.chunk ({chunk})")
     for key in ("channels", "positive"):
         filled[key] = _by_channel(filled[key], key, source)
+    _check_controls(filled["controls"], source)
     for step in (filled["nuclei"], filled["stack"], *filled["filters"]["chain"]):
         step["arguments"] = _typed(step.get("arguments", {}))
     place = nuclei_place(config, source=source, first=first)
@@ -98,6 +99,14 @@ def check_config(config: dict, *, source: str, first: dict | None = None) -> dic
             raise InputError(f"{source}: stack.arguments: {complaint(error)}")
         methods.written_method(filled["stack"]["arguments"], where=source, prefix="stack.arguments.")
     return filled
+
+
+def _check_controls(controls, source):
+    """Refuse a name that is of both kinds of control."""
+    positive = set(map(platemaps.plain, controls.get("positive", ())))
+    for name in controls.get("negative", ()):
+        if platemaps.plain(name) in positive:
+            raise InputError(f"{source}: controls has {name!r} as negative and as positive; delete one of them")
 
 
 def nuclei_place(config: dict, *, source: str, first: dict | None = None) -> dict:

@@ -219,12 +219,13 @@ def control_of(text: str | None) -> str:
     return CONTROLS[match[1] is None] if match else "sample"
 
 
-def roles_of(rows: Iterable[Mapping[str, str | None]], controls: Mapping[str, Iterable[str]]) -> list[str]:
+def roles_of(
+    rows: Iterable[Mapping[str, str | None]], controls: Mapping[str, Iterable[str]], *, where: str
+) -> list[str]:
     """Return the kind of each well of a plate: positive, negative, or else sample.
 
     The cell of the column ``control`` decides, if it is a name of `controls` or what `control_of` understands. Names
-    that no cell of that column has are looked for in the treatment column. Case and blanks make no difference, and
-    columns without any text are not there, as tables have the columns of all plates of a run.
+    that no cell of that column has are looked for in the treatment column. Case and blanks make no difference.
 
     Parameters
     ----------
@@ -232,6 +233,8 @@ def roles_of(rows: Iterable[Mapping[str, str | None]], controls: Mapping[str, It
         Columns of the plate's platemap -> text, a row for each well. Other columns are passed over.
     controls : mapping of str to list of str
         The configuration's ``controls``: names of the ``positive`` and of the ``negative`` ones.
+    where : str
+        The plate, for messages.
 
     Raises
     ------
@@ -239,39 +242,52 @@ def roles_of(rows: Iterable[Mapping[str, str | None]], controls: Mapping[str, It
         Control and treatment of a well contradict each other.
     """
     rows = list(rows)
-    columns = dict.fromkeys(name for row in rows for name, text in row.items() if isinstance(text, str) and text)
-    control, treatment = control_column(columns), treatment_column(columns)
-    named = {_plain(name): role for role in CONTROLS for name in controls.get(role, ())}
-    elsewhere = named.keys() - {_plain(row.get(control)) for row in rows}
+    control, treatment = role_columns(rows)
+    named = {plain(name): role for role in CONTROLS for name in controls.get(role, ())}
+    elsewhere = named.keys() - {plain(row.get(control)) for row in rows}
     roles = []
     for row in rows:
-        cell, name = _plain(row.get(control)), _plain(row.get(treatment))
+        cell, name = plain(row.get(control)), plain(row.get(treatment))
         role, other = named.get(cell) or control_of(cell), named[name] if name in elsewhere else "sample"
         if {role, other} == {*CONTROLS}:
             raise InputError(
-                f"platemap: a well of {treatment} {row[treatment]!r} has {row[control]!r} in the column {control}, but "
-                f"controls.{other} of the configuration names it; expected one kind of control: change one of them"
+                f"{where}: the column {_bare(control)!r} has {row[control]!r} in a well of {row[treatment]!r}, which "
+                f"controls.{other} of the configuration names; expected one kind of control: change one of them"
             )
         roles.append(other if role == "sample" else role)
     return roles
 
 
-def _plain(text):
-    """Return a cell in lower case, with single blanks; an empty text without one."""
-    return " ".join(text.split()).casefold() if text else ""
+def role_columns(rows: Iterable[Mapping[str, str | None]]) -> tuple[str | None, str | None]:
+    """Return the columns of controls and of treatments among those that hold text in a row.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        As for `roles_of`. A plate's table may have the columns of all plates of a run.
+    """
+    columns = dict.fromkeys(name for row in rows for name, text in row.items() if isinstance(text, str) and text)
+    return control_column(columns), treatment_column(columns)
 
 
-def negative_wells(platemap: Mapping[str, Mapping[str, str]], controls: Mapping[str, Iterable[str]]) -> list[str]:
+def plain(name: str | int | None) -> str:
+    """Return a name in lower case, with single blanks; an empty text without one."""
+    return "" if name is None else " ".join(str(name).split()).casefold()
+
+
+def negative_wells(
+    platemap: Mapping[str, Mapping[str, str]], controls: Mapping[str, Iterable[str]], *, where: str
+) -> list[str]:
     """Return the wells of negative controls.
 
     Parameters
     ----------
     platemap : mapping
         From `read_platemap`; empty without a platemap.
-    controls : mapping of str to list of str
+    controls, where
         As for `roles_of`.
     """
-    roles = roles_of(platemap.values(), controls)
+    roles = roles_of(platemap.values(), controls, where=where)
     return [well for well, role in zip(platemap, roles, strict=True) if role == "negative"]
 
 

@@ -79,7 +79,8 @@ class MeasurePlan:
         InputError
             Names the plate's line of the sheet, or the configuration's key: two channels of one name, also of two
             plates where they differ in case, a channel that no plate has, one that nothing would measure, or one
-            without negative controls that name its positive nuclei; or groups that cannot be measured.
+            without negative controls that name its positive nuclei; or groups that cannot be measured. Or the platemap
+            whose controls contradict the configuration's.
         """
         self._check_use(source, in_stacks)
         self._check_groups(source, in_stacks)
@@ -94,6 +95,9 @@ class MeasurePlan:
                     )
             self._positive(name)
             self._cells_of(name)
+            if self._controls and (path := self._plates.ready[name].platemap):
+                cells = platemaps.read_platemap(path, name).values()
+                platemaps.roles_of(cells, self._controls, where=f"{path}: plate '{name}'")
             tokens |= {channel.token.lower() for channel in self._channels(name)}
             tokens |= {image.channel.lower() for image in self._plates.ready[name].scan.images}
         unknown = [token for token in self._names if token.lower() not in tokens]
@@ -194,7 +198,8 @@ class MeasurePlan:
     def _require_negative_controls(self, name, *, where):
         plate = self._plates.ready[name]
         platemap = platemaps.read_platemap(plate.platemap, name) if plate.platemap else {}
-        if {image.well for image in plate.images}.isdisjoint(platemaps.negative_wells(platemap, self._controls)):
+        negative = platemaps.negative_wells(platemap, self._controls, where=where)
+        if {image.well for image in plate.images}.isdisjoint(negative):
             raise InputError(
                 f"{where}, but no well with images is a negative control; expected 'negative' in the column 'control' "
                 f"of {plate.platemap or 'a platemap'}, or a number in place of auto"
