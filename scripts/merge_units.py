@@ -70,15 +70,16 @@ def main(
     write_fields(
         fields, results, absent=absent, with_quality=with_quality, nuclei_channel=nuclei_channel, columns=columns
     )
-    wells, wells_columns = tables.wells_of(fields, described, shares, excluded=excluded)
+    wells, wells_columns = tables.wells_of(fields, described, shares, excluded=excluded, controls=controls)
     outputs.write_csv(wells, wells_columns, results.wells)
     schema = tables.wells_schema(columns["platemap"], positive=columns["positive"], with_scores=columns["controls"])
     outputs.write_parquet(pa.Table.from_pylist(wells, schema), results.wells_parquet)
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
     log_excluded(plate, wells, described)
-    if control := platemaps.control_column(wells_columns):
-        log_controls(plate, wells, control)
+    if wells and "ZPrime_Count_Nuclei" in wells_columns:
+        z_prime = wells[0]["ZPrime_Count_Nuclei"]
+        log.info("plate %s: Z' of counts %s", plate, "undefined" if z_prime is None else f"{z_prime:.2f}")
 
 
 def write_nuclei(plate, units, starts, fields, results, absent, facts, columns, cells_channel):
@@ -136,23 +137,6 @@ def log_excluded(plate, wells, described):
         "plate %s: %d of %d wells are excluded: %d by the platemap, %d by screen.exclude_flags alone",
         *(plate, len(excluded), len(wells), len(by_platemap), len(excluded) - len(by_platemap)),
     )
-
-
-def log_controls(plate, wells, column):
-    """Log the controls of a plate, which a column of its wells names; warn where it names none."""
-    cells = [row.get(column) or "" for row in wells]
-    roles = Counter(map(platemaps.control_of, cells))
-    z_prime = wells[0]["ZPrime_Count_Nuclei"] if wells else None
-    log.info(
-        "plate %s: Z' %s of %d positive and %d negative control wells; %d others",
-        *(plate, "undefined" if z_prime is None else f"{z_prime:.2f}"),
-        *(roles[role] for role in (*platemaps.CONTROLS, "sample")),
-    )
-    if roles["sample"] == len(cells):
-        log.warning(
-            "plate %s: no well is a control: column %r of its platemap has %s there; expected negative or positive",
-            *(plate, column.removeprefix("Metadata_"), ", ".join(map(repr, sorted(set(cells))[:3]))),
-        )
 
 
 def _named(row):

@@ -52,7 +52,7 @@ def main(*, plate, tables, results, platemap, columns, settings, controls, min_n
         normalised = profiles.normalise(values, reference)
         log_normalised(plate, normalised)
         values = pd.concat([values, normalised.values], axis="columns")
-    schema = profiles.schema_of(wells_table.schema, values.columns, columns["platemap"])
+    schema = profiles.schema_of(values.columns, columns["platemap"])
     facts = {"features": json.dumps(features), "profiles": json.dumps(settings, sort_keys=True)}
     table = profiles.table_of(wells, values, schema=schema.with_metadata(facts))
     outputs.write_parquet(table, results.parquet)
@@ -103,7 +103,7 @@ def reference_of(plate, wells, normalize, controls):
         *(plate, (roles == "positive").sum(), (roles == "negative").sum(), normalize, reference.sum()),
         *((named & ~is_kept).sum(), (named & is_kept & ~is_known).sum()),
     )
-    is_few = normalize != "none" and reference.sum() < profiles.FEWEST_REFERENCE_WELLS
+    is_few = normalize != "none" and int(reference.sum()) < profiles.FEWEST_REFERENCE_WELLS
     few = f"fewer than {profiles.FEWEST_REFERENCE_WELLS} wells to compare with: RobustZ_ is empty in its profiles"
     if (roles == "sample").all():
         log.warning(

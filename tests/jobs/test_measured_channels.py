@@ -128,6 +128,7 @@ def run(
         positive=positive or {},
         columns=own | (columns or {}),
         controls={},
+        exclude_flags=[],
         made_of=MADE_OF,
     )
     with open(results["fields"], newline="") as stream:

@@ -251,7 +251,7 @@ class MeasurePlan:
             ``cells``: True if nuclei get cells. ``groups``: further groups of measurements. ``position``: those of
             `tables.OPTIONAL` that file names state; of several plates all, as files of one may hold planes; and of
             `tables.IN_FILE` those that image lists state.
-            ``platemap``: columns. ``controls``: True if a platemap names some.
+            ``platemap``: columns. ``controls``: True if a platemap or the configuration names some.
         """
         return self._table_columns
 
@@ -283,7 +283,7 @@ class MeasurePlan:
                 *(name for name, number in in_file.items() if any(part[number] is not None for part in inside)),
             ],
             "platemap": list(dict.fromkeys(column for columns in platemaps_columns for column in columns)),
-            "controls": any(map(platemaps.control_column, platemaps_columns)),
+            "controls": bool(self._controls) or any(map(platemaps.control_column, platemaps_columns)),
         }
 
     # How images are corrected before nuclei are found and measured in them

@@ -332,6 +332,7 @@ def wells_of(
     shares: Mapping[str, Mapping[str, float | None]] | None = None,
     *,
     excluded: Iterable[str] = (),
+    controls: Mapping[str, Iterable[str]] | None = None,
 ) -> tuple[list[dict], list[str]]:
     """Sum up the fields of each well.
 
@@ -340,12 +341,14 @@ def wells_of(
     fields : list of dict
         Rows of the fields table, sorted by well.
     platemap : dict
-        Well -> {column: value}, joined to the wells that have images. Its column `control`, if any, names the positive
-        and negative controls, with which all wells are compared. Excluded controls do not count.
+        Well -> {column: value}, joined to the wells that have images.
     shares : mapping, optional
         From `positive.shares_of`.
     excluded : iterable of str
         Wells from `plate_flags.excluded_wells`.
+    controls : mapping of str to list of str, optional
+        As for `platemaps.roles_of`, which finds the controls with which all wells are compared. Excluded ones don't
+        count. Without names, wells are compared where the platemap has a column ``control``.
 
     Returns
     -------
@@ -360,10 +363,10 @@ def wells_of(
         of_well = list(group)
         judged = {**flags_of_well(of_well), EXCLUDED: well in excluded}
         rows.append({**named, **_counts(of_well), **shares.get(well, {}), **judged})
-    control = platemaps.control_column(described)
-    if control:
-        _score(rows, control)
-    measured = [*WELLS, *next(iter(shares.values()), {}), *(SCORES if control else []), *JUDGED]
+    has_scores = bool(controls or platemaps.control_column(described))
+    if has_scores:
+        _score(rows, platemaps.roles_of(rows, controls or {}, where="platemap"))
+    measured = [*WELLS, *next(iter(shares.values()), {}), *(SCORES if has_scores else []), *JUDGED]
     return rows, ["Metadata_Plate", "Metadata_Well", *described, *measured]
 
 
@@ -405,7 +408,7 @@ def _counts(fields):
     }
 
 
-def _score(rows, control):
+def _score(rows, roles):
     """Add the columns `SCORES` to the rows of wells: their mean counts compared with those of the controls.
 
     The robust z is (count - median) / (1.4826 MAD), with median and MAD (median absolute deviation) of the negative
@@ -415,9 +418,9 @@ def _score(rows, control):
     not defined: fewer than two good wells of a control, or a divisor of 0.
     """
     means = {role: [] for role in (*platemaps.CONTROLS, "sample")}
-    for row in rows:
+    for row, role in zip(rows, roles, strict=True):
         if row["Mean_Count_Nuclei"] is not None and not row[EXCLUDED]:
-            means[platemaps.control_of(row.get(control))].append(row["Mean_Count_Nuclei"])
+            means[role].append(row["Mean_Count_Nuclei"])
     positive, negative = means["positive"], means["negative"]
     median = deviation = z_prime = None
     if len(negative) > 1:

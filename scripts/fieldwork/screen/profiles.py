@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from pycytominer import aggregate, normalize
 from pycytominer.operations import RobustMAD
 
+from fieldwork.detection.plate_flags import EXCLUDED, JUDGED
+from fieldwork.inputs import platemaps
 from fieldwork.wells import row_and_column
 
 STRATA = ["Metadata_Plate", "Metadata_Well"]
@@ -114,7 +116,7 @@ def profile_wells(
     return pd.concat([counts, measured], axis="columns").reset_index(drop=True)
 
 
-def rows_of(plate: str, wells: pa.Table, platemap: Mapping[str, Mapping[str, str]]) -> list[dict]:
+def rows_of(plate: str, wells: pa.Table, platemap: dict[str, dict[str, str]]) -> list[dict]:
     """Return a row for every well that has a field or a line in the platemap, without its features.
 
     Parameters
@@ -122,7 +124,7 @@ def rows_of(plate: str, wells: pa.Table, platemap: Mapping[str, Mapping[str, str
     plate : str
     wells : pyarrow.Table
         wells.parquet of the plate.
-    platemap : mapping
+    platemap : dict
         From `platemaps.read_platemap`; empty without a platemap.
 
     Returns
@@ -132,16 +134,12 @@ def rows_of(plate: str, wells: pa.Table, platemap: Mapping[str, Mapping[str, str
         not known, and not zero.
     """
     rows = {row["Metadata_Well"]: row for row in wells.to_pylist()}
-    flags = dict.fromkeys(filter(is_flag, wells.column_names), False)
+    excluded = platemaps.excluded_wells(platemap)
     for well in platemap.keys() - rows.keys():
-        empty = dict.fromkeys(wells.column_names) | flags | dict.fromkeys(FIELDS, 0)
-        rows[well] = {**empty, "Metadata_Plate": plate, "Metadata_Well": well, **platemap[well]}
+        named = {"Metadata_Plate": plate, "Metadata_Well": well, **platemap[well]}
+        known = {**dict.fromkeys(FIELDS, 0), EXCLUDED: well in excluded}
+        rows[well] = dict.fromkeys(wells.column_names) | named | known
     return [rows[well] for well in sorted(rows, key=row_and_column)]
-
-
-def is_flag(column: str) -> bool:
-    """Return True for the columns of wells that say what is wrong with them."""
-    return column.startswith("Flag_") or column == "Excluded"
 
 
 def normalise(profiles: pd.DataFrame, is_reference: Sequence[bool]) -> Normalised:
@@ -206,23 +204,21 @@ def table_of(wells: Sequence[Mapping], profiles: pd.DataFrame, *, schema: pa.Sch
     return pa.table(columns, schema=schema)
 
 
-def schema_of(wells: pa.Schema, columns: Iterable[str], platemap: Sequence[str]) -> pa.Schema:
+def schema_of(columns: Iterable[str], platemap: Sequence[str]) -> pa.Schema:
     """Return the columns of profiles.parquet.
 
     Parameters
     ----------
-    wells : pyarrow.Schema
-        Of wells.parquet.
     columns : iterable of str
         Of the profiles.
     platemap : list of str
         Columns of platemaps, of all plates of the run.
     """
-    return pa.schema(list(_fields_of(wells, columns, platemap)))
-
-
-def _fields_of(wells, columns, platemap) -> Iterator[pa.Field]:
-    yield from ((name, pa.string()) for name in (*STRATA, *platemap))
-    yield from ((name, pa.int64()) for name in FIELDS)
-    yield from ((name, pa.bool_()) for name in wells.names if is_flag(name))
-    yield from ((name, pa.int64() if name == COUNTS[0] else pa.float64()) for name in columns)
+    return pa.schema(
+        [
+            *((name, pa.string()) for name in (*STRATA, *platemap)),
+            *((name, pa.int64()) for name in FIELDS),
+            *((name, pa.bool_()) for name in JUDGED),
+            *((name, pa.int64() if name == COUNTS[0] else pa.float64()) for name in columns),
+        ]
+    )
