@@ -96,18 +96,26 @@ def readouts_of(columns: Iterable[str], wanted: Sequence[str], nuclei_channels: 
     return list(dict.fromkeys(readouts))
 
 
+def compared_column(readout: str) -> str:
+    """Return the column of profiles in which wells are compared in a readout.
+
+    Of ``Count_Nuclei``, a sum over the good fields of a well, it is the mean of a field: a well that lost a field has
+    not lost its cells. Elsewhere it is the readout itself.
+    """
+    return "Mean_Count_Nuclei" if readout == "Count_Nuclei" else readout
+
+
 def values_of(profiles: pd.DataFrame, readout: str) -> pd.Series:
-    """Return a readout of wells in a form in which wells can be compared, with each other and between plates.
+    """Return the `compared_column` of a readout, as float64.
 
     Parameters
     ----------
     profiles : pandas.DataFrame
         A row for each well.
     readout : str
-        From `readouts_of`. Of ``Count_Nuclei``, which is a sum over the good fields of a well, it is the mean of a
-        field: a well that lost a field has not lost its cells.
+        From `readouts_of`.
     """
-    return profiles["Mean_Count_Nuclei" if readout == "Count_Nuclei" else readout].astype(float)
+    return profiles[compared_column(readout)].astype(float)
 
 
 def reference_of(profiles: pd.DataFrame, roles: Sequence[str], role: str = "negative") -> np.ndarray:

@@ -142,6 +142,11 @@ def rows_of(plate: str, wells: pa.Table, platemap: dict[str, dict[str, str]]) ->
     return [rows[well] for well in sorted(rows, key=row_and_column)]
 
 
+def is_flag(column: str) -> bool:
+    """Return True for the columns of wells that say what is doubtful about them, and whether they are excluded."""
+    return column in JUDGED
+
+
 def normalise(profiles: pd.DataFrame, is_reference: Sequence[bool]) -> Normalised:
     """Return the robust z of every column: the distance from the reference wells' median, in their deviations.
 
