@@ -21,7 +21,7 @@ COUNTS = ["Count_Nuclei", "Mean_Count_Nuclei"]
 FIELDS = ["Fields_Total", "Fields_Failed"]
 BORDER, POSITIVE, SHARE = "Nuclei_TouchesBorder", "Nuclei_Positive_", "Share_Positive_"
 ROBUST_Z = "RobustZ_{}"
-VALUES_AT_ONCE = 2**23  # of nuclei.parquet in memory: with pandas's copies about 0.4 GB
+ROWS_AT_ONCE, VALUES_AT_ONCE = 2**18, 2**22  # of nuclei.parquet in memory: with copies by pandas some 200 MB
 FEWEST_REFERENCE_WELLS = 4  # whose median absolute deviation is worth a comparison
 # A deviation below this share of the median is that of the last digits of a feature that all wells have alike.
 ROUNDING = 1e-12
@@ -43,12 +43,13 @@ def features_of(nuclei: str | os.PathLike) -> list[str]:
 def aggregate_nuclei(nuclei: str | os.PathLike, features: Sequence[str], *, operation: str) -> pd.DataFrame:
     """Aggregate features over the nuclei of each well, without those that the border of a field cuts.
 
-    A few columns are in memory at a time, as many as make `VALUES_AT_ONCE` values.
+    Some wells and some columns are in memory at a time: as many as have `ROWS_AT_ONCE` nuclei, or a single one, and as
+    many as then make `VALUES_AT_ONCE` values.
 
     Parameters
     ----------
     nuclei : path-like
-        nuclei.parquet of a plate.
+        nuclei.parquet of a plate, well by well.
     features : list of str
         Numbers, or marks, which are 0 and 1.
     operation : str
@@ -59,20 +60,42 @@ def aggregate_nuclei(nuclei: str | os.PathLike, features: Sequence[str], *, oper
     pandas.DataFrame
         float64; its index is ``Metadata_Well``, of wells that have such nuclei.
     """
+    parts = [pd.DataFrame(columns=list(features), index=pd.Index([], name="Metadata_Well", dtype=str), dtype=float)]
     with pq.ParquetFile(nuclei, read_dictionary=STRATA) as file:
-        marked = [BORDER] if BORDER in file.schema_arrow.names else []
-        table = file.read(columns=[*STRATA, *marked])
-        is_whole = ~np.asarray(table[BORDER].fill_null(False)) if marked else np.ones(len(table), bool)
-        strata = {name: table[name].to_pandas()[is_whole] for name in STRATA}
-        at_once = max(1, VALUES_AT_ONCE // max(1, len(table)))
-        parts = [pd.DataFrame(index=pd.Index(strata["Metadata_Well"].astype(str).unique(), name="Metadata_Well"))]
-        for first in range(0, len(features) if is_whole.any() else 0, at_once):
-            names = list(features[first : first + at_once])
-            values = file.read(columns=names)
-            numbers = {name: values[name].cast(pa.float64()).to_numpy()[is_whole] for name in names}
-            wells = aggregate(pd.DataFrame({**strata, **numbers}), STRATA, names, operation=operation)
-            parts.append(wells.set_index(wells.pop("Metadata_Well").astype(str))[names])
-    return pd.concat(parts, axis="columns").reindex(columns=list(features)).astype(float)
+        for first, last in _wells_at_once(file):
+            wells = [pd.DataFrame()]
+            at_once = max(1, VALUES_AT_ONCE // (last - first))
+            for start in range(0, len(features), at_once):
+                names = list(features[start : start + at_once])
+                cells = _whole_nuclei(file, first, last, names)
+                aggregated = aggregate(cells, STRATA, names, operation=operation)
+                wells.append(aggregated.set_index(aggregated.pop("Metadata_Well").astype(str))[names])
+            parts.append(pd.concat(wells, axis="columns"))
+    return pd.concat(parts).astype(float)
+
+
+def _wells_at_once(file):
+    """Yield the first row of some wells, and that behind their last one."""
+    wells = file.read(columns=["Metadata_Well"])["Metadata_Well"].combine_chunks()
+    codes = wells.indices.to_numpy() if len(wells) else np.empty(0, int)
+    ends = [*(1 + np.flatnonzero(np.diff(codes))).tolist(), len(codes)]
+    first = 0
+    for end, following in zip(ends, [*ends[1:], np.inf], strict=True):
+        if following - first > ROWS_AT_ONCE and end > first:
+            yield first, end
+            first = end
+
+
+def _whole_nuclei(file, first, last, names):
+    """Read columns of some rows, as float64, with the strata, without nuclei at borders."""
+    starts = np.cumsum([0, *(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))])
+    groups = np.flatnonzero((starts[:-1] < last) & (starts[1:] > first)).tolist()
+    marks = [BORDER] if BORDER in file.schema_arrow.names else []
+    table = file.read_row_groups(groups, columns=[*STRATA, *marks, *names])
+    table = table.slice(first - starts[groups[0]], last - first)
+    is_whole = ~np.asarray(table[BORDER].fill_null(False)) if marks else np.ones(len(table), bool)
+    numbers = {name: table[name].cast(pa.float64()).to_numpy()[is_whole] for name in names}
+    return pd.DataFrame({name: table[name].to_pandas()[is_whole] for name in STRATA} | numbers)
 
 
 def profile_wells(

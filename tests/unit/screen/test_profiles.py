@@ -97,10 +97,11 @@ def warnings(caplog):
     return lambda: [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-@pytest.mark.parametrize("values_at_once", [1, 10**9])
+@pytest.mark.parametrize("rows, values", [(1, 1), (130, 10**9), (10**9, 1500), (10**9, 10**9)])
 @pytest.mark.parametrize("operation", ["median", "mean"])
-def test_features_are_to_the_bit_those_of_pycytominer_by_hand(tmp_path, monkeypatch, operation, values_at_once):
-    monkeypatch.setattr(profiles, "VALUES_AT_ONCE", values_at_once)
+def test_features_are_to_the_bit_those_of_pycytominer_by_hand(tmp_path, monkeypatch, operation, rows, values):
+    monkeypatch.setattr(profiles, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(profiles, "VALUES_AT_ONCE", values)
     nuclei = planted_nuclei(dict.fromkeys(WELLS, 60))
     write_plate(tmp_path, nuclei)
     found = profile(tmp_path, settings={**MEDIANS, "aggregate": operation}).set_index("Metadata_Well")
@@ -269,11 +270,12 @@ def test_the_parquet_table_has_the_columns_of_the_run_and_the_csv_those_of_the_p
     assert [float(row["Nuclei_AreaShape_Area"]) for row in rows] == area and rows[0]["Count_Nuclei"] == "60"
 
 
-def test_the_bytes_of_profiles_are_those_of_the_same_nuclei_in_other_row_groups(tmp_path, monkeypatch):
+def test_the_bytes_of_profiles_are_the_same_however_many_nuclei_are_in_memory(tmp_path, monkeypatch):
     nuclei = planted_nuclei(dict.fromkeys(WELLS, 60))
     tables_of = []
     for name, size in (("a", 1), ("b", 10**9)):
         monkeypatch.setattr(profiles, "VALUES_AT_ONCE", size)
+        monkeypatch.setattr(profiles, "ROWS_AT_ONCE", size)
         write_plate(tmp_path / name, nuclei)
         profile(tmp_path / name)
         tables_of.append([(tmp_path / name / f"profiles.{kind}").read_bytes() for kind in ("parquet", "csv")])
