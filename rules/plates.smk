@@ -204,6 +204,7 @@ rule merge_units:
         controls=config["controls"],
         made_of=plan.made_of,
         detection=plan.plates.detection,
+        flags=config["flags"],
         exclude_flags=config["screen"]["exclude_flags"],
         quality=config["quality"],
         on_bad_image=config["on_bad_image"],

@@ -40,6 +40,7 @@ def main(
     channels,
     cells_channel,
     positive,
+    flags,
     exclude_flags,
     columns,
     controls,
@@ -47,6 +48,8 @@ def main(
 ):
     fields, starts = tables.merge_fields(units.fields, detection, channels=channels)
     check_failures(plate, fields, on_bad_image=on_bad_image, max_failed_fields=max_failed_fields)
+    for line in plate_flags.judge_fields(fields, flags):
+        log.info("plate %s: %s", plate, line)
     warn_of_missing_channels(plate, fields)
     warn_of_different_types(plate, fields, channels)
     warn_of_sums(plate, fields)
@@ -232,6 +235,7 @@ if __name__ == "__main__":
             channels=[name for name, _ in snakemake.params.channels],
             cells_channel=(snakemake.params.cells or {}).get("watershed"),
             positive=snakemake.params.positive,
+            flags=snakemake.params.flags,
             exclude_flags=snakemake.params.exclude_flags,
             columns=snakemake.params.columns,
             controls=snakemake.params.controls,

@@ -127,7 +127,7 @@ def test_frames_are_outlined_with_the_calibration_of_their_stack(tmp_path, film)
     labels = zarr.open_array(tmp_path / "labels.zarr", mode="r")
     assert (labels.shape, labels.dtype, labels.chunks) == ((len(film), *SHAPE), "uint32", (1, *SHAPE))
     for number, image in enumerate(film):
-        expected, threshold, *flags = segmentation.segment_field(image, calibration)
+        expected, threshold, *flags, _ = segmentation.segment_field(image, calibration)
         np.testing.assert_array_equal(labels[number], expected)
         row, of_frame = frames.loc[number], nuclei[nuclei["Metadata_Frame"] == number]
         assert row["Threshold_FinalThreshold_Nuclei"] == threshold

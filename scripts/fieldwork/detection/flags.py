@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 THRESHOLD_COLUMN = "Threshold_FinalThreshold_Nuclei"
+# Of plates and stacks; others (`plate_flags`) are of plates alone.
 FLAG_COLUMNS = {"Flag_OutOfFocus": "out_of_focus", "Flag_Saturated": "saturated", "Flag_UnlikePlate": "unlike_plate"}
 
 

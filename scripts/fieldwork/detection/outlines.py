@@ -23,6 +23,7 @@ class Outlined(NamedTuple):
     labels: bytes | None  # from `label_images.encode`
     threshold: float | None = None  # of method auto, in the image's unit
     flags: Flags = Flags()
+    figures: segmentation.Figures = segmentation.Figures()  # of method auto
     cells: bytes | None = None  # around nuclei, from `label_images.encode`
 
 
@@ -150,7 +151,7 @@ def _renumbered(cells, found, kept):
 
 
 def _labels_of(image, detection, path, calibration, calibrated, *, folders=(), camera=None, **context):
-    """Return the labels of an image, and for method auto also its threshold and flags."""
+    """Return the labels of an image, and for method auto also its threshold, flags and figures."""
     if detection["method"] == "auto":
         labels, *others = _segment(image, calibration, calibrated, camera)
     else:
@@ -171,8 +172,8 @@ def _segment(image, calibration, calibrated, camera):
         raise FailedDetectionError(
             f"not segmented: no image of the {calibrated}'s sample could be read, so that it has no calibration"
         )
-    labels, threshold, *flags = segmentation.segment_field(image, calibration, camera=camera)
-    return labels, threshold, Flags(*map(bool, flags))
+    labels, threshold, *flags, figures = segmentation.segment_field(image, calibration, camera=camera)
+    return labels, threshold, Flags(*map(bool, flags)), figures
 
 
 def _segment_by_own_function(image, detection, folders, *, path, frame=(), **context):

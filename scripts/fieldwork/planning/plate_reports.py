@@ -9,7 +9,10 @@ from pathlib import Path
 from fieldwork.inputs import methods
 
 FITTING_SHARE = 0.4  # of a typical nucleus's smoothed height above the ground: a threshold there parts both
-FLAGS = {"out_of_focus": "out of focus", "saturated": "saturated", "unlike_plate": "unlike their plate"}
+FLAGS = {
+    **{"out_of_focus": "out of focus", "saturated": "saturated", "unlike_plate": "unlike their plate"},
+    **{"background": "with a bright background", "debris": "with debris"},
+}
 FRAME_FLAGS = {
     "Flag_OutOfFocus": "out of focus",
     "Flag_Saturated": "saturated",

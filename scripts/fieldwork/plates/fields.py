@@ -43,6 +43,7 @@ class Field(NamedTuple):
     cells: bytes | None = None  # likewise, of cells around nuclei
     threshold: float | None = None  # of method auto
     flags: Flags = Flags()
+    figures: segmentation.Figures = segmentation.Figures()  # of method auto
     levels: Levels = Levels()  # of method peaks
     quality: dict[str, float] = {}
     measurements: dict[str, np.ndarray] = {}  # of outlines, from `objects.measure_arrays`

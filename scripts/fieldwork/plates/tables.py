@@ -12,7 +12,16 @@ import pyarrow.parquet as pq
 
 from fieldwork import quality
 from fieldwork.detection.flags import FLAG_COLUMNS, THRESHOLD_COLUMN
-from fieldwork.detection.plate_flags import EXCLUDED, JUDGED, flags_of_well
+from fieldwork.detection.plate_flags import (
+    BRIGHTEST,
+    EXCLUDED,
+    FIELD_FLAGS,
+    FIGURES,
+    GROUND,
+    JUDGED,
+    PLATE_FLAGS,
+    flags_of_well,
+)
 from fieldwork.frames import has_form, usual_form
 from fieldwork.inputs import platemaps
 from fieldwork.plates.rows import IN_FILE, OPTIONAL, levels_of, row_of, with_channel
@@ -27,7 +36,7 @@ METADATA = [
 
 MISSING_CHANNELS = "Image_Channels_Missing"
 QUALITY = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
-MEASURED = [MISSING_CHANNELS, THRESHOLD_COLUMN, *FLAG_COLUMNS, *QUALITY]  # unknown of failed fields
+MEASURED = [MISSING_CHANNELS, THRESHOLD_COLUMN, *FIELD_FLAGS, *QUALITY]  # unknown of failed fields
 FIELDS = pa.schema(
     [
         *METADATA,
@@ -42,21 +51,21 @@ FIELDS = pa.schema(
         ("Image_Error", pa.string()),
         (MISSING_CHANNELS, pa.string()),
         (THRESHOLD_COLUMN, pa.float64()),
-        *((column, pa.bool_()) for column in FLAG_COLUMNS),
+        *((column, pa.bool_()) for column in FIELD_FLAGS),
         *((column, pa.float64()) for column in QUALITY),
     ]
 )
 # Extra columns of unit tables: `Image_Form` finds odd images, `Image_Channel_Types` (type and colours of each measured
 # channel, joined by `;`) odd ones of other channels; a reason why a channel is missing; how
 # stored values became those of the image, a line each; the levels of fields in which
-# peaks were looked for. Numbers of images are known only later.
-LEVELS = {"Image_Ground": "ground", "Image_Brightest": "brightest"}
+# peaks were looked for; figures by which the plate flags its fields. Numbers of images are known only later.
+LEVELS = {GROUND: "ground", BRIGHTEST: "brightest"}
 TYPES, REASON, NOTES = "Image_Channel_Types", "Image_Channels_Reason", "Image_Notes"
 UNIT_FIELDS = pa.schema(
     [
         *(field for field in FIELDS if field.name != "Metadata_ImageNumber"),
         *((name, pa.string()) for name in ("Image_Form", TYPES, REASON, NOTES)),
-        *((column, pa.float64()) for column in LEVELS),
+        *((column, pa.float64()) for column in (*LEVELS, *FIGURES)),
     ]
 )
 WELLS = ["Fields_Total", "Fields_Failed", "Count_Nuclei", "Mean_Count_Nuclei"]
@@ -94,6 +103,7 @@ def fields_of(plate: str, fields: Sequence, *, channels: Sequence[str] = ()) -> 
             NOTES: "\n".join(field.notes) or None,
             **dict(zip(IN_FILE, field.inside, strict=False)),
             **{column: getattr(field.levels, name) for column, name in LEVELS.items()},
+            **{column: getattr(field.figures, name) for column, name in FIGURES.items()},
         }
         for field in fields
     ]
@@ -143,7 +153,7 @@ def _odd_forms(counts):
 
 def _failed(row, error):
     """Return the row of a field that fails by what the plate says of it."""
-    unknown = dict.fromkeys([*MEASURED, *LEVELS, "Image_Count_Nuclei"])
+    unknown = dict.fromkeys([*MEASURED, *LEVELS, *FIGURES, "Image_Count_Nuclei"])
     return {**row, **unknown, "Image_Status": "failed", "Image_Error": error}
 
 
@@ -307,7 +317,9 @@ def summary_of(fields: Sequence[dict], detection: dict) -> dict:
     """
     good = [row for row in fields if row["Image_Status"] == "ok"]
     return {
-        "flagged": {name: sum(bool(row[column]) for row in good) for column, name in FLAG_COLUMNS.items()},
+        "flagged": {
+            name: sum(bool(row[column]) for row in good) for column, name in (FLAG_COLUMNS | PLATE_FLAGS).items()
+        },
         "notes": notes_of(fields),
         "levels": levels_of([[row[name] for name in (*LEVELS, "Image_Count_Nuclei")] for row in good], detection),
     }

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork.segmentation import blocks, flags, outlines, pixels, thresholds
+from fieldwork.segmentation import blocks, figures, flags, outlines, pixels, thresholds
 from fieldwork.segmentation.calibration import Calibration, calibrate
+from fieldwork.segmentation.figures import Figures
 from fieldwork.segmentation.objects import FLUORESCENT, STAINED, Scale, objects_of
 from fieldwork.segmentation.pixels import TYPICAL
 
@@ -41,6 +42,7 @@ class Segmentation(NamedTuple):
     out_of_focus: bool
     saturated: bool
     unlike_plate: bool
+    figures: Figures = Figures()
 
 
 class Levels(NamedTuple):
@@ -106,21 +108,37 @@ def segment_field(image: np.ndarray, calibration: Calibration, *, camera: np.nda
     """
     source = pixels.whole_numbers(image)
     values = source.values if camera is None else camera
-    camera = image if camera is None else camera
+    taken = image if camera is None else camera
     if calibration.diameter is None or calibration.contrast is None:
         labels = np.zeros(image.shape, np.int32)
-        return Segmentation(labels, None, False, flags.is_saturated(camera, labels), flags.is_constant(values))
+        saturated = flags.saturated_share(taken, labels)
+        of_field = Figures(saturated=saturated)
+        is_saturated = saturated >= flags.LEAST_SATURATED
+        return Segmentation(labels, None, False, is_saturated, flags.is_constant(values), of_field)
     copy = _working_copy(source, calibration)
-    labels, threshold, nuclei = _nuclei_in(copy, image.shape)
+    coarse = _coarse_copy(copy)
+    ground = _coarse_ground(copy, coarse)
+    labels, threshold, nuclei = _nuclei_in(copy, image.shape, ground)
     background = source.offset + source.unit * copy.floor
+    limit = flags.limit_of(source.values) if camera is None else None
+    of_nuclei = figures.of_nuclei(nuclei, copy.scale.diameter)
+    steps = None if limit is None else (limit - copy.floor) / copy.unit
+    coarse_diameter = copy.scale.diameter / copy.coarse
+    of_field = of_nuclei._replace(
+        saturated=flags.saturated_share(taken, labels),
+        background=figures.background_of(taken, calibration.contrast),
+        debris=figures.debris_of(coarse, coarse_diameter, of_nuclei.height, steps),
+        relief=figures.relief_of(ground, coarse_diameter),
+    )
     return Segmentation(
         labels,
         source.offset + source.unit * (copy.floor + copy.unit * threshold),
         flags.is_out_of_focus(nuclei, copy.scale.diameter, calibration.softness),
-        flags.is_saturated(camera, labels),
+        of_field.saturated >= flags.LEAST_SATURATED,
         flags.is_unlike_plate(nuclei, copy.scale.diameter)
         or flags.is_constant(values)
         or flags.is_background_unlike(background, calibration.background, calibration.contrast),
+        of_field,
     )
 
 
@@ -141,7 +159,8 @@ def segment_window(image: np.ndarray, calibration: Calibration, levels: Levels, 
     (rows, columns) int32 array
         As from `segment_nuclei`.
     """
-    return _nuclei_in(_working_copy(pixels.whole_numbers(image), calibration, levels), image.shape, levels, extent)[0]
+    copy = _working_copy(pixels.whole_numbers(image), calibration, levels)
+    return _nuclei_in(copy, image.shape, _coarse_ground(copy, _coarse_copy(copy), extent), levels)[0]
 
 
 def grid_of(calibration: Calibration) -> tuple[int, int]:
@@ -180,7 +199,9 @@ def histogram_of(image: np.ndarray, calibration: Calibration, levels: Levels) ->
     (2**16,) int64 array
     """
     copy = _working_copy(pixels.whole_numbers(image), calibration, levels)
-    return _histogram_and_grounds(copy, blocks.once(functools.partial(_surface, copy, _coarse_ground(copy))))[0]
+    return _histogram_and_grounds(
+        copy, blocks.once(functools.partial(_surface, copy, _coarse_ground(copy, _coarse_copy(copy))))
+    )[0]
 
 
 class _Copy(NamedTuple):
@@ -285,13 +306,13 @@ def _odd_pixels(values, contrast):
     return np.count_nonzero(odd), odd.size
 
 
-def _nuclei_in(copy, shape, levels=None, extent=None):
+def _nuclei_in(copy, shape, coarse_ground, levels=None):
     """Return the labels of an image of this shape, the threshold in steps of the copy, and some pixels of nuclei.
 
     The ground and the threshold are decided from rows all over the field; then nuclei are looked for block by block.
     A window takes the threshold of its slide, and there is no other one to return.
     """
-    surface = blocks.once(functools.partial(_surface, copy, _coarse_ground(copy, extent)))
+    surface = blocks.once(functools.partial(_surface, copy, coarse_ground))
     if levels is None:
         counts, grounds = _histogram_and_grounds(copy, surface)
         above_ground = thresholds.threshold_of(counts)
@@ -322,13 +343,19 @@ def _histogram_and_grounds(copy, surface):
     return counts, np.concatenate(grounds)
 
 
-def _coarse_ground(copy, extent=None):
-    """Return the (rows, columns) uint16 ground: what stays where everything narrower than two nuclei is taken away."""
+def _coarse_copy(copy):
+    """Return the working copy, shrunk: (rows, columns) uint16, in steps."""
     factor = copy.coarse
     coarse = np.empty([-(-side // factor) for side in copy.shape], np.uint16)
     for block in copy.blocks:
         rows, columns = (slice(span.first // factor, -(-span.end // factor)) for span in block.core)
         coarse[rows, columns] = pixels.box_sums(copy.values(block)[block.inner], factor) // factor**2
+    return coarse
+
+
+def _coarse_ground(copy, coarse, extent=None):
+    """Return the (rows, columns) uint16 ground: what stays where everything narrower than two nuclei is taken away."""
+    factor = copy.coarse
     radius = max(1, round(GROUND_DIAMETERS * copy.scale.diameter / factor / 2))
     ground = pixels.averaged(pixels.opened(coarse, radius), 2 * radius + 1)
     if extent is None:

@@ -74,7 +74,7 @@ def is_out_of_focus(nuclei: Nuclei, diameter: float, softness: float | None) -> 
     if not len(nuclei.slopes):
         return False
     share = min(1.0, USUAL_SOFTNESS / softness) if softness else 1.0
-    return _median(nuclei.slopes) * diameter < max(LEAST_SLOPE * share * share, SOFTEST_SLOPE)
+    return median(nuclei.slopes) * diameter < max(LEAST_SLOPE * share * share, SOFTEST_SLOPE)
 
 
 def is_unlike_plate(nuclei: Nuclei, diameter: float) -> bool:
@@ -89,8 +89,8 @@ def is_unlike_plate(nuclei: Nuclei, diameter: float) -> bool:
     """
     if len(nuclei.areas) < LEAST_OBJECTS:
         return False
-    own = math.sqrt(4 / math.pi * _median(nuclei.areas))
-    peak = _median(nuclei.peaks) / (TYPICAL * KERNEL_SUM)
+    own = math.sqrt(4 / math.pi * median(nuclei.areas))
+    peak = median(nuclei.peaks) / (TYPICAL * KERNEL_SUM)
     return not (
         1 / FACTOR_DIAMETER <= own / diameter <= FACTOR_DIAMETER and 1 / FACTOR_CONTRAST <= peak <= FACTOR_CONTRAST
     )
@@ -108,29 +108,41 @@ def is_background_unlike(background: float, usual: float | None, contrast: float
     return abs(background - usual) > BACKGROUND_CONTRASTS * contrast + BACKGROUND_SHARE * abs(usual)
 
 
-def is_saturated(image: np.ndarray, labels: np.ndarray) -> bool:
-    """Return True if many pixels of nuclei, or half of the image, are at the highest value that the camera gives.
+def saturated_share(image: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of the pixels of nuclei at the highest value that the camera gives; 1 if half of the image is.
 
     Parameters
     ----------
     image : (rows, columns) array
     labels : (rows, columns) int array
     """
-    top = image.max()
     every = 1 + len(image) // ROWS
-    image, labels = image[::every], labels[::every]
+    top, image, labels = image.max(), image[::every], labels[::every]
     limit = image == top
     number = np.count_nonzero(limit)
-    if number < LEAST_SATURATED_PX:
-        return False
     if 2 * number >= image.size:
-        return image.dtype.kind in "iu" and int(top) >= 255 and int(top) & (int(top) + 1) == 0
+        return float(image.dtype.kind in "iu" and int(top) >= 255 and int(top) & (int(top) + 1) == 0)
     clipped = np.count_nonzero(labels[limit])
-    if clipped < max(LEAST_SATURATED_PX, LEAST_SATURATED * np.count_nonzero(labels)):
-        return False
-    below = image[image < top].max()
+    if clipped < LEAST_SATURATED_PX or not _is_limit(image, limit, number):
+        return 0.0
+    return clipped / np.count_nonzero(labels)
+
+
+def limit_of(image: np.ndarray) -> float | None:
+    """Return the highest value of an image where many pixels have it: the camera gives no higher one; else None."""
+    every = 1 + len(image) // ROWS
+    top, image = image.max(), image[::every]
+    limit = image == top
+    number = np.count_nonzero(limit)
+    return float(top) if LEAST_SATURATED_PX <= number < image.size and _is_limit(image, limit, number) else None
+
+
+def _is_limit(image, limit, number):
+    """Return True if many more pixels have the highest value than the one below."""
+    below = image[~limit].max()
     return bool(number >= PILE * np.count_nonzero(image == below))
 
 
-def _median(values):
+def median(values: np.ndarray) -> float:
+    """Return the upper median of an array, which is one of its values."""
     return float(np.partition(values, len(values) // 2)[len(values) // 2])

@@ -212,7 +212,7 @@ def _outline(image, detection, channels, options):
             image, detection, dict.fromkeys(channels, image), **options
         )
     measured = {**outlined._asdict(), "measurements": measurements}
-    del measured["cells"]  # stacks have none
+    del measured["cells"], measured["figures"]  # stacks have no cells, and are judged frame by frame
     return measured
 
 

@@ -376,7 +376,7 @@ def controlled(means, *, column="Metadata_control"):
         status = "failed" if mean is None else "ok"
         rows += [
             {
-                **dict.fromkeys(plate_flags.JUDGED),
+                **dict.fromkeys([*plate_flags.JUDGED, "Metadata_Site", "Metadata_Timepoint"]),
                 **{"Metadata_Plate": "P1", "Metadata_Well": well, "Image_Count_Nuclei": count, "Image_Status": status},
             }
             for count in ([None] if mean is None else [mean - 1, mean + 1])
