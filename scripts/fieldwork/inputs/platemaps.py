@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from fieldwork import InputError
+from fieldwork.doses import check_doses, unit_of_column
 from fieldwork.inputs.delimited import read_rows, read_table
 from fieldwork.wells import normal_well
 
@@ -15,13 +16,7 @@ _PLATE_COLUMNS = ("plateid", "platename", "platebarcode", "barcode", "assayplate
 CONTROLS = ("positive", "negative")
 EXCLUDED, NOT_EXCLUDED = ("1", "true", "yes", "x"), ("", "0", "false", "no")  # cells of the column exclude, in any case
 _CONTROL = re.compile(r"(?:(pos)|neg)(?:itive|ative)?(?: ?con(?:trol)?| ?ctrl)?")
-_DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
-_THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2},\d{3}$")
 TREATMENT_COLUMNS = ("treatment", "compound", "perturbation", "drug", "condition", "gene", "sirna", "sgrna")
-_DOSE_UNITS = {
-    **{"pm": "pM", "nm": "nM", "um": "µM", "µm": "µM", "μm": "µM", "mm": "mM", "m": "M"},
-    **{"ng_ml": "ng/mL", "ug_ml": "µg/mL", "mg_ml": "mg/mL", "percent": "%", "pct": "%"},
-}
 
 
 def read_platemap(path: str | os.PathLike, plate: str | None = None) -> dict[str, dict[str, str]]:
@@ -32,7 +27,7 @@ def read_platemap(path: str | os.PathLike, plate: str | None = None) -> dict[str
     path : path-like
         Commas, tabs or semicolons stand between cells. The wells' column is ``well`` or another of `WELL_COLUMNS`, in
         any case. A column ``plate`` says of which plate a line is, and so does another one of `_PLATE_COLUMNS` that
-        names this plate. Between semicolons, doses may have decimal commas.
+        names this plate. Doses may have decimal commas and units, as `doses.check_doses` reads them.
     plate : str, optional
         The plate's name in the sheet; lines of other plates are left out.
 
@@ -76,8 +71,8 @@ def _read_lines(path, stamp):
     if twice := {name for name in table if table.count(name) > 1 or name not in table[:2] and name.lower() in fixed}:
         raise InputError(f"{path}, line 1: wells.csv would have two columns {min(twice)}; rename that of the platemap")
     dose, by_plate = dose_column(columns), {}
-    if dose and delimiter == ";":
-        _read_decimal_commas(path, dose, lines)
+    if dose:
+        check_doses(path, dose, lines, unit_column=unit_column(columns))
     for line, cells in lines:
         name = cells[of_plate] if of_plate else None
         if name == "":
@@ -90,19 +85,6 @@ def _read_lines(path, stamp):
             for line, cells in lines:
                 by_others[-1].setdefault(cells[name], []).append((line, cells))
     return well, of_plate, columns, by_plate, by_others
-
-
-def _read_decimal_commas(path, dose, lines):
-    """Write the doses of a column with decimal points; refuse commas that may part thousands, as in 1,000."""
-    with_comma = [(line, cells[dose]) for line, cells in lines if _DECIMAL_COMMA.match(cells[dose])]
-    if with_comma and all(_THOUSANDS.match(text) for _, text in with_comma):
-        line, text = with_comma[0]
-        raise InputError(
-            f"{path}, line {line}, column {dose}: found {text!r}, which may be {text.replace(',', '.')} or "
-            f"{text.replace(',', '')}; expected a decimal point, and no sign between thousands"
-        )
-    for _, cells in lines:
-        cells[dose] = _DECIMAL_COMMA.sub(r"\1.\2", cells[dose])
 
 
 def _wells_of(well_column, plate_column, columns, by_plate, *, path, plate):
@@ -303,10 +285,14 @@ def dose_column(columns: Iterable[str]) -> str | None:
     return _first("(concentration|dose)s?([_ ](?!units?$).*)?", columns)
 
 
+def unit_column(columns: Iterable[str]) -> str | None:
+    """Find the first column of the doses' units: ``dose_unit``, ``concentration units`` and the like."""
+    return _first("(concentration|dose)s?[_ ]?units?", columns)
+
+
 def unit_of(column: str) -> str:
-    """Return the unit that ends a dose column's name: µM for ``concentration_um``; empty where it names none."""
-    ending = re.sub("^(concentration|dose)s?[_ ]?", "", _bare(column).lower())
-    return _DOSE_UNITS.get(re.sub("[^a-zµμ]+", "_", ending).strip("_"), "")
+    """Return the unit that ends a dose column's name, for pictures: µM for ``concentration_um``; empty without one."""
+    return re.sub("^u", "µ", unit_of_column(column))
 
 
 def _first(pattern, columns):

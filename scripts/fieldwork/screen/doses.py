@@ -1,0 +1,209 @@
+"""Dose-response: a curve of each treatment and readout, its EC50, or the reason why there is none."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import mannwhitneyu
+
+from fieldwork.screen import curves
+from fieldwork.screen.controls import PERCENT, reference_of, values_of
+from fieldwork.screen.treatments import is_number
+from fieldwork.screen.wells import is_treated
+
+COLUMNS = [
+    *("Batch", "Treatment", "Unit", "Readout", "EC50", "EC50_Low", "EC50_High", "Slope", "Top", "Bottom", "R2"),
+    *("Wells", "Plates", "Reason"),
+]
+FEWEST_DOSES = 4
+SURE = 0.005  # P below which doses, or treated and control wells, differ
+VERY_SURE = 0.001  # P below which a curve does not describe the doses
+MISFIT = 0.25  # of the curve's height: a mean further from the curve is not described by it
+REACHED = 0.9  # of the way from plateau to plateau
+
+
+class Scale(NamedTuple):
+    """The values in which the curves of a readout are fitted, and what they are at most and at least."""
+
+    values: np.ndarray  # of each well
+    is_percent: bool  # of the negative controls; else the readout's own
+    lowest: float
+    highest: float
+
+
+def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> pd.DataFrame:
+    """Fit a curve to every treatment and readout.
+
+    Parameters
+    ----------
+    wells : pandas.DataFrame
+        From `wells.wells_of_screen`.
+    readouts : list of str
+    change : float
+        The least effect that counts, as a share of the negative controls' value: the configuration's
+        ``screen.hit.change``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `COLUMNS`; a row for each readout, batch and treatment, sorted in this order, of all that have a dose in any
+        well. ``Slope`` is positive where the readout rises with the dose.
+    """
+    treated = is_treated(wells)
+    with_doses = pd.unique(wells["Treatment"][treated & wells["Dose"].notna()])
+    groups = _series_of(wells, treated & wells["Treatment"].isin(with_doses).to_numpy())
+    is_kept = ~wells["Excluded"].to_numpy(bool)
+    has_number = is_number(wells["Dose"])
+    doses = np.where(has_number, wells["Dose"], np.nan).astype(float)
+    texts = [dose if isinstance(dose, str) else "" for dose in wells["Dose"]]
+    plates, negative = wells["Metadata_Plate"].to_numpy(), reference_of(wells, wells["Role"])
+    rows = []
+    for readout in readouts:
+        scale = scale_of(wells, readout)
+        for (batch, treatment, unit), members in groups.items():
+            kept = members[is_kept[members]]
+            used = kept[~np.isnan(scale.values[kept]) & has_number[kept]]
+            controls = scale.values[negative & np.isin(plates, plates[used])]
+            row = {"Batch": batch, "Treatment": treatment, "Unit": unit, "Readout": readout}
+            row |= {"Wells": len(used), "Plates": len(set(plates[used]))}
+            reason = _unfit(kept, doses[used], sorted({texts[number] for number in kept} - {""}))
+            if reason:
+                rows.append({**row, "Reason": reason})
+            else:
+                fitted = fit_doses(
+                    doses[used], scale.values[used], controls[~np.isnan(controls)], scale, change=change, unit=unit
+                )
+                rows.append({**row, **fitted})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def scale_of(wells: pd.DataFrame, readout: str) -> Scale:
+    """Return the values in which the curves of a readout are fitted.
+
+    They are percents of the plate's negative controls. Shares are comparable between plates as they are, and so are
+    values that they keep where a plate with treated wells has no percents.
+
+    Parameters
+    ----------
+    wells, readout
+        As for `doses_of`.
+    """
+    values, percent = values_of(wells, readout), wells[PERCENT.format(readout)].astype(float)
+    is_share = readout.startswith("Share_")
+    needed = is_treated(wells) & values.notna().to_numpy()
+    is_percent = not is_share and not percent[needed].isna().any()
+    chosen = (percent if is_percent else values).to_numpy()
+    lowest = 0.0 if not (values < 0).any() else -np.inf
+    return Scale(chosen, is_percent, lowest, 1.0 if is_share else np.inf)
+
+
+def fit_doses(
+    doses: np.ndarray, values: np.ndarray, controls: np.ndarray, scale: Scale, *, change: float, unit: str
+) -> dict:
+    """Fit a curve to the wells of a treatment.
+
+    Where the lowest dose is past the first plateau, the negative controls are fitted, too, as wells of dose 0.
+    Elsewhere they are not: wells that differ from them by their position would bend the curve.
+
+    Parameters
+    ----------
+    doses, values : (n,) array
+        Of more than 4 wells with at least 4 doses above 0.
+    controls : (m,) array
+        Values of the negative controls; may be empty.
+    scale : Scale
+    change : float
+        As for `doses_of`.
+    unit : str
+        Of the doses, for the reason.
+
+    Returns
+    -------
+    dict
+        The columns of `COLUMNS` from ``EC50`` on that are known.
+    """
+    height = np.abs(values).max() or 1.0  # parameters near 1 are easier to fit
+    bounds = {"lowest": scale.lowest / height, "highest": scale.highest / height}
+    values, controls = values / height, controls / height
+    levels = tested = curves.levels_of(doses, values)
+    curve = curves.fit_curve(levels, **bounds)
+    if curve and len(controls) and curves.share(levels.log_doses[0], curve) > 1 - REACHED:
+        levels = curves.levels_of(np.append(doses, np.zeros(len(controls))), np.append(values, controls))
+        curve = curves.fit_curve(levels, **bounds)
+    if curve is None:
+        return {"Reason": "no fit"}
+    level = np.median(controls) if len(controls) else 0.0
+    least = change * (abs(level) or np.abs(tested.means).max())
+    fitted = curves.response(levels.log_doses, *curve[: curves.PARAMETERS])
+    rise = abs(fitted[-1] - fitted[0])
+    if rise < least or curves.p_of_curve(levels, curve) >= SURE:
+        return {"Reason": _reason_of_flat(tested, values, controls, least=least, unit=unit)}
+    misfit = np.abs(levels.means - fitted).max()
+    if misfit > MISFIT * rise and _p_of_misfit(levels, curve.squares, curves.PARAMETERS) < VERY_SURE:
+        return {"Reason": "no fit"}
+    if curve.log_ec50 > levels.above_0[-1]:
+        return {"Reason": _limit(">", levels.above_0[-1], unit)}
+    if curve.log_ec50 < levels.above_0[0]:
+        return {"Reason": _limit("<", levels.above_0[0], unit)}
+    low, high = (10**bound if np.isfinite(bound) else np.nan for bound in curves.interval_of(levels, curve, **bounds))
+    is_reached = (
+        curves.share(tested.log_doses[0], curve) <= 1 - REACHED and curves.share(tested.log_doses[-1], curve) >= REACHED
+    )
+    squares = tested.squares_about(curves.response(tested.log_doses, *curve[: curves.PARAMETERS]))
+    return {
+        **{"EC50": 10**curve.log_ec50, "EC50_Low": low, "EC50_High": high},
+        "Slope": curve.steepness * (1 if curve.end > curve.start else -1),
+        "Top": max(curve.start, curve.end) * height,
+        "Bottom": min(curve.start, curve.end) * height,
+        "R2": 1 - squares / tested.squares_about(values.mean()),
+        "Reason": "" if is_reached else "plateau not reached",
+    }
+
+
+def _series_of(wells, treated):
+    """Return (batch, treatment, unit) -> rows of treated wells, sorted; doses without a number take the other unit."""
+    number = is_number(wells["Dose"])
+    groups = {}
+    for (batch, treatment), members in wells[treated].groupby(["Batch", "Treatment"]):
+        rows = members.index.to_numpy()
+        units = members["Unit"].to_numpy()
+        named = sorted(set(units[number[rows]])) or [""]
+        for unit in named:
+            groups[batch, treatment, unit] = rows[(units == unit) | (~number[rows] & (unit == named[0]))]
+    return groups
+
+
+def _unfit(kept, doses, texts):
+    """Return why wells have no curve: by those not excluded, the doses of those with a value, and doses as text."""
+    if not len(kept):
+        return "all wells excluded"
+    if not len(doses):
+        return f"doses are text ({', '.join(map(repr, texts[:3]))})" if texts else "no well has a value and a dose"
+    if (doses < 0).any():
+        return "doses below 0"
+    if len(set(doses[doses > 0])) < FEWEST_DOSES:
+        return f"fewer than {FEWEST_DOSES} doses"
+    return f"fewer than {curves.PARAMETERS + 1} wells" if len(doses) <= curves.PARAMETERS else ""
+
+
+def _p_of_misfit(levels, squares, parameters):
+    """Return the P of an F test: whether the means of doses differ from a model with so many parameters."""
+    doses = len(levels.means)
+    return curves.p_of_squares(
+        squares - levels.squares, doses - parameters, levels.squares, int(levels.wells.sum()) - doses
+    )
+
+
+def _reason_of_flat(levels, values, controls, *, least, unit):
+    """Return why wells have no curve whose doses differ too little, or not in the way of a curve."""
+    mean = values.mean()
+    if np.abs(levels.means - mean).max() >= least and _p_of_misfit(levels, levels.squares_about(mean), 1) < VERY_SURE:
+        return "no fit"
+    if len(controls) and abs(mean - np.median(controls)) >= least and mannwhitneyu(values, controls).pvalue < SURE:
+        return _limit("<", levels.above_0[0], unit)
+    return "no effect"
+
+
+def _limit(sign, log_dose, unit):
+    return f"{sign} {10**log_dose:.6g} {unit}".rstrip()
