@@ -31,7 +31,7 @@ WELL_FLAGS = [*FLAG_COLUMNS, *PLATE_FLAGS]  # a well without nuclei is a result
 EXCLUDED = "Excluded"  # a well that every comparison of wells leaves out
 JUDGED = [*WELL_FLAGS, EXCLUDED]  # columns of wells
 NORMAL_MADS = 1.4826  # standard deviations of a normal distribution, per MAD
-HILLS_CONTRASTS = 0.1  # of the ground of a field without nuclei above the plate's, from which they are blurred nuclei
+HILLS_CONTRASTS = 0.08  # of the ground of a field without nuclei above the plate's, from which they are blurred nuclei
 
 
 class Limit(NamedTuple):
@@ -94,15 +94,17 @@ def _grounds_of(good):
 def _judge_focus(good, thresholds):
     """Flag fields whose nuclei have softer edges than the plate's, or are too blurred to be found."""
     sharpness = _sharpness_of(good)
-    least = (1 - thresholds["out_of_focus"]) * (statistics.median(known) if (known := _known(sharpness)) else 0)
+    known = _known(sharpness)
+    least = (1 - thresholds["out_of_focus"]) * statistics.median(known) if known else 0
     limits = _limits(sharpness, thresholds, least=least, sign=-1)
     hills = [row["Image_Relief"] for row in good]
     highest = _limits(hills, thresholds, least=HILLS_CONTRASTS, sign=1)
     if limits is None:
         return _not_compared(sharpness, thresholds, "Flag_OutOfFocus goes by each field alone")
+    is_soft = 2 * sum(bool(row["Flag_OutOfFocus"]) for row in good) > len(known)  # all of it: its median says nothing
     for row, value in zip(good, sharpness, strict=True):
         if value is not None:
-            row["Flag_OutOfFocus"] = row["Flag_OutOfFocus"] or value < limits.limit
+            row["Flag_OutOfFocus"] = value < limits.limit or is_soft and row["Flag_OutOfFocus"]
         elif row["Image_Relief"] is not None and not row["Flag_Debris"] and not row["Flag_Background"]:
             row["Flag_OutOfFocus"] = row["Flag_OutOfFocus"] or row["Image_Relief"] > highest.limit
     return [

@@ -125,7 +125,7 @@ def saturated_share(image: np.ndarray, labels: np.ndarray) -> float:
     clipped = np.count_nonzero(labels[limit])
     if clipped < LEAST_SATURATED_PX or not _is_limit(image, limit, number):
         return 0.0
-    return clipped / np.count_nonzero(labels)
+    return float(clipped / np.count_nonzero(labels))
 
 
 def limit_of(image: np.ndarray) -> float | None:

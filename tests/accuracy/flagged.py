@@ -1,0 +1,132 @@
+"""Plates of generated fields, some of them faulty: which faults are flagged, and which good fields are."""
+
+from collections import Counter
+
+import numpy as np
+
+from accuracy import generated
+from fieldwork.detection import plate_flags
+from fieldwork.segmentation import calibrate, segment_field
+
+SHAPE = (300, 400)
+THRESHOLDS = {
+    **{"out_of_focus": 0.75, "saturated": 0.02, "background": 0.15, "debris": 4, "deviations": 5, "least_fields": 8}
+}  # the configuration's defaults
+PLATES = {
+    "as it is": {},
+    "half exposure": {"contrast": generated.CONTRAST / 2, "ground": generated.GROUND / 2},
+    "light that falls by 60 %": {"uneven": 0.6},
+    "diameter of 10 px": {"diameter": 10},
+    "offset of half the range": {"offset": 32768},
+    "8 bits": {"contrast": 40, "ground": 5, "noise": 0.8, "dtype": "uint8"},
+    "contrast of 20 times the noise": {"noise": 100},
+    "soft": {"blur": 0.1},
+}
+GOOD = {  # how good fields of one plate differ
+    "usual": {"count": 30},
+    "usual, too": {"count": 38},
+    "no nucleus": {"count": 0},
+    "one nucleus": {"count": 1},
+    "two nuclei": {"count": 2},
+    "five nuclei": {"count": 5},
+    "crowded": {"count": 55, "crowding": 0.9},
+    "small bright nuclei": {"count": 12, "diameter": 0.7, "contrast": 2},
+    "large nuclei": {"count": 20, "diameter": 1.4},
+    "dim nuclei": {"count": 30, "contrast": 0.5},
+}
+FAULTS = {
+    "blurred by 0.2 of a diameter": ("OutOfFocus", {"count": 30, "blur": 0.2}),
+    "blurred by 0.2, three nuclei": ("OutOfFocus", {"count": 3, "blur": 0.2}),
+    "blurred by 0.35": ("OutOfFocus", {"count": 30, "blur": 0.35}),
+    "blurred by 0.8": ("OutOfFocus", {"count": 30, "blur": 0.8}),
+    "background of 0.3 contrasts": ("Background", {"count": 30}),
+    "background of a contrast, no nucleus": ("Background", {"count": 0}),
+    "debris of 2 diameters": ("Debris", {"count": 30}),
+    "debris of 6 diameters, one nucleus": ("Debris", {"count": 1}),
+    "saturated": ("Saturated", {"count": 30}),
+}
+
+
+def field_of(seed, plate, changes):
+    """Draw a field of a plate; diameter and contrast of the changes are multiples of the plate's."""
+    options = {"diameter": generated.DIAMETER, "contrast": generated.CONTRAST} | plate
+    factors = {name: changes[name] for name in ("diameter", "contrast") if name in changes}
+    options |= changes | {name: options[name] * factor for name, factor in factors.items()}
+    return generated.planted_field(seed, shape=SHAPE, **options)[0]
+
+
+def faulty(seed, plate, fault):
+    """Draw a field with a fault."""
+    _, changes = FAULTS[fault]
+    image = field_of(seed, plate, changes)
+    contrast, diameter = plate.get("contrast", generated.CONTRAST), plate.get("diameter", generated.DIAMETER)
+    kind = image.dtype
+    if fault.startswith("background"):
+        added = contrast * (0.3 if "0.3" in fault else 1)
+        image = image + np.random.default_rng(seed).poisson(added, image.shape)
+    if fault.startswith("debris"):
+        width = diameter * (2 if "2 d" in fault else 6)
+        image = image + generated.speck(SHAPE, (150, 200), width, 8 * contrast)
+    if fault == "saturated":
+        offset = plate.get("offset", 0)
+        top = np.iinfo(kind).max
+        image = offset + (image.astype(float) - offset) * ((top - offset) / (0.8 * contrast))
+    return generated.as_type(image, kind)
+
+
+def judged(images, calibration=None):
+    """Return the rows of a plate's fields with their flags; without a calibration, a sample of them makes it."""
+    calibration = calibration or calibrate(images[:: max(1, len(images) // 24)])
+    rows = []
+    for image in images:
+        result = segment_field(image, calibration)
+        rows.append(
+            {"Image_Status": "ok", "Image_Count_Nuclei": int(result.labels.max()), "Image_Ground": None}
+            | {"Flag_OutOfFocus": result.out_of_focus, "Flag_Saturated": result.saturated}
+            | {"Flag_UnlikePlate": result.unlike_plate}
+            | {column: getattr(result.figures, name) for column, name in plate_flags.FIGURES.items()}
+        )
+    plate_flags.judge_fields(rows, THRESHOLDS)
+    return rows
+
+
+def flags_of(row):
+    """Return the names of the flags that a row has, without Flag_ and that of emptiness."""
+    return {column.removeprefix("Flag_") for column in plate_flags.WELL_FLAGS if row[column]}
+
+
+def plate_of(name, *, good, share_faulty, seed=1):
+    """Draw a plate: its images, and what is right or wrong with each."""
+    faults = list(FAULTS)
+    number = round(good * share_faulty / (1 - share_faulty))
+    kinds = [list(GOOD)[index % len(GOOD)] for index in range(good)] + [
+        faults[index % len(faults)] for index in range(number)
+    ]
+    images = [
+        field_of(seed + index, PLATES[name], GOOD[kind]) if kind in GOOD else faulty(seed + index, PLATES[name], kind)
+        for index, kind in enumerate(kinds)
+    ]
+    order = np.random.default_rng(seed).permutation(len(images))
+    return [images[index] for index in order], [kinds[index] for index in order]
+
+
+def counts(shares_faulty=(0.1, 0.3), *, good=60, seed=1, show=False):
+    """Count what is flagged: fault -> (flagged, of so many), and kind of good field -> (flagged, of so many)."""
+    hits, total = Counter(), Counter()
+    for share in shares_faulty:
+        for name in PLATES:
+            images, kinds = plate_of(name, good=good, share_faulty=share, seed=seed)
+            for kind, row in zip(kinds, judged(images), strict=True):
+                flags = flags_of(row)
+                wrong = FAULTS[kind][0] not in flags if kind in FAULTS else bool(flags - {"UnlikePlate"})
+                hits[kind] += kind in FAULTS and not wrong or kind in GOOD and wrong
+                total[kind] += 1
+                if show and wrong:
+                    figures = {c: None if row[c] is None else round(row[c], 3) for c in plate_flags.FIGURES}
+                    print(name, share, kind, flags, figures, row["Image_Count_Nuclei"])
+    return {kind: (hits[kind], total[kind]) for kind in total}
+
+
+if __name__ == "__main__":
+    for kind, (number, of) in counts(show=True).items():
+        print(f"{kind:40s} {number} of {of}")
