@@ -16,6 +16,7 @@ rule all:
     """Everything that the sheets name."""
     input:
         plate_products(),
+        screen_tables,
         filtered_tables(),
         slide_tables(),
         stack_tables(),
@@ -31,6 +32,7 @@ rule tables:
     """The tables alone."""
     input:
         plate_tables,
+        screen_tables,
         filtered_tables(),
         slide_tables(),
         stack_tables(),

@@ -1,3 +1,34 @@
+rule screen_plates:
+    """Compare the wells of all plates: controls, hits, replicates and dose-response."""
+    input:
+        profiles=of_plates("<results>/plates/{plate}/profiles.parquet", plan.plates.screened),
+    output:
+        parquet="<results>/screen/wells.parquet",
+        csv="<results>/screen/wells.csv",
+        plates="<results>/screen/plates.csv",
+        hits="<results>/screen/hits.csv",
+        replicates="<results>/screen/replicates.csv",
+        doses="<results>/screen/doses.csv",
+    log:
+        "<logs>/screen/screen_plates.log",
+    benchmark:
+        "<benchmarks>/screen/screen_plates.tsv"
+    localrule: True
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=small_memory_mb,
+    params:
+        columns=plan.measurements.table_columns,
+        screen=config["screen"],
+        normalize=config["profiles"]["normalize"],
+        controls=config["controls"],
+        batches=plan.plates.batches,
+        made_by=made_by("screen_plates"),
+    script:
+        "../scripts/screen_plates.py"
+
+
 rule profile_wells:
     """Aggregate the nuclei of every well of a plate to its profile, and normalise the profiles."""
     input:

@@ -22,6 +22,11 @@ def plate_tables(wildcards):
     return [*plate_illuminations(wildcards), *labels, *tables]
 
 
+def screen_tables(wildcards):
+    """Return the tables that compare the wells of all plates; none without a plate, and as `plate_products` in jobs."""
+    return expand("<results>/screen/{table}", table=SCREEN if plan.plates.ready and CALLER.main else [])
+
+
 def plate_wells(wildcards):
     plan.plates.require_all_images()
     return expand("<results>/plates/{plate}/wells.csv", plate=plan.plates.ready)

@@ -1,7 +1,7 @@
 """Find the archives of plates that the sheet names by URL, and check the folders that they were unpacked into."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +107,24 @@ def check_folder(archive: Archive) -> dict | None:
             f"{different}. Delete that folder and run `snakemake --cores N download`, or correct the sheet"
         )
     return facts
+
+
+def without_images(plates: Mapping[str, object], archives: Mapping[str, Archive]) -> Iterator[tuple[str, InputError]]:
+    """Yield plates whose images are still to be downloaded, or are not what they should be, and why.
+
+    Parameters
+    ----------
+    plates : mapping
+        `plates.Plates`, which opens a plate when it is asked for.
+    archives : mapping of str to Archive
+        From `of_sheet`.
+    """
+    for name, archive in archives.items():
+        try:
+            check_folder(archive)
+            plates[name]
+        except InputError as error:
+            yield name, error
 
 
 def forget_deleted(archives: Iterable[Archive], *, results: str | os.PathLike) -> None:

@@ -17,6 +17,7 @@ from fieldwork.planning.samples import sample_of
 
 PROFILES = ("profiles.parquet", "profiles.csv")
 TABLES = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet", *PROFILES)
+SCREEN = ("wells.parquet", "wells.csv", "plates.csv", "hits.csv", "replicates.csv", "doses.csv")
 CALIBRATION = ["calibration.json", "calibration.png"]
 OPTIONAL_PICTURES = ("plots/doses.png", "plots/controls.png", "plots/timepoints.png")  # each has a rule of its own
 
@@ -61,7 +62,7 @@ class PlatePlan(Road):
         has_gpu: bool,
     ) -> None:
         self.downloads = downloads
-        self.without_images = dict(_without_images(plates, downloads)) if caller.main else {}
+        self.without_images = dict(archives.without_images(plates, downloads)) if caller.main else {}
         self.ready: Mapping[str, Plate] = plates
         if self.without_images:
             self.ready = {name: plates[name] for name in plates if name not in self.without_images}
@@ -92,6 +93,14 @@ class PlatePlan(Road):
     def stored(self) -> list[str]:
         """Names of the plates that are to become OME-Zarr stores."""
         return list(self.ready) if self._config["ome_zarr_plate"] else []
+
+    def screened(self, wildcards: object) -> list[str]:
+        """Return the names of the plates whose wells are compared with each other: all that have their images."""
+        return list(self.ready)
+
+    def batches(self, wildcards: object) -> dict[str, str]:
+        """Return plate -> its batch, of plates that have one."""
+        return {name: batch for name in self.ready if (batch := self._rows[name].get("batch"))}
 
     @property
     def timed(self) -> list[str]:
@@ -435,13 +444,3 @@ class PlatePlan(Road):
             if not (folder / plate / "units" / f"{unit}.parquet").exists()
         }
         return len(missing or units), sum((missing or units).values())
-
-
-def _without_images(plates, downloads):
-    """Yield plates whose images are still to be downloaded, or are not what they should be, and why."""
-    for name, archive in downloads.items():
-        try:
-            archives.check_folder(archive)
-            plates[name]
-        except InputError as error:
-            yield name, error

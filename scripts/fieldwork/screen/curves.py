@@ -11,7 +11,8 @@ from scipy.stats import f
 
 SLOPES = (0.3, 10.0)  # shallower curves have no plateaus in any usual series of doses; steeper ones are steps
 BEYOND_DECADES = 2.0  # how far from the doses the EC50 is looked for
-STEP_DECADES, SLOPES_TRIED, SLOPES_IN_PROFILE = 0.05, 16, 120
+STEP_DECADES, SLOPES_TRIED, SLOPES_IN_PROFILE = 0.05, 16, 60
+FLAT = 0.1  # P above which a curve explains so little that the best of a grid will do
 CONFIDENCE = 0.95
 PARAMETERS = 4
 
@@ -70,6 +71,14 @@ def response(log_doses: np.ndarray, log_ec50: float, steepness: float, start: fl
     return start * (1 - risen) + end * risen
 
 
+def _slopes_of_response(log_doses, log_ec50, steepness, start, end):
+    """Return the derivatives of `response` by its parameters, a column each: it saves half of the fit's time."""
+    risen = _risen(log_doses, log_ec50, steepness)
+    steps = (end - start) * math.log(10) * risen * (1 - risen)
+    away = np.where(np.isfinite(log_doses), log_doses - log_ec50, 0)  # at dose 0 nothing changes
+    return np.column_stack([-steepness * steps, away * steps, 1 - risen, risen])
+
+
 def share(log_dose: float, curve: Curve) -> float:
     """Return how much of the way from its start to its end a curve has gone at a dose."""
     return float(_risen(log_dose, curve.log_ec50, curve.steepness))
@@ -97,6 +106,8 @@ def fit_curve(levels: Levels, *, lowest: float, highest: float) -> Curve | None:
     squares, start, end = _plateaus(levels, *grid, lowest=lowest, highest=highest)
     best = np.unravel_index(np.argmin(squares), squares.shape)
     first = Curve(grid[0][best[0]], grid[1][best[1]], start[best], end[best], levels.squares + squares[best])
+    if p_of_curve(levels, first) > FLAT:
+        return first
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OptimizeWarning)  # of the covariance, for which the interval stands in
@@ -107,6 +118,7 @@ def fit_curve(levels: Levels, *, lowest: float, highest: float) -> Curve | None:
                 p0=first[:PARAMETERS],
                 sigma=1 / np.sqrt(levels.wells),
                 bounds=([ends[0], SLOPES[0], lowest, lowest], [ends[1], SLOPES[1], highest, highest]),
+                jac=_slopes_of_response,
                 check_finite=False,  # the logarithm of dose 0 is -inf
             )
     except RuntimeError:
@@ -143,7 +155,7 @@ def interval_of(levels: Levels, curve: Curve, *, lowest: float, highest: float) 
         if excess(inside) > 0:  # nothing is left of the sum of squares: the curve goes through all values
             bounds.append(inside)
         else:
-            bounds.append(brentq(excess, inside, outside, xtol=1e-4) if excess(outside) > 0 else sign * math.inf)
+            bounds.append(brentq(excess, inside, outside, xtol=1e-3) if excess(outside) > 0 else sign * math.inf)
     return bounds[0], bounds[1]
 
 

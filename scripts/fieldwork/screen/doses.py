@@ -57,7 +57,8 @@ def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> 
     has_number = is_number(wells["Dose"])
     doses = np.where(has_number, wells["Dose"], np.nan).astype(float)
     texts = [dose if isinstance(dose, str) else "" for dose in wells["Dose"]]
-    plates, negative = wells["Metadata_Plate"].to_numpy(), reference_of(wells, wells["Role"])
+    plates, _ = pd.factorize(wells["Metadata_Plate"])  # numbers are compared faster than texts
+    negative = reference_of(wells, wells["Role"])
     rows = []
     for readout in readouts:
         scale = scale_of(wells, readout)

@@ -36,7 +36,8 @@ def hits_of(wells: pd.DataFrame, readouts: Sequence[str], *, limits: Mapping[str
     """
     conditions = _conditions(wells)
     is_kept = ~wells["Excluded"].to_numpy(bool)
-    negative, plates = reference_of(wells, wells["Role"]), wells["Metadata_Plate"].to_numpy()
+    negative = reference_of(wells, wells["Role"])
+    plates, _ = pd.factorize(wells["Metadata_Plate"])  # numbers are compared faster than texts
     flags = [name for name in wells if name.startswith("Flag_")]
     flagged = wells[[*flags, "Excluded"]].fillna(False).to_numpy(bool)
     names = np.array([*(name.removeprefix("Flag_") for name in flags), "Excluded"])
@@ -71,6 +72,24 @@ def hits_of(wells: pd.DataFrame, readouts: Sequence[str], *, limits: Mapping[str
 def smallest_p(replicates: int, negatives: int) -> float:
     """Return the smallest P that so many replicates and negative wells can have, where no values are equal."""
     return mannwhitneyu(np.arange(replicates), replicates + np.arange(negatives)).pvalue
+
+
+def smallest_p_of(wells: pd.DataFrame) -> float:
+    """Return the smallest P that any treatment and dose can have, by the numbers of its wells and negative controls.
+
+    Parameters
+    ----------
+    wells : pandas.DataFrame
+        As for `hits_of`; some plate with treated wells has a negative control.
+    """
+    plates = wells["Metadata_Plate"].to_numpy()
+    negatives = wells["Metadata_Plate"][reference_of(wells, wells["Role"])].value_counts()
+    is_used = (~wells["Excluded"].to_numpy(bool)) & np.isin(plates, negatives.index)
+    numbers = set()
+    for members in _conditions(wells):
+        of_plates = plates[members[is_used[members]]]
+        numbers.add((len(of_plates), int(negatives[np.unique(of_plates)].sum())))
+    return min(smallest_p(*pair) for pair in numbers if all(pair))
 
 
 def _conditions(wells):

@@ -39,7 +39,7 @@ def replicates_of(wells: pd.DataFrame, profiles: pd.DataFrame, readouts: Sequenc
         wells with one above the 95th percentile of those of 1,000 random pairs of a well of either plate with different
         treatments or doses (percent replicating, Way et al., Cell Syst. 13:911, 2022). The seed is fixed.
     """
-    values = np.column_stack([values_of(wells, readout) for readout in readouts])
+    values = np.array([values_of(wells, readout) for readout in readouts]).reshape(len(readouts), len(wells)).T
     features = [name for name in profiles if name.startswith(ROBUST_Z.format(""))]
     features = profiles[features].to_numpy(float)
     is_used = is_treated(wells) & ~wells["Excluded"].to_numpy(bool)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from fieldwork.screen.controls import PERCENT, ratios_of, roles_of
 from fieldwork.screen.profiles import COUNTS, ROBUST_Z, STRATA, is_flag
@@ -61,6 +62,29 @@ def wells_of_screen(
         columns[PERCENT.format(readout)] = percents[readout]
     at = len(STRATA)
     return pd.concat([wells.iloc[:, :at], keys, wells.iloc[:, at:], pd.DataFrame(columns, wells.index)], axis="columns")
+
+
+def table_of(wells: pd.DataFrame) -> pa.Table:
+    """Return wells as a table with fixed types, in which a dose that is no number is null.
+
+    Parameters
+    ----------
+    wells : pandas.DataFrame
+        From `wells_of_screen`.
+    """
+    columns = {}
+    for name in wells:
+        values = pd.to_numeric(wells[name], errors="coerce") if name == "Dose" else wells[name]
+        columns[name] = pa.array(values.astype(object).where(values.notna(), None), _type_of(name), from_pandas=True)
+    return pa.table(columns)
+
+
+def _type_of(column):
+    if column.startswith("Metadata_") or column in KEYS and column != "Dose":
+        return pa.string()
+    if column.startswith("Fields_") or column == "Count_Nuclei":
+        return pa.int64()
+    return pa.bool_() if is_flag(column) else pa.float64()
 
 
 def is_treated(wells: pd.DataFrame) -> np.ndarray:

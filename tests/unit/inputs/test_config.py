@@ -50,6 +50,7 @@ DEFAULTS = {
         ],
         "min_nuclei": 20,
         "exclude_flags": ["OutOfFocus", "Saturated"],
+        "hit": {"q": 0.05, "z": 3, "change": 0.2},
     },
     "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},
     "device": "auto",
