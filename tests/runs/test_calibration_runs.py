@@ -69,7 +69,7 @@ def test_a_changed_image_of_the_sample_makes_its_plate_again_and_another_one_its
     record = calibration(workspace)
     assert len(record["fields"]) == 24 and len({field["well"] for field in record["fields"]}) == 22
     assert workspace.planned(*arguments) == {}
-    units = {"merge_units": 1, "join_labels": 1, "tables": 1}
+    units = {"merge_units": 1, "join_labels": 1, "profile_wells": 1, "screen_plates": 1, "tables": 1}
     planned = []
     for file in files:
         status = os.stat(file)
@@ -77,7 +77,7 @@ def test_a_changed_image_of_the_sample_makes_its_plate_again_and_another_one_its
         planned.append(workspace.planned(*arguments) if file in (files[0], *files[-3:]) else None)
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     kinds = [jobs for jobs in planned if jobs]
-    assert {**units, "calibrate_plate": 1, "detect_nuclei": 22, "total": 26} in kinds
+    assert {**units, "calibrate_plate": 1, "detect_nuclei": 22, "total": 28} in kinds
     assert all(jobs.get("detect_nuclei") in (1, 22) for jobs in kinds)
     assert workspace.planned(*arguments, "nuclei={contrast: 900}")["calibrate_plate"] == 1
 

@@ -30,7 +30,7 @@ def test_a_plate_with_controls_doses_and_time_points_has_its_pictures_and_scores
     names = [*platemaps.pictures(["control", "dose_uM"], with_quality=True, timed=True), "../densities"]
     pictures = {name: (folder / f"plots/{name}.png").read_bytes() for name in names}
     assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
-    assert list(pd.read_csv(folder / "wells.csv"))[-2:] == tables.SCORES
+    assert [name for name in pd.read_csv(folder / "wells.csv") if name in tables.SCORES] == tables.SCORES
     counts = pd.read_csv(folder / "timepoints.csv").groupby("Metadata_Timepoint")[["Fields_Total", "Count_Nuclei"]]
     assert counts.sum().to_dict("index") == {  # 5 nuclei were planted in each field
         1: {"Fields_Total": 8, "Count_Nuclei": 40},

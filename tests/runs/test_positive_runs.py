@@ -39,4 +39,4 @@ def test_the_share_of_positive_nuclei_is_the_planted_one_at_every_dose(screen, p
     assert (doses.share - doses.planted).abs().max() < 0.08, doses
     # Another value measures nothing anew.
     planned = workspace.planned("tables", "--config", f"results=results_{plate}", "positive={w2: auto}")
-    assert planned == {"merge_units": 1, "tables": 1, "total": 2}
+    assert planned == {"merge_units": 1, "profile_wells": 1, "screen_plates": 1, "tables": 1, "total": 4}

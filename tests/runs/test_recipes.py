@@ -251,7 +251,8 @@ def test_a_plate_with_a_new_channel_merges_all_tables_again_and_measures_it_alon
     sheet = tables.path / "config/plates.tsv"
     before = sheet.read_text()
     sheet.write_text(f"{before}new\timages/new\t\t\n")
-    planned = {"detect_nuclei": 1, "calibrate_plate": 1, "join_labels": 1, "merge_units": 5, "tables": 1, "total": 9}
+    planned = {"detect_nuclei": 1, "calibrate_plate": 1, "join_labels": 1, "merge_units": 5, "profile_wells": 5}
+    planned |= {"screen_plates": 1, "tables": 1, "total": 15}
     assert tables.planned("tables") == planned
     sheet.write_text(before)
     assert tables.planned("tables") == {}

@@ -172,7 +172,8 @@ def test_only_what_a_changed_object_made_is_made_again(workspace, s3):
     before = workspace.tables()
     time.sleep(1)  # servers tell whole seconds
     s3.put(files[0], "two", f"plate/{files[1].name}")
-    assert workspace.planned(*arguments) == {"detect_nuclei": 1, "merge_units": 1, "tables": 1, "total": 3}
+    of_tables = {"merge_units": 1, "profile_wells": 1, "screen_plates": 1, "tables": 1}
+    assert workspace.planned(*arguments) == {"detect_nuclei": 1, **of_tables, "total": 5}
     workspace.run(*arguments)
     changed = {name for name, table in workspace.tables().items() if table != before[name]}
     assert changed == {
@@ -180,7 +181,7 @@ def test_only_what_a_changed_object_made_is_made_again(workspace, s3):
     }  # each field has 5 nuclei
     s3.put(files[0], "two", f"plate/{files[0].name}")
     assert workspace.planned(*arguments)["detect_nuclei"] == 1
-    assert workspace.planned(*arguments)["total"] == 3
+    assert workspace.planned(*arguments)["total"] == 5
 
 
 def test_copies_of_one_plate_at_a_time_are_on_the_disk(workspace, s3):
@@ -190,8 +191,9 @@ def test_copies_of_one_plate_at_a_time_are_on_the_disk(workspace, s3):
     sheet(workspace, "plate", ("P1", "s3://one/"), ("P2", "s3://two/"))
     output = workspace.run("tables", "--config", "fan_out=well", cores=1)
     finished = re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", output)
-    of_plate = ["calibrate_plate", "detect_nuclei", "detect_nuclei", "join_labels", "merge_units"]
-    assert [*sorted(finished[:5]), *sorted(finished[5:10]), *finished[10:]] == [*of_plate, *of_plate, "tables"]
+    of_plate = ["calibrate_plate", "detect_nuclei", "detect_nuclei", "join_labels", "merge_units", "profile_wells"]
+    by_plate = [*sorted(finished[:6]), *sorted(finished[6:12]), *finished[12:]]
+    assert by_plate == [*of_plate, *of_plate, "screen_plates", "tables"]
     assert s3.asked == {"list": 2, "GET": 4}
 
 

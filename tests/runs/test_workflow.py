@@ -67,19 +67,19 @@ def test_configuration_files_and_the_command_line_are_merged(workspace):
 def test_fan_out_plans_one_job_a_unit(workspace):
     workspace.plant("P1")
     workspace.plant("P2")
-    detected = {"detect_nuclei": 6, "merge_units": 2}
+    detected = {"detect_nuclei": 6, "merge_units": 2, "profile_wells": 2, "screen_plates": 1}
     pictures = {"plot_calibration": 2, "plot_plate": 2, "plot_jobs": 1, "all": 1}
     outlined = {**detected, "calibrate_plate": 2, "join_labels": 2}
     arguments = ("--config", "fan_out=well")
-    assert workspace.planned("tables", *arguments) == {**outlined, "tables": 1, "total": 13}
-    assert workspace.planned(*arguments) == {**outlined, **pictures, "total": 18}
+    assert workspace.planned("tables", *arguments) == {**outlined, "tables": 1, "total": 16}
+    assert workspace.planned(*arguments) == {**outlined, **pictures, "total": 21}
     assert workspace.planned("preview", *arguments) == {
         **{"calibrate_plate": 2, "plot_calibration": 2, "preview": 1},
         "total": 5,
     }
     arguments = (*arguments, "nuclei={method: peaks}")
-    assert workspace.planned("tables", *arguments) == {**detected, "tables": 1, "total": 9}
-    assert workspace.planned(*arguments) == {**detected, **pictures, "calibrate_plate": 2, "total": 16}
+    assert workspace.planned("tables", *arguments) == {**detected, "tables": 1, "total": 12}
+    assert workspace.planned(*arguments) == {**detected, **pictures, "calibrate_plate": 2, "total": 19}
 
 
 def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace):
@@ -126,7 +126,7 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
         others = [*folder.glob("*.json"), *(folder / "labels.zarr").rglob("*")]
         others = {path.relative_to(folder).as_posix(): path.read_bytes() for path in others if path.is_file()}
         made.append(workspace.tables(f"run{number}") | others)
-    tables = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet")
+    tables = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet", "profiles.parquet")
     assert set(made[0]) == {f"plates/P1/{name}" for name in tables} | {
         *("calibration.json", "summary.json"),
         *("labels.zarr/zarr.json", "labels.zarr/c/0/0/0"),
@@ -153,8 +153,8 @@ def test_only_what_changed_is_made_again(workspace):
     files[0].touch()
     assert workspace.planned(*arguments) == {
         **{"detect_nuclei": 1, "merge_units": 1, "calibrate_plate": 1, "plot_calibration": 1},
-        **{"plot_plate": 1, "plot_jobs": 1, "all": 1},
-        "total": 7,
+        **{"profile_wells": 1, "screen_plates": 1, "plot_plate": 1, "plot_jobs": 1, "all": 1},
+        "total": 9,
     }
     arguments = ("tables", *arguments)
     workspace.run(*arguments)
@@ -401,7 +401,7 @@ def test_an_image_of_a_microscope_whose_clock_is_ahead_is_as_good_as_the_others(
 def test_a_deleted_table_or_picture_is_made_again(workspace):
     workspace.plant()
     workspace.run()
-    for table in ("nuclei.parquet", "fields.csv", "wells.csv"):
+    for table in ("nuclei.parquet", "fields.csv", "wells.csv", "profiles.csv"):
         path = workspace.path / "results/plates/P1" / table
         before = path.read_bytes()
         path.unlink()
