@@ -1,5 +1,6 @@
 """Where tests find the repository and real data, and folders in which they run the workflow as a user would."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -69,8 +70,9 @@ class Workspace(NamedTuple):
         return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
     def tables(self, results="results"):
-        """Return the bytes of every plate's tables."""
-        paths = [path for ending in ("parquet", "csv") for path in (self.path / results).glob(f"plates/*/*.{ending}")]
+        """Return the bytes of the tables of every plate, and of those of all plates."""
+        matches = [(self.path / results).glob(pattern) for pattern in ("plates/*/*", "screen/*")]
+        paths = [path for path in itertools.chain(*matches) if path.suffix in (".parquet", ".csv")]
         return {path.relative_to(self.path / results).as_posix(): path.read_bytes() for path in paths}
 
 

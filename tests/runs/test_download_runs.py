@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from archive_server import below, pack
+from fieldwork.planning.plates import SCREEN, TABLES
 from workspace import Workspace, wait_for
 
 
@@ -47,7 +48,7 @@ def test_download_and_then_the_same_tables_as_by_hand(workspace, by_hand, tmp_pa
     assert below(workspace.path / "images/P1") == files
     assert "Nothing to be done" in workspace.run("download") and len(server.asked) == 1
     workspace.run("tables")
-    assert workspace.tables() == other.tables() and len(workspace.tables()) == 5
+    assert workspace.tables() == other.tables() and len(workspace.tables()) == len([*TABLES, *SCREEN])
 
     (workspace.path / "results/plates/P1/download.json").unlink()
     workspace.run("download")

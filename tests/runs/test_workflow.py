@@ -15,6 +15,7 @@ import pytest
 import tifffile
 import zarr
 
+from fieldwork.planning.plates import PROFILES, SCREEN
 from workspace import GUID, REPOSITORY
 
 WELLS = [f"{row}{column:02}" for row in "BCDEFG" for column in range(2, 12)]
@@ -126,8 +127,8 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
         others = [*folder.glob("*.json"), *(folder / "labels.zarr").rglob("*")]
         others = {path.relative_to(folder).as_posix(): path.read_bytes() for path in others if path.is_file()}
         made.append(workspace.tables(f"run{number}") | others)
-    tables = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet", "profiles.parquet")
-    assert set(made[0]) == {f"plates/P1/{name}" for name in tables} | {
+    tables = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet", *PROFILES)
+    assert set(made[0]) == {f"plates/P1/{name}" for name in tables} | {f"screen/{name}" for name in SCREEN} | {
         *("calibration.json", "summary.json"),
         *("labels.zarr/zarr.json", "labels.zarr/c/0/0/0"),
     }
