@@ -79,7 +79,7 @@ def main(
     outputs.write_parquet(pa.Table.from_pylist(wells, schema), results.wells_parquet)
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
-    log_excluded(plate, wells, described)
+    log_excluded(plate, wells, described, exclude_flags)
     if wells and "ZPrime_Count_Nuclei" in wells_columns:
         z_prime = wells[0]["ZPrime_Count_Nuclei"]
         log.info("plate %s: Z' of counts %s", plate, "undefined" if z_prime is None else f"{z_prime:.2f}")
@@ -131,8 +131,11 @@ def write_fields(fields, results, *, absent, with_quality, nuclei_channel, colum
     outputs.write_parquet(table, results.fields_parquet)
 
 
-def log_excluded(plate, wells, described):
-    """Log how many wells are excluded, and by what; warn where none is left."""
+def log_excluded(plate, wells, described, exclude_flags):
+    """Log how many wells are excluded, and by what; warn where none is left. Log which flags were judged nowhere."""
+    unknown = [name for name in exclude_flags if all(row[f"Flag_{name}"] is None for row in wells)]
+    if wells and unknown:
+        log.info("plate %s: no field was judged for %s, which exclude nothing", plate, ", ".join(unknown))
     excluded = [row["Metadata_Well"] for row in wells if row[plate_flags.EXCLUDED]]
     by_platemap = set(excluded).intersection(platemaps.excluded_wells(described))
     log.log(

@@ -125,16 +125,21 @@ def plan(random, compounds):
     return wells
 
 
-def plant_screen(folder, seed=1):
-    """Write the images, platemaps, sheet and truth of a screen into a folder; return its wells and compounds."""
-    folder, random = Path(folder), np.random.default_rng(seed)
-    compounds = compounds_of(random)
-    wells = plan(random, compounds)
-    for index, well in enumerate(wells):
+def drawn_wells(random, compounds):
+    """Yield every well of a screen with what was planted, and its images, (channels, rows, columns) uint16."""
+    for well in plan(random, compounds):
         mean, share = effect(compounds, well)
         count = max(0, round(random.normal(mean, SPREAD * mean)))
         images, with_marker = draw(random, count, share, exposure=PLATES[well.plate], blur_px=well.blur_px)
-        wells[index] = well._replace(nuclei=count, with_marker=with_marker)
+        yield well._replace(nuclei=count, with_marker=with_marker), images
+
+
+def plant_screen(folder, seed=1):
+    """Write the images, platemaps, sheet and truth of a screen into a folder; return its wells and compounds."""
+    folder, random, wells = Path(folder), np.random.default_rng(seed), []
+    compounds = compounds_of(random)
+    for well, images in drawn_wells(random, compounds):
+        wells.append(well)
         (folder / well.plate).mkdir(parents=True, exist_ok=True)
         for channel, image in enumerate(images, 1):
             tifffile.imwrite(folder / well.plate / f"scr_{well.well}_s1_w{channel}.tif", image)

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+import planted_screen
 from accuracy import generated
 from fieldwork.detection import plate_flags
 from fieldwork.segmentation import calibrate, segment_field
@@ -110,23 +111,36 @@ def plate_of(name, *, good, share_faulty, seed=1):
     return [images[index] for index in order], [kinds[index] for index in order]
 
 
-def counts(shares_faulty=(0.1, 0.3), *, good=60, seed=1, show=False):
-    """Count what is flagged: fault -> (flagged, of so many), and kind of good field -> (flagged, of so many)."""
-    hits, total = Counter(), Counter()
+def counts(shares_faulty=(0.1, 0.3), *, good=60, seed=1):
+    """Count what is flagged in plates: kind of field -> (with its fault's flag, or with any if it is good; of so many).
+
+    Nuclei that differ from the plate's are no fault, and `Flag_UnlikePlate` says no more: it does not count.
+    """
+    flagged, total = Counter(), Counter()
     for share in shares_faulty:
         for name in PLATES:
             images, kinds = plate_of(name, good=good, share_faulty=share, seed=seed)
             for kind, row in zip(kinds, judged(images), strict=True):
-                flags = flags_of(row)
-                wrong = FAULTS[kind][0] not in flags if kind in FAULTS else bool(flags - {"UnlikePlate"})
-                hits[kind] += kind in FAULTS and not wrong or kind in GOOD and wrong
+                flags = flags_of(row) - {"UnlikePlate"}
+                flagged[kind] += FAULTS[kind][0] in flags if kind in FAULTS else bool(flags)
                 total[kind] += 1
-                if show and wrong:
-                    figures = {c: None if row[c] is None else round(row[c], 3) for c in plate_flags.FIGURES}
-                    print(name, share, kind, flags, figures, row["Image_Count_Nuclei"])
-    return {kind: (hits[kind], total[kind]) for kind in total}
+    return {kind: (flagged[kind], total[kind]) for kind in (*FAULTS, *GOOD)}
 
 
-if __name__ == "__main__":
-    for kind, (number, of) in counts(show=True).items():
-        print(f"{kind:40s} {number} of {of}")
+def screen_counts(seed):
+    """Count the blurred wells of the planted screen that are flagged so, and the others with any flag.
+
+    Returns
+    -------
+    blurred, others : (int, int)
+        Flagged, of so many.
+    """
+    plates, random = {}, np.random.default_rng(seed)
+    for well, images in planted_screen.drawn_wells(random, planted_screen.compounds_of(random)):
+        plates.setdefault(well.plate, []).append((well, images[0]))
+    blurred, others = [], []
+    for wells in plates.values():
+        for (well, _), row in zip(wells, judged([image for _, image in wells]), strict=True):
+            flags = flags_of(row)
+            (blurred if well.blur_px else others).append("OutOfFocus" in flags if well.blur_px else bool(flags))
+    return (sum(blurred), len(blurred)), (sum(others), len(others))

@@ -6,7 +6,7 @@ from collections import defaultdict
 import cv2
 import numpy as np
 
-from accuracy import agreement, annotated, generated, sets
+from accuracy import agreement, annotated, flagged, generated, sets
 from accuracy.other_methods import otsu_watershed
 from fieldwork.nuclei import detect_nuclei
 from fieldwork.segmentation import calibrate, segment_nuclei
@@ -17,6 +17,7 @@ SCORES = {"points_F1": "F1", "precision": "precision", "recall": "recall", "F1@0
 SCORES |= {"mean_AP": "mean AP"}
 METHODS = {"`auto`": segment_nuclei, "Otsu and watershed": otsu_watershed, "`peaks`": detect_nuclei}
 SEEDS = (21, 22)
+SCREENS = (1, 2, 3)
 
 
 def table(heads, rows):
@@ -82,6 +83,18 @@ def empty_table():
     return table(["field", *sets.PLATES], [[kind, *counts.values()] for kind, counts in most.items()])
 
 
+def flags_table():
+    """Count the fields that are flagged, and those of a kind."""
+    rows = []
+    for kind, (number, of) in flagged.counts().items():
+        rows.append([kind, flagged.FAULTS[kind][0] if kind in flagged.FAULTS else "none", f"{number} of {of}"])
+    for seed in SCREENS:
+        for kind, (number, of) in zip(("blurred wells", "other wells"), flagged.screen_counts(seed), strict=True):
+            flag = "OutOfFocus" if kind == "blurred wells" else "none"
+            rows.append([f"{kind} of the planted screen, seed {seed}", flag, f"{number} of {of}"])
+    return table(["fields", "right flag", "flagged"], rows)
+
+
 def page():
     """Return the text of docs/accuracy.md."""
     return f"""# How right the counts are
@@ -113,7 +126,16 @@ Two fields of a kind, with one calibration (`tests/accuracy/generated.py`).
 
 The most objects in one field of a kind, with the calibration of a plate that has nuclei.
 
-{empty_table()}"""
+{empty_table()}
+## Flags
+
+Plates of generated fields, a tenth or three tenths of them faulty (`tests/accuracy/flagged.py`): as they are, at
+half the exposure, with light that falls by 60 %, small nuclei, an offset of half the range, 8 bits, contrast of
+20 times the noise, soft edges. Of faulty fields those count that have the right flag, of good ones those that have any
+(but `Flag_UnlikePlate`, which some nuclei of another brightness deserve). The screen is `tests/planted_screen.py`:
+four plates, one at half the exposure, wells with 80 to 0 nuclei.
+
+{flags_table()}"""
 
 
 def main():

@@ -20,6 +20,7 @@ from skimage.segmentation import expand_labels
 
 import detect_nuclei
 import merge_units
+from accuracy.flagged import THRESHOLDS
 from fieldwork import InputError, frames, objects
 from fieldwork.detection import measured_tables
 from fieldwork.plates import label_store, nuclei_table, tables
@@ -128,6 +129,7 @@ def run(
         positive=positive or {},
         columns=own | (columns or {}),
         controls={},
+        flags=THRESHOLDS,
         exclude_flags=[],
         made_of=MADE_OF,
     )

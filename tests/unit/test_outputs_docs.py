@@ -66,6 +66,13 @@ def test_the_columns_of_slides_tiles_and_regions_are_the_documented_ones():
     check_schema("results/slides/{slide}/tiles.parquet", slides.TILES)
 
 
+def test_the_columns_of_fields_and_wells_are_the_documented_ones():
+    fields = tables.fields_schema(["w1"], left_out=[])
+    check("results/plates/{plate}/fields.parquet", dict(zip(fields.names, fields.types, strict=True)))
+    wells = tables.wells_schema(["Metadata_compound"], positive=["w2"], with_scores=True)
+    check("results/plates/{plate}/wells.parquet", dict(zip(wells.names, wells.types, strict=True)))
+
+
 def test_the_columns_of_profiles_are_the_documented_ones():
     features = [f"{kind}_AreaShape_Area" for kind in ("Nuclei", "Cells", "Cytoplasm")]
     values = [*profiles.COUNTS, "Share_Positive_w2", *features]

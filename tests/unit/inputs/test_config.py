@@ -52,6 +52,9 @@ DEFAULTS = {
         "exclude_flags": ["OutOfFocus", "Saturated"],
         "hit": {"q": 0.05, "z": 3, "change": 0.2},
     },
+    "flags": {
+        **{"out_of_focus": 0.75, "saturated": 0.02, "background": 0.15, "debris": 4, "deviations": 5, "least_fields": 8}
+    },
     "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},
     "device": "auto",
     "ome_zarr_plate": False,
