@@ -11,7 +11,7 @@ from fieldwork.segmentation import calibrate, segment_field
 
 SHAPE = (300, 400)
 THRESHOLDS = {
-    **{"out_of_focus": 0.75, "saturated": 0.02, "background": 0.15, "debris": 4, "deviations": 5, "least_fields": 8}
+    **{"out_of_focus": 0.8, "saturated": 0.02, "background": 0.15, "debris": 4, "deviations": 5, "least_fields": 8}
 }  # the configuration's defaults
 PLATES = {
     "as it is": {},
