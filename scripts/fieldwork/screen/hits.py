@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, mannwhitneyu
 
-from fieldwork.screen.controls import PERCENT, reference_of, values_of
+from fieldwork.screen.controls import PERCENT, compared_column, reference_of, values_of
 from fieldwork.screen.profiles import ROBUST_Z
 from fieldwork.screen.wells import is_treated
 
@@ -30,7 +30,8 @@ def hits_of(wells: pd.DataFrame, readouts: Sequence[str], *, limits: Mapping[str
     -------
     pandas.DataFrame
         `COLUMNS`; a row for each readout, batch, treatment and dose, sorted in this order. Wells of equal batch,
-        treatment, dose and unit are replicates, also on one plate. Excluded wells count in ``Flags`` alone. ``P``:
+        treatment, dose and unit are replicates, also on one plate. Excluded wells count in ``Flags`` alone. ``Effect``
+        is the mean robust z of the readout's `controls.compared_column`. ``P``:
         `scipy.stats.mannwhitneyu`, two-sided. ``Q``: `scipy.stats.false_discovery_control` (Benjamini & Hochberg 1995)
         over the rows of a readout that have a P. ``Hit`` is None where P, Effect or Change is not known.
     """
@@ -45,7 +46,7 @@ def hits_of(wells: pd.DataFrame, readouts: Sequence[str], *, limits: Mapping[str
     parts = []
     for readout in readouts:
         value, percent = values_of(wells, readout).to_numpy(), wells[PERCENT.format(readout)].to_numpy(float)
-        z_column = ROBUST_Z.format(readout)
+        z_column = ROBUST_Z.format(compared_column(readout))
         z = wells[z_column].to_numpy(float) if z_column in wells else np.full(len(wells), np.nan)
         is_known = is_kept & ~np.isnan(value)
         compared = [members[is_known[members] & ~np.isnan(percent[members])] for members in conditions]

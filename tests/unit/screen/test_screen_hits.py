@@ -106,7 +106,8 @@ def test_without_negative_controls_there_is_no_p_and_no_hit():
 
 def test_one_negative_control_and_one_plate_make_no_hit():
     profiles = small_screen()
-    profiles = profiles[(profiles["Metadata_Plate"] == "p") & (profiles.index > 6)].drop(columns=f"RobustZ_{COUNT}")
+    profiles = profiles[(profiles["Metadata_Plate"] == "p") & (profiles.index > 6)]
+    profiles = profiles.drop(columns=[f"RobustZ_{COUNT}", f"RobustZ_Mean_{COUNT}"])
     hits = hits_of(wells_of(profiles, [COUNT]), [COUNT], limits=LIMITS)
     assert hits["P"].notna().all() and hits["Hit"].isna().all()
 
@@ -144,3 +145,17 @@ def test_three_thousand_treatments_are_compared():
 def test_the_smallest_p_follows_from_the_numbers_of_wells():
     assert smallest_p(2, 32) == pytest.approx(2 / (34 * 33 / 2))
     assert smallest_p(1, 16) == pytest.approx(2 / 17)
+
+
+def test_a_treatment_whose_wells_lost_half_of_their_fields_has_not_lost_its_cells():
+    whole = small_screen(Fields_Total=2)
+    lost = whole.assign(Fields_Failed=np.where(whole["Metadata_compound"] == "y", 1, 0))
+    lost.loc[lost["Metadata_compound"] == "y", COUNT] //= 2
+    lost["Mean_Count_Nuclei"] = lost[COUNT] / (2 - lost["Fields_Failed"])
+    robust_z = [name for name in whole if name.startswith("RobustZ_")]
+    lost = profiles_of_wells(lost.drop(columns=robust_z).to_dict("records"))
+    before, after = (hits_of(wells_of(profiles, [COUNT]), [COUNT], limits=LIMITS) for profiles in (whole, lost))
+    assert after["Treatment"].tolist() == ["x", "y"]
+    np.testing.assert_allclose(after["Effect"], before["Effect"], atol=0.5)
+    np.testing.assert_allclose(after["Change"], before["Change"], atol=0.02)
+    assert lost.loc[lost["Metadata_compound"] == "y", f"RobustZ_{COUNT}"].max() < -3  # of the sums
