@@ -502,3 +502,15 @@ def test_a_changed_module_of_the_function_for_cells_makes_the_units_again(tmp_pa
         codes.append(plan.cells_code(UNIT))
     assert codes[0] != codes[1] and plan_in(tmp_path, cells={"expand": 3}).cells_code(UNIT) == ""
     assert plan_in(tmp_path).cells_code(UNIT) == "" and plan.detection_code(UNIT) == ""
+
+
+def test_controls_named_in_the_configuration_count_for_positive_nuclei_and_contradictions_are_refused(tmp_path):
+    platemap = "well,control,compound\nB02,,dmso\nB03,negative,taxol\n"
+    write_sheets(tmp_path, plates=[PlateFolder("P1", wells=("B02",), platemap=platemap)])
+    positive = {"positive": {"w2": "auto"}}
+    with pytest.raises(InputError, match="positive.w2 is auto, but no well with images is a negative control"):
+        plan_in(tmp_path, **positive)
+    plan = plan_in(tmp_path, **positive, controls={"negative": ["DMSO"]})
+    assert plan.measurements.table_columns(UNIT)["controls"]
+    with pytest.raises(InputError, match="config/P1.csv: plate 'P1': the column 'control' has 'negative' in a well of"):
+        plan_in(tmp_path, controls={"positive": ["Taxol"]})
