@@ -5,13 +5,15 @@ from collections import Counter
 import numpy as np
 
 import planted_screen
-from accuracy import generated
+from accuracy import annotated, generated
 from fieldwork.detection import plate_flags
 from fieldwork.segmentation import calibrate, segment_field
 
 SHAPE = (300, 400)
+TILE_PX = 290  # side, of a real plate's tiles; nuclei are 28 px wide
+PLATE_SHAPE = (360, 360)  # of the annotated fields that are of one plate
 THRESHOLDS = {
-    **{"out_of_focus": 0.8, "saturated": 0.02, "background": 0.15, "debris": 4, "deviations": 5, "least_fields": 8}
+    **{"out_of_focus": 0.8, "saturated": 0.02, "background": 0.15, "debris": 4, "deviations": 4, "least_fields": 8}
 }  # the configuration's defaults
 PLATES = {
     "as it is": {},
@@ -144,3 +146,30 @@ def screen_counts(seed):
             flags = flags_of(row)
             (blurred if well.blur_px else others).append("OutOfFocus" in flags if well.blur_px else bool(flags))
     return (sum(blurred), len(blurred)), (sum(others), len(others))
+
+
+def real_counts(blur_px):
+    """Count what is flagged in real fields: kind -> (right flag, flagged, of so many).
+
+    Tiles of the plate that was counted by hand, a quarter of them blurred, and 40 annotated fields of one plate.
+    """
+    tiles = [
+        image[top : top + TILE_PX, left : left + TILE_PX]
+        for _, image, _ in annotated.hand_counted_fields()
+        for top in range(0, image.shape[0] - TILE_PX, TILE_PX)
+        for left in range(0, image.shape[1] - TILE_PX, TILE_PX)
+    ]
+    for index, tile in enumerate(tiles[::4]):
+        tiles[4 * index] = generated.as_type(generated.smooth(tile.astype(float), blur_px), tile.dtype)
+    flags = [flags_of(row) for row in judged(tiles)]
+    blurred = flags[::4]
+    sharp = [flags[index] for index in range(len(flags)) if index % 4]
+    plate = [image for _, image, _ in annotated.annotated_fields() if image.shape == PLATE_SHAPE]
+    others = [flags_of(row) for row in judged(plate)]
+    return {
+        f"tiles of a real plate, blurred by {blur_px} px": (
+            *("OutOfFocus", sum("OutOfFocus" in flag for flag in blurred), len(blurred)),
+        ),
+        "other tiles of that plate": ("none", sum(map(bool, sharp)), len(sharp)),
+        "fields of one plate of BBBC038": ("none", sum(map(bool, others)), len(others)),
+    }

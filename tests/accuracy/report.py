@@ -18,6 +18,7 @@ SCORES |= {"mean_AP": "mean AP"}
 METHODS = {"`auto`": segment_nuclei, "Otsu and watershed": otsu_watershed, "`peaks`": detect_nuclei}
 SEEDS = (21, 22)
 SCREENS = (1, 2, 3)
+REAL_BLURS_PX = (3, 5)  # a tenth of a nucleus's diameter, and a sixth
 
 
 def table(heads, rows):
@@ -92,6 +93,8 @@ def flags_table():
         for kind, (number, of) in zip(("blurred wells", "other wells"), flagged.screen_counts(seed), strict=True):
             flag = "OutOfFocus" if kind == "blurred wells" else "none"
             rows.append([f"{kind} of the planted screen, seed {seed}", flag, f"{number} of {of}"])
+    real = {kind: values for blur_px in REAL_BLURS_PX for kind, values in flagged.real_counts(blur_px).items()}
+    rows += [[kind, flag, f"{number} of {of}"] for kind, (flag, number, of) in real.items()]
     return table(["fields", "right flag", "flagged"], rows)
 
 

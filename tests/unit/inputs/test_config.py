@@ -53,7 +53,7 @@ DEFAULTS = {
         "hit": {"q": 0.05, "z": 3, "change": 0.2},
     },
     "flags": {
-        **{"out_of_focus": 0.8, "saturated": 0.02, "background": 0.15, "debris": 4, "deviations": 5, "least_fields": 8}
+        **{"out_of_focus": 0.8, "saturated": 0.02, "background": 0.15, "debris": 4, "deviations": 4, "least_fields": 8}
     },
     "pool": {"engine": "pool", "mode": "paths", "dask": "processes"},
     "device": "auto",
