@@ -150,12 +150,13 @@ def log_hits(wells, compared, limits):
     if not rows:
         return
     smallest = hits.smallest_p_of(wells)
-    needed = math.ceil(smallest * rows / limits["q"])
+    needed = [math.ceil(p * rows / limits["q"]) for p in smallest]
     log.log(
-        logging.WARNING if needed > max(1, FEW_HITS * rows) else logging.INFO,
-        "with these numbers of replicates and negative controls, P is at least %.2g: of %d treatments and doses, %s "
-        "for Q below %g (screen.hit.q)",
-        *(smallest, rows, f"{needed} must be as clear" if needed <= rows else "none can be clear enough", limits["q"]),
+        logging.WARNING if needed[-1] > max(1, FEW_HITS * rows) else logging.INFO,
+        "with these numbers of replicates and negative controls, P is at least %.2g (%.2g where values are equal, as "
+        "counts may be): of %d treatments and doses, %s (%s) for Q below %g (screen.hit.q)",
+        *(*smallest, rows, *(f"{count} must be as clear" if count <= rows else "none can be" for count in needed)),
+        limits["q"],
     )
 
 

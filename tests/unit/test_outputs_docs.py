@@ -7,9 +7,11 @@ import pyarrow as pa
 
 from fieldwork.objects import groups as object_groups
 from fieldwork.plates import nuclei_table, tables
-from fieldwork.screen import controls, profiles
+from fieldwork.screen import controls, doses, hits, profiles, replicates
+from fieldwork.screen.wells import table_of, wells_of_screen
 from fieldwork.slides import regions
 from fieldwork.slides import tables as slides
+from planted_profiles import READOUTS, planted_profiles
 from workspace import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/outputs.md").read_text(encoding="utf-8")
@@ -84,3 +86,14 @@ def test_the_columns_of_the_controls_of_plates_are_the_documented_ones():
     wells = pd.DataFrame({"Metadata_Plate": ["P1"], "Excluded": [False], "Nuclei_AreaShape_Area": [1.0]})
     schema = pa.Table.from_pandas(controls.compare_controls(wells, ["sample"], ["Nuclei_AreaShape_Area"])).schema
     check_schema("results/screen/plates.csv", schema)
+
+
+def test_the_columns_of_the_screen_are_the_documented_ones():
+    profiles_of_all, _ = planted_profiles(1)
+    profiles_of_all["Cells_AreaShape_Area"] = profiles_of_all["Cytoplasm_AreaShape_Area"] = 1.0
+    readouts = [*READOUTS, "Cells_AreaShape_Area", "Cytoplasm_AreaShape_Area"]
+    compared = wells_of_screen(profiles_of_all, readouts, controls={}, batches={})
+    check_schema("results/screen/wells.parquet", table_of(compared).schema)
+    check("results/screen/hits.csv", dict.fromkeys(hits.COLUMNS))
+    check("results/screen/replicates.csv", dict.fromkeys(replicates.COLUMNS))
+    check("results/screen/doses.csv", dict.fromkeys(doses.COLUMNS))

@@ -70,13 +70,16 @@ def hits_of(wells: pd.DataFrame, readouts: Sequence[str], *, limits: Mapping[str
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
-def smallest_p(replicates: int, negatives: int) -> float:
-    """Return the smallest P that so many replicates and negative wells can have, where no values are equal."""
-    return mannwhitneyu(np.arange(replicates), replicates + np.arange(negatives)).pvalue
+def smallest_p(replicates: int, negatives: int, *, has_ties: bool) -> float:
+    """Return the smallest P that so many replicates and negative wells can have: with a tie SciPy approximates it."""
+    method = "asymptotic" if has_ties else "auto"
+    return mannwhitneyu(np.arange(replicates), replicates + np.arange(negatives), method=method).pvalue
 
 
-def smallest_p_of(wells: pd.DataFrame) -> float:
+def smallest_p_of(wells: pd.DataFrame) -> tuple[float, float]:
     """Return the smallest P that any treatment and dose can have, by the numbers of its wells and negative controls.
+
+    The second one is that of values with ties, as counts have.
 
     Parameters
     ----------
@@ -90,7 +93,9 @@ def smallest_p_of(wells: pd.DataFrame) -> float:
     for members in _conditions(wells):
         of_plates = plates[members[is_used[members]]]
         numbers.add((len(of_plates), int(negatives[np.unique(of_plates)].sum())))
-    return min(smallest_p(*pair) for pair in numbers if all(pair))
+    numbers = [pair for pair in numbers if all(pair)]
+    without, with_ties = (min(smallest_p(*pair, has_ties=ties) for pair in numbers) for ties in (False, True))
+    return without, with_ties
 
 
 def _conditions(wells):

@@ -143,8 +143,10 @@ def test_three_thousand_treatments_are_compared():
 
 
 def test_the_smallest_p_follows_from_the_numbers_of_wells():
-    assert smallest_p(2, 32) == pytest.approx(2 / (34 * 33 / 2))
-    assert smallest_p(1, 16) == pytest.approx(2 / 17)
+    assert smallest_p(2, 32, has_ties=False) == pytest.approx(2 / (34 * 33 / 2))
+    assert smallest_p(1, 16, has_ties=False) == pytest.approx(2 / 17)
+    tied = mannwhitneyu([1, 1], [*range(2, 33), 32]).pvalue
+    assert smallest_p(2, 32, has_ties=True) == pytest.approx(tied, rel=0.01) and tied > 0.02
 
 
 def test_a_treatment_whose_wells_lost_half_of_their_fields_has_not_lost_its_cells():
