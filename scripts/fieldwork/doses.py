@@ -135,7 +135,7 @@ def _check_units(path, column, doses, units, unit_column):
         named = {f"the name of column {column}": of_column, f"column {unit_column}": beside}
         for other, unit in named.items():
             if dose.unit and unit and unit != dose.unit:
-                raise InputError(f"{where}, but {other} says {unit}; expected one unit: change the cell, or the other")
+                raise InputError(f"{where}, but {other} says {unit}; expected one unit: change one of them")
         if of_column and beside and of_column != beside:
             raise InputError(f"{where}: column {unit_column} says {beside}; expected {of_column}, as {column} says")
         if dose.unit or of_column or beside:

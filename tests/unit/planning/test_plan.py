@@ -640,3 +640,20 @@ def test_plates_with_the_same_images_are_told_of(tmp_path, capsys):
     plan_in(tmp_path).report_plates()
     lines = [line for line in capsys.readouterr().err.splitlines() if "count in both" in line]
     assert [line.split(", too")[0] for line in lines] == ["WARNING plate two: 2 of its images are those of plate one"]
+
+
+def test_all_plates_are_one_screen_with_the_batches_of_the_sheet(tmp_path):
+    write_sheets(tmp_path, plates=[THREE_WELLS, PlateFolder("P2"), PlateFolder("P3")])
+    sheet = tmp_path / "config/plates.tsv"
+    lines = sheet.read_text().splitlines()
+    batches = ["batch", "007", "", "b"]
+    sheet.write_text("".join(f"{line}\t{batch}\n" for line, batch in zip(lines, batches, strict=True)))
+    plates = plan_in(tmp_path).plates
+    assert plates.screened(Wildcards()) == ["P1", "P2", "P3"]
+    assert plates.batches(Wildcards()) == {"P1": "007", "P3": "b"}
+
+
+def test_doses_that_contradict_each_other_are_refused_before_any_job(tmp_path):
+    write_sheets(tmp_path, plates=[PlateFolder("P1", platemap="well,drug,dose_um\nB02,x,10 nM\n")])
+    with pytest.raises(InputError, match=r"P1.csv, line 2, column dose_um: found '10 nM', but the name of column"):
+        plan_in(tmp_path).measurements.table_columns(Wildcards())
