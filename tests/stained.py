@@ -57,8 +57,8 @@ def grid(shape, period, *, start=90):
     return centres.reshape(-1, 2)
 
 
-def convert(folder, image, *, modality="he", **changes):
-    """Convert a picture to a store; return the path of slide.json."""
+def convert(folder, image, **changes):
+    """Convert a picture, or the slide of a path, to a store; return what slide.json says."""
     path = write_slide(folder / "slide.tif", image) if isinstance(image, np.ndarray) else image
     settings = CONVERSION | changes
     convert_slide.main(
@@ -73,9 +73,7 @@ def convert(folder, image, *, modality="he", **changes):
         made_by="test",
         **settings,
     )
-    facts = outputs.read_json(folder / "slide.json")
-    outputs.write_json(facts | {"modality": modality}, folder / "slide.json")
-    return folder / "slide.json"
+    return outputs.read_json(folder / "slide.json")
 
 
 def calibrate(folder, *, settings=AUTO, picture=False):
