@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -62,6 +63,7 @@ SLIDE_COLUMNS = [
 ]
 
 
+CENTER_NAMES = ("Nuclei_Location_Center_Y", "Nuclei_Location_Center_X")
 ROW_GROUP_NUCLEI = 2**15  # of nuclei.parquet: 30 MB, which the job holds twice while it writes them
 DIGITS = 4  # significant ones, of a density: the number of nuclei itself is less certain
 
@@ -332,16 +334,25 @@ def _tissue_px(tiles):
     return sum(share * tile["Tile_Height"] * tile["Tile_Width"] for share, tile in zip(shares, tiles, strict=True))
 
 
-def counts_by_region(path: str | PathLike) -> dict[tuple[str | None, bool | None], int]:
-    """Count the nuclei of a table by the names of their regions, and by whether they are positive (None: not known)."""
+def lost_rectangles(facts: Mapping[str, Any], tiles: str | PathLike) -> list[Sequence[int]]:
+    """Return row, column, height and width of what could not be decoded, and of tiles whose nuclei are not counted."""
+    position = ["Tile_Row", "Tile_Column", "Tile_Height", "Tile_Width"]
+    table = pq.read_table(tiles, columns=[*position, "Tile_Count_Nuclei"])
+    uncounted = table.filter(pc.is_null(table["Tile_Count_Nuclei"])).select(position)
+    return [*(tile[:4] for tile in facts["failed_tiles"]), *zip(*uncounted.to_pydict().values(), strict=True)]
+
+
+def counts_by_region(path: str | PathLike, lost: regions.Lost) -> dict[regions.Nuclei, int]:
+    """Count the nuclei of a table by the names of their regions, by whether they are positive and in a lost part."""
     with pq.ParquetFile(path) as file:
         positive = [name for name in file.schema_arrow.names if name.startswith(blocks.POSITIVE.format(""))][:1]
-        names = [regions.COLUMN, *positive]
-        groups = file.read(names).group_by(names).aggregate([([], "count_all")]).to_pylist()
-    counts = {}
-    for group in groups:
-        key = group[regions.COLUMN], group[positive[0]] if positive else None
-        counts[key] = counts.get(key, 0) + group["count_all"]
+        names, counts = [regions.COLUMN, *positive], Counter()
+        for group in file.iter_batches(columns=[*names, *CENTER_NAMES]):
+            rows, columns = (group[name].to_numpy() for name in CENTER_NAMES)
+            table = pa.table({**{name: group[name] for name in names}, "lost": lost.hold(rows, columns)})
+            for kind in table.group_by(table.column_names).aggregate([([], "count_all")]).to_pylist():
+                is_positive = kind[positive[0]] if positive else None
+                counts[regions.Nuclei(kind[regions.COLUMN], is_positive, kind["lost"])] += kind["count_all"]
     return counts
 
 
