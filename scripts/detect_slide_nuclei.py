@@ -65,7 +65,8 @@ def main(
         detection = calibration.block_detection(record, facts, settings)
     measured = look_at_tiles(slide, facts, store, frames, mask, pool)
     results = outline(slide, store, mask, detection, pool) if detection else []
-    made_of = {**made_of, "calibration": {key: record[key] for key in calibration.DECISIONS}}
+    decisions = {key: record[key] for key in calibration.DECISIONS}
+    made_of = {**made_of, "calibration": decisions, "warnings": record["warnings"]}
     write_outlines(slide, facts, detection, results, measured, made_of, **tables)
 
 

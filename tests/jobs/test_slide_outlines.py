@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 from skimage.color import rgb2hed
 from skimage.segmentation import expand_labels
 
-from fieldwork import InputError, label_images, outputs
+from fieldwork import InputError, label_images, optical_densities, outputs
 from fieldwork.omezarr import slides
 from fieldwork.segmentation import sampling
 from fieldwork.slides import blocks, calibration, channels, tables
@@ -112,6 +113,20 @@ def test_the_share_of_positive_nuclei_is_that_of_brown_ones(slide, tmp_path):
     features = json.loads(metadata[b"features"])
     assert {"Nuclei_AreaShape_Area", "Cytoplasm_Intensity_MeanIntensity_DAB"} <= set(features)
     assert not {"Nuclei_Positive_DAB", "Nuclei_TouchesBorder", "Nuclei_AreaShape_Center_X"} & set(features)
+
+
+def test_cytoplasm_that_is_taken_for_nuclei_is_told_of(tmp_path, slide):
+    texture = cv2.GaussianBlur(np.random.default_rng(3).standard_normal(SHAPE), (0, 0), 4)
+    stains = np.stack([0.1 * np.exp(0.8 * texture / texture.std()), np.full(SHAPE, 0.3), np.zeros(SHAPE)], axis=-1)
+    stains[:60] = 0
+    convert(tmp_path, np.rint(245 * 10 ** -(stains @ list(optical_densities.STAINS.values()))).astype(np.uint8))
+    [warning] = calibrate(tmp_path)["warnings"]
+    assert "its nuclei hardly differ from what is around them (separation 0.5" in warning
+    detect(tmp_path)
+    facts = outputs.read_json(tmp_path / "slide.json")
+    row = tables.slide_row("P", facts, tmp_path / "tiles.parquet", tmp_path / "nuclei.parquet", max_failed=0.05)
+    assert row["Slide_Warnings"].endswith(warning) and row["Count_Nuclei"]
+    assert outputs.read_json(slide[0] / "calibration.json")["warnings"] == []
 
 
 def test_without_dab_no_nucleus_is_positive_or_not(slide):

@@ -101,6 +101,32 @@ def threshold_of(counts: np.ndarray) -> int:
     return math.ceil(min(value, MOST_SHARE * TYPICAL))
 
 
+def separation_of(counts: np.ndarray, threshold: int) -> float:
+    """Return how well a threshold parts pixels: the share of their variance that lies between those on its two sides.
+
+    It is what Otsu's threshold is highest for: 1 for two values, 0.64 for noise that is cut in its middle.
+
+    Parameters
+    ----------
+    counts
+        As for `threshold_of`.
+    threshold : int
+        In steps above the ground.
+
+    Returns
+    -------
+    float
+        0 where all pixels lie on one side.
+    """
+    values = np.arange(len(counts), dtype=np.int64)
+    # Exact: there are fewer than 2**31 pixels.
+    total, moment, square = (int((counts * values**power).sum()) for power in range(3))
+    above = counts * (values >= 4 * threshold)
+    number, weighted = (int((above * values**power).sum()) for power in range(2))
+    within = number * (total - number) * (total * square - moment**2)
+    return (moment * number - weighted * total) ** 2 / within if within else 0.0
+
+
 def _otsu(counts):
     """Return Otsu's threshold of the values 0 to n - 1, in Python's integers, which have no largest."""
     numbers, below, weighted = counts.tolist(), 0, 0

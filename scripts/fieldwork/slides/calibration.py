@@ -17,6 +17,8 @@ from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
 from fieldwork.tissue.samples import Block
 
+# All annotated fields but one have 0.6 and more; of that one, with 0.56, half of the outlines hold no nucleus.
+LEAST_SEPARATION = 0.58  # of pixels of nuclei and others in stained tissue
 TYPICAL_UM = 8  # diameter of a typical nucleus, which tells the pixel size where the slide states none
 
 DECISIONS = ("diameter", "contrast", "modality", "channel", "steps_per_unit", "levels")  # keys of calibration.json
@@ -100,7 +102,8 @@ def levels_of(
     options = {"calibration": calibration, "levels": levels}
     histogram = functools.partial(measure, function=functools.partial(detector.histogram_of, **options))
     counts = sum(parallel.map_frames(histogram, used, **pool))
-    return levels._replace(threshold=thresholds.threshold_of(counts))
+    threshold = thresholds.threshold_of(counts)
+    return levels._replace(threshold=threshold, separation=rounded(thresholds.separation_of(counts, threshold)))
 
 
 def _measure_image(tile, *, read, channels, function):
@@ -146,11 +149,24 @@ def failed_tile(tile: Block, reason: str) -> MeasuredTile:
     return MeasuredTile(tile, error=reason)
 
 
-def warnings_of(sampled: sampling.Sampled, calibration: segmentation.Calibration | None, *, method: str) -> list[str]:
+def warnings_of(
+    sampled: sampling.Sampled,
+    calibration: segmentation.Calibration | None,
+    levels: detector.Levels | None,
+    *,
+    method: str,
+) -> list[str]:
     """Return what is doubtful about a slide's calibration: at most one line."""
     if not sampled.used and not sampled.passed_over:
         return ["no tile of it has tissue, so that no nuclei are looked for"]
     warning = sampling.warning_of(sampled, calibration, noun="tiles", method=method)
+    doubtful = levels is not None and levels.is_stained and levels.separation < LEAST_SEPARATION
+    if not warning and method == "auto" and doubtful:
+        warning = (
+            f"its nuclei hardly differ from what is around them (separation {levels.separation:g}, expected at least "
+            f"{LEAST_SEPARATION}): outlines may be cytoplasm, and nuclei may be missing. Look at calibration.png "
+            "(target preview) before using its counts"
+        )
     return [warning] if warning else []
 
 

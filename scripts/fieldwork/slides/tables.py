@@ -304,6 +304,8 @@ def slide_row(
     }
     if facts["status"] != "ok":
         return row
+    of_nuclei = pq.read_metadata(nuclei)
+    warnings = facts["warnings"] + json.loads((of_nuclei.metadata or {}).get(b"warnings", b"[]"))
     measured, lost = [], []
     for tile in pq.read_table(tiles).to_pylist():
         (lost if tile["Tile_Count_Nuclei"] is None else measured).append(tile)
@@ -315,14 +317,14 @@ def slide_row(
     measured_px, lost_px = _tissue_px(measured), _tissue_px(lost)
     share, area = lost_px / max(measured_px + lost_px, 1), facts["tissue_area_mm2"]
     if share:
-        text = f"nuclei in {100 * share:.3g} % of its tissue could not be measured"
-        row["Slide_Warnings"] = "; ".join(filter(None, [row["Slide_Warnings"], text]))
+        warnings.append(f"nuclei in {100 * share:.3g} % of its tissue could not be measured")
         area = measured_px * mpp[0] * mpp[1] / 1e6 if facts["mpp"] else None
+    row["Slide_Warnings"] = "; ".join(warnings) or None
     if share > max_failed or share == 1:
         return row
     count = sum(tile["Tile_Count_Nuclei"] for tile in measured)
     return row | {
-        "Count_Nuclei": pq.read_metadata(nuclei).num_rows,
+        "Count_Nuclei": of_nuclei.num_rows,
         "Nuclei_Per_mm2": float(f"{count / area:.{DIGITS}g}") if area else None,
         **_positive_of(nuclei),
     }

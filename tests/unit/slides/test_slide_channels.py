@@ -38,7 +38,7 @@ def test_names_decide_whether_three_channels_are_rgb():
 
 
 def test_the_channel_of_stained_nuclei_is_named_as_it_is():
-    assert Channels("he").detected == "density, 1 red +0.3 green -0.6 blue"
+    assert Channels("he").detected == "density, 1 red +0.15 green -0.6 blue"
     assert Channels("hdab").detected == "density, 1 red +0.15 green -0.2 blue"
     assert Channels("hdab", brown=0.65).detected == Channels("he").detected
     assert Channels("brightfield").detected == "mean density"
