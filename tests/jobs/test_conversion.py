@@ -45,7 +45,7 @@ if __name__ == "__main__":
 
 
 # A choice tries all readers, which takes longer than such small slides.
-TRUST = 'conversion.examination.choice.choose_reader = lambda path, requested, picture: (requested, "as requested")'
+TRUST = 'conversion.examination.choice.choose_reader = lambda path, requested, *_: (requested, "as requested")'
 
 
 def start(slide, store, *, prelude="", **changes):
@@ -110,6 +110,18 @@ def test_every_level_is_the_slide_or_the_mean_of_the_one_above(tmp_path, version
     assert (facts["height"], facts["width"], facts["mpp"]) == (701, 1013, [0.5, 0.5])
     assert facts["failed_tiles"] == []
     assert sorted(os.listdir(tmp_path)) == ["s.ome.zarr", slide.name]
+
+
+def test_long_strips_become_the_same_store_as_tiles(tmp_path):
+    image = np.tile(picture(300, 1000), (1, 5, 1))
+    layouts = {"tiles": {}, "raw": {"compression": None}, "lzw": {"compression": "lzw"}}
+    for name, options in layouts.items():
+        strips = {} if name == "tiles" else {"tile": None, "rowsperstrip": 300}
+        slide = write_slide(tmp_path / "slide.tif", image, **options, **strips)
+        convert(slide, tmp_path / name / "s.ome.zarr")
+        assert os.listdir(tmp_path / name) == ["s.ome.zarr"]
+    tiles, raw, lzw = (digest(tmp_path / name) for name in layouts)
+    assert tiles == raw == lzw and len(tiles) > 10
 
 
 def test_the_store_is_the_same_for_any_number_of_workers(tmp_path):

@@ -26,7 +26,9 @@ LARGER_FACTOR = 1.25  # of pixels; where tiles overlap, tags state up to some pe
 LARGEST_DIFFERENCE = 2  # grey levels; JPEG 2000 decoders differ by 1
 
 
-def choose_reader(path: str | PathLike, requested: str = "auto", picture: int | None = None) -> tuple[str, str]:
+def choose_reader(
+    path: str | PathLike, requested: str = "auto", picture: int | None = None, copies: str | None = None
+) -> tuple[str, str]:
     """Choose the reader for a file, by trying all of them in processes of their own.
 
     OpenSlide is the reference where it knows the vendor, otherwise tifffile, which follows the TIFF tags. The other
@@ -39,7 +41,7 @@ def choose_reader(path: str | PathLike, requested: str = "auto", picture: int | 
         The slide.
     requested : {'auto', 'cucim', 'tifffile', 'openslide'}
         ``auto`` takes the first trusted of tifffile, cuCIM, OpenSlide.
-    picture : int, optional
+    picture, copies : optional
         As for `readers.open_slide`.
 
     Returns
@@ -54,7 +56,7 @@ def choose_reader(path: str | PathLike, requested: str = "auto", picture: int | 
         rule. The message has the reasons.
     """
     check_file(path)
-    probes = _probe_all(path, picture)
+    probes = _probe_all(path, picture, copies)
     vendor = probes["openslide"]["vendor"]
     reference = _reference_of(probes)
     if picture is None and (larger := _larger_slides(probes, reference)):
@@ -137,18 +139,18 @@ def _disagreement(probe, reference, name):
     return f"pixels differ from {name}'s by up to {worst} grey levels" if worst > LARGEST_DIFFERENCE else ""
 
 
-def _probe_all(path, picture):
+def _probe_all(path, picture, copies):
     """Probe a file with all readers at once, each in a process of its own: any may crash or hang."""
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | processes.ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)}
     program = [sys.executable, "-m", "fieldwork.slides.choice"]
-    chosen = [] if picture is None else [str(picture)]
+    options = json.dumps({"picture": picture, "copies": copies and os.path.abspath(copies)})
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with tempfile.TemporaryDirectory(prefix="fieldwork-") as folder:
         answers = {reader: f"{folder}/{reader}.npz" for reader in READERS}
         running = {
             reader: subprocess.Popen(
-                [*program, reader, os.path.abspath(path), answer, *chosen], env=environment, **streams
+                [*program, reader, os.path.abspath(path), answer, options], env=environment, **streams
             )
             for reader, answer in answers.items()
         }
@@ -170,12 +172,12 @@ def _result(process, answer):
         return nothing | facts | {"pixels": {name: arrays[name] for name in arrays.files if name != "facts"}}
 
 
-def _probe(reader, path, answer, picture=None):
+def _probe(reader, path, answer, options):
     """Read samples of a slide with one reader, and write the answer of the probe to a file."""
     signal.alarm(PROBE_S)  # ends the process in whatever library it hangs, also when the parent is gone
     facts, pixels, failed = {}, {}, []
     try:
-        slide = open_slide(path, reader, picture and int(picture))
+        slide = open_slide(path, reader, **json.loads(options))
         facts |= {"shapes": slide.shapes, "mpp": slide.mpp, "vendor": slide.properties.get("openslide.vendor")}
         facts |= {"channels": [channel.name for channel in slide.channels], "sizes": slide.sizes}
         for sample in _samples(slide.shapes):
