@@ -10,8 +10,11 @@ processes.prepare()  # before NumPy is imported
 
 import contextlib
 import functools
+import hashlib
 import itertools
+import json
 import logging
+import os
 from pathlib import Path
 
 from fieldwork import InputError, job, label_images, outputs, parallel
@@ -64,10 +67,14 @@ def main(
     with about(slide):
         detection = calibration.block_detection(record, facts, settings)
     measured = look_at_tiles(slide, facts, store, frames, mask, pool)
-    results = outline(slide, store, mask, detection, pool) if detection else []
     decisions = {key: record[key] for key in calibration.DECISIONS}
     made_of = {**made_of, "calibration": decisions, "warnings": record["warnings"]}
+    results = []
+    if detection:
+        finished = blocks.finished_folder(nuclei_table, identity_of(facts, store, mask, detection, made_of))
+        results = outline(slide, store, mask, detection, pool, finished)
     write_outlines(slide, facts, detection, results, measured, made_of, **tables)
+    blocks.discard_finished(nuclei_table)
 
 
 @contextlib.contextmanager
@@ -96,11 +103,21 @@ def look_at_tiles(slide, facts, store, frames, mask, pool):
     return [tiles.with_undecoded(result, facts["failed_tiles"]) for result in measured]
 
 
-def outline(slide, store, mask, detection, pool):
+def identity_of(facts, store, mask, detection, made_of):
+    """Return a digest of what decides the nuclei of a slide's blocks."""
+    pixels = os.stat(Path(store, "0")).st_mtime_ns, hashlib.sha256(mask).hexdigest()
+    parts = [facts, detection, made_of, pixels]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def outline(slide, store, mask, detection, pool, finished):
     """Yield the nuclei of every block of a slide, in order."""
     read = functools.partial(slides.read_level_0, store)
     measure = functools.partial(blocks.measure_block, read=read, mask=mask, detection=detection)
+    measure = functools.partial(blocks.read_or_measure, folder=finished, measure=measure)
     frames = blocks.blocks_of(detection.shape)
+    if done := blocks.finished_in(finished):
+        log.info("slide %s: resumes after %d of %d blocks that were done before", slide, done, len(frames))
     return job.results_of(measure, frames, failed=blocks.failed_block, progress=slide, **{**pool, "mode": "paths"})
 
 
@@ -139,6 +156,7 @@ def write_peaks(slide, facts, measured, made_of, *, store, nuclei_table, tiles_t
     """Write the tables of nuclei that are peaks, and delete the outlines of an earlier job."""
     from fieldwork.slides import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
+    blocks.discard_finished(nuclei_table)
     geojson.discard(_geojson_of(nuclei_table))
     slide_labels.discard_label(store, LABEL)
     table = tables.nuclei_table(slide, measured, mpp=facts.get("mpp"), drawn=drawn, made_of=made_of)

@@ -1,11 +1,19 @@
 """Blocks of a slide, in which nuclei are outlined and measured one after the other."""
 
+import contextlib
+import io
+import json
+import shutil
+import zipfile
 from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
+import imagecodecs
 import numpy as np
 
-from fieldwork import label_images, objects
+from fieldwork import label_images, objects, outputs
 from fieldwork.detection import cells
 from fieldwork.segmentation import detector
 from fieldwork.segmentation.calibration import Calibration
@@ -14,6 +22,7 @@ from fieldwork.tissue.samples import Block, in_mask, squares_of
 
 BLOCK_PX = 2048  # of level 0; fixed, as nuclei are numbered block by block
 STRIP_ROWS = 256  # that rings are drawn in at once
+PACKED = ".npz.zst"  # ends the names of the files of finished blocks
 MARGIN_PX = 1  # of the window around a block's nuclei: no nucleus touches its rim
 RING = "Cytoplasm"  # prefix of what is measured in the ring around a nucleus
 POSITIVE, MEAN = "Nuclei_Positive_{}", "Nuclei_Intensity_MeanIntensity_{}"
@@ -104,6 +113,64 @@ def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: 
     return _measured(block, labels, numbers, pixels, extent, detection)
 
 
+def finished_folder(table: str | PathLike, identity: str) -> Path:
+    """Return the folder beside a slide's table in which workers keep finished blocks, so that a killed job resumes.
+
+    Parameters
+    ----------
+    table : path-like
+    identity : str
+        Digest of what decides the blocks; those of another identity are deleted.
+    """
+    table = Path(table)
+    folder = table.with_name(f".{table.name}.{identity}.blocks")
+    discard_finished(table, but=folder)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def discard_finished(table: str | PathLike, *, but: Path | None = None) -> None:
+    """Delete the finished blocks beside a slide's table, but for those in one folder."""
+    table = Path(table)
+    for folder in table.parent.glob(f".{table.name}.*.blocks"):
+        if folder != but:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def finished_in(folder: Path) -> int:
+    """Count the finished blocks in a folder."""
+    return len(list(folder.glob(f"*{PACKED}")))
+
+
+def read_or_measure(block: Block, *, folder: Path, measure: Callable[[Block], BlockNuclei]) -> BlockNuclei:
+    """Return a block that is finished, or measure and keep it; one that fails is measured again by the next job."""
+    path = folder / f"{block.row}_{block.column}{PACKED}"
+    if path.exists():
+        with contextlib.suppress(imagecodecs.ZstdError, zipfile.BadZipFile):  # the machine crashed, not the job alone
+            return _unpacked(block, path.read_bytes())
+    result = measure(block)
+    if not result.error:
+        with outputs.atomic_file(path) as part:
+            part.write_bytes(_packed(result))
+    return result
+
+
+def _packed(result):
+    """Return a block's nuclei as bytes: compressed, as their 150 columns take a third then."""
+    form = json.dumps([result.origin, result.shape, list(result.measurements)])
+    labels, stream = np.frombuffer(result.labels or b"", np.uint8), io.BytesIO()
+    np.savez(stream, form, labels, *result.measurements.values(), allow_pickle=False)
+    return imagecodecs.zstd_encode(stream.getvalue(), level=1)
+
+
+def _unpacked(block, packed):
+    with np.load(io.BytesIO(imagecodecs.zstd_decode(packed)), allow_pickle=False) as file:
+        form, labels, *columns = (file[name] for name in file.files)
+    origin, shape, names = json.loads(str(form))
+    measurements = dict(zip(names, columns, strict=True))
+    return BlockNuclei(block, tuple(origin), tuple(shape), labels.tobytes() or None, measurements)
+
+
 def halo_of(detection: Detection) -> int:
     """Return the width of the margin with which a block is read, in level-0 pixels."""
     return max(detector.grid_of(detection.calibration)[1], int(detection.ring_px) + 2)
@@ -174,7 +241,7 @@ def _rings(labels, renumbered, width):
 def _part_around(*masks):
     """Return the rows and columns of an image that hold all that masks mark, with a margin."""
     return tuple(
-        slice(max(0, inside[0] - MARGIN_PX), inside[-1] + 1 + MARGIN_PX)
+        slice(max(0, int(inside[0]) - MARGIN_PX), int(inside[-1]) + 1 + MARGIN_PX)
         for inside in (np.flatnonzero(sum(mask.any(axis=axis) for mask in masks)) for axis in (1, 0))
     )
 

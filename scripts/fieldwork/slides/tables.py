@@ -64,7 +64,7 @@ SLIDE_COLUMNS = [
 
 
 CENTER_NAMES = ("Nuclei_Location_Center_Y", "Nuclei_Location_Center_X")
-ROW_GROUP_NUCLEI = 2**15  # of nuclei.parquet: 30 MB, which the job holds twice while it writes them
+ROW_GROUP_NUCLEI = 2**14  # of nuclei.parquet: 19 MB, of which the job holds some copies while it writes them
 DIGITS = 4  # significant ones, of a density: the number of nuclei itself is less certain
 
 
@@ -179,6 +179,7 @@ def nuclei_writer(
     callable
         Takes the number of a block's first nucleus, and the block's `BlockNuclei`; blocks in their order.
     """
+    outputs.clear_parts(path)
     most = at_once(ROW_GROUP_NUCLEI, schema)
     waiting = [schema.empty_table()]
     texts = [field.name for field in schema if field.type == pa.string()]
