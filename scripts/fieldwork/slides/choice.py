@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldwork import processes
-from fieldwork.slides import SlideError
+from fieldwork.slides import SlideError, metadata
 from fieldwork.slides.readers import READERS, check_file, open_slide
 
 # tifffile (2048 x 2048 pixels of JPEG tiles in 19 ms) is as fast as cuCIM (24; OpenSlide 120) and reports what it
@@ -166,7 +166,8 @@ def _result(process, answer):
     if process.returncode < 0:
         return nothing | {"reason": f"killed by {signal.Signals(-process.returncode).name} while reading"}
     if process.returncode:
-        return nothing | {"reason": f"failed: {errors.splitlines()[-1] if errors else process.returncode}"}
+        last_line = metadata.shown(errors.splitlines()[-1], "") if errors else ""
+        return nothing | {"reason": f"failed: {last_line or process.returncode}"}
     with np.load(answer) as arrays:
         facts = json.loads(str(arrays["facts"]))
         return nothing | facts | {"pixels": {name: arrays[name] for name in arrays.files if name != "facts"}}

@@ -148,7 +148,9 @@ def _facts(path, reader, picture, copies, wanted, modality=None):
     }
     stored, is_bright = ([], False) if slide.is_rgb else _with_windows(slide)
     associated = slide.associated() if wanted.keep_associated else {}
-    return Examined(facts, associated, stored, slide.dtype.name, slide.icc_profile, is_bright)
+    # A profile has texts and dates, of the scanner at least.
+    profile = slide.icc_profile if wanted.keep_properties else None
+    return Examined(facts, associated, stored, slide.dtype.name, profile, is_bright)
 
 
 def _kept_tile(path, version, shape, picture=None):

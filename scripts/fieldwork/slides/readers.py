@@ -1,5 +1,6 @@
 """Read regions of any level of a whole slide with OpenSlide, tifffile or cuCIM."""
 
+import contextlib
 import functools
 import math
 import os
@@ -118,8 +119,8 @@ class _OpenSlide(Slide):
         )
         if self.properties.get("dicom.ImageType[3]") == "RESAMPLED":
             self.warnings = ["its largest level is a resampled one: the file of the full resolution may be missing"]
-        profile = self._slide.color_profile
-        self.icc_profile = profile and profile.tobytes()
+        with contextlib.suppress(Exception):  # a broken profile costs no pixel
+            self.icc_profile = self._slide.color_profile and self._slide.color_profile.tobytes()
 
     def close(self):
         self._slide.close()

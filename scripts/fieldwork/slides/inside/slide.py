@@ -9,6 +9,7 @@ from fieldwork.decoding import DecodeError
 from fieldwork.slides import SlideError
 from fieldwork.slides.inside import channels
 from fieldwork.slides.inside.colours import to_rgb
+from fieldwork.slides.metadata import shown
 from fieldwork.tissue.modality import light_of
 
 
@@ -167,6 +168,11 @@ class Slide:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the message of an error in one line, with its type unless it is one of the library's own."""
+    """Return the message of an error in one line, with its type unless it is one of the library's own.
+
+    What others say may quote the file; where properties are hidden, the type is all.
+    """
     text = " ".join(str(error).split())[:300]
-    return text if isinstance(error, SlideError | DecodeError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, SlideError | DecodeError):
+        return text
+    return type(error).__name__ + shown(f": {text}", "")
