@@ -184,7 +184,8 @@ def test_gaps_and_damaged_tiles_are_filled_in_by_the_modality_that_is_stated(tmp
     slide = write_slide(tmp_path / "slide.tif", on_glass() if ground == 0 else on_glass() // 8)
     leave_out_tiles(slide, [0])
     damage_tile(slide, "zeros", 2)
-    facts = convert(slide, tmp_path / "s.ome.zarr", modality=modality)
+    channel = {"nuclei_channel": "Blue"} if modality == "fluorescence" else {}  # of several colours
+    facts = convert(slide, tmp_path / "s.ome.zarr", modality=modality, **channel)
     assert [tile[:4] for tile in facts["failed_tiles"]] == [[0, 128, 64, 64]]
     assert (facts["modality"], facts["fluorescence"], facts["warnings"]) == (modality, ground == 0, [])
     shown = pixels_of(tmp_path / "s.ome.zarr")[0]

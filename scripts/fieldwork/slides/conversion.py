@@ -172,7 +172,7 @@ def convert(
     series : int, optional
         Number of the picture in the file, from 0; by default that which `series.choose` chooses.
     nuclei_channel : str, optional
-        Name of the channel with the nuclei, in channels of fluorescence; by default that of a DNA stain.
+        Name of the channel with the nuclei, of fluorescence; by default that of a DNA stain, in colour blue.
     mpp, magnification : float, optional
         What the sheet states of the slide: micrometres per pixel, nominal magnification.
     keep_associated, keep_properties : bool
@@ -187,7 +187,7 @@ def convert(
     Raises
     ------
     SlideError
-        The slide cannot be opened.
+        The slide cannot be opened, or nothing says which of its channels or colours shows the nuclei.
     InputError
         ``stop``, and a tile cannot be decoded; the message names its position.
     """
@@ -218,7 +218,7 @@ def convert(
         _fill(plan, ledger, facts["levels"], on_bad_image=on_bad_image, workers=workers, progress=progress)
     facts["failed_tiles"] = sorted(tile for failed in ledger.done.values() for tile in failed)
     facts["failed_share"] = sum(tile[2] * tile[3] for tile in facts["failed_tiles"]) / (shape[0] * shape[1])
-    facts |= _finish(plan, facts, examined.associated, ledger, modality)
+    facts |= _finish(plan, facts, examined.associated, ledger, modality, nuclei_channel)
     del facts["fluorescence_stated"]
     for text in facts["warnings"]:
         log.warning("%s: %s", path, text)
@@ -416,7 +416,7 @@ def _keep(plan, pixels, y, x, failed):
             slides.write_jpegs(plan.store, 0, part, top, left, tile=size)
 
 
-def _finish(plan, facts, associated, ledger, modality):
+def _finish(plan, facts, associated, ledger, modality, nuclei_channel):
     """Add the associated images and the label of tissue; return what the overview shows."""
     for name in ("associated", "labels"):  # left by a run that was killed at this point
         shutil.rmtree(Path(plan.store, name), ignore_errors=True)
@@ -428,6 +428,6 @@ def _finish(plan, facts, associated, ledger, modality):
         height, width = (min(plan.size, side - first) for side, first in zip(shape, block[1:], strict=True))
         picture.add(block.y, block.x, height, width, base64.b64decode(sums))
     read = functools.partial(slides.read_block, slides.open_levels(plan.store)[0])
-    mask, seen = ground.describe(picture, facts, modality, read)
+    mask, seen = ground.describe(picture, facts, modality, read, nuclei_channel)
     slides.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=plan.factor, mpp=facts["mpp"])
     return seen | {"warnings": facts["warnings"] + seen["warnings"]}

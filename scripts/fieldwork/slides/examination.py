@@ -82,8 +82,6 @@ def examine(
     facts["nuclei_channel"] = None
     if examined.channels:
         facts["nuclei_channel"] = _nuclei_channel(examined, modality, nuclei_channel)
-    elif nuclei_channel:
-        facts["warnings"].append(f"nuclei_channel {nuclei_channel!r} has no effect: the slide is in colour")
     return examined._replace(tile=tile)
 
 
