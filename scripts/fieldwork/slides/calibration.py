@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fieldwork import InputError, label_images, nuclei, parallel, segmentation
+from fieldwork import InputError, label_images, nuclei, parallel, reason_of, segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.frames import FrameError
 from fieldwork.segmentation import detector, sampling, stained, thresholds
@@ -46,7 +46,7 @@ def read_tile(tile: Block, *, read: Callable) -> np.ndarray:
     try:
         return read(*tile)
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        raise FrameError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+        raise FrameError(reason_of(error)) from None
 
 
 def measure_tile(tile: Block, pixels: np.ndarray, *, channels: Channels, mpp: float | None) -> Reading:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import optical_densities, tissue
+from fieldwork import optical_densities
 from fieldwork.segmentation import pixels
 
 cv2.setNumThreads(1)  # parallelism is processes
@@ -109,8 +109,8 @@ def _density(image, channels):
 
 
 def peaks_image(image: np.ndarray, channels: Channels) -> np.ndarray:
-    """Return the image in which peaks are looked for: in brightfield `tissue.haematoxylin`, else `nuclei_image`."""
-    return tissue.haematoxylin(image) if channels.is_stained else nuclei_image(image, channels)
+    """Return the image in which peaks are looked for: in brightfield haematoxylin, else `nuclei_image`."""
+    return optical_densities.haematoxylin(image) if channels.is_stained else nuclei_image(image, channels)
 
 
 def blurred(image: np.ndarray) -> np.ndarray:

@@ -7,23 +7,20 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import DeviceFailed, InputError, nuclei
+from fieldwork import DeviceFailed, InputError, nuclei, reason_of
 from fieldwork.gpu import client
 from fieldwork.slides import blocks
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
-from fieldwork.tissue.samples import lines_in_mask, squares_of
+from fieldwork.tissue.samples import Block, lines_in_mask, squares_of
 
 LARGEST_HALO_PX = 1024  # a tile of that side is then read with 9 times its pixels
 
 
-class Tile(NamedTuple):
-    """A rectangle of a slide, in level-0 pixels, without halo; the tiles of a slide do not overlap."""
+class Tile(Block):
+    """A square of a slide whose side the configuration states, a row of its table."""
 
-    row: int
-    column: int
-    height: int
-    width: int
+    __slots__ = ()
 
     def __str__(self):
         return f"tile at row {self.row}, column {self.column} ({self.height} x {self.width} px)"
@@ -186,8 +183,7 @@ def measure_tile(
     except DeviceFailed:
         raise
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return MeasuredTile(tile, tissue=fraction, error=reason)
+        return MeasuredTile(tile, tissue=fraction, error=reason_of(error))
     within = coordinates + origin - (tile.row, tile.column)
     kept = ((within >= 0) & (within < (tile.height, tile.width))).all(axis=1)
     kept[kept] = mask[rows[within[kept, 0]], columns[within[kept, 1]]]
@@ -220,8 +216,7 @@ def look_at_tile(tile: Tile, *, read: Callable, mask: np.ndarray, factor: float)
     try:
         return MeasuredTile(tile, tissue=fraction, **_appearance(read(*tile)))
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return MeasuredTile(tile, tissue=fraction, error=reason)
+        return MeasuredTile(tile, tissue=fraction, error=reason_of(error))
 
 
 class Totals:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+cv2.setNumThreads(1)  # parallelism is processes
+
 BLACK_LEVEL = 30  # of the brightest channel: darker than any stain, where a scanner left the picture black
 WHITE_LEVEL = 254.5  # of the darkest channel: where a scanner or a converter filled in what it did not scan
 

@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 
+import fieldwork
 from fieldwork.decoding import DecodeError
 from fieldwork.slides import SlideError
 from fieldwork.slides.inside import channels
 from fieldwork.slides.inside.colours import to_rgb
-from fieldwork.slides.metadata import shown
+from fieldwork.slides.metadata import are_hidden
 from fieldwork.tissue.modality import light_of
 
 
@@ -172,7 +173,5 @@ def reason_of(error: Exception) -> str:
 
     What others say may quote the file; where properties are hidden, the type is all.
     """
-    text = " ".join(str(error).split())[:300]
-    if isinstance(error, SlideError | DecodeError):
-        return text
-    return type(error).__name__ + shown(f": {text}", "")
+    own = SlideError, DecodeError
+    return fieldwork.reason_of(error, own=own) if isinstance(error, own) or not are_hidden() else type(error).__name__
