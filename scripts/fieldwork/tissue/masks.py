@@ -28,6 +28,9 @@ HOLE_UM2 = 750  # smaller holes are pale cells, and gaps that pixels of 32 µm w
 DARK_LEVEL = 8  # of fluorescence: unstained ground is 2 to 5 bright
 GROUND_PERCENTILES = (1, 99.9)
 BLUR_UM = 16  # standard deviation: dim tissue has gaps between its nuclei
+# The blurred light reaches 30 µm beyond the tissue. Squares that are blurred less have its rim.
+RIM_BLUR_UM = 4
+GAP_UM = 64  # dark between such squares
 
 
 class Tissue(NamedTuple):
@@ -114,11 +117,20 @@ def tissue_in_the_dark(means: np.ndarray, valid: np.ndarray, *, um: float) -> np
     values, border = np.log1p(glass.brightest(blurred), dtype=np.float32), np.log1p(DARK_LEVEL)
     if not valid.any():
         return valid
-    tissue = valid & (values > threshold_li(values[valid]))
-    ground = valid & ~tissue
+    threshold = threshold_li(values[valid])
+    tissue, ground = valid & (values > threshold), valid & (values <= threshold)
     if not tissue.any() or not ground.any() or not values[ground].mean() < border < values[tissue].mean():
-        tissue = valid & (values > border)
-    return without_holes(tissue, um=um) & valid
+        tissue, threshold = valid & (values > border), border
+    return without_holes(tissue & _lit(means, threshold, um=um), um=um) & valid
+
+
+def _lit(means, threshold, *, um):
+    """Return the squares that are bright themselves, and the gaps between them."""
+    blurred = cv2.GaussianBlur(means, (0, 0), max(RIM_BLUR_UM / um, 0.5)).reshape(means.shape)
+    bright = np.log1p(glass.brightest(blurred)) > threshold
+    side = 2 * max(round(GAP_UM / 2 / um), 1) + 1
+    gap = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return cv2.morphologyEx(bright.astype(np.uint8), cv2.MORPH_CLOSE, gap) > 0
 
 
 def tissue_on_glass(density: np.ndarray, *, floor: float, um: float) -> np.ndarray:
