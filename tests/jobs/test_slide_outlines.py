@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 import tifffile
 from skimage.color import rgb2hed
 from skimage.segmentation import expand_labels
@@ -121,12 +122,18 @@ def test_cytoplasm_that_is_taken_for_nuclei_is_told_of(tmp_path, slide):
     stains[:60] = 0
     convert(tmp_path, np.rint(245 * 10 ** -(stains @ list(optical_densities.STAINS.values()))).astype(np.uint8))
     [warning] = calibrate(tmp_path)["warnings"]
-    assert "its nuclei hardly differ from what is around them (separation 0.5" in warning
+    assert "its nuclei hardly differ from what is around them (" in warning
     detect(tmp_path)
     facts = outputs.read_json(tmp_path / "slide.json")
     row = tables.slide_row("P", facts, tmp_path / "tiles.parquet", tmp_path / "nuclei.parquet", max_failed=0.05)
     assert row["Slide_Warnings"].endswith(warning) and row["Count_Nuclei"]
     assert outputs.read_json(slide[0] / "calibration.json")["warnings"] == []
+
+
+def test_brown_nuclei_that_are_missed_in_brown_tissue_are_told_of(tmp_path):
+    convert(tmp_path, skimage.data.immunohistochemistry(), modality="hdab")
+    [warning] = calibrate(tmp_path)["warnings"]
+    assert warning.startswith("65% of its tissue is brown") and "missing" in warning
 
 
 def test_without_dab_no_nucleus_is_positive_or_not(slide):
