@@ -424,7 +424,8 @@ def _finish(plan, facts, associated, ledger, modality, nuclei_channel):
         slides.add_associated(plan.store, name, image)
     shape = facts["height"], facts["width"]
     picture = overview.Overview(shape, factor=plan.factor, channels=plan.channels, dtype=plan.dtype)
-    for block, sums in ledger.sums.items():
+    while ledger.sums:  # some 100 MB of a large slide
+        block, sums = ledger.sums.popitem()
         height, width = (min(plan.size, side - first) for side, first in zip(shape, block[1:], strict=True))
         picture.add(block.y, block.x, height, width, base64.b64decode(sums))
     read = functools.partial(slides.read_block, slides.open_levels(plan.store)[0])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fieldwork import processes
 from fieldwork.slides import SlideError, overview
 from fieldwork.slides.inside import channels
 from fieldwork.tissue import marks, masks
@@ -66,6 +67,7 @@ def describe(
     if picture.dtype != "uint8":
         means = masks.as_8_bits(means, valid)
     tissue = masks.find_tissue(means, valid, um=um, fluorescence=fluorescence)
+    processes.release_memory()
     colour = (tissue.glass or masks.WHITE).colour
     hues = None if fluorescence else hues_of(means, tissue.mask, colour)
     if fluorescence:

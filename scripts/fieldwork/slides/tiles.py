@@ -12,7 +12,7 @@ from fieldwork.gpu import client
 from fieldwork.slides import blocks
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
-from fieldwork.tissue.samples import Block, lines_in_mask, squares_of
+from fieldwork.tissue.samples import Block, lines_in_mask, squares_of, tissue_px
 
 LARGEST_HALO_PX = 1024  # a tile of that side is then read with 9 times its pixels
 
@@ -163,8 +163,7 @@ def measure_tile(
     grid of points, and none of them a nucleus. So a tile with neighbours of equal height is read again with
     twice the halo, which tells narrow plateaus, seen whole, from wide ones.
     """
-    rows, columns = lines_in_mask(tile, mask, factor)
-    fraction = float(mask[np.ix_(rows, columns)].mean())
+    fraction = tissue_px(tile, mask, factor) / (tile.height * tile.width)
     if fraction == 0:
         return MeasuredTile(tile, tissue=fraction)
     try:
@@ -186,6 +185,7 @@ def measure_tile(
         return MeasuredTile(tile, tissue=fraction, error=reason_of(error))
     within = coordinates + origin - (tile.row, tile.column)
     kept = ((within >= 0) & (within < (tile.height, tile.width))).all(axis=1)
+    rows, columns = lines_in_mask(tile, mask, factor)
     kept[kept] = mask[rows[within[kept, 0]], columns[within[kept, 1]]]
     order = np.flatnonzero(kept)[np.lexsort(within[kept].T[::-1])]
     return MeasuredTile(
@@ -210,7 +210,7 @@ def look_at_tile(tile: Tile, *, read: Callable, mask: np.ndarray, factor: float)
     tile, read, mask, factor
         As for `measure_tile`, whose columns these are.
     """
-    fraction = float(mask[np.ix_(*lines_in_mask(tile, mask, factor))].mean())
+    fraction = tissue_px(tile, mask, factor) / (tile.height * tile.width)
     if fraction == 0:
         return MeasuredTile(tile, tissue=fraction)
     try:

@@ -112,10 +112,14 @@ def hues_of(means: np.ndarray, tissue: np.ndarray, colour: tuple[float, float, f
     colour : (float, float, float)
         Grey levels of the glass.
     """
-    red, green, blue = _densities(means[tissue], colour)
-    pink = (green > 1.3 * red) & (green > 1.15 * blue) & (green > FAINTEST_DYE)
-    brown = (blue > 1.1 * green) & (green > 1.05 * red) & (red > 0.3 * green) & (blue > 2 * FAINTEST_DYE)
-    return Hues(*(np.count_nonzero(hue) / max(hue.size, 1) for hue in (pink, brown)))
+    pink = brown = 0
+    for rows in glass.bands(means):
+        red, green, blue = _densities(means[rows][tissue[rows]], colour)
+        pink += np.count_nonzero((green > 1.3 * red) & (green > 1.15 * blue) & (green > FAINTEST_DYE))
+        is_brown = (blue > 1.1 * green) & (green > 1.05 * red) & (red > 0.3 * green) & (blue > 2 * FAINTEST_DYE)
+        brown += np.count_nonzero(is_brown)
+    size = max(np.count_nonzero(tissue), 1)
+    return Hues(pink / size, brown / size)
 
 
 def have_dab(pixels: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
