@@ -25,6 +25,16 @@ LARGER_FACTOR = 1.25  # of pixels; where tiles overlap, tags state up to some pe
 
 LARGEST_DIFFERENCE = 2  # grey levels; JPEG 2000 decoders differ by 1
 
+# How files begin that are no slides, by the end of their name; what they are and what to do.
+SAVED_AS_TIFF = "save it as TIFF"
+NO_SLIDES = {
+    ".png": (b"\x89PNG", "a PNG picture", SAVED_AS_TIFF),
+    ".jpg": (b"\xff\xd8\xff", "a JPEG picture", SAVED_AS_TIFF),
+    ".jpeg": (b"\xff\xd8\xff", "a JPEG picture", SAVED_AS_TIFF),
+    ".bmp": (b"BM", "a BMP picture", SAVED_AS_TIFF),
+    ".zip": (b"PK", "a ZIP archive", "unpack it"),
+}
+
 
 def choose_reader(
     path: str | PathLike, requested: str = "auto", picture: int | None = None, copies: str | None = None
@@ -56,6 +66,7 @@ def choose_reader(
         rule. The message has the reasons.
     """
     check_file(path)
+    _check_kind(path)
     probes = _probe_all(path, picture, copies)
     vendor = probes["openslide"]["vendor"]
     reference = _reference_of(probes)
@@ -79,6 +90,16 @@ def choose_reader(
     start = chosen + ", as requested" * (requested != "auto")
     left_out = _reasons(probes)
     return chosen, f"{start}: {why}" + (f"; not trusted: {left_out}" if left_out else "")
+
+
+def _check_kind(path):
+    """Raise `SlideError` for a picture or an archive that no reader opens, rather than their words for it."""
+    start, kind, advice = NO_SLIDES.get(Path(path).suffix.lower(), (b"", "", ""))
+    if not start:
+        return
+    with open(path, "rb") as file:
+        if file.read(len(start)) == start:
+            raise SlideError(f"no reader can read it: it is {kind}; expected a slide or a TIFF file: {advice}")
 
 
 def _reference_of(probes):

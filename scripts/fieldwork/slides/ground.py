@@ -62,12 +62,14 @@ def describe(
     else:
         fluorescence, reason = light_of(means, valid)
     if fluorescence != facts["fluorescence"]:
-        was = "fluorescence" if facts["fluorescence"] else "brightfield"
-        warnings.append(f"where the slide has no pixels, they were filled in as for {was}, as first samples looked")
+        was = "black, as in fluorescence" if facts["fluorescence"] else "white, as in brightfield"
+        warnings.append(f"parts of the slide without pixels, if there are any, are {was}: so its first samples looked")
     if picture.dtype != "uint8":
         means = masks.as_8_bits(means, valid)
     tissue = masks.find_tissue(means, valid, um=um, fluorescence=fluorescence)
     processes.release_memory()
+    if not tissue.mask.any():
+        warnings.append("no tissue is seen on it")
     colour = (tissue.glass or masks.WHITE).colour
     hues = None if fluorescence else hues_of(means, tissue.mask, colour)
     if fluorescence:
@@ -114,7 +116,7 @@ def _nuclei_colour(picture, mask, read, wanted):
     shown = signals_of(np.concatenate(sample)) if sample else []
     if len(shown) < 2:
         return None, ""
-    names = " and ".join(COLOURS[colour].lower() for colour in sorted(shown))
+    names = "red, green and blue" if len(shown) == 3 else " and ".join(COLOURS[n].lower() for n in sorted(shown))
     if 2 not in shown:
         raise SlideError(
             f"it is fluorescence in colours, of which {names} show signals of their own, and blue, in which a DNA "

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -131,3 +132,17 @@ def test_cucim_is_refused_where_it_dies_or_mistakes_the_colours():
         choice.choose_reader(REAL_SLIDES / "boxes.tiff", "cucim")
     with pytest.raises(SlideError, match="pixels differ from tifffile's by up to"):
         choice.choose_reader(REAL_SLIDES / "OS-2-vsi.ome.tif", "cucim")
+
+
+@pytest.mark.parametrize("end", [".png", ".jpg", ".JPEG", ".bmp"])
+def test_a_picture_that_is_no_slide_is_named_with_what_to_do(tmp_path, end):
+    file = tmp_path / f"slide{end}"
+    file.write_bytes(cv2.imencode(end.lower(), np.full((90, 90, 3), 200, np.uint8))[1].tobytes())
+    kind = end.strip(".").upper().replace("JPG", "JPEG")
+    with pytest.raises(SlideError, match=f"it is a {kind} picture; expected a slide or a TIFF file: save it as TIFF"):
+        choice.choose_reader(file)
+
+
+def test_a_tiff_file_with_the_name_of_a_picture_is_read(tmp_path):
+    tifffile.imwrite(tmp_path / "slide.png", texture((300, 300, 3)), photometric="rgb", tile=(64, 64))
+    assert choice.choose_reader(tmp_path / "slide.png")[0] in readers.READERS

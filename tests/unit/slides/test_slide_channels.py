@@ -7,7 +7,7 @@ from fieldwork.slides import SlideError
 from fieldwork.slides.channels import Channels
 from fieldwork.slides.inside.channels import Channel, are_rgb, named, nuclei_channel, perkin_elmer
 from fieldwork.slides.readers import open_slide
-from stained import grid, outline, seen
+from stained import grid, outline, plant, seen
 from workspace import DATA
 
 
@@ -125,6 +125,12 @@ def test_a_slide_of_one_filter_shows_one_colour(name):
 
 
 def test_a_colour_for_the_nuclei_of_a_brightfield_slide_has_no_effect():
-    facts = seen(np.full((*SHAPE, 3), 240, np.uint8), mpp=0.5, nuclei_channel="Blue")[1]
+    facts = seen(plant(SHAPE, CENTRES), mpp=0.5, nuclei_channel="Blue")[1]
     assert facts["nuclei_channel"] is None
     assert facts["warnings"] == ["nuclei_channel 'Blue' has no effect: the slide is in colour"]
+
+
+@pytest.mark.parametrize(("level", "fluorescence"), [(240, False), (2, True)])
+def test_a_slide_without_tissue_says_so(level, fluorescence):
+    facts = seen(np.full((*SHAPE, 3), level, np.uint8), mpp=0.5, fluorescence=fluorescence)[1]
+    assert (facts["tissue_area_px"], facts["warnings"]) == (0, ["no tissue is seen on it"])
