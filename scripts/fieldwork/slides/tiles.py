@@ -1,7 +1,7 @@
 """One tile of a slide: its nuclei, tissue, focus and colour."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -9,7 +9,6 @@ import numpy as np
 
 from fieldwork import DeviceFailed, InputError, nuclei, reason_of
 from fieldwork.gpu import client
-from fieldwork.slides import blocks
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
 from fieldwork.tissue.samples import Block, lines_in_mask, squares_of, tissue_px
@@ -217,54 +216,6 @@ def look_at_tile(tile: Tile, *, read: Callable, mask: np.ndarray, factor: float)
         return MeasuredTile(tile, tissue=fraction, **_appearance(read(*tile)))
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
         return MeasuredTile(tile, tissue=fraction, error=reason_of(error))
-
-
-class Totals:
-    """The numbers of outlined nuclei: of a slide, and of its tiles by centroid.
-
-    Parameters
-    ----------
-    measured : list of MeasuredTile
-        All tiles of a slide, row by row, from `look_at_tile`.
-
-    Attributes
-    ----------
-    nuclei : int
-    """
-
-    def __init__(self, measured: Sequence[MeasuredTile]) -> None:
-        self.nuclei = 0
-        self._measured = measured
-        self._rows, self._columns = (sorted({result.tile[axis] for result in measured}) for axis in (0, 1))
-        self._counts = np.zeros((len(self._rows), len(self._columns)), np.int64)
-        self._errors = {}
-
-    def add(self, found: blocks.BlockNuclei) -> None:
-        """Count the nuclei of a block, or note why it has none."""
-        self.nuclei += found.count
-        if found.error:
-            self._errors[found.block] = found.error
-        if found.count:
-            rows, columns = (np.rint(found.measurements[f"Nuclei_AreaShape_Center_{axis}"]) for axis in "YX")
-            at = [
-                np.searchsorted(edges, values, "right") - 1
-                for edges, values in ((self._rows, rows), (self._columns, columns))
-            ]
-            np.add.at(self._counts, tuple(at), 1)
-
-    def tiles(self) -> list[MeasuredTile]:
-        """Return the tiles with their numbers of nuclei; those in a failed block have failed."""
-        counts = self._counts.ravel().tolist()
-        counted = [result._replace(outlined=count) for result, count in zip(self._measured, counts, strict=True)]
-        return [self._with_error(result) for result in counted]
-
-    def _with_error(self, result):
-        row, column, height, width = result.tile
-        for block, error in self._errors.items():
-            above, beside = block.row < row + height, block.column < column + width
-            if above and beside and row < block.row + block.height and column < block.column + block.width:
-                return result._replace(error=f"nuclei of the {block}: {error}", focus=None, colour=(None,) * 3)
-        return result
 
 
 def failed_tile(tile: Tile, reason: str) -> MeasuredTile:
