@@ -116,6 +116,7 @@ rule count_slide_regions:
     input:
         facts="<results>/slides/{slide}/slide.json",
         nuclei="<results>/slides/{slide}/nuclei.parquet",
+        tiles="<results>/slides/{slide}/tiles.parquet",
         regions=local(plan.slides.newest_regions),
     output:
         "<results>/slides/{slide}/regions.csv",
@@ -132,6 +133,7 @@ rule count_slide_regions:
         plate=plan.slides.plate,
         regions=plan.slides.regions,
         regions_stamps=plan.slides.regions_stamps,
+        max_failed=config["max_failed_fields"],
         made_by=made_by("count_slide_regions"),
     script:
         "../scripts/count_slide_regions.py"

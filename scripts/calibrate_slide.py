@@ -36,7 +36,7 @@ def main(*, slide, facts, store, settings, outcome, pool, workers):
     used = [reading.source for reading in sampled.used]
     levels = slide_calibration.levels_of(used, calibration, read=read, channels=channels, **pool)
     detection = slide_calibration.detection_of(settings, channels, facts["mpp"])
-    warnings = slide_calibration.warnings_of(sampled, calibration, method=detection["method"])
+    warnings = slide_calibration.warnings_of(sampled, calibration, levels, channels, method=detection["method"])
     detection_calibration.log_decision(label, sampled, calibration, warnings, noun="tiles")
     measured = detection_calibration.measure_counted(
         sampled,

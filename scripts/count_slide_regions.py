@@ -1,6 +1,6 @@
 """Count the nuclei in the regions of a slide.
 
-Inputs: slide.json, the table of nuclei, QuPath's annotations. Output: regions.csv, one row per region.
+Inputs: slide.json, the tables of nuclei and tiles, QuPath's annotations. Output: regions.csv, one row per region.
 """
 
 from fieldwork import processes
@@ -16,16 +16,24 @@ from fieldwork.slides import regions, tables
 log = logging.getLogger(__name__)
 
 
-def main(*, plate, slide, facts, nuclei_table, annotations, table):
+def main(*, plate, slide, facts, nuclei_table, tiles_table, annotations, table, max_failed):
     facts, rows = outputs.read_json(facts), []
     if facts["status"] == "ok":
         drawn = regions.read(
             annotations, (facts["height"], facts["width"]), facts.get("bounds"), where=f"slide {slide}"
         )
-        rows = regions.rows_of(plate, facts, drawn, tables.counts_by_region(nuclei_table))
+        lost = regions.lost_part(tables.lost_rectangles(facts, tiles_table))
+        nuclei = tables.counts_by_region(nuclei_table, lost)
+        rows = regions.rows_of(plate, facts, drawn, nuclei, lost=lost, max_failed=max_failed)
     outputs.write_csv(rows, regions.COLUMNS, table)
     for row in rows:
-        log.info("region %s: %d nuclei, %s mm2", row["Region"], row["Count_Nuclei"], row["Region_Area_mm2"])
+        log.info("region %s: %s nuclei, %s mm2", row["Region"], row["Count_Nuclei"], row["Region_Area_mm2"])
+        if row["Region_FailedShare"]:
+            outcome = "they are not counted: max_failed_fields" if row["Count_Nuclei"] is None else "max_failed_fields"
+            log.warning(
+                "slide %s: nuclei in %.3g %% of the region '%s' could not be measured; %s allows %.3g %%",
+                *(slide, 100 * row["Region_FailedShare"], row["Region"], outcome, 100 * max_failed),
+            )
 
 
 if __name__ == "__main__":
@@ -35,6 +43,8 @@ if __name__ == "__main__":
             slide=snakemake.wildcards.slide,
             facts=snakemake.input.facts,
             nuclei_table=snakemake.input.nuclei,
+            tiles_table=snakemake.input.tiles,
             annotations=snakemake.params.regions,
             table=snakemake.output[0],
+            max_failed=snakemake.params.max_failed,
         )

@@ -10,8 +10,11 @@ processes.prepare()  # before NumPy is imported
 
 import contextlib
 import functools
+import hashlib
 import itertools
+import json
 import logging
+import os
 from pathlib import Path
 
 from fieldwork import InputError, job, label_images, outputs, parallel
@@ -63,10 +66,15 @@ def main(
     pool, record = {**pool, "workers": workers}, outputs.read_json(record)
     with about(slide):
         detection = calibration.block_detection(record, facts, settings)
-    measured = look_at_tiles(slide, facts, store, frames, mask, pool)
-    results = outline(slide, store, mask, detection, pool) if detection else []
-    made_of = {**made_of, "calibration": {key: record[key] for key in calibration.DECISIONS}}
-    write_outlines(slide, facts, detection, results, measured, made_of, **tables)
+    decisions = {key: record[key] for key in calibration.DECISIONS}
+    made_of = {**made_of, "calibration": decisions, "warnings": record["warnings"]}
+    if detection:
+        finished = blocks.finished_folder(nuclei_table, identity_of(facts, store, mask, tile, detection, made_of))
+        results, totals = outline(slide, store, mask, tile, detection, pool, finished), blocks.Totals(frames)
+    else:
+        results, totals = [], blocks.Totals(frames, look_at_tiles(slide, facts, store, frames, mask, pool))
+    write_outlines(slide, facts, detection, results, totals, made_of, **tables)
+    blocks.discard_finished(nuclei_table)
 
 
 @contextlib.contextmanager
@@ -88,28 +96,39 @@ def read_regions(slide, facts, annotations):
 
 
 def look_at_tiles(slide, facts, store, frames, mask, pool):
-    """Measure the focus and the colour of all tiles of a slide."""
+    """Measure the focus and the colour of all tiles of a slide without nuclei."""
     read = functools.partial(slides.read_level_0, store)
     look = functools.partial(tiles.look_at_tile, read=read, mask=mask, factor=facts["tissue_factor"])
-    measured = job.collect(look, frames, progress=f"{slide} tiles", **_names(slide), **pool)
-    return [tiles.with_undecoded(result, facts["failed_tiles"]) for result in measured]
+    return job.collect(look, frames, progress=f"{slide} tiles", **_names(slide), **pool)
 
 
-def outline(slide, store, mask, detection, pool):
-    """Yield the nuclei of every block of a slide, in order."""
+def identity_of(facts, store, mask, tile, detection, made_of):
+    """Return a digest of what decides the nuclei of a slide's blocks."""
+    pixels = os.stat(Path(store, "0")).st_mtime_ns, hashlib.sha256(mask).hexdigest()
+    parts = [facts, tile, detection, made_of, pixels]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def outline(slide, store, mask, tile, detection, pool, finished):
+    """Yield the nuclei of every block of a slide, in order, with the focus and the colour of its tiles."""
+    options = {"mask": mask, "detection": detection, "tile": tile}
     read = functools.partial(slides.read_level_0, store)
-    measure = functools.partial(blocks.measure_block, read=read, mask=mask, detection=detection)
+    measure = functools.partial(blocks.measure_block_and_tiles, read=read, **options)
+    measure = functools.partial(blocks.read_or_measure, folder=finished, measure=measure)
     frames = blocks.blocks_of(detection.shape)
-    return job.results_of(measure, frames, failed=blocks.failed_block, progress=slide, **{**pool, "mode": "paths"})
+    if done := blocks.finished_in(finished):
+        log.info("slide %s: resumes after %d of %d blocks that were done before", slide, done, len(frames))
+    failed = functools.partial(blocks.failed_block_and_tiles, **options)
+    return job.results_of(measure, frames, failed=failed, progress=slide, **{**pool, "mode": "paths"})
 
 
-def write_outlines(slide, facts, detection, results, measured, made_of, *, store, nuclei_table, tiles_table, drawn):
-    """Write the table, GeoJSON and labels of nuclei as blocks end, and the table of tiles by what was measured."""
+def write_outlines(slide, facts, detection, results, totals, made_of, *, store, nuclei_table, tiles_table, drawn):
+    """Write the table, GeoJSON and labels of nuclei as blocks end, then the table of tiles."""
     results = iter(results)
     first = list(itertools.islice(results, 1))
     from fieldwork.slides import tables  # once all workers are there: Arrow starts a thread, and no fork may follow
 
-    mpp, totals, failed = facts["mpp"], tiles.Totals(measured), []
+    mpp, failed = facts["mpp"], []
     options = {"channels": channels.channels_of(facts), "mpp": mpp, "made_of": made_of}
     schema = tables.nuclei_schema(detection, has_regions=drawn is not None, **options)
     with (  # of these the table, Snakemake's output, appears last
@@ -130,7 +149,8 @@ def write_outlines(slide, facts, detection, results, measured, made_of, *, store
                 log.info("failed: slide %s: %s: %s", slide, found.block, found.error)
     if failed:
         log.warning("slide %s: %d blocks failed, first %s: %s", slide, len(failed), failed[0].block, failed[0].error)
-    outputs.write_parquet(tables.tiles_table(slide, totals.tiles()), tiles_table)
+    measured = [tiles.with_undecoded(result, facts["failed_tiles"]) for result in totals.tiles()]
+    outputs.write_parquet(tables.tiles_table(slide, measured), tiles_table)
     log.info("slide %s: %d nuclei", slide, totals.nuclei)
 
 
@@ -138,6 +158,7 @@ def write_peaks(slide, facts, measured, made_of, *, store, nuclei_table, tiles_t
     """Write the tables of nuclei that are peaks, and delete the outlines of an earlier job."""
     from fieldwork.slides import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
+    blocks.discard_finished(nuclei_table)
     geojson.discard(_geojson_of(nuclei_table))
     slide_labels.discard_label(store, LABEL)
     table = tables.nuclei_table(slide, measured, mpp=facts.get("mpp"), drawn=drawn, made_of=made_of)

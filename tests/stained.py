@@ -57,8 +57,8 @@ def grid(shape, period, *, start=90):
     return centres.reshape(-1, 2)
 
 
-def convert(folder, image, *, modality="he", **changes):
-    """Convert a picture to a store; return the path of slide.json."""
+def convert(folder, image, **changes):
+    """Convert a picture, or the slide of a path, to a store; return what slide.json says."""
     path = write_slide(folder / "slide.tif", image) if isinstance(image, np.ndarray) else image
     settings = CONVERSION | changes
     convert_slide.main(
@@ -73,9 +73,7 @@ def convert(folder, image, *, modality="he", **changes):
         made_by="test",
         **settings,
     )
-    facts = outputs.read_json(folder / "slide.json")
-    outputs.write_json(facts | {"modality": modality}, folder / "slide.json")
-    return folder / "slide.json"
+    return outputs.read_json(folder / "slide.json")
 
 
 def calibrate(folder, *, settings=AUTO, picture=False):
@@ -113,13 +111,14 @@ def detect(folder, *, settings=AUTO, tile=512, pool=SERIAL, workers=1, annotatio
     return pq.read_table(folder / "nuclei.parquet"), pq.read_table(folder / "tiles.parquet")
 
 
-def seen(image, *, mpp=None, fluorescence=False, modality=None):
+def seen(image, *, mpp=None, fluorescence=False, modality=None, nuclei_channel=None):
     """Return the tissue of a picture in memory, and what a conversion decides about it."""
     sizes = mpp and (mpp, mpp)
     picture = overview.Overview(image.shape[:2], factor=overview.factor_of(sizes))
     picture.add(0, 0, *image.shape[:2], overview.packed_sums(image, 0, 0, factor=picture.factor))
     facts = {"mpp": sizes, "failed_tiles": [], "fluorescence": fluorescence, "fluorescence_stated": False}
-    mask, found = ground.describe(picture, facts, modality, functools.partial(_part, image))
+    facts["nuclei_channel"] = None  # in colour
+    mask, found = ground.describe(picture, facts, modality, functools.partial(_part, image), nuclei_channel)
     return mask, facts | found
 
 

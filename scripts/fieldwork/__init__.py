@@ -15,3 +15,9 @@ class WorkerDied(RuntimeError):
 
 class DeviceFailed(RuntimeError):
     """A GPU was asked for, and there is none or it failed; the message says what to do."""
+
+
+def reason_of(error: BaseException, *, own: type | tuple[type, ...] = ()) -> str:
+    """Return the message of an error in one line, with its type before it unless it is one of `own`."""
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, own) else f"{type(error).__name__}: {text}"

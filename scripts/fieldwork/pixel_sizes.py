@@ -22,7 +22,7 @@ PRINTERS_DPI = (72, 4800)  # resolutions of printers, screens and desktop scanne
 DPI_TOLERANCE = 0.02  # 72 dots an inch are 28 a centimetre, rounded
 INCH_UM = 25400
 UNKNOWN = "unknown"
-_NO_LENGTH = "{} states the size of a pixel in {!r}, which is no known unit of length"
+_NO_LENGTH = "{} states the size of a pixel in no known unit of length"
 
 # Micrometres in a unit of length, by its signs, which `_um_in` makes one: both micro signs, both of Ångström, escapes.
 _SIGNS_UM = {
@@ -43,6 +43,7 @@ class PixelSizes(NamedTuple):
     um: dict[str, float]  # axis (y and x, and maybe z) -> micrometres; empty: unknown
     source: str = UNKNOWN  # OME, ImageJ, TIFF, Aperio, Hamamatsu, or another vendor
     doubt: str = ""  # why no size is known although the file states something
+    unit: str = ""  # the unit that is no known one, as the file states it
 
     @property
     def mpp(self) -> tuple[float, float] | None:
@@ -158,7 +159,7 @@ def _imagej_sizes(imagej, resolution):
         return PixelSizes({})
     um = {axis: _um_in(unit) or 0 for axis, unit in units.items()}
     if lost := [units[axis] for axis in "yx" if not um[axis]]:
-        return PixelSizes({}, doubt=_NO_LENGTH.format("ImageJ", lost[0]))
+        return PixelSizes({}, doubt=_NO_LENGTH.format("ImageJ"), unit=lost[0])
     sizes = {axis: value and um[axis] / value for axis, value in resolution.items()}
     sizes["z"] = um["z"] * (number_or_none(imagej.get("spacing")) or 0)
     # ImageJ passes resolutions of printers on, and their unit with them.
@@ -179,7 +180,7 @@ def _ome_sizes(xml, number):
         return PixelSizes({}, doubt="OME states the size of a pixel in one of x and y alone")
     units = {axis: pixels.get(f"PhysicalSize{axis.upper()}Unit", "\xb5m") for axis in stated}
     if lost := [units[axis] for axis in "yx" if _um_in(units[axis]) is None]:
-        return PixelSizes({}, doubt=_NO_LENGTH.format("OME", lost[0]))
+        return PixelSizes({}, doubt=_NO_LENGTH.format("OME"), unit=lost[0])
     um = {axis: (number_or_none(text) or 0) * (_um_in(units[axis]) or 0) for axis, text in stated.items()}
     return believed(um, "OME")
 

@@ -61,3 +61,9 @@ def _keep_freed_memory():
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the largest that it takes
         libc.mallopt(M_TRIM_THRESHOLD, 2**30)
+
+
+def release_memory() -> None:
+    """Return the freed memory of this process to the kernel, before it needs much in other pieces."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from fieldwork import InputError
+from fieldwork import InputError, reason_of
 from fieldwork.inputs.functions import find, find_once, nearest
 
 CONTEXT = ("channel", "pixel_size", "calibration", "path", "well", "site")  # what a segmenter gets, if it declares it
@@ -195,7 +195,7 @@ def result_of(value: object, name: str) -> dict[str, int | float] | np.ndarray:
 
 def reason(name: str, error: Exception) -> str:
     """Describe in one line how a function failed, as tables hold it."""
-    return f"{name} failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{name} failed: {reason_of(error)}"
 
 
 def image_of(value: object, *, expected: str = "an image (2-D array of real numbers)") -> np.ndarray:

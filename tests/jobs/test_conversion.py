@@ -45,7 +45,7 @@ if __name__ == "__main__":
 
 
 # A choice tries all readers, which takes longer than such small slides.
-TRUST = 'conversion.examination.choice.choose_reader = lambda path, requested, picture: (requested, "as requested")'
+TRUST = 'conversion.examination.choice.choose_reader = lambda path, requested, *_: (requested, "as requested")'
 
 
 def start(slide, store, *, prelude="", **changes):
@@ -112,6 +112,18 @@ def test_every_level_is_the_slide_or_the_mean_of_the_one_above(tmp_path, version
     assert sorted(os.listdir(tmp_path)) == ["s.ome.zarr", slide.name]
 
 
+def test_long_strips_become_the_same_store_as_tiles(tmp_path):
+    image = np.tile(picture(300, 1000), (1, 5, 1))
+    layouts = {"tiles": {}, "raw": {"compression": None}, "lzw": {"compression": "lzw"}}
+    for name, options in layouts.items():
+        strips = {} if name == "tiles" else {"tile": None, "rowsperstrip": 300}
+        slide = write_slide(tmp_path / "slide.tif", image, **options, **strips)
+        convert(slide, tmp_path / name / "s.ome.zarr")
+        assert os.listdir(tmp_path / name) == ["s.ome.zarr"]
+    tiles, raw, lzw = (digest(tmp_path / name) for name in layouts)
+    assert tiles == raw == lzw and len(tiles) > 10
+
+
 def test_the_store_is_the_same_for_any_number_of_workers(tmp_path):
     slide = write_slide(tmp_path / "slide.tif", picture(500, 700))
     convert(slide, tmp_path / "1" / "s.ome.zarr", workers=1, reader="auto")
@@ -172,7 +184,8 @@ def test_gaps_and_damaged_tiles_are_filled_in_by_the_modality_that_is_stated(tmp
     slide = write_slide(tmp_path / "slide.tif", on_glass() if ground == 0 else on_glass() // 8)
     leave_out_tiles(slide, [0])
     damage_tile(slide, "zeros", 2)
-    facts = convert(slide, tmp_path / "s.ome.zarr", modality=modality)
+    channel = {"nuclei_channel": "Blue"} if modality == "fluorescence" else {}  # of several colours
+    facts = convert(slide, tmp_path / "s.ome.zarr", modality=modality, **channel)
     assert [tile[:4] for tile in facts["failed_tiles"]] == [[0, 128, 64, 64]]
     assert (facts["modality"], facts["fluorescence"], facts["warnings"]) == (modality, ground == 0, [])
     shown = pixels_of(tmp_path / "s.ome.zarr")[0]

@@ -11,6 +11,7 @@ import zarr
 import count_slide_regions
 from fieldwork import outputs
 from fieldwork.omezarr import metadata
+from slide_files import damage_tile
 from stained import AUTO, calibrate, convert, detect, grid, plant
 
 SHAPE = (2250, 700)  # two rows of blocks
@@ -117,8 +118,9 @@ def write_regions(folder):
 
 
 def count(folder, annotations):
-    options = {"facts": folder / "slide.json", "nuclei_table": folder / "nuclei.parquet"}
-    count_slide_regions.main(plate="P", slide="S", annotations=annotations, table=folder / "regions.csv", **options)
+    options = {"facts": folder / "slide.json", "nuclei_table": folder / "nuclei.parquet", "max_failed": 0.05}
+    options |= {"tiles_table": folder / "tiles.parquet", "annotations": annotations, "table": folder / "regions.csv"}
+    count_slide_regions.main(plate="P", slide="S", **options)
     with open(folder / "regions.csv", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -147,6 +149,30 @@ def test_nuclei_carry_the_names_of_their_regions_and_are_counted_in_each(slide, 
     positive = nuclei["Nuclei_Positive_DAB"].to_numpy() if method == "auto" else None
     share = "" if positive is None else str(positive[upper].mean())
     assert first["Share_Positive"] == share
+
+
+def test_a_region_whose_tiles_failed_says_so(slide, tmp_path, caplog):
+    """Tiles that cannot be decoded when the slide is converted, and a block that cannot be read in the store."""
+    folder, _ = slide
+    (tmp_path / "slide.tif").write_bytes((folder / "slide.tif").read_bytes())
+    damage_tile(tmp_path / "slide.tif", "zeros", number=3 * 11 + 4)
+    convert(tmp_path, tmp_path / "slide.tif", modality="hdab")
+    calibrate(tmp_path)
+    annotations = write_regions(tmp_path)
+    good, _ = detect(tmp_path, annotations=annotations)
+    first, second = count(tmp_path, annotations)
+    assert float(first["Region_FailedShare"]) == pytest.approx(64 * 64 / (700 * 1000))
+    assert int(first["Count_Nuclei"]) == sum("Upper" in name for name in good["Region"].to_pylist())
+    assert float(first["Nuclei_Per_mm2"]) == pytest.approx(
+        int(first["Count_Nuclei"]) / 0.25e-6 / (700 * 1000 - 64 * 64), rel=1e-3
+    )
+    assert "of the region 'Upper' could not be measured; max_failed_fields allows 5 %" in caplog.text
+    for path in (tmp_path / "S.ome.zarr/0/c/0").glob("[34]/*"):  # rows 1536 to 2250, of the second block, and its halo
+        path.write_bytes(path.read_bytes()[:100])
+    detect(tmp_path, annotations=annotations)
+    first, second = count(tmp_path, annotations)
+    assert float(second["Region_FailedShare"]) > 0.05 and second["Region_Area_mm2"]
+    assert second["Count_Nuclei"] == second["Nuclei_Per_mm2"] == second["Share_Positive"] == ""
 
 
 def test_without_regions_in_the_sheet_there_is_neither_column_nor_table(slide):

@@ -3,15 +3,19 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import skimage.data
 import tifffile
 from skimage.color import rgb2hed
 from skimage.segmentation import expand_labels
 
-from fieldwork import InputError, label_images, outputs
+from fieldwork import InputError, label_images, optical_densities, outputs
+from fieldwork.omezarr import slides
 from fieldwork.segmentation import sampling
 from fieldwork.slides import blocks, calibration, channels, tables
+from slide_files import leave_out_tiles, write_pyramid
 from stained import AUTO, DAB, RADIUS_PX, SERIAL, calibrate, convert, detect, grid, outline, plant
 
 SHAPE = (700, 900)
@@ -59,6 +63,28 @@ def painted(found, shape):
     return labels
 
 
+@pytest.mark.parametrize(
+    ("modality", "planted"),
+    [
+        ("he", {}),
+        ("hdab", {"brown": range(0, 200, 5), "brown_stains": (0.2, 0.7), "stroma": (0.06, 0)}),
+        ("brightfield", {"stroma": (0.06, 0)}),
+    ],
+)
+def test_the_stain_decides_the_modality_of_a_slide_and_what_is_measured(tmp_path, modality, planted):
+    shape = 500, 560
+    centres = grid(shape, 41)
+    facts = convert(tmp_path, plant(shape, centres, **planted))
+    assert facts["modality"] == modality, facts["modality_reason"]
+    assert calibrate(tmp_path)["modality"] == modality
+    nuclei, _ = detect(tmp_path)
+    assert len(nuclei) == len(centres) and nuclei.schema.metadata[b"modality"] == modality.encode()
+    assert ("Nuclei_Positive_DAB" in nuclei.column_names) == (modality == "hdab")
+    assert ("Nuclei_Intensity_MeanIntensity_Density" in nuclei.column_names) == (modality == "brightfield")
+    stated = convert(tmp_path, plant(shape, centres, **planted), modality="hdab")
+    assert (stated["modality"], stated["modality_reason"]) == ("hdab", "as the sheet states")
+
+
 def test_nuclei_of_a_slide_are_those_that_were_planted(slide):
     folder, _ = slide
     nuclei, tiles = detect(folder)
@@ -90,6 +116,26 @@ def test_the_share_of_positive_nuclei_is_that_of_brown_ones(slide, tmp_path):
     assert not {"Nuclei_Positive_DAB", "Nuclei_TouchesBorder", "Nuclei_AreaShape_Center_X"} & set(features)
 
 
+def test_cytoplasm_that_is_taken_for_nuclei_is_told_of(tmp_path, slide):
+    texture = cv2.GaussianBlur(np.random.default_rng(3).standard_normal(SHAPE), (0, 0), 4)
+    stains = np.stack([0.1 * np.exp(0.8 * texture / texture.std()), np.full(SHAPE, 0.3), np.zeros(SHAPE)], axis=-1)
+    stains[:60] = 0
+    convert(tmp_path, np.rint(245 * 10 ** -(stains @ list(optical_densities.STAINS.values()))).astype(np.uint8))
+    [warning] = calibrate(tmp_path)["warnings"]
+    assert "its nuclei hardly differ from what is around them (" in warning
+    detect(tmp_path)
+    facts = outputs.read_json(tmp_path / "slide.json")
+    row = tables.slide_row("P", facts, tmp_path / "tiles.parquet", tmp_path / "nuclei.parquet", max_failed=0.05)
+    assert row["Slide_Warnings"].endswith(warning) and row["Count_Nuclei"]
+    assert outputs.read_json(slide[0] / "calibration.json")["warnings"] == []
+
+
+def test_brown_nuclei_that_are_missed_in_brown_tissue_are_told_of(tmp_path):
+    convert(tmp_path, skimage.data.immunohistochemistry(), modality="hdab")
+    [warning] = calibrate(tmp_path)["warnings"]
+    assert warning.startswith("65% of its tissue is brown") and "missing" in warning
+
+
 def test_without_dab_no_nucleus_is_positive_or_not(slide):
     folder, image = slide
     facts = outputs.read_json(folder / "slide.json") | {"modality": "he"}
@@ -107,8 +153,8 @@ def test_brown_nuclei_are_outlined_whatever_haematoxylin_they_show(stains):
 
 
 def test_haematoxylin_on_tinted_glass_is_no_dab(tmp_path):
-    convert(tmp_path, plant(SHAPE, CENTRES, brown=range(0, len(CENTRES), 3), glass=(225, 220, 170)), modality="hdab")
-    assert outputs.read_json(tmp_path / "slide.json")["glass"] == pytest.approx([225, 220, 170], abs=1)
+    image = plant(SHAPE, CENTRES, brown=range(0, len(CENTRES), 3), glass=(225, 220, 170))
+    assert convert(tmp_path, image, modality="hdab")["glass"] == pytest.approx([225, 220, 170], abs=1)
     calibrate(tmp_path)
     nuclei, _ = detect(tmp_path)
     found = np.stack([nuclei[f"Nuclei_Location_Center_{axis}"].to_numpy() for axis in "YX"], axis=1)
@@ -169,26 +215,70 @@ def test_densities_are_those_of_scikit_image(slide):
     assert brown.sum() == pytest.approx(len(CENTRES) / 2, abs=1) and (inside[brown] > 3 * around[brown]).all()
 
 
-def test_tables_are_equal_for_every_chunk_codec_version_tile_and_number_of_workers(tmp_path):
-    image = plant((500, 560), grid((500, 560), 41))
-    found = set()
-    variants = [
-        ({}, {}),
-        ({"chunk": 64, "shard": 256}, {"tile": 64}),
-        ({"codec": "lz4", "version": "0.4"}, {"tile": 333}),
-        (
-            {"chunk": 512, "shard": 512},
-            {"pool": {"engine": "pool", "mode": "paths", "dask": "processes"}, "workers": 2},
-        ),
+LARGE = (2300, 760)  # two blocks
+POOL = {"engine": "pool", "mode": "paths", "dask": "processes"}
+TILED = {"compression": "deflate", "tile": (64, 64)}
+KEPT = {"compression": "jpeg", "compressionargs": {"level": 95}, "tile": (64, 64)}
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Return the picture of a slide of two blocks, with nuclei on the border between them and a corner of white."""
+    image = plant(LARGE, grid(LARGE, 41))
+    image[:320, :320] = 255
+    return image
+
+
+def outcome(folder, image, source, levels, conversion, detection):
+    """Convert, calibrate and detect a slide; return the bytes of all that must not depend on how."""
+    folder.mkdir()
+    # Squares of 20 px: blocks, chunks and tiles begin within some.
+    options = {"resolution": (25000, 25000), "resolutionunit": "CENTIMETER", **source}
+    absent = options.pop("absent", ())
+    write_pyramid(folder / "slide.tif", image, levels=levels, **options)
+    if absent:
+        leave_out_tiles(folder / "slide.tif", absent)
+    facts = convert(folder, folder / "slide.tif", **conversion)
+    assert (facts["modality"], facts["mpp"], facts["failed_tiles"]) == ("he", [0.4, 0.4], [])
+    assert facts["codec"] == conversion.get("codec", "zstd")
+    calibrate(folder)
+    nuclei, tiles = detect(folder, **detection)
+    assert sum(tiles["Tile_Count_Nuclei"].to_pylist()) == len(nuclei) > 600
+    names = "nuclei.parquet", "nuclei.geojson", "calibration.json"
+    labels = slides.read_label(folder / "S.ome.zarr", "tissue"), slides.read_label(folder / "S.ome.zarr", "nuclei")
+    decided = {key: facts[key] for key in ("tissue_area_px", "glass", "modality_reason", "folds", "brown")}
+    return [(folder / name).read_bytes() for name in names], [label.tobytes() for label in labels], decided
+
+
+@pytest.mark.parametrize(
+    ("source", "levels", "conversion", "detection"),
+    [
+        ({"tile": (256, 128)}, 3, {"chunk": 64, "shard": 256}, {"tile": 64}),
+        ({"tile": None, "rowsperstrip": 23}, 1, {"codec": "lz4", "version": "0.4"}, {"tile": 333}),
+        ({"tile": None, "rowsperstrip": 2300, "compression": None}, 2, {"codec": "none", "shard": 1024}, {}),
+        ({"absent": [0, 1, 12, 40]}, 1, {"chunk": 512, "shard": 512}, {"pool": POOL, "workers": 2, "tile": 2048}),
+    ],
+)
+def test_nuclei_and_tissue_do_not_depend_on_tiles_strips_gaps_levels_chunks_codec_and_version(
+    large, plain, tmp_path, source, levels, conversion, detection
+):
+    assert outcome(tmp_path / "S", large, TILED | source, levels, conversion, detection) == plain
+
+
+@pytest.fixture(scope="module")
+def plain(large, tmp_path_factory):
+    return outcome(tmp_path_factory.mktemp("plain") / "S", large, TILED, 1, {}, {})
+
+
+def test_nuclei_and_tissue_do_not_depend_on_whether_jpeg_tiles_are_kept(large, tmp_path):
+    found = [
+        outcome(tmp_path / conversion["codec"], large, KEPT, levels, conversion, {"tile": tile})
+        for conversion, levels, tile in (
+            ({"codec": "zstd"}, 1, 512),
+            ({"codec": "keep", "version": "0.4"}, 2, 300),
+        )
     ]
-    for number, (conversion, detection) in enumerate(variants):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        convert(folder, image, **conversion)
-        calibrate(folder)
-        detect(folder, **detection)
-        found.add(((folder / "nuclei.parquet").read_bytes(), (folder / "calibration.json").read_bytes()))
-    assert len(found) == 1
+    assert found[0] == found[1]
 
 
 def test_a_block_that_cannot_be_read_is_failed_tiles(tmp_path):
@@ -280,7 +370,7 @@ def test_planes_of_a_fluorescence_slide_go_from_the_file_to_the_table(tmp_path):
     metadata = {"axes": "CYX", "Channel": {"Name": ["Cy3", "DAPI"]}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
     metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
     tifffile.imwrite(path, planes.astype(np.uint16), metadata=metadata, tile=(64, 64), photometric="minisblack")
-    convert(tmp_path, path, modality="fluorescence")
+    assert convert(tmp_path, path)["modality"] == "fluorescence"
     calibrate(tmp_path, picture=True)
     nuclei, tiles = detect(tmp_path)
     assert len(nuclei) == len(centres) == sum(tiles["Tile_Count_Nuclei"].to_pylist())

@@ -7,10 +7,14 @@ import sys
 
 import imagecodecs
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 import zarr
 
+import merge_slides
+import plot_slide
+import stained
 from slide_files import damage_tile, picture, write_slide
 from workspace import SCRIPTS
 
@@ -30,6 +34,8 @@ SETTINGS = {
 }
 SECRETS = ("Jane Doe", "BARCODE-4711", "1999:12:31", "31/12/99")
 LABEL = (1, 251, 77)  # its colour
+ICC = bytes(128) + b"Jane Doe's scanner, 1999:12:31"
+ARTIST = (315, 2, 23, b"Jane Doe BARCODE-4711 \0", True)
 
 
 def refuse(constant):
@@ -90,10 +96,12 @@ def write_aperio(path, *, power="20", mpp="0.5"):
 
 
 def everything(folder):
-    """Return the bytes of all files below a folder, as text, and their names."""
+    """Return the bytes of all files below a folder, as text, and their names; of tables also what is compressed."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files
-    return "\n".join(f"{path}\n{path.read_bytes().decode('latin-1')}" for path in files)
+    tables = [pq.read_table(path) for path in files if path.suffix == ".parquet"]
+    texts = [f"{table.schema.metadata}\n{table.to_pylist()}" for table in tables]
+    return "\n".join([*texts, *(f"{path}\n{path.read_bytes().decode('latin-1')}" for path in files)])
 
 
 def test_properties_and_label_are_kept_by_default(tmp_path):
@@ -127,6 +135,109 @@ def test_names_of_pictures_are_properties(tmp_path, kept):
     facts, log = convert(tmp_path / "a.ome.tif", tmp_path / "out", keep_properties=kept)
     assert facts["status"] == "ok" and len(facts["other_series"]) == 1
     assert ("Jane Doe 1" in facts["other_series"][0]) == kept == ("Jane Doe" in everything(tmp_path / "out") + log)
+
+
+def write_ome(path):
+    """Write an OME-TIFF that names a person wherever it can, but for its channels; a label; a unit that is none."""
+    xml = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" Creator="Jane Doe">
+        <Experimenter ID="Experimenter:0" FirstName="Jane Doe" Email="BARCODE-4711"/>
+        {images}
+        <StructuredAnnotations><CommentAnnotation ID="Annotation:0"><Value>Jane Doe</Value></CommentAnnotation>
+        </StructuredAnnotations></OME>"""
+    image = """<Image ID="Image:{number}" Name="Jane Doe {number}"><AcquisitionDate>1999:12:31</AcquisitionDate>
+        <Description>BARCODE-4711</Description>
+        <Pixels ID="Pixels:{number}" DimensionOrder="XYCZT" Type="uint8" SizeX="300"
+        SizeY="260" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="0.5" PhysicalSizeXUnit="Jane Doe" PhysicalSizeY="0.5">
+        <Channel ID="Channel:{number}:0" SamplesPerPixel="3" Fluor="Jane Doe"/><TiffData IFD="{number}" PlaneCount="1">
+        <UUID FileName="Jane Doe.ome.tif">urn:uuid:BARCODE-4711</UUID></TiffData></Pixels></Image>"""
+    xml = xml.format(images="".join(image.format(number=number) for number in (0, 1)))
+    texts = {"software": "Jane Doe", "datetime": "1999:12:31 12:00:00", "iccprofile": ICC, "extratags": [ARTIST]}
+    options = {"photometric": "rgb", "tile": (64, 64), "metadata": None} | texts
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(picture(260, 300), description=xml.encode(), **options)
+        tif.write(picture(260, 300, 1), **options)
+        tif.write(picture(40, 50), description="label Jane Doe", **options | {"tile": None})
+    return path
+
+
+def write_imagej(path):
+    """Write an ImageJ file with a person in all that it may state, and a unit that is none."""
+    metadata = {
+        "axes": "YXS",
+        "Info": "Jane Doe",
+        "unit": "Jane Doe",
+        "Labels": ["Jane Doe"],
+        "Barcode": "BARCODE-4711",
+    }
+    options = {"datetime": "1999:12:31 12:00:00", "iccprofile": ICC, "extratags": [ARTIST], "resolution": (2, 2)}
+    tifffile.imwrite(path, picture(260, 300), imagej=True, metadata=metadata, **options)
+    return path
+
+
+def write_qptiff(path):
+    """Write a QPTIFF in colour with a person in its descriptions, and a label."""
+    text = """<?xml version="1.0" encoding="utf-8"?><PerkinElmer-QPI-ImageDescription><Operator>Jane Doe</Operator>
+        <SlideID>BARCODE-4711</SlideID><AcquisitionTime>1999:12:31</AcquisitionTime><ImageType>{}</ImageType>
+        </PerkinElmer-QPI-ImageDescription>"""
+    options = {"photometric": "rgb", "metadata": None, "software": "PerkinElmer-QPI", "iccprofile": ICC}
+    with tifffile.TiffWriter(path) as tif:
+        image = picture(260, 300)
+        tif.write(image, description=text.format("FullResolution"), tile=(64, 64), **options)
+        tif.write(image[::4, ::4], description=text.format("Thumbnail"), **options)
+        tif.write(image[::2, ::2], description=text.format("ReducedResolution"), tile=(64, 64), **options)
+        tif.write(picture(40, 50), description=text.format("Label"), **options)
+    return path
+
+
+def write_named_pages(path):
+    """Write several regions, and pages of other kinds, all of which have a person's name."""
+    with tifffile.TiffWriter(path) as tif:
+        for seed, shape in enumerate([(260, 300), (250, 300), (30, 40), (700, 900)]):
+            name = b"Jane Doe, label\0" if shape == (700, 900) else b"Jane Doe BARCODE-4711\0"
+            tags = [ARTIST, (285, 2, len(name), name, True)]
+            options = {"photometric": "rgb", "metadata": None, "datetime": "1999:12:31 12:00:00", "extratags": tags}
+            tif.write(picture(*shape, seed), tile=(64, 64), **options)
+    return path
+
+
+def write_cut(path):
+    """Write half of a slide."""
+    path.write_bytes(write_ome(path).read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "changes"),
+    [
+        (write_aperio, {}),
+        (write_aperio, {"reader": "openslide"}),
+        (write_ome, {}),
+        (write_ome, {"reader": "tifffile", "series": 1}),
+        (write_imagej, {}),
+        (write_qptiff, {}),
+        (write_named_pages, {}),
+        (write_cut, {}),
+    ],
+)
+def test_no_output_of_any_job_has_what_is_not_to_be_kept(tmp_path, write, changes):
+    folder = tmp_path / "out"
+    path = write(tmp_path / ("a.svs" if write is write_aperio else "a.tif"))
+    assert any(secret.encode() in path.read_bytes() for secret in SECRETS)
+    facts, log = convert(path, folder, keep_associated=False, keep_properties=False, codec="none", **changes)
+    assert facts["status"] == ("failed" if write is write_cut else "ok")
+    if facts["status"] == "ok":
+        stained.calibrate(folder, picture=True)
+        stained.detect(folder)
+        common = {"slide": "S", "facts": folder / "slide.json", "nuclei_table": folder / "nuclei.parquet"}
+        plot_slide.main(store=folder / "S.ome.zarr", picture=folder / "slide.png", **common)
+        assert not (folder / "S.ome.zarr/associated").exists() and not list(folder.rglob("profile.icc"))
+    else:
+        stained.detect(folder)
+    tables = [[folder / f"{name}.parquet"] for name in ("tiles", "nuclei")]
+    options = {"on_bad_image": "record", "max_failed": 0.05, "table": folder / "slides.csv"}
+    merge_slides.main(plate="P", slides=[folder / "slide.json"], tiles=tables[0], nuclei=tables[1], **options)
+    text = everything(folder) + log
+    assert not [secret for secret in SECRETS if secret in text]
 
 
 def test_properties_go_when_they_are_no_longer_to_be_kept(tmp_path):

@@ -132,9 +132,10 @@ def test_imagejs_units_are_read(tmp_path, unit):
 def test_a_printers_resolution_that_imagej_passed_on_is_no_pixel_size(tmp_path):
     sizes = written(tmp_path / "a.tif", imagej=True, resolution=(300, 300), metadata={"unit": "inch"})
     assert sizes.um == {} and "printer" in sizes.doubt
-    for unit, doubt in (("pixel", ""), ("pixels", ""), ("furlong", "'furlong', which is no known unit of length")):
+    for unit, doubt in (("pixel", ""), ("pixels", ""), ("furlong", "in no known unit of length")):
         sizes = written(tmp_path / "a.tif", imagej=True, resolution=(1, 1), metadata={"unit": unit})
         assert sizes.um == {} and doubt in sizes.doubt and bool(doubt) == bool(sizes.doubt)
+        assert sizes.unit == (unit if doubt else "")
 
 
 def test_imagej_may_have_a_unit_for_each_axis(tmp_path):

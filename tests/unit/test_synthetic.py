@@ -9,7 +9,7 @@ from scipy.spatial.distance import pdist
 
 import score_demo_slide
 import synthesize_demo_slide
-from fieldwork import nuclei, synthetic, tissue
+from fieldwork import nuclei, optical_densities, synthetic
 from fieldwork.slides import readers
 from fieldwork.tissue import masks
 
@@ -93,7 +93,7 @@ def test_nuclei_in_tissue_are_planted_apart_and_off_the_glass_and_found(seed):
     image, centres, depth = draw_tissue(seed)
     assert image.shape == (400, 500, 3) and image.dtype == np.uint8 and len(centres) == 60
     assert pdist(centres).min() >= 24 and depth[tuple(centres.T)].min() >= 24
-    detected = nuclei.detect_nuclei(tissue.haematoxylin(image), sigma=3, min_distance=6, threshold_abs=0.05)
+    detected = nuclei.detect_nuclei(optical_densities.haematoxylin(image), sigma=3, min_distance=6, threshold_abs=0.05)
     assert len(detected) == 60 and synthetic.match(detected, centres, within=3) == 60
     means = cv2.resize(image, None, fx=1 / 4, fy=1 / 4, interpolation=cv2.INTER_AREA).astype(np.float32)
     seen = masks.find_tissue(means, np.ones(means.shape[:2], bool), um=8, fluorescence=False)
@@ -103,7 +103,7 @@ def test_nuclei_in_tissue_are_planted_apart_and_off_the_glass_and_found(seed):
 def test_tissue_without_nuclei_has_no_haematoxylin():
     image, centres, _ = draw_tissue(0, count=0)
     assert centres.shape == (0, 2)
-    assert tissue.haematoxylin(image).max() < 0.01
+    assert optical_densities.haematoxylin(image).max() < 0.01
 
 
 def test_one_seed_gives_one_tissue():

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 import tifffile
 
+from fieldwork import reason_of
 from fieldwork.decoding import DecodeError, Form, jpeg, jpeg2000
 
 # Values of TIFF tags.
@@ -138,8 +139,7 @@ class Segments:
         try:
             return function(data, number)
         except Exception as error:  # damaged bytes make decoders raise anything
-            text = " ".join(str(error).split())[:300]
-            reason = text if isinstance(error, DecodeError) else f"{type(error).__name__}: {text}"
+            reason = reason_of(error, own=DecodeError)
             raise DecodeError(f"{self.name(number)} cannot be decoded: {reason}") from error
 
     def _decoded(self, data, number):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from fieldwork import FrameError
+from fieldwork import FrameError, reason_of
 
 LARGEST_PLANE_VALUES = 2**28  # twice the largest cameras; more is a damaged header
 LARGEST_FILE_VALUES = 2**30  # of all planes, which are in memory together
@@ -43,8 +43,7 @@ def decoding() -> Iterator[None]:
     except FrameError:
         raise
     except Exception as error:  # anything: struct.error, MemoryError, ..
-        reason = " ".join(str(error).split())[:200]
-        raise FrameError(f"cannot be decoded: {type(error).__name__}: {reason}") from error
+        raise FrameError(f"cannot be decoded: {reason_of(error)}") from error
     finally:
         _reading.now = False
 

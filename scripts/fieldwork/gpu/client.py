@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fieldwork import DeviceFailed, nuclei, parallel, tissue
+from fieldwork import DeviceFailed, nuclei, optical_densities, parallel
 from fieldwork.gpu import choice
 from fieldwork.gpu.server import Cuda, log, serve
 
@@ -25,8 +25,8 @@ class Cpu:
         return nuclei.detect_nuclei(image, **options)
 
     def haematoxylin(self, image: np.ndarray) -> np.ndarray:
-        """Unmix the haematoxylin as `tissue.haematoxylin` does."""
-        return tissue.haematoxylin(image)
+        """Unmix the haematoxylin as `optical_densities.haematoxylin` does."""
+        return optical_densities.haematoxylin(image)
 
 
 CPU = Cpu()
@@ -54,18 +54,18 @@ class Gpu(NamedTuple):
         return nuclei._detect_among(self._candidates, image, **options)
 
     def haematoxylin(self, image: np.ndarray) -> np.ndarray:
-        """Unmix the haematoxylin as `tissue.haematoxylin` does.
+        """Unmix the haematoxylin as `optical_densities.haematoxylin` does.
 
         The array lasts until this worker's next request with another image.
 
         Raises
         ------
         ValueError
-            As from `tissue.haematoxylin`.
+            As from `optical_densities.haematoxylin`.
         DeviceFailed
             As from `detect_nuclei`.
         """
-        tissue.check_rgb(image)
+        optical_densities.check_rgb(image)
         return self._request("haematoxylin", image)
 
     def _candidates(self, image, **options):
@@ -90,7 +90,7 @@ class Gpu(NamedTuple):
         return _ON_CPU[step](image, **options)
 
 
-_ON_CPU = {"candidates": nuclei.candidates_by_opencv, "haematoxylin": tissue.haematoxylin}
+_ON_CPU = {"candidates": nuclei.candidates_by_opencv, "haematoxylin": optical_densities.haematoxylin}
 _own = threading.local()
 
 

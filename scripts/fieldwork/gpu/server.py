@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fieldwork import nuclei, tissue
+from fieldwork import nuclei, optical_densities, reason_of
 
 LARGEST_BATCH = 32  # images
 
@@ -100,7 +100,7 @@ def serve(pipe: Connection, make_device: Callable, address: str, key: bytes) -> 
         device = make_device()
         listener = Listener(address, "AF_UNIX", backlog=128)
     except Exception as error:  # whatever CUDA's libraries raise
-        pipe.send((False, _reason(error)))
+        pipe.send((False, reason_of(error)))
         return
     requests = queue.SimpleQueue()
     for _ in range(2):
@@ -150,7 +150,7 @@ def _work(device, requests, pipe):
                         with suppress(OSError, TypeError):  # the worker was killed; `_attend` closes the line now
                             request.connection.send(answer)
     except Exception as error:  # whatever CUDA raises: after most of its errors a process cannot go on with it
-        pipe.send((False, _reason(error)))
+        pipe.send((False, reason_of(error)))
         os._exit(1)
 
 
@@ -181,13 +181,9 @@ def _candidates(device, requests):
 def _haematoxylin(device, requests):
     """Write the haematoxylin over the colours, which are on the GPU by then."""
     images = device.upload([request.image for request in requests])
-    for request, density in zip(requests, tissue._haematoxylin_on(device, images), strict=True):
+    for request, density in zip(requests, optical_densities.haematoxylin_on(device, images), strict=True):
         device.download(density, np.ndarray(density.shape, density.dtype, request.memory))
     return [None] * len(requests)
 
 
 _STEPS = {"candidates": _candidates, "haematoxylin": _haematoxylin}
-
-
-def _reason(error):
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -76,28 +76,7 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     _check_rows_and_columns(metadata, names, lines, warnings, path)
     _check_what_tells_lines_apart(header, names, metadata, channels, lines, warnings, path)
     column_names = {kind: names[index] for kind, index in metadata.items()}
-    is_folder = functools.cache(os.path.isdir)
-    entries, sites, empty = [], Counter(), 0
-    for where, cells in lines:
-        texts = {kind: cells[index] for kind, index in metadata.items()}
-        read = functools.partial(_read, texts, column_names, where)
-        well, timepoint, z = _position(texts, read)
-        list_plate = texts.get("Plate")
-        sites[list_plate, well, timepoint, z] += 1
-        site = sites[list_plate, well, timepoint, z]
-        if "Site" in texts:
-            site = read("Site", _index_of, "a whole number from 0 to 999999999")
-        row = dict(zip(header, cells, strict=True))
-        images = {
-            channel: _image_path(row, channel, where=where, list_path=path, at_url=bool(url), is_folder=is_folder)
-            for channel in channels
-        }
-        fault = None if any(images.values()) else f"{where} names no file"
-        for channel, image in images.items():
-            empty += not image
-            if image or fault:
-                parts = {"fault": fault, "inside": _inside(row, channel, where)}
-                entries.append((list_plate, Image(image, well, site, channel, timepoint, z, **parts)))
+    entries, empty = _entries_of(lines, header, metadata, column_names, channels, list_path=path, at_url=bool(url))
     if not any(image.path for _, image in entries):
         raise InputError(f"{path}: found no image. Expected a line for each field, with its channels' files.")
     notes = [f"{path}: column {names[index]} is taken for Metadata_{kind}." for kind, index in columns.items()]
@@ -111,6 +90,33 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     notes += settled.notes
     warnings += settled.rules
     return Scan(LAYOUT_NAME, settled.images, [], [], settled.duplicates, notes, settled.copies, warnings)
+
+
+def _entries_of(lines, header, metadata, column_names, channels, *, list_path, at_url):
+    """Return plate and image of every cell that names one, or lacks one for a fault; and how many cells are empty."""
+    is_folder = functools.cache(os.path.isdir)
+    entries, sites, empty = [], Counter(), 0
+    for where, cells in lines:
+        texts = {kind: cells[index] for kind, index in metadata.items()}
+        read = functools.partial(_read, texts, column_names, where)
+        well, timepoint, z = _position(texts, read)
+        plate = texts.get("Plate")
+        sites[plate, well, timepoint, z] += 1
+        site = sites[plate, well, timepoint, z]
+        if "Site" in texts:
+            site = read("Site", _index_of, "a whole number from 0 to 999999999")
+        row = dict(zip(header, cells, strict=True))
+        images = {
+            channel: _image_path(row, channel, where=where, list_path=list_path, at_url=at_url, is_folder=is_folder)
+            for channel in channels
+        }
+        fault = None if any(images.values()) else f"{where} names no file"
+        for channel, image in images.items():
+            empty += not image
+            if image or fault:
+                parts = {"fault": fault, "inside": _inside(row, channel, where)}
+                entries.append((plate, Image(image, well, site, channel, timepoint, z, **parts)))
+    return entries, empty
 
 
 def _find_columns(header, names, path):

@@ -91,11 +91,7 @@ def scan_folder(
     """
     folder = os.fspath(folder)
     known = config_layouts(layouts or {}) | LAYOUTS
-    if layout != "auto" and layout not in known:
-        near = difflib.get_close_matches(layout, known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "Put others under the config key 'layouts'."
-        raise InputError(f"layout {layout!r} is unknown. Expected auto, {', '.join(known)}. {hint}")
-    candidates = known if layout == "auto" else {layout: known[layout]}
+    candidates = _candidates(known, layout)
     files = image_paths(folder, candidates.values(), results) if names is None else image_names(names)
     notes, warnings = files.notes, files.warnings
     thumbnails = list(filter(THUMBNAIL.search, files))
@@ -106,13 +102,12 @@ def scan_folder(
     columns = 12
     if "number" in known[chosen].groupindex:
         columns = columns_of_numbers(matches, chosen, plate_format, notes, warnings)
+    groups = [groups_of(match) if match else None for match in matches]
     if chosen in tokens.LAYOUTS:
         try:
             groups = tokens.settle_wells(paths, matches, is_asked_for=layout != "auto", plate=plate, warnings=warnings)
         except InputError as error:
             raise InputError(f"{folder!r}, named as in layout {chosen}: {error}") from None
-    else:
-        groups = [groups_of(match) if match else None for match in matches]
     entries, unmatched = _entries(paths, groups, chosen, folder, columns, notes)
     _check_share(entries, unmatched, folder, layout, known, notes)
     images = images_of_plate(
@@ -120,16 +115,8 @@ def scan_folder(
     )
     own, strangers = duplicates.of_plate(images, plate=plate, folder=folder, others=others)
     settled = duplicates.settle(own, folder=folder)
-    if len(own) < len(images):
-        warnings.append(
-            f"{len(images) - len(own)} images were left out: other plates are in {folder!r}, and these are not in a "
-            f"folder {plate!r}, and their names don't begin with it"
-        )
-    elif strangers and not settled.copies:
-        warnings.append(
-            f"{strangers} of {len(images)} images are not in a folder {plate!r}, and their names don't begin with it, "
-            "as those of the others; they are taken for images of this plate"
-        )
+    if len(own) < len(images) or (strangers and not settled.copies):
+        warnings.append(_warning_of_strangers(len(images), len(own), strangers, folder, plate))
     elif chosen in LAYOUTS and not settled.copies:
         warnings += _warnings_of_beginnings(paths, matches, groups)
         warnings += _warnings_of_measurements(settled.images, folder, is_harmony=chosen == "harmony")
@@ -138,6 +125,30 @@ def scan_folder(
     notes += settled.notes
     warnings += [*settled.rules, *_warnings_of_folders(settled, folder)]
     return Scan(chosen, settled.images, thumbnails, unmatched, settled.duplicates, notes, settled.copies, warnings)
+
+
+def _candidates(known, layout):
+    """Return the layouts that may be chosen: the one that the sheet names, or all."""
+    if layout == "auto":
+        return known
+    if layout not in known:
+        near = difflib.get_close_matches(layout, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Put others under the config key 'layouts'."
+        raise InputError(f"layout {layout!r} is unknown. Expected auto, {', '.join(known)}. {hint}")
+    return {layout: known[layout]}
+
+
+def _warning_of_strangers(images, own, strangers, folder, plate):
+    """Describe what became of images whose names have another beginning than the plate's."""
+    if own < images:
+        return (
+            f"{images - own} images were left out: other plates are in {folder!r}, and these are not in a "
+            f"folder {plate!r}, and their names don't begin with it"
+        )
+    return (
+        f"{strangers} of {images} images are not in a folder {plate!r}, and their names don't begin with it, "
+        "as those of the others; they are taken for images of this plate"
+    )
 
 
 def _warnings_of_beginnings(paths, matches, groups):

@@ -173,17 +173,11 @@ def open_plate(
         )
         pages_are, requested = row.get("pages_are", pages_are), row.get("nuclei_channel", channel)
         try:
-            channel, inside = inside_nuclei.choose(scan.images, requested, names or {}, pages_are=pages_are)
+            scan, channel, inside = _with_nuclei(scan, requested, names or {}, pages_are)
         except InputError as error:
             if "nuclei_channel" in row:
                 raise
             raise _ConfigurationError(f"{source}: nuclei.channel is {requested}; {where}: {error}") from None
-        if requested == "auto":
-            doubts = inside_nuclei.doubts_about(channel, names or {}, {image.channel for image in scan.images})
-            scan = scan._replace(warnings=[*scan.warnings, *doubts])
-        if pages_are or inside:
-            parts = pages_are, bool(inside)
-            scan = scan._replace(images=[_with_parts(image, *parts) for image in scan.images])
         images = missing.with_missing(scan.images, channel)
         scan = scan._replace(warnings=[*scan.warnings, *doubts_about_moments(images)])
         images, z = _of_plane(images, z, projection)
@@ -198,6 +192,17 @@ def open_plate(
     for image in images:
         units.setdefault(FAN_OUT[fan_out](image), []).append(image)
     return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are, z)
+
+
+def _with_nuclei(scan, requested, names, pages_are):
+    """Choose the channel of the nuclei; return the scan with doubts about it, the channel, and its part of files."""
+    channel, inside = inside_nuclei.choose(scan.images, requested, names, pages_are=pages_are)
+    if requested == "auto":
+        doubts = inside_nuclei.doubts_about(channel, names, {image.channel for image in scan.images})
+        scan = scan._replace(warnings=[*scan.warnings, *doubts])
+    if pages_are or inside:
+        scan = scan._replace(images=[_with_parts(image, pages_are, bool(inside)) for image in scan.images])
+    return scan, channel, inside
 
 
 def _check_files(scan, images, *, where, origin, generated, remote):

@@ -41,16 +41,17 @@ def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
     header, lines = read_table(path, delimiter="\t")
     if header and not set(required) <= set(header) <= set(known):
         raise _wrong_columns(path, header, known, required)
-    rows, line_of, errors_of = [], {}, checker(schema)
+    rows, first_of, errors_of = [], {}, checker(schema)
     for line, cells in lines:
         where, row = f"{path}, line {line}", {name: cell for name, cell in cells.items() if cell}
         for error in errors_of(row):
             raise InputError(f"{where}: {complaint(error)}")
         name = row[known[0]]
         # Names become folders, and some file systems don't tell upper from lower case.
-        if name.casefold() in line_of:
-            raise InputError(f"{where}: {kind[:-1]} '{name}' stands in line {line_of[name.casefold()]} already")
-        line_of[name.casefold()] = line
+        first, same = first_of.setdefault(name.casefold(), (line, name))
+        if first != line:
+            spelled = "" if same == name else f" as '{same}'; expected names that differ by more than case"
+            raise InputError(f"{where}: {kind[:-1]} '{name}' stands in line {first} already{spelled}")
         rows.append({None: where, **row})
     return rows
 

@@ -3,8 +3,8 @@
 import functools
 
 from fieldwork import InputError
+from fieldwork.inputs.inside import headers, slide_files
 from fieldwork.inputs.inside import regions as annotations
-from fieldwork.inputs.inside import slide_files
 from fieldwork.inputs.paths import is_url
 from fieldwork.planning import provenance, resources
 from fieldwork.planning.files import Files
@@ -36,6 +36,7 @@ class SlidePlan(Road):
         self.rows = rows
         self.has_gpu = has_gpu
         self._files_of = functools.cache(slide_files.files_of)
+        self._decoding_mb = functools.cache(headers.decoding_mb)
         self.batches: dict[str, list[str]] = {}
         for name, row in rows.items():
             self.batches.setdefault(row["plate"], []).append(name)
@@ -120,10 +121,13 @@ class SlidePlan(Road):
     def conversion_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a conversion, in MB.
 
-        A worker holds some copies of a block, with its levels and compressed; so does its reader.
+        A worker holds some copies of a block, with its levels and compressed; so does its reader. Before that, one
+        worker decodes long tiles and strips.
         """
         side = max(self._config["slide"]["shard"], 2 * self._config["slide"]["chunk"])
-        return attempt * resources.memory_mb(threads, worker=150 + 5 * 3 * side**2 / 1e6)
+        blocks = resources.memory_mb(threads, worker=150 + 5 * 3 * side**2 / 1e6)
+        strips = max((self._decoding_mb(path) for path in self.files(wildcards) if not is_url(path)), default=0)
+        return attempt * max(blocks, resources.memory_mb(1, worker=150 + strips))
 
     def calibrations(self, path: str) -> list[str]:
         """Return the path of a slide's calibration, in a list, where some slides' nuclei are outlined with one."""

@@ -52,6 +52,7 @@ class Levels(NamedTuple):
     with_median: bool  # many pixels are hot or dead: the median takes their place
     is_stained: bool  # tissue: copies are blurred by `SMOOTHING`, so that texture makes no nuclei
     threshold: int = 1  # in steps of working copies, above the ground
+    share_near: float = 0.0  # of the sample's pixels: `thresholds.share_near`
 
 
 class Extent(NamedTuple):

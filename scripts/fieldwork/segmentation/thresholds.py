@@ -101,6 +101,24 @@ def threshold_of(counts: np.ndarray) -> int:
     return math.ceil(min(value, MOST_SHARE * TYPICAL))
 
 
+def share_near(counts: np.ndarray, threshold: int) -> float:
+    """Return the share of pixels within half an octave of a threshold: those about which little decides.
+
+    Parameters
+    ----------
+    counts
+        As for `threshold_of`.
+    threshold : int
+        In steps above the ground.
+
+    Returns
+    -------
+    float
+    """
+    first, end = (math.ceil(4 * threshold * factor) for factor in (2**-0.5, 2**0.5))
+    return int(counts[first:end].sum()) / int(counts.sum())
+
+
 def _otsu(counts):
     """Return Otsu's threshold of the values 0 to n - 1, in Python's integers, which have no largest."""
     numbers, below, weighted = counts.tolist(), 0, 0

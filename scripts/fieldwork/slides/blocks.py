@@ -1,19 +1,30 @@
 """Blocks of a slide, in which nuclei are outlined and measured one after the other."""
 
-from collections.abc import Callable
+import contextlib
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
+import imagecodecs
 import numpy as np
 
-from fieldwork import label_images, objects
+from fieldwork import label_images, objects, outputs, reason_of
 from fieldwork.detection import cells
+from fieldwork.frames import FrameError
 from fieldwork.segmentation import detector
 from fieldwork.segmentation.calibration import Calibration
 from fieldwork.slides import channels as slide_channels
+from fieldwork.slides.tiles import MeasuredTile, Tile, look_at_tile
 from fieldwork.tissue.samples import Block, in_mask, squares_of
 
 BLOCK_PX = 2048  # of level 0; fixed, as nuclei are numbered block by block
 STRIP_ROWS = 256  # that rings are drawn in at once
+PACKED = ".npz.zst"  # ends the names of the files of finished blocks
 MARGIN_PX = 1  # of the window around a block's nuclei: no nucleus touches its rim
 RING = "Cytoplasm"  # prefix of what is measured in the ring around a nucleus
 POSITIVE, MEAN = "Nuclei_Positive_{}", "Nuclei_Intensity_MeanIntensity_{}"
@@ -28,6 +39,7 @@ class BlockNuclei(NamedTuple):
     labels: bytes | None = None  # the window's label image, from `label_images.encode`: this block's nuclei; None: none
     measurements: dict[str, np.ndarray] = {}  # column -> (n,) array, in the slide's pixels; empty without nuclei
     error: str = ""  # why there are no nuclei: the block could not be read, or crashed its worker
+    tiles: Sequence[MeasuredTile] = ()  # the tiles whose first pixels lie in the block, without their nuclei
 
     @property
     def count(self) -> int:
@@ -94,7 +106,7 @@ def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: 
     try:
         pixels = read(top, left, bottom - top, right - left)
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        return failed_block(block, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return failed_block(block, reason_of(error))
     extent = detector.Extent((top, left), detection.shape)
     labels = _labels_of(pixels, extent, detection)
     numbers = _own_numbers(labels, block, extent.origin)
@@ -102,6 +114,183 @@ def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: 
     if not len(numbers):
         return BlockNuclei(block)
     return _measured(block, labels, numbers, pixels, extent, detection)
+
+
+def measure_block_and_tiles(
+    block: Block, *, read: Callable, mask: np.ndarray, detection: Detection, tile: int
+) -> BlockNuclei:
+    """Outline and measure the nuclei of one block, and look at its tiles, with pixels that are read once.
+
+    Parameters
+    ----------
+    block, read, mask, detection
+        As for `measure_block`.
+    tile : int
+        Side of the slide's tiles, in pixels.
+    """
+    read = _Reader(read)
+    found = measure_block(block, read=read, mask=mask, detection=detection)
+    return found._replace(tiles=_look_at_tiles(block, read, mask, detection, tile))
+
+
+def failed_block_and_tiles(
+    block: Block, reason: str, *, mask: np.ndarray, detection: Detection, tile: int
+) -> BlockNuclei:
+    """Return the failed result of a block that could not be measured, and of its tiles; arguments as for these."""
+
+    def read(*_):
+        raise FrameError(reason)
+
+    looked = _look_at_tiles(block, read, mask, detection, tile)
+    return failed_block(block, reason)._replace(tiles=looked)
+
+
+def _look_at_tiles(block, read, mask, detection, side):
+    """Look at the tiles whose first pixels lie in a block."""
+    (height, width), factor = detection.shape, detection.tissue_factor
+    rows, columns = (
+        range(-(-first // side) * side, first + length, side)
+        for first, length in zip(block[:2], block[2:], strict=True)
+    )
+    return tuple(
+        look_at_tile(
+            Tile(row, column, min(side, height - row), min(side, width - column)),
+            read=read,
+            mask=mask,
+            factor=factor,
+        )
+        for row in rows
+        for column in columns
+    )
+
+
+class _Reader:
+    """Reads pixels; from the first ones that were read, where they hold others."""
+
+    def __init__(self, read):
+        self._read, self._first, self._pixels = read, (0, 0), None
+
+    def __call__(self, row, column, height, width):
+        if self._pixels is None:
+            self._first, self._pixels = (row, column), self._read(row, column, height, width)
+            return self._pixels
+        top, left = row - self._first[0], column - self._first[1]
+        if min(top, left) >= 0 and top + height <= len(self._pixels) and left + width <= self._pixels.shape[1]:
+            return self._pixels[top : top + height, left : left + width]
+        return self._read(row, column, height, width)
+
+
+class Totals:
+    """The numbers of outlined nuclei: of a slide, and of its tiles by centroid.
+
+    Parameters
+    ----------
+    frames : list of Tile
+        All tiles of a slide, row by row.
+    looked : list of MeasuredTile
+        Those that no block looks at, from `look_at_tile`.
+
+    Attributes
+    ----------
+    nuclei : int
+    """
+
+    def __init__(self, frames: Sequence[Tile], looked: Sequence[MeasuredTile] = ()) -> None:
+        self.nuclei = 0
+        self._frames, self._looked = frames, {result.tile: result for result in looked}
+        self._rows, self._columns = (sorted({tile[axis] for tile in frames}) for axis in (0, 1))
+        self._counts = np.zeros((len(self._rows), len(self._columns)), np.int64)
+        self._errors = {}
+
+    def add(self, found: BlockNuclei) -> None:
+        """Count the nuclei of a block, or note why it has none; keep what its tiles look like."""
+        self.nuclei += found.count
+        self._looked.update((result.tile, result) for result in found.tiles)
+        if found.error:
+            self._errors[found.block] = found.error
+        if found.count:
+            rows, columns = (np.rint(found.measurements[f"Nuclei_AreaShape_Center_{axis}"]) for axis in "YX")
+            at = [
+                np.searchsorted(edges, values, "right") - 1
+                for edges, values in ((self._rows, rows), (self._columns, columns))
+            ]
+            np.add.at(self._counts, tuple(at), 1)
+
+    def tiles(self) -> list[MeasuredTile]:
+        """Return the tiles with their numbers of nuclei; those in a failed block have failed."""
+        counted = zip(self._frames, self._counts.ravel().tolist(), strict=True)
+        return [self._with_error(self._looked[tile]._replace(outlined=count)) for tile, count in counted]
+
+    def _with_error(self, result):
+        row, column, height, width = result.tile
+        for block, error in self._errors.items():
+            above, beside = block.row < row + height, block.column < column + width
+            if above and beside and row < block.row + block.height and column < block.column + block.width:
+                return result._replace(error=f"nuclei of the {block}: {error}", focus=None, colour=(None,) * 3)
+        return result
+
+
+def finished_folder(table: str | PathLike, identity: str) -> Path:
+    """Return the folder beside a slide's table in which workers keep finished blocks, so that a killed job resumes.
+
+    Parameters
+    ----------
+    table : path-like
+    identity : str
+        Digest of what decides the blocks; those of another identity are deleted.
+    """
+    table = Path(table)
+    folder = table.with_name(f".{table.name}.{identity}.blocks")
+    discard_finished(table, but=folder)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def discard_finished(table: str | PathLike, *, but: Path | None = None) -> None:
+    """Delete the finished blocks beside a slide's table, but for those in one folder."""
+    table = Path(table)
+    for folder in table.parent.glob(f".{table.name}.*.blocks"):
+        if folder != but:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def finished_in(folder: Path) -> int:
+    """Count the finished blocks in a folder."""
+    return len(list(folder.glob(f"*{PACKED}")))
+
+
+def read_or_measure(block: Block, *, folder: Path, measure: Callable[[Block], BlockNuclei]) -> BlockNuclei:
+    """Return a block that is finished, or measure and keep it; one that fails is measured again by the next job."""
+    path = folder / f"{block.row}_{block.column}{PACKED}"
+    if path.exists():
+        with contextlib.suppress(imagecodecs.ZstdError, zipfile.BadZipFile):  # the machine crashed, not the job alone
+            return _unpacked(block, path.read_bytes())
+    result = measure(block)
+    if not result.error and not any(seen.error for seen in result.tiles):
+        with outputs.atomic_file(path) as part:
+            part.write_bytes(_packed(result))
+    return result
+
+
+def _packed(result):
+    """Return a block's nuclei as bytes: compressed, as their 150 columns take a third then."""
+    looked = [(*seen.tile, seen.tissue, seen.focus, seen.colour, seen.error) for seen in result.tiles]
+    form = json.dumps([result.origin, result.shape, list(result.measurements), looked])
+    labels, stream = np.frombuffer(result.labels or b"", np.uint8), io.BytesIO()
+    np.savez(stream, form, labels, *result.measurements.values(), allow_pickle=False)
+    return imagecodecs.zstd_encode(stream.getvalue(), level=1)
+
+
+def _unpacked(block, packed):
+    with np.load(io.BytesIO(imagecodecs.zstd_decode(packed)), allow_pickle=False) as file:
+        form, labels, *columns = (file[name] for name in file.files)
+    origin, shape, names, looked = json.loads(str(form))
+    measurements = dict(zip(names, columns, strict=True))
+    looked = tuple(
+        MeasuredTile(Tile(*tile), tissue=tissue, focus=focus, colour=tuple(colour), error=error)
+        for *tile, tissue, focus, colour, error in looked
+    )
+    return BlockNuclei(block, tuple(origin), tuple(shape), labels.tobytes() or None, measurements, tiles=looked)
 
 
 def halo_of(detection: Detection) -> int:
@@ -174,7 +363,7 @@ def _rings(labels, renumbered, width):
 def _part_around(*masks):
     """Return the rows and columns of an image that hold all that masks mark, with a margin."""
     return tuple(
-        slice(max(0, inside[0] - MARGIN_PX), inside[-1] + 1 + MARGIN_PX)
+        slice(max(0, int(inside[0]) - MARGIN_PX), int(inside[-1]) + 1 + MARGIN_PX)
         for inside in (np.flatnonzero(sum(mask.any(axis=axis) for mask in masks)) for axis in (1, 0))
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldwork import processes
-from fieldwork.slides import SlideError
+from fieldwork.slides import SlideError, metadata
 from fieldwork.slides.readers import READERS, check_file, open_slide
 
 # tifffile (2048 x 2048 pixels of JPEG tiles in 19 ms) is as fast as cuCIM (24; OpenSlide 120) and reports what it
@@ -25,8 +25,20 @@ LARGER_FACTOR = 1.25  # of pixels; where tiles overlap, tags state up to some pe
 
 LARGEST_DIFFERENCE = 2  # grey levels; JPEG 2000 decoders differ by 1
 
+# How files begin that are no slides, by the end of their name; what they are and what to do.
+SAVED_AS_TIFF = "save it as TIFF"
+NO_SLIDES = {
+    ".png": (b"\x89PNG", "a PNG picture", SAVED_AS_TIFF),
+    ".jpg": (b"\xff\xd8\xff", "a JPEG picture", SAVED_AS_TIFF),
+    ".jpeg": (b"\xff\xd8\xff", "a JPEG picture", SAVED_AS_TIFF),
+    ".bmp": (b"BM", "a BMP picture", SAVED_AS_TIFF),
+    ".zip": (b"PK", "a ZIP archive", "unpack it"),
+}
 
-def choose_reader(path: str | PathLike, requested: str = "auto", picture: int | None = None) -> tuple[str, str]:
+
+def choose_reader(
+    path: str | PathLike, requested: str = "auto", picture: int | None = None, copies: str | None = None
+) -> tuple[str, str]:
     """Choose the reader for a file, by trying all of them in processes of their own.
 
     OpenSlide is the reference where it knows the vendor, otherwise tifffile, which follows the TIFF tags. The other
@@ -39,7 +51,7 @@ def choose_reader(path: str | PathLike, requested: str = "auto", picture: int | 
         The slide.
     requested : {'auto', 'cucim', 'tifffile', 'openslide'}
         ``auto`` takes the first trusted of tifffile, cuCIM, OpenSlide.
-    picture : int, optional
+    picture, copies : optional
         As for `readers.open_slide`.
 
     Returns
@@ -54,7 +66,8 @@ def choose_reader(path: str | PathLike, requested: str = "auto", picture: int | 
         rule. The message has the reasons.
     """
     check_file(path)
-    probes = _probe_all(path, picture)
+    _check_kind(path)
+    probes = _probe_all(path, picture, copies)
     vendor = probes["openslide"]["vendor"]
     reference = _reference_of(probes)
     if picture is None and (larger := _larger_slides(probes, reference)):
@@ -77,6 +90,16 @@ def choose_reader(path: str | PathLike, requested: str = "auto", picture: int | 
     start = chosen + ", as requested" * (requested != "auto")
     left_out = _reasons(probes)
     return chosen, f"{start}: {why}" + (f"; not trusted: {left_out}" if left_out else "")
+
+
+def _check_kind(path):
+    """Raise `SlideError` for a picture or an archive that no reader opens, rather than their words for it."""
+    start, kind, advice = NO_SLIDES.get(Path(path).suffix.lower(), (b"", "", ""))
+    if not start:
+        return
+    with open(path, "rb") as file:
+        if file.read(len(start)) == start:
+            raise SlideError(f"no reader can read it: it is {kind}; expected a slide or a TIFF file: {advice}")
 
 
 def _reference_of(probes):
@@ -137,18 +160,18 @@ def _disagreement(probe, reference, name):
     return f"pixels differ from {name}'s by up to {worst} grey levels" if worst > LARGEST_DIFFERENCE else ""
 
 
-def _probe_all(path, picture):
+def _probe_all(path, picture, copies):
     """Probe a file with all readers at once, each in a process of its own: any may crash or hang."""
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | processes.ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)}
     program = [sys.executable, "-m", "fieldwork.slides.choice"]
-    chosen = [] if picture is None else [str(picture)]
+    options = json.dumps({"picture": picture, "copies": copies and os.path.abspath(copies)})
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with tempfile.TemporaryDirectory(prefix="fieldwork-") as folder:
         answers = {reader: f"{folder}/{reader}.npz" for reader in READERS}
         running = {
             reader: subprocess.Popen(
-                [*program, reader, os.path.abspath(path), answer, *chosen], env=environment, **streams
+                [*program, reader, os.path.abspath(path), answer, options], env=environment, **streams
             )
             for reader, answer in answers.items()
         }
@@ -164,18 +187,19 @@ def _result(process, answer):
     if process.returncode < 0:
         return nothing | {"reason": f"killed by {signal.Signals(-process.returncode).name} while reading"}
     if process.returncode:
-        return nothing | {"reason": f"failed: {errors.splitlines()[-1] if errors else process.returncode}"}
+        last_line = metadata.shown(errors.splitlines()[-1], "") if errors else ""
+        return nothing | {"reason": f"failed: {last_line or process.returncode}"}
     with np.load(answer) as arrays:
         facts = json.loads(str(arrays["facts"]))
         return nothing | facts | {"pixels": {name: arrays[name] for name in arrays.files if name != "facts"}}
 
 
-def _probe(reader, path, answer, picture=None):
+def _probe(reader, path, answer, options):
     """Read samples of a slide with one reader, and write the answer of the probe to a file."""
     signal.alarm(PROBE_S)  # ends the process in whatever library it hangs, also when the parent is gone
     facts, pixels, failed = {}, {}, []
     try:
-        slide = open_slide(path, reader, picture and int(picture))
+        slide = open_slide(path, reader, **json.loads(options))
         facts |= {"shapes": slide.shapes, "mpp": slide.mpp, "vendor": slide.properties.get("openslide.vendor")}
         facts |= {"channels": [channel.name for channel in slide.channels], "sizes": slide.sizes}
         for sample in _samples(slide.shapes):

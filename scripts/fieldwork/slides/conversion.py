@@ -18,6 +18,7 @@ import numpy as np
 from fieldwork import InputError, WorkerDied, outputs, parallel
 from fieldwork.omezarr import metadata, slides
 from fieldwork.slides import SlideError, examination, ground, jpeg, overview, readers
+from fieldwork.slides.inside.copies import copied
 from fieldwork.slides.metadata import Wanted
 
 ICC_PROFILE = "profile.icc"  # in the store
@@ -50,6 +51,7 @@ class Plan(NamedTuple):
     keep: bool  # the slide's JPEG tiles as they are
     factor: int  # px: the side of the overview's squares
     picture: int | None = None  # of the file; None: the one that `series.choose` chooses
+    copies: str | None = None  # folder with copies of its long tiles and strips
     channels: int = 3
     dtype: str = "uint8"
     ground: int = 255  # where the slide has no pixels, or none that can be decoded; 0: in fluorescence
@@ -170,7 +172,7 @@ def convert(
     series : int, optional
         Number of the picture in the file, from 0; by default that which `series.choose` chooses.
     nuclei_channel : str, optional
-        Name of the channel with the nuclei, in channels of fluorescence; by default that of a DNA stain.
+        Name of the channel with the nuclei, of fluorescence; by default that of a DNA stain, in colour blue.
     mpp, magnification : float, optional
         What the sheet states of the slide: micrometres per pixel, nominal magnification.
     keep_associated, keep_properties : bool
@@ -185,40 +187,38 @@ def convert(
     Raises
     ------
     SlideError
-        The slide cannot be opened.
+        The slide cannot be opened, or nothing says which of its channels or colours shows the nuclei.
     InputError
         ``stop``, and a tile cannot be decoded; the message names its position.
     """
     path, store = os.fspath(path), Path(store)
     wanted = Wanted(mpp, magnification, keep_associated, keep_properties)
-    options = {
-        "reader": reader,
-        "codec": codec,
-        "version": version,
-        "nuclei_channel": nuclei_channel,
-        "modality": modality,
-    }
-    examined = examination.examine(path, picture=series, wanted=wanted, **options)
-    facts = examined.facts
-    shape = facts["height"], facts["width"]
-    facts["tissue_factor"] = overview.factor_of(facts["mpp"], shape)
-    plan = _plan(path, store, examined, chunk=chunk, shard=shard, picture=series)
-    identity = [plan, version, facts["codec"], level, made_by, shape, modality, examination.stamps_of(path)]
-    identity += [facts["mpp"], keep_properties]  # both are in the store as soon as it is laid out
-    ledger = Ledger(store.with_name(f".{store.name}.blocks"), identity)
-    if ledger.begun and Path(plan.store).exists():
-        log.info("%s: resumes after %d blocks that were done before", path, len(ledger.done))
-    else:
-        ledger.done.clear()
-        ledger.sums.clear()
-        ledger.path.unlink(missing_ok=True)  # first: it may describe another store than the one that is laid out now
-        parallel.call_in_process(path, _lay_out, plan, examined, version, level, origin or path)
-    ledger.start()
-    facts["levels"] = metadata.level_shapes(*shape, chunk=plan.chunk)
-    _fill(plan, ledger, facts["levels"], on_bad_image=on_bad_image, workers=workers, progress=progress)
+    options = {"reader": reader, "codec": codec, "version": version}
+    options |= {"nuclei_channel": nuclei_channel, "modality": modality}
+    with copied(path, series, store.with_name(f".{store.name}.copies"), workers=workers, progress=progress) as copies:
+        examined = examination.examine(path, picture=series, wanted=wanted, copies=copies, **options)
+        facts = examined.facts
+        shape = facts["height"], facts["width"]
+        facts["tissue_factor"] = overview.factor_of(facts["mpp"], shape)
+        plan = _plan(path, store, examined, chunk=chunk, shard=shard, picture=series, copies=copies)
+        identity = [plan, version, facts["codec"], level, made_by, shape, modality, examination.stamps_of(path)]
+        identity += [facts["mpp"], keep_properties]  # both are in the store as soon as it is laid out
+        ledger = Ledger(store.with_name(f".{store.name}.blocks"), identity)
+        if ledger.begun and Path(plan.store).exists():
+            log.info("%s: resumes after %d blocks that were done before", path, len(ledger.done))
+        else:
+            ledger.done.clear()
+            ledger.sums.clear()
+            ledger.path.unlink(
+                missing_ok=True
+            )  # first: it may describe another store than the one that is laid out now
+            parallel.call_in_process(path, _lay_out, plan, examined, version, level, origin or path)
+        ledger.start()
+        facts["levels"] = metadata.level_shapes(*shape, chunk=plan.chunk)
+        _fill(plan, ledger, facts["levels"], on_bad_image=on_bad_image, workers=workers, progress=progress)
     facts["failed_tiles"] = sorted(tile for failed in ledger.done.values() for tile in failed)
     facts["failed_share"] = sum(tile[2] * tile[3] for tile in facts["failed_tiles"]) / (shape[0] * shape[1])
-    facts |= _finish(plan, facts, examined.associated, ledger, modality)
+    facts |= _finish(plan, facts, examined.associated, ledger, modality, nuclei_channel)
     del facts["fluorescence_stated"]
     for text in facts["warnings"]:
         log.warning("%s: %s", path, text)
@@ -231,12 +231,12 @@ def convert(
 def discard(store: str | PathLike) -> None:
     """Delete a store, and the remains of a killed conversion to it."""
     store = Path(store)
-    for folder in (store, store.with_name(f".{store.name}.part")):
+    for folder in (store, *(store.with_name(f".{store.name}.{remains}") for remains in ("part", "copies"))):
         shutil.rmtree(folder, ignore_errors=True)
     store.with_name(f".{store.name}.blocks").unlink(missing_ok=True)
 
 
-def _plan(path, store, examined, *, chunk, shard, picture):
+def _plan(path, store, examined, *, chunk, shard, picture, copies=None):
     """Plan a conversion; kept JPEG tiles are the chunks; many channels make smaller chunks and shards."""
     tile, count, dtype = examined.tile, len(examined.channels) or 3, examined.dtype
     chunk = tile or chunk
@@ -256,6 +256,7 @@ def _plan(path, store, examined, *, chunk, shard, picture):
         keep=bool(tile),
         factor=examined.facts["tissue_factor"],
         picture=picture,
+        copies=copies,
         channels=count,
         dtype=dtype,
         ground=0 if examined.facts["fluorescence"] else 255,
@@ -328,8 +329,8 @@ def _convert_blocks(blocks, plan, ledger, *, on_bad_image, workers, progress):
 
 
 @functools.cache
-def _slide(path, reader, picture, ground):
-    slide = readers.open_slide(path, reader, picture)
+def _slide(path, reader, picture, copies, ground):
+    slide = readers.open_slide(path, reader, picture, copies=copies)
     slide.fluorescence = ground == 0  # decided once, maybe by the user: gaps are filled in by it
     return slide
 
@@ -379,7 +380,7 @@ def _read(plan, y, x, height, width):
     """Read a part of level 0; if that fails, read it tile by tile; tiles that fail are blank."""
     if not plan.reader:
         return plan.blank(height, width), [[y, x, height, width, CRASH_REASON]]
-    slide = _slide(plan.path, plan.reader, plan.picture, plan.ground)
+    slide = _slide(plan.path, plan.reader, plan.picture, plan.copies, plan.ground)
     try:
         return slide.read(0, y, x, height, width), []
     except SlideError:
@@ -415,7 +416,7 @@ def _keep(plan, pixels, y, x, failed):
             slides.write_jpegs(plan.store, 0, part, top, left, tile=size)
 
 
-def _finish(plan, facts, associated, ledger, modality):
+def _finish(plan, facts, associated, ledger, modality, nuclei_channel):
     """Add the associated images and the label of tissue; return what the overview shows."""
     for name in ("associated", "labels"):  # left by a run that was killed at this point
         shutil.rmtree(Path(plan.store, name), ignore_errors=True)
@@ -423,10 +424,11 @@ def _finish(plan, facts, associated, ledger, modality):
         slides.add_associated(plan.store, name, image)
     shape = facts["height"], facts["width"]
     picture = overview.Overview(shape, factor=plan.factor, channels=plan.channels, dtype=plan.dtype)
-    for block, sums in ledger.sums.items():
+    while ledger.sums:  # some 100 MB of a large slide
+        block, sums = ledger.sums.popitem()
         height, width = (min(plan.size, side - first) for side, first in zip(shape, block[1:], strict=True))
         picture.add(block.y, block.x, height, width, base64.b64decode(sums))
     read = functools.partial(slides.read_block, slides.open_levels(plan.store)[0])
-    mask, seen = ground.describe(picture, facts, modality, read)
+    mask, seen = ground.describe(picture, facts, modality, read, nuclei_channel)
     slides.add_label(plan.store, "tissue", mask.astype(np.uint8), factor=plan.factor, mpp=facts["mpp"])
     return seen | {"warnings": facts["warnings"] + seen["warnings"]}

@@ -44,6 +44,7 @@ def examine(
     picture: int | None,
     nuclei_channel: str | None,
     wanted: Wanted,
+    copies: str | None = None,
 ) -> Examined:
     """Choose reader and codec of a slide, and ask the reader for all that is no pixel of level 0.
 
@@ -52,7 +53,7 @@ def examine(
     path : str
     reader, codec, version, modality, nuclei_channel
         As for `conversion.convert`.
-    picture : int or None
+    picture, copies : optional
         As for `readers.open_slide`.
     wanted : Wanted
         What the sheet states, and what is kept.
@@ -65,11 +66,10 @@ def examine(
     """
     if missing := slide_files.missing_files(path):
         raise SlideError(f"parts of it are missing: {', '.join(missing)}; expected all files of the slide together")
-    reader, reason = choice.choose_reader(path, reader, picture)
+    reader, reason = choice.choose_reader(path, reader, picture, copies)
     log.info("%s: reader %s: %s", path, reader, reason)
-    examined = parallel.call_in_process(
-        path, _asked, _facts, path, reader, picture, wanted, modality, on_crash=_unopened
-    )
+    question = _facts, path, reader, picture, copies, wanted, modality
+    examined = parallel.call_in_process(path, _asked, *question, on_crash=_unopened)
     facts, tile = examined.facts, None
     facts |= {"reader": reader, "reader_reason": reason, "codec": codec, "codec_reason": "as configured"}
     if codec == "keep":
@@ -82,8 +82,6 @@ def examine(
     facts["nuclei_channel"] = None
     if examined.channels:
         facts["nuclei_channel"] = _nuclei_channel(examined, modality, nuclei_channel)
-    elif nuclei_channel:
-        facts["warnings"].append(f"nuclei_channel {nuclei_channel!r} has no effect: the slide is in colour")
     return examined._replace(tile=tile)
 
 
@@ -125,9 +123,9 @@ def _asked(function, *arguments):
         raise SlideError(f"cannot be opened: {reason_of(error)}") from error
 
 
-def _facts(path, reader, picture, wanted, modality=None):
+def _facts(path, reader, picture, copies, wanted, modality=None):
     """Open the slide; return what is known of it, its associated images and its channels."""
-    slide = readers.open_slide(path, reader, picture)
+    slide = readers.open_slide(path, reader, picture, copies=copies)
     height, width = slide.shapes[0]
     pictures = slide
     if reader == "openslide":  # the tags list further pictures, where tifffile can read them
@@ -148,7 +146,9 @@ def _facts(path, reader, picture, wanted, modality=None):
     }
     stored, is_bright = ([], False) if slide.is_rgb else _with_windows(slide)
     associated = slide.associated() if wanted.keep_associated else {}
-    return Examined(facts, associated, stored, slide.dtype.name, slide.icc_profile, is_bright)
+    # A profile has texts and dates, of the scanner at least.
+    profile = slide.icc_profile if wanted.keep_properties else None
+    return Examined(facts, associated, stored, slide.dtype.name, profile, is_bright)
 
 
 def _kept_tile(path, version, shape, picture=None):

@@ -5,14 +5,23 @@ from typing import Any
 
 import numpy as np
 
-from fieldwork.slides import overview
+from fieldwork import processes
+from fieldwork.slides import SlideError, overview
+from fieldwork.slides.inside import channels
 from fieldwork.tissue import marks, masks
-from fieldwork.tissue.modality import have_dab, hues_of, light_of, stain_of
+from fieldwork.tissue.modality import have_dab, hues_of, light_of, signals_of, stain_of
 from fieldwork.tissue.samples import lines_in_mask, sample_of
+
+COLOURS = ("Red", "Green", "Blue")
+SIGNAL_STEP = 4  # px: of sampled tiles, which pixels tell what light the colours show
 
 
 def describe(
-    picture: overview.Overview, facts: dict[str, Any], modality: str | None, read: Callable
+    picture: overview.Overview,
+    facts: dict[str, Any],
+    modality: str | None,
+    read: Callable,
+    nuclei_channel: str | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Find the tissue on a slide, and decide what its channels are.
 
@@ -22,18 +31,26 @@ def describe(
         Complete.
     facts : dict
         What is known of the slide: ``mpp``, ``failed_tiles``, ``fluorescence`` (as it was converted),
-        ``fluorescence_stated`` (by its metadata).
+        ``fluorescence_stated`` (by its metadata), ``nuclei_channel`` (None: it is in colour).
     modality : str or None
         As the user states it.
     read : callable
         ``read(row, column, height, width)`` returns (height, width, channels) pixels of level 0.
+    nuclei_channel : str or None
+        Of a slide in colour: that with the nuclei, where the user states it.
 
     Returns
     -------
     (rows, columns) bool array
         Tissue, a square of the overview each.
     dict
-        Of ``slide.json``: modality and its reason, glass, share of brown squares, tissue, warnings.
+        Of ``slide.json``: modality and its reason, the nuclei's channel, glass, share of brown squares, tissue,
+        warnings.
+
+    Raises
+    ------
+    SlideError
+        It is fluorescence in several colours, and which one shows the nuclei is not known.
     """
     um = picture.factor * overview.pixel_um(facts["mpp"])
     means, valid = picture.means(facts["failed_tiles"])
@@ -45,11 +62,14 @@ def describe(
     else:
         fluorescence, reason = light_of(means, valid)
     if fluorescence != facts["fluorescence"]:
-        was = "fluorescence" if facts["fluorescence"] else "brightfield"
-        warnings.append(f"where the slide has no pixels, they were filled in as for {was}, as first samples looked")
+        was = "black, as in fluorescence" if facts["fluorescence"] else "white, as in brightfield"
+        warnings.append(f"parts of the slide without pixels, if there are any, are {was}: so its first samples looked")
     if picture.dtype != "uint8":
         means = masks.as_8_bits(means, valid)
     tissue = masks.find_tissue(means, valid, um=um, fluorescence=fluorescence)
+    processes.release_memory()
+    if not tissue.mask.any():
+        warnings.append("no tissue is seen on it")
     colour = (tissue.glass or masks.WHITE).colour
     hues = None if fluorescence else hues_of(means, tissue.mask, colour)
     if fluorescence:
@@ -57,6 +77,12 @@ def describe(
     elif not modality:
         modality, shares = stain_of(hues._replace(dab=_dab_share(picture, tissue.mask, colour, read)))
         reason = f"{shares}; {reason}"
+    chosen, warning = facts["nuclei_channel"], ""
+    if chosen is None and fluorescence:
+        chosen, warning = _nuclei_colour(picture, tissue.mask, read, nuclei_channel)
+    elif chosen is None and nuclei_channel:
+        warning = f"nuclei_channel {nuclei_channel!r} has no effect: the slide is in colour"
+    warnings.extend(filter(None, [warning]))
     height, width = picture.shape
     squares = [np.minimum(picture.factor, side - np.arange(0, side, picture.factor)) for side in (height, width)]
     area = int(squares[0] @ tissue.mask @ squares[1])
@@ -65,6 +91,7 @@ def describe(
         "modality": modality,
         "modality_reason": reason,
         "fluorescence": fluorescence,
+        "nuclei_channel": chosen,
         "glass": tissue.glass and [round(level, 1) for level in tissue.glass.colour],
         "brown": hues and round(float(hues.brown), 4),
         "tissue_factor": picture.factor,
@@ -77,14 +104,44 @@ def describe(
     }
 
 
+def _nuclei_colour(picture, mask, read, wanted):
+    """Choose the colour of a fluorescence slide that shows the nuclei, and note what is doubtful about it.
+
+    None is the brightest colour of every pixel, where all light is of one channel.
+    """
+    if wanted:
+        return channels.nuclei_channel(COLOURS, wanted)
+    step = slice(None, None, SIGNAL_STEP)
+    sample = [pixels[step, step][inside[step, step]] for pixels, inside in _sampled(picture, mask, read)]
+    shown = signals_of(np.concatenate(sample)) if sample else []
+    if len(shown) < 2:
+        return None, ""
+    names = "red, green and blue" if len(shown) == 3 else " and ".join(COLOURS[n].lower() for n in sorted(shown))
+    if 2 not in shown:
+        raise SlideError(
+            f"it is fluorescence in colours, of which {names} show signals of their own, and blue, in which a DNA "
+            "stain is usually shown, does not. Name the colour of the nuclei, Red, Green or Blue, in column "
+            "nuclei_channel of the sheet of slides"
+        )
+    return "Blue", (
+        f"its {names} show signals of their own: nuclei are taken from Blue, in which a DNA stain is usually shown; "
+        "column nuclei_channel of the sheet of slides names another colour"
+    )
+
+
 def _dab_share(picture, mask, colour, read):
     """Return the share of brown pixels in the tissue of tiles that are spread over the slide."""
     brown = tissue = 0
-    for tile in sample_of(picture.shape, mask, picture.factor):
-        inside = mask[np.ix_(*lines_in_mask(tile, mask, picture.factor))]
-        brown += np.count_nonzero(have_dab(read(*tile), colour) & inside)
+    for pixels, inside in _sampled(picture, mask, read):
+        brown += np.count_nonzero(have_dab(pixels, colour) & inside)
         tissue += np.count_nonzero(inside)
     return brown / max(tissue, 1)
+
+
+def _sampled(picture, mask, read):
+    """Yield the pixels of tiles that are spread over the tissue, and which of these are tissue."""
+    for tile in sample_of(picture.shape, mask, picture.factor):
+        yield read(*tile), mask[np.ix_(*lines_in_mask(tile, mask, picture.factor))]
 
 
 def _folds(means, tissue, um):

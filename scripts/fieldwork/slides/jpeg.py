@@ -62,7 +62,7 @@ class JpegTiles:
     """
 
     def __init__(self, slide: TiffSlide, page: tifffile.TiffPage) -> None:
-        self._slide, self._tables, self._segments = slide, page.jpegtables, slide.segments[0]
+        self._slide, self._tables, self._segments = slide, page.jpegtables, slide.planes[0][0].segments
         self.tile, self.shape, self.grid = page.tilelength, slide.shapes[0], self._segments.grid
         self._is_ycbcr = page.photometric == 6 or self._segments.are_jfif
 

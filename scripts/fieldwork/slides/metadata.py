@@ -91,9 +91,9 @@ def are_hidden() -> bool:
     return bool(os.environ.get(_HIDDEN))
 
 
-def shown(name: str) -> str:
-    """Return the name of a picture in a file, unless properties are hidden."""
-    return "picture" if are_hidden() else name
+def shown(text: str, otherwise: str = "picture") -> str:
+    """Return a text of a file, such as the name of a picture in it; another one where properties are hidden."""
+    return otherwise if are_hidden() else text
 
 
 def facts_of(stated: Metadata, shape: tuple[int, int], wanted: Wanted) -> tuple[dict[str, Any], list[str]]:
@@ -133,7 +133,9 @@ def facts_of(stated: Metadata, shape: tuple[int, int], wanted: Wanted) -> tuple[
             warnings.append(f"the sheet's mpp, {mpp:g}, counts; {sizes.source} in the file states {in_file} (y x)")
         sizes = PixelSizes({"y": mpp, "x": mpp}, SHEET)
     elif not sizes.um:
-        warnings.append(f"pixel size unknown: {sizes.doubt or 'the file states none'}; {NO_SIZE}")
+        doubt = sizes.doubt or "the file states none"
+        unit = f", {sizes.unit!r}" if sizes.unit and wanted.keep_properties else ""
+        warnings.append(f"pixel size unknown: {doubt}{unit}; {NO_SIZE}")
     facts = {
         "mpp": sizes.mpp and list(sizes.mpp),
         "mpp_source": sizes.source if sizes.um else UNKNOWN,

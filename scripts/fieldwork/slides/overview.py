@@ -51,16 +51,21 @@ def packed_sums(pixels: np.ndarray, y: int, x: int, *, factor: int) -> bytes:
     # Exact: whole numbers in floats. cv2.reduce and a product of matrices are 3 times as fast as NumPy's sums.
     is_small = pixels.dtype == np.uint8 and factor <= LARGEST_EXACT_FACTOR_PX
     depth = cv2.CV_32F if is_small else cv2.CV_64F
-    bands = [
-        cv2.reduce(lines[start:stop], 0, cv2.REDUCE_SUM, dtype=depth)
-        for start, stop in zip(starts, [*starts[1:], height], strict=True)
-    ]
     first, count = x % factor, (x % factor + width - 1) // factor + 1
-    whole_squares = np.zeros((len(bands), count * factor * channels), bands[0].dtype)
-    whole_squares[:, first * channels : (first + width) * channels] = np.concatenate(bands)
-    by_channel = np.kron(np.ones((factor, 1)), np.eye(channels)).astype(bands[0].dtype)
+    whole_squares = np.zeros(
+        (len(starts), count * factor * channels), np.float32 if depth == cv2.CV_32F else np.float64
+    )
+    touched = whole_squares[:, first * channels : (first + width) * channels]
+    for row, (start, stop) in enumerate(zip(starts, [*starts[1:], height], strict=True)):
+        cv2.reduce(lines[start:stop], 0, cv2.REDUCE_SUM, dst=touched[row : row + 1], dtype=depth)
+    by_channel = np.kron(np.ones((factor, 1)), np.eye(channels)).astype(whole_squares.dtype)
     sums = whole_squares.reshape(-1, factor * channels) @ by_channel
-    return zstd.compress(sums.astype(np.uint32 if pixels.dtype == np.uint8 else np.uint64), 1)
+    return zstd.compress(sums.astype(_type_of_sums(pixels.dtype, factor)), 1)
+
+
+def _type_of_sums(dtype, factor):
+    """Return the smallest type that holds the sums of a square's pixels."""
+    return np.uint32 if np.iinfo(dtype).max * factor**2 < 2**32 else np.uint64
 
 
 class Overview:
@@ -86,9 +91,7 @@ class Overview:
     def __init__(self, shape: tuple[int, int], *, factor: int, channels: int = 3, dtype: str = "uint8") -> None:
         self.shape, self.factor = tuple(shape), factor
         self.dtype = dtype
-        self.sums = np.zeros(
-            (*(-(-side // factor) for side in shape), channels), np.uint32 if dtype == "uint8" else np.uint64
-        )
+        self.sums = np.zeros((*(-(-side // factor) for side in shape), channels), _type_of_sums(dtype, factor))
 
     def add(self, y: int, x: int, height: int, width: int, packed: bytes) -> None:
         """Add a block.
@@ -109,7 +112,7 @@ class Overview:
         return slice(first // self.factor, (first + length - 1) // self.factor + 1)
 
     def means(self, failed: list) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean of every square, and which squares have one.
+        """Return the mean of every square, and which squares have one. The sums are lost: the means take their memory.
 
         Parameters
         ----------
@@ -123,7 +126,7 @@ class Overview:
         (rows, columns) bool array
             At least half of the square could be decoded.
         """
-        edges = [np.arange(0, side, self.factor) for side in self.shape]  # where squares begin
+        edges = [np.arange(0, side, self.factor, dtype=np.int32) for side in self.shape]  # where squares begin
         full = np.outer(*(np.minimum(self.factor, side - along) for side, along in zip(self.shape, edges, strict=True)))
         counts = full.copy()
         for y, x, height, width, *_ in failed:  # there may be as many as tiles
@@ -133,7 +136,9 @@ class Overview:
                 for along, span, first, length in zip(edges, spans, (y, x), (height, width), strict=True)
             )
             counts[spans] -= np.outer(*covered)
-        means = np.empty(self.sums.shape, np.float32)
-        for channel in range(means.shape[2]):
-            means[..., channel] = self.sums[..., channel] / np.maximum(counts, 1)
-        return means, 2 * counts >= full
+        sums, self.sums = self.sums, None
+        means = sums.view(np.float32) if sums.itemsize == 4 else np.empty(sums.shape, np.float32)
+        for row, count in enumerate(counts):
+            means[row] = sums[row] / np.maximum(count, 1)[:, None]
+        counts *= 2
+        return means, counts >= full

@@ -1,5 +1,6 @@
 """Read regions of any level of a whole slide with OpenSlide, tifffile or cuCIM."""
 
+import contextlib
 import functools
 import math
 import os
@@ -8,6 +9,7 @@ from os import PathLike
 
 import numpy as np
 
+from fieldwork.inputs.inside.headers import LONGEST_PX
 from fieldwork.slides import SlideError, metadata
 from fieldwork.slides.inside.colours import to_rgb
 from fieldwork.slides.inside.slide import Slide, reason_of
@@ -16,7 +18,7 @@ from fieldwork.slides.inside.tiff_slide import TiffSlide
 READERS = ("cucim", "tifffile", "openslide")
 
 
-def open_slide(path: str | PathLike, reader: str, picture: int | None = None) -> Slide:
+def open_slide(path: str | PathLike, reader: str, picture: int | None = None, *, copies: str | None = None) -> Slide:
     """Open a whole slide with one reader.
 
     Parameters
@@ -28,6 +30,8 @@ def open_slide(path: str | PathLike, reader: str, picture: int | None = None) ->
     picture : int, optional
         Number of the picture in the file, from 0; by default that which `series.choose` chooses. Only tifffile knows
         others than the first.
+    copies : str, optional
+        Folder with copies of the long tiles and strips of a TIFF file, from `inside.copies`.
 
     Returns
     -------
@@ -42,7 +46,8 @@ def open_slide(path: str | PathLike, reader: str, picture: int | None = None) ->
     """
     try:
         check_file(path)
-        return {"cucim": _Cucim, "tifffile": TiffSlide, "openslide": _OpenSlide}[reader](os.fspath(path), picture)
+        slides = {"cucim": _Cucim, "tifffile": TiffSlide, "openslide": _OpenSlide}
+        return slides[reader](os.fspath(path), picture, copies=copies)
     except SlideError:
         raise
     except Exception as error:  # damaged bytes make readers raise anything
@@ -62,14 +67,16 @@ def check_file(path: str | PathLike) -> None:
 class _Cucim(TiffSlide):
     reader = "cucim"
 
-    def __init__(self, path, picture=None):
+    def __init__(self, path, picture=None, *, copies=None):
         from cucim import CuImage  # here: large, seldom used, and absent on macOS
 
-        super().__init__(path, picture)
+        super().__init__(path, picture, copies=copies)
         if not self.upright:
             raise SlideError("cuCIM applies the orientation tag only in part")
-        if self.number or not self.is_rgb or len(self._planes[0]) > 1:
+        if self.number or not self.is_rgb or len(self.planes[0]) > 1:
             raise SlideError("cuCIM reads the first picture of a file, in colour")
+        if math.prod(self.tile) > LONGEST_PX**2:
+            raise SlideError("cuCIM decodes its large tiles or strips as a whole for every region")
         self._slide = CuImage(path)
         sizes = self._slide.resolutions["level_dimensions"]
         self._downsamples = self._slide.resolutions["level_downsamples"]
@@ -95,7 +102,7 @@ class _Cucim(TiffSlide):
 class _OpenSlide(Slide):
     reader = "openslide"
 
-    def __init__(self, path, picture=None):
+    def __init__(self, path, picture=None, *, copies=None):
         import openslide  # here: large, and seldom used
 
         if picture:
@@ -106,14 +113,14 @@ class _OpenSlide(Slide):
         if self.shapes.count(self.shapes[0]) > 1:
             raise SlideError("OpenSlide takes its focal planes for levels")
         self.stated = metadata.metadata_of_openslide(self._slide.properties)
-        self._tiff = _tiff_slide(path, self.shapes[0])
+        self._tiff = _tiff_slide(path, self.shapes[0], copies)
         self.tile = tuple(
             int(self.properties.get(f"openslide.level[0].tile-{side}", 64)) for side in ("height", "width")
         )
         if self.properties.get("dicom.ImageType[3]") == "RESAMPLED":
             self.warnings = ["its largest level is a resampled one: the file of the full resolution may be missing"]
-        profile = self._slide.color_profile
-        self.icc_profile = profile and profile.tobytes()
+        with contextlib.suppress(Exception):  # a broken profile costs no pixel
+            self.icc_profile = self._slide.color_profile and self._slide.color_profile.tobytes()
 
     def close(self):
         self._slide.close()
@@ -146,10 +153,10 @@ class _OpenSlide(Slide):
         self._slide = self._open()
 
 
-def _tiff_slide(path, shape):
+def _tiff_slide(path, shape, copies):
     """Open a slide as a TIFF file, None if it is none of which level 0 has this shape."""
     try:
-        slide = TiffSlide(path, checks_alone=True)
+        slide = TiffSlide(path, copies=copies, checks_alone=True)
     except Exception:  # damaged bytes make readers raise anything
         return None
     if slide.shapes[0] == shape:

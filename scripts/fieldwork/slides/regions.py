@@ -1,7 +1,7 @@
 """Regions of a slide: which nuclei lie in them, how large they are, their table."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ COLUMNS = [
     "Region",
     "Region_Area_px",
     "Region_Area_mm2",
+    "Region_FailedShare",
     "Count_Nuclei",
     "Nuclei_Per_mm2",
     "Share_Positive",
@@ -111,8 +112,40 @@ def _valid(rings):
     return polygon if polygon.is_valid else shapely.make_valid(polygon, method="structure", keep_collapsed=False)
 
 
+class Lost(NamedTuple):
+    """The part of a slide that could not be decoded, or in which nuclei could not be measured."""
+
+    shape: shapely.Geometry  # in level-0 pixels from the slide's left and upper edges on
+
+    def hold(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return True for points, (n,) level-0 rows and columns, that lie in it."""
+        return shapely.intersects_xy(self.shape, columns + 0.5, rows + 0.5)
+
+
+def lost_part(rectangles: Iterable[Sequence[int]]) -> Lost:
+    """Return the part of a slide that rectangles (row, column, height, width) of level 0 make."""
+    boxes = [shapely.box(x, y, x + width, y + height) for y, x, height, width in rectangles]
+    part = shapely.union_all(boxes)
+    shapely.prepare(part)
+    return Lost(part)
+
+
+class Nuclei(NamedTuple):
+    """A kind of nuclei of a slide."""
+
+    names: str | None  # the cell of `COLUMN`
+    is_positive: bool | None
+    is_lost: bool = False  # they lie in tiles that failed in part
+
+
 def rows_of(
-    plate: str, facts: Mapping[str, Any], regions: Regions, nuclei: Mapping[tuple[str | None, bool | None], int]
+    plate: str,
+    facts: Mapping[str, Any],
+    regions: Regions,
+    nuclei: Mapping[Nuclei, int],
+    *,
+    lost: Lost,
+    max_failed: float,
 ) -> list[dict[str, Any]]:
     """Return the rows of a slide's regions.
 
@@ -123,30 +156,44 @@ def rows_of(
         The content of ``slide.json``.
     regions : Regions
     nuclei : mapping
-        Of a nucleus the cell of `COLUMN`, and whether it is positive -> how many there are.
+        How many nuclei of each kind there are.
+    lost : Lost
+    max_failed : float
+        Share of a region that may be lost; of more, no nuclei are counted.
 
     Returns
     -------
     list of dict
-        Column of `COLUMNS` -> value; None where it is not known. A nucleus in several regions counts in each.
+        Column of `COLUMNS` -> value; None where it is not known. A nucleus in several regions counts in each. Where a
+        part of a region is lost, nuclei per mm2 are those of the rest.
     """
     rows = []
-    for name, area in zip(regions.names, regions.areas, strict=True):
-        inside = Counter()
-        for (names, is_positive), count in nuclei.items():
-            inside[is_positive] += count if names and name in names.split(SEPARATOR) else 0
-        known = inside[True] + inside[False]
-        mm2 = area * facts["mpp"][0] * facts["mpp"][1] / 1e6 if facts["mpp"] else None
-        rows.append(
-            {
-                "Metadata_Plate": plate,
-                "Metadata_Slide": facts["slide"],
-                "Region": name,
-                "Region_Area_px": area,
-                "Region_Area_mm2": mm2,
+    for name, shape, area in zip(regions.names, regions.shapes, regions.areas, strict=True):
+        inside, measured = Counter(), 0
+        for kind, count in nuclei.items():
+            if kind.names and name in kind.names.split(SEPARATOR):
+                inside[kind.is_positive] += count
+                measured += 0 if kind.is_lost else count
+        lost_px = shapely.intersection(shape, lost.shape).area
+        share = lost_px / area if area else 0.0
+        row = dict.fromkeys(COLUMNS) | {
+            "Metadata_Plate": plate,
+            "Metadata_Slide": facts["slide"],
+            "Region": name,
+            "Region_Area_px": area,
+            "Region_Area_mm2": _mm2(area, facts["mpp"]),
+            "Region_FailedShare": share,
+        }
+        if share <= max_failed and share < 1:
+            known, mm2 = inside[True] + inside[False], _mm2(area - lost_px, facts["mpp"])
+            row |= {
                 "Count_Nuclei": inside.total(),
-                "Nuclei_Per_mm2": float(f"{inside.total() / mm2:.{DENSITY_DIGITS}g}") if mm2 else None,
+                "Nuclei_Per_mm2": float(f"{measured / mm2:.{DENSITY_DIGITS}g}") if mm2 else None,
                 "Share_Positive": inside[True] / known if known else None,
             }
-        )
+        rows.append(row)
     return rows
+
+
+def _mm2(area, mpp):
+    return area * mpp[0] * mpp[1] / 1e6 if mpp else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -62,7 +63,8 @@ SLIDE_COLUMNS = [
 ]
 
 
-ROW_GROUP_NUCLEI = 2**15  # of nuclei.parquet: 30 MB, which the job holds twice while it writes them
+CENTER_NAMES = ("Nuclei_Location_Center_Y", "Nuclei_Location_Center_X")
+ROW_GROUP_NUCLEI = 2**14  # of nuclei.parquet: 19 MB, of which the job holds some copies while it writes them
 DIGITS = 4  # significant ones, of a density: the number of nuclei itself is less certain
 
 
@@ -177,6 +179,7 @@ def nuclei_writer(
     callable
         Takes the number of a block's first nucleus, and the block's `BlockNuclei`; blocks in their order.
     """
+    outputs.clear_parts(path)
     most = at_once(ROW_GROUP_NUCLEI, schema)
     waiting = [schema.empty_table()]
     texts = [field.name for field in schema if field.type == pa.string()]
@@ -302,6 +305,8 @@ def slide_row(
     }
     if facts["status"] != "ok":
         return row
+    of_nuclei = pq.read_metadata(nuclei)
+    warnings = facts["warnings"] + json.loads((of_nuclei.metadata or {}).get(b"warnings", b"[]"))
     measured, lost = [], []
     for tile in pq.read_table(tiles).to_pylist():
         (lost if tile["Tile_Count_Nuclei"] is None else measured).append(tile)
@@ -313,14 +318,14 @@ def slide_row(
     measured_px, lost_px = _tissue_px(measured), _tissue_px(lost)
     share, area = lost_px / max(measured_px + lost_px, 1), facts["tissue_area_mm2"]
     if share:
-        text = f"nuclei in {100 * share:.3g} % of its tissue could not be measured"
-        row["Slide_Warnings"] = "; ".join(filter(None, [row["Slide_Warnings"], text]))
+        warnings.append(f"nuclei in {100 * share:.3g} % of its tissue could not be measured")
         area = measured_px * mpp[0] * mpp[1] / 1e6 if facts["mpp"] else None
+    row["Slide_Warnings"] = "; ".join(warnings) or None
     if share > max_failed or share == 1:
         return row
     count = sum(tile["Tile_Count_Nuclei"] for tile in measured)
     return row | {
-        "Count_Nuclei": pq.read_metadata(nuclei).num_rows,
+        "Count_Nuclei": of_nuclei.num_rows,
         "Nuclei_Per_mm2": float(f"{count / area:.{DIGITS}g}") if area else None,
         **_positive_of(nuclei),
     }
@@ -332,16 +337,25 @@ def _tissue_px(tiles):
     return sum(share * tile["Tile_Height"] * tile["Tile_Width"] for share, tile in zip(shares, tiles, strict=True))
 
 
-def counts_by_region(path: str | PathLike) -> dict[tuple[str | None, bool | None], int]:
-    """Count the nuclei of a table by the names of their regions, and by whether they are positive (None: not known)."""
+def lost_rectangles(facts: Mapping[str, Any], tiles: str | PathLike) -> list[Sequence[int]]:
+    """Return row, column, height and width of what could not be decoded, and of tiles whose nuclei are not counted."""
+    position = ["Tile_Row", "Tile_Column", "Tile_Height", "Tile_Width"]
+    table = pq.read_table(tiles, columns=[*position, "Tile_Count_Nuclei"])
+    uncounted = table.filter(pc.is_null(table["Tile_Count_Nuclei"])).select(position)
+    return [*(tile[:4] for tile in facts["failed_tiles"]), *zip(*uncounted.to_pydict().values(), strict=True)]
+
+
+def counts_by_region(path: str | PathLike, lost: regions.Lost) -> dict[regions.Nuclei, int]:
+    """Count the nuclei of a table by the names of their regions, by whether they are positive and in a lost part."""
     with pq.ParquetFile(path) as file:
         positive = [name for name in file.schema_arrow.names if name.startswith(blocks.POSITIVE.format(""))][:1]
-        names = [regions.COLUMN, *positive]
-        groups = file.read(names).group_by(names).aggregate([([], "count_all")]).to_pylist()
-    counts = {}
-    for group in groups:
-        key = group[regions.COLUMN], group[positive[0]] if positive else None
-        counts[key] = counts.get(key, 0) + group["count_all"]
+        names, counts = [regions.COLUMN, *positive], Counter()
+        for group in file.iter_batches(columns=[*names, *CENTER_NAMES]):
+            rows, columns = (group[name].to_numpy() for name in CENTER_NAMES)
+            table = pa.table({**{name: group[name] for name in names}, "lost": lost.hold(rows, columns)})
+            for kind in table.group_by(table.column_names).aggregate([([], "count_all")]).to_pylist():
+                is_positive = kind[positive[0]] if positive else None
+                counts[regions.Nuclei(kind[regions.COLUMN], is_positive, kind["lost"])] += kind["count_all"]
     return counts
 
 

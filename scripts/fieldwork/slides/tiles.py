@@ -1,29 +1,25 @@
 """One tile of a slide: its nuclei, tissue, focus and colour."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from fieldwork import DeviceFailed, InputError, nuclei
+from fieldwork import DeviceFailed, InputError, nuclei, reason_of
 from fieldwork.gpu import client
-from fieldwork.slides import blocks
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
-from fieldwork.tissue.samples import lines_in_mask, squares_of
+from fieldwork.tissue.samples import Block, lines_in_mask, squares_of, tissue_px
 
 LARGEST_HALO_PX = 1024  # a tile of that side is then read with 9 times its pixels
 
 
-class Tile(NamedTuple):
-    """A rectangle of a slide, in level-0 pixels, without halo; the tiles of a slide do not overlap."""
+class Tile(Block):
+    """A square of a slide whose side the configuration states, a row of its table."""
 
-    row: int
-    column: int
-    height: int
-    width: int
+    __slots__ = ()
 
     def __str__(self):
         return f"tile at row {self.row}, column {self.column} ({self.height} x {self.width} px)"
@@ -166,8 +162,7 @@ def measure_tile(
     grid of points, and none of them a nucleus. So a tile with neighbours of equal height is read again with
     twice the halo, which tells narrow plateaus, seen whole, from wide ones.
     """
-    rows, columns = lines_in_mask(tile, mask, factor)
-    fraction = float(mask[np.ix_(rows, columns)].mean())
+    fraction = tissue_px(tile, mask, factor) / (tile.height * tile.width)
     if fraction == 0:
         return MeasuredTile(tile, tissue=fraction)
     try:
@@ -186,10 +181,10 @@ def measure_tile(
     except DeviceFailed:
         raise
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return MeasuredTile(tile, tissue=fraction, error=reason)
+        return MeasuredTile(tile, tissue=fraction, error=reason_of(error))
     within = coordinates + origin - (tile.row, tile.column)
     kept = ((within >= 0) & (within < (tile.height, tile.width))).all(axis=1)
+    rows, columns = lines_in_mask(tile, mask, factor)
     kept[kept] = mask[rows[within[kept, 0]], columns[within[kept, 1]]]
     order = np.flatnonzero(kept)[np.lexsort(within[kept].T[::-1])]
     return MeasuredTile(
@@ -214,62 +209,13 @@ def look_at_tile(tile: Tile, *, read: Callable, mask: np.ndarray, factor: float)
     tile, read, mask, factor
         As for `measure_tile`, whose columns these are.
     """
-    fraction = float(mask[np.ix_(*lines_in_mask(tile, mask, factor))].mean())
+    fraction = tissue_px(tile, mask, factor) / (tile.height * tile.width)
     if fraction == 0:
         return MeasuredTile(tile, tissue=fraction)
     try:
         return MeasuredTile(tile, tissue=fraction, **_appearance(read(*tile)))
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return MeasuredTile(tile, tissue=fraction, error=reason)
-
-
-class Totals:
-    """The numbers of outlined nuclei: of a slide, and of its tiles by centroid.
-
-    Parameters
-    ----------
-    measured : list of MeasuredTile
-        All tiles of a slide, row by row, from `look_at_tile`.
-
-    Attributes
-    ----------
-    nuclei : int
-    """
-
-    def __init__(self, measured: Sequence[MeasuredTile]) -> None:
-        self.nuclei = 0
-        self._measured = measured
-        self._rows, self._columns = (sorted({result.tile[axis] for result in measured}) for axis in (0, 1))
-        self._counts = np.zeros((len(self._rows), len(self._columns)), np.int64)
-        self._errors = {}
-
-    def add(self, found: blocks.BlockNuclei) -> None:
-        """Count the nuclei of a block, or note why it has none."""
-        self.nuclei += found.count
-        if found.error:
-            self._errors[found.block] = found.error
-        if found.count:
-            rows, columns = (np.rint(found.measurements[f"Nuclei_AreaShape_Center_{axis}"]) for axis in "YX")
-            at = [
-                np.searchsorted(edges, values, "right") - 1
-                for edges, values in ((self._rows, rows), (self._columns, columns))
-            ]
-            np.add.at(self._counts, tuple(at), 1)
-
-    def tiles(self) -> list[MeasuredTile]:
-        """Return the tiles with their numbers of nuclei; those in a failed block have failed."""
-        counts = self._counts.ravel().tolist()
-        counted = [result._replace(outlined=count) for result, count in zip(self._measured, counts, strict=True)]
-        return [self._with_error(result) for result in counted]
-
-    def _with_error(self, result):
-        row, column, height, width = result.tile
-        for block, error in self._errors.items():
-            above, beside = block.row < row + height, block.column < column + width
-            if above and beside and row < block.row + block.height and column < block.column + block.width:
-                return result._replace(error=f"nuclei of the {block}: {error}", focus=None, colour=(None,) * 3)
-        return result
+        return MeasuredTile(tile, tissue=fraction, error=reason_of(error))
 
 
 def failed_tile(tile: Tile, reason: str) -> MeasuredTile:

@@ -1,10 +1,13 @@
 """The colour of a slide's glass, and how much light everything else on it absorbs."""
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+cv2.setNumThreads(1)  # parallelism is processes
 
 BLACK_LEVEL = 30  # of the brightest channel: darker than any stain, where a scanner left the picture black
 WHITE_LEVEL = 254.5  # of the darkest channel: where a scanner or a converter filled in what it did not scan
@@ -25,6 +28,8 @@ LEAST_FITTED, MOST_FITTED = 100, 20000  # squares
 SMALLEST_TILE = 4  # squares: a smaller black rectangle may be anything
 STAIRS = 0.3  # corners for every straight piece of an outline: tiles have 0 to 0.1, a disc has 1
 
+BAND_ROWS = 256
+
 # Optical density of 16 times a mean grey level.
 DENSITIES = (-np.log10(np.maximum(np.arange(255 * 16 + 1) / 16, 1) / 255)).astype(np.float32)
 
@@ -37,6 +42,11 @@ def brightest(means: np.ndarray) -> np.ndarray:
 def darkest(means: np.ndarray) -> np.ndarray:
     """Return the lowest of the channels' values of every pixel."""
     return functools.reduce(np.minimum, np.moveaxis(means, -1, 0))
+
+
+def bands(picture: np.ndarray) -> Iterator[slice]:
+    """Yield the rows of a picture in bands: an overview may have 16 million squares, whose densities take memory."""
+    yield from (slice(row, row + BAND_ROWS) for row in range(0, len(picture), BAND_ROWS))
 
 
 class Glass(NamedTuple):
@@ -55,7 +65,10 @@ def optical_densities(means: np.ndarray) -> np.ndarray:
     means : (..., channels) float32 array
         Mean grey levels, 0 to 255.
     """
-    return DENSITIES[np.rint(means * 16).astype(np.int16)]
+    densities = np.empty(means.shape, np.float32)
+    for rows in bands(means):
+        densities[rows] = DENSITIES[np.rint(means[rows] * 16).astype(np.int16)]
+    return densities
 
 
 def glass_of(means: np.ndarray, valid: np.ndarray) -> Glass | None:
@@ -77,12 +90,13 @@ def glass_of(means: np.ndarray, valid: np.ndarray) -> Glass | None:
     -----
     Squares of exact white with straight outlines beside other glass were filled in, not scanned, and are no glass.
     """
-    densities = optical_densities(means)
-    bright, flat = _candidates(means, densities, valid)
+    bright, flat = _candidates(means, valid)
     least = _least(valid)
     if np.count_nonzero(flat) < least:
         return None
-    density = _mean(densities)
+    density = np.empty(valid.shape, np.float32)
+    for rows in bands(means):
+        density[rows] = _mean(optical_densities(means[rows]))
     white = darkest(means) >= WHITE_LEVEL
     scanned = flat & ~white
     mode = _mode(density, flat)
@@ -95,25 +109,26 @@ def glass_of(means: np.ndarray, valid: np.ndarray) -> Glass | None:
     if np.count_nonzero(brighter) >= BRIGHTER_SHARE * np.count_nonzero(valid):
         mode = _mode(density, brighter)  # flat tissue, and so little glass that it is nowhere flat
     colour = tuple(float(np.median(means[..., channel][mode])) for channel in range(3))
-    noise = _noise(densities, flat & (abs(density - density[mode].mean()) < NOISE_RANGE))
-    return Glass(colour, noise, _slopes(densities, flat, mode, optical_densities(np.array(colour, np.float32))))
+    noise = _noise(means, flat & _near(density, density[mode].mean(), NOISE_RANGE))
+    return Glass(colour, noise, _slopes(means, flat, mode, optical_densities(np.array(colour, np.float32))))
 
 
-def _slopes(densities, flat, mode, level):
+def _slopes(means, flat, mode, level):
     """Fit uneven light to the glass; None where it is even, or not smooth.
 
     Light changes from square to square by less than tissue does at its border. So the glass is what is flat and
     connected to squares of the mode.
     """
     _, pieces = cv2.connectedComponents(flat.astype(np.uint8), connectivity=8)
-    counts = np.bincount(pieces[mode])
-    ground = flat & np.append(counts, np.zeros(pieces.max() + 1 - len(counts)))[pieces].astype(bool)
+    is_glass = np.zeros(pieces.max() + 1, bool)
+    is_glass[pieces[mode]] = True
+    ground = flat & is_glass[pieces]
     rows, columns = np.nonzero(ground)
     step = len(rows) // MOST_FITTED + 1
     rows, columns = rows[::step], columns[::step]
     if len(rows) < LEAST_FITTED:
         return None
-    rises = densities[rows, columns].astype(np.float64) - level
+    rises = optical_densities(means[rows, columns]).astype(np.float64) - level
     basis = _basis(rows, columns, flat.shape)
     slopes = np.linalg.lstsq(basis, rises, rcond=None)[0]
     before, after = rises.std(), (rises - basis @ slopes).std()
@@ -126,25 +141,43 @@ def _basis(rows, columns, shape):
     return np.stack([np.ones(len(u)), u, v, u * u, u * v, v * v], axis=1)
 
 
-def ground_of(glass: Glass, shape: tuple[int, int], channel: int) -> np.ndarray | np.float32:
-    """Return the optical density of the glass in a channel: a number, or where the light is uneven an image."""
+def ground_of(glass: Glass, shape: tuple[int, int], channel: int, rows: slice = slice(None)) -> np.ndarray | np.float32:
+    """Return the optical density of the glass in a channel: a number, or where the light is uneven an image.
+
+    Parameters
+    ----------
+    glass : Glass
+    shape : (int, int)
+        Of the whole picture.
+    channel : int
+    rows : slice
+        Those of the picture to return.
+    """
     level = optical_densities(np.array(glass.colour, np.float32))[channel]
     if glass.slopes is None:
         return level
     slopes = glass.slopes[:, channel]
     v, u = (((2 * np.arange(side) + 1) / side - 1).astype(np.float32) for side in shape)
-    v = v[:, None]
+    v = v[rows, None]
     constant, *powers = slopes.astype(np.float32)
     return level + constant + powers[0] * u + powers[1] * v + powers[2] * u * u + powers[3] * u * v + powers[4] * v * v
 
 
-def _noise(densities, among):
+def _noise(means, among):
     """Return the standard deviation of squares' optical densities, by the differences of neighbours."""
     pairs = among[:, 1:] & among[:, :-1]
     if not pairs.any():
         return 0.0
-    differences = (densities[:, 1:] - densities[:, :-1])[pairs]
-    return float(np.median(abs(differences), axis=0).max()) / 0.6745 / 2**0.5
+    medians, differences = [], np.empty(np.count_nonzero(pairs), np.float32)
+    for channel in range(means.shape[-1]):
+        count = 0
+        for rows in bands(means):
+            density = optical_densities(means[rows, :, channel])
+            part = (density[:, 1:] - density[:, :-1])[pairs[rows]]
+            differences[count : count + len(part)] = abs(part)
+            count += len(part)
+        medians.append(np.median(differences, overwrite_input=True))
+    return float(max(medians)) / 0.6745 / 2**0.5
 
 
 def _least(valid):
@@ -156,17 +189,22 @@ def _mean(densities):
     return sum(np.moveaxis(densities, -1, 0)) / np.float32(densities.shape[-1])
 
 
-def _candidates(means, densities, valid):
+def _candidates(means, valid):
     """Return the squares that may be glass by their colour, and of these the ones that are like their neighbours."""
-    red, green, blue = np.moveaxis(densities, -1, 0)
-    tint = brightest(densities) - darkest(densities)
-    warm = (blue >= green) & (abs(green - red) < GREY_GLASS) & (tint < YELLOW_GLASS)
-    bright = valid & (_mean(densities) < DARKEST_GLASS) & ((tint < GREY_GLASS) | warm)
+    bright = valid.copy()
+    for rows in bands(means):
+        densities = optical_densities(means[rows])
+        red, green, blue = np.moveaxis(densities, -1, 0)
+        tint = brightest(densities) - darkest(densities)
+        warm = (blue >= green) & (abs(green - red) < GREY_GLASS) & (tint < YELLOW_GLASS)
+        bright[rows] &= (_mean(densities) < DARKEST_GLASS) & ((tint < GREY_GLASS) | warm)
     spread = np.zeros(valid.shape, np.float32)
     for channel in np.moveaxis(means, -1, 0):
-        channel = np.ascontiguousarray(channel)
-        mean, square = (cv2.blur(plane, (3, 3), borderType=cv2.BORDER_REFLECT) for plane in (channel, channel**2))
-        np.maximum(spread, square - mean**2, out=spread)
+        channel = channel.copy()
+        mean = cv2.blur(channel, (3, 3), borderType=cv2.BORDER_REFLECT)
+        square = cv2.blur(np.square(channel, out=channel), (3, 3), borderType=cv2.BORDER_REFLECT)
+        square -= np.square(mean, out=mean)
+        np.maximum(spread, square, out=spread)
     for level in FLAT_LEVELS:  # pixels of coarse slides are no means, and noisier
         flat = bright & (spread < level**2)
         if np.count_nonzero(flat) >= _least(valid):
@@ -176,12 +214,24 @@ def _candidates(means, densities, valid):
 
 def _mode(density, among):
     """Return the squares around the brightest mode of some."""
-    bins = (density[among] / MODE_STEP).astype(int)
-    counts = np.convolve(np.bincount(bins, minlength=3), [0.5, 1, 1, 1, 0.5], "same")
-    peak = np.flatnonzero(counts >= min(max(MODE_SHARE * len(bins), 4), counts.max()))[0]
+    counts = np.zeros(3, int)
+    for rows in bands(density):
+        more = np.bincount((density[rows][among[rows]] / MODE_STEP).astype(int), minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    counts, count = np.convolve(counts, [0.5, 1, 1, 1, 0.5], "same"), counts.sum()
+    peak = np.flatnonzero(counts >= min(max(MODE_SHARE * count, 4), counts.max()))[0]
     while peak + 1 < len(counts) and counts[peak + 1] > counts[peak]:
         peak += 1
-    return among & (abs(density - (peak + 0.5) * MODE_STEP) < 2 * MODE_STEP)
+    return among & _near(density, (peak + 0.5) * MODE_STEP, 2 * MODE_STEP)
+
+
+def _near(density, level, width):
+    """Return the squares within a distance of an optical density."""
+    near = np.empty(density.shape, bool)
+    for rows in bands(density):
+        near[rows] = abs(density[rows] - level) < width
+    return near
 
 
 def frames(means: np.ndarray) -> np.ndarray:
@@ -231,9 +281,11 @@ def absorbance(means: np.ndarray, valid: np.ndarray, glass: Glass) -> np.ndarray
     """
     squares = np.zeros(valid.shape, np.float32)
     for channel in range(3):
-        ground = ground_of(glass, valid.shape, channel)
-        squares += np.maximum(optical_densities(means[..., channel]) - ground, 0) ** 2
-    distance = np.sqrt(squares / 3)
+        density = optical_densities(means[..., channel])
+        density -= ground_of(glass, valid.shape, channel)
+        squares += np.square(np.maximum(density, 0, out=density), out=density)
+    squares /= 3
+    distance = np.sqrt(squares, out=squares)
     # Squares beside a frame are partly black: they are as their neighbours inside.
     box = np.ones((3, 3), np.uint8)
     rim = valid & (cv2.dilate((~valid).astype(np.uint8), box) > 0)

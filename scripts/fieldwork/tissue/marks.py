@@ -39,21 +39,33 @@ def pen_marks(means: np.ndarray, tissue: np.ndarray, ground: glass.Glass, *, um:
     -------
     (h, w) bool array
     """
-    red, green, blue = _densities(means, ground)
-    least, most = np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
-    inks = [
-        (red > GREEN_INK, (green < 0.6 * red) & (blue < 0.9 * red), (red > EDGE) & (green < 0.75 * red)),
-        (red > BLUE_INK, (green < 0.9 * red) & (blue < 0.35 * red), (red > EDGE) & (blue < 0.4 * red)),
-        (least > BLACK_INK, most - least < 0.25 * most, (least > EDGE) & (most - least < 0.3 * most)),
-    ]
-    rest = tissue & (least < BLACK_INK)
-    if not rest.any() or np.median((most - least)[rest] / np.maximum(most[rest], 1e-6)) < COLOUR:
-        inks.pop()
+    inks, colours = np.zeros((3, 2, *tissue.shape), bool), []  # dense ink, edges of strokes
+    for rows in glass.bands(means):
+        red, green, blue = (_density(means, ground, channel, rows) for channel in range(3))
+        least, most = np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
+        inks[0, :, rows] = (
+            (red > GREEN_INK) & (green < 0.6 * red) & (blue < 0.9 * red),
+            (red > EDGE) & (green < 0.75 * red),
+        )
+        inks[1, :, rows] = (
+            (red > BLUE_INK) & (green < 0.9 * red) & (blue < 0.35 * red),
+            (red > EDGE) & (blue < 0.4 * red),
+        )
+        inks[2, :, rows] = (
+            (least > BLACK_INK) & (most - least < 0.25 * most),
+            (least > EDGE) & (most - least < 0.3 * most),
+        )
+        rest = tissue[rows] & (least < BLACK_INK)
+        colours.append((most - least)[rest] / np.maximum(most[rest], 1e-6))
+    colours = np.concatenate(colours)
+    if not colours.size or np.median(colours, overwrite_input=True) < COLOUR:
+        inks = inks[:2]
+    inks &= tissue
     marks = np.zeros(tissue.shape, bool)
-    for dense, hue, edge in inks:
-        mark = _without_small(dense & hue & tissue, SMALLEST_MARK_UM2 / um**2)
+    for dense, edge in inks:
+        mark = _without_small(dense, SMALLEST_MARK_UM2 / um**2)
         for _ in range(2):
-            mark |= edge & tissue & (cv2.dilate(mark.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+            mark |= edge & (cv2.dilate(mark.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
         if np.count_nonzero(mark) <= LARGEST_SHARE * np.count_nonzero(tissue):
             marks |= mark
     return marks
@@ -73,21 +85,26 @@ def folds(means: np.ndarray, tissue: np.ndarray, ground: glass.Glass, *, um: flo
     """
     if not tissue.any():
         return tissue
-    densities = [cv2.GaussianBlur(plane, (0, 0), max(BLUR_UM / um, 0.3)) for plane in _densities(means, ground)]
-    usual = [np.median(plane[tissue]) for plane in densities]
-    total = sum(densities)
-    length = np.sqrt(sum(plane**2 for plane in densities) * sum(level**2 for level in usual))
-    hue = sum(plane * level for plane, level in zip(densities, usual, strict=True)) / np.maximum(length, 1e-6)
-    dense = (total > FOLD * np.median(total[tissue])) & (total > 3 * FOLD_DENSITY)
+    total, squares, products = np.zeros((3, *tissue.shape), np.float32)
+    usual = []
+    for channel in range(3):
+        plane = cv2.GaussianBlur(_density(means, ground, channel), (0, 0), max(BLUR_UM / um, 0.3))
+        usual.append(np.median(plane[tissue], overwrite_input=True))
+        total += plane
+        products += plane * usual[-1]
+        squares += np.square(plane, out=plane)
+    squares *= sum(level**2 for level in usual)
+    length = np.sqrt(squares, out=squares)
+    hue = np.divide(products, np.maximum(length, 1e-6, out=length), out=products)
+    dense = (total > FOLD * np.median(total[tissue], overwrite_input=True)) & (total > 3 * FOLD_DENSITY)
     return _without_small(tissue & dense & (hue > SAME_HUE), SMALLEST_FOLD_UM2 / um**2)
 
 
-def _densities(means, ground):
-    """Return the optical density of every channel above that of the glass."""
-    return [
-        np.maximum(glass.optical_densities(means[..., channel]) - glass.ground_of(ground, means.shape[:2], channel), 0)
-        for channel in range(3)
-    ]
+def _density(means, ground, channel, rows=slice(None)):
+    """Return the optical density of a channel above that of the glass."""
+    density = glass.optical_densities(means[rows, :, channel])
+    density -= glass.ground_of(ground, means.shape[:2], channel, rows)
+    return np.maximum(density, 0, out=density)
 
 
 def _without_small(mask, least):

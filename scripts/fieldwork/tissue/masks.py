@@ -5,6 +5,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from fieldwork import processes
 from fieldwork.tissue import glass
 from fieldwork.tissue.marks import pen_marks
 
@@ -28,6 +29,9 @@ HOLE_UM2 = 750  # smaller holes are pale cells, and gaps that pixels of 32 µm w
 DARK_LEVEL = 8  # of fluorescence: unstained ground is 2 to 5 bright
 GROUND_PERCENTILES = (1, 99.9)
 BLUR_UM = 16  # standard deviation: dim tissue has gaps between its nuclei
+# The blurred light reaches 30 µm beyond the tissue. Squares that are blurred less have its rim.
+RIM_BLUR_UM = 4
+GAP_UM = 64  # dark between such squares
 
 
 class Tissue(NamedTuple):
@@ -60,6 +64,7 @@ def find_tissue(means: np.ndarray, valid: np.ndarray, *, um: float, fluorescence
     floor = max(PALEST, NOISES * ground.noise) if ground else PALEST_ON_WHITE
     marks = pen_marks(means, density > floor, ground or WHITE, um=um)
     density[marks] = 0
+    processes.release_memory()
     mask = tissue_on_glass(density, floor=floor, um=um) if ground else without_holes(density > floor, um=um)
     return Tissue(mask & valid & ~marks, ground, marks)
 
@@ -110,15 +115,24 @@ def tissue_in_the_dark(means: np.ndarray, valid: np.ndarray, *, um: float) -> np
     """
     from skimage.filters import threshold_li  # 0.3 s to import
 
-    blurred = cv2.GaussianBlur(means, (0, 0), max(BLUR_UM / um, 0.5)).reshape(means.shape)
-    values, border = np.log1p(glass.brightest(blurred), dtype=np.float32), np.log1p(DARK_LEVEL)
+    values = glass.brightest(cv2.GaussianBlur(means, (0, 0), max(BLUR_UM / um, 0.5)).reshape(means.shape))
+    values, border = np.log1p(values, dtype=np.float32), np.log1p(DARK_LEVEL)
     if not valid.any():
         return valid
-    tissue = valid & (values > threshold_li(values[valid]))
-    ground = valid & ~tissue
+    threshold = threshold_li(values[valid])
+    tissue, ground = valid & (values > threshold), valid & (values <= threshold)
     if not tissue.any() or not ground.any() or not values[ground].mean() < border < values[tissue].mean():
-        tissue = valid & (values > border)
-    return without_holes(tissue, um=um) & valid
+        tissue, threshold = valid & (values > border), border
+    return without_holes(tissue & _lit(means, threshold, um=um), um=um) & valid
+
+
+def _lit(means, threshold, *, um):
+    """Return the squares that are bright themselves, and the gaps between them."""
+    blurred = cv2.GaussianBlur(means, (0, 0), max(RIM_BLUR_UM / um, 0.5)).reshape(means.shape)
+    bright = np.log1p(glass.brightest(blurred)) > threshold
+    side = 2 * max(round(GAP_UM / 2 / um), 1) + 1
+    gap = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return cv2.morphologyEx(bright.astype(np.uint8), cv2.MORPH_CLOSE, gap) > 0
 
 
 def tissue_on_glass(density: np.ndarray, *, floor: float, um: float) -> np.ndarray:
@@ -146,16 +160,22 @@ def tissue_on_glass(density: np.ndarray, *, floor: float, um: float) -> np.ndarr
     within = density > floor
     count, labels = cv2.connectedComponents(within.astype(np.uint8), connectivity=8)
     thresholds = np.full(count, floor, np.float32)
-    values, pieces = density[within], labels[within]
-    order = np.lexsort((values, pieces))
-    sizes = np.bincount(pieces, minlength=count)
-    starts = np.cumsum(sizes)[:-1]
-    values = values[order]
+    # Sorted by piece, then by density, in little memory: bits of positive numbers are in their order.
+    order = labels[within].astype(np.uint64) << 32
+    order |= density[within].view(np.uint32)
+    order.sort()
+    starts = np.searchsorted(order, np.arange(count + 1, dtype=np.uint64) << 32)
+    sizes, starts = np.diff(starts), starts[1:-1]
+    values = order.astype(np.uint32).view(np.float32)
+    del order
     pale, dense = (values[starts + (share * (sizes[1:] - 1)).astype(int)] for share in (PALE_SHARE, DENSE_SHARE))
     thresholds[1:] = np.clip(np.minimum(pale - MARGIN, HALF * dense), floor, max(floor, MIXED))
-    tissue = within & (density > thresholds[labels])
+    thresholds = thresholds[labels]
+    del labels
+    tissue = within & (density > thresholds)
     tissue |= _broad(within & ~tissue, within, um=um)
-    tissue |= _pale_holes(tissue, density, thresholds[labels] * within, um=um)
+    thresholds *= within
+    tissue |= _pale_holes(tissue, density, thresholds, um=um)
     return without_specks(tissue, um=um)
 
 
@@ -172,9 +192,13 @@ def _pale_holes(tissue, density, thresholds, *, um):
     """Return the holes in a mask that are small, or absorb nearly as much as the tissue around them."""
     count, holes, stats, _ = cv2.connectedComponentsWithStats((~tissue).astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA]
-    means = np.bincount(holes.ravel(), density.ravel(), count) / np.maximum(areas, 1)
-    around = np.zeros(count, np.float32)
-    np.maximum.at(around, holes.ravel(), cv2.dilate(thresholds, np.ones((3, 3))).ravel())
+    sums, around = np.zeros(count), np.zeros(count, np.float32)
+    thresholds = cv2.dilate(thresholds, np.ones((3, 3)))
+    for rows in glass.bands(holes):
+        pieces = holes[rows].ravel().astype(np.intp)
+        np.add.at(sums, pieces, density[rows].ravel().astype(np.float64))
+        np.maximum.at(around, pieces, thresholds[rows].ravel())
+    means = sums / np.maximum(areas, 1)
     is_hole = np.ones(count, bool)
     for border in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
         is_hole[border] = False

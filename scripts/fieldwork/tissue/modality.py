@@ -21,6 +21,11 @@ PINK_SHARE, BROWN_SHARE = 0.25, 0.01  # of the tissue: eosin is nearly everywher
 # less blue. H&E slides have up to 0.002 of such pixels, slides of which every tenth nucleus is brown 0.01.
 FAINTEST_DAB, DAB_SHARE = 0.25, 0.005
 
+# Of fluorescence in red, green and blue.
+SIGNAL_PERCENTILES = (1, 99.5)  # of a colour's pixels: its signal is what lies between
+LEAST_SIGNAL = 0.2  # of the strongest colour's signal; JPEG and filters leak 0.02 to 0.06 of it into others
+SAME_LIGHT = 0.95  # correlation of pixels: a picture of one channel in cyan, orange or grey
+
 
 def light_of(means: np.ndarray, valid: np.ndarray, *, is_picture: bool = True) -> tuple[bool, str]:
     """Decide whether a picture is of fluorescence, and name the reason.
@@ -64,6 +69,30 @@ def _around(mask, steps):
     return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=steps) > 0
 
 
+def signals_of(pixels: np.ndarray) -> list[int]:
+    """Return which colours of a fluorescence picture show signals of their own, the strongest first.
+
+    Parameters
+    ----------
+    pixels : (n, 3) uint8 array
+        Of tissue: red, green, blue.
+
+    Returns
+    -------
+    list of int
+        Numbers of colours, 0 to 2. One that shows the same light as a stronger one is left out.
+    """
+    low, high = np.percentile(pixels, SIGNAL_PERCENTILES, axis=0) if len(pixels) else np.zeros((2, 3))
+    signals, own = high - low, []
+    for colour in np.argsort(-signals, kind="stable").tolist():
+        if signals[colour] <= 0 or signals[colour] < LEAST_SIGNAL * signals.max():
+            break
+        values = pixels[:, colour]
+        if all(np.corrcoef(values, pixels[:, other])[0, 1] < SAME_LIGHT for other in own):
+            own.append(colour)
+    return own
+
+
 class Hues(NamedTuple):
     """Shares of the tissue of a brightfield slide."""
 
@@ -83,10 +112,14 @@ def hues_of(means: np.ndarray, tissue: np.ndarray, colour: tuple[float, float, f
     colour : (float, float, float)
         Grey levels of the glass.
     """
-    red, green, blue = _densities(means[tissue], colour)
-    pink = (green > 1.3 * red) & (green > 1.15 * blue) & (green > FAINTEST_DYE)
-    brown = (blue > 1.1 * green) & (green > 1.05 * red) & (red > 0.3 * green) & (blue > 2 * FAINTEST_DYE)
-    return Hues(*(np.count_nonzero(hue) / max(hue.size, 1) for hue in (pink, brown)))
+    pink = brown = 0
+    for rows in glass.bands(means):
+        red, green, blue = _densities(means[rows][tissue[rows]], colour)
+        pink += np.count_nonzero((green > 1.3 * red) & (green > 1.15 * blue) & (green > FAINTEST_DYE))
+        is_brown = (blue > 1.1 * green) & (green > 1.05 * red) & (red > 0.3 * green) & (blue > 2 * FAINTEST_DYE)
+        brown += np.count_nonzero(is_brown)
+    size = max(np.count_nonzero(tissue), 1)
+    return Hues(pink / size, brown / size)
 
 
 def have_dab(pixels: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:

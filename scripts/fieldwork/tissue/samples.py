@@ -42,7 +42,7 @@ def sample_of(shape: tuple[int, int], mask: np.ndarray, factor: float) -> list[B
         order in which they are read. Any first part of them is spread over the tissue, too.
     """
     grid = squares_of(shape, side=TILE_PX)
-    areas = [_tissue_px(tile, mask, factor) for tile in grid]
+    areas = [tissue_px(tile, mask, factor) for tile in grid]
     chosen = [tile for tile, area in zip(grid, areas, strict=True) if area >= LEAST_TISSUE * TILE_PX**2]
     if not chosen:
         most = sorted((-area, tile) for tile, area in zip(grid, areas, strict=True) if area > 0)[:ENOUGH_TILES]
@@ -60,9 +60,18 @@ def squares_of(shape: tuple[int, int], *, side: int) -> list[Block]:
     ]
 
 
-def _tissue_px(tile, mask, factor):
-    """Return the area of a tile's tissue, in level-0 pixels."""
-    return int(mask[np.ix_(*lines_in_mask(tile, mask, factor))].sum())
+def tissue_px(tile: tuple[int, int, int, int], mask: np.ndarray, factor: float) -> int:
+    """Return the area of the tissue in a tile (row, column, height, width), in level-0 pixels.
+
+    Parameters
+    ----------
+    tile, mask, factor
+        As for `sample_of`.
+    """
+    (rows, heights), (columns, widths) = (
+        np.unique(lines, return_counts=True) for lines in lines_in_mask(tile, mask, factor)
+    )
+    return int(heights @ mask[np.ix_(rows, columns)] @ widths)
 
 
 def lines_in_mask(tile: tuple[int, int, int, int], mask: np.ndarray, factor: float) -> list[np.ndarray]:

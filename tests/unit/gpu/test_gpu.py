@@ -20,7 +20,7 @@ from scipy import ndimage
 import benchmark_gpu
 import detect_nuclei as detect_nuclei_script
 import plot_benchmarks
-from fieldwork import DeviceFailed, InputError, nuclei, parallel, synthetic, tissue
+from fieldwork import DeviceFailed, InputError, nuclei, optical_densities, parallel, synthetic
 from fieldwork.benchmarks import gpu, methods, plots
 from fieldwork.gpu import choice, client, server
 from fieldwork.slides import tiles
@@ -377,7 +377,7 @@ def measure_slide(device):
 def test_haematoxylin_is_that_of_the_cpu_until_the_next_request():
     rng = np.random.default_rng(4)
     images = [rng.integers(0, 256, (size, 2 * size, 3), dtype=np.uint8) for size in (40, 70, 50)]
-    expected = [tissue.haematoxylin(image) for image in images]
+    expected = [optical_densities.haematoxylin(image) for image in images]
     with opened(numpy_device(), "gpu", frames=3, workers=1) as device:
         for image, each in zip(images, expected, strict=True):
             found = device.haematoxylin(image[:, ::-1][:, ::-1])  # also of what is not in one piece
@@ -389,7 +389,7 @@ def test_haematoxylin_is_that_of_the_cpu_until_the_next_request():
         assert len(peaks) > 5
         with pytest.raises(ValueError, match="found .* uint16"):
             device.haematoxylin(images[0].astype("uint16"))
-    np.testing.assert_array_equal(tissue._haematoxylin_on(Numpy, np.stack([images[0]] * 2))[1], expected[0])
+    np.testing.assert_array_equal(optical_densities.haematoxylin_on(Numpy, np.stack([images[0]] * 2))[1], expected[0])
 
 
 @pytest.mark.parametrize("make_device", [numpy_device(), pytest.param(server.Cuda, marks=pytest.mark.gpu)])

@@ -274,6 +274,17 @@ def test_slides_are_reported_by_batch_and_convert_as_their_row_says(tmp_path):
     assert (stated[0]["keep_properties"], stated[0]["keep_associated"]) == (False, True)
 
 
+def test_a_conversion_asks_for_the_memory_of_a_slides_largest_strip(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_sheets(tmp_path, slides=[("S1", ""), ("S2", "")])
+    image = np.zeros((7000, 7000, 3), np.uint8)
+    for name, compression in (("S1", None), ("S2", "lzw")):
+        tifffile.imwrite(f"{name}.tif", image, rowsperstrip=7000, compression=compression, photometric="rgb")
+    slides = plan_in(tmp_path).slides
+    usual, more = (slides.conversion_memory(Wildcards(slide=name), 2, 1) for name in ("S1", "S2"))
+    assert more > 3 * image.nbytes / 1e6 + 700 > usual > 1000
+
+
 def test_regions_are_counted_of_the_slides_that_have_some_and_a_change_of_theirs_counts(tmp_path):
     write_sheets(tmp_path, slides=[("S1", ""), ("S2", "")])
     regions = tmp_path / "r.geojson"

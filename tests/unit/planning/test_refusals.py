@@ -24,6 +24,7 @@ def refused(folder, message, **config):
     [
         ("plate\timages\nP1\timages/Pl\n", {}, "line 2: plate 'P1' takes its images from 'images/Pl'"),
         ("plate\timages\nP1\timages/P1\nP1\timages/P1\n", {}, "line 3: plate 'P1' stands in line 2 already"),
+        ("plate\timages\nP1\timages/P1\np1\timages/P1\n", {}, "plate 'p1' stands in line 2 already as 'P1'; expected"),
         ("plate\timages\nP1\timages/P1\n", {"fan_outt": "well"}, "unknown key 'fan_outt'. Did you mean 'fan_out'?"),
         ("plate\timages\nP1\timages/P1\n", {"nuclei": {"sigma": "wide"}}, "--config: 'nuclei.sigma' is 'wide'"),
         ("plate\timages\nP1\timages/P1\n", {"pool": {"dask": "tcp://node1"}}, "such as tcp://node1:8786"),

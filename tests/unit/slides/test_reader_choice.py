@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -51,7 +52,7 @@ def probes(**changes):
 )
 def test_who_agrees_with_the_one_that_knows_is_trusted(tmp_path, monkeypatch, changes, chosen, why):
     (tmp_path / "a.svs").touch()
-    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(**changes))
+    monkeypatch.setattr(choice, "_probe_all", lambda *_: probes(**changes))
     reader, sentence = choice.choose_reader(tmp_path / "a.svs")
     assert reader == chosen
     assert why in sentence and sentence.startswith(f"{chosen}: ")
@@ -61,10 +62,10 @@ def test_nobody_is_trusted_unconfirmed_and_a_wrong_request_is_an_error(tmp_path,
     (tmp_path / "a.svs").touch()
     unknown = {"vendor": "generic-tiff"}
     unread = {"reason": "16 bits", "shapes": None}
-    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(openslide=unknown, tifffile=unread))
+    monkeypatch.setattr(choice, "_probe_all", lambda *_: probes(openslide=unknown, tifffile=unread))
     with pytest.raises(SlideError, match="tifffile: 16 bits; openslide: nothing confirms what it reads"):
         choice.choose_reader(tmp_path / "a.svs")
-    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(cucim={"reason": "killed"}))
+    monkeypatch.setattr(choice, "_probe_all", lambda *_: probes(cucim={"reason": "killed"}))
     with pytest.raises(SlideError, match="reader 'cucim': killed; tifffile or openslide can read it"):
         choice.choose_reader(tmp_path / "a.svs", "cucim")
     assert choice.choose_reader(tmp_path / "a.svs", "openslide")[1].startswith("openslide, as requested: tifffile agr")
@@ -73,16 +74,16 @@ def test_nobody_is_trusted_unconfirmed_and_a_wrong_request_is_an_error(tmp_path,
 def test_readers_that_see_slides_of_other_sizes_are_not_settled_by_preference(tmp_path, monkeypatch):
     (tmp_path / "a.svs").touch()
     larger = {"shapes": [[200, 180]], "sizes": [[200, 180]]}
-    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(tifffile=larger, cucim=larger))
+    monkeypatch.setattr(choice, "_probe_all", lambda *_: probes(tifffile=larger, cucim=larger))
     with pytest.raises(SlideError, match="openslide sees a slide of 90 x 100 px, .*tifffile.* 180 x 200 px"):
         choice.choose_reader(tmp_path / "a.svs")
     for name in ("openslide", "tifffile"):
         assert choice.choose_reader(tmp_path / "a.svs", name)[0] == name
     known = {"sizes": [[200, 180], [100, 90]]}
     generic = {"vendor": "generic-tiff", "shapes": [[200, 180]]}
-    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(tifffile=known, openslide=generic))
+    monkeypatch.setattr(choice, "_probe_all", lambda *_: probes(tifffile=known, openslide=generic))
     assert choice.choose_reader(tmp_path / "a.svs")[0] == "tifffile"
-    monkeypatch.setattr(choice, "_probe_all", lambda path, picture: probes(openslide=generic))
+    monkeypatch.setattr(choice, "_probe_all", lambda *_: probes(openslide=generic))
     with pytest.raises(SlideError, match="tifffile sees a slide of 90 x 100 px, openslide one of 180 x 200 px"):
         choice.choose_reader(tmp_path / "a.svs")
 
@@ -131,3 +132,17 @@ def test_cucim_is_refused_where_it_dies_or_mistakes_the_colours():
         choice.choose_reader(REAL_SLIDES / "boxes.tiff", "cucim")
     with pytest.raises(SlideError, match="pixels differ from tifffile's by up to"):
         choice.choose_reader(REAL_SLIDES / "OS-2-vsi.ome.tif", "cucim")
+
+
+@pytest.mark.parametrize("end", [".png", ".jpg", ".JPEG", ".bmp"])
+def test_a_picture_that_is_no_slide_is_named_with_what_to_do(tmp_path, end):
+    file = tmp_path / f"slide{end}"
+    file.write_bytes(cv2.imencode(end.lower(), np.full((90, 90, 3), 200, np.uint8))[1].tobytes())
+    kind = end.strip(".").upper().replace("JPG", "JPEG")
+    with pytest.raises(SlideError, match=f"it is a {kind} picture; expected a slide or a TIFF file: save it as TIFF"):
+        choice.choose_reader(file)
+
+
+def test_a_tiff_file_with_the_name_of_a_picture_is_read(tmp_path):
+    tifffile.imwrite(tmp_path / "slide.png", texture((300, 300, 3)), photometric="rgb", tile=(64, 64))
+    assert choice.choose_reader(tmp_path / "slide.png")[0] in readers.READERS

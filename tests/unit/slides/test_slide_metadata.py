@@ -5,7 +5,9 @@ import math
 import pytest
 
 from fieldwork import InputError, pixel_sizes
+from fieldwork.decoding import DecodeError
 from fieldwork.slides import SlideError, metadata, readers, tiles
+from fieldwork.slides.inside.slide import reason_of
 from fieldwork.slides.metadata import Wanted
 from slide_files import texture, write_pyramid
 
@@ -54,6 +56,22 @@ def test_no_glass_is_as_large_as_wrong_pixel_sizes_make_slides():
     with pytest.raises(SlideError, match="column mpp of the sheet states 20 µm a pixel, and so a slide of 1200 mm"):
         metadata.facts_of(stated(), (60_000, 60_000), Wanted(mpp=20.0))
     assert metadata.facts_of(stated(um=100), (60_000, 60_000), Wanted(mpp=0.25))[0]["mpp"] == [0.25, 0.25]
+
+
+def test_errors_quote_the_file_only_where_properties_are_kept(monkeypatch):
+    errors = ValueError("no number: 'Jane'"), SlideError("it is empty"), DecodeError("no end mark")
+    assert [reason_of(error) for error in errors] == ["ValueError: no number: 'Jane'", "it is empty", "no end mark"]
+    monkeypatch.setenv("FIELDWORK_HIDE_PROPERTIES", "1")
+    assert [reason_of(error) for error in errors] == ["ValueError", "it is empty", "no end mark"]
+
+
+def test_a_unit_that_is_none_is_quoted_only_where_properties_are_kept():
+    nothing = pixel_sizes.PixelSizes({}, doubt="OME states the size of a pixel in no known unit of length", unit="Jane")
+    [kept], [hidden] = (
+        metadata.facts_of(stated()._replace(pixel=nothing), SHAPE, Wanted(keep_properties=kept))[1]
+        for kept in (True, False)
+    )
+    assert "unit of length, 'Jane';" in kept and "Jane" not in hidden
 
 
 def test_properties_that_are_not_kept_are_nowhere():

@@ -115,6 +115,11 @@ def test_alpha_is_blended_on_white(tmp_path, kind):
     assert np.abs(read_level_0(tmp_path / "a.tif", "tifffile") - expected).max() <= 1
 
 
+def test_a_broken_colour_profile_costs_no_pixel(tmp_path):
+    write_pyramid(tmp_path / "a.tif", texture(), iccprofile=b"no profile")
+    np.testing.assert_array_equal(read_level_0(tmp_path / "a.tif", "openslide"), texture())
+
+
 @pytest.mark.parametrize(("kind", "value"), [(1, b"acsp\0"), (2, "acsp"), (3, (1, 2, 3)), (7, b"acsp\0")])
 def test_a_colour_profile_is_bytes_whatever_the_tag_states(tmp_path, kind, value):
     tag = (34675, kind, None if kind == 2 else len(value), value, True)

@@ -106,11 +106,19 @@ def test_an_outline_that_crosses_itself_holds_both_of_its_loops(tmp_path):
     assert [names[50, 10], names[50, 90], names[10, 50], names[90, 50]] == ["A", "A", "", ""]
 
 
+def kind(names, is_positive, is_lost=False):
+    return regions.Nuclei(names, is_positive, is_lost)
+
+
+def rows_of(facts, found, nuclei, *, lost=(), max_failed=0.05):
+    return regions.rows_of("P", facts, found, nuclei, lost=regions.lost_part(lost), max_failed=max_failed)
+
+
 def test_rows_count_nuclei_in_each_of_their_regions(tmp_path):
     found = read(write(tmp_path, ("A", [square(0, 0, 200, 100)]), ("AB", [square(0, 0, 10, 10)])))
-    nuclei = {("A", True): 3, ("A", False): 1, ("A;AB", True): 2, (None, True): 50}
+    nuclei = {kind("A", True): 3, kind("A", False): 1, kind("A;AB", True): 2, kind(None, True): 50}
     facts = {"slide": "S", "mpp": [0.5, 0.25]}
-    first, second = regions.rows_of("P", facts, found, nuclei)
+    first, second = rows_of(facts, found, nuclei)
     assert list(first) == regions.COLUMNS
     assert first == {
         "Metadata_Plate": "P",
@@ -118,12 +126,13 @@ def test_rows_count_nuclei_in_each_of_their_regions(tmp_path):
         "Region": "A",
         "Region_Area_px": 20_000,
         "Region_Area_mm2": 20_000 * 0.125e-6,
+        "Region_FailedShare": 0,
         "Count_Nuclei": 6,
         "Nuclei_Per_mm2": 2400,
         "Share_Positive": 5 / 6,
     }
     assert (second["Region"], second["Count_Nuclei"], second["Share_Positive"]) == ("AB", 2, 1)
-    first, second = regions.rows_of("P", facts | {"mpp": None}, found, {("A", None): 4})
+    first, second = rows_of(facts | {"mpp": None}, found, {kind("A", None): 4})
     assert (first["Count_Nuclei"], first["Region_Area_mm2"], first["Nuclei_Per_mm2"], first["Share_Positive"]) == (
         4,
         None,
@@ -131,3 +140,27 @@ def test_rows_count_nuclei_in_each_of_their_regions(tmp_path):
         None,
     )
     assert (second["Count_Nuclei"], second["Share_Positive"]) == (0, None)
+
+
+LOST = [(0, 150, 100, 50), (0, 160, 50, 400), (250, 0, 50, 50)]  # a quarter of A, two overlap; and one beside B
+
+
+@pytest.mark.parametrize(("max_failed", "is_counted"), [(0.25, True), (0.24, False)])
+def test_a_region_of_which_more_is_lost_than_allowed_has_no_numbers_and_others_keep_theirs(
+    tmp_path, max_failed, is_counted
+):
+    found = read(write(tmp_path, ("A", [square(0, 0, 200, 100)]), ("B", [square(0, 100, 200, 100)])))
+    nuclei = {kind("A", True): 30, kind("A", False): 10, kind("A", True, True): 2, kind("B", False): 40}
+    facts = {"slide": "S", "mpp": [1, 1]}
+    first, second = rows_of(facts, found, nuclei, lost=LOST, max_failed=max_failed)
+    assert (first["Region_FailedShare"], first["Region_Area_px"], first["Region_Area_mm2"]) == (0.25, 20_000, 0.02)
+    expected = (42, 40 / 0.015, 32 / 42) if is_counted else (None,) * 3
+    counted = [first[name] for name in ("Count_Nuclei", "Nuclei_Per_mm2", "Share_Positive")]
+    assert counted == [pytest.approx(value, rel=1e-3) if is_counted else None for value in expected]
+    assert (second["Region_FailedShare"], second["Count_Nuclei"], second["Nuclei_Per_mm2"]) == (0, 40, 2000)
+
+
+def test_a_region_that_is_lost_has_no_numbers_even_if_all_may_fail(tmp_path):
+    found = read(write(tmp_path, ("A", [square(0, 0, 20, 10)])))
+    [row] = rows_of({"slide": "S", "mpp": None}, found, {}, lost=[(0, 0, 100, 100)], max_failed=1)
+    assert (row["Region_FailedShare"], row["Count_Nuclei"]) == (1, None)

@@ -8,7 +8,7 @@ from skimage import data
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
-from fieldwork import nuclei, tissue
+from fieldwork import nuclei, optical_densities
 from fieldwork.slides import tables, tiles
 from fieldwork.slides.channels import Channels
 from fieldwork.slides.tiles import Tile
@@ -68,7 +68,7 @@ def stained(rng):
     """Haematoxylin blobs on eosin, and glass."""
     density = np.stack([blobs(rng), np.full(SHAPE, 0.2), np.zeros(SHAPE)], axis=-1) * (0.9, 1, 0)
     density[:, 300:] *= 0.02
-    image = 255 * 10 ** -(density @ tissue.STAINS) + rng.normal(0, 2, (*SHAPE, 3))
+    image = 255 * 10 ** -(density @ np.array(list(optical_densities.STAINS.values()))) + rng.normal(0, 2, (*SHAPE, 3))
     return image.clip(0, 255).astype(np.uint8)
 
 
@@ -116,7 +116,7 @@ def found(image, size, **options):
 def whole(image, *, mask=None, fluorescence=True, detection=None):
     """Detect in the whole slide at once, with its own smoothing for the peaks."""
     detection = detection or (FLUORESCENCE if fluorescence else BRIGHTFIELD)
-    channel = image.max(axis=-1) if fluorescence else tissue.haematoxylin(image)
+    channel = image.max(axis=-1) if fluorescence else optical_densities.haematoxylin(image)
     coordinates = nuclei.detect_nuclei(channel, **detection)
     if mask is not None:
         coordinates = coordinates[mask[tuple(coordinates.T // FACTOR)]]
@@ -365,7 +365,7 @@ def test_the_tables_do_not_depend_on_the_order_of_tiles():
 
 def test_the_whole_slide_reference_is_scikit_images():
     image = stained(np.random.default_rng(6))
-    smoothed = gaussian(tissue.haematoxylin(image), 3, preserve_range=True)
+    smoothed = gaussian(optical_densities.haematoxylin(image), 3, preserve_range=True)
     peaks = peak_local_max(smoothed, min_distance=5, threshold_abs=0.03)
     places = found(image, 64, fluorescence=False)
     assert [list(place[:2]) for place in places] == sorted(peaks.tolist())

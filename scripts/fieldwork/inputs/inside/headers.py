@@ -1,6 +1,7 @@
-"""Read from the heads of image files which channels are inside."""
+"""Read from the heads of image files which channels are inside, and how large their tiles and strips are."""
 
 import json
+import math
 import os
 import re
 import struct
@@ -11,10 +12,16 @@ from fieldwork.inputs.inside import ome
 COLOURS = ("red", "green", "blue")
 DIRECTORY_BYTES, DESCRIPTION_BYTES = 2**16, 2**24  # more is a damaged file
 MOST_PAGES = 2**16
-TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of numbers in a TIFF's tags
+TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # of numbers in a TIFF's tags
 TAGS = {256: 0, 257: 0, 258: 1, 262: 1, 277: 1}  # width to samples of `TiffHeader` -> what they are without the tag
 IMAGEJ_LENGTHS = {"C": rb"(?m)^channels=(\d+)", "T": rb"(?m)^frames=(\d+)"}
 RGB, YCBCR = 2, 6  # values of PhotometricInterpretation
+UNCOMPRESSED, JPEG_2000 = 1, (33003, 33004, 33005, 34712)  # values of Compression
+# Width, height, bits, compression, samples, rows of a strip, sample planes, predictor, width and height of a tile.
+SEGMENT_TAGS = {256: 0, 257: 0, 258: 1, 259: 1, 277: 1, 278: 2**32, 284: 1, 317: 1, 322: 0, 323: 0}
+SUB_PAGES = 330
+LONGEST_PX = 4096  # a tile's or strip's longer side: several blocks of a slide have parts of a longer one
+DECODED_COPIES, DECODED_COPIES_OF_JPEG_2000 = 3, 10  # as it is stored, decoded, without prediction; OpenJPEG's own
 
 
 class TiffHeader(NamedTuple):
@@ -187,44 +194,111 @@ def tiff_header(path: str | os.PathLike) -> TiffHeader:
 
 def _tiff_header(file):
     """Read what `tiff_header` returns from an open file."""
+    form = _form(file)
+    count, first = 0, None
+    for directory in _directories(file, form):
+        count, first = count + 1, first or directory
+    if first is None:
+        raise ValueError("a TIFF file without pages")
+    tags = _tags(first, form)
+    values = {code: _numbers(file, form, tags[code]) for code in (*TAGS, 338) if code in tags}
+    _, length, start = tags.get(270, (0, 0, 0))
+    description = b""
+    if form.word.size < length <= DESCRIPTION_BYTES:
+        file.seek(start)
+        description = file.read(length).rstrip(b"\0")
+    firsts = [(values.get(code) or [default])[0] for code, default in TAGS.items()]
+    return TiffHeader(count, *firsts, values.get(338, []), description)
+
+
+def decoding_mb(path: str | os.PathLike) -> float:
+    """Return the memory that decoding a TIFF file's largest tile or strip takes, of those longer than `LONGEST_PX`.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    float
+        MB: `DECODED_COPIES` of it. 0 where none is so long and compressed, and of other files.
+    """
+    try:
+        with open(path, "rb") as file:
+            form = _form(file)
+            pages = list(_directories(file, form))
+            for page in list(pages):
+                tag = _tags(page, form).get(SUB_PAGES)
+                for offset in _numbers(file, form, tag) if tag else []:
+                    pages += _directories(file, form, offset)
+            return max((_segment_mb(file, form, _tags(page, form)) for page in pages), default=0)
+    except (OSError, OverflowError, ValueError, struct.error):
+        return 0  # the conversion says what is wrong with it
+
+
+def _segment_mb(file, form, tags):
+    """Return the memory that a tile or strip of a page takes, 0 where it is short or uncompressed."""
+    stated = [
+        (_numbers(file, form, tags[code]) if code in tags else []) or [SEGMENT_TAGS[code]] for code in SEGMENT_TAGS
+    ]
+    width, height, bits, compression, samples, rows, planes, predictor, breadth, length = (
+        first for first, *_ in stated
+    )
+    is_tiled = breadth and length
+    shape = (length, breadth) if is_tiled else (min(rows, height), width)
+    if max(shape) <= LONGEST_PX or (not is_tiled and compression == UNCOMPRESSED and predictor == 1):
+        return 0
+    copies = DECODED_COPIES_OF_JPEG_2000 if compression in JPEG_2000 else DECODED_COPIES
+    return copies * math.prod(shape) * (samples if planes == 1 else 1) * math.ceil(bits / 8) / 1e6
+
+
+class _Form(NamedTuple):
+    """The numbers of a TIFF file."""
+
+    order: str
+    word: struct.Struct
+    counter: struct.Struct
+    entry: struct.Struct
+
+
+def _form(file):
+    """Read the form of a TIFF file's numbers from its first bytes."""
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
         raise ValueError("no TIFF file")
-    word, counter, entry = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
-    word, counter, entry = (struct.Struct(order + code) for code in (word, counter, entry))
-    (offset,) = word.unpack_from(head, word.size)
-    first, seen = None, set()
+    codes = ("Q", "Q", "HHQQ") if b"+" in head[2:4] else ("I", "H", "HHII")
+    return _Form(order, *(struct.Struct(order + code) for code in codes))
+
+
+def _directories(file, form, offset=None):
+    """Yield the directories of a TIFF file, from its first page or from an offset on, as bytes."""
+    if offset is None:
+        file.seek(form.word.size)
+        (offset,) = form.word.unpack(file.read(form.word.size))
+    seen = set()
     while offset and offset not in seen and len(seen) < MOST_PAGES:
         seen.add(offset)
         file.seek(offset)
-        (tags,) = counter.unpack(file.read(counter.size))
-        directory = file.read(min(tags * entry.size, DIRECTORY_BYTES))
-        file.seek(offset + counter.size + tags * entry.size)
-        (offset,) = word.unpack(file.read(word.size).ljust(word.size, b"\0"))
-        first = first or directory
-    if first is None:
-        raise ValueError("a TIFF file without pages")
-    tags = {
-        code: (kind, count, value)
-        for code, kind, count, value in entry.iter_unpack(first[: len(first) // entry.size * entry.size])
-    }
-    values = {code: _numbers(file, order, word, tags[code]) for code in (*TAGS, 338) if code in tags}
-    _, count, start = tags.get(270, (0, 0, 0))
-    description = b""
-    if word.size < count <= DESCRIPTION_BYTES:
-        file.seek(start)
-        description = file.read(count).rstrip(b"\0")
-    firsts = [(values.get(code) or [default])[0] for code, default in TAGS.items()]
-    return TiffHeader(len(seen), *firsts, values.get(338, []), description)
+        (tags,) = form.counter.unpack(file.read(form.counter.size))
+        directory = file.read(min(tags * form.entry.size, DIRECTORY_BYTES))
+        file.seek(offset + form.counter.size + tags * form.entry.size)
+        (offset,) = form.word.unpack(file.read(form.word.size).ljust(form.word.size, b"\0"))
+        yield directory
 
 
-def _numbers(file, order, word, tag):
+def _tags(directory, form):
+    """Return the tags of a directory: code -> type, number of values, field."""
+    entries = form.entry.iter_unpack(directory[: len(directory) // form.entry.size * form.entry.size])
+    return {code: (kind, count, value) for code, kind, count, value in entries}
+
+
+def _numbers(file, form, tag):
     """Return the numbers of a tag, whose field holds them if they are small, and else their place."""
     kind, count, value = tag
-    form = struct.Struct(f"{order}{min(count, 64)}{TYPE_FORMATS.get(kind, 'B')}")
-    content = word.pack(value)
-    if form.size > word.size:
+    numbers = struct.Struct(f"{form.order}{min(count, 64)}{TYPE_FORMATS.get(kind, 'B')}")
+    content = form.word.pack(value)
+    if numbers.size > form.word.size:
         file.seek(value)
-        content = file.read(form.size)
-    return list(form.unpack_from(content.ljust(form.size, b"\0")))
+        content = file.read(numbers.size)
+    return list(numbers.unpack_from(content.ljust(numbers.size, b"\0")))

@@ -93,29 +93,29 @@ def settle_wells(
         return settled
     longest = max((parts[number] for number in used), key=len)
     rows = [parts[number] for number in used]
-    if any(len(row) != len(longest) for row in rows):
-        if not (all(has_index) and _are_prefixes(rows)):
-            raise _refusal(longest, "the names have different numbers of such parts")
+    if all(len(row) == len(longest) for row in rows):
+        position, doubt = _position_of_well(rows, explicit=[settled[number] for number in used], plate=plate)
+    elif all(has_index) and _are_prefixes(rows):
         position, doubt = len(longest) - 1, "several wells have the same of the other"
     else:
-        position, doubt = _position_of_well(rows, explicit=[settled[number] for number in used], plate=plate)
+        raise _refusal(longest, "the names have different numbers of such parts")
     wells = [row[min(position, len(row) - 1)] for row in rows]
     if len({well.letter for well in wells}) == 1 and any(well.text.islower() for well in wells):  # d1_c1: a day?
         raise _refusal(longest, "the letter is small, and always the same")
     if position < len(longest) - 1:
         _reread([paths[number] for number in used], rows, position, [settled[number] for number in used])
-        others = " and ".join(part.text for part in longest[position + 1 :])
-        warnings.append(
-            f"in names such as {paths[parts.index(longest)]!r}, {longest[position].text} is taken for the well and "
-            f"{others} for numbers of something else, as their letters are the same in all names"
-        )
-    elif doubt:
-        others = " and ".join(part.text for part in longest[:position])
-        warnings.append(
-            f"in names such as {paths[parts.index(longest)]!r}, {longest[position].text} is taken for the well, and "
-            f"not {others}: {doubt}"
-        )
+    if position < len(longest) - 1 or doubt:
+        warnings.append(_warning_of_choice(paths[parts.index(longest)], longest, position, doubt))
     return settled
+
+
+def _warning_of_choice(path, parts, position, doubt):
+    """Describe which of the parts of a name was taken for the well."""
+    chosen = f"in names such as {path!r}, {parts[position].text} is taken for the well"
+    if position < len(parts) - 1:
+        others = " and ".join(part.text for part in parts[position + 1 :])
+        return f"{chosen} and {others} for numbers of something else, as their letters are the same in all names"
+    return f"{chosen}, and not {' and '.join(part.text for part in parts[:position])}: {doubt}"
 
 
 def _parts_of(path, match):

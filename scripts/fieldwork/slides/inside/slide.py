@@ -5,10 +5,12 @@ import re
 
 import numpy as np
 
+import fieldwork
 from fieldwork.decoding import DecodeError
 from fieldwork.slides import SlideError
 from fieldwork.slides.inside import channels
 from fieldwork.slides.inside.colours import to_rgb
+from fieldwork.slides.metadata import are_hidden
 from fieldwork.tissue.modality import light_of
 
 
@@ -167,6 +169,9 @@ class Slide:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the message of an error in one line, with its type unless it is one of the library's own."""
-    text = " ".join(str(error).split())[:300]
-    return text if isinstance(error, SlideError | DecodeError) else f"{type(error).__name__}: {text}"
+    """Return the message of an error in one line, with its type unless it is one of the library's own.
+
+    What others say may quote the file; where properties are hidden, the type is all.
+    """
+    own = SlideError, DecodeError
+    return fieldwork.reason_of(error, own=own) if isinstance(error, own) or not are_hidden() else type(error).__name__

@@ -9,7 +9,6 @@ import tifffile
 
 from fieldwork.decoding.segments import (
     JPEG_COMPRESSIONS,
-    Segments,
     is_ycbcr_in_jpeg_2000,
     segment_shape,
     segments_showing,
@@ -17,6 +16,7 @@ from fieldwork.decoding.segments import (
 from fieldwork.slides import SlideError, metadata
 from fieldwork.slides.inside import channels, pictures, series
 from fieldwork.slides.inside.colours import to_rgb
+from fieldwork.slides.inside.parts import Parts
 from fieldwork.slides.inside.slide import Slide
 
 LARGEST_SEGMENT_PX = 2**28  # pixels of a tile or strip; more is a damaged header, or a slide of a single segment
@@ -42,8 +42,8 @@ class TiffSlide(Slide):
     ----------
     pages : list of tifffile.TiffPage
         By level.
-    segments : list of Segments
-        Their tiles or strips, by level.
+    planes : list of list of Parts
+        The tiles or strips of every plane, by level.
     is_shown : bool
         Its pixels can be read; else its tiles can be checked alone.
     upright : bool
@@ -52,7 +52,9 @@ class TiffSlide(Slide):
 
     reader = "tifffile"
 
-    def __init__(self, path: str, picture: int | None = None, *, checks_alone: bool = False) -> None:
+    def __init__(
+        self, path: str, picture: int | None = None, *, copies: str | None = None, checks_alone: bool = False
+    ) -> None:
         self._file = open(path, "rb")  # noqa: SIM115
         try:
             self._tif = pictures.open_tiff(self._file, path)
@@ -68,15 +70,12 @@ class TiffSlide(Slide):
                 if not (checks_alone and is_ycbcr_in_jpeg_2000(page)):
                     check_page(page)
             self.pages = [planes[0] for planes in choice.picture.levels]
-            self._planes = [
-                [Segments(page, page.parent.filehandle) for page in planes] for planes in choice.picture.levels
-            ]
-            self.segments = [planes[0] for planes in self._planes]
+            self.planes = [[Parts(page, copies) for page in planes] for planes in choice.picture.levels]
             self.icc_profile = _stored_bytes(self.pages[0].tags.get(34675))
             self._turn = TURN_OF_ORIENTATION.get(self.pages[0].tags.valueof(274, 1), TURN_OF_ORIENTATION[1])
             self.upright = not any(self._turn)
             if self.upright:
-                self.tile = self.segments[0].shape
+                self.tile = self.planes[0][0].segments.shape
             order = slice(None, None, -1 if self._turn[0] else 1)
             self.shapes = tuple((page.imagelength, page.imagewidth)[order] for page in self.pages)
             stated = metadata.metadata_of(self._tif, self.pages[0], choice.picture.image)
@@ -115,13 +114,14 @@ class TiffSlide(Slide):
     def has_gaps(self, level: int, y: int, x: int, height: int, width: int) -> bool:
         """Return True if tiles or strips of a region, as for `read`, were left out of the file, as TIFF allows."""
         numbers = self._numbers(level, y, x, height, width)
-        return any(segments.is_absent(number) for segments in self._planes[level] for number in numbers)
+        return any(parts.segments.is_absent(number) for parts in self.planes[level] for number in numbers)
 
     def check(self, level: int, y: int, x: int, height: int, width: int, workers: int = 1) -> None:
         """Raise `DecodeError` unless the decoder finds no fault in any tile or strip of a region, as for `read`."""
         numbers = self._numbers(level, y, x, height, width)
-        for segments in self._planes[level]:
-            _in_threads(segments.check, [number for number in numbers if not segments.is_absent(number)], workers)
+        for parts in self.planes[level]:
+            present = [number for number in numbers if not parts.segments.is_absent(number)]
+            _in_threads(parts.check, present, workers)
 
     def _numbers(self, level, y, x, height, width):
         return segments_showing(self.pages[level], *self._box(level, y, x, height, width))
@@ -136,15 +136,15 @@ class TiffSlide(Slide):
     def _region(self, level, y, x, height, width, workers):
         page, (transpose, *flips) = self.pages[level], self._turn
         box = self._box(level, y, x, height, width)
-        planes = [self._stored(page, segments, *box, workers) for segments in self._planes[level]]
+        planes = [self._stored(page, parts, *box, workers) for parts in self.planes[level]]
         image = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
         image = image.swapaxes(0, 1) if transpose else image
         image = np.flip(image, [axis for axis in (0, 1) if flips[axis]])
         return self._shown(page, image)
 
-    def _stored(self, page, segments, y, x, height, width, workers):
+    def _stored(self, page, parts, y, x, height, width, workers):
         """Decode the tiles or strips of a plane that show the box: a (height, width, samples) array."""
-        image = np.empty((height, width, page.samplesperpixel), page.dtype)
+        image, segments = np.empty((height, width, page.samplesperpixel), page.dtype), parts.segments
 
         def fill(number):
             plane, top, left = segments.position(number)
@@ -160,7 +160,7 @@ class TiffSlide(Slide):
             if segments.is_absent(number):
                 area[:] = self._absent(page)[samples]
             else:
-                area[:] = segments.decode(number)[above : above + area.shape[0], before : before + area.shape[1]]
+                area[:] = parts.read(number, above, before, *area.shape[:2])
 
         _in_threads(fill, segments_showing(page, y, x, height, width), workers)
         return image
@@ -174,9 +174,9 @@ class TiffSlide(Slide):
         return pixel
 
     def _samples(self):
-        levels = [(level, segments.present()) for level, segments in enumerate(self.segments)]
+        levels = [(level, planes[0].segments.present()) for level, planes in enumerate(self.planes)]
         level, present = next((entry for entry in reversed(levels) if entry[1]), levels[-1])
-        if self.segments[level].count == len(present):
+        if self.planes[level][0].segments.count == len(present):
             return super()._samples()
         step = max(len(present) // MOST_SAMPLES, 1)  # without the gaps
         return [functools.partial(self._segment, level, number) for number in present[::step]]
@@ -184,9 +184,9 @@ class TiffSlide(Slide):
     def _segment(self, level, number):
         """Decode the part of a tile or strip that lies in the picture, as it is shown but for its orientation."""
         page = self.pages[level]
-        _, top, left = self.segments[level].position(number)
+        _, top, left = self.planes[level][0].segments.position(number)
         numbers = segments_showing(page, top, left, 1, 1)  # one for each sample plane
-        planes = [segments.decode(number) for segments in self._planes[level] for number in numbers]
+        planes = [parts.segments.decode(number) for parts in self.planes[level] for number in numbers]
         image = np.concatenate(planes, axis=2)[: page.imagelength - top, : page.imagewidth - left]
         return self._shown(page, image)
 
