@@ -310,6 +310,7 @@ rule plot_plate:
         urls=plan.plates.image_urls,
         channel=plan.plates.channel,
         sigma=plan.plates.sigma,
+        controls=config["controls"],
         made_by=made_by("plot_plate"),
     script:
         "../scripts/plot_plate.py"
@@ -339,6 +340,7 @@ rule plot_doses:
         mem_mb=small_memory_mb,
     params:
         channel=plan.plates.channel,
+        controls=config["controls"],
         made_by=made_by("plot_plate"),
     script:
         "../scripts/plot_plate.py"
@@ -368,6 +370,7 @@ rule plot_controls:
         mem_mb=small_memory_mb,
     params:
         channel=plan.plates.channel,
+        controls=config["controls"],
         made_by=made_by("plot_plate"),
     script:
         "../scripts/plot_plate.py"
@@ -398,6 +401,7 @@ rule plot_timepoints:
         mem_mb=small_memory_mb,
     params:
         channel=plan.plates.channel,
+        controls=config["controls"],
         made_by=made_by("plot_plate"),
     script:
         "../scripts/plot_plate.py"

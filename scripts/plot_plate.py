@@ -13,6 +13,7 @@ import os
 import pandas as pd
 
 from fieldwork import figures, frames, label_images
+from fieldwork.inputs import platemaps
 from fieldwork.job_log import logged
 from fieldwork.plates import plate_maps, plots
 from fieldwork.plates.rows import without_channel
@@ -37,8 +38,9 @@ def main(
     plate,
     channel,
     sigma,
+    controls=None,
 ):
-    fields, wells = read_table(fields_table), read_table(wells_table)
+    fields, wells = read_table(fields_table), with_named_controls(read_table(wells_table), controls)
 
     def gallery(chosen, titles, title):
         """Draw fields with their nuclei: outlines, or rings of twice the detection's sigma, or of the nuclei's size."""
@@ -97,6 +99,15 @@ def read_table(path):
     texts = {name: str for name in columns if name not in numbers}
     named = {"names": columns, "header": 0}
     return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=dict.fromkeys(numbers, ""), **named)
+
+
+def with_named_controls(wells, controls):
+    """Return wells whose column `control` also has the controls that the configuration names."""
+    if not controls:
+        return wells
+    roles = platemaps.roles_of(wells.to_dict("records"), controls, where="platemap")
+    column = platemaps.control_column(wells.columns) or "Metadata_control"
+    return wells.assign(**{column: ["" if role == "sample" else role for role in roles]})
 
 
 def random_fields(fields):
@@ -186,4 +197,5 @@ if __name__ == "__main__":
             plate=snakemake.wildcards.plate,
             channel=snakemake.params.channel,
             sigma=snakemake.params.get("sigma"),
+            controls=snakemake.params.controls,
         )

@@ -177,7 +177,7 @@ def flags_of_well(fields: Iterable[Mapping]) -> dict[str, bool | None]:
     good = [row for row in fields if row["Image_Status"] == "ok"]
     stacks = {}
     for row in good:
-        stacks.setdefault((row["Metadata_Site"], row["Metadata_Timepoint"]), []).append(row["Flag_OutOfFocus"])
+        stacks.setdefault((row["Metadata_Site"], row.get("Metadata_Timepoint")), []).append(row["Flag_OutOfFocus"])
     flags = {}
     for column in WELL_FLAGS:
         values = [row[column] for row in good]

@@ -341,7 +341,8 @@ class PlatePlan(Road):
         One picture stands for all outputs of its job, and the tables: thousands of plates are planned an eighth sooner.
         """
         timed = self.ready[name].has_timepoints
-        pictures = platemaps.pictures(self.platemap_columns(name), with_quality=self._config["quality"], timed=timed)
+        columns = [*self.platemap_columns(name), *["control"] * bool(self._config["controls"])]
+        pictures = platemaps.pictures(columns, with_quality=self._config["quality"], timed=timed)
         folder = Path(self._config["results"], "plates", name)
         drawn = (folder / "densities.png").exists()
         tables = [*TABLES, *["timepoints.csv"] * timed]

@@ -12,6 +12,7 @@ from PIL import Image
 
 import plot_plate
 from fieldwork import figures, label_images, outputs
+from fieldwork.detection import plate_flags
 from fieldwork.inputs import platemaps
 from fieldwork.plates import plate_maps, plots, tables
 from fieldwork.wells import row_and_column
@@ -30,6 +31,7 @@ def counted(well, site, count, **others):
         **{"FileName_DNA": f"{well}_{site}.tif", "PathName_DNA": "007", "Image_Count_Nuclei": count},
         **{"Image_Status": "failed" if failed else "ok", "Image_Error": "empty file" if failed else None},
         **dict.fromkeys(tables.QUALITY, None if failed else -2.0),
+        **dict.fromkeys(plate_flags.FIELD_FLAGS, None if failed else False),
         **others,
     }
 
@@ -656,6 +658,19 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
         written.append([path.read_bytes() for path in pictures.values()])
     assert written[0] == written[1] and all(len(picture) < 300_000 for picture in written[0])
     assert figures.plt.get_fignums() == []
+
+
+def test_controls_that_the_configuration_names_are_drawn(tmp_path):
+    rows = [counted(well, 1, number) for number, well in enumerate(("B02", "B03", "B04", "B05"))]
+    compounds = {"B02": "dmso", "B03": "dmso", "B04": "taxol", "B05": "x"}
+    controls = {"negative": ["DMSO"], "positive": ["taxol"]}
+    wells, _ = read(tmp_path, rows, {well: {"Metadata_compound": name} for well, name in compounds.items()})
+    named = plot_plate.with_named_controls(wells, controls)
+    assert named.Metadata_control.tolist() == ["negative", "negative", "positive", ""]
+    assert plot_plate.with_named_controls(named.drop(columns="Metadata_compound"), {"negative": ["x"]}).equals(
+        named.drop(columns="Metadata_compound")
+    )
+    assert plot_plate.with_named_controls(wells, {}) is wells
 
 
 def test_every_picture_has_a_rule_and_a_caption():
