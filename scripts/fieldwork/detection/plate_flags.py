@@ -31,6 +31,7 @@ WELL_FLAGS = [*FLAG_COLUMNS, *PLATE_FLAGS]  # a well without nuclei is a result
 EXCLUDED = "Excluded"  # a well that every comparison of wells leaves out
 JUDGED = [*WELL_FLAGS, EXCLUDED]  # columns of wells
 NORMAL_MADS = 1.4826  # standard deviations of a normal distribution, per MAD
+LEAST_SHARE = 2 / 3  # of the median, below which edges are out of focus, however much they vary: half of a plate may be
 HILLS_CONTRASTS = 0.08  # of the ground of a field without nuclei above the plate's, from which they are blurred nuclei
 
 
@@ -95,21 +96,23 @@ def _judge_focus(good, thresholds):
     """Flag fields whose nuclei have softer edges than the plate's, or are too blurred to be found."""
     sharpness = _sharpness_of(good)
     known = _known(sharpness)
-    least = (1 - thresholds["out_of_focus"]) * statistics.median(known) if known else 0
+    middle = statistics.median(known) if known else 0
+    least = (1 - thresholds["out_of_focus"]) * middle
     limits = _limits(sharpness, thresholds, least=least, sign=-1)
     hills = [row["Image_Relief"] for row in good]
     highest = _limits(hills, thresholds, least=HILLS_CONTRASTS, sign=1)
     if limits is None:
         return _not_compared(sharpness, thresholds, "Flag_OutOfFocus goes by each field alone")
+    lowest = max(limits.limit, min(LEAST_SHARE, thresholds["out_of_focus"]) * middle)
     is_soft = 2 * sum(bool(row["Flag_OutOfFocus"]) for row in good) > len(known)  # all of it: its median says nothing
     for row, value in zip(good, sharpness, strict=True):
         if value is not None:
-            row["Flag_OutOfFocus"] = value < limits.limit or is_soft and row["Flag_OutOfFocus"]
+            row["Flag_OutOfFocus"] = value < lowest or is_soft and row["Flag_OutOfFocus"]
         elif row["Image_Relief"] is not None and not row["Flag_Debris"] and not row["Flag_Background"]:
             row["Flag_OutOfFocus"] = row["Flag_OutOfFocus"] or row["Image_Relief"] > highest.limit
     return [
-        f"Flag_OutOfFocus: edges of nuclei less steep than {limits.limit:.3g} peaks per diameter; the plate's median "
-        f"is {limits.median:.3g}"
+        f"Flag_OutOfFocus: edges of nuclei less steep than {lowest:.3g} peaks per diameter; the plate's median "
+        f"is {middle:.3g}"
     ]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 
 import planted_screen
 from accuracy import annotated, flagged, generated
@@ -9,6 +10,7 @@ from fieldwork.detection import plate_flags
 from fieldwork.inputs.schemas import read_schema
 from fieldwork.plates import tables
 from fieldwork.segmentation import calibrate, segment_field
+from workspace import DATA
 
 
 def row_of(well, site=1, **values):
@@ -63,6 +65,7 @@ def test_an_excluded_control_stays_in_the_table_and_out_of_every_comparison():
     assert None not in [row["ZPrime_Count_Nuclei"] for row in wells]
 
 
+BEADS = DATA / "plates" / "ImageXpress"
 FLAGGING = ("OutOfFocus", "Background", "Debris", "Saturated")
 PLATE = 48  # wells, a field each
 COUNTS = (0, 1, 2, 5, 20, 60, 80, 75)  # dead to confluent wells
@@ -161,6 +164,21 @@ def test_a_plate_that_is_out_of_focus_as_a_whole_keeps_its_flags():
     calibration = calibrate(images)
     images = [planted_screen.draw(random, 60, 0.1, blur_px=6 if number > 6 else 0)[0][0] for number in range(24)]
     assert [row["Flag_OutOfFocus"] for row in flagged.judged(images, calibration)] == [False] * 7 + [True] * 17
+
+
+def test_half_of_a_plate_out_of_focus_is_told_from_the_other_half():
+    random = np.random.default_rng(10)
+    images = [planted_screen.draw(random, 60, 0.1, blur_px=3 * (number % 2))[0][0] for number in range(24)]
+    assert [row["Flag_OutOfFocus"] for row in flagged.judged(images)] == [False, True] * 12
+
+
+@pytest.mark.skipif(not BEADS.is_dir(), reason=f"{BEADS} is not here")
+def test_real_planes_out_of_focus_are_flagged_and_projections_are_not():
+    paths = sorted(path for path in BEADS.rglob("*_w1*.tif") if "thumb" not in path.name)
+    is_plane = ["ZStep_" in path.parent.name for path in paths]
+    assert sum(is_plane) == 4 and len(paths) == 8
+    rows = flagged.judged([tifffile.imread(path) for path in paths])
+    assert [row["Flag_OutOfFocus"] for row in rows] == is_plane
 
 
 def test_the_sharpest_plane_of_a_field_decides_on_the_focus_of_its_well():
