@@ -108,6 +108,7 @@ def fit_curve(levels: Levels, *, lowest: float, highest: float) -> Curve | None:
     first = Curve(grid[0][best[0]], grid[1][best[1]], start[best], end[best], levels.squares + squares[best])
     if p_of_curve(levels, first) > FLAT:
         return first
+    bounds = np.array([[ends[0], SLOPES[0], lowest, lowest], [ends[1], SLOPES[1], highest, highest]])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OptimizeWarning)  # of the covariance, for which the interval stands in
@@ -115,9 +116,9 @@ def fit_curve(levels: Levels, *, lowest: float, highest: float) -> Curve | None:
                 response,
                 levels.log_doses,
                 levels.means,
-                p0=first[:PARAMETERS],
+                p0=np.clip(first[:PARAMETERS], *bounds),  # the last digits of a grid may be beyond
                 sigma=1 / np.sqrt(levels.wells),
-                bounds=([ends[0], SLOPES[0], lowest, lowest], [ends[1], SLOPES[1], highest, highest]),
+                bounds=bounds,
                 jac=_slopes_of_response,
                 check_finite=False,  # the logarithm of dose 0 is -inf
             )

@@ -64,7 +64,7 @@ def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> 
         scale = scale_of(wells, readout)
         for (batch, treatment, unit), members in groups.items():
             kept = members[is_kept[members]]
-            used = kept[~np.isnan(scale.values[kept]) & has_number[kept]]
+            used = kept[np.isfinite(scale.values[kept]) & has_number[kept]]
             controls = scale.values[negative & np.isin(plates, plates[used])]
             row = {"Batch": batch, "Treatment": treatment, "Unit": unit, "Readout": readout}
             row |= {"Wells": len(used), "Plates": len(set(plates[used]))}
@@ -73,7 +73,7 @@ def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> 
                 rows.append({**row, "Reason": reason})
             else:
                 fitted = fit_doses(
-                    doses[used], scale.values[used], controls[~np.isnan(controls)], scale, change=change, unit=unit
+                    doses[used], scale.values[used], controls[np.isfinite(controls)], scale, change=change, unit=unit
                 )
                 rows.append({**row, **fitted})
     return pd.DataFrame(rows, columns=COLUMNS)
