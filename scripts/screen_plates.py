@@ -83,12 +83,12 @@ def warn_of_controls(wells, readouts, control_names):
         log.warning("no well has the names %s of the key controls; see the columns in wells.csv", named(names))
     is_counted = controls.reference_of(wells, wells["Role"])
     with_controls = set(wells["Metadata_Plate"][is_counted])
-    without = [name for name in wells["Metadata_Plate"].unique() if name not in with_controls]
-    if without:
+    treated = wells["Metadata_Plate"][is_treated(wells)].unique()
+    if without := [name for name in treated if name not in with_controls]:
         log.warning(
-            "%d of %d plates have no negative control that is not excluded: no percent of control, P, Q and Hit there "
-            "(plates %s)",
-            *(len(without), wells["Metadata_Plate"].nunique(), named(without)),
+            "%d of %d plates with treatments have no negative control that is not excluded: no percent of control, P, "
+            "Q and Hit there (plates %s)",
+            *(len(without), len(treated), named(without)),
         )
     if names := controls.plates_with_outer_controls(wells, wells["Role"]):
         log.warning(

@@ -193,7 +193,8 @@ def test_further_products_are_what_other_jobs_draw_and_what_was_deleted(tmp_path
         (folder / name).touch()
     deleted = ["plots/fields.png", "plots/edge.png", "plots/focus.png"]
     labels, calibration = ["labels.zarr/zarr.json"], ["calibration.json", "calibration.png"]
-    assert plates.further_products("P1") == ["wells.csv", "wells.parquet", *labels, *calibration, *deleted]
+    tables = ["wells.csv", "wells.parquet", "profiles.parquet", "profiles.csv"]
+    assert plates.further_products("P1") == [*tables, *labels, *calibration, *deleted]
     peaks = plan_in(tmp_path, nuclei={"method": "peaks"}).plates
     assert peaks.further_products("P2") == drawn
     for of_method in (plates, peaks):
