@@ -14,6 +14,7 @@ BEYOND_DECADES = 2.0  # how far from the doses the EC50 is looked for
 STEP_DECADES, SLOPES_TRIED, SLOPES_IN_PROFILE = 0.05, 16, 60
 FLAT = 0.1  # P above which a curve explains so little that the best of a grid will do
 CONFIDENCE = 0.95
+MOST_WIDENING = 4.0  # of the limit of intervals: few wells do not say how values vary
 PARAMETERS = 4
 
 
@@ -33,7 +34,12 @@ class Levels(NamedTuple):
     log_doses: np.ndarray  # (d,) of log10, ascending; -inf for dose 0
     wells: np.ndarray  # (d,) their numbers
     means: np.ndarray  # (d,)
-    squares: float  # sum of the squared differences of values from the mean of their dose
+    within: np.ndarray  # (d,) sums of the squared differences of values from the mean of their dose
+
+    @property
+    def squares(self) -> float:
+        """Sum of `within`."""
+        return float(self.within.sum())
 
     @property
     def above_0(self) -> np.ndarray:
@@ -62,7 +68,7 @@ def levels_of(doses: np.ndarray, values: np.ndarray) -> Levels:
     wells = np.bincount(number)
     means = np.bincount(number, values) / wells
     with np.errstate(divide="ignore"):
-        return Levels(np.log10(distinct), wells, means, float(((values - means[number]) ** 2).sum()))
+        return Levels(np.log10(distinct), wells, means, np.bincount(number, (values - means[number]) ** 2))
 
 
 def response(log_doses: np.ndarray, log_ec50: float, steepness: float, start: float, end: float) -> np.ndarray:
@@ -133,14 +139,16 @@ def interval_of(levels: Levels, curve: Curve, *, lowest: float, highest: float) 
 
     It holds every EC50 with which the best curve's sum of squares stays below that of an F test (Bates & Watts,
     Nonlinear Regression Analysis, 1988, chapter 6): unlike one by the curvature at the best fit, it is open at a side
-    on which the doses do not limit the EC50.
+    on which the doses do not limit the EC50. Where values at the doses that decide the EC50 vary more than others, as
+    counts near the plateau of healthy wells do, the limit is raised by the ratio of White's variance, which allows for
+    that, to the usual one (White, Econometrica 48:817, 1980).
 
     Returns
     -------
     low, high : float
         -inf or inf where no EC50 within `BEYOND_DECADES` of the doses is ruled out.
     """
-    limit = curve.squares * (1 + f.ppf(CONFIDENCE, 1, levels.freedom) / levels.freedom)
+    limit = curve.squares * (1 + _widening(levels, curve) * f.ppf(CONFIDENCE, 1, levels.freedom) / levels.freedom)
     slopes = np.append(np.geomspace(*SLOPES, SLOPES_IN_PROFILE), curve.steepness)
 
     def excess(log_ec50):
@@ -158,6 +166,17 @@ def interval_of(levels: Levels, curve: Curve, *, lowest: float, highest: float) 
         else:
             bounds.append(brentq(excess, inside, outside, xtol=1e-3) if excess(outside) > 0 else sign * math.inf)
     return bounds[0], bounds[1]
+
+
+def _widening(levels, curve):
+    """Return the ratio of two variances of a curve's EC50: for values that vary as they do, and alike; from 1 on."""
+    slopes = _slopes_of_response(levels.log_doses, *curve[:PARAMETERS])
+    fitted = response(levels.log_doses, *curve[:PARAMETERS])
+    inverse = np.linalg.pinv(slopes.T @ (levels.wells[:, None] * slopes))
+    of_doses = levels.within + levels.wells * (levels.means - fitted) ** 2
+    as_they_vary = (inverse @ (slopes.T @ (of_doses[:, None] * slopes)) @ inverse)[0, 0]
+    alike = inverse[0, 0] * of_doses.sum() / levels.wells.sum()
+    return float(np.clip(as_they_vary / alike, 1, MOST_WIDENING)) if alike > 0 else 1.0
 
 
 def p_of_curve(levels: Levels, curve: Curve) -> float:
