@@ -15,6 +15,7 @@ import plot_benchmarks
 from fieldwork import figures, nuclei
 from fieldwork.benchmarks import engines, measuring, plots
 from fieldwork.benchmarks.engines import Batch, Case
+from output_columns import check
 
 COLUMNS = "Height Width Scaled_By Engine Workers Seconds Seconds_Min Seconds_Max Speedup Peak_Memory_MB"
 TINY = Batch(5, 32, 32, 2)
@@ -35,6 +36,7 @@ def measured(tmp_path_factory):
 def test_the_tables_have_a_row_for_every_engine(measured):
     filtered, stack = (pd.read_csv(measured / f"{name}.csv") for name in ("filters", "stack"))
     assert list(filtered) == ["Images", *COLUMNS.split()] and list(stack) == ["Frames", *COLUMNS.split()]
+    check("results/benchmarks/filters.csv", ["Images", *stack])
     for table, batch, names in (
         (filtered, TINY, [*engines.ENGINES, engines.NAIVE]),
         (stack, STACK, list(engines.STACK_ENGINES)),
@@ -46,6 +48,7 @@ def test_the_tables_have_a_row_for_every_engine(measured):
         assert (table.Peak_Memory_MB > 30).all()
         assert ((table.Workers == 1) == (table.Engine == "serial")).all()
     assert {"CPU", "Cores", "dask", "scikit-image"} <= set(pd.read_csv(measured / "machine.csv"))
+    check("results/benchmarks/frames_machine.csv", pd.read_csv(measured / "machine.csv").columns)
 
 
 def test_nothing_is_left_of_the_images_nor_of_a_killed_run(measured):

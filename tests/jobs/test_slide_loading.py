@@ -19,6 +19,7 @@ from fieldwork.benchmarks import measuring, plots, slide_loading, slide_tasks
 from fieldwork.benchmarks.slide_tasks import Case, Region, Source
 from fieldwork.slides import choice
 from fieldwork.slides import readers as slide_readers
+from output_columns import check
 
 READERS = [reader for reader in slide_readers.READERS if reader != "cucim" or os.uname().sysname == "Linux"]
 COLUMNS = (
@@ -141,6 +142,8 @@ def test_the_table_has_a_row_for_every_case_and_can_be_drawn(slide, monkeypatch)
     assert wanted == [1]
     table = pd.read_csv(folder / "slides.csv")
     assert list(table) == COLUMNS.split()
+    check("results/benchmarks/slides.csv", table.columns)
+    check("results/benchmarks/slides_machine.csv", pd.read_csv(folder / "machine.csv").columns)
     keys = table[["Task", "Reader", "Level", "Workers_Kind", "Workers", "Shape"]].itertuples(index=False)
     assert [tuple(key) for key in keys] == slide_loading.list_cases(["tifffile"], levels=2, workers=1)
     sizes = table[["Level", "Width", "Height", "Megapixels"]].drop_duplicates().values.tolist()

@@ -7,6 +7,7 @@ import pandas as pd
 import tifffile
 
 from fieldwork.nuclei import detect_nuclei
+from output_columns import check
 from slide_files import picture, write_slide
 
 
@@ -34,6 +35,8 @@ def test_the_target_benchmarks_makes_tables_and_charts_as_configured_without_bad
     assert set(methods.Metadata_Plate) == set(fan_out.Metadata_Plate) and len(set(methods.Metadata_Plate)) == 1
     assert dict(zip(fan_out.Fan_Out, fan_out.Jobs, strict=True)) == {"plate": 1, "well": 2, "field": 4}
     assert {"CPU", "Cores", "Memory_GB", "Python", "scikit-image"} <= set(pd.read_csv(folder / "machine.csv"))
+    for name in (*charts, "machine"):
+        check(f"results/benchmarks/{name}.csv", pd.read_csv(folder / f"{name}.csv").columns)
     assert {path.name for path in folder.glob("*.png")} == {f"{chart}.png" for chart in charts}
     assert (workspace.path / "results/plates").exists() is False
     ahead = {"benchmark_frames": 1, "plot_frame_benchmarks": 1, "benchmarks": 1, "total": 3}

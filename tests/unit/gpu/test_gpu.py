@@ -12,6 +12,7 @@ from multiprocessing.connection import Client
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import tifffile
@@ -25,6 +26,7 @@ from fieldwork.benchmarks import gpu, methods, plots
 from fieldwork.gpu import choice, client, server
 from fieldwork.slides import tiles
 from fieldwork.slides.channels import Channels
+from output_columns import check
 
 DETECTION = {"sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 POOL = {"engine": "pool", "mode": "paths", "dask": "processes"}
@@ -509,6 +511,8 @@ def test_the_benchmark_of_a_gpu_is_measured_with_the_settings_for_plates_and_sli
         machine_table=tables["machine"],
     )
     assert used == [("fields", 1000), ("tiles", 0.05)]
+    for name, file in (("gpu", "gpu.csv"), ("machine", "gpu_machine.csv")):
+        check(f"results/benchmarks/{file}", pd.read_csv(tables[name]).columns)
     plot_benchmarks.main(measured=tables, charts={"gpu": tmp_path / "gpu.png"})
     assert (tmp_path / "gpu.png").read_bytes().startswith(b"\x89PNG")
 
