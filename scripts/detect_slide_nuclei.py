@@ -50,6 +50,7 @@ def main(
         Path(nuclei_table).with_name("regions.csv").unlink(missing_ok=True)  # the sheet named regions in an earlier run
     drawn = read_regions(slide, facts, annotations) if annotations and facts["status"] == "ok" else None
     tables = {"store": store, "nuclei_table": nuclei_table, "tiles_table": tiles_table, "drawn": drawn}
+    of_regions = drawn.warnings if drawn else []
     if facts["status"] != "ok":
         write_peaks(slide, facts, [], made_of, **tables)
         return
@@ -61,18 +62,18 @@ def main(
     log.info("slide %s: detection with %s", slide, detection)
     if detection.pop("method") == "peaks":
         measured = find_peaks(slide, facts, store, frames, mask, detection, **options)
-        write_peaks(slide, facts, measured, made_of, **tables)
+        write_peaks(slide, facts, measured, {**made_of, "warnings": of_regions}, **tables)
         return
     pool, record = {**pool, "workers": workers}, outputs.read_json(record)
     with about(slide):
         detection = calibration.block_detection(record, facts, settings)
-    decisions = {key: record[key] for key in calibration.DECISIONS}
-    made_of = {**made_of, "calibration": decisions, "warnings": record["warnings"]}
+    made_of = {**made_of, "calibration": {key: record[key] for key in calibration.DECISIONS}}
     if detection:
         finished = blocks.finished_folder(nuclei_table, identity_of(facts, store, mask, tile, detection, made_of))
         results, totals = outline(slide, store, mask, tile, detection, pool, finished), blocks.Totals(frames)
     else:
         results, totals = [], blocks.Totals(frames, look_at_tiles(slide, facts, store, frames, mask, pool))
+    made_of["warnings"] = [*record["warnings"], *of_regions]
     write_outlines(slide, facts, detection, results, totals, made_of, **tables)
     blocks.discard_finished(nuclei_table)
 

@@ -11,6 +11,7 @@ import zarr
 import count_slide_regions
 from fieldwork import outputs
 from fieldwork.omezarr import metadata
+from fieldwork.slides import tables
 from slide_files import damage_tile
 from stained import AUTO, calibrate, convert, detect, grid, plant
 
@@ -173,6 +174,24 @@ def test_a_region_whose_tiles_failed_says_so(slide, tmp_path, caplog):
     first, second = count(tmp_path, annotations)
     assert float(second["Region_FailedShare"]) > 0.05 and second["Region_Area_mm2"]
     assert second["Count_Nuclei"] == second["Nuclei_Per_mm2"] == second["Share_Positive"] == ""
+
+
+@pytest.mark.parametrize("method", ["auto", 0.03])
+def test_regions_of_another_slide_are_warned_of_and_cost_the_slide_nothing(slide, method, tmp_path):
+    folder, _ = slide
+    settings = AUTO | {"nuclei": AUTO["nuclei"] | {"haematoxylin": method}}
+    plain, _ = detect(folder, settings=settings)
+    annotations = tmp_path / "regions.geojson"
+    annotations.write_text('{"type": "Polygon", "coordinates": [[[9000, 0], [9100, 0], [9100, 99], [9000, 0]]]}')
+    nuclei, _ = detect(folder, settings=settings, annotations=annotations)
+    assert nuclei.drop_columns("Region").equals(plain) and set(nuclei["Region"].to_pylist()) == {None}
+    [row] = count(folder, annotations)
+    assert row["Region_Area_px"] == "0.0" and row["Count_Nuclei"] == row["Nuclei_Per_mm2"] == ""
+    facts = outputs.read_json(folder / "slide.json")
+    of_slide = folder / "tiles.parquet", folder / "nuclei.parquet"
+    row = tables.slide_row("P", facts, *of_slide, max_failed=0.05)
+    assert (row["Slide_Status"], row["Count_Nuclei"]) == ("ok", len(plain))
+    assert "none of the regions" in row["Slide_Warnings"]
 
 
 def test_without_regions_in_the_sheet_there_is_neither_column_nor_table(slide):

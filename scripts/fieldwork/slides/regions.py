@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 
-from fieldwork import InputError
 from fieldwork.inputs.inside.regions import SEPARATOR, read_annotations
 
 COLUMN = "Region"  # of the table of nuclei
@@ -80,14 +79,11 @@ def read(path: str | PathLike, shape: tuple[int, int], bounds: Sequence[int] | N
     Raises
     ------
     InputError
-        As `read_annotations`; or no region lies on the slide.
+        As `read_annotations`.
     """
     annotations = read_annotations(path, where=where)
     slide = shapely.box(0, 0, shape[1], shape[0])
     names, shapes, warnings = [], [], []
-    if annotations.left_out:
-        kinds = ", ".join(f"{kind} ({count})" for kind, count in annotations.left_out.items())
-        warnings.append(f"what is no region in '{path}' is left out: {kinds}")
     for region in annotations.regions:
         whole = shapely.union_all([_valid(polygon) for polygon in region.polygons])
         whole = shapely.transform(whole, lambda points: points + (bounds or (0, 0))[:2])
@@ -99,10 +95,13 @@ def read(path: str | PathLike, shape: tuple[int, int], bounds: Sequence[int] | N
         names.append(region.name)
         shapes.append(inside)
     if not any(inside.area for inside in shapes):
-        raise InputError(
-            f"{where}: none of the regions in '{path}' lies on the slide ({shape[1]} x {shape[0]} px); are they "
-            "those of another slide? The column regions of the sheet names the file"
-        )
+        warnings = [
+            f"none of the regions in '{path}' lies on the slide ({shape[1]} x {shape[0]} px): no nuclei are counted in "
+            "them. Are they those of another slide? The column regions of the sheet names the file"
+        ]
+    if annotations.left_out:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in annotations.left_out.items())
+        warnings.append(f"what is no region in '{path}' is left out: {kinds}")
     return Regions(names, shapes, warnings)
 
 
@@ -164,8 +163,9 @@ def rows_of(
     Returns
     -------
     list of dict
-        Column of `COLUMNS` -> value; None where it is not known. A nucleus in several regions counts in each. Where a
-        part of a region is lost, nuclei per mm2 are those of the rest.
+        Column of `COLUMNS` -> value; None where it is not known, as nuclei of a region that does not lie on the slide.
+        A nucleus in several regions counts in each. Where a part of a region is lost, nuclei per mm2 are those of the
+        rest.
     """
     rows = []
     for name, shape, area in zip(regions.names, regions.shapes, regions.areas, strict=True):
@@ -175,7 +175,7 @@ def rows_of(
                 inside[kind.is_positive] += count
                 measured += 0 if kind.is_lost else count
         lost_px = shapely.intersection(shape, lost.shape).area
-        share = lost_px / area if area else 0.0
+        share = lost_px / area if area else None
         row = dict.fromkeys(COLUMNS) | {
             "Metadata_Plate": plate,
             "Metadata_Slide": facts["slide"],
@@ -184,7 +184,7 @@ def rows_of(
             "Region_Area_mm2": _mm2(area, facts["mpp"]),
             "Region_FailedShare": share,
         }
-        if share <= max_failed and share < 1:
+        if area and share <= max_failed and share < 1:
             known, mm2 = inside[True] + inside[False], _mm2(area - lost_px, facts["mpp"])
             row |= {
                 "Count_Nuclei": inside.total(),

@@ -108,3 +108,34 @@ def test_short_and_uncompressed_strips_are_not_copied_and_need_no_memory(tmp_pat
     for options in ({}, {"bigtiff": True}, {"byteorder": ">"}):  # forms of a file's numbers
         path = write(tmp_path / "a.tif", texture(WIDE), compression="lzw", **ONE_STRIP, **options)
         assert headers.decoding_mb(path) == pytest.approx(3 * texture(WIDE).size / 1e6)
+
+
+def test_what_is_never_decoded_as_a_whole_needs_no_memory(tmp_path):
+    path = write(tmp_path / "a.tif", texture(WIDE), compression="lzw", **ONE_STRIP)
+    with tifffile.TiffFile(path) as tif:
+        places = [tif.pages[0].tags[name].valueoffset for name in ("ImageWidth", "ImageLength", "RowsPerStrip")]
+        kinds = {tif.pages[0].tags[name].dtype for name in ("ImageWidth", "ImageLength", "RowsPerStrip")}
+    assert kinds == {tifffile.DATATYPE.LONG}
+    with open(path, "r+b") as file:  # a damaged header
+        for place in places:
+            file.seek(place)
+            file.write((2**31).to_bytes(4, "little"))
+    assert headers.decoding_mb(path) == 0
+    with pytest.raises(SlideError, match=f"expected some, and at most {headers.LARGEST_SEGMENT_PX} in one"):
+        readers.open_slide(path, "tifffile")
+
+
+@pytest.mark.parametrize("width, copies", [(4000, False), (8000, True)])
+def test_the_one_strip_of_an_ndpi_slide_is_decoded_in_pieces(tmp_path, width, copies):
+    pieces = 100  # of 8 rows, as wide as the slide
+    path = tmp_path / "a.ndpi"
+    tifffile.imwrite(
+        path,
+        np.zeros((8 * pieces, width, 3), np.uint8),
+        photometric="rgb",
+        compression="lzw",
+        rowsperstrip=8 * pieces,
+        extratags=[(65426, 4, pieces, tuple(range(pieces)), True)],
+        metadata=None,
+    )
+    assert headers.decoding_mb(path) == pytest.approx(3 * 8 * width * 3 / 1e6 * copies)

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from fieldwork import InputError
 from fieldwork.slides import regions
 
 SHAPE = (300, 400)
@@ -87,10 +86,19 @@ def test_what_is_no_region_is_told(tmp_path):
 
 
 def test_regions_that_all_lie_elsewhere_are_of_another_slide(tmp_path):
-    with pytest.raises(
-        InputError, match="slide S: none of the regions .* lies on the slide .400 x 300 px.*column regions"
-    ):
-        read(write(tmp_path, ("A", [square(500, 0, 10, 10)])))
+    found = read(write(tmp_path, ("A", [square(500, 0, 10, 10)]), ("B", [square(0, 300, 10, 10)])))
+    [warning] = found.warnings
+    assert "none of the regions in" in warning and "lies on the slide (400 x 300 px)" in warning
+    assert "those of another slide? The column regions" in warning
+    names = found.names_at(*(values.ravel().astype(float) for values in np.indices(SHAPE)))
+    assert set(names) <= {None}
+
+
+def test_a_region_that_does_not_lie_on_the_slide_has_no_nuclei(tmp_path):
+    found = read(write(tmp_path, ("A", [square(500, 0, 10, 10)]), ("B", [square(0, 0, 10, 10)])))
+    first, second = rows_of({"slide": "S", "mpp": [1, 1]}, found, {kind(None, None): 3})
+    assert [first[name] for name in regions.COLUMNS[3:]] == [0, 0, None, None, None, None]
+    assert [second[name] for name in regions.COLUMNS[3:]] == [100, 1e-4, 0, 0, 0, None]
 
 
 def test_coordinates_begin_at_the_slides_bounds(tmp_path):

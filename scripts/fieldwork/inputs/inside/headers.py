@@ -20,7 +20,9 @@ UNCOMPRESSED, JPEG_2000 = 1, (33003, 33004, 33005, 34712)  # values of Compressi
 # Width, height, bits, compression, samples, rows of a strip, sample planes, predictor, width and height of a tile.
 SEGMENT_TAGS = {256: 0, 257: 0, 258: 1, 259: 1, 277: 1, 278: 2**32, 284: 1, 317: 1, 322: 0, 323: 0}
 SUB_PAGES = 330
+RESTARTS, RESTART_ROWS = 65426, 8  # of Hamamatsu's NDPI: where the pieces of a page's one strip begin, and their height
 LONGEST_PX = 4096  # a tile's or strip's longer side: several blocks of a slide have parts of a longer one
+LARGEST_SEGMENT_PX = 2**28  # pixels of a tile or strip; more is a damaged header, or a slide of a single segment
 DECODED_COPIES, DECODED_COPIES_OF_JPEG_2000 = 3, 10  # as it is stored, decoded, without prediction; OpenJPEG's own
 
 
@@ -221,7 +223,8 @@ def decoding_mb(path: str | os.PathLike) -> float:
     Returns
     -------
     float
-        MB: `DECODED_COPIES` of it. 0 where none is so long and compressed, and of other files.
+        MB: `DECODED_COPIES` of it. 0 where none is so long and compressed, and of other files. Those of more than
+        `LARGEST_SEGMENT_PX` are not decoded.
     """
     try:
         with open(path, "rb") as file:
@@ -246,7 +249,11 @@ def _segment_mb(file, form, tags):
     )
     is_tiled = breadth and length
     shape = (length, breadth) if is_tiled else (min(rows, height), width)
+    if RESTARTS in tags:
+        shape = RESTART_ROWS, math.ceil(height * width / RESTART_ROWS / max(tags[RESTARTS][1], 1))
     if max(shape) <= LONGEST_PX or (not is_tiled and compression == UNCOMPRESSED and predictor == 1):
+        return 0
+    if math.prod(shape) > LARGEST_SEGMENT_PX:
         return 0
     copies = DECODED_COPIES_OF_JPEG_2000 if compression in JPEG_2000 else DECODED_COPIES
     return copies * math.prod(shape) * (samples if planes == 1 else 1) * math.ceil(bits / 8) / 1e6

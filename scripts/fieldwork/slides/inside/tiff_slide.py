@@ -13,13 +13,13 @@ from fieldwork.decoding.segments import (
     segment_shape,
     segments_showing,
 )
+from fieldwork.inputs.inside.headers import LARGEST_SEGMENT_PX
 from fieldwork.slides import SlideError, metadata
 from fieldwork.slides.inside import channels, pictures, series
 from fieldwork.slides.inside.colours import to_rgb
 from fieldwork.slides.inside.parts import Parts
 from fieldwork.slides.inside.slide import Slide
 
-LARGEST_SEGMENT_PX = 2**28  # pixels of a tile or strip; more is a damaged header, or a slide of a single segment
 MOST_SAMPLES = 25  # of a slide's brightness
 
 # From stored to shown pixels: orientation tag -> transpose, flip rows, flip columns (TIFF 6.0, p. 36).
