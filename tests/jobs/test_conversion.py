@@ -174,7 +174,7 @@ def test_tissue_is_the_same_for_every_chunk_codec_and_version(tmp_path, changes)
 
 def test_the_modality_that_is_stated_decides(tmp_path):
     slide = write_slide(tmp_path / "slide.tif", on_glass())
-    facts = convert(slide, tmp_path / "s.ome.zarr", modality="fluorescence")
+    facts = convert(slide, tmp_path / "s.ome.zarr", modality="fluorescence", nuclei_channel="Blue")
     assert (facts["modality"], facts["fluorescence"], facts["glass"]) == ("fluorescence", True, None)
     assert convert(slide, tmp_path / "s.ome.zarr", modality="hdab")["modality"] == "hdab"
 

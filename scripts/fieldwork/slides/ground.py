@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 
 from fieldwork import processes
@@ -13,7 +14,7 @@ from fieldwork.tissue.modality import have_dab, hues_of, light_of, signals_of, s
 from fieldwork.tissue.samples import lines_in_mask, sample_of
 
 COLOURS = ("Red", "Green", "Blue")
-SIGNAL_STEP = 4  # px: of sampled tiles, which pixels tell what light the colours show
+SIGNAL_PX = 4  # side of the squares of sampled tiles that tell what light the colours show: their means have less noise
 
 
 def describe(
@@ -111,8 +112,7 @@ def _nuclei_colour(picture, mask, read, wanted):
     """
     if wanted:
         return channels.nuclei_channel(COLOURS, wanted)
-    step = slice(None, None, SIGNAL_STEP)
-    sample = [pixels[step, step][inside[step, step]] for pixels, inside in _sampled(picture, mask, read)]
+    sample = [_averaged(pixels)[_averaged(inside) > 0.5] for pixels, inside in _sampled(picture, mask, read)]
     shown = signals_of(np.concatenate(sample)) if sample else []
     if len(shown) < 2:
         return None, ""
@@ -127,6 +127,12 @@ def _nuclei_colour(picture, mask, read, wanted):
         f"its {names} show signals of their own: nuclei are taken from Blue, in which a DNA stain is usually shown; "
         "column nuclei_channel of the sheet of slides names another colour"
     )
+
+
+def _averaged(pixels):
+    """Return the means of squares of `SIGNAL_PX`, or nearly so at the slide's border, as float32."""
+    height, width = (max(1, side // SIGNAL_PX) for side in pixels.shape[:2])
+    return cv2.resize(pixels.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _dab_share(picture, mask, colour, read):

@@ -22,8 +22,8 @@ PINK_SHARE, BROWN_SHARE = 0.25, 0.01  # of the tissue: eosin is nearly everywher
 FAINTEST_DAB, DAB_SHARE = 0.25, 0.005
 
 # Of fluorescence in red, green and blue.
-SIGNAL_PERCENTILES = (1, 99.5)  # of a colour's pixels: its signal is what lies between
-LEAST_SIGNAL = 0.2  # of the strongest colour's signal; JPEG and filters leak 0.02 to 0.06 of it into others
+SIGNAL_PERCENTILES = (10, 99.5)  # of a colour's squares: its signal is what lies between, above the tissue's own light
+LEAST_SIGNAL = 0.1  # of the strongest colour's signal; JPEG and filters leak 0.01 to 0.02 of it into others
 SAME_LIGHT = 0.95  # correlation of pixels: a picture of one channel in cyan, orange or grey
 
 
@@ -74,8 +74,8 @@ def signals_of(pixels: np.ndarray) -> list[int]:
 
     Parameters
     ----------
-    pixels : (n, 3) uint8 array
-        Of tissue: red, green, blue.
+    pixels : (n, 3) array
+        Grey levels of tissue, red, green, blue: means of some pixels each, as noise is no signal.
 
     Returns
     -------

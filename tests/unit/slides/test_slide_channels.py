@@ -110,7 +110,17 @@ def test_the_sheet_names_the_colour_of_the_nuclei_and_without_blue_it_has_to():
         seen(image, mpp=0.5, fluorescence=True, nuclei_channel="DAPI")
 
 
-@pytest.mark.parametrize("light", [{"blue": 120}, {"red": 120}, {"red": 120, "green": 60}, {"green": 99, "blue": 99}])
+def test_faint_nuclei_in_blue_are_not_taken_for_what_leaks_from_bright_cytoplasm():
+    image = glowing(blue=24, haze=180)
+    facts = seen(image, mpp=0.5, fluorescence=True)[1]
+    assert facts["nuclei_channel"] == "Blue" and len(facts["warnings"]) == 1
+    assert outline(image, mpp=0.5, fluorescence=True)[0].max() == len(CENTRES)
+
+
+@pytest.mark.parametrize(
+    "light",
+    [{"blue": 120}, {"red": 120}, {"red": 120, "green": 60}, {"green": 99, "blue": 99}, {"red": 20}, {"green": 15}],
+)
 def test_one_channel_in_any_colour_needs_no_name(light):
     facts = seen(glowing(**light), mpp=0.5, fluorescence=True)[1]
     assert (facts["nuclei_channel"], facts["warnings"]) == (None, [])
