@@ -132,7 +132,8 @@ def have_dab(pixels: np.ndarray, colour: tuple[float, float, float]) -> np.ndarr
     colour : (float, float, float)
         Grey levels of the glass.
     """
-    red, green, blue = _densities(pixels, colour)
+    levels = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
+    red, green, blue = np.moveaxis(cv2.LUT(pixels, _densities(levels, colour).T[None]), -1, 0)
     return (blue > 0.93 * green) & (green > 1.25 * red) & (red > 0.3 * green) & (blue > FAINTEST_DAB)
 
 
