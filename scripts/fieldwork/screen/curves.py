@@ -35,6 +35,8 @@ class Levels(NamedTuple):
     wells: np.ndarray  # (d,) their numbers
     means: np.ndarray  # (d,)
     within: np.ndarray  # (d,) sums of the squared differences of values from the mean of their dose
+    control_squares: float = 0.0  # likewise of other wells, where those of doses are too few to say how values vary
+    control_freedom: int = 0  # number of these wells, less one
 
     @property
     def squares(self) -> float:
@@ -182,7 +184,27 @@ def _widening(levels, curve):
 def p_of_curve(levels: Levels, curve: Curve) -> float:
     """Return the P of an F test of a curve against one value for all doses."""
     flat = levels.squares_about(np.average(levels.means, weights=levels.wells))
-    return p_of_squares(flat - curve.squares, PARAMETERS - 1, curve.squares, levels.freedom)
+    return p_of_squares(
+        *(flat - curve.squares, PARAMETERS - 1),
+        *(curve.squares + levels.control_squares, levels.freedom + levels.control_freedom),
+    )
+
+
+def p_of_misfit(levels: Levels, squares: float, parameters: int) -> float:
+    """Return the P of an F test: whether the means of doses differ from a model with so many parameters.
+
+    Parameters
+    ----------
+    levels : Levels
+    squares : float
+        Sum of the squared differences of all values from the model.
+    parameters : int
+    """
+    doses = len(levels.means)
+    return p_of_squares(
+        *(squares - levels.squares, doses - parameters),
+        *(levels.squares + levels.control_squares, int(levels.wells.sum()) - doses + levels.control_freedom),
+    )
 
 
 def p_of_squares(gained: float, terms: int, left: float, freedom: int) -> float:

@@ -21,6 +21,8 @@ SURE = 0.005  # P below which doses, or treated and control wells, differ
 VERY_SURE = 0.001  # P below which a curve does not describe the doses
 MISFIT = 0.25  # of the curve's height: a mean further from the curve is not described by it
 REACHED = 0.9  # of the way from plateau to plateau
+FEWEST_REPEATS = 4  # wells beyond one for each dose, that say how values vary; else the negative controls say it, too
+FEWEST_FREEDOM = 4  # values beyond those that a curve needs, without which neither an effect nor its absence is shown
 
 
 class Scale(NamedTuple):
@@ -127,7 +129,7 @@ def fit_doses(
     height = np.abs(values).max() or 1.0  # parameters near 1 are easier to fit
     bounds = {"lowest": scale.lowest / height, "highest": scale.highest / height}
     values, controls = values / height, controls / height
-    levels = tested = curves.levels_of(doses, values)
+    levels = tested = _levels_of(doses, values, controls)
     curve = curves.fit_curve(levels, **bounds)
     if curve and len(controls) and curves.share(levels.log_doses[0], curve) > 1 - REACHED:
         levels = curves.levels_of(np.append(doses, np.zeros(len(controls))), np.append(values, controls))
@@ -141,7 +143,7 @@ def fit_doses(
     if rise < least or curves.p_of_curve(levels, curve) >= SURE:
         return {"Reason": _reason_of_flat(tested, values, controls, least=least, unit=unit)}
     misfit = np.abs(levels.means - fitted).max()
-    if misfit > MISFIT * rise and _p_of_misfit(levels, curve.squares, curves.PARAMETERS) < VERY_SURE:
+    if misfit > MISFIT * rise and curves.p_of_misfit(levels, curve.squares, curves.PARAMETERS) < VERY_SURE:
         return {"Reason": "no fit"}
     if curve.log_ec50 > levels.above_0[-1]:
         return {"Reason": _limit(">", levels.above_0[-1], unit)}
@@ -188,21 +190,26 @@ def _unfit(kept, doses, texts):
     return f"fewer than {curves.PARAMETERS + 1} wells" if len(doses) <= curves.PARAMETERS else ""
 
 
-def _p_of_misfit(levels, squares, parameters):
-    """Return the P of an F test: whether the means of doses differ from a model with so many parameters."""
-    doses = len(levels.means)
-    return curves.p_of_squares(
-        squares - levels.squares, doses - parameters, levels.squares, int(levels.wells.sum()) - doses
-    )
+def _levels_of(doses, values, controls):
+    """Return the values at each dose; with how the controls vary, where too few doses have several wells."""
+    levels = curves.levels_of(doses, values)
+    if len(doses) - len(levels.means) >= FEWEST_REPEATS or len(controls) < 2:
+        return levels
+    return levels._replace(control_squares=np.var(controls) * len(controls), control_freedom=len(controls) - 1)
 
 
 def _reason_of_flat(levels, values, controls, *, least, unit):
     """Return why wells have no curve whose doses differ too little, or not in the way of a curve."""
-    mean = values.mean()
-    if np.abs(levels.means - mean).max() >= least and _p_of_misfit(levels, levels.squares_about(mean), 1) < VERY_SURE:
-        return "no fit"
+    mean, differences = values.mean(), np.abs(levels.means - values.mean())
+    if differences.max() >= least:
+        if curves.p_of_misfit(levels, levels.squares_about(mean), 1) < VERY_SURE:
+            return "no fit"
+        if levels.freedom + levels.control_freedom < FEWEST_FREEDOM:
+            return "too few wells"
+    effects = np.abs(levels.means - np.median(controls)) if len(controls) else np.zeros(1)
     if len(controls) and abs(mean - np.median(controls)) >= least and mannwhitneyu(values, controls).pvalue < SURE:
-        return _limit("<", levels.above_0[0], unit)
+        lowest = effects[np.isfinite(levels.log_doses)][0]
+        return _limit("<", levels.above_0[0], unit) if lowest >= effects.max() / 2 else "no fit"
     return "no effect"
 
 

@@ -103,6 +103,33 @@ def test_doses_that_no_curve_describes_have_no_fit():
     random = np.random.default_rng(6)
     bell = np.array([1, 1, 1.5, 3, 3, 1.5, 1, 1])
     assert fit(100 * bell * random.normal(1, 0.03, (3, 8)), [100] * 8)["Reason"] == "no fit"
+    assert fit(100 * bell * random.normal(1, 0.03, 8), [97, 103, 100, 98, 102])["Reason"] == "no fit"
+
+
+@pytest.mark.parametrize("number", [5, 6, 8])
+def test_one_well_for_each_dose_is_enough_where_controls_say_how_values_vary(number):
+    random, doses = np.random.default_rng(8), np.geomspace(0.01, 30, number)
+    active, inert = [], []
+    for ec50 in np.geomspace(0.1, 3, 50):
+        controls = random.normal(100, 5, 16)
+        active.append(fit(response(doses, ec50, 1.5, 100, 5) + random.normal(0, 5, number), controls, doses=doses))
+        inert.append(fit(random.normal(100, 5, number), controls, doses=doses)["Reason"])
+    assert all("EC50" in fitted for fitted in active) and inert.count("no effect") >= 49
+
+
+def test_too_few_wells_show_neither_an_effect_nor_its_absence():
+    doses, noise = DOSES[::2], np.array([3, -4, 2, 5, -3])
+    doses = np.append(doses, 100)
+    assert fit(response(doses, 0.5, 1.5, 100, 5) + noise, doses=doses)["Reason"] == "too few wells"
+    assert fit(100 + noise, doses=doses)["Reason"] == "no effect"
+
+
+def test_an_ec50_is_below_the_lowest_dose_only_where_that_has_the_effect():
+    random, reasons, doses = np.random.default_rng(0), [], np.geomspace(0.01, 30, 4)
+    for ec50 in np.geomspace(0.1, 3, 100):
+        values = np.tile(response(doses, ec50, 1.5, 100, 5), (2, 1)) + random.normal(0, 10, (2, 4))
+        reasons.append(fit(values, random.normal(100, 10, 16), doses=doses)["Reason"])
+    assert "< 0.01 uM" not in reasons
 
 
 def test_dose_0_is_a_dose():
