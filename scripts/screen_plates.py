@@ -87,8 +87,10 @@ def warn_of_controls(wells, readouts, control_names):
     if without := [name for name in treated if name not in with_controls]:
         log.warning(
             "%d of %d plates with treatments have no negative control that is not excluded: no percent of control, P, "
-            "Q and Hit there (plates %s)",
-            *(len(without), len(treated), named(without)),
+            "Q and Hit there; curves %s (plates %s)",
+            *(len(without), len(treated)),
+            "leave them out, but those of shares" if len(without) < len(treated) else "are of the readouts themselves",
+            named(without),
         )
     if names := controls.plates_with_outer_controls(wells, wells["Role"]):
         log.warning(
@@ -104,7 +106,7 @@ def warn_of_controls(wells, readouts, control_names):
             if missing := [name for name in wells["Metadata_Plate"].unique() if name in with_controls - known]:
                 log.warning(
                     "%s of the negative controls is not known, or its median is not above 0: no percent of control, P, "
-                    "Q and Hit for it (plates %s)",
+                    "Q and Hit for it, and no curve of percents (plates %s)",
                     *(readout, named(missing)),
                 )
 

@@ -11,7 +11,7 @@ import pytest
 import screen_plates
 from fieldwork import InputError
 from fieldwork.inputs.schemas import read_schema
-from planted_profiles import AREA, COUNT, READOUTS, planted_profiles, profiles_of_wells
+from planted_profiles import AREA, COUNT, INTENSITY, READOUTS, planted_profiles, profiles_of_wells
 
 FILES = {"parquet": "wells.parquet", "csv": "wells.csv"}
 FILES |= {name: f"{name}.csv" for name in ("plates", "hits", "replicates", "doses")}
@@ -93,6 +93,23 @@ def test_without_controls_there_are_effects_and_curves_but_no_hits(tmp_path, pla
     curves = tables.doses[(tables.doses["Readout"] == COUNT)]
     assert curves["EC50"].notna().sum() == 21 and (curves["Top"].dropna() > 60).all()  # nuclei, not percents
     assert sum("no negative control" in line for line in warnings_of()) == 1
+
+
+@pytest.mark.parametrize("fault", ["excluded", "without controls"])
+def test_a_plate_without_controls_changes_no_other_plates_curves(tmp_path, planted, fault, warnings_of):
+    other = planted["Metadata_Plate"].str.startswith("L2")
+    if fault == "excluded":
+        rows = planted.assign(Excluded=planted["Excluded"] | other)
+    else:
+        rows = planted.assign(Metadata_control=planted["Metadata_control"].where(~other, ""))
+    batches = {name: name[:2] for name in planted["Metadata_Plate"]}
+    curves = compare(tmp_path / "all", rows, readouts=[COUNT, INTENSITY], batches=batches).doses
+    alone = compare(tmp_path / "alone", planted[~other], readouts=[COUNT, INTENSITY], batches=batches).doses
+    assert (alone["EC50"].notna()).any()
+    pd.testing.assert_frame_equal(curves[curves["Batch"] == "L1"].reset_index(drop=True), alone, check_dtype=False)
+    reason = "all wells excluded" if fault == "excluded" else "no well has a percent of control and a dose"
+    assert set(curves["Reason"][(curves["Batch"] == "L2") & (curves["Treatment"] != "DMSO")]) == {reason}
+    assert any("curves leave them out, but those of shares" in line for line in warnings_of())
 
 
 def test_names_of_controls_count_and_those_of_no_well_are_named(tmp_path, planted, warnings_of):

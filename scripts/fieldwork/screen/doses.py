@@ -70,7 +70,7 @@ def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> 
             controls = scale.values[negative & np.isin(plates, plates[used])]
             row = {"Batch": batch, "Treatment": treatment, "Unit": unit, "Readout": readout}
             row |= {"Wells": len(used), "Plates": len(set(plates[used]))}
-            reason = _unfit(kept, doses[used], sorted({texts[number] for number in kept} - {""}))
+            reason = _unfit(kept, doses[used], sorted({texts[number] for number in kept} - {""}), scale)
             if reason:
                 rows.append({**row, "Reason": reason})
             else:
@@ -84,8 +84,8 @@ def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> 
 def scale_of(wells: pd.DataFrame, readout: str) -> Scale:
     """Return the values in which the curves of a readout are fitted.
 
-    They are percents of the plate's negative controls. Shares are comparable between plates as they are, and so are
-    values that they keep where a plate with treated wells has no percents.
+    They are percents of the plate's negative controls; wells on plates without these have none. Shares are comparable
+    between plates as they are. If no treated well has a percent, all values are the readout's own.
 
     Parameters
     ----------
@@ -94,8 +94,7 @@ def scale_of(wells: pd.DataFrame, readout: str) -> Scale:
     """
     values, percent = values_of(wells, readout), wells[PERCENT.format(readout)].astype(float)
     is_share = readout.startswith("Share_")
-    needed = is_treated(wells) & values.notna().to_numpy()
-    is_percent = not is_share and not percent[needed].isna().any()
+    is_percent = not is_share and bool(percent[is_treated(wells) & ~wells["Excluded"].to_numpy(bool)].notna().any())
     chosen = (percent if is_percent else values).to_numpy()
     lowest = 0.0 if not (values < 0).any() else -np.inf
     return Scale(chosen, is_percent, lowest, 1.0 if is_share else np.inf)
@@ -177,12 +176,13 @@ def _series_of(wells, treated):
     return groups
 
 
-def _unfit(kept, doses, texts):
+def _unfit(kept, doses, texts, scale):
     """Return why wells have no curve: by those not excluded, the doses of those with a value, and doses as text."""
     if not len(kept):
         return "all wells excluded"
     if not len(doses):
-        return f"doses are text ({', '.join(map(repr, texts[:3]))})" if texts else "no well has a value and a dose"
+        absent = f"no well has a {'percent of control' if scale.is_percent else 'value'} and a dose"
+        return f"doses are text ({', '.join(map(repr, texts[:3]))})" if texts else absent
     if (doses < 0).any():
         return "doses below 0"
     if len(set(doses[doses > 0])) < FEWEST_DOSES:
