@@ -112,7 +112,7 @@ def warn_of_controls(wells, readouts, control_names):
 
 
 def warn_of_treatments(wells):
-    """Log where no treatment is named; warn of units that cannot be compared, and of doses that are text."""
+    """Log where no treatment is named; warn of spellings, units that cannot be compared, and doses that are text."""
     treated = wells[is_treated(wells)]
     if treated.empty:
         log.info("no well has a treatment (a platemap's column treatment, compound, drug ...): nothing is compared")
@@ -121,6 +121,11 @@ def warn_of_treatments(wells):
         log.warning(
             "%d treatments have doses in units that cannot be converted to one (%s), which are compared apart: %s",
             *(len(mixed), units, named(mixed)),
+        )
+    if alike := treatments.spellings(treatments.names_of(wells)):
+        log.warning(
+            "%d treatments are written in several ways, and taken as one, which differ in case or blanks alone: %s",
+            *(len(alike), "; ".join(map(named, alike[:MOST_NAMED])) + "; ..." * (len(alike) > MOST_NAMED)),
         )
     is_text = np.array([isinstance(dose, str) for dose in treated["Dose"]], bool)
     if is_text.any():

@@ -191,6 +191,18 @@ def test_plates_may_have_other_columns_than_others(tmp_path, planted):
     )
 
 
+def test_treatments_whose_names_differ_in_case_or_blanks_alone_are_one(tmp_path, planted, warnings_of):
+    other = planted["Metadata_Plate"] == "L1R2"
+    written = planted["Metadata_compound"].where(~other, " " + planted["Metadata_compound"].str.upper())
+    tables = compare(tmp_path / "other", planted.assign(Metadata_compound=written), readouts=[COUNT])
+    same = compare(tmp_path / "same", planted, readouts=[COUNT])
+    assert (
+        tables.hits.equals(same.hits) and tables.doses.equals(same.doses) and tables.replicates.equals(same.replicates)
+    )
+    assert sum("26 treatments are written in several ways" in line for line in warnings_of()) == 1
+    assert tables.csv["Metadata_compound"].str.startswith(" CPD").any()
+
+
 def test_readouts_are_those_of_the_configuration(tmp_path, planted):
     assert set(compare(tmp_path, planted, readouts=[AREA]).hits["Readout"]) == {AREA}
     assert compare(tmp_path, planted.drop(columns=AREA), readouts=["Nuclei_AreaShape_Area"]).hits.empty

@@ -1,7 +1,7 @@
 """Treatments, doses and units of wells, by the columns of their plates' platemaps."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,13 +25,16 @@ def treatments_of(wells: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Of the same index. ``Treatment``: text, empty without one. ``Dose``: a number, the text of a cell that is no
-        number (``high``), or NaN of an empty one. ``Unit``: as `doses.unit_named` writes it, empty without one. The
-        doses of a treatment are in one unit, the one that most of its wells have, unless they cannot be converted.
+        Of the same index. ``Treatment``: text, empty without one; of `spellings` of one name, the first. ``Dose``: a
+        number, the text of a cell that is no number (``high``), or NaN of an empty one. ``Unit``: as `doses.unit_named`
+        writes it, empty without one. The doses of a treatment are in one unit, the one that most of its wells have,
+        unless they cannot be converted.
     """
-    described = [name for name in wells.columns if name.startswith("Metadata_")]
-    parts = [_of_plate(rows, described) for _, rows in wells.groupby("Metadata_Plate", sort=False)]
-    cells = pd.concat(parts).reindex(wells.index) if parts else pd.DataFrame(columns=["Treatment", "Cell"])
+    names = names_of(wells)
+    usual = {other: first for first, *others in spellings(names) for other in others}
+    parts = [_doses_of_plate(rows) for _, rows in wells.groupby("Metadata_Plate", sort=False)]
+    cells = pd.concat(parts).reindex(wells.index) if parts else pd.Series(dtype=object)
+    cells = pd.DataFrame({"Treatment": [usual.get(name, name) for name in names], "Cell": cells}, wells.index)
     units = _units_of_treatments(cells)
     rows = []
     for treatment, dose in zip(cells["Treatment"], cells["Cell"], strict=True):
@@ -49,16 +52,49 @@ def is_number(dose: pd.Series) -> np.ndarray:
     return np.array([isinstance(value, float) and value == value for value in dose], bool)
 
 
-def _of_plate(wells, described):
-    """Return the treatment of each well of a plate, and what its dose's cell says: a `doses.Dose`, text, or NaN."""
-    columns = [name for name in described if wells[name].fillna("").astype(bool).any()]
-    treatment, dose = platemaps.treatment_column(columns), platemaps.dose_column(columns)
-    beside = platemaps.unit_column(columns)
+def names_of(wells: pd.DataFrame) -> pd.Series:
+    """Return the treatment of each well as its platemap writes it; an empty text without one.
+
+    Parameters
+    ----------
+    wells : pandas.DataFrame
+        As for `treatments_of`.
+    """
+    names = pd.Series("", wells.index, object)
+    for _, rows in wells.groupby("Metadata_Plate", sort=False):
+        if column := platemaps.treatment_column(_columns_of(rows)):
+            names[rows.index] = rows[column].fillna("").astype(object)
+    return names
+
+
+def spellings(names: Iterable[str]) -> list[list[str]]:
+    """Return the names that differ in case and blanks alone: a list of each, that of most wells first.
+
+    Parameters
+    ----------
+    names : iterable of str
+        From `names_of`, of all wells.
+    """
+    alike = {}
+    for name, _ in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])):
+        alike.setdefault(platemaps.plain(name), []).append(name)
+    return [variants for variants in alike.values() if len(variants) > 1]
+
+
+def _columns_of(wells):
+    """Return the columns of a plate's platemap that have any text."""
+    described = [name for name in wells.columns if name.startswith("Metadata_")]
+    return [name for name in described if wells[name].fillna("").astype(bool).any()]
+
+
+def _doses_of_plate(wells):
+    """Return what the cell of each well's dose says: a `doses.Dose`, text, or NaN."""
+    columns = _columns_of(wells)
+    dose, beside = platemaps.dose_column(columns), platemaps.unit_column(columns)
     texts = wells[dose].fillna("") if dose else [""] * len(wells)
     units = wells[beside].fillna("") if beside else [""] * len(wells)
     of_column = doses.unit_of_column(dose) if dose else ""
-    cells = pd.Series([_cell(*pair, of_column) for pair in zip(texts, units, strict=True)], wells.index, object)
-    return pd.DataFrame({"Treatment": wells[treatment].fillna("") if treatment else "", "Cell": cells}, wells.index)
+    return pd.Series([_cell(*pair, of_column) for pair in zip(texts, units, strict=True)], wells.index, object)
 
 
 def _cell(text, beside, of_column):
