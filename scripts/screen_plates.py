@@ -28,7 +28,8 @@ FEW_HITS = 0.05
 
 
 def main(*, profiles, results, settings, normalize, control_names, batches, nuclei_channels):
-    profiles = pd.concat(map(pd.read_parquet, profiles), ignore_index=True)
+    # By name: the order of the sheet, a change of which makes no table again, is not that of sums.
+    profiles = pd.concat(map(pd.read_parquet, sorted(profiles)), ignore_index=True)
     readouts = controls.readouts_of(profiles.columns, settings["readouts"], nuclei_channels)
     wells = wells_of_screen(profiles, readouts, controls=control_names, batches=batches)
     log_wells(wells, readouts)
@@ -96,6 +97,15 @@ def warn_of_controls(wells, readouts, control_names):
         log.warning(
             "all negative controls lie in the outer two rows or columns: effects of treatments and of the position "
             "cannot be told apart there (plates %s)",
+            named(names),
+        )
+    positive = wells[(wells["Role"] == "positive") & ~wells["Excluded"].to_numpy(bool)]
+    kinds = positive[["Metadata_Plate", *treatments.COLUMNS]].drop_duplicates()
+    numbers = kinds["Metadata_Plate"].value_counts(sort=False)
+    if names := list(numbers.index[numbers > 1]):
+        log.warning(
+            "positive controls differ in treatment or dose: Z', SSMD and signal to background are of all of them "
+            "(plates %s)",
             named(names),
         )
     if with_controls and readouts:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import warnings as python_warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -201,6 +202,30 @@ def test_treatments_whose_names_differ_in_case_or_blanks_alone_are_one(tmp_path,
     )
     assert sum("26 treatments are written in several ways" in line for line in warnings_of()) == 1
     assert tables.csv["Metadata_compound"].str.startswith(" CPD").any()
+
+
+def test_tables_are_the_same_in_any_order_of_plates(tmp_path, planted):
+    plates = [planted[planted["Metadata_Plate"] == name] for name in planted["Metadata_Plate"].unique()]
+    for folder, ordered in (("one", plates), ("two", plates[::-1])):
+        compare(tmp_path / folder, pd.concat(ordered, ignore_index=True))
+    for file in FILES.values():
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_positive_controls_of_several_doses_are_warned_of(tmp_path, planted, warnings_of):
+    compare(tmp_path / "one", planted, readouts=[COUNT])
+    assert not any("positive controls differ" in line for line in warnings_of())
+    titrated = planted["Metadata_control"].where(planted["Metadata_compound"] != "cpd01", "positive")
+    compare(tmp_path / "several", planted.assign(Metadata_control=titrated), readouts=[COUNT])
+    assert any("positive controls differ in treatment or dose" in line for line in warnings_of())
+
+
+def test_without_robust_z_replicates_have_no_profile_to_compare(tmp_path, planted):
+    values = planted[[name for name in planted if not name.startswith("RobustZ_")]]
+    with python_warnings.catch_warnings():
+        python_warnings.simplefilter("error", RuntimeWarning)
+        pairs = compare(tmp_path, values, readouts=[COUNT], normalize="none").replicates
+    assert (pairs["Wells"] > 0).tolist() == [True, False] * 2 and pairs["Correlation"].notna().sum() == 2
 
 
 def test_readouts_are_those_of_the_configuration(tmp_path, planted):

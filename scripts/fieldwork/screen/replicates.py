@@ -91,7 +91,7 @@ def _correlate(first, second):
 def _compare_profiles(features, first, second, conditions):
     """Return the row of a pair of plates that compares the profiles of their wells `first` and `second`."""
     missing = np.isnan(features[first] + features[second])
-    has_features = missing.mean(axis=1) < 0.5  # a well with few nuclei has counts alone
+    has_features = 2 * missing.sum(axis=1) < features.shape[1]  # a well with few nuclei has counts alone
     known = ~missing[has_features].any(axis=0)
     first, second = first[has_features], second[has_features]
     row = {"Readout": PROFILE, "Wells": len(first), "Correlation": np.nan, "Share_Replicating": np.nan}
