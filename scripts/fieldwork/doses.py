@@ -23,6 +23,7 @@ NO_DOSE = ("", "-", "na", "n/a", "nan", "none", "null")  # cells that say that t
 _NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 _CELL = re.compile(rf"({_NUMBER})\s*(%|[^\W\d_]*(?:/[^\W\d_]+)?)")
 _COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_LOGARITHMS = re.compile(r"(?<![^\W_])(log|log10|ln)(?![^\W_])", re.IGNORECASE)  # words of a column's name
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
@@ -65,7 +66,7 @@ def unit_of_column(column: str) -> str:
         From `platemaps.dose_column`. The end of the name counts only if it is a known unit: ``dose_mg_ml`` is in
         ``mg/mL``, ``dose_level`` has none.
     """
-    ending = re.sub("^(metadata_)?(concentration|dose)s?", "", column.lower())
+    ending = re.sub("^(metadata_)?(concentration|conc|dose)s?", "", column.lower())
     plain = re.sub("[µμ]", "u", re.sub(r"[\s_()\[\]]+", " ", ending).strip())
     return _UNITS.get(plain) or _UNITS.get(plain.replace(" ", "/"), "")
 
@@ -101,9 +102,14 @@ def check_doses(
     ------
     InputError
         Names the line: all commas may part thousands; a cell's unit contradicts the column's; or some cells have a
-        unit, and others none.
+        unit, and others none. Or the column's name says that its numbers are logarithms.
     """
     doses = [(line, cells[column], dose) for line, cells in lines if (dose := read_dose(cells[column]))]
+    if doses and _LOGARITHMS.search(column):
+        raise InputError(
+            f"{path}, line {doses[0][0]}, column {column}: found {doses[0][1]!r}, a logarithm by the column's name; "
+            "expected doses: convert them, and rename the column"
+        )
     _refuse_thousands(path, column, [(line, text) for line, text, _ in doses])
     units = [unit_named(cells[unit_column]) if unit_column else "" for _, cells in lines if read_dose(cells[column])]
     _check_units(path, column, doses, units, unit_column)

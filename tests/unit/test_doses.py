@@ -52,6 +52,9 @@ def test_units_of_one_kind_are_converted_exactly():
         ("dose_μm", "uM"),
         ("Dose [ng/mL]", "ng/mL"),
         ("dose_ug_ml", "ug/mL"),
+        ("conc_uM", "uM"),
+        ("Conc(nM)", "nM"),
+        ("dose_analog", ""),
         ("dose", ""),
         ("dose_level", ""),
     ],
@@ -84,6 +87,8 @@ def test_doses_have_decimal_commas_whatever_stands_between_cells(tmp_path):
             "line 2, column dose_um: found '1': column dose_unit says nM; expected uM",
         ),
         ("well,dose\nA01,0\nA02,10 uM\nA03,3\n", "line 4, column dose: found '3', a dose without a unit, and '10 uM'"),
+        ('well,dose,conc_uM\nA01,,"1,000"\n', "line 2, column conc_uM: found '1,000', which may be"),
+        ("well,log_x,dose_log10_um\nA01,5,\nA02,5,1.5\n", "line 3, column dose_log10_um: found '1.5', a logarithm"),
         ('well,dose\nA01,"1,000 nM"\n', "line 2, column dose: found '1,000 nM', which may be 1.000 or 1000"),
     ],
 )

@@ -70,8 +70,9 @@ def _read_lines(path, stamp):
     fixed = [name.lower() for name in table[:2]]
     if twice := {name for name in table if table.count(name) > 1 or name not in table[:2] and name.lower() in fixed}:
         raise InputError(f"{path}, line 1: wells.csv would have two columns {min(twice)}; rename that of the platemap")
-    dose, by_plate = dose_column(columns), {}
-    if dose:
+    by_plate = {}
+    with_text = [name for name in columns if any(cells[name] for _, cells in lines)]  # as tables choose the column
+    if dose := dose_column(with_text):
         check_doses(path, dose, lines, unit_column=unit_column(columns))
     for line, cells in lines:
         name = cells[of_plate] if of_plate else None
@@ -281,13 +282,13 @@ def treatment_column(columns: Iterable[str]) -> str | None:
 
 
 def dose_column(columns: Iterable[str]) -> str | None:
-    """Find the first column ``concentration`` or ``dose``, with or without a unit (``dose_um``)."""
-    return _first("(concentration|dose)s?([_ ](?!units?$).*)?", columns)
+    """Find the first column ``concentration``, ``conc`` or ``dose``, with or without a unit (``dose_um``)."""
+    return _first(r"(concentration|conc|dose)s?([_ (\[](?!units?$).*)?", columns)
 
 
 def unit_column(columns: Iterable[str]) -> str | None:
     """Find the first column of the doses' units: ``dose_unit``, ``concentration units`` and the like."""
-    return _first("(concentration|dose)s?[_ ]?units?", columns)
+    return _first("(concentration|conc|dose)s?[_ ]?units?", columns)
 
 
 def unit_of(column: str) -> str:
