@@ -104,8 +104,8 @@ def warn_of_controls(wells, readouts, control_names):
     numbers = kinds["Metadata_Plate"].value_counts(sort=False)
     if names := list(numbers.index[numbers > 1]):
         log.warning(
-            "positive controls differ in treatment or dose: Z', SSMD and signal to background are of all of them "
-            "(plates %s)",
+            "positive controls differ in treatment or dose: Z', SSMD and signal to background are of all of them, and "
+            "no curve is fitted to them (plates %s)",
             named(names),
         )
     if with_controls and readouts:
@@ -147,9 +147,8 @@ def warn_of_treatments(wells):
 
 def warn_of_normalisation(wells, readouts, normalize):
     """Warn of readouts without robust z, without which nothing is a hit."""
-    missing = [
-        name for name in readouts if ROBUST_Z.format(name) not in wells or wells[ROBUST_Z.format(name)].isna().all()
-    ]
+    columns = {name: ROBUST_Z.format(controls.compared_column(name)) for name in readouts}
+    missing = [name for name, column in columns.items() if column not in wells or wells[column].isna().all()]
     if missing and is_treated(wells).any():
         log.warning(
             "no well has a robust z of %s (profiles.normalize: %s): Effect and Hit are empty",

@@ -228,6 +228,18 @@ def test_without_robust_z_replicates_have_no_profile_to_compare(tmp_path, plante
     assert (pairs["Wells"] > 0).tolist() == [True, False] * 2 and pairs["Correlation"].notna().sum() == 2
 
 
+def test_infinite_values_of_controls_are_no_values(tmp_path, planted):
+    rows = planted.index[(planted["Metadata_control"] == "negative")][[0, 20, 40, 50]]
+    values = {
+        value: compare(
+            tmp_path / f"{value}", planted.assign(**{AREA: planted[AREA].mask(planted.index.isin(rows), value)})
+        )
+        for value in (np.inf, np.nan)
+    }
+    for name in ("hits", "doses", "plates", "replicates"):
+        pd.testing.assert_frame_equal(getattr(values[np.inf], name), getattr(values[np.nan], name))
+
+
 def test_readouts_are_those_of_the_configuration(tmp_path, planted):
     assert set(compare(tmp_path, planted, readouts=[AREA]).hits["Readout"]) == {AREA}
     assert compare(tmp_path, planted.drop(columns=AREA), readouts=["Nuclei_AreaShape_Area"]).hits.empty

@@ -106,7 +106,7 @@ def compared_column(readout: str) -> str:
 
 
 def values_of(profiles: pd.DataFrame, readout: str) -> pd.Series:
-    """Return the `compared_column` of a readout, as float64.
+    """Return the `compared_column` of a readout, as float64; NaN where it is infinite.
 
     Parameters
     ----------
@@ -115,7 +115,8 @@ def values_of(profiles: pd.DataFrame, readout: str) -> pd.Series:
     readout : str
         From `readouts_of`.
     """
-    return profiles[compared_column(readout)].astype(float)
+    values = profiles[compared_column(readout)].astype(float)
+    return values.where(np.isfinite(values))
 
 
 def reference_of(profiles: pd.DataFrame, roles: Sequence[str], role: str = "negative") -> np.ndarray:
@@ -187,7 +188,7 @@ def compare_controls(profiles: pd.DataFrame, roles: Sequence[str], readouts: Seq
     for plate, of_plate in plates.items():
         for readout in readouts:
             values = values_of(profiles, readout).to_numpy()[of_plate]
-            positive, negative = (values[is_role[of_plate] & np.isfinite(values)] for is_role in counting.values())
+            positive, negative = (values[is_role[of_plate] & ~np.isnan(values)] for is_role in counting.values())
             row = {"Metadata_Plate": plate, "Readout": readout}
             row |= {"Wells_Positive": len(positive), "Wells_Negative": len(negative)}
             rows.append(row | _separation(positive, negative))

@@ -48,7 +48,7 @@ def hits_of(wells: pd.DataFrame, readouts: Sequence[str], *, limits: Mapping[str
         value, percent = values_of(wells, readout).to_numpy(), wells[PERCENT.format(readout)].to_numpy(float)
         z_column = ROBUST_Z.format(compared_column(readout))
         z = wells[z_column].to_numpy(float) if z_column in wells else np.full(len(wells), np.nan)
-        is_known = is_kept & np.isfinite(value)
+        is_known = is_kept & ~np.isnan(value)
         compared = [members[is_known[members] & ~np.isnan(percent[members])] for members in conditions]
         p_values = _p_values(compared, percent, plates, negative & ~np.isnan(percent))
         rows = []
