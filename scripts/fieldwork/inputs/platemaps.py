@@ -97,7 +97,7 @@ def _wells_of(well_column, plate_column, columns, by_plate, *, path, plate):
             f"{path}: column {plate_column!r} has no line of plate {plate!r}; found {listed}. Expected the plate's "
             "name in the sheet; rename the column if it is about something else"
         )
-    wells = {}
+    wells, excluding = {}, exclude_column(columns)
     for line, cells in by_plate.get(plate if plate_column and plate is not None else next(iter(names), None), []):
         try:
             well = normal_well(cells[well_column])
@@ -106,7 +106,7 @@ def _wells_of(well_column, plate_column, columns, by_plate, *, path, plate):
         if well in wells:
             raise InputError(f"{path}, line {line}: well {well} stands there twice")
         wells[well] = {column: cells[name] for name, column in columns.items()}
-        if excluding := exclude_column(columns):
+        if excluding:
             _check_exclusion(cells[excluding], f"{path}, line {line}, column {excluding}")
     return wells
 

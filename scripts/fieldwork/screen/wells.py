@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fieldwork.screen.controls import PERCENT, compared_column, ratios_of, roles_of
+from fieldwork.screen.controls import PERCENT, compared_column, percent_of_control, ratios_of, roles_of
 from fieldwork.screen.profiles import COUNTS, ROBUST_Z, STRATA, is_flag
 from fieldwork.screen.treatments import COLUMNS as TREATMENT_COLUMNS
 from fieldwork.screen.treatments import treatments_of
@@ -54,12 +54,13 @@ def wells_of_screen(
     keys = treatments_of(wells)
     keys.insert(0, "Batch", [batches.get(plate) or "" for plate in wells["Metadata_Plate"]])
     keys["Role"] = roles_of(wells, controls)
-    percents = 100 * ratios_of(profiles, keys["Role"], readouts)
+    percents = percent_of_control(ratios_of(profiles, keys["Role"], readouts))
     columns = {}
     for readout in readouts:
         names = (readout, ROBUST_Z.format(readout), ROBUST_Z.format(compared_column(readout)))
         columns |= {name: profiles[name] for name in names if name in profiles}
-        columns[PERCENT.format(readout)] = percents[readout]
+        percent = PERCENT.format(readout)
+        columns[percent] = percents[percent]
     at = len(STRATA)
     return pd.concat([wells.iloc[:, :at], keys, wells.iloc[:, at:], pd.DataFrame(columns, wells.index)], axis="columns")
 
