@@ -148,4 +148,5 @@ def _with_hits(rows, limits):
 
 
 def _mean(values):
-    return np.nanmean(values) if (~np.isnan(values)).any() else np.nan
+    known = values[~np.isnan(values)]
+    return known.mean() if len(known) else np.nan
