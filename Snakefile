@@ -11,17 +11,21 @@ include: "rules/common.smk"
 include: "rules/targets.smk"
 
 
+report: "rules/report/workflow.rst"
+
+
 # First, and so the default, also of a workflow that begins with this one as a module.
 rule all:
     """Everything that the sheets name."""
     input:
         plate_products(),
         screen_tables,
+        screen_pictures,
         filtered_tables(),
         slide_tables(),
         stack_tables(),
         expand("<results>/plates/{plate}/{plate}.ome.zarr.json", plate=plan.plates.stored if CALLER.main else []),
-        [] if plan.is_empty else "<results>/jobs.png",
+        [] if plan.is_empty else ["<results>/jobs.png", "<results>/summary.html"],
         expand("<results>/slides/{slide}/{picture}.png", slide=plan.slides.rows, picture=["overview", "calibration"]),
         expand("<results>/stacks/{stack}/frames.png", stack=plan.stacks.rows),
         expand("<results>/stacks/{stack}/calibration.png", stack=plan.stacks.with_nuclei),

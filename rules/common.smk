@@ -23,7 +23,7 @@ from fieldwork import InputError
 from fieldwork.inputs.remote import Remote
 from fieldwork.planning import configuration, provenance, runs, snakemake_workarounds
 from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, Caller, make_plan, locate
-from fieldwork.planning.plates import SCREEN, TABLES
+from fieldwork.planning.plates import SCREEN, SCREEN_PICTURES, TABLES
 from fieldwork.planning.resources import small_memory_mb
 
 snakemake_workarounds.collect_garbage_seldom()

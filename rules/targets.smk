@@ -27,6 +27,11 @@ def screen_tables(wildcards):
     return expand("<results>/screen/{table}", table=SCREEN if plan.plates.ready and CALLER.main else [])
 
 
+def screen_pictures(wildcards):
+    """Return the pictures that compare the wells of all plates, where there are such tables."""
+    return expand("<results>/screen/plots/{picture}.png", picture=SCREEN_PICTURES if screen_tables(wildcards) else [])
+
+
 def plate_wells(wildcards):
     plan.plates.require_all_images()
     return expand("<results>/plates/{plate}/wells.csv", plate=plan.plates.ready)

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 well``, ``2 wells``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return a number with its noun: ``1 well``, ``2,000 wells``."""
+    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def write(draw: Callable[[], plt.Figure], path: str | os.PathLike, *, colours: int | None = None) -> None:
@@ -63,6 +63,24 @@ def write(draw: Callable[[], plt.Figure], path: str | os.PathLike, *, colours: i
             log.warning("the picture %s is missing, as it could not be drawn: %s", path, reason)
             log.info("where it failed", exc_info=True)
             save(_missing(path, reason), part, colours=colours)
+
+
+def without_chart(title: str, reason: str) -> plt.Figure:
+    """Draw a title and a reason in place of a chart.
+
+    Parameters
+    ----------
+    title, reason : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = plt.subplots(figsize=(7, 1.5), layout="constrained")
+    axes.axis("off")
+    axes.set_title(title)
+    axes.text(0.5, 0.5, "\n".join(textwrap.wrap(reason, 90)), ha="center", va="center", transform=axes.transAxes)
+    return figure
 
 
 def _missing(path, reason):

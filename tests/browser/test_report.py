@@ -44,7 +44,11 @@ def test_the_report_holds_every_picture_under_its_labels(report):
     assert {(plate, picture) for plate in ("P1", "Week1_22123") for picture in pictures} <= drawn
     assert ("film", "frame by frame") in drawn
     assert ("time and memory of jobs",) in drawn
-    assert all(result["data_uri"].startswith("data:image/png;") for result in results.values())
+    pages = {path for path, result in results.items() if result["data_uri"].startswith("data:text/html;")}
+    assert pages == {"results/summary.html"}
+    pictures = [result["data_uri"] for path, result in results.items() if path not in pages]
+    assert all(uri.startswith("data:image/png;") for uri in pictures)
+    assert ("all plates",) in drawn and ("hits, ranked",) in drawn
     assert report.stat().st_size < 25e6
     assert not re.search(r'(src|href)="https?://', report.read_text())
 
@@ -54,10 +58,11 @@ ROWS = "document.querySelectorAll('#app tbody tr')"
 # Of two pictures of everything in a table, Snakemake makes one row with a switch.
 SWITCH = "[...document.querySelectorAll('#app fieldset input')]"
 TEXTS = "[...{}.querySelectorAll('td')].map((cell) => cell.innerText.trim()).filter((text) => text)"
-# The picture on the page, as soon as it differs from the last one.
+# The picture or page that is shown, as soon as it differs from the last one.
 PICTURE = (
     "((image) => image && image.src !== window.last && (window.last = image.src))"
-    "([...document.querySelectorAll('#app img')].find((image) => image.naturalWidth > 300))"
+    "([...document.querySelectorAll('#app img, #app iframe')]"
+    ".find((image) => image.naturalWidth > 300 || image.src.startsWith('data:text/html')))"
 )
 
 
@@ -66,6 +71,12 @@ def test_in_the_browser_every_picture_is_found_by_its_labels_and_shown(report, t
     seen = []
 
     async def look(page):
+        # The page that sums up the run comes first, and is seen from its beginning.
+        await page.until("document.querySelector('#app .fieldwork h1')?.innerText === 'What came out'")
+        assert await page.value("document.querySelector('#app .fieldwork h1').getBoundingClientRect().top") >= 0
+        assert "2 plates, 2 wells" in await page.value("document.querySelector('#app .fieldwork').innerText")
+        assert await page.value("document.querySelectorAll('#app .fieldwork img').length") == 3
+
         async def choose(text):
             link = LINK.format(json.dumps(text))
             await page.until(f"!!{link}")

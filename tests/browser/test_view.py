@@ -287,6 +287,7 @@ def test_the_list_has_every_plate_slide_and_stack(site):
             {"name": "torn", "status": "failed"},
         ],
         "stacks": [{"name": "film"}],
+        "screen": {"summary": None, "tables": [], "pictures": []},
     }
 
 

@@ -51,8 +51,8 @@ def test_tables_of_peaks_need_no_calibration_and_say_when_one_would_help(workspa
     assert warning in workspace.run("tables")
     assert workspace.run("tables", "--dag").rstrip().endswith("}"), "more than the graph, which dot reads"
     before = workspace.tables()
-    pictures = {"plot_calibration": 1, "plot_plate": 1, "plot_jobs": 1}
-    assert workspace.planned() == {"calibrate_plate": 1, **pictures, "all": 1, "total": 5}
+    pictures = {"plot_calibration": 1, "plot_plate": 1, "plot_jobs": 1, "plot_screen": 1, "write_summary": 1}
+    assert workspace.planned() == {"calibrate_plate": 1, **pictures, "all": 1, "total": 7}
     output = workspace.run("preview")
     contrast = calibration(workspace)["contrast"]
     assert f"its typical nucleus is {contrast:g} above the background (calibration.json)" in output

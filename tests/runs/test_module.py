@@ -135,7 +135,7 @@ def test_pathvars_place_a_module_as_a_prefix_does(workspace):
     places = 'pathvars:\n        results="mine",\n        logs="mine/logs",\n        benchmarks="mine/benchmarks"'
     run(workspace, module("fieldwork", PLATES, places))  # of nothing else, so that its first rule is the default
     made = {path.name for path in (workspace.path / "mine").iterdir()}
-    assert made == {"plates", "logs", "benchmarks", "jobs.png"}
+    assert made == {"plates", "screen", "logs", "benchmarks", "jobs.png", "summary.html"}
     assert not (workspace.path / "results").exists() and not (workspace.path / "logs").exists()
     assert (workspace.path / "mine/plates/P1/P1.ome.zarr/zarr.json").exists()
 

@@ -69,18 +69,18 @@ def test_fan_out_plans_one_job_a_unit(workspace):
     workspace.plant("P1")
     workspace.plant("P2")
     detected = {"detect_nuclei": 6, "merge_units": 2, "profile_wells": 2, "screen_plates": 1}
-    pictures = {"plot_calibration": 2, "plot_plate": 2, "plot_jobs": 1, "all": 1}
+    pictures = {"plot_calibration": 2, "plot_plate": 2, "plot_jobs": 1, "plot_screen": 1, "write_summary": 1, "all": 1}
     outlined = {**detected, "calibrate_plate": 2, "join_labels": 2}
     arguments = ("--config", "fan_out=well")
     assert workspace.planned("tables", *arguments) == {**outlined, "tables": 1, "total": 16}
-    assert workspace.planned(*arguments) == {**outlined, **pictures, "total": 21}
+    assert workspace.planned(*arguments) == {**outlined, **pictures, "total": 23}
     assert workspace.planned("preview", *arguments) == {
         **{"calibrate_plate": 2, "plot_calibration": 2, "preview": 1},
         "total": 5,
     }
     arguments = (*arguments, "nuclei={method: peaks}")
     assert workspace.planned("tables", *arguments) == {**detected, "tables": 1, "total": 12}
-    assert workspace.planned(*arguments) == {**detected, **pictures, "calibrate_plate": 2, "total": 19}
+    assert workspace.planned(*arguments) == {**detected, **pictures, "calibrate_plate": 2, "total": 21}
 
 
 def test_55_plates_of_all_name_families_give_60_wells_of_4_sites_each(workspace):
@@ -155,7 +155,7 @@ def test_only_what_changed_is_made_again(workspace):
     assert workspace.planned(*arguments) == {
         **{"detect_nuclei": 1, "merge_units": 1, "calibrate_plate": 1, "plot_calibration": 1},
         **{"profile_wells": 1, "screen_plates": 1, "plot_plate": 1, "plot_jobs": 1, "all": 1},
-        "total": 9,
+        **{"plot_screen": 1, "write_summary": 1, "total": 11},
     }
     arguments = ("tables", *arguments)
     workspace.run(*arguments)

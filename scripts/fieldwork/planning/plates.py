@@ -18,6 +18,7 @@ from fieldwork.planning.samples import sample_of
 PROFILES = ("profiles.parquet", "profiles.csv")
 TABLES = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet", *PROFILES)
 SCREEN = ("wells.parquet", "wells.csv", "plates.csv", "hits.csv", "replicates.csv", "doses.csv")
+SCREEN_PICTURES = ("plates", "hits", "doses", "replicates", "profiles", "edge")
 CALIBRATION = ["calibration.json", "calibration.png"]
 OPTIONAL_PICTURES = ("plots/doses.png", "plots/controls.png", "plots/timepoints.png")  # each has a rule of its own
 

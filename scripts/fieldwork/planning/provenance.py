@@ -23,6 +23,7 @@ COMPUTING = {
     "numpy": ("numpy",),
     "scipy": ("scipy",),
     "pycytominer": ("pycytominer", "pandas", "scipy", "scikit-learn"),
+    "sklearn": ("scikit-learn",),
     "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
     "skimage": ("scikit-image",),
     "tifffile": ("tifffile", "imagecodecs"),

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TextIO
 
 from fieldwork import InputError
+from fieldwork.planning import provenance
 from fieldwork.planning.plate_reports import FLAGS, FRAME_FLAGS, PlateReport, StackReport
+from fieldwork.planning.plates import PlatePlan
+from fieldwork.planning.stacks import StackPlan
+
+# Below the results, where jobs write; the results themselves may be any folder of the user.
+WRITTEN_FOLDERS = ("screen", "screen/plots", "plates/*", "plates/*/units", "plates/*/plots", "slides/*", "stacks/*")
 
 
 def own_jobs() -> None:
@@ -97,7 +103,7 @@ def hold_folder(path: str | os.PathLike) -> TextIO:
 
 def clear_leftovers(results: str | os.PathLike) -> None:
     """Delete what jobs of a killed run were writing. Call it while `results` is locked."""
-    for folder in ("plates/*", "plates/*/units", "plates/*/plots", "slides/*", "stacks/*"):
+    for folder in WRITTEN_FOLDERS:
         for part in Path(results).glob(f"{folder}/.*.part"):
             if not part.is_dir():  # a slide's store is resumed; jobs delete other stores themselves
                 part.unlink(missing_ok=True)
@@ -173,6 +179,28 @@ def _functions_exist(record):
     except (ValueError, KeyError, AttributeError, TypeError):  # it is damaged
         return False
     return all((record.parent / name).is_file() for name in files if name)
+
+
+def page_facts(plates: PlatePlan, stacks: StackPlan) -> dict:
+    """Return what the page that sums up a run is told of its plan.
+
+    Parameters
+    ----------
+    plates : PlatePlan
+    stacks : StackPlan
+
+    Returns
+    -------
+    dict
+        ``detections`` and ``stacks``: plate or stack -> how nuclei are found there, None where none are looked for;
+        ``versions``: library -> version of what computed the tables, and ``code``, a digest of Fieldwork's modules.
+    """
+    code = provenance.code_behind(["detect_nuclei", "profile_wells", "screen_plates"])
+    return {
+        "detections": {name: plates.detections[name] for name in plates.ready},
+        "stacks": dict.fromkeys(stacks.rows, stacks.frame_work.get("detection")),
+        "versions": {**code["libraries"], "code": code["digest"]},
+    }
 
 
 def summary(

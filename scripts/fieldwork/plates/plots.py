@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 
 from fieldwork.detection.plots import RING_COLOUR, draw_outlines, outline_width
-from fieldwork.figures import BLUE, counted, plt
+from fieldwork.figures import BLUE, counted, plt, without_chart
 from fieldwork.inputs import platemaps
 from fieldwork.wells import plate_format, row_and_column
 
@@ -312,9 +312,4 @@ def draw_boxes(
 
 def empty_picture(title: str, wells: pd.DataFrame, reason: str | None = None) -> plt.Figure:
     """Draw a title and a reason in place of a chart; by default, that the plate has no image or no good one."""
-    figure, axes = plt.subplots(figsize=(7, 1.5), layout="constrained")
-    axes.axis("off")
-    axes.set_title(title)
-    reason = reason or ("no field could be read" if len(wells) else "the plate has no image")
-    axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes)
-    return figure
+    return without_chart(title, reason or ("no field could be read" if len(wells) else "the plate has no image"))

@@ -34,6 +34,7 @@ MAX_NUCLEI = 4000  # drawn at once; a browser still moves them smoothly
 CONTRAST_PERCENTILES = (1, 99.8)  # of a field; they become black and white
 POSITION_COLUMNS = tuple(stale.COLUMNS.values())
 OUTLINES = {"outlines": "labels.zarr", "cells": "cells.zarr"}  # kind in answers -> store of a plate
+SUMMARY = "summary.html"
 X, Y = "Nuclei_Location_Center_X", "Nuclei_Location_Center_Y"
 
 
@@ -154,7 +155,7 @@ def contents(results: Results) -> dict:
     -------
     dict
         'folder', and the lists 'plates' (name, wells, nuclei, fields, failed), 'slides' (name, status) and 'stacks'
-        (name), sorted by name.
+        (name), sorted by name; 'screen' is `screen`.
     """
     return {
         "folder": str(results.folder.resolve()),
@@ -164,7 +165,20 @@ def contents(results: Results) -> dict:
             for name in _names(results, "slides", "slide.json")
         ],
         "stacks": [{"name": name} for name in _names(results, "stacks", "frames.csv")],
+        "screen": screen(results),
     }
+
+
+def screen(results: Results) -> dict:
+    """List what compares the plates: 'summary', the name of the page or None, and names of 'tables' and 'pictures'."""
+    names = {kind: [] for kind in ("csv", "png")}
+    for kind, *folder in (("csv", "screen"), ("png", "screen", "plots")):
+        try:
+            names[kind] = sorted(path.name for path in inside(results, *folder).glob(f"*.{kind}"))
+        except NotFound:
+            continue
+    summary = SUMMARY if (results.folder / SUMMARY).is_file() else None
+    return {"summary": summary, "tables": names["csv"], "pictures": names["png"]}
 
 
 def _names(results, kind, table):

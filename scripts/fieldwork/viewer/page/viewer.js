@@ -1,5 +1,6 @@
 // The page: a list of the results, and one of them. The address after # names it:
-// #/plates/{plate}/{well}/{row of fields.csv}, #/slides/{slide}, #/stacks/{stack}. ../server.py sends its content.
+// #/plates/{plate}/{well}/{row of fields.csv}, #/slides/{slide}, #/stacks/{stack}, #/screen/{entry}. ../server.py sends
+// its content.
 "use strict";
 
 const X = "Nuclei_Location_Center_X";
@@ -9,6 +10,8 @@ const RING_PX = 8; // of the image: the radius of a nucleus's ring
 const LEAST_RING_PX = 4; // of the screen
 const MAX_ROWS = 2000; // of a stack's table; more are slow to lay out
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
+
+const COMPARED = "what came out"; // the entry of the page that compares plates
 
 let openImage = null; // the OpenSeadragon viewer on the page
 let listed = null; // the contents that the list shows
@@ -44,13 +47,16 @@ async function ask(address) {
 const count = (number, noun, nouns = `${noun}s`) =>
   `${Number(number).toLocaleString("en")} ${Number(number) === 1 ? noun : nouns}`;
 const nuclei = (number) => count(number, "nucleus", "nuclei");
-/** Create the links to the tables of a plate, slide or stack. */
+/** Create the links to the tables of a plate, slide or stack, or, without a name, of all plates together. */
 const tables = (kind, name, ...files) =>
   make(
     "p",
     {},
     "Tables: ",
-    ...files.flatMap((file) => [make("a", { href: `results/${path(kind, name, file)}`, download: "" }, file), " "]),
+    ...files.flatMap((file) => [
+      make("a", { href: `results/${path(...[kind, name, file].filter(Boolean))}`, download: "" }, file),
+      " ",
+    ]),
   );
 
 // --- the list --------------------------------------------------------------------------------------------------------
@@ -63,12 +69,14 @@ function plateSummary({ wells, nuclei: found, fields, failed }) {
 /** Fill the list; return kind and name of its first entry. */
 async function showContents() {
   const contents = await ask(api("contents"));
-  const { folder, plates, slides, stacks } = contents;
+  const { folder, plates, slides, stacks, screen } = contents;
+  const compared = screen.summary || screen.pictures.length ? [{ name: COMPARED }] : [];
   document.getElementById("folder").textContent = folder;
   const lists = [
     ["Plates", "plates", plates, plateSummary],
     ["Slides", "slides", slides, (one) => (one.status === "ok" ? "" : "failed")],
     ["Stacks", "stacks", stacks, () => ""],
+    ["Together", "screen", compared, () => ""],
   ];
   const found = lists.filter(([, , items]) => items.length);
   const first = found.length ? [found[0][1], found[0][2][0].name] : [];
@@ -463,9 +471,29 @@ async function showStack(main, stack) {
   );
 }
 
+// --- what came out ---------------------------------------------------------------------------------------------------
+
+async function showScreen(main) {
+  const mine = turn;
+  const { screen } = await ask(api("contents"));
+  if (mine !== turn) return;
+  main.replaceChildren(make("h2", {}, "What came out"));
+  if (screen.summary) {
+    main.append(make("p", {}, make("a", { href: `results/${path(screen.summary)}` }, "in words, with settings and versions")));
+  }
+  if (screen.tables.length) main.append(tables("screen", null, ...screen.tables));
+  for (const name of screen.pictures) {
+    const source = `results/${path("screen", "plots", name)}`;
+    main.append(
+      make("h3", {}, name.replace(/\.png$/, "")),
+      make("a", { href: source }, make("img", { src: source, alt: name, class: "picture" })),
+    );
+  }
+}
+
 // --- the address -----------------------------------------------------------------------------------------------------
 
-const PAGES = { plates: showPlate, slides: showSlide, stacks: showStack };
+const PAGES = { plates: showPlate, slides: showSlide, stacks: showStack, screen: showScreen };
 
 async function show() {
   const mine = ++turn;
