@@ -291,6 +291,42 @@ def test_the_list_has_every_plate_slide_and_stack(site):
     }
 
 
+@pytest.fixture
+def compared(site):
+    """The page and pictures of all plates together, while a test runs."""
+    folder = site.path / "results" / "screen"
+    (folder / "plots").mkdir(parents=True)
+    (folder / "hits.csv").write_text("Treatment\ntaxol\n")
+    for name in ("hits", "plates"):
+        imagecodecs.imwrite(folder / "plots" / f"{name}.png", np.zeros((40, 60, 3), np.uint8))
+    page = site.path / "results" / "summary.html"
+    page.write_text("<!doctype html><p>What came out</p>")
+    yield
+    shutil.rmtree(folder)
+    page.unlink()
+
+
+def test_pictures_and_tables_of_all_plates_are_listed(site, compared):
+    screen = {"summary": "summary.html", "tables": ["hits.csv"], "pictures": ["hits.png", "plates.png"]}
+    assert site.json("/api/contents")["screen"] == screen
+    status, headers, content = site.get("/results/summary.html")
+    assert status == 200 and headers["Content-Type"] == "text/html; charset=utf-8" and b"What came out" in content
+    assert (
+        "script-src" not in headers["Content-Security-Policy"]
+    )  # so that `default-src 'self'` holds: no inline scripts
+
+
+def test_what_came_out_is_an_entry_of_the_list_with_its_pictures(browse, compared):
+    async def steps(browser, site):
+        await browser.click("#contents a[href='#/screen/what%20came%20out']")
+        await browser.until("document.querySelectorAll('main img.picture').length === 2")
+        await browser.until("[...document.querySelectorAll('main img')].every((image) => image.naturalWidth === 60)")
+        links = "[...document.querySelectorAll('main p a')].map((link) => link.getAttribute('href'))"
+        assert await browser.value(links) == ["results/summary.html", "results/screen/hits.csv"]
+
+    browse(steps)
+
+
 def test_wells_and_fields_are_the_tables_rows(site):
     wells = {row["Metadata_Well"]: row for row in site.json(PLATE)["wells"]}
     assert {well: row["Count_Nuclei"] for well, row in wells.items()} == {"B02": "5", "B03": "1", "C02": "0", "C03": ""}

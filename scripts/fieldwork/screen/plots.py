@@ -107,11 +107,10 @@ def _explain(figure, wells, *, has_gap):
     for marked, look in _marks(wells):
         if number := int(marked.sum()):
             label = f"{look['label']} ({counted(number, 'well')})"
-            handles += (plt.Line2D([], [], linestyle="none", **{**look, "ms": 5, "label": label}),)
+            handles.append(plt.Line2D([], [], linestyle="none", **{**look, "ms": 5, "label": label}))
     if has_gap:
-        handles += (
-            plt.Line2D([], [], linestyle="none", marker="s", color="#e0e0e0", mec=GREY, label="not known, or empty"),
-        )
+        look = {"marker": "s", "color": "#e0e0e0", "mec": GREY, "label": "not known, or empty"}
+        handles.append(plt.Line2D([], [], linestyle="none", **look))
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
 

@@ -130,7 +130,10 @@ def _stacks(stacks):
     """Return sentences on stacks."""
     frames = pd.concat(stacks.values(), ignore_index=True)
     failed = int((frames["Image_Status"] != "ok").sum())
-    return [f"{counted(len(stacks), 'stack')}, {counted(len(frames), 'frame')}, of which {failed or 'none'} failed."]
+    text = f"{counted(len(stacks), 'stack')}, {counted(len(frames), 'frame')}, of which {failed or 'none'} failed"
+    if "Image_Count_Nuclei" in frames:  # not of a function of the user's
+        text += f": {_nuclei(int(frames['Image_Count_Nuclei'].sum()))}"
+    return [f"{text}."]
 
 
 def _flagged(wells):

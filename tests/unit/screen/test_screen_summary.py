@@ -137,14 +137,16 @@ def test_treatments_without_negative_controls_are_not_judged():
 def test_without_plates_the_page_is_about_slides_and_stacks():
     columns = ["Metadata_Slide", "Slide_Status", "Slide_Error", "Count_Nuclei"]
     slides = pd.DataFrame([("a", "ok", "", "1200"), ("b", "failed", "empty file", "")], columns=columns)
-    frames = pd.DataFrame({"Image_Status": ["ok", "failed", "ok"]})
+    frames = pd.DataFrame({"Image_Status": ["ok", "failed", "ok"], "Image_Count_Nuclei": [1, np.nan, 3]})
     sections = sections_of(slides=slides, stacks={"film": frames})
     assert list(sections) == ["What was measured", "What is doubtful, and what was decided"]
     assert sections["What was measured"].sentences == [
         "2 slides, of which 1 failed: 1,200 nuclei.",
         "Slide b failed: empty file.",
-        "1 stack, 3 frames, of which 1 failed.",
+        "1 stack, 3 frames, of which 1 failed: 4 nuclei.",
     ]
+    (sentence,) = sections_of(stacks={"a": frames[["Image_Status"]], "b": frames})["What was measured"].sentences
+    assert sentence == "2 stacks, 6 frames, of which 2 failed: 4 nuclei."
     assert sections["What is doubtful, and what was decided"].sentences == ["No warning."]
     assert sections_of()["What was measured"].sentences == ["Nothing: the sheets name no plate, slide or stack."]
 
