@@ -9,6 +9,7 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from fieldwork import figures
 from fieldwork.job_log import logged
@@ -36,9 +37,10 @@ def main(*, tables, profiles, pictures, limits):
 
 def features_of(profiles):
     """Read the normalised features of all plates, one plate after the other."""
-    is_normalised = ROBUST_Z.format("")
-    parts = [pd.read_parquet(path) for path in profiles]
-    parts = [part[[name for name in part if name.startswith(is_normalised)]] for part in parts]
+    parts = []
+    for path in profiles:
+        names = [name for name in pq.read_schema(path).names if name.startswith(ROBUST_Z.format(""))]
+        parts.append(pd.read_parquet(path, columns=names))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -47,7 +47,8 @@ def doses(wells: pd.DataFrame, curves: pd.DataFrame, hits: pd.DataFrame) -> plt.
         )
         return without_chart(title, reason)
     readouts = _readouts(curves)
-    series = sorted(several.index, key=lambda key: (-_strength(hits, key, readouts), key))
+    strengths = _strengths(hits, readouts)
+    series = sorted(several.index, key=lambda key: (-strengths.get(key, 0.0), key))
     drawn = series[:MOST_TREATMENTS]
     across = len(readouts) * max(1, min(MOST_ACROSS // len(readouts), len(drawn)))
     down = -(-len(drawn) * len(readouts) // across)
@@ -105,11 +106,11 @@ def _readouts(curves):
     return sorted(chosen, key=order.index) or order[:1]
 
 
-def _strength(hits, key, readouts):
-    """Return the largest effect of a treatment in some readouts, or the largest change where effects are not known."""
-    rows = hits[(hits[SERIES] == list(key)).all(axis=1) & hits["Readout"].isin(readouts)]
-    effects = rows["Effect"].abs().max()
-    return next((value for value in (effects, rows["Change"].abs().max()) if math.isfinite(value)), 0.0)
+def _strengths(hits, readouts):
+    """Return the largest effect of each treatment in some readouts, or the largest change where no effect is known."""
+    sizes = hits.loc[hits["Readout"].isin(readouts), ["Effect", "Change"]].abs()
+    largest = sizes.groupby([hits[name] for name in SERIES]).max()
+    return largest["Effect"].fillna(largest["Change"]).fillna(0.0).to_dict()
 
 
 class _Chart:

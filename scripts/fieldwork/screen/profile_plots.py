@@ -42,9 +42,8 @@ def profiles(wells: pd.DataFrame, features: pd.DataFrame) -> plt.Figure:
     if not np.isfinite(values).any():
         return without_chart(title, "no well has a normalised profile (RobustZ_ in profiles.parquet)")
     excluded = wells["Excluded"].to_numpy(bool)
-    is_few = ~np.isfinite(values).all(axis=1) & (
-        np.isnan(values[:, np.isfinite(values).any(axis=0)]).mean(axis=1) > MOST_MISSING
-    )
+    some = np.isfinite(values).any(axis=0)
+    is_few = (~np.isfinite(values[:, some])).mean(axis=1) > MOST_MISSING
     kept = ~excluded & ~is_few
     chosen = np.isfinite(values[kept]).all(axis=0) if kept.any() else np.zeros(values.shape[1], bool)
     chosen &= np.ptp(np.where(chosen, values[kept], 0), axis=0) > 0 if kept.any() else False
@@ -53,7 +52,7 @@ def profiles(wells: pd.DataFrame, features: pd.DataFrame) -> plt.Figure:
             title,
             f"too little to compare: {counted(int(kept.sum()), 'well')} with {counted(int(chosen.sum()), 'feature')}",
         )
-    pca = PCA(2, svd_solver="full")
+    pca = PCA(2, svd_solver="covariance_eigh")  # exact, and fast for many wells
     points = pca.fit_transform(StandardScaler().fit_transform(values[np.ix_(kept, chosen)]))
     figure, axes = plt.subplots(figsize=(11, 7), layout="constrained")
     others = _draw_points(axes, wells[kept], points)
