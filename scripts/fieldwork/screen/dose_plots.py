@@ -52,7 +52,17 @@ def doses(wells: pd.DataFrame, curves: pd.DataFrame, hits: pd.DataFrame) -> plt.
     drawn = series[:MOST_TREATMENTS]
     across = len(readouts) * max(1, min(MOST_ACROSS // len(readouts), len(drawn)))
     down = -(-len(drawn) * len(readouts) // across)
-    figure, grid = _grid(down, across)
+    notes = [f"{title}: {counted(len(series), 'treatment')} with several doses"]
+    if len(series) > len(drawn):
+        notes[0] += f", the {len(drawn)} with the strongest effects"
+    numbers_known = curves.groupby("Readout", sort=False)["EC50"].count()
+    if (with_any := int((numbers_known > 0).sum())) > len(readouts):
+        notes.append(f"{len(readouts)} of {with_any} readouts with an EC50, those with the most")
+    if without := [name for name, number in numbers_known.items() if not number and name not in readouts]:
+        notes += textwrap.wrap(f"no EC50: {', '.join(without)}", 120)
+    if left_out := len(numbers) - len(several):
+        notes.append(f"with one dose, not drawn: {counted(left_out, 'treatment')}")
+    figure, grid = _grid(down, across, lines=len(notes))
     scales = {readout: scale_of(wells, readout) for readout in readouts}
     rows = curves.set_index([*SERIES, "Readout"], drop=False)
     charts = [(key, readout) for key in drawn for readout in readouts]
@@ -67,31 +77,24 @@ def doses(wells: pd.DataFrame, curves: pd.DataFrame, hits: pd.DataFrame) -> plt.
     for axes in grid.flat[len(charts) :]:
         axes.axis("off")
     _share_limits(grid.flat[: len(charts)], len(readouts))
-    notes = [f"{title}: {counted(len(series), 'treatment')} with several doses"]
-    if len(series) > len(drawn):
-        notes[0] += f", the {len(drawn)} with the strongest effects"
-    numbers_known = curves.groupby("Readout", sort=False)["EC50"].count()
-    if (with_any := int((numbers_known > 0).sum())) > len(readouts):
-        notes.append(f"{len(readouts)} of {with_any} readouts with an EC50, those with the most")
-    if without := [name for name, number in numbers_known.items() if not number and name not in readouts]:
-        notes += textwrap.wrap(f"no EC50: {', '.join(without)}", 120)
-    if left_out := len(numbers) - len(several):
-        notes.append(f"with one dose, not drawn: {counted(left_out, 'treatment')}")
     figure.suptitle("\n".join(notes), fontsize=11, y=1 - 0.08 / figure.get_figheight(), va="top")
     figure.legend(handles=_legend(), loc="lower center", ncols=4 if across > 2 else 1, fontsize=9)
     return figure
 
 
-def _grid(down, across):
-    """Create a figure with a grid of charts; not of the constrained layout, which takes 10 s for 72 charts."""
-    width, height = CHART_IN[0] * across, CHART_IN[1] * down + 1.4
+def _grid(down, across, *, lines):
+    """Create a figure with a grid of charts below a title of so many lines.
+
+    It is laid out here: the constrained layout takes 10 s for 72 charts.
+    """
+    width, height = CHART_IN[0] * across, CHART_IN[1] * down + 0.95 + 0.2 * lines
     figure, grid = plt.subplots(down, across, figsize=(width, height), squeeze=False)
     chart_width, chart_height = 1 - MARGINS_IN[0] / CHART_IN[0], 1 - MARGINS_IN[1] / CHART_IN[1]
     figure.subplots_adjust(
         left=MARGINS_IN[0] / width,
         right=1,
         bottom=(0.4 + 0.45) / height,
-        top=1 - (0.4 + 0.6) / height,
+        top=1 - (0.6 + 0.2 * lines) / height,
         wspace=1 / chart_width - 1,
         hspace=1 / chart_height - 1,
     )

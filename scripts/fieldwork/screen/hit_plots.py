@@ -89,7 +89,7 @@ def _draw_ranks(axes, rows, limits):
         axes.set_ylim(_widened(min(effects.min(), -limits["z"]), max(effects.max(), limits["z"])))
         axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     axes.set_ylabel("effect, robust z")
-    axes.legend(fontsize=8, loc="lower right", handletextpad=0.2)
+    axes.legend(fontsize=8, loc="upper left", handletextpad=0.2)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
 
 
