@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 well``, ``2,000 wells``."""
-    return f"{number:,} {noun}" + "s" * (number != 1)
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def write(draw: Callable[[], plt.Figure], path: str | os.PathLike, *, colours: int | None = None) -> None:
