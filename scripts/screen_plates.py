@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fieldwork import outputs
+from fieldwork.inputs import platemaps
 from fieldwork.job_log import logged
 from fieldwork.screen import controls, doses, hits, replicates, treatments
 from fieldwork.screen.profiles import ROBUST_Z
@@ -34,6 +35,7 @@ def main(*, profiles, results, settings, normalize, control_names, batches, nucl
     wells = wells_of_screen(profiles, readouts, controls=control_names, batches=batches)
     log_wells(wells, readouts)
     warn_of_controls(wells, readouts, control_names)
+    warn_of_columns(wells)
     warn_of_treatments(wells)
     warn_of_normalisation(wells, readouts, normalize)
     table = table_of(wells)
@@ -119,6 +121,16 @@ def warn_of_controls(wells, readouts, control_names):
                     "Q and Hit for it, and no curve of percents (plates %s)",
                     *(readout, named(missing)),
                 )
+
+
+def warn_of_columns(wells):
+    """Warn of columns of platemaps that do not count, although their names or cells suggest it."""
+    plates = {}
+    for plate, rows in controls.rows_by_plate(wells).items():
+        for doubt in platemaps.doubts_of(rows):
+            plates.setdefault(doubt, []).append(plate)
+    for doubt, names in plates.items():
+        log.warning("platemap: %s (plates %s)", doubt, named(names))
 
 
 def warn_of_treatments(wells):

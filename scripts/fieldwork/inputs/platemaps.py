@@ -16,7 +16,9 @@ _PLATE_COLUMNS = ("plateid", "platename", "platebarcode", "barcode", "assayplate
 CONTROLS = ("positive", "negative")
 EXCLUDED, NOT_EXCLUDED = ("1", "true", "yes", "x"), ("", "0", "false", "no")  # cells of the column exclude, in any case
 _CONTROL = re.compile(r"(?:(pos)|neg)(?:itive|ative)?(?: ?con(?:trol)?| ?ctrl)?")
-TREATMENT_COLUMNS = ("treatment", "compound", "perturbation", "drug", "condition", "gene", "sirna", "sgrna")
+TREATMENT_COLUMNS = ("treatment", "compound", "cmpd", "perturbation", "drug", "condition", "gene", "sirna", "sgrna")
+
+_DOSE_COLUMN = r"(concentration|conc|dose)s?([_ (\[](?!units?$).*)?"
 
 
 def read_platemap(path: str | os.PathLike, plate: str | None = None) -> dict[str, dict[str, str]]:
@@ -163,13 +165,15 @@ def pictures(columns: Iterable[str], *, with_quality: bool, timed: bool = False)
 
 
 def control_column(columns: Iterable[str]) -> str | None:
-    """Find the column ``control``, in any case."""
-    return _first("control", columns)
+    """Find the column ``control``, or else ``controls`` or ``control type``, in any case."""
+    columns = list(columns)
+    return _first("control", columns) or _first("controls?([ _]?type)?", columns)
 
 
 def exclude_column(columns: Iterable[str]) -> str | None:
-    """Find the column ``exclude``, in any case."""
-    return _first("exclude", columns)
+    """Find the column ``exclude``, or else ``excluded``, in any case."""
+    columns = list(columns)
+    return _first("exclude", columns) or _first("excluded?[?]?", columns)
 
 
 def excluded_wells(platemap: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -276,19 +280,72 @@ def negative_wells(
 
 def treatment_column(columns: Iterable[str]) -> str | None:
     """Find the column of the wells' treatments: the first of `TREATMENT_COLUMNS` that exists, also as name or id."""
+    return next(iter(_treatment_columns(columns)), None)
+
+
+def _treatment_columns(columns):
+    """List the columns that name treatments, that which counts first."""
     columns = list(columns)
-    matches = (_first(f"{name}(_?(name|id))?", columns) for name in TREATMENT_COLUMNS)
-    return next((column for column in matches if column), None)
+    matches = (_first(f"{name}s?([ _]?(name|id))?", columns) for name in TREATMENT_COLUMNS)
+    return list(filter(None, matches))
 
 
 def dose_column(columns: Iterable[str]) -> str | None:
-    """Find the first column ``concentration``, ``conc`` or ``dose``, with or without a unit (``dose_um``)."""
-    return _first(r"(concentration|conc|dose)s?([_ (\[](?!units?$).*)?", columns)
+    """Find the column ``concentration``, ``conc`` or ``dose``, with or without a unit (``dose_um``).
+
+    Of several, the first by name of those whose name has a unit counts, or else of all: a run's tables have the columns
+    of all its plates, in another order than a platemap.
+    """
+    matches = [column for column in columns if re.fullmatch(_DOSE_COLUMN, _bare(column), re.IGNORECASE)]
+    return min(matches, key=lambda column: (not unit_of_column(column), _bare(column).lower()), default=None)
 
 
 def unit_column(columns: Iterable[str]) -> str | None:
-    """Find the first column of the doses' units: ``dose_unit``, ``concentration units`` and the like."""
-    return _first("(concentration|conc|dose)s?[_ ]?units?", columns)
+    """Find the column of the doses' units: ``dose_unit``, ``concentration units`` and the like, or else ``unit``."""
+    columns = list(columns)
+    return _first("(concentration|conc|dose)s?[_ ]?units?", columns) or _first("units?", columns)
+
+
+def doubts_of(rows: Iterable[Mapping[str, str | None]]) -> list[str]:
+    """Return which columns of a platemap do not count, although their names or cells suggest it.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        As for `roles_of`.
+
+    Returns
+    -------
+    list of str
+        Sentences, for a warning.
+    """
+    rows = list(rows)
+    columns = dict.fromkeys(name for row in rows for name, text in row.items() if isinstance(text, str) and text)
+    names = [name for name in columns if name not in ("Metadata_Plate", "Metadata_Well")]
+    dose, treatments = dose_column(names), _treatment_columns(names)
+    used = {dose, unit_column(names), exclude_column(names), control_column(names), *treatments[:1]}
+    others = [name for name in names if name not in used]
+    kinds = {name: {control_of(row.get(name)) for row in rows} - {"sample"} for name in others}
+    doubts = []
+    if not exclude_column(names):
+        alike = [name for name in others if re.search("exclu|omit|discard|reject", _bare(name).lower())]
+        doubts += [f"column {_bare(name)!r} leaves out no well: only a column exclude does" for name in alike]
+    if not control_column(names):
+        alike = [name for name in others if kinds[name]]
+        doubts += [
+            f"column {_bare(name)!r} has names of controls: only a column control makes them so" for name in alike
+        ]
+    if not dose:
+        alike = [name for name in others if re.search(r"dose|(?<![^\W_])conc", _bare(name).lower())]
+        doubts += [f"column {_bare(name)!r} is not read as doses: its name has to begin with dose" for name in alike]
+    if dose and not treatments:
+        doubts.append(f"doses ({_bare(dose)!r}) without a column treatment, compound, drug ...: nothing is compared")
+    numbers = {name: len({plain(row.get(name)) for row in rows}) for name in treatments}
+    finer = [name for name in treatments[1:] if numbers[name] > numbers[treatments[0]]]
+    doubts += [
+        f"wells alike in {_bare(treatments[0])!r} are replicates, although {_bare(name)!r} differs" for name in finer
+    ]
+    return doubts
 
 
 def unit_of(column: str) -> str:

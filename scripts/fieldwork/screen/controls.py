@@ -45,13 +45,13 @@ def roles_of(wells: pd.DataFrame, controls: Mapping[str, Iterable[str]]) -> list
     """
     roles = np.full(len(wells), "sample", object)
     indices = wells.groupby("Metadata_Plate", sort=False).indices
-    for plate, rows in _rows_by_plate(wells).items():
+    for plate, rows in rows_by_plate(wells).items():
         roles[indices[plate]] = platemaps.roles_of(rows, controls, where=f"plate '{plate}'")
     return roles.tolist()
 
 
-def _rows_by_plate(wells):
-    """Return plate -> the texts of its wells, a dict each."""
+def rows_by_plate(wells: pd.DataFrame) -> dict[str, list[dict[str, str | None]]]:
+    """Return plate -> the texts of its wells, a dict each: columns of platemaps, plate and well."""
     texts = wells[[name for name in wells.columns if name.startswith("Metadata_")]].astype(object)
     texts = texts.where(texts.notna(), None)
     return {plate: rows.to_dict("records") for plate, rows in texts.groupby("Metadata_Plate", sort=False)}
@@ -254,7 +254,7 @@ def names_of_no_well(profiles: pd.DataFrame, controls: Mapping[str, Iterable[str
     controls : mapping of str to list of str
     """
     cells = set()
-    for rows in _rows_by_plate(profiles).values():
+    for rows in rows_by_plate(profiles).values():
         columns = list(filter(None, platemaps.role_columns(rows)))
         cells |= {platemaps.plain(row[name]) for row in rows for name in columns}
     return [name for names in controls.values() for name in names if platemaps.plain(name) not in cells]

@@ -56,6 +56,64 @@ def test_a_column_exclude_names_the_wells_that_are_left_out(tmp_path):
     assert platemaps.excluded_wells({"A01": {"Metadata_excluded_by": "me"}}) == platemaps.excluded_wells({}) == []
 
 
+@pytest.mark.parametrize("name", ["Excluded", "excluded?", "EXCLUDE"])
+def test_a_column_excluded_leaves_wells_out_too(tmp_path, name):
+    platemap = platemaps.read_platemap(write(tmp_path, f"well,{name}\nA01,1\nA02,0\n"))
+    assert platemaps.excluded_wells(platemap) == ["A01"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "dose"),
+    [
+        (["dose_level", "concentration_uM"], "concentration_uM"),
+        (["concentration_cells_per_ml", "dose_uM"], "dose_uM"),
+        (["dose_date", "Conc (nM)"], "Conc (nM)"),
+        (["Dose", "Concentration"], "Concentration"),
+        (["log10 dose (M)", "Dose Unit", "unit"], None),
+    ],
+)
+def test_the_dose_column_is_the_same_in_every_order_of_columns(columns, dose):
+    assert platemaps.dose_column(columns) == platemaps.dose_column(columns[::-1]) == dose
+
+
+def test_the_column_of_units_may_be_called_unit():
+    assert platemaps.unit_column(["Unit", "Dose"]) == "Unit"
+    assert platemaps.unit_column(["unit", "dose unit"]) == "dose unit"
+
+
+@pytest.mark.parametrize("name", ["Drug Name", "Cmpd ID", "Compounds", "compound_id"])
+def test_treatments_have_names_and_ids(name):
+    assert platemaps.treatment_column([f"Metadata_{name}"]) == f"Metadata_{name}"
+
+
+@pytest.mark.parametrize(
+    ("row", "doubt"),
+    [
+        ({"Omit": "yes"}, "column 'Omit' leaves out no well"),
+        ({"compound": "a", "well type": "negcon"}, "column 'well type' has names of controls"),
+        ({"compound": "a", "log10 dose (M)": "-6"}, "column 'log10 dose (M)' is not read as doses"),
+        ({"compound": "a", "Conc.": "1"}, "column 'Conc.' is not read as doses"),
+        ({"Agent": "a", "dose": "1"}, "doses ('dose') without a column treatment"),
+    ],
+)
+def test_columns_that_seem_to_count_and_do_not_are_named(row, doubt):
+    (sentence,) = platemaps.doubts_of([{f"Metadata_{name}": text for name, text in row.items()}])
+    assert sentence.startswith(doubt)
+
+
+def test_a_finer_column_of_treatments_is_named():
+    rows = [{"Metadata_treatment": "24h", "Metadata_compound": name} for name in "ab"]
+    assert platemaps.doubts_of(rows) == ["wells alike in 'treatment' are replicates, although 'compound' differs"]
+
+
+def test_a_usual_platemap_leaves_no_doubt():
+    rows = [
+        {"Metadata_Plate": "p", "Metadata_compound": "a", "Metadata_dose_uM": "1", "Metadata_control": ""},
+        {"Metadata_Plate": "p", "Metadata_compound": "DMSO", "Metadata_dose_uM": "", "Metadata_control": "negcon"},
+    ]
+    assert platemaps.doubts_of(rows) == platemaps.doubts_of([]) == []
+
+
 SPELLINGS = {
     "capital": "Well,compound\nA01,DMSO\nB2,taxol\n",
     "position": "well_position\tcompound\nA01\tDMSO\nB02\ttaxol\n",
