@@ -49,5 +49,7 @@ def complaint(error: ValidationError) -> str:
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
         return f"'{missing}' is missing; expected {known[missing]['description']}"
+    if error.validator == "enum" and "description" not in error.schema:
+        return f"'{key}' is {error.instance!r}; expected one of {', '.join(map(str, error.validator_value))}"
     expected = error.schema.get("description", error.message)
     return f"'{key}' is {error.instance!r}; expected {expected}"

@@ -251,6 +251,7 @@ def summary(
             f"Nuclei: {nuclei:,}.",
             f"Tables: {results / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: {logs}/plates/.",
         ]
+        lines += _screen_lines(results, tables)
         if flagged := sum((Counter(report.flagged) for report in reports), Counter()):
             lines += [
                 "Fields with a doubtful count: "
@@ -322,6 +323,21 @@ def _count(tables):
     """Return in words how many rows tables of images or frames have, and how many failed."""
     status = [row["Image_Status"] for rows in tables for row in rows]
     return f"{len(status):,}, of which {status.count('failed'):,} failed"
+
+
+def _screen_lines(results, wells):
+    """Return how many wells of some tables are left out of comparisons, and what the comparison of plates found."""
+    excluded = sum(row.get("Excluded") == "True" for rows in wells for row in rows)
+    lines = [f"Wells left out of comparisons (Excluded): {excluded:,} of {sum(map(len, wells)):,}."] * bool(excluded)
+    folder = results / "screen"
+    if hits := _rows(folder / "hits.csv"):
+        number = sum(row["Hit"] == "True" for row in hits)
+        with_ec50 = sum(bool(row["EC50"]) for row in _rows(folder / "doses.csv") or [])
+        lines += [
+            f"Screen: {number:,} hits in {len(hits):,} treatments, doses and readouts, {with_ec50:,} EC50s. "
+            f"Tables: {folder}/hits.csv, doses.csv, replicates.csv, plates.csv, wells.csv."
+        ]
+    return lines
 
 
 def _rows(path):

@@ -191,7 +191,11 @@ def compare_controls(profiles: pd.DataFrame, roles: Sequence[str], readouts: Seq
             positive, negative = (values[is_role[of_plate] & ~np.isnan(values)] for is_role in counting.values())
             row = {"Metadata_Plate": plate, "Readout": readout}
             row |= {"Wells_Positive": len(positive), "Wells_Negative": len(negative)}
-            rows.append(row | _separation(positive, negative))
+            separation = _separation(positive, negative)
+            totals = [int(is_role[of_plate].sum()) for is_role in counting.values()]
+            if min(len(positive), len(negative)) < FEWEST_WELLS and totals != [len(positive), len(negative)]:
+                separation["Reason"] += f" (of {totals[0]} and {totals[1]}; screen.min_nuclei)"
+            rows.append(row | separation)
     return pd.DataFrame(rows, columns=SEPARATION)
 
 

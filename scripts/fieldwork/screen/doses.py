@@ -148,9 +148,14 @@ def fit_doses(
         return {"Reason": _limit(">", levels.above_0[-1], unit)}
     if curve.log_ec50 < levels.above_0[0]:
         return {"Reason": _limit("<", levels.above_0[0], unit)}
-    low, high = (10**bound if np.isfinite(bound) else np.nan for bound in curves.interval_of(levels, curve, **bounds))
+    interval = curves.interval_of(levels, curve, **bounds)
+    low, high = (10**bound if np.isfinite(bound) else np.nan for bound in interval)
+    # A steep curve is at its plateau after any step: at the last dose, the interval shows whether that is known.
     is_reached = (
-        curves.share(tested.log_doses[0], curve) <= 1 - REACHED and curves.share(tested.log_doses[-1], curve) >= REACHED
+        curves.share(tested.log_doses[0], curve) <= 1 - REACHED
+        and curves.share(tested.log_doses[-1], curve) >= REACHED
+        and levels.above_0[0] <= interval[0]
+        and interval[1] <= levels.above_0[-1]
     )
     squares = tested.squares_about(curves.response(tested.log_doses, *curve[: curves.PARAMETERS]))
     return {

@@ -213,6 +213,13 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_expected(key, value, ex
     assert len(message.splitlines()) == 1
 
 
+def test_a_wrong_name_in_a_list_is_named_with_those_that_are_legal():
+    with pytest.raises(InputError) as caught:
+        config.check_config({"screen": {"exclude_flags": ["Saturated", "Blurred"]}}, source="c.yaml")
+    expected = "OutOfFocus, Saturated, UnlikePlate, Background, Debris"
+    assert str(caught.value) == f"c.yaml: 'screen.exclude_flags.1' is 'Blurred'; expected one of {expected}"
+
+
 @pytest.mark.parametrize(
     ("key", "hint"),
     [("fanout", "'fan_out'"), ("nuclei.sigm", "'sigma'"), ("pool.workers", "engine, mode"), ("qwxz", "plates, slides")],

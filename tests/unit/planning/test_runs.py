@@ -183,6 +183,20 @@ def test_the_summary_counts_slides_as_their_records_do_and_a_sheet_of_failures_i
     assert runs.no_slide(["a", "b", "c"], tmp_path) == ""
 
 
+def test_the_last_lines_count_excluded_wells_hits_and_ec50s(tmp_path):
+    plate, screen = tmp_path / "plates" / "a", tmp_path / "screen"
+    plate.mkdir(parents=True)
+    screen.mkdir()
+    header = "Metadata_Well,Fields_Total,Fields_Failed,Count_Nuclei,Excluded\n"
+    (plate / "wells.csv").write_text(header + "A01,1,0,5,True\nA02,1,0,5,False\n")
+    said = runs.summary(["a"], [], [], tmp_path, "logs")
+    assert "Wells left out of comparisons (Excluded): 1 of 2." in said.splitlines() and "Screen" not in said
+    (screen / "hits.csv").write_text("Treatment,Hit\nx,True\ny,False\nz,\n")
+    (screen / "doses.csv").write_text("Treatment,EC50\nx,0.5\ny,\n")
+    said = runs.summary(["a"], [], [], tmp_path, "logs")
+    assert f"Screen: 1 hits in 3 treatments, doses and readouts, 1 EC50s. Tables: {screen}/hits.csv, " in said
+
+
 def test_a_slide_whose_store_is_gone_is_forgotten_until_it_is_back(tmp_path):
     folder = tmp_path / "slides/S"
     store, facts = folder / "S.ome.zarr", folder / "slide.json"

@@ -148,7 +148,12 @@ def test_separation_is_that_of_the_papers_formulas():
         ([4.0, 4.0], [5.0, 5.0], "ZPrime SignalToBackground", "the controls do not vary"),
         ([4.0, 4.0], [4.0, 4.0], "SignalToBackground", "the means are equal; the controls do not vary"),
         ([4.0, 6.0], [0.0, 0.0], "ZPrime SSMD", "the mean of the negative controls is not above 0"),
-        ([4.0, np.nan], [5.0, 6.0], "SignalToBackground", "fewer than 2 positive control wells have it"),
+        (
+            [4.0, np.nan],
+            [5.0, 6.0],
+            "SignalToBackground",
+            "fewer than 2 positive control wells have it (of 2 and 2; screen.min_nuclei)",
+        ),
     ],
 )
 def test_what_is_not_defined_is_empty_with_its_reason(positive, negative, defined, reason):

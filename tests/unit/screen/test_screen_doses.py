@@ -99,6 +99,18 @@ def test_a_plateau_that_is_not_reached_limits_the_interval_at_one_side_only():
     assert fitted["EC50_Low"] < 15 and not fitted["EC50_High"] < 15
 
 
+def test_an_effect_of_the_last_dose_alone_is_no_plateau():
+    random, reasons = np.random.default_rng(8), []
+    for _ in range(50):
+        shares = random.binomial(400, response(DOSES, 300, 1.5, 0.02, 0.62), (4, 8)) / 400
+        fitted = fit(shares, random.binomial(400, 0.02, 24) / 400, scale=SHARES)
+        reasons.append(fitted["Reason"] or f"EC50 {fitted['EC50']:.3g}")
+    assert set(reasons) <= {"plateau not reached", "> 30 uM", "no effect", "no fit"}
+    assert reasons.count("plateau not reached") > 10
+    deadly = 100 * np.array([1, 1, 1, 1, 1, 1, 1, 0.0]) * random.normal(1, 0.05, (4, 8))
+    assert fit(deadly, 100 * random.normal(1, 0.05, 16))["Reason"] == ""  # 0 is a plateau
+
+
 def test_doses_that_no_curve_describes_have_no_fit():
     random = np.random.default_rng(6)
     bell = np.array([1, 1, 1.5, 3, 3, 1.5, 1, 1])
