@@ -47,7 +47,9 @@ def main(*, plate, tables, results, platemap, columns, settings, controls, min_n
         *(few, min_nuclei),
     )
     warn_of_sums(plate, wells)
-    reference = reference_of(plate, wells, settings["normalize"], controls)
+    is_screen = bool(platemap or controls)  # elsewhere nobody expects controls
+    level = logging.WARNING if is_screen else logging.INFO
+    reference = reference_of(plate, wells, settings["normalize"], controls, level=level)
     if settings["normalize"] != "none":
         normalised = profiles.normalise(values, reference)
         log_normalised(plate, normalised)
@@ -83,15 +85,16 @@ def warn_of_sums(plate, wells):
     good = Counter(row["Fields_Total"] - row["Fields_Failed"] for row in wells if row["Count_Nuclei"] is not None)
     if len(good) > 1:
         usual = max(good, key=lambda number: (good[number], number))
+        others = good.total() - good[usual]
         log.warning(
-            "plate %s: %d wells have another number of good fields than %d: Count_Nuclei is a sum, and not comparable "
-            "there; Mean_Count_Nuclei, of a field, is",
-            *(plate, good.total() - good[usual], usual),
+            "plate %s: another number of good fields than %d in %s: Count_Nuclei is a sum, and not comparable there; "
+            "Mean_Count_Nuclei, of a field, is",
+            *(plate, usual, f"{others} well{'s' * (others > 1)}"),
         )
 
 
-def reference_of(plate, wells, normalize, controls):
-    """Return which wells the others are compared with; warn where no well is a control, or too few are."""
+def reference_of(plate, wells, normalize, controls, *, level):
+    """Return which wells the others are compared with; log where no well is a control, or too few are."""
     roles = np.array(platemaps.roles_of(wells, controls, where=f"plate '{plate}'"), object)
     is_kept = np.array([not row["Excluded"] for row in wells], bool)
     is_known = np.array([row["Count_Nuclei"] is not None for row in wells], bool)
@@ -106,13 +109,14 @@ def reference_of(plate, wells, normalize, controls):
     is_few = normalize != "none" and int(reference.sum()) < profiles.FEWEST_REFERENCE_WELLS
     few = f"fewer than {profiles.FEWEST_REFERENCE_WELLS} wells to compare with: RobustZ_ is empty in its profiles"
     if (roles == "sample").all():
-        log.warning(
+        log.log(
+            level,
             "plate %s: no well is a control; found %s; expected negative and positive in a column control of the "
             "platemap, or names under the key controls%s",
             *(plate, described(wells), f"; {few}" * is_few),
         )
     elif is_few:
-        log.warning("plate %s: %s (%s, without excluded ones and those without a good field)", plate, few, normalize)
+        log.log(level, "plate %s: %s (%s, without excluded ones and those without a good field)", plate, few, normalize)
     return reference
 
 

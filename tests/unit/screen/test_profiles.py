@@ -209,12 +209,11 @@ def test_with_fewer_than_four_reference_wells_nothing_is_normalised_and_one_warn
             "control: '' (11), 'vehicle' (1); compound: '' (10)",
         ),
         ("well,dose\nB02,1\n", "no column of controls; no column of treatments"),
-        ("", "no column of controls; no column of treatments"),
     ],
 )
 def test_where_no_control_is_understood_one_warning_lists_what_was_found(tmp_path, warnings, platemap, listed):
     write_plate(tmp_path, planted_nuclei(dict.fromkeys(WELLS, 60)), platemap=platemap)
-    found = profile(tmp_path, platemap=bool(platemap))
+    found = profile(tmp_path)
     (line,) = warnings()
     assert line.startswith("plate P1: no well is a control; found") and "RobustZ_ is empty" in line
     assert all(part in line for part in listed.split("; ")) and found.RobustZ_Count_Nuclei.isna().all()
@@ -237,6 +236,15 @@ def test_a_feature_that_few_reference_wells_have_is_named_in_one_warning(tmp_pat
     assert "1 of 7 features are not normalised" in line and "Nuclei_Intensity_MeanIntensity_DNA" in line
     assert found.RobustZ_Nuclei_Intensity_MeanIntensity_DNA.isna().all()
     assert found.RobustZ_Nuclei_AreaShape_Area.notna().all()
+
+
+def test_controls_are_not_missed_without_a_platemap_unless_the_configuration_names_some(tmp_path, warnings):
+    write_plate(tmp_path, planted_nuclei(dict.fromkeys(WELLS, 60)), platemap="")
+    found = profile(tmp_path, platemap=False)
+    assert not warnings() and found.RobustZ_Count_Nuclei.isna().all()
+    profile(tmp_path, platemap=False, controls={"negative": ["DMSO"]})
+    (line,) = warnings()
+    assert "no well is a control; found no column of controls; no column of treatments" in line
 
 
 def test_without_normalisation_there_are_no_columns_of_it(tmp_path, warnings):
@@ -291,7 +299,7 @@ def test_wells_that_lost_fields_are_told_of_as_their_counts_are_sums(tmp_path, w
     pq.write_table(pa.Table.from_pylist(wells, schema), tmp_path / "wells.parquet")
     profile(tmp_path)
     (line,) = [line for line in warnings() if "good fields" in line]
-    assert line.startswith("plate P1: 1 wells have another number of good fields than 2")
+    assert line.startswith("plate P1: another number of good fields than 2 in 1 well: ")
 
 
 @pytest.mark.parametrize("column, noun", [("Metadata_Timepoint", "time points"), ("Metadata_ZPlane", "z planes")])
