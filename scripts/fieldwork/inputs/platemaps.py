@@ -279,15 +279,15 @@ def negative_wells(
 
 
 def treatment_column(columns: Iterable[str]) -> str | None:
-    """Find the column of the wells' treatments: the first of `TREATMENT_COLUMNS` that exists, also as name or id."""
+    """Find the column of the wells' treatments: the first of `TREATMENT_COLUMNS`, or of its name or id."""
     return next(iter(_treatment_columns(columns)), None)
 
 
 def _treatment_columns(columns):
     """List the columns that name treatments, that which counts first."""
     columns = list(columns)
-    matches = (_first(f"{name}s?([ _]?(name|id))?", columns) for name in TREATMENT_COLUMNS)
-    return list(filter(None, matches))
+    patterns = (f"{name}s?{ending}" for name in TREATMENT_COLUMNS for ending in ("", "[ _]?name", "[ _]?id"))
+    return list(filter(None, (_first(pattern, columns) for pattern in patterns)))
 
 
 def dose_column(columns: Iterable[str]) -> str | None:

@@ -86,6 +86,13 @@ def test_treatments_have_names_and_ids(name):
     assert platemaps.treatment_column([f"Metadata_{name}"]) == f"Metadata_{name}"
 
 
+def test_the_column_of_treatments_is_the_same_in_every_order_of_columns():
+    columns = ["compound_id", "Compound Name", "gene"]
+    for order in (columns, columns[::-1]):
+        assert platemaps.treatment_column(order) == "Compound Name"
+        assert platemaps.treatment_column([*order, "treatment"]) == "treatment"
+
+
 @pytest.mark.parametrize(
     ("row", "doubt"),
     [
