@@ -145,7 +145,6 @@ rule write_summary:
     resources:
         mem_mb=small_memory_mb,
     params:
-        results=plan.folders.results,
         logs=plan.folders.logs,
         plan=lambda wildcards: runs.page_facts(plan.plates, plan.stacks),
         settings=config,

@@ -70,7 +70,7 @@ def warnings_of(results, logs, detections, slides, stacks):
 if __name__ == "__main__":
     with logged(snakemake.log[0]):
         main(
-            results=snakemake.params.results,
+            results=str(Path(snakemake.output[0]).parent),
             logs=snakemake.params.logs,
             batches=snakemake.input.slides,
             settings=snakemake.params.settings,
