@@ -165,9 +165,9 @@ def pictures(columns: Iterable[str], *, with_quality: bool, timed: bool = False)
 
 
 def control_column(columns: Iterable[str]) -> str | None:
-    """Find the column ``control``, or else ``controls`` or ``control type``, in any case."""
+    """Find the column ``control``, or else ``control type``, in any case."""
     columns = list(columns)
-    return _first("control", columns) or _first("controls?([ _]?type)?", columns)
+    return _first("control", columns) or _first("control[ _]?type", columns)
 
 
 def exclude_column(columns: Iterable[str]) -> str | None:

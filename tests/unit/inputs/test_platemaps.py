@@ -76,6 +76,11 @@ def test_the_dose_column_is_the_same_in_every_order_of_columns(columns, dose):
     assert platemaps.dose_column(columns) == platemaps.dose_column(columns[::-1]) == dose
 
 
+def test_the_column_of_controls_may_be_called_control_type():
+    assert platemaps.control_column(["Control_Type"]) == "Control_Type"
+    assert platemaps.control_column(["control type", "control"]) == "control"
+
+
 def test_the_column_of_units_may_be_called_unit():
     assert platemaps.unit_column(["Unit", "Dose"]) == "Unit"
     assert platemaps.unit_column(["unit", "dose unit"]) == "dose unit"
@@ -98,6 +103,7 @@ def test_the_column_of_treatments_is_the_same_in_every_order_of_columns():
     [
         ({"Omit": "yes"}, "column 'Omit' leaves out no well"),
         ({"compound": "a", "well type": "negcon"}, "column 'well type' has names of controls"),
+        ({"compound": "a", "Controls": "negcon"}, "column 'Controls' has names of controls"),
         ({"compound": "a", "log10 dose (M)": "-6"}, "column 'log10 dose (M)' is not read as doses"),
         ({"compound": "a", "Conc.": "1"}, "column 'Conc.' is not read as doses"),
         ({"Agent": "a", "dose": "1"}, "doses ('dose') without a column treatment"),
