@@ -19,8 +19,8 @@ rule all:
     """Everything that the sheets name."""
     input:
         plate_products(),
-        screen_tables,
-        screen_pictures,
+        screen_tables(),
+        screen_pictures(),
         filtered_tables(),
         slide_tables(),
         stack_tables(),
@@ -36,7 +36,7 @@ rule tables:
     """The tables alone."""
     input:
         plate_tables,
-        screen_tables,
+        screen_tables(),
         filtered_tables(),
         slide_tables(),
         stack_tables(),

@@ -125,8 +125,8 @@ rule plot_screen:
 rule write_summary:
     """Write in words what came out of the plates, slides and stacks."""
     input:
-        screen_tables,
-        screen_pictures,
+        screen_tables(),
+        screen_pictures(),
         notes=of_plates("<results>/plates/{plate}/summary.json", plan.plates.screened),
         slides=expand("<results>/plates/{plate}/slides.csv", plate=plan.slides.batches),
         stacks=expand("<results>/stacks/{stack}/frames.csv", stack=plan.stacks.rows),

@@ -22,14 +22,14 @@ def plate_tables(wildcards):
     return [*plate_illuminations(wildcards), *labels, *tables]
 
 
-def screen_tables(wildcards):
+def screen_tables():
     """Return the tables that compare the wells of all plates; none without a plate, and as `plate_products` in jobs."""
     return expand("<results>/screen/{table}", table=SCREEN if plan.plates.ready and CALLER.main else [])
 
 
-def screen_pictures(wildcards):
+def screen_pictures():
     """Return the pictures that compare the wells of all plates, where there are such tables."""
-    return expand("<results>/screen/plots/{picture}.png", picture=SCREEN_PICTURES if screen_tables(wildcards) else [])
+    return expand("<results>/screen/plots/{picture}.png", picture=SCREEN_PICTURES if screen_tables() else [])
 
 
 def plate_wells(wildcards):
