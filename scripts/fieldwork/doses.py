@@ -104,14 +104,15 @@ def check_doses(
         Names the line: all commas may part thousands; a cell's unit contradicts the column's; or some cells have a
         unit, and others none. Or the column's name says that its numbers are logarithms.
     """
-    doses = [(line, cells[column], dose) for line, cells in lines if (dose := read_dose(cells[column]))]
+    rows = [(line, cells, dose) for line, cells in lines if (dose := read_dose(cells[column]))]
+    doses = [(line, cells[column], dose) for line, cells, dose in rows]
     if doses and _LOGARITHMS.search(column):
         raise InputError(
             f"{path}, line {doses[0][0]}, column {column}: found {doses[0][1]!r}, a logarithm by the column's name; "
             "expected doses: convert them, and rename the column"
         )
     _refuse_thousands(path, column, [(line, text) for line, text, _ in doses])
-    units = [unit_named(cells[unit_column]) if unit_column else "" for _, cells in lines if read_dose(cells[column])]
+    units = [unit_named(cells[unit_column]) if unit_column else "" for _, cells, _ in rows]
     _check_units(path, column, doses, units, unit_column)
     for _, cells in lines:
         if match := _CELL.fullmatch(cells[column]):

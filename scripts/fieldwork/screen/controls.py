@@ -183,11 +183,12 @@ def compare_controls(profiles: pd.DataFrame, roles: Sequence[str], readouts: Seq
         NaN, else empty.
     """
     counting = {role: reference_of(profiles, roles, role) for role in platemaps.CONTROLS}
+    known = {readout: values_of(profiles, readout).to_numpy() for readout in readouts}
     plates = profiles.groupby("Metadata_Plate", sort=False).indices
     rows = []
     for plate, of_plate in plates.items():
         for readout in readouts:
-            values = values_of(profiles, readout).to_numpy()[of_plate]
+            values = known[readout][of_plate]
             positive, negative = (values[is_role[of_plate] & ~np.isnan(values)] for is_role in counting.values())
             row = {"Metadata_Plate": plate, "Readout": readout}
             row |= {"Wells_Positive": len(positive), "Wells_Negative": len(negative)}
