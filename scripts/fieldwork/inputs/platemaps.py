@@ -253,8 +253,13 @@ def role_columns(rows: Iterable[Mapping[str, str | None]]) -> tuple[str | None, 
     rows : iterable of mapping
         As for `roles_of`. A plate's table may have the columns of all plates of a run.
     """
-    columns = dict.fromkeys(name for row in rows for name, text in row.items() if isinstance(text, str) and text)
+    columns = _with_text(rows)
     return control_column(columns), treatment_column(columns)
+
+
+def _with_text(rows):
+    """List the columns that hold text in a row."""
+    return list(dict.fromkeys(name for row in rows for name, text in row.items() if isinstance(text, str) and text))
 
 
 def plain(name: str | int | None) -> str:
@@ -320,7 +325,7 @@ def doubts_of(rows: Iterable[Mapping[str, str | None]]) -> list[str]:
         Sentences, for a warning.
     """
     rows = list(rows)
-    columns = dict.fromkeys(name for row in rows for name, text in row.items() if isinstance(text, str) and text)
+    columns = _with_text(rows)
     names = [name for name in columns if name not in ("Metadata_Plate", "Metadata_Well")]
     dose, treatments = dose_column(names), _treatment_columns(names)
     used = {dose, unit_column(names), exclude_column(names), control_column(names), *treatments[:1]}

@@ -14,9 +14,7 @@ from fieldwork.segmentation.flags import Nuclei, median
 from fieldwork.segmentation.pixels import KERNEL_SUM, TYPICAL
 
 LEAST_EDGE_PX = 24  # that tell how sharp a field is: a nucleus has 60
-STEEP_PERCENT = (
-    75  # of edges: the upper quarter are no seams between nuclei that touch, of which crowded fields have many
-)
+STEEP_PERCENT = 75  # of edges: the upper quarter are no seams between touching nuclei, which crowded fields have
 BRIGHT_FACTOR = 2.5  # of debris: times as bright as nuclei
 MOST_HEIGHT = 2.5  # contrasts of nuclei that this is measured by: what is higher may be debris itself
 LIMIT_SHARE, LEAST_LIMIT_CONTRASTS = 0.9, 1.5  # of the camera's highest value, of debris that reaches it

@@ -209,9 +209,8 @@ def convert(
         else:
             ledger.done.clear()
             ledger.sums.clear()
-            ledger.path.unlink(
-                missing_ok=True
-            )  # first: it may describe another store than the one that is laid out now
+            # First: it may describe another store than the one that is laid out now.
+            ledger.path.unlink(missing_ok=True)
             parallel.call_in_process(path, _lay_out, plan, examined, version, level, origin or path)
         ledger.start()
         facts["levels"] = metadata.level_shapes(*shape, chunk=plan.chunk)

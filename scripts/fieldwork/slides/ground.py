@@ -83,7 +83,8 @@ def describe(
         chosen, warning = _nuclei_colour(picture, tissue.mask, read, nuclei_channel)
     elif chosen is None and nuclei_channel:
         warning = f"nuclei_channel {nuclei_channel!r} has no effect: the slide is in colour"
-    warnings.extend(filter(None, [warning]))
+    if warning:
+        warnings.append(warning)
     height, width = picture.shape
     squares = [np.minimum(picture.factor, side - np.arange(0, side, picture.factor)) for side in (height, width)]
     area = int(squares[0] @ tissue.mask @ squares[1])
