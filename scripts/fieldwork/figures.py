@@ -1,21 +1,50 @@
-"""Matplotlib without a screen: the palette of all pictures, and writing them as PNG."""
+"""Matplotlib without a screen and without the user's settings: the palette of all pictures, and writing them as PNG."""
 
 import io
 import logging
 import os
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
-import matplotlib
+from PIL import Image
 
-matplotlib.use("Agg")
-matplotlib.rcParams["text.parse_math"] = False  # a $ in a path or in the message of an error is no formula
+from fieldwork import WorkerDied, outputs
 
-from matplotlib import pyplot as plt  # noqa: E402
-from PIL import Image  # noqa: E402
 
-from fieldwork import WorkerDied, outputs  # noqa: E402
+@contextmanager
+def _without_users_files() -> Iterator[None]:
+    """Hide the user's settings of Matplotlib while it is imported: it reads them then, and they may be damaged."""
+    hidden = {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC")}
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    try:
+        with chdir("/"):  # the working directory's file comes before that of MATPLOTLIBRC
+            yield
+    finally:
+        del os.environ["MATPLOTLIBRC"]  # both are there again for what a function of the user starts
+        os.environ.update({name: value for name, value in hidden.items() if value is not None})
+
+
+with _without_users_files():
+    import matplotlib
+
+    get_configdir = matplotlib.get_configdir
+    matplotlib.get_configdir = lambda: os.devnull  # where pyplot reads the user's styles
+    from matplotlib import pyplot as plt
+
+    matplotlib.get_configdir = get_configdir
+
+
+def forget_settings() -> None:
+    """Set Matplotlib as all pictures need it, whatever files, the environment or a function of the user's set."""
+    matplotlib.use("Agg")
+    defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith("backend")}
+    # A $ in a path or in the message of an error is no formula.
+    matplotlib.rcParams.update(defaults | {"text.parse_math": False})
+
+
+forget_settings()  # also where something has imported Matplotlib before
 
 # Okabe and Ito's palette: colour-blind readers can tell its colours apart (https://jfly.uni-koeln.de/color/).
 BLACK = "#000000"

@@ -1,6 +1,10 @@
 """Pictures: what cannot be drawn is said in the picture's place; users' text is drawn as it is."""
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -13,6 +17,7 @@ import plot_stack
 from fieldwork import figures
 from fieldwork.stacks import plots
 
+SCRIPTS = Path(figures.__file__).parents[1]
 TEXTS = [
     "$^$",
     "A $x_{$ B",
@@ -121,3 +126,72 @@ def test_the_picture_of_300_columns_says_how_many_are_drawn(tmp_path):
         stack="s", path=str(path), selection={}, frames_table=tmp_path / "frames.csv", nuclei_table=None, labels=None
     )
     assert figure.get_suptitle() == "stack s: 4 of 300 columns"
+
+
+SETTINGS = {  # of Matplotlib, where a user may have them; a path below the user's folder -> what is in it
+    "none": {},
+    "file of the working directory": {"work/matplotlibrc": b"axes.facecolor: black\nfont.size: 20\nbackend: TkAgg\n"},
+    "file of the home folder": {"home/.config/matplotlib/matplotlibrc": b"lines.linewidth: 9\ntimezone: Asia/Tokyo\n"},
+    "damaged files": {
+        "work/matplotlibrc": b"font.size: 20 # gr\xf6\xdfer\n",
+        "home/.config/matplotlib/stylelib/lab.mplstyle": b"# gr\xf6\xdfer\n",
+    },
+}
+
+
+ENVIRONMENTS = (("MPLBACKEND", "TkAgg"), ("MPLBACKEND", "none-such"), ("MATPLOTLIBRC", "."))
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment"),
+    [
+        *((settings, {}) for settings in SETTINGS),
+        *(("damaged files", {name: value}) for name, value in ENVIRONMENTS),
+    ],
+)
+def test_a_picture_is_the_same_to_the_byte_with_any_settings_of_the_user(tmp_path, settings, environment):
+    import_and_draw = (
+        "import sys\n"
+        "from fieldwork import figures\n"
+        "def draw():\n"
+        "    figure, axes = figures.plt.subplots()\n"
+        "    axes.plot([1, 2, 4], label='$x$')\n"
+        "    axes.legend()\n"
+        "    return figure\n"
+        "figures.write(draw, sys.argv[1])\n"
+        "import matplotlib, os\n"
+        "print(matplotlib.get_backend(), os.getcwd(), *(os.environ.get(name) for name in sys.argv[2:]))\n"
+    )
+    for folder in ("work", "home"):
+        (tmp_path / folder).mkdir()
+    for name, content in SETTINGS[settings].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    plain = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(Path(matplotlib.get_cachedir()).parent)}  # has fonts
+    done = subprocess.run(
+        [sys.executable, "-c", import_and_draw, tmp_path / "picture.png", *environment],
+        cwd=tmp_path / "work",
+        env={**plain, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(SCRIPTS), **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["Agg", str(tmp_path / "work"), *" ".join(environment.values()).split()]
+
+    with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "Agg", "text.parse_math": False}):
+        figure, axes = plt.subplots()
+        axes.plot([1, 2, 4], label="$x$")
+        axes.legend()
+        figure.savefig(
+            tmp_path / "plain.png", dpi=110, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None}
+        )
+    assert (tmp_path / "picture.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+
+
+def test_what_a_function_of_the_user_sets_does_not_stay():
+    plt.style.use("dark_background")
+    matplotlib.rcParams["savefig.dpi"] = 30
+    figures.forget_settings()
+    expected = {**matplotlib.rcParamsDefault, "text.parse_math": False}
+    differing = [name for name, value in expected.items() if matplotlib.rcParams[name] != value]
+    assert {*differing} <= {"backend", "backend_fallback"} and matplotlib.get_backend().lower() == "agg"

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from fieldwork import label_images
+from fieldwork import figures, label_images
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.figures import GREY, VERMILION, plt
 
@@ -91,6 +91,8 @@ def draw_calibration(
         pixels = read(image)
         return pixels, detection_calibration.labels_of(measured, pixels.shape[:2])
 
+    results = list(measure([images[index] for index in indices]))
+    figures.forget_settings()  # of a function of the user's, which may have worked in this process
     panels = [
         Panel(
             title_of(measured),
@@ -98,7 +100,7 @@ def draw_calibration(
             detection_calibration.areas_of(measured),
             functools.partial(load, images[index], measured),
         )
-        for index, measured in zip(indices, measure([images[index] for index in indices]), strict=True)
+        for index, measured in zip(indices, results, strict=True)
     ]
     note = note or detection_calibration.note_of(detection_calibration.of_record(record))
     notes = [note, *record["warnings"]]
