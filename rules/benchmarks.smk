@@ -6,6 +6,7 @@ rule benchmarks:
         "<results>/benchmarks/filters.png",
         "<results>/benchmarks/stack.png",
         "<results>/benchmarks/gpu.png" if plan.has_gpu else [],
+    localrule: True
 
 
 rule benchmark_methods:
@@ -27,6 +28,7 @@ rule benchmark_methods:
     resources:
         mem_mb=lambda wildcards, input, threads: int(threads * 350 + 300 + 9 * input.size_mb),
         gpu=int(plan.has_gpu),
+        runtime=benchmark_time_limit_min,
     params:
         plate=plan.benchmarks.plate,
         channel=plan.benchmarks.channel,
@@ -54,6 +56,7 @@ rule benchmark_fan_out:
     threads: CALLER.cores
     resources:
         mem_mb=lambda wildcards, threads: threads * 700,
+        runtime=benchmark_time_limit_min,
     params:
         plate=plan.benchmarks.plate,
         images=plan.benchmarks.fields,
@@ -102,6 +105,7 @@ rule plot_benchmarks:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -127,6 +131,7 @@ rule benchmark_slides:
         # A region of 4096 x 4096 px, several times over; a worker holds strips or blocks, and the reader's caches.
         mem_mb=lambda wildcards, threads: 1000 + 250 * threads + 2000 * plan.has_gpu,
         gpu=int(plan.has_gpu),
+        runtime=benchmark_time_limit_min,
     params:
         made_by=made_by("benchmark_slides"),
     script:
@@ -153,6 +158,7 @@ rule plot_slide_benchmark:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -175,6 +181,7 @@ rule benchmark_frames:
     resources:
         # A stack of 210 MB, several times over; a worker holds an image of 2048 x 2048 px, also as real numbers.
         mem_mb=lambda wildcards, threads: 1000 + 350 * threads,
+        runtime=benchmark_time_limit_min,
     params:
         made_by=made_by("benchmark_frames"),
     script:
@@ -196,6 +203,7 @@ rule benchmark_gpu:
     resources:
         mem_mb=lambda wildcards, threads: 6500 + 350 * threads,  # 2,000 fields of 2.6 MB
         gpu=1,
+        runtime=benchmark_time_limit_min,
     params:
         detection=plan.benchmarks.detection,
         slide_detection=config["slide"]["nuclei"],
@@ -224,6 +232,7 @@ rule plot_gpu_benchmark:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         made_by=made_by("plot_benchmarks"),
     script:
@@ -257,6 +266,7 @@ rule plot_frame_benchmarks:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         made_by=made_by("plot_benchmarks"),
     script:

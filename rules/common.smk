@@ -21,10 +21,10 @@ if Path(fieldwork.__file__ or "").parent.resolve() != Path(CLONE, "scripts", "fi
 
 from fieldwork import InputError
 from fieldwork.inputs.remote import Remote
-from fieldwork.planning import configuration, provenance, runs, snakemake_workarounds
+from fieldwork.planning import configuration, provenance, resources, runs, snakemake_workarounds
 from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, Caller, make_plan, locate
 from fieldwork.planning.plates import SCREEN, SCREEN_PICTURES, TABLES
-from fieldwork.planning.resources import small_memory_mb
+from fieldwork.planning.resources import benchmark_time_limit_min, small_memory_mb, small_time_limit_min
 
 snakemake_workarounds.collect_garbage_seldom()
 snakemake_workarounds.hand_library_to_jobs(CLONE / "scripts")
@@ -38,6 +38,9 @@ CALLER = Caller(
 )
 
 with snakemake_workarounds.one_line_errors():
+    resources.refuse_memory_per_cpu(
+        workflow.resource_settings.default_resources or {}, workflow.resource_settings.overwrite_resources
+    )
     settings = configuration.read(
         config,
         caller=CALLER,

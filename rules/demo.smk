@@ -17,6 +17,7 @@ rule synthesize_demo:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         made_by=made_by("synthesize_demo"),
     script:
@@ -38,6 +39,7 @@ rule score_demo:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         of={"name": "plate", "frame": ["Metadata_Well", "Metadata_Site"]},
         made_by=made_by("score_demo"),
@@ -58,6 +60,7 @@ rule synthesize_demo_slide:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         region=DEMO_PLANTED,
         made_by=made_by("synthesize_demo_slide"),
@@ -80,6 +83,7 @@ rule score_demo_slide:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         region=DEMO_PLANTED,
         made_by=made_by("score_demo_slide"),
@@ -100,6 +104,7 @@ rule synthesize_demo_stack:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         made_by=made_by("synthesize_demo_stack"),
     script:
@@ -121,6 +126,7 @@ rule score_demo_stack:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         of={"name": "stack", "frame": ["Metadata_Frame"]},
         made_by=made_by("score_demo"),

@@ -109,6 +109,7 @@ rule plot_calibration:
     resources:
         mem_mb=plan.plates.calibration_memory,
         gpu=plan.plates.calibration_gpus,
+        runtime=plan.plates.calibration_minutes,
     params:
         urls=plan.plates.sample_urls,
         channel=plan.plates.channel,
@@ -306,6 +307,7 @@ rule plot_plate:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         urls=plan.plates.image_urls,
         channel=plan.plates.channel,
@@ -338,6 +340,7 @@ rule plot_doses:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         channel=plan.plates.channel,
         controls=config["controls"],
@@ -368,6 +371,7 @@ rule plot_controls:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         channel=plan.plates.channel,
         controls=config["controls"],
@@ -399,6 +403,7 @@ rule plot_timepoints:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         channel=plan.plates.channel,
         controls=config["controls"],

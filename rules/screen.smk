@@ -115,6 +115,7 @@ rule plot_screen:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         limits=config["screen"]["hit"],
         made_by=made_by("plot_screen"),

@@ -72,6 +72,7 @@ rule plot_slide_calibration:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=plan.slides.calibration_memory,
+        runtime=plan.slides.minutes,
     params:
         store=plan.slides.store,
         made_by=made_by("plot_slide_calibration"),
@@ -184,6 +185,7 @@ rule plot_slide:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         store=plan.slides.store,
         made_by=made_by("plot_slide"),

@@ -50,6 +50,7 @@ rule plot_stack_calibration:
     resources:
         mem_mb=plan.stacks.calibration_memory,
         gpu=plan.stacks.gpus,
+        runtime=plan.stacks.minutes,
     params:
         path=plan.stacks.path,
         selection=plan.stacks.selection,
@@ -119,6 +120,7 @@ rule plot_stack:
         "../envs/fieldwork.yaml"
     resources:
         mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
     params:
         path=plan.stacks.path,
         selection=plan.stacks.selection,

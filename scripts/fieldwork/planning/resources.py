@@ -2,7 +2,10 @@
 
 import functools
 import math
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+from fieldwork import InputError
 
 JOB_START_S = 1.0  # a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
 FIELD_S = 0.025  # of one core for a field of 1024 x 1280 px, quality included
@@ -110,3 +113,38 @@ def frame_mb(largest: float) -> int:
 def small_memory_mb(wildcards: object, attempt: int) -> int:
     """Return the memory of a job without workers, in MB."""
     return attempt * 1000
+
+
+def small_time_limit_min(wildcards: object, attempt: int) -> int:
+    """Return the time limit of a job without workers, in minutes."""
+    return attempt * 15
+
+
+def benchmark_time_limit_min(wildcards: object, attempt: int) -> int:
+    """Return the time limit of a benchmark, in minutes: its work is as large as the plate or the slide."""
+    return attempt * 240
+
+
+def refuse_memory_per_cpu(default: Iterable[str], of_rules: Mapping[str, Iterable[str]]) -> None:
+    """Raise an error where jobs would get memory by their threads, in place of that which their rules compute.
+
+    Parameters
+    ----------
+    default : iterable of str
+        Names of Snakemake's ``--default-resources``.
+    of_rules : mapping of str to iterable of str
+        Rule -> names of its ``--set-resources``.
+
+    Raises
+    ------
+    InputError
+    """
+    options = ["--default-resources mem_mb_per_cpu"] * ("mem_mb_per_cpu" in default)
+    options += [
+        f"--set-resources {rule}:mem_mb_per_cpu" for rule, names in of_rules.items() if "mem_mb_per_cpu" in names
+    ]
+    if options:
+        raise InputError(
+            f"{options[0]}: Slurm would be asked for this in place of mem_mb, which each rule computes from its "
+            "images; leave it out, and give a rule more with --set-resources, such as detect_nuclei:mem_mb=8000"
+        )

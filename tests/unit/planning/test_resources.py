@@ -1,8 +1,12 @@
 """What jobs ask for: threads, memory, run time."""
 
+import re
+
 import pytest
 
+from fieldwork import InputError
 from fieldwork.planning import resources
+from workspace import REPOSITORY
 
 
 @pytest.mark.parametrize("cores", [1, 2, 7, 16, 96])
@@ -51,3 +55,37 @@ def test_time_limits_follow_the_work_and_are_never_short():
 def test_memory_grows_with_workers_and_with_what_is_held():
     assert resources.memory_mb(1) == 1050
     assert resources.memory_mb(4, worker=200, held=1000) == 2500
+
+
+def test_every_rule_that_is_submitted_asks_for_memory_and_time():
+    rules = {}
+    for path in REPOSITORY.glob("rules/*.smk"):
+        for text in re.split(r"(?m)^(?=\S)", path.read_text(encoding="utf-8")):
+            if text.startswith("rule "):
+                rules[text.split(":")[0]] = text
+    submitted = {name: text for name, text in rules.items() if "    localrule: True" not in text}
+    assert {"rule detect_nuclei", "rule plot_plate", "rule benchmark_gpu"} < submitted.keys() < rules.keys()
+    for name, text in submitted.items():
+        [asked] = re.findall(r"    resources:\n((?:        .*\n)+)", text)
+        assert {"mem_mb", "runtime"} <= {*re.findall(r"(?m)^        (\w+)=", asked)}, name
+
+
+def test_rules_without_workers_get_more_with_each_attempt():
+    for limit in (resources.small_time_limit_min, resources.benchmark_time_limit_min, resources.small_memory_mb):
+        assert limit(None, 3) == 3 * limit(None, 1) > 0
+
+
+@pytest.mark.parametrize(
+    ("default", "of_rules", "option"),
+    [
+        (["mem_mb", "mem_mb_per_cpu"], {}, "--default-resources mem_mb_per_cpu"),
+        ([], {"detect_nuclei": ["mem_mb_per_cpu"]}, "--set-resources detect_nuclei:mem_mb_per_cpu"),
+    ],
+)
+def test_memory_by_threads_is_refused(default, of_rules, option):
+    with pytest.raises(InputError, match=f"^{option}: .*leave it out"):
+        resources.refuse_memory_per_cpu(default, of_rules)
+
+
+def test_other_resources_are_not_refused():
+    resources.refuse_memory_per_cpu(["mem_mb", "runtime"], {"detect_nuclei": ["mem_mb"]})
