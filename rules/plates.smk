@@ -185,6 +185,7 @@ rule merge_units:
         wells="<results>/plates/{plate}/wells.csv",
         wells_parquet="<results>/plates/{plate}/wells.parquet",
         summary="<results>/plates/{plate}/summary.json",
+        settings="<results>/plates/{plate}/settings.json",
     log:
         "<logs>/plates/{plate}/merge_units.log",
     benchmark:

@@ -1,7 +1,8 @@
 """Join the tables of one plate's detection jobs into the plate's tables.
 
 Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuclei.parquet; fields and wells as CSV and
-as Parquet; summary.json, for the last lines of a run. A Parquet table has the columns of all plates of the run.
+as Parquet; summary.json, for the last lines of a run; settings.json: what made the tables. A Parquet table has the
+columns of all plates of the run.
 """
 
 from fieldwork import processes
@@ -21,6 +22,7 @@ from fieldwork.job_log import logged
 from fieldwork.plates import nuclei_table, stale, tables
 from fieldwork.plates import positive as positive_nuclei
 from fieldwork.plates.rows import with_channel
+from fieldwork.surroundings import checkout
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ def main(
     schema = tables.wells_schema(columns["platemap"], positive=columns["positive"], with_scores=columns["controls"])
     outputs.write_parquet(pa.Table.from_pylist(wells, schema), results.wells_parquet)
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
+    # The commit is asked for here: as a parameter, each new one would make all tables again.
+    outputs.write_json({**made_of, "commit": checkout.commit_of()}, results.settings)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
     log_excluded(plate, wells, described, exclude_flags)
     if wells and "ZPrime_Count_Nuclei" in wells_columns:

@@ -50,7 +50,10 @@ def measured_plate(folder, *, with_quality):
     columns |= {"position": [], "platemap": ["Metadata_control", "Metadata_exclude"], "positive": [], "cells": False}
     merge_units.main(
         **{"plate": "P1", "units": SimpleNamespace(nuclei=[unit["nuclei"]], fields=[unit["fields"]])},
-        **{"platemap": folder / "map.csv", "results": SimpleNamespace(**results, summary=folder / "summary.json")},
+        **{
+            "platemap": folder / "map.csv",
+            "results": SimpleNamespace(**results, summary=folder / "summary.json", settings=folder / "settings.json"),
+        },
         **{"detection": AUTO, "with_quality": with_quality, "on_bad_image": "record", "max_failed_fields": 0.05},
         **{"channel": "w1", "nuclei_channel": "DNA", "channels": ["DNA"], "cells_channel": None, "positive": {}},
         **{"columns": columns | {"controls": True}, "controls": {}, "flags": THRESHOLDS, "made_of": {}},

@@ -107,7 +107,7 @@ def run(
         nuclei_paths.append(outcome["nuclei"])
         fields_paths.append(outcome["fields"])
     results = {name: folder / file for name, file in {"nuclei": "nuclei.parquet", "fields": "fields.csv"}.items()}
-    results |= {"wells": folder / "wells.csv", "summary": folder / "summary.json"}
+    results |= {"wells": folder / "wells.csv", "summary": folder / "summary.json", "settings": folder / "settings.json"}
     results |= {f"{table}_parquet": folder / f"{table}.parquet" for table in ("fields", "wells")}
     outlined = detection["method"] != "peaks"
     own = {"channels": list(channels), "nuclei_channels": [nuclei], "outlined": outlined, "peaks": not outlined}

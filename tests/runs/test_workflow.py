@@ -16,6 +16,7 @@ import tifffile
 import zarr
 
 from fieldwork.planning.plates import PROFILES, SCREEN
+from fieldwork.surroundings.checkout import commit_of
 from workspace import GUID, REPOSITORY
 
 WELLS = [f"{row}{column:02}" for row in "BCDEFG" for column in range(2, 12)]
@@ -129,7 +130,7 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
         made.append(workspace.tables(f"run{number}") | others)
     tables = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet", *PROFILES)
     assert set(made[0]) == {f"plates/P1/{name}" for name in tables} | {f"screen/{name}" for name in SCREEN} | {
-        *("calibration.json", "summary.json"),
+        *("calibration.json", "settings.json", "summary.json"),
         *("labels.zarr/zarr.json", "labels.zarr/c/0/0/0"),
     }
     assert all(tables == made[0] for tables in made)
@@ -138,6 +139,12 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
     assert metadata.keys() == {b"channel", b"features", b"settings", b"libraries", b"digest"}
     assert json.loads(metadata[b"settings"])["nuclei"]["method"] == "auto"
     assert json.loads(metadata[b"libraries"])["numpy"] == np.__version__
+    settings = json.loads(made[0]["settings.json"])
+    assert settings.pop("commit") == commit_of(REPOSITORY)
+    assert settings == {
+        **{name: json.loads(metadata[name.encode()]) for name in ("settings", "libraries")},
+        "digest": metadata[b"digest"].decode(),
+    }
     assert not any(word in value for value in metadata.values() for word in (b"/", b"pool", b"fork", b"fan_out"))
     fields = pd.read_csv(workspace.path / "run0/plates/P1/fields.csv")
     assert list(fields.Metadata_Well) == ["B02", "B02", "C10", "C10", "AA01", "AA01"]
