@@ -29,12 +29,21 @@ from fieldwork.planning.resources import benchmark_time_limit_min, small_memory_
 snakemake_workarounds.collect_garbage_seldom()
 snakemake_workarounds.hand_library_to_jobs(CLONE / "scripts")
 
+# Within a cluster's jobs, and where such jobs are planned: there the profile has a number of them, `jobs`.
+ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
+# Jobs on this machine together take no more than it has for this run. `--touch` and the like have no cores.
+cores, room = workflow.resource_settings.cores, None
+if workflow.is_main_process and cores and not ON_CLUSTER:
+    cores = resources.usable_cores(cores)
+    room = resources.Room(workflow.global_resources["mem_mb"].value if "mem_mb" in workflow.global_resources else None)
+    workflow.register_resource("_cores", cores)
+    workflow.register_resource("mem_mb", room.megabytes)
+
 CALLER = Caller(
     main=workflow.is_main_process,
     namespace=None if workflow.modifier.is_main_snakefile() else workflow.modifier.namespace,
-    cores=workflow.resource_settings.cores or 8,
-    # Within a cluster's jobs, and where such jobs are planned: there the profile has a number of them, `jobs`.
-    on_cluster=workflow.remote_exec or workflow.resource_settings.nodes is not None,
+    cores=cores or 8,
+    on_cluster=ON_CLUSTER,
 )
 
 with snakemake_workarounds.one_line_errors():
@@ -79,6 +88,11 @@ wildcard_constraints:
 def made_by(script):
     """Tie a rule's outputs to the bytes of its script and of every library module behind it."""
     return provenance.digest(CLONE / "scripts" / f"{script}.py")
+
+
+def fitting(threads, memory):
+    """Return an input function: as many threads of a job as this machine has memory for."""
+    return room.threads(threads, memory) if room else threads
 
 
 def unit_tables(path):

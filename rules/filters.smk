@@ -12,7 +12,7 @@ rule filter_images:
         "<benchmarks>/plates/{plate}/filter_images.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.plates.threads
+    threads: fitting(plan.plates.threads, plan.plates.pool_memory)
     resources:
         mem_mb=plan.plates.pool_memory,
         runtime=plan.plates.minutes,

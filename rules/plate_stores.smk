@@ -16,7 +16,7 @@ rule write_plate_store:
     priority: 2 * plan.url_priority
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.plates.threads
+    threads: fitting(plan.plates.threads, plan.plates.store_memory)
     resources:
         mem_mb=plan.plates.store_memory,
         runtime=plan.plates.minutes,

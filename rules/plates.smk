@@ -30,7 +30,7 @@ rule illuminate_plate:
     priority: 1 - plan.url_priority  # calibration and detection wait for it
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.plates.threads
+    threads: fitting(plan.plates.threads, plan.measurements.sample_memory)
     resources:
         mem_mb=plan.measurements.sample_memory,
         runtime=plan.measurements.sample_minutes,
@@ -64,7 +64,7 @@ rule calibrate_plate:
     priority: 1 - plan.url_priority  # detection waits for it
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.plates.calibration_threads
+    threads: fitting(plan.plates.calibration_threads, plan.plates.calibration_memory)
     resources:
         mem_mb=plan.plates.calibration_memory,
         gpu=plan.plates.calibration_gpus,
@@ -145,7 +145,7 @@ rule detect_nuclei:
     priority: plan.url_priority
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.plates.unit_threads
+    threads: fitting(plan.plates.unit_threads, plan.measurements.unit_memory)
     resources:
         mem_mb=plan.measurements.unit_memory,
         gpu=plan.plates.unit_gpus,

@@ -12,7 +12,7 @@ rule convert_slide:
         "<benchmarks>/slides/{slide}/convert_slide.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.slides.threads
+    threads: fitting(plan.slides.threads, plan.slides.conversion_memory)
     resources:
         mem_mb=plan.slides.conversion_memory,
         runtime=plan.slides.minutes,
@@ -40,7 +40,7 @@ rule calibrate_slide:
     priority: 1  # detection waits for it
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.slides.threads
+    threads: fitting(plan.slides.threads, plan.slides.calibration_memory)
     resources:
         mem_mb=plan.slides.calibration_memory,
         runtime=plan.slides.minutes,
@@ -95,7 +95,7 @@ rule detect_slide_nuclei:
         "<benchmarks>/slides/{slide}/detect_slide_nuclei.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.slides.threads
+    threads: fitting(plan.slides.threads, plan.slides.detection_memory)
     resources:
         mem_mb=plan.slides.detection_memory,
         gpu=int(plan.has_gpu),

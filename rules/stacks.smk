@@ -12,7 +12,7 @@ rule calibrate_stack:
     priority: 1  # detection waits for it
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.stacks.threads
+    threads: fitting(plan.stacks.threads, plan.stacks.calibration_memory)
     resources:
         mem_mb=plan.stacks.calibration_memory,
         gpu=plan.stacks.gpus,
@@ -79,7 +79,7 @@ rule measure_frames:
         "<benchmarks>/stacks/{stack}/measure_frames.tsv"
     conda:
         "../envs/fieldwork.yaml"
-    threads: plan.stacks.threads
+    threads: fitting(plan.stacks.threads, plan.stacks.pool_memory)
     resources:
         mem_mb=plan.stacks.pool_memory,
         gpu=plan.stacks.gpus,

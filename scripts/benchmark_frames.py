@@ -17,6 +17,7 @@ from pathlib import Path
 from fieldwork import outputs
 from fieldwork.benchmarks import engines, measuring
 from fieldwork.job_log import logged
+from fieldwork.surroundings.workers import within_bounds
 
 N_REPEATS = 3
 
@@ -46,7 +47,7 @@ if __name__ == "__main__":
         main(
             batches=batches,
             stack=stack,
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             filters_table=snakemake.output.filters,
             stack_table=snakemake.output.stack,
             machine_table=snakemake.output.machine,

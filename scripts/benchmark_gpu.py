@@ -13,6 +13,7 @@ from fieldwork import outputs
 from fieldwork.benchmarks import gpu, measuring
 from fieldwork.job_log import logged
 from fieldwork.slides import tiles
+from fieldwork.surroundings.workers import within_bounds
 
 FIELDS = {"count": 2000, "shape": (1024, 1280)}  # of BBBC021
 TILES = {"count": 64, "shape": (2048, 2048)}
@@ -43,7 +44,7 @@ if __name__ == "__main__":
         main(
             detection=snakemake.params.detection,
             slide_detection=snakemake.params.slide_detection,
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             ways_table=snakemake.output.gpu,
             machine_table=snakemake.output.machine,
         )

@@ -13,6 +13,7 @@ from fieldwork import InputError, frames, outputs
 from fieldwork.benchmarks import measuring
 from fieldwork.benchmarks import methods as benchmark_methods
 from fieldwork.job_log import logged
+from fieldwork.surroundings.workers import within_bounds
 
 N_REPEATS = 3
 
@@ -61,7 +62,7 @@ if __name__ == "__main__":
             images=list(snakemake.input),
             channel=snakemake.params.channel,
             detection=snakemake.params.detection,
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             with_gpu=snakemake.resources.gpu,
             methods_table=snakemake.output.methods,
             scaling_table=snakemake.output.scaling,

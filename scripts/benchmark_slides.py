@@ -16,6 +16,7 @@ from pathlib import Path
 from fieldwork import InputError, outputs
 from fieldwork.benchmarks import measuring, slide_loading
 from fieldwork.job_log import logged
+from fieldwork.surroundings.workers import within_bounds
 
 N_REPEATS = 3
 
@@ -59,7 +60,7 @@ if __name__ == "__main__":
     with logged(snakemake.log[0]):
         main(
             paths=list(snakemake.input),
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             with_gpu=snakemake.resources.gpu,
             ways_table=snakemake.output.slides,
             machine_table=snakemake.output.machine,

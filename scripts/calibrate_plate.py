@@ -19,6 +19,7 @@ from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
 from fieldwork.plates import images as plate_images
 from fieldwork.segmentation import sampling
+from fieldwork.surroundings.workers import within_bounds
 
 
 def main(
@@ -82,7 +83,7 @@ if __name__ == "__main__":
             drop_border=snakemake.params.border == "drop",
             folders=snakemake.config["module_folders"],
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             correction=illumination.correction_of(
                 snakemake.params.nuclei_channel,
                 snakemake.params.background,

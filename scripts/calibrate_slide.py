@@ -15,6 +15,7 @@ from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
 from fieldwork.slides import calibration as slide_calibration
 from fieldwork.slides import channels as slide_channels
+from fieldwork.surroundings.workers import within_bounds
 from fieldwork.tissue.samples import sample_of
 
 
@@ -71,5 +72,5 @@ if __name__ == "__main__":
             settings=snakemake.params.detection,
             outcome=snakemake.output[0],
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
         )

@@ -16,6 +16,7 @@ from fieldwork.planning import samples
 from fieldwork.segmentation import sampling
 from fieldwork.stacks import calibration as stack_calibration
 from fieldwork.stacks import frames as stack_frames
+from fieldwork.surroundings.workers import within_bounds
 
 
 def main(*, stack, path, copy, selection, work, outcome, pool, workers):
@@ -64,5 +65,5 @@ if __name__ == "__main__":
             work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
             outcome=snakemake.output[0],
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
         )

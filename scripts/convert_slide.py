@@ -13,6 +13,7 @@ import time
 from fieldwork import InputError, WorkerDied, outputs
 from fieldwork.job_log import logged
 from fieldwork.slides import SlideError, conversion, metadata
+from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ if __name__ == "__main__":
             facts_file=snakemake.output[0],
             on_bad_image=snakemake.config["on_bad_image"],
             max_failed=snakemake.params.max_failed,
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb"), worker_mb=150),
             made_by=snakemake.params.made_by,
             **snakemake.params.settings,
         )

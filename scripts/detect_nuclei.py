@@ -21,6 +21,7 @@ from fieldwork.job_log import logged
 from fieldwork.objects import groups as object_groups
 from fieldwork.plates import fields, stale
 from fieldwork.plates import images as plate_images
+from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ if __name__ == "__main__":
             on_bad_image=snakemake.config["on_bad_image"],
             device=snakemake.config["device"],
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             correction=illumination.correction_of(
                 snakemake.params.nuclei_channel,
                 snakemake.params.background,

@@ -22,6 +22,7 @@ from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.omezarr import slide_labels, slides
 from fieldwork.slides import blocks, calibration, channels, geojson, regions, tiles
+from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +217,6 @@ if __name__ == "__main__":
             made_of=snakemake.params.made_of,
             device=snakemake.config["device"],
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             annotations=snakemake.params.regions,
         )

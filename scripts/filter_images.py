@@ -14,6 +14,7 @@ from fieldwork import job, outputs
 from fieldwork.job_log import logged
 from fieldwork.plates import filters
 from fieldwork.plates import images as plate_images
+from fieldwork.surroundings.workers import within_bounds
 
 
 def main(*, images, copies, filtered_table, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):
@@ -50,6 +51,6 @@ if __name__ == "__main__":
             folders=snakemake.config["module_folders"],
             on_bad_image=snakemake.config["on_bad_image"],
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             **snakemake.params.filters,
         )

@@ -17,6 +17,7 @@ from fieldwork.detection import planes
 from fieldwork.job_log import logged
 from fieldwork.plates import illumination as plate_illumination
 from fieldwork.plates import images as plate_images
+from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
@@ -76,5 +77,5 @@ if __name__ == "__main__":
             measured=snakemake.params.channels,
             background=snakemake.params.background,
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
         )

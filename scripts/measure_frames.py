@@ -21,6 +21,7 @@ from fieldwork.job_log import logged
 from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import series as stack_series
 from fieldwork.stacks import sources
+from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
@@ -162,5 +163,5 @@ if __name__ == "__main__":
             nuclei_table=snakemake.output.get("nuclei"),
             on_bad_image=snakemake.config["on_bad_image"],
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
         )

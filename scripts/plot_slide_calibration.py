@@ -17,6 +17,7 @@ from fieldwork.omezarr import slides
 from fieldwork.slides import calibration as slide_calibration
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides import plots as slide_plots
+from fieldwork.surroundings.workers import within_bounds
 
 
 def main(*, slide, facts, record, store, picture, pool, workers):
@@ -61,5 +62,5 @@ if __name__ == "__main__":
             store=snakemake.params.store,
             picture=snakemake.output[0],
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
         )

@@ -15,6 +15,7 @@ from fieldwork.detection import plots
 from fieldwork.job_log import logged
 from fieldwork.stacks import calibration as stack_calibration
 from fieldwork.stacks import frames as stack_frames
+from fieldwork.surroundings.workers import within_bounds
 
 
 def main(*, record, stack, path, copy, selection, work, picture, pool, workers):
@@ -56,5 +57,5 @@ if __name__ == "__main__":
             work={**snakemake.params.work, "folders": snakemake.config["module_folders"]},
             picture=snakemake.output[0],
             pool=snakemake.config["pool"],
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
         )

@@ -15,6 +15,7 @@ from fieldwork import outputs
 from fieldwork.inputs import layouts
 from fieldwork.job_log import logged
 from fieldwork.plates import store as plate_store
+from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
@@ -49,5 +50,5 @@ if __name__ == "__main__":
             sigma=snakemake.params.sigma,
             settings=snakemake.params.settings,
             on_bad_image=snakemake.params.on_bad_image,
-            workers=snakemake.threads,
+            workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb"), worker_mb=200),
         )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fieldwork import InputError, parallel
 from fieldwork.frames import FrameError
-from fieldwork.parallel import memory
+from fieldwork.surroundings import memory
 
 ENOUGH_FRAMES = 8  # tell how much memory all will take
 

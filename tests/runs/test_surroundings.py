@@ -37,3 +37,16 @@ def test_two_clones_in_one_workflow_are_refused(workspace):
     output = workspace.run("--snakefile", str(workspace.path / "Snakefile"), "--dry-run", status=1)
     [line] = [line for line in output.splitlines() if line.startswith("Error: ")]
     assert line.endswith("a workflow can use one clone only") and str(SCRIPTS) in line and str(other) in line
+
+
+def test_more_cores_than_there_are_change_no_table_and_one_line_each_says_what_bounds_the_workers(
+    workspace, monkeypatch
+):
+    workspace.plant(wells=["B02", "B03"], sites=2)
+    workspace.run("tables", "--config", "results=plain", cores=1)
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "2")
+    output = workspace.run("tables", "--resources", "mem_mb=1100", "--set-threads", "calibrate_plate=64", cores=64)
+    warnings = [line for line in output.splitlines() if "WARNING" in line]
+    assert len([line for line in warnings if "of --cores 64 the run uses" in line]) == 1
+    assert "WARNING there is memory for 1 of the 2 workers of a job: the run was given 1,100 MB of memory" in warnings
+    assert workspace.tables() == workspace.tables("plain") != {}

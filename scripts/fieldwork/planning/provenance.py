@@ -16,6 +16,10 @@ STATEMENTS = ("body", "orelse", "handlers", "finalbody", "cases")  # parts of a 
 NOT_COUNTED = {
     "job_log.py": "it writes the log and the message of a failed job",
     "parallel/progress.py": "it shows how far a job is, and passes results on unchanged",
+    "surroundings/control_groups.py": "it serves the three below",
+    "surroundings/memory.py": "what is left decides how many workers there are, or ends the job",
+    "surroundings/processors.py": "likewise",
+    "surroundings/workers.py": "tables are the same with any number of workers",
 }
 # What computes: import name -> distributions whose versions count. A distribution that another one decodes with, or
 # wraps, stands beside it, and so do other distributions of the same library: who installs Fieldwork may have any.

@@ -2,10 +2,13 @@
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from fieldwork import InputError
+from fieldwork.surroundings import memory, processors
+from fieldwork.surroundings.workers import JOB_MB, WORKER_MB
 
 JOB_START_S = 1.0  # a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
 FIELD_S = 0.025  # of one core for a field of 1024 x 1280 px, quality included
@@ -80,7 +83,7 @@ def time_limit_min(seconds: float, *, threads: int) -> int:
     return 5 + math.ceil(10 * seconds / threads / 60)
 
 
-def memory_mb(threads: int, *, worker: float = 350, held: float = 0) -> int:
+def memory_mb(threads: int, *, worker: float = WORKER_MB, held: float = 0) -> int:
     """Choose the memory of a job.
 
     Parameters
@@ -94,9 +97,9 @@ def memory_mb(threads: int, *, worker: float = 350, held: float = 0) -> int:
     Returns
     -------
     int
-        MB, with 300 of the job's own process, and 400 of the two Snakemakes that a cluster's job starts with.
+        MB, with `JOB_MB` beside the workers.
     """
-    return int(700 + threads * worker + held)
+    return int(JOB_MB + threads * worker + held)
 
 
 def frame_mb(largest: float) -> int:
@@ -123,6 +126,58 @@ def small_time_limit_min(wildcards: object, attempt: int) -> int:
 def benchmark_time_limit_min(wildcards: object, attempt: int) -> int:
     """Return the time limit of a benchmark, in minutes: its work is as large as the plate or the slide."""
     return attempt * 240
+
+
+def usable_cores(cores: int) -> int:
+    """Return how many of the cores of a run on this machine it can use; print why where these are fewer."""
+    usable = processors.usable()
+    if usable.count < cores:
+        print(f"WARNING of --cores {cores} the run uses {usable.count} ({usable.why})", file=sys.stderr)
+    return min(cores, usable.count)
+
+
+class Room:
+    """The memory that all jobs of a run may take together.
+
+    Parameters
+    ----------
+    given_mb : int, optional
+        What the user gave the run, in MB.
+    """
+
+    def __init__(self, given_mb: int | None) -> None:
+        left = memory.left()
+        self.megabytes, self._why = left.megabytes, left.in_words
+        if given_mb is not None and given_mb < left.megabytes:
+            self.megabytes, self._why = given_mb, f"the run was given {given_mb:,} MB of memory"
+        self._is_known = False  # to the user
+
+    def threads(self, wanted: Callable[[object], int], memory_of: Callable[[object, int, int], int]) -> Callable:
+        """Return an input function: as many of the threads that a job wants as there is memory for.
+
+        Parameters
+        ----------
+        wanted : callable
+            Returns the threads that a job wants, from its wildcards.
+        memory_of : callable
+            Returns the memory of a job in MB, from its wildcards, threads and attempt.
+        """
+
+        def fitting(wildcards):
+            threads = wanted(wildcards)
+            if threads == 1 or memory_of(wildcards, threads, 1) <= self.megabytes:
+                return threads
+            room = (count for count in range(threads - 1, 1, -1) if memory_of(wildcards, count, 1) <= self.megabytes)
+            count = next(room, 1)
+            if not self._is_known:
+                print(
+                    f"WARNING there is memory for {count} of the {threads} workers of a job: {self._why}",
+                    file=sys.stderr,
+                )
+                self._is_known = True
+            return count
+
+        return fitting
 
 
 def refuse_memory_per_cpu(default: Iterable[str], of_rules: Mapping[str, Iterable[str]]) -> None:

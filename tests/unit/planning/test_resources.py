@@ -6,6 +6,7 @@ import pytest
 
 from fieldwork import InputError
 from fieldwork.planning import resources
+from fieldwork.surroundings import memory, processors
 from workspace import REPOSITORY
 
 
@@ -89,3 +90,29 @@ def test_memory_by_threads_is_refused(default, of_rules, option):
 
 def test_other_resources_are_not_refused():
     resources.refuse_memory_per_cpu(["mem_mb", "runtime"], {"detect_nuclei": ["mem_mb"]})
+
+
+def test_a_run_has_no_more_cores_than_it_can_use_and_one_line_says_why(monkeypatch, capsys):
+    monkeypatch.setattr(processors, "usable", lambda: processors.Usable(2, "quota of a control group: 2 processors"))
+    assert resources.usable_cores(2) == 2 and resources.usable_cores(1) == 1 and not capsys.readouterr().err
+    assert resources.usable_cores(64) == 2
+    assert capsys.readouterr().err == "WARNING of --cores 64 the run uses 2 (quota of a control group: 2 processors)\n"
+
+
+def test_jobs_have_as_many_threads_as_there_is_memory_for(monkeypatch, capsys):
+    monkeypatch.setattr(memory, "left", lambda: memory.Left(3000 * 10**6, "within the limit of a control group"))
+
+    def memory_of(wildcards, threads, attempt):
+        return attempt * resources.memory_mb(threads)
+
+    for given_mb, count, why in (
+        (None, 6, "3,000 MB of memory are left within the limit of a control group"),
+        (9000, 6, "3,000 MB of memory are left within the limit of a control group"),
+        (2000, 3, "the run was given 2,000 MB of memory"),
+        (100, 1, "the run was given 100 MB of memory"),
+    ):
+        room = resources.Room(given_mb)
+        assert room.threads(lambda wildcards: 1, memory_of)(None) == 1 and not capsys.readouterr().err
+        threads = room.threads(lambda wildcards: 64, memory_of)
+        assert threads(None) == threads(None) == count
+        assert capsys.readouterr().err == f"WARNING there is memory for {count} of the 64 workers of a job: {why}\n"
