@@ -26,7 +26,7 @@ rule benchmark_methods:
         "../envs/fieldwork.yaml"
     threads: CALLER.cores  # alone on the machine: other jobs would be measured too
     resources:
-        mem_mb=lambda wildcards, input, threads: int(threads * 350 + 300 + 9 * input.size_mb),
+        mem_mb=lambda wildcards, input, threads: int(700 + threads * 350 + 9 * input.size_mb),
         gpu=int(plan.has_gpu),
         runtime=benchmark_time_limit_min,
     params:
@@ -129,7 +129,7 @@ rule benchmark_slides:
     threads: CALLER.cores  # as above
     resources:
         # A region of 4096 x 4096 px, several times over; a worker holds strips or blocks, and the reader's caches.
-        mem_mb=lambda wildcards, threads: 1000 + 250 * threads + 2000 * plan.has_gpu,
+        mem_mb=lambda wildcards, threads: 1000 + 350 * threads + 2000 * plan.has_gpu,
         gpu=int(plan.has_gpu),
         runtime=benchmark_time_limit_min,
     params:

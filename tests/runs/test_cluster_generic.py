@@ -19,14 +19,17 @@ def test_jobs_sent_by_any_command_make_the_tables_of_a_local_run(workspace):
         (workspace.path / name).write_text(text)
         (workspace.path / name).chmod(0o755)
     workspace.run(
-        *("--executor", "cluster-generic", "--jobs", "4", "--cluster-generic-status-cmd", f"{workspace.path}/status"),
+        *("--executor", "cluster-generic", "--jobs", "4", "--set-threads", "detect_nuclei=3"),
+        *("--cluster-generic-status-cmd", f"{workspace.path}/status"),
         "--cluster-generic-submit-cmd",
         f"{workspace.path}/submit {{rule}} {{threads}} {{resources.mem_mb}} {{resources.runtime}}",
+        cores=8,  # of which jobs have at most as many
     )
     tables = workspace.tables()
     assert local and tables == local
     submitted = {line.split()[0]: line.split()[1:] for line in (workspace.path / "submitted").read_text().splitlines()}
     assert {"calibrate_plate", "detect_nuclei", "plot_plate"} <= submitted.keys() and "merge_units" not in submitted
+    assert submitted["detect_nuclei"][0] == "3"
     for asked in submitted.values():
         assert all(int(number) > 0 for number in asked), submitted
 
