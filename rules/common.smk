@@ -36,8 +36,9 @@ cores, room = workflow.resource_settings.cores, None
 if workflow.is_main_process and cores and not ON_CLUSTER:
     cores = resources.usable_cores(cores)
     room = resources.Room(workflow.global_resources["mem_mb"].value if "mem_mb" in workflow.global_resources else None)
-    workflow.register_resource("_cores", cores)
-    workflow.register_resource("mem_mb", room.megabytes)
+    if workflow.modifier.is_main_snakefile():  # not the other rules of a workflow that has this one as a module
+        workflow.register_resource("_cores", cores)
+        workflow.register_resource("mem_mb", room.megabytes)
 
 CALLER = Caller(
     main=workflow.is_main_process,
