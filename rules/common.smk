@@ -3,6 +3,7 @@
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.enums import Quietness
 from snakemake.utils import update_config
 
 # Not `workflow.basedir`: in a module, that is the folder of the workflow that uses it.
@@ -46,6 +47,12 @@ CALLER = Caller(
     cores=cores or 8,
     on_cluster=ON_CLUSTER,
 )
+
+if CALLER.main:
+    # A plate's job has hundreds of inputs; only the logs list them.
+    if CALLER.namespace is None:
+        snakemake_workarounds.hide_noise(workflow, noise=[Quietness.RULES, Quietness.REASON, Quietness.HOST])
+    snakemake_workarounds.settle(workflow, is_main=CALLER.namespace is None)
 
 with snakemake_workarounds.one_line_errors():
     resources.refuse_memory_per_cpu(

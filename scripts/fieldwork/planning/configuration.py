@@ -64,6 +64,10 @@ def read(given: object, *, caller: Caller, named: Iterable[str], merge: Callable
         )
         if keys and (not whose or values["stack"]["function"] == "nuclei")
     ]
+    if "://" in values["results"]:
+        raise InputError(
+            f"{source}: 'results' is '{values['results']}'; expected a folder, on a file system that all jobs see"
+        )
     values["results"] = os.path.normpath(values["results"])
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), DEFAULT_PATH]]
     return Configuration(values, source, list(dict.fromkeys(folders)), notes)

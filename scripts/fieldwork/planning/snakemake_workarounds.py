@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir, contextmanager
 from typing import Any
 
@@ -94,6 +94,99 @@ def hand_library_to_jobs(folder: str | os.PathLike) -> None:
 def collect_garbage_seldom() -> None:
     """Look for garbage seldom: a plan is millions of objects that stay, and the search takes a tenth of planning."""
     gc.set_threshold(200_000, 10, 10)
+
+
+def hide_noise(workflow: Any, *, noise: Iterable) -> None:
+    """Hide some messages of Snakemake where its command or profile has no ``--quiet``.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+    noise : iterable of snakemake.settings.enums.Quietness
+    """
+    if workflow.output_settings.quiet is None:
+        for handler in logging.getLogger("snakemake.logging").handlers:
+            for messages in handler.filters:
+                if hasattr(messages, "quiet"):
+                    messages.quiet = frozenset(noise)
+
+
+def settle(workflow: Any, *, is_main: bool) -> None:
+    """Bring Snakemake to plan as Fieldwork needs it, whatever the profile, and refuse what cannot work.
+
+    Profiles are the wrong place: another one replaces them, and older versions fail on options that they do not know.
+    What the user asks for differently is left alone.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+        Snakemake knows its settings when the Snakefile is read, before it plans.
+    is_main : bool
+        False where another workflow uses this one as a module: its settings are its own.
+    """
+    prepare = workflow._prepare_dag
+    if workflow.storage_settings.default_storage_provider is not None:  # already known, and sheets may not be found
+        with one_line_errors():
+            refuse_separate_disks(workflow.storage_settings)
+
+    @functools.wraps(prepare)
+    def prepared(**named):
+        with one_line_errors():
+            refuse_separate_disks(workflow.storage_settings)
+        if is_main:
+            named |= _settled(workflow)
+        return prepare(**named)
+
+    workflow._prepare_dag = prepared
+
+
+def _settled(workflow):
+    """Change the settings of a workflow, and return what `_prepare_dag` is to be called with."""
+    dag, scheduling = workflow.dag_settings, workflow.scheduling_settings
+    defaults = type(dag)()
+    # `code` compares modification times of scripts, which a fresh clone changes. Instead, every rule's params have a
+    # digest of its script and of the library modules behind it.
+    if dag.rerun_triggers == defaults.rerun_triggers:
+        dag.rerun_triggers = frozenset(trigger for trigger in dag.rerun_triggers if trigger.name != "CODE")
+    # Small files whose checksum is the same count as unchanged, although they are newer.
+    if dag.max_checksum_file_size == defaults.max_checksum_file_size:
+        dag.max_checksum_file_size = 0
+    # A killed run leaves a lock behind and marks its outputs incomplete. Fieldwork holds a lock that dies with its
+    # process (`runs.hold_folder`), and its outputs appear whole or not at all, so the same command resumes the run.
+    dag.force_incomplete = True
+    # Whenever a job ends, and once per timespan, Snakemake checks the size of every input of every job that is ready.
+    # With thousands of waiting images, that takes longer than the jobs. So it checks seldom, and only a few jobs.
+    if scheduling is not None:
+        scheduling.subsample = scheduling.subsample or 8
+        if scheduling.max_jobs_per_timespan is None:
+            scheduling.max_jobs_per_timespan = type(scheduling)(max_jobs_per_second=1000).max_jobs_per_timespan
+            scheduling.max_jobs_per_timespan.timespan = 5
+    return {"nolock": True}
+
+
+def refuse_separate_disks(storage: Any) -> None:
+    """Refuse a run whose jobs do not all see the same files.
+
+    Parameters
+    ----------
+    storage : snakemake.settings.types.StorageSettings
+
+    Raises
+    ------
+    InputError
+        Outputs would go to a storage provider, or jobs would not find inputs.
+    """
+    reason = "Fieldwork's jobs read images of the sheets and write stores and pictures that Snakemake does not know of"
+    if storage.default_storage_provider is not None:
+        raise InputError(
+            f"--default-storage-provider {storage.default_storage_provider}: {reason}, and these would be lost; "
+            "expected one file system that all jobs see, and no default provider; sheets may name images by their URLs"
+        )
+    if "INPUT_OUTPUT" not in {usage.name for usage in storage.shared_fs_usage}:
+        raise InputError(
+            f"--shared-fs-usage without input-output: {reason}; expected one file system that all jobs see, and "
+            "--shared-fs-usage with input-output, or not at all"
+        )
 
 
 def take_sigterm_in_a_thread(*, stop: Callable[[], None]) -> None:

@@ -31,6 +31,11 @@ def refused(folder, message, **config):
         ("plate\timages\tlayout\nP1\timages/P1\tbbbc21\n", {}, "bbbc021"),
         ("plate\timages\tnuclei_channel\nP1\timages/P1\tw7\n", {}, "w7"),
         ("plate\timages\nP1\timages/P1\n", {"slides": "oops.tsv"}, "oops.tsv: cannot be read: No such file"),
+        (
+            "plate\timages\nP1\timages/P1\n",
+            {"results": "s3://lab/out"},
+            "'results' is 's3://lab/out'; expected a folder",
+        ),
     ],
 )
 def test_wrong_sheets_and_keys_of_plates(tmp_path, sheet, config, message):
