@@ -3,8 +3,10 @@
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 from snakemake.utils import update_config
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 # Not `workflow.basedir`: in a module, that is the folder of the workflow that uses it.
 CLONE = Path(str(workflow.current_basedir)).parent
@@ -21,6 +23,7 @@ if Path(fieldwork.__file__ or "").parent.resolve() != Path(CLONE, "scripts", "fi
     )
 
 from fieldwork import InputError
+from fieldwork.cluster import failed_jobs, slurm
 from fieldwork.inputs.remote import Remote
 from fieldwork.planning import configuration, provenance, resources, runs, snakemake_workarounds
 from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, Caller, make_plan, locate
@@ -53,6 +56,8 @@ if CALLER.main:
     if CALLER.namespace is None:
         snakemake_workarounds.hide_noise(workflow, noise=[Quietness.RULES, Quietness.REASON, Quietness.HOST])
     snakemake_workarounds.settle(workflow, is_main=CALLER.namespace is None)
+    failed_jobs.show_failed_jobs(RemoteExecutor)
+    slurm.follow_stopped_jobs(sys.modules.get("snakemake_executor_plugin_slurm"), logger)
 
 with snakemake_workarounds.one_line_errors():
     resources.refuse_memory_per_cpu(

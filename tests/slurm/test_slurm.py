@@ -19,6 +19,7 @@ import tifffile
 from fieldwork import synthetic
 
 REPOSITORY = Path(__file__).parents[2]
+AGAIN = "Slurm stopped job {} (preempted, or its node was lost) and will start it again"
 OURS = pytest.mark.skipif(not lab.is_ours(), reason="this Slurm is not for killing")
 
 
@@ -78,7 +79,7 @@ def end_of(run):
 
 
 def wait_for_job(folder, node=None):
-    """Wait until a job of a folder's run is at work (on that node), and give its number."""
+    """Wait until a job of a folder's run is at work (on that node), and return its number."""
     for _ in range(300):
         for line in lab.run("squeue", "-h", "--me", "-t", "RUNNING", "-o", "%i %N %Z").splitlines():
             job, place, work = line.split(maxsplit=2)
@@ -124,12 +125,55 @@ def test_a_cancelled_job_is_sent_again(folder, here):
 
 
 @OURS
-def test_the_jobs_of_a_dead_node_are_sent_again(folder, here):
+def test_the_jobs_of_a_dead_node_are_started_again(folder, here):
     run = folder.submit()
     try:
-        wait_for_job(folder, "n1")
+        number = wait_for_job(folder, "n1")
         lab.kill("n1")
-        assert "Trying to restart" in end_of(run)
+        output = end_of(run)
     finally:
         lab.start()
+    assert AGAIN.format(number) in output and "Trying to restart" not in output
     assert folder.tables() == here
+
+
+@OURS
+@pytest.mark.parametrize(
+    ("partition", "report"),
+    [("main", AGAIN), ("fleeting", "Slurm stopped job {} (PREEMPTED) and will not start it again")],
+)
+def test_a_preempted_job_goes_on(folder, here, partition, report):
+    run = folder.submit("--default-resources", f"slurm_partition={partition}", "mem_mb=1000", "runtime=15")
+    number = wait_for_job(folder)
+    lab.run("sbatch", "-p", "urgent", "-N", "2", "-c", "2", "--wrap", "sleep 20", "--output", "/dev/null")
+    output = end_of(run)
+    assert report.format(number) in output
+    assert ("Trying to restart" in output) is (partition == "fleeting")
+    assert folder.tables() == here
+
+
+@OURS
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--default-resources", "slurm_partition=nowhere"], "invalid partition specified: nowhere"),
+        (["--set-resources", "synthesize_demo:mem_mb=100000"], "Requested node configuration is not available"),
+    ],
+)
+def test_what_slurm_refuses_is_shown_in_its_own_words(folder, arguments, reason):
+    run = folder.submit("--retries", "0", *arguments)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 1
+    (line, *_) = [line for line in output.splitlines() if reason in line]
+    assert line.startswith("Error in ") and "python" not in line
+
+
+@OURS
+def test_a_failed_job_is_shown_with_its_state_and_the_last_words_of_its_log(folder):
+    for image in (folder.path / "images").iterdir():
+        image.write_bytes(b"")
+    run = folder.submit("--retries", "0", "--keep-going")
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode == 1
+    assert "Error in detect_nuclei (plate=P240, unit=all), job " in output and "status is: 'FAILED'" in output
+    assert re.search(r"^    logs/plates/P240/units/all\.log ends: .*not one good frame of 240", output, re.MULTILINE)
