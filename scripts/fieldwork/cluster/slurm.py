@@ -16,6 +16,9 @@ def follow_stopped_jobs(plugin: ModuleType | None, log: logging.Logger) -> None:
     is preempted or its node is lost. Where jobs are preempted by cancelling (``PreemptMode=CANCEL``), it does not; then
     Snakemake sends the job again, as often as `retries` allows.
 
+    Where accounts have no answer, the queue is asked. Without an answer of its controller the plugin asks accounts, for
+    hours, and many clusters keep none.
+
     Parameters
     ----------
     plugin : module or None
@@ -30,11 +33,16 @@ def follow_stopped_jobs(plugin: ModuleType | None, log: logging.Logger) -> None:
 
     @functools.wraps(ask)
     async def query_job_status(command, logger):
+        ask_queue = functools.partial(ask, plugin.query_job_status_squeue(command.split()[-1]), logger)
         states, seconds = await ask(command, logger)
-        states = dict(states or {})
+        by_accounts = command.startswith("sacct")
+        if states is None and by_accounts:  # Slurm may keep none
+            (states, seconds), by_accounts = await ask_queue(), False
+        if states is None:
+            return None, None
         stopped = [job for job, state in states.items() if state in STOPPED_STATES]
-        if stopped and not command.startswith("squeue"):  # accounts are behind the queue
-            queue, _ = await ask(plugin.query_job_status_squeue(command.split()[-1]), logger)
+        if stopped and by_accounts:  # which are behind the queue
+            queue, _ = await ask_queue()
             stopped = [] if queue is None else [job for job in stopped if queue.get(job) in (None, *STOPPED_STATES)]
         for job, state in states.items():
             if state == "PENDING" and known.get(job, state) != state:
@@ -42,6 +50,6 @@ def follow_stopped_jobs(plugin: ModuleType | None, log: logging.Logger) -> None:
             elif job in stopped and known.get(job) != state:
                 log.warning("Slurm stopped job %s (%s) and will not start it again", job, state)
             known[job] = state
-        return (states | dict.fromkeys(stopped, "CANCELLED") if seconds is not None else None), seconds
+        return states | dict.fromkeys(stopped, "CANCELLED"), seconds
 
     plugin.query_job_status = query_job_status

@@ -61,6 +61,11 @@ def test_accounts_of_a_stopped_job_are_believed_where_the_queue_does_not_have_it
     assert plugin.asked(SACCT, 1) == [{"7": told}]
 
 
+def test_the_queue_is_asked_where_accounts_have_no_answer():
+    plugin = Plugin(squeue=[{"7": "RUNNING"}, None, {"7": "PREEMPTED"}], sacct=[None, None, None])
+    assert plugin.asked(SACCT, 3) == [{"7": "RUNNING"}, None, {"7": "CANCELLED"}]
+
+
 def test_a_question_without_an_answer_stays_one_and_no_plugin_is_needed():
     assert Plugin([None]).asked(SQUEUE, 1) == [None]
     slurm.follow_stopped_jobs(None, logging.getLogger())
