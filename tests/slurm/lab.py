@@ -155,7 +155,7 @@ def start_node(node):
 
 
 def states():
-    return run("sinfo", "-h", "-N", "-o", "%T").split()
+    return run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
 
 
 def kill(node):

@@ -45,10 +45,10 @@ def follow_stopped_jobs(plugin: ModuleType | None, log: logging.Logger) -> None:
             queue, _ = await ask_queue()
             stopped = [] if queue is None else [job for job in stopped if queue.get(job) in (None, *STOPPED_STATES)]
         for job, state in states.items():
-            if state == "PENDING" and known.get(job, state) != state:
-                log.warning("Slurm stopped job %s (preempted, or its node was lost) and will start it again", job)
+            if state == "PENDING" and known.get(job, state) != state:  # no %s: Snakemake's log does not fill them in
+                log.warning(f"Slurm stopped job {job} (preempted, or its node was lost) and will start it again")
             elif job in stopped and known.get(job) != state:
-                log.warning("Slurm stopped job %s (%s) and will not start it again", job, state)
+                log.warning(f"Slurm stopped job {job} ({state}) and will not start it again")
             known[job] = state
         return states | dict.fromkeys(stopped, "CANCELLED"), seconds
 

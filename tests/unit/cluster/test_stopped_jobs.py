@@ -35,16 +35,14 @@ def test_a_job_that_is_requeued_is_reported_once_and_waited_for(caplog):
     states = ["PENDING", "RUNNING", "PENDING", "PENDING", "RUNNING", "COMPLETED"]
     plugin = Plugin([{"7": state, "8": "RUNNING"} for state in states])
     assert plugin.asked(SQUEUE, len(states)) == [{"7": state, "8": "RUNNING"} for state in states]
-    assert [record.message for record in caplog.records] == [AGAIN]
+    assert [record.msg for record in caplog.records] == [AGAIN]
 
 
 @pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL"])
 def test_a_job_that_slurm_stops_for_good_fails_and_is_not_waited_for(caplog, state):
     plugin = Plugin([{"7": "RUNNING"}, {"7": state}, {"7": state}])
     assert plugin.asked(SQUEUE, 3) == [{"7": "RUNNING"}, {"7": "CANCELLED"}, {"7": "CANCELLED"}]
-    assert [record.message for record in caplog.records] == [
-        f"Slurm stopped job 7 ({state}) and will not start it again"
-    ]
+    assert [record.msg for record in caplog.records] == [f"Slurm stopped job 7 ({state}) and will not start it again"]
 
 
 @pytest.mark.parametrize(
