@@ -166,14 +166,3 @@ def test_what_slurm_refuses_is_shown_in_its_own_words(folder, arguments, reason)
     assert run.returncode == 1
     (line, *_) = [line for line in output.splitlines() if reason in line]
     assert line.startswith("Error in ") and "python" not in line
-
-
-@OURS
-def test_a_failed_job_is_shown_with_its_state_and_the_last_words_of_its_log(folder):
-    for image in (folder.path / "images").iterdir():
-        image.write_bytes(b"")
-    run = folder.submit("--retries", "0", "--keep-going")
-    output, _ = run.communicate(timeout=300)
-    assert run.returncode == 1
-    assert "Error in detect_nuclei (plate=P240, unit=all), job " in output and "status is: 'FAILED'" in output
-    assert re.search(r"^    logs/plates/P240/units/all\.log ends: .*not one good frame of 240", output, re.MULTILINE)
