@@ -50,6 +50,8 @@ def test_more_cores_than_there_are_change_no_table_and_one_line_each_says_what_b
     assert len([line for line in warnings if "of --cores 64 the run uses" in line]) == 1
     assert "WARNING there is memory for 1 of the 2 workers of a job: the run was given 1,100 MB of memory" in warnings
     assert workspace.tables() == workspace.tables("plain") != {}
+
+
 def test_what_one_profile_made_is_not_made_again_with_another_nor_by_a_fresh_clone(workspace, tmp_path_factory):
     workspace.plant(wells=["B02"], sites=1)
     workspace.run("tables")
