@@ -1,7 +1,5 @@
 """Schedulers other than Slurm: Snakemake's executor for any command that submits jobs."""
 
-import pytest
-
 STUB = """#!/bin/sh
 # Submits a job: notes what it asks for, and runs it at once.
 echo "$1 $2 $3 $4" >> "$(dirname "$0")/submitted"
@@ -12,7 +10,6 @@ STATUS = "#!/bin/sh\necho success\n"
 
 
 def test_jobs_sent_by_any_command_make_the_tables_of_a_local_run(workspace):
-    pytest.importorskip("snakemake_executor_plugin_cluster_generic")
     workspace.plant(wells=["B02", "B03"], sites=2)
     local = workspace.run("--config", "results=local") and workspace.tables("local")
     for name, text in (("submit", STUB), ("status", STATUS)):
@@ -21,6 +18,7 @@ def test_jobs_sent_by_any_command_make_the_tables_of_a_local_run(workspace):
     workspace.run(
         *("--executor", "cluster-generic", "--jobs", "4", "--set-threads", "detect_nuclei=3"),
         *("--cluster-generic-status-cmd", f"{workspace.path}/status"),
+        *("--seconds-between-status-checks", "1"),
         "--cluster-generic-submit-cmd",
         f"{workspace.path}/submit {{rule}} {{threads}} {{resources.mem_mb}} {{resources.runtime}}",
         cores=8,  # of which jobs have at most as many
