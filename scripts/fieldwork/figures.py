@@ -82,11 +82,13 @@ def write(draw: Callable[[], plt.Figure], path: str | os.PathLike, *, colours: i
     """
     with outputs.atomic_file(path) as part:
         try:
+            forget_settings()  # of functions of the user's that worked in this process
             save(draw(), part, colours=colours)
         except (OSError, WorkerDied):
             raise
         except Exception as error:  # of Matplotlib and NumPy, by values that nobody foresaw
             plt.close("all")
+            forget_settings()
             message = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
             reason = f"{type(error).__name__}: {message}"
             log.warning("the picture %s is missing, as it could not be drawn: %s", path, reason)

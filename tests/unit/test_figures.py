@@ -2,8 +2,10 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import matplotlib
@@ -139,7 +141,12 @@ SETTINGS = {  # of Matplotlib, where a user may have them; a path below the user
 }
 
 
-ENVIRONMENTS = (("MPLBACKEND", "TkAgg"), ("MPLBACKEND", "none-such"), ("MATPLOTLIBRC", "."))
+ENVIRONMENTS = (
+    ("MPLBACKEND", "TkAgg"),
+    ("MPLBACKEND", "none-such"),
+    ("MATPLOTLIBRC", "."),
+    ("MPLCONFIGDIR", "../home/.config/matplotlib"),
+)
 
 
 @pytest.mark.parametrize(
@@ -195,3 +202,40 @@ def test_what_a_function_of_the_user_sets_does_not_stay():
     expected = {**matplotlib.rcParamsDefault, "text.parse_math": False}
     differing = [name for name, value in expected.items() if matplotlib.rcParams[name] != value]
     assert {*differing} <= {"backend", "backend_fallback"} and matplotlib.get_backend().lower() == "agg"
+
+
+def test_a_picture_and_the_message_in_its_place_have_nothing_of_what_a_function_of_the_user_set(tmp_path):
+    def fail():
+        plt.style.use("dark_background")
+        raise ValueError("too bad")
+
+    for name in ("plain", "styled"):
+        figures.write(lambda: figures.without_chart("title", "reason"), tmp_path / f"{name}.png")
+        with chdir(tmp_path):  # the message has the name of the picture
+            figures.write(fail, "missing.png")
+        (tmp_path / "missing.png").rename(tmp_path / f"{name}_missing.png")
+        plt.style.use("dark_background")
+    assert (tmp_path / "styled.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+    assert (tmp_path / "styled_missing.png").read_bytes() == (tmp_path / "plain_missing.png").read_bytes()
+    assert np.asarray(Image.open(tmp_path / "plain_missing.png").convert("L"))[0, 0] == 255
+
+
+def test_no_script_reads_the_users_settings_before_they_are_hidden():
+    importing = [path.stem for path in SCRIPTS.glob("*.py") if re.search(r"\b(figures|plots)\b", path.read_text())]
+    assert {"plot_plate", "plot_slide", "illuminate_plate"} <= {*importing}
+    import_until_matplotlib = (  # each script in a fork of a process that has the large libraries already
+        "import importlib, os, sys, cv2, numpy, pandas, pyarrow\n"
+        "class Finder:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'matplotlib':\n"
+        "            os._exit(os.environ.get('MATPLOTLIBRC') != os.devnull or os.getcwd() != '/')\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "for name in sys.argv[1:]:\n"
+        "    if not (child := os.fork()):\n"
+        "        importlib.import_module(name)\n"
+        "        os._exit(2)\n"
+        "    assert os.waitpid(child, 0)[1] == 0, name\n"
+    )
+    command = [sys.executable, "-c", import_until_matplotlib, *importing]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(SCRIPTS)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
