@@ -116,7 +116,7 @@ def read_ahead(
     if not parallel.frames_are_forked(engine=engine, mode=mode, dask=dask):
         return frames
     load = functools.partial(_load, read=read)
-    available, loaded, held = memory.available_bytes(), [], 0
+    available, loaded, held = memory.left().bytes, [], 0
     results = parallel.map_frames(load, frames, workers=workers, on_crash=_with_crash)
     for frame in results:
         loaded.append(frame)

@@ -11,6 +11,7 @@ import pytest
 
 from fieldwork import InputError, job
 from fieldwork.frames import FrameError
+from fieldwork.surroundings import memory
 
 
 class Result(NamedTuple):
@@ -155,7 +156,7 @@ def test_frames_that_do_not_fit_into_memory_are_not_read_to_the_end(monkeypatch,
         (tmp_path / str(number)).touch()
         return np.zeros(10**6, np.uint8)
 
-    monkeypatch.setattr(job.memory, "available_bytes", lambda: 50 * 10**6)
+    monkeypatch.setattr(memory, "left", lambda: memory.Left(50 * 10**6, "of a test"))
     options = {"read": read_large, "engine": "pool", "mode": "fork", "workers": 2}
     assert len(job.read_ahead(range(49), **options)) == 49
     with pytest.raises(InputError, match="fork: 1000 images take about 1,000 MB, and 50 MB of memory .*mode: paths"):

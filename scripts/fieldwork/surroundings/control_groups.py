@@ -31,13 +31,14 @@ def groups_around(controller: str) -> Iterator[Group]:
     """
     lines = []
     with suppress(OSError):  # no Linux
-        lines = GROUPS_OF_PROCESS.read_text().splitlines()
+        lines = GROUPS_OF_PROCESS.read_text(errors="replace").splitlines()
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        trees = [GROUPS_FOLDER / name for name in (controller, controllers)] if controllers else [GROUPS_FOLDER]
-        root = next((tree for tree in trees if tree.is_dir()), trees[0])  # cpu is a link to cpu,cpuacct
+        # Version 1 has a tree for each: cpu is a link to cpu,cpuacct. Where there are both, unified is version 2.
+        names = (controller, controllers) if controllers else ("unified", "")
+        root = next((GROUPS_FOLDER / name for name in names if (GROUPS_FOLDER / name).is_dir()), GROUPS_FOLDER)
         group = root / path.lstrip("/")
         for folder in (group, *group.parents):
             yield Group(folder, 1 if controllers else 2)

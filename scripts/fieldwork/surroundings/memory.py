@@ -9,11 +9,11 @@ import psutil
 
 from fieldwork.surroundings.control_groups import groups_around
 
-# Of the versions of control groups: the limit, what is used, and the part of that which the kernel gives back before it
-# kills, as it is copies of files.
+# Of the versions of control groups: the limits (above `high`, the kernel slows processes down instead of killing them),
+# what is used, and the part of that which the kernel gives back before it kills, as it is copies of files.
 FILES = {
-    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
-    2: ("memory.max", "memory.current", ("inactive_file", "active_file")),
+    1: (("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
+    2: (("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file", "slab_reclaimable")),
 }
 
 
@@ -41,19 +41,23 @@ def left() -> Left:
     return tightest._replace(bytes=max(0, tightest.bytes))
 
 
-def available_bytes() -> int:
-    """Return how many bytes this process can still take before it swaps or is killed."""
-    return left().bytes
-
-
 def _left_in_groups() -> Iterator[Left]:
     """Yield what is left in each control group around this process that has a limit."""
     for folder, version in groups_around("memory"):
-        limit, used, reclaimable = FILES[version]
-        with suppress(OSError, ValueError):  # no limit is the word max
-            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            taken = int((folder / used).read_text()) - sum(int(statistics.get(name, 0)) for name in reclaimable)
-            yield Left(int((folder / limit).read_text()) - taken, "within the limit of a control group")
+        limits, used, reclaimable = FILES[version]
+        for limit in limits:
+            with suppress(OSError, ValueError):  # no limit is the word max
+                limit_bytes = int((folder / limit).read_text())
+                taken = int((folder / used).read_text()) - _reclaimable_bytes(folder, reclaimable)
+                yield Left(limit_bytes - taken, "within the limit of a control group")
+
+
+def _reclaimable_bytes(folder, names):
+    """Return the sum of some of a control group's statistics, which some sandboxes don't have."""
+    with suppress(OSError, ValueError):
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return sum(int(statistics.get(name, 0)) for name in names)
+    return 0
 
 
 def _given_by_slurm() -> Iterator[Left]:

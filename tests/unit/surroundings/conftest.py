@@ -1,8 +1,12 @@
 """Control groups that tests write."""
 
+import contextlib
+import subprocess
+
 import pytest
 
 from fieldwork.surroundings import control_groups
+from workspace import SCRIPTS
 
 
 @pytest.fixture
@@ -20,3 +24,33 @@ def groups(tmp_path, monkeypatch):
             (path / name.replace("_", ".", 1)).write_text(text)
 
     return write
+
+
+@pytest.fixture
+def real_group():
+    """Return a function that makes a group of this machine's kernel, and returns one that runs a program in it."""
+    folders = []
+
+    def make(controller, names, limit):
+        group = next(control_groups.groups_around(controller))
+        folder = next(path for path in (group.folder, *group.folder.parents) if path.is_dir()) / "fieldwork-test"
+        try:
+            folder.mkdir()
+            folders.append(folder)
+            (folder / names[group.version]).write_text(limit)
+        except OSError as error:
+            pytest.skip(f"no right to make a control group, or no {controller} in it: {error}")
+
+        def enter(program):
+            join = f'echo $$ > {folder}/cgroup.procs && exec "$@"'
+            command = ["sh", "-c", join, "sh", *program]
+            return subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(SCRIPTS)}
+            ).stdout
+
+        return enter
+
+    yield make
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()

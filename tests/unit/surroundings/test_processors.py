@@ -1,6 +1,7 @@
 """Processors that a process may use: of the machine, or fewer where it is bound, or a control group has a quota."""
 
 import os
+import sys
 
 import psutil
 import pytest
@@ -46,3 +47,15 @@ def test_a_quota_of_version_1_is_found_where_a_container_shows_it(groups, tmp_pa
 def test_what_slurm_gave_the_job_counts(groups, monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "6")
     assert processors.usable() == (6, "processors given to the Slurm job: 6")
+
+
+@pytest.mark.parametrize("value", ["", "4(x2)", "x"])
+def test_malformed_words_of_slurm_are_no_limit(groups, monkeypatch, value):
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", value)
+    assert processors.usable().count == 64
+
+
+def test_a_quota_of_this_machines_kernel_counts(real_group):
+    enter = real_group("cpu", {1: "cpu.cfs_quota_us", 2: "cpu.max"}, "50000")
+    program = "from fieldwork.surroundings import processors; print(processors.usable().why)"
+    assert enter([sys.executable, "-c", program]).strip() == "quota of a control group: 0.5 processors"
