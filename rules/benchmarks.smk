@@ -26,7 +26,7 @@ rule benchmark_methods:
         "../envs/fieldwork.yaml"
     threads: CALLER.cores  # alone on the machine: other jobs would be measured too
     resources:
-        mem_mb=lambda wildcards, input, threads: int(700 + threads * 350 + 9 * input.size_mb),
+        mem_mb=lambda wildcards, input, threads: memory_mb(threads, held=9 * input.size_mb),
         gpu=int(plan.has_gpu),
         runtime=benchmark_time_limit_min,
     params:
@@ -129,7 +129,7 @@ rule benchmark_slides:
     threads: CALLER.cores  # as above
     resources:
         # A region of 4096 x 4096 px, several times over; a worker holds strips or blocks, and the reader's caches.
-        mem_mb=lambda wildcards, threads: 1000 + 350 * threads + 2000 * plan.has_gpu,
+        mem_mb=lambda wildcards, threads: memory_mb(threads, held=300 + 2000 * plan.has_gpu),
         gpu=int(plan.has_gpu),
         runtime=benchmark_time_limit_min,
     params:
@@ -180,7 +180,7 @@ rule benchmark_frames:
     threads: CALLER.cores  # as above
     resources:
         # A stack of 210 MB, several times over; a worker holds an image of 2048 x 2048 px, also as real numbers.
-        mem_mb=lambda wildcards, threads: 1000 + 350 * threads,
+        mem_mb=lambda wildcards, threads: memory_mb(threads, held=300),
         runtime=benchmark_time_limit_min,
     params:
         made_by=made_by("benchmark_frames"),
@@ -201,7 +201,7 @@ rule benchmark_gpu:
         "../envs/fieldwork.yaml"
     threads: CALLER.cores  # as above
     resources:
-        mem_mb=lambda wildcards, threads: 6500 + 350 * threads,  # 2,000 fields of 2.6 MB
+        mem_mb=lambda wildcards, threads: memory_mb(threads, held=5800),  # 2,000 fields of 2.6 MB
         gpu=1,
         runtime=benchmark_time_limit_min,
     params:

@@ -106,9 +106,10 @@ def hide_noise(workflow: Any, *, noise: Iterable) -> None:
     """
     if workflow.output_settings.quiet is None:
         for handler in logging.getLogger("snakemake.logging").handlers:
-            for messages in handler.filters:
-                if hasattr(messages, "quiet"):
-                    messages.quiet = frozenset(noise)
+            for messages in [part for part in handler.filters if hasattr(part, "quiet")]:
+                messages.quiet = frozenset(noise)
+                # Snakemake shows them as Python's objects, Resource("mem_mb", 2881). What bounds a job says so itself.
+                handler.addFilter(lambda record: not hasattr(record, "provided_resources"))
 
 
 def settle(workflow: Any, *, is_main: bool) -> None:

@@ -159,5 +159,6 @@ def test_messages_about_rules_are_hidden_unless_the_user_says_what_is(monkeypatc
         return handler.filter(logging.makeLogRecord({"levelno": logging.INFO, **extra}))
 
     assert bool(passes(event=LogEvent.JOB_INFO)) is (quiet is not None)
+    assert bool(passes(event=LogEvent.RESOURCES_INFO, provided_resources={})) is (quiet is not None)
     assert not passes(quietness=Quietness.HOST)
     assert passes(event=LogEvent.PROGRESS) and passes(levelno=logging.ERROR)
