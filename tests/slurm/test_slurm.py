@@ -19,7 +19,7 @@ import tifffile
 from fieldwork import synthetic
 
 REPOSITORY = Path(__file__).parents[2]
-AGAIN = "Slurm stopped job {} (preempted, or its node was lost) and will start it again"
+AGAIN = "Slurm stopped job {} (preempted, or its node was lost) and starts it again"
 OURS = pytest.mark.skipif(not lab.is_ours(), reason="this Slurm is not for killing")
 
 

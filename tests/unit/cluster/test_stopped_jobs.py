@@ -9,17 +9,18 @@ import pytest
 from fieldwork.cluster import slurm
 
 SQUEUE, SACCT = "squeue --states=all --name run", "sacct -X --name run"
-AGAIN = "Slurm stopped job 7 (preempted, or its node was lost) and will start it again"
+AGAIN = "Slurm stopped job 7 (preempted, or its node was lost) and starts it again"
 
 
 class Plugin(SimpleNamespace):
     """A plugin whose two commands answer what a test plans; `slurm.follow_stopped_jobs` changes it."""
 
-    def __init__(self, squeue=(), sacct=()):
+    def __init__(self, squeue=(), sacct=(), restarts=()):
         answers = {"squeue": iter(squeue), "sacct": iter(sacct)}
+        counts = iter(restarts)
 
         async def query_job_status(command, logger):
-            states = next(answers[command.split()[0]])
+            states = next(counts, {}) if "restartcnt" in command else next(answers[command.split()[0]])
             return states, (None if states is None else 0.01)
 
         super().__init__(query_job_status=query_job_status, query_job_status_squeue=lambda run: f"squeue --name {run}")
@@ -31,11 +32,20 @@ class Plugin(SimpleNamespace):
         return [asyncio.run(self.query_job_status(command, None))[0] for _ in range(times)]
 
 
-def test_a_job_that_is_requeued_is_reported_once_and_waited_for(caplog):
-    states = ["PENDING", "RUNNING", "PENDING", "PENDING", "RUNNING", "COMPLETED"]
-    plugin = Plugin([{"7": state, "8": "RUNNING"} for state in states])
+def test_a_job_that_is_requeued_is_reported_as_often_and_waited_for(caplog):
+    states = ["PENDING", "PENDING", "RUNNING", "RUNNING", "COMPLETED"]
+    restarts = [{"7": "0", "8": "0"}, {"7": "1"}, None, {"7": "2"}, {"7": "2"}]  # also without being seen at work
+    plugin = Plugin([{"7": state, "8": "RUNNING"} for state in states], restarts=restarts)
     assert plugin.asked(SQUEUE, len(states)) == [{"7": state, "8": "RUNNING"} for state in states]
-    assert [record.msg for record in caplog.records] == [AGAIN]
+    assert [record.msg for record in caplog.records] == [AGAIN] * 2
+
+
+def test_a_job_that_slurm_forgets_before_anybody_hears_how_it_ended_is_not_waited_for(caplog):
+    plugin = Plugin([{"7": "RUNNING", "8": "COMPLETED"}, {}, {}])
+    assert plugin.asked(SQUEUE, 3) == [{"7": "RUNNING", "8": "COMPLETED"}, {"7": "CANCELLED"}, {}]
+    assert [record.msg for record in caplog.records] == [
+        "Slurm no longer has job 7, nor how it ended: it is taken for cancelled"
+    ]
 
 
 @pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL"])
