@@ -166,3 +166,23 @@ def test_what_slurm_refuses_is_shown_in_its_own_words(folder, arguments, reason)
     assert run.returncode == 1
     (line, *_) = [line for line in output.splitlines() if reason in line]
     assert line.startswith("Error in ") and "python" not in line
+
+
+@OURS
+@pytest.mark.parametrize(
+    ("statement", "arguments", "reason"),
+    [
+        ("time.sleep(300)", ["--set-resources", "measure_frames:runtime=1"], "DUE TO TIME LIMIT"),
+        ("large = numpy.ones(250_000_000); time.sleep(30)", [], "exceeded memory limit"),
+        ("image.percentile(99)", [], "own.measure failed: AttributeError"),
+    ],
+)
+def test_the_reason_of_a_job_that_ends_badly_is_shown(folder, statement, arguments, reason):
+    module = f"import time\n\nimport numpy\n\n\ndef measure(image):\n    {statement}\n    return 1\n"
+    (folder.path / "config/demo/own.py").write_text(module)
+    stack = ["--config", "stack={function: own.measure}", "--until", "measure_frames"]
+    run = folder.submit("--retries", "0", *arguments, *stack)
+    output, _ = run.communicate(timeout=600)
+    assert run.returncode == 1
+    end = output[output.index("Error in measure_frames (stack=demo), job ") :]
+    assert reason in end and len(end.splitlines()) < 20

@@ -12,8 +12,9 @@ MOST_LOGS = 3  # of a group of jobs
 
 # Of Snakemake's Slurm plugin: command lines of a thousand characters, and that it knows no more.
 _NOISE = re.compile(r"\s*(sbatch (call|script):|Detailed failure reason unavailable).*", re.DOTALL)
-# Of Slurm's log of a job: what Fieldwork and Slurm say. The rest is Snakemake's.
+# Of Slurm's log of a job: what Fieldwork and Slurm say, and which of it is why. The rest is Snakemake's.
 _REASONS = re.compile(r"^Error: |slurmstepd|\bkilled\b|\boom\b|out of memory", re.IGNORECASE)
+_CAUSES = re.compile(r"^Error: |memory|\boom|due to", re.IGNORECASE)
 
 
 def show_failed_jobs(executor: type) -> None:
@@ -111,7 +112,9 @@ def _last_words(path, since_s):
 def _words_of_cluster(path, *, any_line):
     """Return the reasons that stand in the cluster's log of a job; where none do, and any line will do, the last."""
     lines = _tail(path, 0)  # its name has the number of the job
-    return list(dict.fromkeys(filter(_REASONS.search, lines)))[-2:] or (lines[-3:] if any_line else [])
+    reasons = list(dict.fromkeys(filter(_REASONS.search, lines)))
+    causes = list(filter(_CAUSES.search, reasons))
+    return (causes or reasons)[-2:] or (lines[-3:] if any_line else [])
 
 
 def _tail(path, since_s):

@@ -81,6 +81,18 @@ def test_the_last_words_of_a_jobs_log_stand_below_its_reason(tmp_path, monkeypat
     ]
 
 
+def test_of_what_slurm_says_of_a_job_the_cause_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    causes = [
+        "slurmstepd-n1: error: StepId=7.0 exceeded memory limit (1184429056 > 1101004800), being killed",
+        "slurmstepd-n1: error: Exceeded job memory limit",
+    ]
+    ends = ["slurmstepd-n1: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-01T00:00:00 ***"] * 2
+    (tmp_path / "7.log").write_text("\n".join([*causes, *ends, *causes, "srun: error: n1: task 0: Killed"]))
+    text = failed_jobs.describe(job(), "FAILED", number="7", cluster_log="7.log")
+    assert text.splitlines()[1:] == [f"    7.log: {line}" for line in causes]
+
+
 def test_a_job_that_was_stopped_is_shown_with_the_last_line_of_its_log(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "all.log").write_text("12:00 INFO 240 images\n12:01 INFO field 7\n\n")
