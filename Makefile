@@ -4,7 +4,7 @@ BIN = .venv/bin
 
 unexport PYTHONDONTWRITEBYTECODE  # without compiled modules every Snakemake start takes three times as long
 
-.PHONY: demo report view test test-unit test-slurm accuracy lint docs lock clean
+.PHONY: demo doctor report view test test-unit test-slurm accuracy lint docs lock clean
 
 # Draw the demo's plate, slide and stack, find their nuclei, and say how many of the planted ones were found.
 SCORES = results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
@@ -12,6 +12,10 @@ demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml -- all $(SCORES)
 	@echo
 	@cat $(SCORES)
+
+# Whether this machine is fit: Python, disk, cores, memory, native libraries, and what only some runs need.
+doctor: .venv/installed
+	$(BIN)/python scripts/doctor.py
 
 # One page with all pictures and run times, of the demo: results/report.html. CONFIG=config/config.yaml for your own plates.
 CONFIG ?= config/demo/config.yaml

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import imagecodecs
 import pytest
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+from fieldwork.doctor.machine import BROWSERS
 
 
 class Browser:
@@ -101,10 +101,10 @@ def chromium(profile, *, page=Browser):
 
     Yields a function that opens an address, calls an async function on the page, and returns the page.
     """
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        end(f"the browser's tests need Chromium: found none of {', '.join(PROGRAMS)}")
+        end(f"the browser's tests need Chromium: found none of {', '.join(BROWSERS)}")
     command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     command += ["--disable-background-networking", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
     process = subprocess.Popen(
