@@ -1,15 +1,24 @@
-"""The environments name the same versions, and the locks name no hosts."""
+"""The environments name the same versions and all that is imported, and the locks name no hosts."""
 
+import ast
+import importlib.metadata
 import re
+import sys
 import tomllib
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from workspace import REPOSITORY
+from workspace import REPOSITORY, SCRIPTS
 
 LOCKS = ("requirements.lock", "gpu.lock")
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+CITATION = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+BEHIND_OTHERS = {"zarrs", "openslide-bin"}  # no import names them: Zarr's and OpenSlide's own work is done there
+# Imported where they are installed; docs/dependencies.md and docs/measurements.md say what goes without.
+ONLY_SOMEWHERE = {"cupy", "cupyx", "cp_measure"}
 
 
 def versions(lock):
@@ -34,13 +43,70 @@ def test_the_gpu_lock_is_the_lock_and_cuda_libraries():
     assert not any(name.startswith(("cuda", "cupy", "nvidia")) for name in plain)
 
 
-def test_the_conda_environment_has_the_versions_of_the_lock():
+@pytest.fixture
+def conda():
+    """Read the packages of the rules' environment: name -> version."""
     environment = yaml.safe_load((REPOSITORY / "envs/fieldwork.yaml").read_text())
-    *conda, _pip, from_pip = environment["dependencies"]
-    pinned = dict(spec.split("=") for spec in conda) | dict(spec.split("==") for spec in from_pip["pip"])
+    *packages, _pip, from_pip = environment["dependencies"]
+    pinned = dict(spec.split("=") for spec in packages)
+    for requirement in map(Requirement, from_pip["pip"]):
+        (specifier,) = requirement.specifier
+        pinned[requirement.name] = specifier.version
     del pinned["python"]
+    return pinned
+
+
+@pytest.fixture(scope="module")
+def imported():
+    """Find the distributions that scripts and library import, at their top or inside functions."""
+    by_module, names = importlib.metadata.packages_distributions(), set()
+    for path in SCRIPTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module.split(".")[0])
+    others = names - sys.stdlib_module_names - ONLY_SOMEWHERE - {"fieldwork"}
+    assert len(others) > 20 and names >= ONLY_SOMEWHERE
+    return BEHIND_OTHERS.union(*({name.lower() for name in by_module[module]} for module in others))
+
+
+def test_the_conda_environment_has_the_versions_of_the_lock(conda):
     lock = versions("requirements.lock")
-    assert pinned == {name: lock[name] for name in pinned} and len(pinned) >= 10
+    assert conda == {name: lock[name] for name in conda} and len(conda) >= 10
+
+
+def test_the_conda_environment_has_all_that_is_imported_and_nothing_else(conda, imported):
+    assert conda.keys() == imported
+
+
+def test_the_installed_library_asks_for_all_that_is_imported_and_nothing_else(imported):
+    # cuCIM would bring 2.6 GB of CUDA, and other readers take its slides.
+    assert {Requirement(line).name for line in PROJECT["dependencies"]} == imported - {"cucim-cu12"}
+
+
+def test_all_that_is_imported_is_asked_for_before_the_tests_own_packages(imported):
+    wanted = (REPOSITORY / "envs/requirements.in").read_text().split("# tests\n")[0]
+    assert imported <= set(re.findall(r"^([a-z0-9-]+)", wanted, re.MULTILINE))
+
+
+def test_the_version_and_the_address_stand_in_one_place():
+    assert "version" not in CITATION and re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["version"])
+    pages = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]
+    cloned = {name for path in pages for name in re.findall(r"git clone (?:-\S+ )*(http\S+)", path.read_text())}
+    assert {name.removesuffix(".git") for name in cloned} <= {CITATION["repository-code"]}
+
+
+def test_the_citation_has_what_the_format_asks_for():
+    # https://github.com/citation-file-format/citation-file-format/blob/main/schema-guide.md
+    assert {"cff-version", "title", "message", "authors"} <= CITATION.keys()
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", CITATION["date-released"]) and CITATION["license"] == PROJECT["license"]
+
+
+def test_the_catalog_promises_conda_only_where_it_is_built():
+    catalog = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())
+    is_built = "--sdm conda" in (REPOSITORY / ".ci/run").read_text()
+    assert catalog["usage"]["software-stack-deployment"]["conda"] is is_built
 
 
 def test_every_rule_that_makes_something_does_so_by_a_script_and_names_the_environment():
@@ -64,8 +130,7 @@ def dockerfile():
 def test_the_container_is_a_pinned_python_that_the_project_and_its_conda_environment_name(dockerfile):
     (image,) = [rest for word, rest in dockerfile if word == "FROM"]
     version, minor = re.fullmatch(r"python:((3\.\d+)\.\d+)-slim-bookworm@sha256:[0-9a-f]{64}", image).groups()
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert version in SpecifierSet(project["requires-python"])
+    assert version in SpecifierSet(PROJECT["requires-python"])
     assert f"python={minor}" in yaml.safe_load((REPOSITORY / "envs/fieldwork.yaml").read_text())["dependencies"]
 
 

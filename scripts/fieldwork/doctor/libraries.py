@@ -125,11 +125,13 @@ def _imagecodecs(folder, image):
     return read[0] if np.all(np.array(read) == read[0]) else None
 
 
-def _imageio(folder, image):
-    from imageio import v3
+def _pillow(folder, image):
+    import numpy as np
+    from PIL import Image
 
-    v3.imwrite(folder / "image.png", image)
-    return v3.imread(folder / "image.png")
+    Image.fromarray(image).save(folder / "image.png")
+    with Image.open(folder / "image.png") as picture:
+        return np.array(picture)
 
 
 def _simplejpeg(folder, image):
@@ -184,6 +186,14 @@ def _zarrs(folder, image):
         return zarr.open_array(folder / "image.zarr", mode="r")[:]
 
 
+def _numcodecs(folder, image):
+    import numpy as np
+    from numcodecs import Blosc
+
+    (folder / "image.blosc").write_bytes(Blosc("lz4").encode(image))
+    return np.frombuffer(Blosc("lz4").decode((folder / "image.blosc").read_bytes()), np.uint8).reshape(image.shape)
+
+
 def _pyarrow(folder, image):
     import pyarrow as pa
     from pyarrow import parquet
@@ -222,12 +232,13 @@ CHECKS: dict[str, Callable] = {
     "opencv-python-headless": _opencv,
     "scikit-image": _scikit_image,
     "imagecodecs": _imagecodecs,
-    "imageio": _imageio,
+    "pillow": _pillow,
     "simplejpeg": _simplejpeg,
     "cp-measure": _cp_measure,
     "openslide-python": _openslide,
     "cucim-cu12": _cucim,
     "zarrs": _zarrs,
+    "numcodecs": _numcodecs,
     "pyarrow": _pyarrow,
     "pandas": _pandas,
     "scikit-learn": _scikit_learn,

@@ -20,9 +20,18 @@ LEAST_FREE_MB = 500  # the demo's results and what it draws take 160 MB
 SLURM_ANSWER_S = 30
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
-FOR_IMAGES = ("numpy", "scipy", "opencv-python-headless", "scikit-image", "imagecodecs", "imageio", "simplejpeg")
+FOR_IMAGES = ("numpy", "scipy", "opencv-python-headless", "scikit-image", "imagecodecs", "pillow", "simplejpeg")
 FOR_IMAGES += ("cp-measure",)
-FOR_SLIDES_AND_TABLES = ("openslide-python", "cucim-cu12", "zarrs", "pyarrow", "pandas", "scikit-learn", "shapely")
+FOR_SLIDES_AND_TABLES = (
+    "openslide-python",
+    "cucim-cu12",
+    "zarrs",
+    "numcodecs",
+    "pyarrow",
+    "pandas",
+    "scikit-learn",
+    "shapely",
+)
 FOR_SLIDES_AND_TABLES += ("matplotlib",)
 # There are no wheels of these for some machines, and the lock leaves them out there (docs/dependencies.md).
 NOT_EVERYWHERE = {"cucim-cu12": "other readers take its slides", "cp-measure": "measure.groups is refused"}

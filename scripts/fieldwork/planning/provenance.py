@@ -32,6 +32,7 @@ COMPUTING = {
     "skimage": ("scikit-image",),
     "tifffile": ("tifffile", "imagecodecs"),
     "imagecodecs": ("imagecodecs",),
+    "PIL": ("pillow",),
     "simplejpeg": ("simplejpeg",),
     "shapely": ("shapely",),
     "zarr": ("zarr", "zarrs"),
@@ -191,4 +192,5 @@ def _version(distribution):
 def _pinned():
     """Read distribution -> version from `ENVIRONMENT`."""
     *packages, pip = yaml.safe_load(ENVIRONMENT.read_text(encoding="utf-8"))["dependencies"]
-    return dict(entry.replace("==", "=").split("=", 1) for entry in [*packages, *pip["pip"]] if "=" in entry)
+    entries = [entry.partition(" ;")[0] for entry in [*packages, *pip["pip"]]]  # without the systems that it is for
+    return dict(entry.replace("==", "=").split("=", 1) for entry in entries if "=" in entry)

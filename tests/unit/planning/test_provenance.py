@@ -204,7 +204,7 @@ def test_versions_of_the_libraries_that_compute_count_where_they_are_imported(co
     (scripts / "new.py").write_text("from fieldwork import computes\n")
     known = provenance._version
     opencv = set(provenance.COMPUTING["cv2"])
-    fields = {"numpy", "scipy", *opencv, "scikit-image", "tifffile", "imagecodecs"}
+    fields = {"numpy", "scipy", *opencv, "scikit-image", "tifffile", "imagecodecs", "pillow"}
     slides = {"zarr", "zarrs", "simplejpeg", "openslide-python", "openslide-bin", *provenance.COMPUTING["cucim"]}
     for script, expected in {
         "new": {"numpy", *opencv},
