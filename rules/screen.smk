@@ -129,6 +129,8 @@ rule write_summary:
         screen_tables(),
         screen_pictures(),
         notes=of_plates("<results>/plates/{plate}/summary.json", plan.plates.screened),
+        settings=of_plates("<results>/plates/{plate}/settings.json", plan.plates.screened),
+        overviews=overviews(),
         slides=expand("<results>/plates/{plate}/slides.csv", plate=plan.slides.batches),
         stacks=expand("<results>/stacks/{stack}/frames.csv", stack=plan.stacks.rows),
     output:

@@ -32,6 +32,16 @@ def screen_pictures():
     return expand("<results>/screen/plots/{picture}.png", picture=SCREEN_PICTURES if screen_tables() else [])
 
 
+def overviews():
+    """Return a picture of each of the first slides, or else stacks, for the page of a run without plates."""
+    slides, stacks = ([*names][:3] for names in (plan.slides.rows, plan.stacks.rows))
+    if plan.plates.ready:
+        return []
+    return expand("<results>/slides/{slide}/overview.png", slide=slides) or expand(
+        "<results>/stacks/{stack}/frames.png", stack=stacks
+    )
+
+
 def plate_wells(wildcards):
     plan.plates.require_all_images()
     return expand("<results>/plates/{plate}/wells.csv", plate=plan.plates.ready)

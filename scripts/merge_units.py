@@ -1,8 +1,8 @@
 """Join the tables of one plate's detection jobs into the plate's tables.
 
 Inputs: the units' nuclei and fields, the platemap if there is one. Outputs: nuclei.parquet; fields and wells as CSV and
-as Parquet; summary.json, for the last lines of a run; settings.json: what made the tables. A Parquet table has the
-columns of all plates of the run.
+as Parquet; summary.json, for the last lines of a run; settings.json: what made the tables, and when. A Parquet table
+has the columns of all plates of the run.
 """
 
 from fieldwork import processes
@@ -10,6 +10,7 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import logging
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from fieldwork.job_log import logged
 from fieldwork.plates import nuclei_table, stale, tables
 from fieldwork.plates import positive as positive_nuclei
 from fieldwork.plates.rows import with_channel
-from fieldwork.surroundings import checkout
+from fieldwork.surroundings import checkout, machine
+
+UTC = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +84,8 @@ def main(
     outputs.write_parquet(pa.Table.from_pylist(wells, schema), results.wells_parquet)
     outputs.write_json(tables.summary_of(fields, detection), results.summary)
     # The commit is asked for here: as a parameter, each new one would make all tables again.
-    outputs.write_json({**made_of, "commit": checkout.commit_of()}, results.settings)
+    moment = {"commit": checkout.commit_of(), "machine": machine.facts(), "time": time.strftime(UTC, time.gmtime())}
+    outputs.write_json({**made_of, **moment}, results.settings)
     log.info("plate %s: %d wells, %d fields, %d nuclei", plate, len(wells), len(fields), nuclei)
     log_excluded(plate, wells, described, exclude_flags)
     if wells and "ZPrime_Count_Nuclei" in wells_columns:

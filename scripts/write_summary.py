@@ -1,13 +1,15 @@
 """Write in words what came out of a run: a page of HTML, with which the report begins.
 
-Inputs: the tables and pictures of results/screen, slides.csv of every batch, frames.csv of every stack. Output:
-summary.html. Warnings are those of calibrations and of plates, and those in the logs of the jobs that compare wells.
+Inputs: the tables and pictures of results/screen, settings.json of every plate, slides.csv of every batch, frames.csv
+of every stack; without a plate, pictures of the first slides or stacks. Output: summary.html. Warnings are those of
+calibrations and of plates, and those in the logs of the jobs that compare wells.
 """
 
 from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
+import json
 import re
 from pathlib import Path
 
@@ -28,7 +30,7 @@ PICTURES = {
 }
 
 
-def main(*, results, logs, detections, batches, stacks, settings, versions, path):
+def main(*, results, logs, detections, batches, stacks, overviews, settings, versions, path):
     folder = Path(results, "screen")
     screen = None
     if detections:
@@ -42,7 +44,12 @@ def main(*, results, logs, detections, batches, stacks, settings, versions, path
         screen, slides, frames, list(warnings_of(results, Path(logs), detections, slides, stacks))
     )
     pictures = {title: folder / "plots" / f"{name}.png" for name, title in PICTURES.items()} if detections else {}
-    text = page.page_of(sections, pictures=pictures, settings=settings, versions=versions)
+    pictures |= {Path(overview).parent.name: overview for overview in overviews}
+    plates = {
+        name: json.loads(Path(results, "plates", name, "settings.json").read_text(encoding="utf-8"))
+        for name in detections
+    }
+    text = page.page_of(sections, pictures=pictures, settings=settings, plates=plates, versions=versions)
     with outputs.atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
@@ -73,6 +80,7 @@ if __name__ == "__main__":
             results=str(Path(snakemake.output[0]).parent),
             logs=snakemake.params.logs,
             batches=snakemake.input.slides,
+            overviews=snakemake.input.overviews,
             settings=snakemake.params.settings,
             **snakemake.params.plan,
             path=snakemake.output[0],

@@ -9,7 +9,7 @@ the same.
 
 Every file that a run leaves is compared byte by byte, those inside of Zarr stores, too, except for what tells how long
 things took: jobs.png, logs/, benchmarks/, the column Slide_Seconds of slides.csv and `seconds` in slide.json; and
-for the digest of the code in summary.html, and that and the commit in settings.json.
+for the digest of the code in summary.html, and that, the commit, the machine and the time in settings.json.
 
     ... --times 5                     # times the plate of 240 fields: 5 pairs of runs, A and B in turn
     ... --dry-run-plates 5000         # times the planning of 5,000 plates: 3 pairs, or as many as --times says
@@ -388,11 +388,12 @@ def difference(a: Path, b: Path) -> str:
     if a.name == "slides.csv":
         tables = rows_without_seconds(a), rows_without_seconds(b)
         return "" if tables[0] == tables[1] else first_cell(*tables)
-    for name, left_out in (("slide.json", ["seconds"]), ("settings.json", ["digest", "commit"])):
+    for name, left_out in (("slide.json", ["seconds"]), ("settings.json", ["digest", "commit", "machine", "time"])):
         if a.name == name:
             return "" if facts_without(left_out, a) == facts_without(left_out, b) else "other facts"
     if a.name == "summary.html":
-        pages = [re.sub(r"\bcode [0-9a-f]{16}\b", "", path.read_text(encoding="utf-8")) for path in (a, b)]
+        moments = r"\bcode [0-9a-f]{16}\b|<p class=\"moment\">.*?</p>"
+        pages = [re.sub(moments, "", path.read_text(encoding="utf-8")) for path in (a, b)]
         return "" if pages[0] == pages[1] else "other words or pictures"
     if filecmp.cmp(a, b, shallow=False):
         return ""

@@ -53,6 +53,20 @@ def test_the_report_holds_every_picture_under_its_labels(report):
     assert not re.search(r'(src|href)="https?://', report.read_text())
 
 
+def test_a_plate_without_pictures_says_what_to_run(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.plant("Week1_ (b)_", wells=("B02",))
+    workspace.run("tables")
+    path = tmp_path / "results" / "report.html"
+    output = workspace.run("--report", str(path))
+    [line] = [line for line in output.splitlines() if line.startswith("Pictures that no run has drawn yet")]
+    assert "plate Week1_ (b)_ (6), the run (8)" in line and "--cores all in place of --report" in line
+    results, _ = parts(path)
+    assert results and all((tmp_path / name).exists() for name in results)
+    description = re.search(r"workflow_desc = (.*);$", path.read_text(), re.MULTILINE)[1]
+    assert "plate Week1_ (b)_ (6)" in description and "System Message" not in description
+
+
 LINK = "[...document.querySelectorAll('#app a')].find((link) => link.textContent.trim() === {})"
 ROWS = "document.querySelectorAll('#app tbody tr')"
 # Of two pictures of everything in a table, Snakemake makes one row with a switch.
@@ -76,6 +90,14 @@ def test_in_the_browser_every_picture_is_found_by_its_labels_and_shown(report, t
         assert await page.value("document.querySelector('#app .fieldwork h1').getBoundingClientRect().top") >= 0
         assert "2 plates, 2 wells" in await page.value("document.querySelector('#app .fieldwork').innerText")
         assert await page.value("document.querySelectorAll('#app .fieldwork img').length") == 3
+        summaries = "[...document.querySelectorAll('#app .fieldwork summary')].map((one) => one.innerText)"
+        assert await page.value(summaries) == ["What counted for all 2 plates", "The whole configuration"]
+        moment = await page.value("document.querySelector('#app .fieldwork .moment').innerText")
+        assert moment.startswith("Tables of all 2 plates joined ") and "Python 3." in moment
+        # The graph of rules follows the page.
+        await page.until("!!document.querySelector('#rulegraph svg, #rulegraph canvas')")
+        bottom = "document.querySelector('#app .fieldwork').getBoundingClientRect().bottom"
+        assert await page.value(f"document.querySelector('#rulegraph').getBoundingClientRect().top >= {bottom}")
 
         async def choose(text):
             link = LINK.format(json.dumps(text))

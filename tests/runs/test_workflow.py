@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -119,7 +120,7 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
         (1, "engine=pool", "mode=fork", "plate"),
         (2, "engine=pool", "mode=paths", "field"),
     ]
-    made = []
+    made, moments = [], []
     for number, (cores, engine, mode, fan_out) in enumerate(runs):
         pool = "{" + engine.replace("=", ": ") + ", " + mode.replace("=", ": ") + "}"
         config = (f"pool={pool}", f"fan_out={fan_out}", f"results=run{number}", "max_failed_fields=0.5")
@@ -127,6 +128,9 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
         folder = workspace.path / f"run{number}/plates/P1"
         others = [*folder.glob("*.json"), *(folder / "labels.zarr").rglob("*")]
         others = {path.relative_to(folder).as_posix(): path.read_bytes() for path in others if path.is_file()}
+        settings = json.loads(others.pop("settings.json"))
+        moments.append((settings.pop("machine"), settings.pop("time")))
+        others["settings.json"] = settings
         made.append(workspace.tables(f"run{number}") | others)
     tables = ("nuclei.parquet", "fields.csv", "fields.parquet", "wells.csv", "wells.parquet", *PROFILES)
     assert set(made[0]) == {f"plates/P1/{name}" for name in tables} | {f"screen/{name}" for name in SCREEN} | {
@@ -139,12 +143,15 @@ def test_tables_are_byte_equal_whatever_the_mode_the_fan_out_and_the_cores(works
     assert metadata.keys() == {b"channel", b"features", b"settings", b"libraries", b"digest"}
     assert json.loads(metadata[b"settings"])["nuclei"]["method"] == "auto"
     assert json.loads(metadata[b"libraries"])["numpy"] == np.__version__
-    settings = json.loads(made[0]["settings.json"])
+    settings = made[0]["settings.json"]
     assert settings.pop("commit") == commit_of(REPOSITORY)
     assert settings == {
         **{name: json.loads(metadata[name.encode()]) for name in ("settings", "libraries")},
         "digest": metadata[b"digest"].decode(),
     }
+    (machine, first), (_, last) = moments[0], moments[-1]
+    assert machine["python"] == platform.python_version() and machine["cores"] == os.cpu_count()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first) and first < last
     assert not any(word in value for value in metadata.values() for word in (b"/", b"pool", b"fork", b"fan_out"))
     fields = pd.read_csv(workspace.path / "run0/plates/P1/fields.csv")
     assert list(fields.Metadata_Well) == ["B02", "B02", "C10", "C10", "AA01", "AA01"]

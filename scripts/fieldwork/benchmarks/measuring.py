@@ -3,7 +3,6 @@
 import functools
 import multiprocessing
 import os
-import platform
 import resource
 import signal
 import sys
@@ -15,6 +14,8 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import psutil
+
+from fieldwork.surroundings.machine import facts as machine_facts
 
 RUN_TOO_LONG_S = 900  # a Pool waits forever if a worker is killed (python/cpython#96062)
 
@@ -172,19 +173,6 @@ def _memory(pid):
 def machine() -> dict:
     """Describe this machine and the versions of the software that is measured."""
     packages = ("snakemake", "numpy", "scipy", "scikit-image", "opencv-python-headless", "tifffile")
-    return {
-        "CPU": _cpu(),
-        "Cores": os.cpu_count(),
-        "Memory_GB": round(psutil.virtual_memory().total / 2**30, 1),
-        "System": platform.platform(),
-        "Python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
-
-
-def _cpu():
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            return next(line.split(":")[1].strip() for line in stream if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    facts = machine_facts()
+    columns = {"CPU": "processor", "Cores": "cores", "Memory_GB": "memory_gb", "System": "system", "Python": "python"}
+    return {column: facts[name] for column, name in columns.items()} | {name: version(name) for name in packages}

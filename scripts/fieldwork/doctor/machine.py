@@ -16,7 +16,7 @@ from fieldwork.surroundings import memory, processors
 from fieldwork.surroundings.workers import JOB_MB, WORKER_MB
 
 OLDEST_PYTHON = (3, 11)
-LEAST_FREE_MB = 500  # the demo's results and what it draws take 160 MB
+LEAST_FREE_MB = 500  # what the demo draws and its results take 60 MB
 SLURM_ANSWER_S = 30
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 

@@ -16,7 +16,8 @@ STATEMENTS = ("body", "orelse", "handlers", "finalbody", "cases")  # parts of a 
 NOT_COUNTED = {
     "job_log.py": "it writes the log and the message of a failed job",
     "parallel/progress.py": "it shows how far a job is, and passes results on unchanged",
-    "surroundings/control_groups.py": "it serves the three below",
+    "surroundings/control_groups.py": "it serves memory, processors and workers",
+    "surroundings/machine.py": "what it says stands beside tables",
     "surroundings/memory.py": "what is left decides how many workers there are, or ends the job",
     "surroundings/processors.py": "likewise",
     "surroundings/workers.py": "tables are the same with any number of workers",

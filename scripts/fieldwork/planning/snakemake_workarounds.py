@@ -4,6 +4,7 @@ import atexit
 import functools
 import gc
 import inspect
+import itertools
 import logging
 import os
 import signal
@@ -17,6 +18,8 @@ from fieldwork import InputError
 from fieldwork.planning.benchmarks import BenchmarkPlan
 from fieldwork.planning.measurements import MeasurePlan
 from fieldwork.planning.roads import Road
+
+MOST_SUBJECTS = 5  # plates, slides and stacks that a line names
 
 
 @contextmanager
@@ -163,6 +166,54 @@ def _settled(workflow):
             scheduling.max_jobs_per_timespan = type(scheduling)(max_jobs_per_second=1000).max_jobs_per_timespan
             scheduling.max_jobs_per_timespan.timespan = 5
     return {"nolock": True}
+
+
+def report_what_is_drawn(workflow: Any) -> None:
+    """Bring Snakemake to report the pictures that are there; it would stop at the first that no run has drawn yet.
+
+    What is missing, and what to run, is printed, and is `missing_pictures` in the configuration that the report sees.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+    """
+    create, build = workflow.create_report, workflow._build_dag
+
+    def built():
+        build()
+        missing = {}
+        for job in workflow.dag.jobs:
+            for path in (*job.output, *job.input):
+                if "report" in getattr(path, "flags", ()) and not os.path.exists(path):
+                    del path.flags["report"]
+                    missing.setdefault(" ".join(itertools.chain(*job.wildcards_dict.items())), set()).add(path)
+        if missing:
+            text = missing_in_words({subject: len(paths) for subject, paths in missing.items()})
+            print(text, file=sys.stderr)
+            workflow.globals["config"] = {**workflow.config, "missing_pictures": text}
+
+    @functools.wraps(create)
+    def created(*arguments, **named):
+        workflow._build_dag = built
+        return create(*arguments, **named)
+
+    workflow.create_report = created
+
+
+def missing_in_words(numbers: dict[str, int]) -> str:
+    """Return which pictures a report is without, and what to run for them.
+
+    Parameters
+    ----------
+    numbers : dict of str to int
+        What pictures are of, such as ``plate P1`` -> how many are missing; an empty text is the run.
+    """
+    subjects = [f"{subject or 'the run'} ({number:,})" for subject, number in sorted(numbers.items())]
+    further = f" and {len(subjects) - MOST_SUBJECTS:,} more" * (len(subjects) > MOST_SUBJECTS)
+    return (
+        f"Pictures that no run has drawn yet: {', '.join(subjects[:MOST_SUBJECTS])}{further}. To draw them, run the "
+        "same command with --cores all in place of --report; then run this one again."
+    )
 
 
 def refuse_separate_disks(storage: Any) -> None:

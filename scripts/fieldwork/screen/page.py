@@ -8,11 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from fieldwork.screen.summary import Section
+from fieldwork.screen.summary import Section, moments_of, settings_of
 
 STYLE = """
 .prose:has(.fieldwork) { max-width: none; }
 .h-screen:has(.fieldwork) { align-items: flex-start; } /* Snakemake's report centres it, and cuts off its beginning */
+.flex:has(> div > .prose .fieldwork) { flex-direction: column; } /* the graph of rules comes last */
 .fieldwork { max-width: 62rem; margin: 1rem; font: 15px/1.45 sans-serif; color: #111; background: #fff; }
 .fieldwork h1 { font-size: 1.5rem; } .fieldwork h2 { font-size: 1.15rem; margin: 1.2rem 0 0.3rem; }
 .fieldwork ul { margin: 0; padding-left: 1.2rem; list-style: disc; } .fieldwork li { overflow-wrap: anywhere; }
@@ -24,7 +25,12 @@ STYLE = """
 
 
 def page_of(
-    sections: Sequence[Section], *, pictures: Mapping[str, str | os.PathLike], settings: Mapping, versions: Mapping
+    sections: Sequence[Section],
+    *,
+    pictures: Mapping[str, str | os.PathLike],
+    settings: Mapping,
+    plates: Mapping[str, Mapping],
+    versions: Mapping,
 ) -> str:
     """Return the page.
 
@@ -35,6 +41,8 @@ def page_of(
         What a picture shows -> its PNG file, which the page will hold.
     settings : mapping
         The configuration.
+    plates : mapping of str to mapping
+        Plate -> its settings.json.
     versions : mapping of str to str
         Library -> version.
 
@@ -50,8 +58,9 @@ def page_of(
     parts += [
         "<h2>Settings and versions</h2>",
         f"<p>{escape(', '.join(f'{name} {number}' for name, number in versions.items()))}</p>",
-        "<details><summary>Configuration</summary>",
-        f"<pre>{escape(yaml.safe_dump(dict(settings), allow_unicode=True))}</pre></details>",
+        *(f'<p class="moment">{escape(sentence)}</p>' for sentence in moments_of(plates)),
+        *(_settings(f"What counted for {group.plates}", group.facts) for group in settings_of(plates)),
+        _settings("The whole configuration", settings),
         "</div>",
     ]
     head = f'<head><meta charset="utf-8"><title>What came out</title><style>{STYLE}</style></head>'
@@ -69,6 +78,12 @@ def _section(section):
         for row, tag in zip(section.table, ["th", *["td"] * (len(section.table) - 1)], strict=True)
     ]
     return text + "\n<table>\n" + "\n".join(rows) + "\n</table>"
+
+
+def _settings(title, settings):
+    """Return settings as HTML that opens with a click."""
+    text = yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=False)
+    return f"<details><summary>{escape(title)}</summary>\n<pre>{escape(text)}</pre></details>"
 
 
 def _picture(title, path):

@@ -1,7 +1,8 @@
 """What came out of a run, in words: for the page with which the report begins."""
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -13,6 +14,7 @@ from fieldwork.screen.wells import is_treated
 
 MOST_NAMES, MOST_EC50S, MOST_WARNINGS = 12, 60, 40
 MINUS = "\N{MINUS SIGN}"
+BESIDE_SETTINGS = {"libraries", "digest", "commit", "machine", "time"}  # keys of settings.json that are no settings
 
 
 class Section(NamedTuple):
@@ -21,6 +23,13 @@ class Section(NamedTuple):
     title: str
     sentences: list[str]
     table: list[list[str]] = []
+
+
+class Settings(NamedTuple):
+    """What the tables of plates are made of."""
+
+    plates: str  # in words
+    facts: dict
 
 
 class Screen(NamedTuple):
@@ -267,3 +276,60 @@ def _replicates(pairs):
     if len(rows) == 1:
         sentences.append("No correlation is known: too few wells have values.")
     return Section("Replicates", sentences, rows if len(rows) > 1 else [])
+
+
+def settings_of(records: Mapping[str, Mapping]) -> list[Settings]:
+    """Return the settings that counted, those of equal plates together.
+
+    Parameters
+    ----------
+    records : mapping of str to mapping
+        Plate -> its settings.json.
+
+    Returns
+    -------
+    list of Settings
+    """
+    plates, facts = {}, {}
+    for plate, record in records.items():
+        counted_facts = {name: fact for name, fact in record.items() if name not in BESIDE_SETTINGS}
+        key = json.dumps(counted_facts, sort_keys=True)
+        plates.setdefault(key, []).append(plate)
+        facts[key] = counted_facts
+    return [Settings(_plates(names, len(records)), facts[key]) for key, names in plates.items()]
+
+
+def moments_of(records: Mapping[str, Mapping]) -> list[str]:
+    """Return sentences: by which commit, on which machine, and when the tables of plates were joined.
+
+    Parameters
+    ----------
+    records : mapping of str to mapping
+        Plate -> its settings.json.
+    """
+    groups = {}
+    for plate, record in records.items():
+        machine = ", ".join(
+            [
+                str(record["machine"]["processor"]),
+                counted(record["machine"]["cores"], "core"),
+                f"{record['machine']['memory_gb']} GB",
+                str(record["machine"]["system"]),
+                f"Python {record['machine']['python']}",
+            ]
+        )
+        groups.setdefault((record["commit"], machine), {})[plate] = record["time"]
+    sentences = []
+    for (commit, machine), times in groups.items():
+        first, last = min(times.values()), max(times.values())
+        when = f"at {first}" if first == last else f"from {first} to {last}"
+        by = f"commit {commit} of Fieldwork" if commit else "Fieldwork, in no checkout"
+        sentences.append(f"Tables of {_plates(list(times), len(records))} joined {when} by {by}, on {machine}.")
+    return sentences
+
+
+def _plates(names, total):
+    """Return plates in words: their names, or how many where these are all of several."""
+    if len(names) == total > 1:
+        return f"all {total:,} plates"
+    return f"{'plate' if len(names) == 1 else 'plates'} {named(names)}"

@@ -178,10 +178,14 @@ def test_what_users_wrote_is_text_on_the_page_and_never_markup(tmp_path):
     sections = [summary.Section(evil, [evil], [[evil], [evil]])]
     picture = tmp_path / "picture.png"
     picture.write_bytes(b"PNG")
-    text = page.page_of(sections, pictures={evil: picture}, settings={"plates": evil}, versions={"numpy": evil})
+    machine = dict.fromkeys(["processor", "memory_gb", "system", "python"], evil) | {"cores": 2}
+    plates = {evil: {"settings": {"nuclei": evil}, "commit": evil, "machine": machine, "time": evil}}
+    text = page.page_of(
+        sections, pictures={evil: picture}, settings={"plates": evil}, plates=plates, versions={"numpy": evil}
+    )
     read = Page(text)
     assert "script" not in read.tags and read.tags.count("img") == 1 and "</script" not in text
-    assert sum(evil in part for part in read.texts) == 7
+    assert sum(evil in part for part in read.texts) == 10
     assert "data:image/png;base64,UE5H" in text
 
 
@@ -203,3 +207,32 @@ def test_warnings_come_from_the_logs_of_jobs_and_from_plates_and_slides(tmp_path
         "plate P1: a note",
         "slide b: torn",
     ]
+
+
+def record(threshold, time="2026-01-01T00:00:00Z", commit="a" * 40, cores=2):
+    """Return a settings.json."""
+    machine = {"processor": "EPYC", "cores": cores, "memory_gb": 8.0, "system": "Linux-6", "python": "3.12.1"}
+    facts = {"settings": {"nuclei": {"threshold": threshold}}, "libraries": {"numpy": "2"}, "digest": "0"}
+    return {**facts, "commit": commit, "machine": machine, "time": time}
+
+
+def test_plates_of_equal_settings_stand_together_and_others_by_themselves():
+    records = {"P1": record(1), "P2": record(2), "P3": record(1)}
+    assert summary.settings_of(records) == [
+        ("plates P1, P3", {"settings": {"nuclei": {"threshold": 1}}}),
+        ("plate P2", {"settings": {"nuclei": {"threshold": 2}}}),
+    ]
+    assert [group.plates for group in summary.settings_of({"P1": record(1), "P2": record(1)})] == ["all 2 plates"]
+    assert summary.settings_of({}) == summary.moments_of({}) == []
+
+
+def test_when_where_and_by_what_tables_were_joined_is_told_once_for_equal_ones():
+    last = "2026-01-01T01:00:00Z"
+    records = {"P1": record(1), "P2": record(2, time=last), "P3": record(1, commit=None), "P4": record(1, cores=1)}
+    both, without_commit, other = summary.moments_of(records)
+    assert both == (
+        f"Tables of plates P1, P2 joined from 2026-01-01T00:00:00Z to {last} by commit {'a' * 40} of Fieldwork, "
+        "on EPYC, 2 cores, 8.0 GB, Linux-6, Python 3.12.1."
+    )
+    assert without_commit.startswith("Tables of plate P3 joined at 2026-01-01T00:00:00Z by Fieldwork, in no checkout")
+    assert "1 core, " in other and "plate P4" in other
