@@ -6,11 +6,12 @@ import re
 from collections import Counter
 
 from fieldwork import InputError
-from fieldwork.inputs.delimited import read_rows
 from fieldwork.inputs.layouts import images_of_plate
 from fieldwork.inputs.names import duplicates
 from fieldwork.inputs.names.images import Image, Scan, index_of, natural
-from fieldwork.inputs.paths import is_url, path_of_url
+from fieldwork.inputs.paths import is_url, path_of_url, with_home
+from fieldwork.inputs.platemaps import WELL_COLUMNS
+from fieldwork.inputs.tables.reading import column_named, plain_name, read_table
 from fieldwork.wells import normal_well, row_letters
 
 LAYOUT_NAME = "image list"
@@ -24,6 +25,19 @@ _OTHER_NAMES = {
 _PLATE_NAMES = ("plate", "plateid", "platename", "platebarcode", "barcode", "assayplatebarcode")
 _AMBIGUOUS_NAMES = ("t", "time", "z", "plane", "slice")  # without Metadata_: may be measured
 _CHANNEL_NAMES = ("channel", "channelid", "channelname", "wavelength", "stain", "dye", "marker")
+# Names of columns that CellProfiler writes in one way, and people in others; a channel's name stands behind some.
+_SPELLINGS = {
+    name.lower(): name
+    for name in (
+        "FileName",
+        "PathName",
+        "URL",
+        "Series",
+        "Frame",
+        *(f"Metadata_{kind}" for kind in ("Well", "Row", "Column")),
+    )
+}
+_SPELLED = re.compile(rf"(?:Image_)?({'|'.join(_SPELLINGS)})(_.+)?", re.IGNORECASE)
 _DIFFERENT_LINES = (
     "Lines of one well need Metadata_Site, Metadata_Timepoint or Metadata_ZPlane with whole numbers that differ; lines "
     "of several plates need Metadata_Plate."
@@ -36,10 +50,10 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     Parameters
     ----------
     path : path-like
-        UTF-8; separated by tabs if it ends in .tsv or .txt, else by commas. Each ``FileName_<Channel>`` (with
-        ``PathName_<Channel>``) or ``URL_<Channel>`` is a channel. Wells are ``Metadata_Well``, or
-        ``Metadata_Row`` and ``Metadata_Column``. Optional: ``Metadata_Site`` (else rows are counted within a
-        well), ``Metadata_Timepoint``, ``Metadata_ZPlane``, ``Metadata_Plate``; ``Series_<Channel>`` and
+        Of any form that `read_table` takes. Each ``FileName_<Channel>`` (with ``PathName_<Channel>``) or
+        ``URL_<Channel>`` is a channel. Wells are ``Metadata_Well`` (or another of `platemaps.WELL_COLUMNS`, in any
+        spelling), or ``Metadata_Row`` and ``Metadata_Column``. Optional: ``Metadata_Site`` (else rows are counted
+        within a well), ``Metadata_Timepoint``, ``Metadata_ZPlane``, ``Metadata_Plate``; ``Series_<Channel>`` and
         ``Frame_<Channel>``, both from 0: an image of the file, and a page of that. As in BBBC021's own list,
         ``Image_`` may stand before every name and ``_<Channel>`` behind the metadata. Other names of site, time
         point and z plane (``Metadata_Field``, ``Metadata_T``, ``site``) count where lines are alike without them, and
@@ -61,9 +75,8 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
         Names the file, the line and the column; or most images are there twice, or every line has one channel.
     """
     file, path = path, url or os.fspath(path)
-    rows = read_rows(file, delimiter="\t" if path.lower().endswith((".tsv", ".txt")) else ",", name=path)
-    _, names = next(rows, (1, []))
-    header = [name.removeprefix("Image_") for name in names]
+    names, rows = read_table(file, is_known=_is_known, name=path, twice=True)
+    header = list(map(_usual_name, names))
     channels, metadata = _find_columns(header, names, path)
     lines = [(f"{path}, line {line}", cells) for line, cells in rows]
     for where, cells in lines:
@@ -90,6 +103,16 @@ def read_image_list(path: str | os.PathLike, *, plate: str, url: str | None = No
     notes += settled.notes
     warnings += settled.rules
     return Scan(LAYOUT_NAME, settled.images, [], [], settled.duplicates, notes, settled.copies, warnings)
+
+
+def _is_known(name):
+    return bool(_SPELLED.fullmatch(name)) or plain_name(name) in WELL_COLUMNS
+
+
+def _usual_name(name):
+    """Return a column's name as CellProfiler writes it, and without ``Image_`` before it."""
+    match = _SPELLED.fullmatch(name)
+    return _SPELLINGS[match[1].lower()] + (match[2] or "") if match else name.removeprefix("Image_")
 
 
 def _entries_of(lines, header, metadata, column_names, channels, *, list_path, at_url):
@@ -128,11 +151,14 @@ def _find_columns(header, names, path):
         for name in (f"Metadata_{kind}", *(f"Metadata_{kind}_{channel}" for channel in channels)):
             if name in header:
                 metadata.setdefault(kind, header.index(name))
-    if not channels or ("Well" not in metadata and not {"Row", "Column"} <= metadata.keys()):
+    is_placed = "Well" in metadata or {"Row", "Column"} <= metadata.keys()
+    if not is_placed and (name := column_named(WELL_COLUMNS, header)):
+        metadata["Well"], is_placed = header.index(name), True
+    if not channels or not is_placed:
         raise InputError(
             f"{path}, line 1: found columns {', '.join(map(repr, names)) or 'none'}. Expected FileName_<Channel> "
             "with PathName_<Channel>, or URL_<Channel>, for each channel; and Metadata_Well, or Metadata_Row "
-            "with Metadata_Column. Tabs stand between them in .tsv and .txt files, commas in all others."
+            "with Metadata_Column."
         )
     return channels, metadata
 
@@ -339,6 +365,7 @@ def _image_path(row, channel, *, where, list_path, at_url, is_folder):
         parent, name = os.path.split(path_of_url(row[f"URL_{channel}"], f"{where}, column URL_{channel}"))
     if not name:
         return ""
+    parent, name = with_home(parent), with_home(name)
     image = os.path.join(parent.rstrip("/") if is_url(parent) else parent, name)
     near_list = os.path.join(os.path.dirname(list_path), parent)
     # A folder that is not in the working directory is looked for beside the list; for a list at a URL, only there.

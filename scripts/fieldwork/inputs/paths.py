@@ -39,6 +39,11 @@ def normal_path(path: str) -> str:
     return path if "://" in path else os.path.normpath(path)
 
 
+def with_home(path: str) -> str:
+    """Return a path below ``~``, or ``~name``, with the home folder in full; any other as it is."""
+    return os.path.expanduser(path)
+
+
 def refuse_results(path: str | os.PathLike, results: str | os.PathLike, *, where: str) -> None:
     """Raise InputError for an input in the results folder, which jobs delete; `where` names it in the message."""
     path, results = os.path.realpath(path), os.path.realpath(results)
@@ -68,11 +73,19 @@ def check_exists(path: str, *, where: str, what: str) -> None:
         return
     if os.path.exists(path):  # reading a pipe waits for a writer
         raise InputError(f"{where}: {what} '{path}', a pipe, socket or device; expected a file or a folder")
+    if drive := re.match(r"/?([A-Za-z]):[\\/]|\\\\[^\\]", path):
+        near = f"/mnt/{drive[1].lower()}/..." if drive[1] else "/mnt/..."
+        raise InputError(
+            f"{where}: {what} '{path}', a path as Windows writes it; expected the path by which this machine reaches "
+            f"the folder or file, with / between folders, such as {near} (in {os.getcwd()})"
+        )
     folder = Path(path).parent
     names = []
     with suppress(OSError):
         names = os.listdir(folder)
-    home = " Write the home folder in full: ~ is not replaced." if path.startswith("~") else ""
+    home = " No user has this name." if path.startswith("~") else ""
+    if "\\" in path:
+        home += " Write / between folders, not \\."
     broken = f" (a link to '{os.readlink(path)}')" if os.path.islink(path) else ""
     near = difflib.get_close_matches(Path(path).name, names, n=1) if not broken else []
     nearest = f" Nearest name there: '{folder / near[0]}'." if near else ""

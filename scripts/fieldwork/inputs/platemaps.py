@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from fieldwork import InputError
 from fieldwork.doses import check_doses, unit_of_column
-from fieldwork.inputs.delimited import read_rows, read_table
+from fieldwork.inputs.tables.reading import column_named, plain_name, read_table
 from fieldwork.wells import normal_well
 
-WELL_COLUMNS = ("well", "wellposition", "wellname", "wellid")  # in lower case, without blanks and _
+WELL_COLUMNS = ("well", "wellposition", "wellname", "wellid")  # as `plain_name` returns them
 # Of other plates' lines, where one of them is the plate's; else these columns may be about something else.
 _PLATE_COLUMNS = ("plateid", "platename", "platebarcode", "barcode", "assayplatebarcode")
 CONTROLS = ("positive", "negative")
@@ -22,13 +22,13 @@ _DOSE_COLUMN = r"(concentration|conc|dose)s?([_ (\[](?!units?$).*)?"
 
 
 def read_platemap(path: str | os.PathLike, plate: str | None = None) -> dict[str, dict[str, str]]:
-    """Read what the wells of a plate contain: delimited text with a column of wells and any others.
+    """Read what the wells of a plate contain: a table with a column of wells and any others.
 
     Parameters
     ----------
     path : path-like
-        Commas, tabs or semicolons stand between cells. The wells' column is ``well`` or another of `WELL_COLUMNS`, in
-        any case. A column ``plate`` says of which plate a line is, and so does another one of `_PLATE_COLUMNS` that
+        Of any form that `read_table` takes. The wells' column is ``well`` or another of `WELL_COLUMNS`, in
+        any spelling. A column ``plate`` says of which plate a line is, and so does another one of `_PLATE_COLUMNS` that
         names this plate. Doses may have decimal commas and units, as `doses.check_doses` reads them.
     plate : str, optional
         The plate's name in the sheet; lines of other plates are left out.
@@ -60,11 +60,11 @@ def _read_lines(path, stamp):
 
     And a list of the last for columns that may be of plates.
     """
-    delimiter = _delimiter_of(path)
-    header, lines = read_table(path, delimiter=delimiter)
-    if not (well := _column_of(header, WELL_COLUMNS)):
+    table = read_table(path, is_known=lambda name: plain_name(name) in WELL_COLUMNS)
+    header, lines = table.header, table.rows()
+    if not (well := column_named(WELL_COLUMNS, header)):
         raise InputError(f"{path}, line 1: no column 'well'; found {', '.join(map(repr, header))}")
-    of_plate = _column_of(header, ("plate",))
+    of_plate = column_named(("plate",), header)
     columns = {name: f"Metadata_{_bare(name)}" for name in header if name not in (well, of_plate)}
     if of_plate and not any(cells[of_plate] for _, cells in lines):
         of_plate = None
@@ -83,7 +83,7 @@ def _read_lines(path, stamp):
         by_plate.setdefault(name, []).append((line, cells))
     by_others = []
     for name in columns:
-        if re.sub("[ _]", "", _bare(name).lower()) in _PLATE_COLUMNS:
+        if plain_name(name) in _PLATE_COLUMNS:
             by_others.append({})
             for line, cells in lines:
                 by_others[-1].setdefault(cells[name], []).append((line, cells))
@@ -111,30 +111,6 @@ def _wells_of(well_column, plate_column, columns, by_plate, *, path, plate):
         if excluding:
             _check_exclusion(cells[excluding], f"{path}, line {line}, column {excluding}")
     return wells
-
-
-def _delimiter_of(path):
-    """Return what stands between the cells of a platemap: what makes a column of wells in its first line."""
-    first_error = None
-    for delimiter in (",", "\t", ";"):
-        try:
-            _, header = next(read_rows(path, delimiter=delimiter), (1, []))
-        except InputError as error:
-            first_error = first_error or error
-            continue
-        if _column_of(header, WELL_COLUMNS):
-            return delimiter
-    if first_error:
-        raise first_error
-    return ","
-
-
-def _column_of(header, names):
-    """Return the first column of some names, by the order of the names, in any case and with or without Metadata_."""
-    bare = {}
-    for name in header:
-        bare.setdefault(re.sub("[ _]", "", _bare(name).lower()), name)
-    return next((bare[name] for name in names if name in bare), None)
 
 
 def pictures(columns: Iterable[str], *, with_quality: bool, timed: bool = False) -> list[str]:

@@ -25,7 +25,7 @@ FAN_OUT = {
 }
 # Layouts with folders ZStep_0, which is a projection, ZStep_1 ...
 METAXPRESS = ("bbbc021", "imagexpress", "metaxpress")
-LIST_SUFFIXES = (".csv", ".tsv", ".txt")  # of the URL of an image list
+LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xls", ".ods")  # of the URL of an image list
 
 
 class Plate(NamedTuple):

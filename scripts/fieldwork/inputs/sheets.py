@@ -6,11 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fieldwork import InputError
-from fieldwork.inputs.delimited import read_table
-from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
+from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results, with_home
 from fieldwork.inputs.schemas import checker, complaint, read_schema
+from fieldwork.inputs.tables.reading import Table, plain_name, read_table
 
 SHEETS = ("plates", "slides", "stacks")
+PATH_COLUMNS = ("images", "platemap", "path", "regions")
 FOLDER_SUFFIXES = ("/", ".zarr")
 SEVERAL_FILES_SUFFIXES = (".mrxs", ".vms", ".vmu")  # slides whose pixels are in other files than the one that is opened
 
@@ -19,17 +20,19 @@ RANGES = {"mpp": (0.02, 20), "magnification": (0.1, 200)}
 
 
 def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
-    """Read a sheet: tab-separated, ids as text, one row for each `kind`.
+    """Read a sheet: ids as text, one row for each `kind`.
 
     Parameters
     ----------
     kind : {'plates', 'slides', 'stacks'}
     path : path-like
+        Of any form that `read_table` takes. Columns may be spelled as `plain_name` understands them.
 
     Returns
     -------
     list of dict
-        Column -> text, without the empty cells; and ``None`` -> the row's file and line, for messages.
+        Column -> text, without the empty cells; and ``None`` -> the row's file and line, for messages. Paths below
+        ``~`` are those below the user's home.
 
     Raises
     ------
@@ -38,11 +41,16 @@ def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
     """
     schema = read_schema(kind)
     known, required = list(schema["properties"]), schema["required"]
-    header, lines = read_table(path, delimiter="\t")
+    spelled = {plain_name(name): name for name in known}
+    table = read_table(path, is_known=lambda name: plain_name(name) in spelled)
+    header = [spelled.get(plain_name(name), name) for name in table.header]
     if header and not set(required) <= set(header) <= set(known):
         raise _wrong_columns(path, header, known, required)
+    if twice := [name for name in known if header.count(name) > 1]:
+        names = [name for name in table.header if spelled.get(plain_name(name)) == twice[0]]
+        raise InputError(f"{path}, line 1: columns {' and '.join(map(repr, names))} are both {twice[0]!r}; delete one")
     rows, first_of, errors_of = [], {}, checker(schema)
-    for line, cells in lines:
+    for line, cells in Table(header, table.lines).rows():
         where, row = f"{path}, line {line}", {name: cell for name, cell in cells.items() if cell}
         for error in errors_of(row):
             raise InputError(f"{where}: {complaint(error)}")
@@ -52,6 +60,7 @@ def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
         if first != line:
             spelled = "" if same == name else f" as '{same}'; expected names that differ by more than case"
             raise InputError(f"{where}: {kind[:-1]} '{name}' stands in line {first} already{spelled}")
+        row |= {name: with_home(row[name]) for name in PATH_COLUMNS if name in row}
         rows.append({None: where, **row})
     return rows
 
@@ -67,7 +76,7 @@ def _wrong_columns(path, header, known, required):
     faults += [
         f"column {name!r} is unknown" + "".join(f" (is it {match!r}?)" for match in near[name]) for name in unknown
     ]
-    listed = f" Known columns: {', '.join(known)}, separated by tabs." if missing or not all(near.values()) else ""
+    listed = f" Known columns: {', '.join(known)}." if missing or not all(near.values()) else ""
     remedy = ": rename it or delete it." if unknown else "."
     return InputError(f"{path}, line 1: {'; '.join(faults)}{remedy}{listed}")
 

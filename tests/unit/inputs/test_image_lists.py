@@ -127,7 +127,7 @@ def test_duplicates_and_plates_of_a_list(tmp_path):
     [
         ([], "list.csv, line 1: found columns none"),
         (["Metadata_Well", "B02"], "line 1: found columns 'Metadata_Well'. Expected FileName_<Channel>"),
-        (["FileName_a;Metadata_Well", "a.tif;B02"], "line 1: .*'FileName_a;Metadata_Well'.*commas"),
+        (["FileName_a|Metadata_Well", "a.tif|B02"], "line 1: .*Metadata_Well'.*Expected FileName_"),
         (["FileName_a,Metadata_Row", "a.tif,B"], "line 1: .*Metadata_Row with Metadata_Column"),
         (["FileName_a,Metadata_Well"], "list.csv: found no image"),
         (["FileName_a,Metadata_Well", ",B02"], "list.csv: found no image"),

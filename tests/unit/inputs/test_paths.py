@@ -15,11 +15,23 @@ def test_a_file_that_is_there_passes_and_an_absent_one_is_named_with_its_neighbo
     message = str(caught.value)
     assert message.startswith("p.tsv, line 2: plate 'A' has the platemap 'platemap_2.csv', which does not exist.")
     assert "'platemap_1.csv'" in message and str(tmp_path) in message
-    with pytest.raises(InputError, match="Write the home folder in full: ~ is not replaced"):
-        check_exists("~/map.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
+    with pytest.raises(InputError, match="'~nobody-here/map.csv', which does not exist.*(?s:.)*No user has this name"):
+        check_exists("~nobody-here/map.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
     (tmp_path / "platemap_3.csv").symlink_to("away/map.csv")
     with pytest.raises(InputError, match=r"'platemap_3.csv' \(a link to 'away/map.csv'\), which does not exist"):
         check_exists("platemap_3.csv", where="p.tsv, line 2", what="plate 'A' has the platemap")
+
+
+@pytest.mark.parametrize("path", ["C:\\data\\x", "d:/data/x", "\\\\server\\share\\x", "/C:/data/x"])
+def test_a_path_as_windows_writes_it_is_named_in_one_line(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        check_exists(path, where="p.tsv, line 2", what="plate 'A' takes its images from")
+    message = str(caught.value)
+    assert message.startswith(f"p.tsv, line 2: plate 'A' takes its images from '{path}', a path as Windows writes it; ")
+    assert "expected the path by which this machine reaches" in message and "\n" not in message
+    with pytest.raises(InputError, match=r"Write / between folders, not \\"):
+        check_exists("data\\x", where="p.tsv, line 2", what="plate 'A' takes its images from")
 
 
 @pytest.mark.parametrize(

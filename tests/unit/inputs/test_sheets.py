@@ -42,6 +42,25 @@ def test_rows_are_text_however_the_sheet_was_saved(tmp_path, text):
         assert place == f"{tmp_path / 'sheet.tsv'}, line {number}"
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["Plate\tImages\tNuclei Channel", "PLATE\timages\tnuclei-channel", "Metadata_Plate\tIMAGES\tNucleiChannel"],
+)
+def test_columns_are_known_in_every_spelling(tmp_path, header):
+    (row,) = sheets.read_sheet("plates", write(tmp_path, f"{header}\nP1\ta\tw2\n"))
+    assert row == {None: f"{tmp_path / 'sheet.tsv'}, line 2", "plate": "P1", "images": "a", "nuclei_channel": "w2"}
+
+
+def test_paths_below_the_home_folder_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (row,) = sheets.read_sheet("plates", write(tmp_path, "plate\timages\tplatemap\tlayout\nP1\t~/a\t~/b.csv\t~/c\n"))
+    assert (row["images"], row["platemap"], row["layout"]) == (f"{tmp_path}/a", f"{tmp_path}/b.csv", "~/c")
+    (row,) = sheets.read_sheet("slides", write(tmp_path, "slide,path,regions\nS,~/s.svs,~/r.geojson\n"))
+    assert (row["path"], row["regions"]) == (f"{tmp_path}/s.svs", f"{tmp_path}/r.geojson")
+    (row,) = sheets.read_sheet("stacks", write(tmp_path, "stack;path\nS;~/s.tif\n"))
+    assert row["path"] == f"{tmp_path}/s.tif"
+
+
 @pytest.mark.parametrize("text", ["", "\n", HEAD])
 def test_an_empty_sheet_means_nothing_of_that_kind(tmp_path, text):
     assert sheets.read_sheet("plates", write(tmp_path, text)) == []
@@ -78,22 +97,17 @@ def test_ordinary_plate_names_are_taken(tmp_path, name):
         ("images\na\n", 1, ["column 'plate' is missing", "Known columns: plate, images"]),
         ("plate\timages\tplatmap\nA\ta\tm.csv\n", 1, ["column 'platmap' is unknown (is it 'platemap'?)"]),
         ("plate\timages\tcomment\nA\ta\tm\n", 1, ["column 'comment' is unknown: rename it or delete it. Known"]),
-        (
-            "Plate\tImages\nA\ta\n",
-            1,
-            ["line 1: column 'Plate' is unknown (is it 'plate'?); column 'Images' is unknown (is it 'im"],
-        ),
+        ("plates\timage\nA\ta\n", 1, ["column 'plates' is unknown (is it 'plate'?); column 'image' is unknown (is it"]),
         ("plate\timages\nA\ta\nB\tb\nA\tc\n", 4, ["'A'", "line 2"]),
         ("plate\timages\nPlate\ta\nplATE\tb\n", 3, ["'plATE'", "line 2"]),
         ("plate\timages\nA\ta\nB\tb\tc\n", 3, ["3 cells", "2 columns"]),
         ("plate\timages\timages\nA\ta\tb\n", 1, ["'images'", "twice"]),
         ("plate\timages\t\nA\ta\tb\n", 1, ["no name"]),
-        ("plate,images\nA,a\n", None, ["plate,images", "tab"]),
-        (HEAD.replace("\t", ";") + "A;a;;;\n", None, ["plate;images", "tab"]),
+        ("plate|images\nA|a\n", 1, ["plate|images"]),
+        ("plate\tPlate\timages\nA\tA\ta\n", 1, ["'plate' and 'Plate' are both 'plate'"]),
         ('plate\timages\nA\t"a" b\n', 2, ['"']),
         ('plate\timages\nA\t"a\nB\tb\n', None, ["end of data"]),
         (b"plate\timages\nA\ta\nPl\xe4tte\tb\n", None, ["utf-8", "0xe4"]),
-        ("plate\timages\nA\ta\n".encode("utf-16"), None, ["utf-8"]),
     ],
     ids=lambda value: None if isinstance(value, list | int) else repr(value)[:30],
 )

@@ -129,7 +129,7 @@ def test_wrong_chains_of_filters(tmp_path, filters, message):
     ("config", "message"),
     [
         ({"fanout": "well"}, "config of module cells: unknown key 'fanout'. Did you mean 'fan_out'?"),
-        ({"plates": "map.csv"}, "map.csv, line 1: column 'plate' is missing; .*'well,compound' is unknown"),
+        ({"plates": "map.csv"}, "map.csv, line 1: column 'plate' is missing; .*column 'well' is unknown"),
         ({"plates": "none.tsv"}, "none.tsv: cannot be read: No such file or directory"),
         ({"filters": {"chain": [{"function": "medium"}]}}, "config of module cells: filters.chain.0: medium"),
     ],

@@ -1,0 +1,1 @@
+"""Tables that the user wrote, in text or in a workbook: sheets, platemaps and image lists."""
