@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,14 +43,51 @@ def complaint(error: ValidationError) -> str:
     key = ".".join(map(str, error.absolute_path))
     known = error.schema.get("properties", {})
     if error.validator == "additionalProperties":
-        unknown = next(name for name in error.instance if name not in known)
-        near = difflib.get_close_matches(str(unknown), known, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        return f"unknown key '{'.'.join(filter(None, (key, str(unknown))))}'.{hint} Known: {', '.join(known)}."
+        return _unknown_key(error)
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
         return f"'{missing}' is missing; expected {known[missing]['description']}"
     if error.validator == "enum" and "description" not in error.schema:
         return f"'{key}' is {error.instance!r}; expected one of {', '.join(map(str, error.validator_value))}"
     expected = error.schema.get("description", error.message)
+    if known and not isinstance(error.instance, dict):
+        form = _written([*map(str, error.absolute_path), "KEY"], "VALUE")
+        return f"'{key}' is {error.instance!r}; expected {expected}: {form}"
     return f"'{key}' is {error.instance!r}; expected {expected}"
+
+
+def _unknown_key(error):
+    """Describe a key that is not known: which one may be meant, and how it is written."""
+    path, known = [str(part) for part in error.absolute_path], error.schema.get("properties", {})
+    name = next(name for name in error.instance if name not in known)
+    value, shown = error.instance[name], ".".join([*path, str(name)])
+    # `{threshold:300}` is YAML for a key of that name without a value, which --config makes an empty text.
+    if value in (None, "") and (match := re.fullmatch(r"(\w+) ?[:=] ?(\S+)", str(name))) and match[1] in known:
+        form = _written([*path, match[1]], yaml.safe_load(match[2]))
+        return f"unknown key '{shown}'; expected a blank behind a colon: {form}"
+    below = [[*path, *keys] for keys in _keys_below(error.schema) if keys[-1] == str(name).rpartition(".")[2]]
+    if forms := [_written(keys, value) for keys in below]:
+        sections = " and ".join(".".join(keys[:-1]) for keys in below)
+        return f"unknown key '{shown}'. It is a key of {sections}: {', or '.join(forms)}."
+    names = {".".join(keys): keys[-1] for keys in [*([key] for key in known), *_keys_below(error.schema)]}
+    near = difflib.get_close_matches(str(name), names.values(), n=1, cutoff=0.7)
+    hint = "".join(f" Did you mean '{dotted}'?" for dotted, last in names.items() if last in near)
+    return f"unknown key '{shown}'.{hint} Known: {', '.join(known)}."
+
+
+def _keys_below(schema):
+    """Yield the keys of the sections of a schema, each as the list of names that lead to it."""
+    for name, part in schema.get("properties", {}).items():
+        for inner in part.get("properties", {}):
+            yield [name, inner]
+        yield from ([name, *keys] for keys in _keys_below(part))
+
+
+def _written(keys, value):
+    """Return how a key is written: in config.yaml, and in a command."""
+    first, *others = keys
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()
+    for key in reversed(others):
+        text = f"{{{key}: {text}}}"
+    quote = '"' if "'" in text else "'"
+    return f"{first}: {text} in config.yaml, or --config {quote}{first}={text}{quote} in a command"

@@ -221,6 +221,38 @@ def test_a_wrong_name_in_a_list_is_named_with_those_that_are_legal():
 
 
 @pytest.mark.parametrize(
+    ("given", "form"),
+    [
+        ({"threshold": 300}, "nuclei={threshold: 300}"),
+        ({"nuclei.threshold": 300}, "nuclei={threshold: 300}"),
+        ({"nuclei": {"threshold:300": ""}}, "nuclei={threshold: 300}"),
+        ({"nuclei": {"threshold=300": None}}, "nuclei={threshold: 300}"),
+        ({"engine": "dask"}, "pool={engine: dask}"),
+        ({"slide": {"positive_above": 1}}, None),
+        ({"dask_workers": 2}, None),
+        ({"nuclei": 300}, "nuclei={KEY: VALUE}"),
+        ({"nuclei": "threshold:300"}, "nuclei={KEY: VALUE}"),
+    ],
+)
+def test_a_key_of_a_section_is_shown_as_it_is_written_there(given, form):
+    with pytest.raises(InputError) as caught:
+        config.check_config(given, source="--config")
+    message = str(caught.value)
+    assert message.startswith("--config: ") and "\n" not in message
+    assert ("in config.yaml, or --config" in message) == bool(form)
+    if form:
+        key, _, value = form.partition("=")
+        assert f"{key}: {value} in config.yaml, or --config '{form}' in a command" in message
+
+
+def test_a_key_of_several_sections_is_shown_in_each():
+    with pytest.raises(
+        InputError, match="It is a key of nuclei and stack: .*'nuclei={channel: w2}'.*'stack={channel: w2}'"
+    ):
+        config.check_config({"channel": "w2"}, source="--config")
+
+
+@pytest.mark.parametrize(
     ("key", "hint"),
     [("fanout", "'fan_out'"), ("nuclei.sigm", "'sigma'"), ("pool.workers", "engine, mode"), ("qwxz", "plates, slides")],
 )
