@@ -41,7 +41,7 @@ class PlateReport:
 
     def __init__(self, results: str | os.PathLike, plate: str, detection: dict | None) -> None:
         self._folder = Path(results, f"{self.kind}s", plate)
-        self._plate = plate
+        self.plate = plate
         self._detection = detection
         self._method = methods.kind_of(detection["method"]) if detection else None
         self._summary = _read(self._folder / "summary.json")
@@ -63,7 +63,7 @@ class PlateReport:
             *self._doubts_about_peaks(),
             *self._summary.get("notes", []),
         ]
-        return [f"{self.kind} {self._plate}: {doubt}" for doubt in dict.fromkeys(doubts)]
+        return [f"{self.kind} {self.plate}: {doubt}" for doubt in dict.fromkeys(doubts)]
 
     def preview(self) -> str:
         """Return in one line how many nuclei an image has, and what to set if wrong; empty without a calibration."""
@@ -82,7 +82,7 @@ class PlateReport:
             size = ", typically {diameter:g} px wide and {contrast:g} above the background".format(**self._calibration)
         drawn, remedy = REMEDIES[self._method]
         picture = self._folder / "calibration.png"
-        return f"{self.kind} {self._plate}: {median}{span}{size}. If the {drawn} in {picture} are wrong, set {remedy}."
+        return f"{self.kind} {self.plate}: {median}{span}{size}. If the {drawn} in {picture} are wrong, set {remedy}."
 
     @property
     def _is_calibrated(self):

@@ -4,7 +4,10 @@ import csv
 import fcntl
 import hashlib
 import json
+import math
 import os
+import shlex
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -18,6 +21,7 @@ from fieldwork.planning.plate_reports import FLAGS, FRAME_FLAGS, PlateReport, St
 from fieldwork.planning.plates import PlatePlan
 from fieldwork.planning.stacks import StackPlan
 
+LEAST_PLATES = 4  # of which one can be told to have other counts than the rest
 # Below the results, where jobs write; the results themselves may be any folder of the user.
 WRITTEN_FOLDERS = ("screen", "screen/plots", "plates/*", "plates/*/units", "plates/*/plots", "slides/*", "stacks/*")
 
@@ -235,31 +239,16 @@ def summary(
     str
     """
     lines, results, reports, stack_reports = [], Path(results), list(reports), list(stack_reports)
+    tables_of = {}
     if downloads := list(downloads):
         downloaded = sum(map(os.path.exists, downloads))
         lines += [f"Downloads: the images of {downloaded} of {len(downloads)} plates with a url are there."]
     if preview:  # no table is new
         plates, slides, stacks = [], [], []
     if plates := list(plates):
-        tables = [rows for plate in plates if (rows := _rows(results / "plates" / plate / "wells.csv")) is not None]
-        fields, failed, nuclei = (
-            sum(int(row[column] or 0) for rows in tables for row in rows)
-            for column in ("Fields_Total", "Fields_Failed", "Count_Nuclei")
-        )
-        lines += [
-            f"Plates: {len(tables)} of {len(plates)} done. Fields: {fields:,}, of which {failed:,} failed. "
-            f"Nuclei: {nuclei:,}.",
-            f"Tables: {results / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: {logs}/plates/.",
-        ]
-        lines += _screen_lines(results, tables)
-        if flagged := sum((Counter(report.flagged) for report in reports), Counter()):
-            lines += [
-                "Fields with a doubtful count: "
-                + ", ".join(f"{flagged[key]:,} {FLAGS[key]}" for key in FLAGS if flagged[key])
-            ]
-        filtered = [_rows(results / "plates" / plate / "filtered" / "filtered.csv") or [] for plate in plates]
-        if any(filtered):
-            lines += [f"Filtered images: {_count(filtered)}. Files: {results / 'plates'}/*/filtered/."]
+        tables_of = {plate: _rows(results / "plates" / plate / "wells.csv") for plate in plates}
+        tables_of = {plate: rows for plate, rows in tables_of.items() if rows is not None}
+        lines += _plate_lines(results, logs, plates, tables_of, reports)
     if slides := list(slides):
         status = Counter(slide_status(results, slide) for slide in slides)
         rest = {"failed": status["failed"], "not yet done": status[None]}
@@ -281,7 +270,85 @@ def summary(
     if preview:
         lines += [line for report in (*reports, *stack_reports) if (line := report.preview())]
     lines += [f"WARNING {warning}" for report in (*reports, *stack_reports) for warning in report.warnings()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_next_lines(results, tables_of, reports)])
+
+
+def _plate_lines(results, logs, plates, tables_of, reports):
+    """Return what exists of plates, by the tables of the wells of those that are done."""
+    tables = list(tables_of.values())
+    fields, failed, nuclei = (
+        sum(int(row[column] or 0) for rows in tables for row in rows)
+        for column in ("Fields_Total", "Fields_Failed", "Count_Nuclei")
+    )
+    lines = [
+        f"Plates: {len(tables)} of {len(plates)} done. Fields: {fields:,}, of which {failed:,} failed. "
+        f"Nuclei: {nuclei:,}.",
+        f"Tables: {results / 'plates'}/*/nuclei.parquet, fields.csv, wells.csv. Logs: {logs}/plates/.",
+    ]
+    lines += _screen_lines(results, tables)
+    if flagged := sum((Counter(report.flagged) for report in reports), Counter()):
+        lines += [
+            "Fields with a doubtful count: "
+            + ", ".join(f"{flagged[key]:,} {FLAGS[key]}" for key in FLAGS if flagged[key])
+        ]
+    filtered = [_rows(results / "plates" / plate / "filtered" / "filtered.csv") or [] for plate in plates]
+    if any(filtered):
+        lines += [f"Filtered images: {_count(filtered)}. Files: {results / 'plates'}/*/filtered/."]
+    return lines
+
+
+def _next_lines(results, tables_of, reports):
+    """Return what to open next: the odd plate, the page, the viewer; an empty list where there are no results."""
+    if not any(results.glob("*/*/*.csv")):
+        return []
+    odd, page = _odd_plate(tables_of, reports), results / "summary.html"
+    lines = [f"Look first at plate {odd}."] * bool(odd)
+    if page.exists():
+        lines += [
+            f"Open next: {page}, what came out in words and pictures; the same command with --report "
+            f"{results / 'report.html'} puts all pictures on one page."
+        ]
+    return [*lines, f"To see images with their nuclei, and to tune: {_viewer_command(results)}"]
+
+
+def _viewer_command(results):
+    """Return the command that shows results in the browser, as it is typed in the working directory."""
+    clone, folder = Path(__file__).resolve().parents[3], Path.cwd()
+    if clone == folder and clone / ".venv" in Path(sys.executable).parents and results == Path("results"):
+        return "make view"
+    command = [sys.executable, str(clone / "scripts" / "view.py"), "--directory", str(folder)]
+    return shlex.join(command + ["--results", str(folder / results)] * (results != Path("results")))
+
+
+def _odd_plate(tables_of, reports):
+    """Return which of several plates is to be looked at first, and why; None where no plate stands out.
+
+    That is the one with the largest share of failed and doubtful fields. Where no field of any plate is so, and there
+    are four plates or more, it is the one whose fields have less than half, or more than twice, as many nuclei as those
+    of the plate in the middle.
+    """
+    if len(tables_of) < 2:
+        return None
+    shares, means = {}, {}
+    for report in [report for report in reports if report.plate in tables_of]:
+        rows = tables_of[report.plate]
+        fields, failed, nuclei = (
+            sum(int(row[column] or 0) for row in rows) for column in ("Fields_Total", "Fields_Failed", "Count_Nuclei")
+        )
+        counts = {"failed": failed, **{what: report.flagged.get(key, 0) for key, what in FLAGS.items()}}
+        named = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        shares[report.plate] = (sum(counts.values()) / max(fields, 1), f"{named} of {fields:,} fields")
+        if fields > failed:
+            means[report.plate] = nuclei / (fields - failed)
+    worst = max(shares, key=lambda plate: shares[plate][0], default=None)
+    if worst and shares[worst][0]:
+        return f"{worst}: {shares[worst][1]}"
+    middle = statistics.median(means.values()) if len(means) >= LEAST_PLATES else 0
+    far = [plate for plate, mean in means.items() if not middle / 2 <= mean <= middle * 2]
+    if not middle or not far:
+        return None
+    worst = max(far, key=lambda plate: abs(math.log((means[plate] + 1) / (middle + 1))))
+    return f"{worst}: {means[worst]:.3g} nuclei a field, and {middle:.3g} in the plate in the middle"
 
 
 def slide_status(results: str | os.PathLike, slide: str) -> str | None:

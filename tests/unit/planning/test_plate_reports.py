@@ -168,7 +168,7 @@ def test_a_stack_is_reported_as_a_plate_is_and_its_flagged_frames_are_counted(tm
     outputs.write_csv(rows, list(rows[0]), folder / "frames.csv")
     summary = runs.summary([], [], ["film"], tmp_path, "logs", stack_reports=[report]).splitlines()
     assert "Frames with a doubtful count: 2 out of focus, 1 unlike their stack" in summary
-    assert summary[-1] == "WARNING stack film: no nucleus"
+    assert summary[-2] == "WARNING stack film: no nucleus" and "view.py" in summary[-1]
 
 
 def test_what_was_decided_for_a_stack_is_told_once_in_the_end_whatever_is_done_with_its_frames(tmp_path):

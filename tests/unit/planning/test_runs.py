@@ -1,15 +1,19 @@
 """One run in a folder, jobs that die with it, the last lines of a run."""
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from fieldwork import InputError, outputs
 from fieldwork.planning import runs
-from workspace import SCRIPTS
+from fieldwork.planning.plate_reports import PlateReport
+from workspace import REPOSITORY, SCRIPTS
 
 HOLDER = """
 import subprocess, sys, time
@@ -195,6 +199,54 @@ def test_the_last_lines_count_excluded_wells_hits_and_ec50s(tmp_path):
     (screen / "doses.csv").write_text("Treatment,EC50\nx,0.5\ny,\n")
     said = runs.summary(["a"], [], [], tmp_path, "logs")
     assert f"Screen: 1 hits in 3 treatments, doses and readouts, 1 EC50s. Tables: {screen}/hits.csv, " in said
+
+
+def summary_of_plates(folder, **plates):
+    """Return the last lines of a run of plates: name -> fields, failed ones, nuclei, and the number by flag."""
+    header = "Metadata_Well,Fields_Total,Fields_Failed,Count_Nuclei\n"
+    for name, (fields, failed, nuclei, flagged) in plates.items():
+        (folder / "plates" / name).mkdir(parents=True, exist_ok=True)
+        (folder / "plates" / name / "wells.csv").write_text(f"{header}A01,{fields},{failed},{nuclei}\n")
+        (folder / "plates" / name / "summary.json").write_text(json.dumps({"flagged": flagged}))
+    reports = [PlateReport(folder, name, None) for name in plates]
+    return runs.summary(plates, [], [], folder, "logs", reports=reports).splitlines()
+
+
+def test_the_last_lines_name_the_plate_to_look_at_first(tmp_path):
+    good = (100, 0, 1000, {"debris": 0})
+    lines = summary_of_plates(tmp_path, a=good, b=(100, 1, 990, {"debris": 2, "out_of_focus": 3}), c=(100, 4, 900, {}))
+    assert "Look first at plate b: 1 failed, 3 out of focus, 2 with debris of 100 fields." in lines
+    lines = summary_of_plates(tmp_path, a=good, b=good, c=(100, 0, 450, {}), d=(100, 0, 0, {}))
+    assert "Look first at plate d: 0 nuclei a field, and 7.25 in the plate in the middle." in lines
+    for plates in ({"a": good, "b": good}, {"a": (100, 9, 900, {})}, {name: good for name in "abcd"}):
+        assert not any(line.startswith("Look") for line in summary_of_plates(tmp_path, **plates))
+
+
+def test_the_last_lines_name_the_page_and_a_viewer_that_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert runs.summary([], ["a"], [], "results", "logs").endswith("Logs: logs/slides/.")  # nothing to open yet
+    lines = summary_of_plates(Path("results"), a=(100, 0, 1000, {}))
+    assert not any("summary.html" in line for line in lines)
+    Path("results/summary.html").touch()
+    *_, page, viewer = summary_of_plates(Path("results"), a=(100, 0, 1000, {}))
+    assert page.startswith("Open next: results/summary.html, ") and "with --report results/report.html puts" in page
+    *_, elsewhere = summary_of_plates(Path("a b"), a=(100, 0, 1000, {}))
+    assert elsewhere.endswith(f"--directory {tmp_path} --results '{tmp_path}/a b'")
+    command = shlex.split(viewer.partition("tune: ")[2])
+    assert command[2:] == ["--directory", str(tmp_path)]
+    with subprocess.Popen([*command, "--port", "0", "--no-browser"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline().startswith(f"{tmp_path}/results is shown at http://127.0.0.1:")
+        finally:
+            process.terminate()
+
+
+@pytest.mark.skipif(not (REPOSITORY / ".venv").exists(), reason="needs the environment that make sets up")
+def test_in_the_clone_the_viewer_is_a_target_of_make(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(sys, "executable", str(REPOSITORY / ".venv/bin/python"))
+    assert runs._viewer_command(Path("results")) == "make view"
+    assert runs._viewer_command(Path("other")).endswith(f"--results {REPOSITORY}/other")
 
 
 def test_a_slide_whose_store_is_gone_is_forgotten_until_it_is_back(tmp_path):
