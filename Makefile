@@ -57,7 +57,8 @@ docs: .venv/installed
 .venv/installed: envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fieldwork needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/requirements.lock
+	@$(BIN)/python envs/show_progress.py envs/requirements.lock $(BIN)/python -m pip install --progress-bar off \
+		--disable-pip-version-check --no-deps --require-hashes -r envs/requirements.lock
 	@touch $@
 
 # New versions of everything (needs uv): with CUDA for GPU machines, and without.
