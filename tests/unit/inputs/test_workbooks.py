@@ -100,18 +100,25 @@ def test_a_number_whose_format_shows_something_else_is_refused(tmp_path, code):
 )
 def test_errors_and_formulas_without_a_value_are_refused(tmp_path, value, said):
     refused(write(tmp_path / "map.xlsx", HEADER, ["A01", "DMSO"], ["A02", value]), f"line 3: {said}")
-    # As it was saved last: a formula with an empty text for its value.
-    path = write(tmp_path / "map.xlsx", HEADER, ["A01", "DMSO"], ["A02", "=IF(1,,)"])
-    rewrite(path, "<f>IF(1,,)</f><v />", "<f>IF(1,,)</f><v></v>", ' r="B3"', ' r="B3" t="str"')
-    assert wells_of(path) == {"A01": ["DMSO", ""], "A02": ["", ""]}
+
+
+WORKSHEET, CALCULATED = "xl/worksheets/sheet1.xml", ("xl/workbook.xml", ' fullCalcOnLoad="1"', "")
+
+
+@pytest.mark.parametrize(("kind", "value"), [("n", "2.5"), ("str", "taxol"), ("str", "")])
+def test_the_value_of_a_formula_counts_if_it_was_calculated(tmp_path, kind, value):
+    path = write(tmp_path / "map.xlsx", HEADER, ["A01", "DMSO"], ["A02", "=X1"])
+    rewrite(path, (WORKSHEET, '<c r="B3"><f>X1</f><v />', f'<c r="B3" t="{kind}"><f>X1</f><v>{value}</v>'))
+    refused(path, "line 3: cell B3 has a formula without its value")  # as of a program that writes 0 for each
+    rewrite(path, CALCULATED)
+    assert wells_of(path) == {"A01": ["DMSO", ""], "A02": [value, ""]}
 
 
 def rewrite(path, *changes):
-    """Replace texts in the first worksheet of a workbook: what openpyxl does not write."""
+    """Replace texts in parts of a workbook: by what Excel writes, and openpyxl does not."""
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    name = "xl/worksheets/sheet1.xml"
-    for before, after in zip(changes[::2], changes[1::2], strict=True):
+    for name, before, after in changes:
         assert before.encode() in parts[name]
         parts[name] = parts[name].replace(before.encode(), after.encode())
     with zipfile.ZipFile(path, "w") as archive:
@@ -168,6 +175,19 @@ def test_a_table_may_begin_anywhere_and_end_before_formatted_cells(tmp_path):
     refused(
         write(tmp_path / "map.xlsx", HEADER, ["A01", "DMSO", 1, "note"]), "line 1: column 4 has no name, and 'note'"
     )
+
+
+def test_names_of_worksheets_and_leading_blank_rows_change_nothing(tmp_path):
+    def change(worksheet):
+        worksheet.title = "A & B <µ> 'x'"
+
+    path = write(tmp_path / "map.xlsx", [], [], HEADER, ["A01", "DMSO", 1], change=change)
+    assert wells_of(path) == {"A01": ["DMSO", "1"]}
+    blank = [("", "")] * 2
+    path = write_open_document(
+        tmp_path / "map.ods", blank, blank, [*blank, "well", "note"], [*blank, "A1", of_type("float", 7, "007")]
+    )
+    assert wells_of(path) == {"A01": ["007"]}
 
 
 def test_one_worksheet_with_content_counts_and_several_are_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 import re
 import zipfile
-from collections.abc import Collection
 from xml.etree import ElementTree
 
 from fieldwork.inputs.tables.worksheets import Facts, check_size, no_facts
@@ -14,18 +13,13 @@ _NUMBERS = ("float", "currency", "percentage")
 _COVERED = ("covered-table-cell", "table-cell")
 
 
-def read_facts(path: str, names: Collection[str]) -> dict[str, Facts]:
+def read_facts(path: str) -> dict[str, Facts]:
     """Read what worksheets hold beside their values.
-
-    Parameters
-    ----------
-    path : str
-    names : collection of str
-        Of the worksheets.
 
     Returns
     -------
     dict of str to Facts
+        By the worksheets' names.
 
     Raises
     ------
@@ -45,9 +39,9 @@ def read_facts(path: str, names: Collection[str]) -> dict[str, Facts]:
                 element.clear()
             elif tag == "table-column":
                 columns.append((_repeated(element, "columns"), _is_hidden(element)))
-            elif tag == "table" and (name := _get(element, "name")) in names:
-                facts[name] = _facts(rows, columns)
-    return {name: facts[name] for name in names}
+            elif tag == "table":
+                facts[_get(element, "name")] = _facts(rows, columns)
+    return facts
 
 
 def _get(element, name, default=None):

@@ -43,7 +43,7 @@ def kind_of(path: str | os.PathLike, *, name: str) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names, size = set(archive.namelist()), sum(info.file_size for info in archive.infolist())
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         raise InputError(f"{name}: is a workbook or a ZIP archive, and damaged; save it again") from None
     kind = ""
     if "xl/workbook.bin" in names:
@@ -108,9 +108,9 @@ def _read(path, kind, name):
     import python_calamine  # seldom used
 
     try:
+        facts = _FACTS_OF[kind](os.fspath(path))  # first: of damaged files it says more, and nothing on stderr
         with open(path, "rb") as stream, python_calamine.load_workbook(stream) as book:
             sheets = [item for item in book.sheets_metadata if item.typ == python_calamine.SheetTypeEnum.WorkSheet]
-            facts = _FACTS_OF[kind](os.fspath(path), [item.name for item in sheets])
             shown = [item.name for item in sheets if item.visible == python_calamine.SheetVisibleEnum.Visible]
             chosen = _chosen(facts, shown, name)
             values = book.get_sheet_by_name(chosen).to_python(skip_empty_area=False) if chosen else []

@@ -1,23 +1,17 @@
 """Facts of the worksheets of old Excel workbooks (.xls)."""
 
-import sys
-from collections.abc import Collection
+import io
 
 from fieldwork.inputs.tables.worksheets import Facts, no_facts
 
 
-def read_facts(path: str, names: Collection[str]) -> dict[str, Facts]:
+def read_facts(path: str) -> dict[str, Facts]:
     """Read what worksheets hold beside their values.
-
-    Parameters
-    ----------
-    path : str
-    names : collection of str
-        Of the worksheets.
 
     Returns
     -------
     dict of str to Facts
+        By the worksheets' names.
 
     Raises
     ------
@@ -26,8 +20,8 @@ def read_facts(path: str, names: Collection[str]) -> dict[str, Facts]:
     """
     import xlrd  # slow to import, and seldom used
 
-    with xlrd.open_workbook(path, formatting_info=True, logfile=sys.stderr) as book:
-        return {name: _facts(book, book.sheet_by_name(name), xlrd) for name in names}
+    with xlrd.open_workbook(path, formatting_info=True, logfile=io.StringIO()) as book:
+        return {sheet.name: _facts(book, sheet, xlrd) for sheet in book.sheets()}
 
 
 def _facts(book, sheet, xlrd):

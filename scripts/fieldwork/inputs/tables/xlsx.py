@@ -2,7 +2,6 @@
 
 import posixpath
 import zipfile
-from collections.abc import Collection
 from xml.etree import ElementTree
 
 from fieldwork.inputs.tables.worksheets import Facts, cell_position, check_size, no_facts
@@ -10,18 +9,13 @@ from fieldwork.inputs.tables.worksheets import Facts, cell_position, check_size,
 _PERCENT_FORMATS = {9: "0%", 10: "0.00%"}  # of those that Excel does not write into the file; the others add no text
 
 
-def read_facts(path: str, names: Collection[str]) -> dict[str, Facts]:
+def read_facts(path: str) -> dict[str, Facts]:
     """Read what worksheets hold beside their values.
-
-    Parameters
-    ----------
-    path : str
-    names : collection of str
-        Of the worksheets.
 
     Returns
     -------
     dict of str to Facts
+        By the worksheets' names.
 
     Raises
     ------
@@ -31,11 +25,14 @@ def read_facts(path: str, names: Collection[str]) -> dict[str, Facts]:
     with zipfile.ZipFile(path) as archive:
         book = _target(archive, "", "officeDocument") or "xl/workbook.xml"
         formats = _formats(archive, _target(archive, book, "styles"))
-        parts = {}
-        for sheet in ElementTree.fromstring(archive.read(book)).iterfind("{*}sheets/{*}sheet"):
+        facts, root = {}, ElementTree.fromstring(archive.read(book))
+        calculation = root.find("{*}calcPr")
+        # Programs that do not calculate ask Excel to do so; what they write for the results of formulas may be 0.
+        is_stale = calculation is not None and calculation.get("fullCalcOnLoad") in ("1", "true")
+        for sheet in root.iterfind("{*}sheets/{*}sheet"):
             number = next((value for key, value in sheet.items() if key.endswith("}id")), None)
-            parts[sheet.get("name")] = _target(archive, book, number)
-        return {name: _facts(archive, parts[name], formats) for name in names}
+            facts[sheet.get("name")] = _facts(archive, _target(archive, book, number), formats, is_stale)
+        return facts
 
 
 def _target(archive, part, wanted):
@@ -61,14 +58,14 @@ def _formats(archive, part):
     return [codes.get(int(item.get("numFmtId", 0)), "") for item in styles.iterfind("{*}cellXfs/{*}xf")]
 
 
-def _facts(archive, part, formats):
+def _facts(archive, part, formats, is_stale):
     facts, row = no_facts(), -1
     with archive.open(part) as stream:
         for _, element in ElementTree.iterparse(stream):
             tag = element.tag.rpartition("}")[2]
             if tag == "row":
                 row = int(element.get("r", row + 2)) - 1
-                _read_row(element, row, facts, formats)
+                _read_row(element, row, facts, formats, is_stale)
                 element.clear()
             elif tag == "col" and (element.get("hidden") in ("1", "true") or element.get("width") == "0"):
                 facts.hidden_columns.update(range(int(element.get("min")) - 1, int(element.get("max"))))
@@ -80,7 +77,7 @@ def _facts(archive, part, formats):
     return facts
 
 
-def _read_row(element, row, facts, formats):
+def _read_row(element, row, facts, formats, is_stale):
     """Add the facts of a row's cells."""
     if element.get("hidden") in ("1", "true") or element.get("ht") == "0":
         facts.hidden_rows.add(row)
@@ -96,7 +93,7 @@ def _read_row(element, row, facts, formats):
         facts.content.add((row, column))
         if kind == "e":
             facts.without_value[row, column] = f"the error {value}"
-        elif not value and kind != "str":  # the result of a formula may be an empty text
+        elif is_formula and (is_stale or (not value and kind != "str")):  # a formula's result may be an empty text
             facts.without_value[row, column] = "a formula without its value; open and save the workbook in Excel"
         elif kind == "n" and (code := formats[int(cell.get("s", 0))] if formats else ""):
             facts.formats[row, column] = code
