@@ -6,8 +6,8 @@ unexport PYTHONDONTWRITEBYTECODE  # without compiled modules every Snakemake sta
 
 .PHONY: demo doctor report view test test-unit test-slurm accuracy lint docs lock clean
 
-# Draw the demo's plate, slide and stack, find their nuclei, and say how many of the planted ones were found.
-SCORES = results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
+# Find the nuclei of the demo: six real fields and a picture of tissue; a plate, a slide and a stack that are drawn with known nuclei.
+SCORES = results/demo/cells_score.txt results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
 demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml -- all $(SCORES)
 	@echo

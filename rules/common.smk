@@ -26,7 +26,7 @@ from fieldwork import InputError
 from fieldwork.cluster import failed_jobs, slurm
 from fieldwork.inputs.remote import Remote
 from fieldwork.planning import configuration, provenance, resources, runs, snakemake_workarounds
-from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, Caller, make_plan, locate
+from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, DEMO_TISSUE, Caller, make_plan, locate
 from fieldwork.planning.plates import SCREEN, SCREEN_PICTURES, TABLES
 from fieldwork.planning.resources import benchmark_time_limit_min, memory_mb, small_memory_mb, small_time_limit_min
 

@@ -1,7 +1,3 @@
-# Rectangle of the demo slide where nuclei are planted and counted, in px; elsewhere its tissue is a real picture.
-DEMO_PLANTED = {"row": 640, "column": 2048, "height": 1792, "width": 1792}
-
-
 rule synthesize_demo:
     """Draw the demo plate: known nuclei, fewer where the platemap has more of the compound."""
     input:
@@ -47,11 +43,37 @@ rule score_demo:
         "../scripts/score_demo.py"
 
 
+rule score_demo_cells:
+    """Compare the outlines of the demo's real plate with those that people drew; fail below 90 %."""
+    input:
+        annotated=expand(
+            "config/demo/bbbc038/labels/bbbc038_{well}_s{site}_w1.png", well=["B02", "B03", "B04"], site=[1, 2]
+        ),
+        labels="<results>/plates/bbbc038/labels.zarr/zarr.json",
+        fields="<results>/plates/bbbc038/fields.csv",
+    output:
+        score="<results>/demo/cells_score.txt",
+    log:
+        "<logs>/demo/score_demo_cells.log",
+    benchmark:
+        "<benchmarks>/demo/score_demo_cells.tsv"
+    conda:
+        "../envs/fieldwork.yaml"
+    resources:
+        mem_mb=small_memory_mb,
+        runtime=small_time_limit_min,
+    params:
+        made_by=made_by("score_demo_cells"),
+    script:
+        "../scripts/score_demo_cells.py"
+
+
 rule synthesize_demo_slide:
-    """Draw the demo slide: a piece of real tissue, and a piece with known nuclei."""
+    """Write the demo's slides: one with known nuclei, and a real picture of tissue."""
     output:
         slide=DEMO_SLIDE,
         planted="resources/demo/slide_planted.csv",
+        tissue=DEMO_TISSUE,
     log:
         "<logs>/demo/synthesize_demo_slide.log",
     benchmark:
@@ -62,7 +84,6 @@ rule synthesize_demo_slide:
         mem_mb=small_memory_mb,
         runtime=small_time_limit_min,
     params:
-        region=DEMO_PLANTED,
         made_by=made_by("synthesize_demo_slide"),
     script:
         "../scripts/synthesize_demo_slide.py"
@@ -73,6 +94,7 @@ rule score_demo_slide:
     input:
         planted="resources/demo/slide_planted.csv",
         nuclei="<results>/slides/demo/nuclei.parquet",
+        tissue="<results>/slides/tissue/nuclei.parquet",
     output:
         score="<results>/demo/slide_score.txt",
     log:
@@ -85,7 +107,6 @@ rule score_demo_slide:
         mem_mb=small_memory_mb,
         runtime=small_time_limit_min,
     params:
-        region=DEMO_PLANTED,
         made_by=made_by("score_demo_slide"),
     script:
         "../scripts/score_demo_slide.py"

@@ -1,6 +1,7 @@
-"""Draw the demo slide: a piece of real tissue, and a piece with known nuclei, where they are counted.
+"""Write the demo's two slides: one with known nuclei, and a real picture of tissue, in which nobody has counted them.
 
-Outputs: the slide, a pyramidal TIFF of JPEG tiles; the position of every planted nucleus.
+Outputs: the slide with known nuclei, a pyramidal TIFF of JPEG tiles; the position of every planted nucleus; the picture
+of tissue, scikit-image's `immunohistochemistry` (colonic glands, FHL2 in brown), as a TIFF without loss.
 """
 
 from fieldwork import processes
@@ -15,32 +16,26 @@ from skimage.data import immunohistochemistry
 from fieldwork import outputs, synthetic
 from fieldwork.job_log import logged
 
-SHAPE_PX = (3072, 4096)
+SHAPE_PX = (2304, 2560)
 MPP = 0.5  # micrometres per pixel: a 20x objective
-N_LEVELS = 4  # each of half the size; the last is 384 x 512 px
-REAL_TISSUE = np.s_[512:2560, 128:1792]  # the rectangle of the piece of real tissue
+N_LEVELS = 4  # each of half the size; the last is 288 x 320 px
+TISSUE = np.s_[256:2048, 384:2176]
 N_NUCLEI = 1200
 
 
-def main(*, slide, planted_table, region):
+def main(*, slide, planted_table, tissue):
     rng = np.random.default_rng(5)
     image = np.full((*SHAPE_PX, 3), synthetic.GLASS_LEVEL, np.uint8)
-    picture = immunohistochemistry()  # part of scikit-image: nothing is downloaded
-    depth = synthetic.piece_of_tissue(rng, shape=image[REAL_TISSUE].shape[:2])
-    image[REAL_TISSUE] = synthetic.lay_on_glass(repeated(picture, depth.shape), depth)
-    counted = image[region["row"] :, region["column"] :][: region["height"], : region["width"]]
-    depth = synthetic.piece_of_tissue(rng, shape=counted.shape[:2])
-    tissue, centres = synthetic.plant_tissue(rng, depth=depth, count=N_NUCLEI)
-    counted[:] = synthetic.lay_on_glass(tissue, depth)
+    depth = synthetic.piece_of_tissue(rng, shape=image[TISSUE].shape[:2])
+    stained, centres = synthetic.plant_tissue(rng, depth=depth, count=N_NUCLEI)
+    image[TISSUE] = synthetic.lay_on_glass(stained, depth)
     write_pyramid(slide, image)
-    rows = [{"Row": row + region["row"], "Column": column + region["column"]} for row, column in centres]
+    top, left = (side.start for side in TISSUE)
+    rows = [{"Row": row + top, "Column": column + left} for row, column in centres]
     outputs.write_csv(rows, ["Row", "Column"], planted_table)
-
-
-def repeated(picture, shape):
-    """Fill a larger shape with copies of a picture, every other one mirrored, so that no seams appear."""
-    more = [(0, size - side) for size, side in zip(shape, picture.shape, strict=False)]
-    return np.pad(picture, [*more, (0, 0)], mode="symmetric")
+    picture = immunohistochemistry()  # part of scikit-image: nothing is downloaded
+    with outputs.atomic_file(tissue) as part:  # without a pixel size: nobody states one
+        tifffile.imwrite(part, picture, photometric="rgb", compression="zlib", predictor=True, tile=(256, 256))
 
 
 def write_pyramid(path, image):
@@ -68,5 +63,5 @@ if __name__ == "__main__":
         main(
             slide=snakemake.output.slide,
             planted_table=snakemake.output.planted,
-            region=snakemake.params.region,
+            tissue=snakemake.output.tissue,
         )

@@ -19,13 +19,14 @@ FIRST_NUCLEI = 8  # of the first frame
 
 
 def main(*, stack, planted_table):
-    planted = []
-    with outputs.atomic_file(stack) as part, tifffile.TiffWriter(part) as film:
-        for frame in range(N_FRAMES):
-            rng = np.random.default_rng([frame])
-            image, centres = synthetic.plant_field(rng, shape=SHAPE_PX, count=round(FIRST_NUCLEI * 2 ** (frame / 10)))
-            film.write(image, compression="zlib", predictor=True, contiguous=False, metadata=None)
-            planted += [{"Metadata_Frame": frame, "Row": row, "Column": column} for row, column in centres]
+    images, planted = [], []
+    for frame in range(N_FRAMES):
+        rng = np.random.default_rng([frame])
+        image, centres = synthetic.plant_field(rng, shape=SHAPE_PX, count=round(FIRST_NUCLEI * 2 ** (frame / 10)))
+        images.append(image)
+        planted += [{"Metadata_Frame": frame, "Row": row, "Column": column} for row, column in centres]
+    with outputs.atomic_file(stack) as part:
+        tifffile.imwrite(part, np.stack(images), compression="zlib", predictor=True, metadata={"axes": "TYX"})
     outputs.write_csv(planted, ["Metadata_Frame", "Row", "Column"], planted_table)
 
 

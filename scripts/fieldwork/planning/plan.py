@@ -32,8 +32,9 @@ DEMO_IMAGES = [
     for site in (1, 2)
 ]
 DEMO_SLIDE = "resources/demo/slide.tif"
+DEMO_TISSUE = "resources/demo/tissue.tif"
 DEMO_STACK = "resources/demo/stack.tif"
-GENERATED = frozenset({*DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK})  # by rules; they need not exist yet
+GENERATED = frozenset({*DEMO_IMAGES, DEMO_SLIDE, DEMO_TISSUE, DEMO_STACK})  # by rules; they need not exist yet
 
 
 class Folders(NamedTuple):
