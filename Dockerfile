@@ -1,4 +1,4 @@
-# Fieldwork and exactly the packages of envs/requirements.lock. README.md shows how to use it.
+# Fieldwork and exactly the packages of envs/requirements.lock. docs/container.md shows how to use it.
 
 # Pinned by the digest for amd64, arm64 and others: docker-library/repo-info, 25 August 2026.
 FROM python:3.12.14-slim-bookworm@sha256:0f5b26b9518d002b6173fd61daad821fa340635ebfec5bba471013f9ca114579

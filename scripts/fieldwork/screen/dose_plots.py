@@ -19,6 +19,7 @@ CHART_IN = (2.55, 2.25)  # with its margins
 MARGINS_IN = (0.75, 0.95)  # left of a chart; above and below it
 SERIES = ["Batch", "Treatment", "Unit"]
 CURVE_POINTS = 100
+NARROW_CHARACTERS = 45  # of a line of the title, for each chart across
 
 
 def doses(wells: pd.DataFrame, curves: pd.DataFrame, hits: pd.DataFrame) -> plt.Figure:
@@ -59,10 +60,11 @@ def doses(wells: pd.DataFrame, curves: pd.DataFrame, hits: pd.DataFrame) -> plt.
     if (with_any := int((numbers_known > 0).sum())) > len(readouts):
         notes.append(f"{len(readouts)} of {with_any} readouts with an EC50, those with the most")
     if without := [name for name, number in numbers_known.items() if not number and name not in readouts]:
-        notes += textwrap.wrap(f"no EC50: {', '.join(without)}", 120)
+        notes += textwrap.wrap(f"no EC50: {', '.join(without)}", min(120, NARROW_CHARACTERS * across))
     if left_out := len(numbers) - len(several):
         notes.append(f"with one dose, not drawn: {counted(left_out, 'treatment')}")
-    figure, grid = _grid(down, across, lines=len(notes))
+    is_wide = across > 2
+    figure, grid = _grid(down, across, lines=len(notes), legend_lines=1 if is_wide else 4)
     scales = {readout: scale_of(wells, readout) for readout in readouts}
     rows = curves.set_index([*SERIES, "Readout"], drop=False)
     charts = [(key, readout) for key in drawn for readout in readouts]
@@ -78,22 +80,23 @@ def doses(wells: pd.DataFrame, curves: pd.DataFrame, hits: pd.DataFrame) -> plt.
         axes.axis("off")
     _share_limits(grid.flat[: len(charts)], len(readouts))
     figure.suptitle("\n".join(notes), fontsize=11, y=1 - 0.08 / figure.get_figheight(), va="top")
-    figure.legend(handles=_legend(), loc="lower center", ncols=4 if across > 2 else 1, fontsize=9)
+    figure.legend(handles=_legend(), loc="lower center", ncols=4 if is_wide else 1, fontsize=9)
     return figure
 
 
-def _grid(down, across, *, lines):
-    """Create a figure with a grid of charts below a title of so many lines.
+def _grid(down, across, *, lines, legend_lines):
+    """Create a figure with a grid of charts between a title and a legend of so many lines.
 
     It is laid out here: the constrained layout takes 10 s for 72 charts.
     """
-    width, height = CHART_IN[0] * across, CHART_IN[1] * down + 0.95 + 0.2 * lines
+    legend = 0.18 * (legend_lines - 1)  # in, beyond its first line
+    width, height = CHART_IN[0] * across, CHART_IN[1] * down + 0.95 + 0.2 * lines + legend
     figure, grid = plt.subplots(down, across, figsize=(width, height), squeeze=False)
     chart_width, chart_height = 1 - MARGINS_IN[0] / CHART_IN[0], 1 - MARGINS_IN[1] / CHART_IN[1]
     figure.subplots_adjust(
         left=MARGINS_IN[0] / width,
         right=1,
-        bottom=(0.4 + 0.45) / height,
+        bottom=(0.4 + 0.45 + legend) / height,
         top=1 - (0.6 + 0.2 * lines) / height,
         wspace=1 / chart_width - 1,
         hspace=1 / chart_height - 1,

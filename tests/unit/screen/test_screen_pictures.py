@@ -144,6 +144,20 @@ def test_a_curve_is_drawn_through_the_means_of_its_wells(planted):
     assert checked == 21
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_title_and_legend_cover_no_chart_however_few_there_are(planted, count):
+    keep = set(sorted(planted.wells["Treatment"][planted.wells["Dose"] > 0].unique())[:count])
+    kept = planted.wells["Treatment"].isin(keep) | (planted.wells["Role"] == "negative")
+    wells = planted.wells[kept].reset_index(drop=True)
+    curves = planted.doses[planted.doses["Treatment"].isin(keep) & (planted.doses["Readout"] == COUNT)]
+    figure = dose_plots.doses(wells, curves, planted.hits)
+    renderer = figure.canvas.get_renderer()
+    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes if axes.axison]
+    assert len(boxes) == count
+    legend, title = figure.legends[0].get_window_extent(renderer), figure._suptitle.get_window_extent(renderer)
+    assert not [box for box in boxes if box.overlaps(legend) or box.overlaps(title)]
+
+
 def test_the_named_hits_are_compounds_that_do_something(planted):
     figure = hit_plots.hits(planted.hits, LIMITS)
     named = {label.get_text().split()[0] for axes in figure.axes for label in axes.get_yticklabels()}
