@@ -49,9 +49,10 @@ lint: .venv/installed
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
-# docs/configuration.md, from the schema of the configuration.
+# docs/configuration.md, from the schema of the configuration, and all pages as a site: docs/_build/index.html.
 docs: .venv/installed
 	$(BIN)/python docs/write_configuration.py
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
 
 # The exact packages, by hash. --no-deps: the lock is complete, and cuCIM would pull in 2.6 GB of CUDA libraries.
 .venv/installed: envs/requirements.lock
@@ -71,4 +72,4 @@ lock:
 		$$(grep -oE '^(cupy|cuda|nvidia)[a-z0-9-]*' envs/gpu.lock | sed 's/^/--no-emit-package /')
 
 clean:
-	rm -rf .venv .snakemake resources results logs benchmarks
+	rm -rf .venv .snakemake resources results logs benchmarks docs/_build

@@ -28,14 +28,30 @@ LAPLACIAN_NOISE = 1.4826 / math.sqrt(20)  # standard deviation of pixels per med
 
 
 class Calibration(NamedTuple):
-    """A typical nucleus of a plate; all numbers have three significant digits."""
+    """A typical nucleus of a plate; all numbers have three significant digits.
 
-    diameter: float | None  # px; None where no nucleus was seen
-    contrast: float | None  # intensity above the background; None likewise
-    noise: float  # standard deviation of a pixel of the coarse copy, in intensity
-    softness: float | None = None  # width of a typical nucleus's edge, in radii; None where no nucleus was seen
-    background: float | None = None  # intensity; None where nothing was measured
-    dark: bool = False  # dark nuclei on a bright ground were seen: nothing is counted
+    Attributes
+    ----------
+    diameter : float or None
+        In px; None where no nucleus was seen.
+    contrast : float or None
+        Intensity above the background; None likewise.
+    noise : float
+        Standard deviation of a pixel of the coarse copy, in intensity.
+    softness : float or None
+        Width of a typical nucleus's edge, in radii; None where no nucleus was seen.
+    background : float or None
+        Intensity; None where nothing was measured.
+    dark : bool
+        Dark nuclei on a bright ground were seen: nothing is counted.
+    """
+
+    diameter: float | None
+    contrast: float | None
+    noise: float
+    softness: float | None = None
+    background: float | None = None
+    dark: bool = False
 
 
 class Sample(NamedTuple):
