@@ -1,12 +1,14 @@
 """Write docs/configuration.md, every key of the configuration, from config/schemas/config.schema.yaml."""
 
 import math
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
+LINE_LENGTH = 120
 TYPES = {
     "array": "list",
     "boolean": "true or false",
@@ -22,7 +24,8 @@ one.
 
 The configuration is `config/config.yaml` in the working directory. `--configfile FILE` overrides single keys of it, and
 `--config fan_out=well 'nuclei={diameter: 24}'` overrides both. The clone's [config/config.yaml](../config/config.yaml)
-has every key with its default. Every key can be left out. An unknown key is an error.
+has every key with its default. Every key can be left out. An unknown key is an error. Units stand in brackets behind
+the legal values.
 """
 
 
@@ -36,7 +39,8 @@ def _sections(name: str, schema: dict) -> Iterator[str]:
     """Yield the lines of a section for each key of `schema` that has keys of its own."""
     for key, part in schema["properties"].items():
         if "properties" in part:
-            yield from ("", f"## {name}{key}", "", f"{part['title']}.", "", *_table(f"{name}{key}.", part))
+            title = textwrap.fill(f"{part['title']}.", LINE_LENGTH, break_on_hyphens=False)
+            yield from ("", f"## {name}{key}", "", title, "", *_table(f"{name}{key}.", part))
             yield from _sections(f"{name}{key}.", part)
 
 
