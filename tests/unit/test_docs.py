@@ -1,4 +1,4 @@
-"""What the documents name exists: files, links, modules, functions and make's targets."""
+"""What the documents name exists: files, links, headings, modules, functions and make's targets."""
 
 import ast
 import re
@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from fieldwork.user_functions import CONTEXT
+from pages import NOT_RUN, PAGES, RUN, RUN_BY, blocks_of
 from workspace import REPOSITORY, SCRIPTS
 
 LIBRARY = SCRIPTS / "fieldwork"
@@ -143,12 +144,67 @@ def stale_files(text, folder):
     return missing
 
 
+def anchors_of(text):
+    """Return the anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ +(.*)", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def stale_anchors(text, folder):
+    """List the links to headings that do not exist, in this document or in another one."""
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text)
+    texts = {link: (folder / link).read_text(encoding="utf-8") if link else text for link, _ in links}
+    return [f"{link}#{anchor}" for link, anchor in links if anchor not in anchors_of(texts[link])]
+
+
+def long_lines(text):
+    """List the lines of prose that are longer than 120 characters; those of tables and of code may be."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [line for line in prose.splitlines() if len(line) > 120 and not line.lstrip().startswith("|")]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
 def test_what_a_document_names_exists(document):
     text = document.read_text()
     assert stale_files(text, document.parent) == []
     assert stale_names(text) == []
     assert stale_targets(text) == []
+    assert stale_anchors(text, document.parent) == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "cluster.md"], ids=lambda path: path.name)
+def test_a_page_has_no_long_lines_of_prose(page):
+    assert long_lines(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_whoever_says_why_a_block_is_not_run_says_it_of_a_block(page):
+    text = page.read_text(encoding="utf-8")
+    left_out = [block for block in blocks_of(text) if not block.is_run]
+    assert len(left_out) == text.count(NOT_RUN) and all(block.language in RUN for block in left_out)
+
+
+def test_pages_whose_blocks_have_tests_of_their_own_exist_and_so_do_these_tests():
+    assert RUN_BY.keys() <= {page.name for page in PAGES}
+    assert all((REPOSITORY / test).is_file() for test in RUN_BY.values())
+
+
+def test_blocks_of_pages_are_found_with_what_is_said_of_them():
+    text = "Run it:\n\n```console\n$ a\n```\n\n*Not run by a test: it\nneeds more.*\n\n  ```python\n  b\n  ```\n"
+    text += "\n```text\nwell,dose\n```\n```yaml\n# config/config.yaml\n```\n"
+    blocks = blocks_of(text)
+    assert [(block.language, block.text, block.is_run) for block in blocks[:2]] == [
+        ("console", "$ a\n", True),
+        ("python", "b\n", False),
+    ]
+    assert [block.file for block in blocks] == [None, None, "platemap.csv", "config/config.yaml"]
+
+
+def test_stale_anchors_and_long_lines_are_noticed():
+    text = "# A b: `c`\n\n## A, d\n[x](#a-b-c) [y](#a-d) [z](#gone) [w](glossary.md#glossary) [v](glossary.md#gone)\n"
+    assert stale_anchors(text, REPOSITORY / "docs") == ["#gone", "glossary.md#gone"]
+    line = "long " * 30
+    assert long_lines(f"{line}\n| {line}\n```console\n{line}\n```\nshort\n{line}") == [line, line]
 
 
 @pytest.mark.parametrize(
