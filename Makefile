@@ -53,6 +53,7 @@ lint: .venv/installed
 docs: .venv/installed
 	$(BIN)/python docs/write_configuration.py
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+	@echo docs/_build/index.html
 
 # The exact packages, by hash. --no-deps: the lock is complete, and cuCIM would pull in 2.6 GB of CUDA libraries.
 .venv/installed: envs/requirements.lock
