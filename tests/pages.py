@@ -1,4 +1,4 @@
-"""Blocks of commands and code in the pages of docs/, and which of them tests run."""
+"""Blocks of commands and code in the pages of the site, and which of them tests run."""
 
 import re
 import textwrap
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from workspace import REPOSITORY
 
-PAGES = sorted(REPOSITORY.glob("docs/*.md"))
+PAGES = sorted([*REPOSITORY.glob("docs/*.md"), REPOSITORY / "config/README.md", REPOSITORY / "CONTRIBUTING.md"])
 COMMANDS = ("console", "bash", "sh")
 RUN = (*COMMANDS, "python", "r")
 # A paragraph before a block that no test runs begins so, and says why.

@@ -1,4 +1,4 @@
-"""The pages of docs/: their commands run as they stand there, in a clone and in folders that have what they name."""
+"""The pages of the site: their commands run as they stand there, in a clone and in folders that have what they name."""
 
 import re
 import subprocess
@@ -20,17 +20,26 @@ SHEET = "plate\timages\nmyplate\t/data/screen/myplate\n"
 WELLS = ("B02", "B03", "C02", "C03")
 # Of each page, what its commands make, below /data or the clone.
 MADE = {
-    "api.md": [],
-    "filters.md": ["data/screen/results/plates/myplate/filtered/filtered.csv"],
-    "getting_started.md": ["data/screen/results/report.html", "data/screen/results/plates/myplate/calibration.png"],
-    "module.md": ["data/workflow/treated.csv", "data/workflow/nuclei/results/plates/myplate/wells.csv"],
-    "nuclei.md": ["clone/B07.png", "data/screen/results/plates/myplate/calibration.png"],
-    "plates.md": ["data/archives/myplate/plate.tif", "data/screen/results/plates/myplate/calibration.png"],
-    "screen.md": ["data/campaign/results/screen/hits.csv", "data/campaign/results/screen/plots/doses.png"],
-    "slides.md": ["data/slides/results/slides/biopsy 1/biopsy 1.ome.zarr/zarr.json"],
-    "stacks.md": ["data/films/results/stacks/film 1/frames.csv"],
-    "upgrading.md": [],
+    "config/README.md": [],
+    "docs/api.md": [],
+    "docs/filters.md": ["data/screen/results/plates/myplate/filtered/filtered.csv"],
+    "docs/getting_started.md": [
+        "data/screen/results/report.html",
+        "data/screen/results/plates/myplate/calibration.png",
+    ],
+    "docs/module.md": ["data/workflow/treated.csv", "data/workflow/nuclei/results/plates/myplate/wells.csv"],
+    "docs/nuclei.md": ["clone/B07.png", "data/screen/results/plates/myplate/calibration.png"],
+    "docs/plates.md": ["data/archives/myplate/plate.tif", "data/screen/results/plates/myplate/calibration.png"],
+    "docs/screen.md": ["data/campaign/results/screen/hits.csv", "data/campaign/results/screen/plots/doses.png"],
+    "docs/slides.md": ["data/slides/results/slides/biopsy 1/biopsy 1.ome.zarr/zarr.json"],
+    "docs/stacks.md": ["data/films/results/stacks/film 1/frames.csv"],
+    "docs/upgrading.md": [],
 }
+
+
+def name_of(page):
+    """Return the path of a page in the repository."""
+    return page.relative_to(REPOSITORY).as_posix()
 
 
 def plant(folder, channels=("w1",)):
@@ -105,13 +114,13 @@ def directory_of(blocks, number):
     return named[0]
 
 
-@pytest.mark.parametrize("page", pages_to_run(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", pages_to_run(), ids=name_of)
 def test_the_commands_of_a_page_run_as_they_stand_there(page, data, clone):
     def here(text):
         text = text.replace("--cores all", "--cores 2").replace("/opt/fieldwork", str(clone))
         return text.replace("/data/", f"{data}/")
 
-    if page.name == "nuclei.md":  # its code reads the demo's plate
+    if name_of(page) == "docs/nuclei.md":  # its code reads the demo's plate
         demo = ".venv/bin/snakemake --cores 2 --configfile config/demo/config.yaml -- "
         run(f"{demo} results/plates/demo/fields.csv results/plates/demo/labels.zarr/zarr.json", "bash", clone)
     blocks, count = of_page(page), 0
@@ -122,10 +131,10 @@ def test_the_commands_of_a_page_run_as_they_stand_there(page, data, clone):
             printed = run(here(block.text), block.language, clone)
             assert "Traceback" not in printed
             count += 1
-    assert count > 0 and [path for path in MADE[page.name] if not (data.parent / path).exists()] == []
-    if page.name == "stacks.md":
+    assert count > 0 and [path for path in MADE[name_of(page)] if not (data.parent / path).exists()] == []
+    if name_of(page) == "docs/stacks.md":
         assert "level" in pd.read_csv(data / "films/results/stacks/film 1/frames.csv")  # of the page's own function
 
 
 def test_pages_with_commands_are_found():
-    assert {page.name for page in pages_to_run()} == MADE.keys()
+    assert {name_of(page) for page in pages_to_run()} == MADE.keys()
