@@ -1,9 +1,9 @@
 """Apply a function to every frame of a stack, in order: find its nuclei, or whatever the configuration names.
 
 Inputs: the stack; its calibration, if nuclei are found with one. Outputs: frames.csv, one row per frame; where nuclei
-are found, nuclei.parquet, and their outlines if these are kept, labels.zarr or labels.tif; beside them, where the
-function returns images, frames.zarr or frames.tif; where the stack leaves open which channel is wanted, summary.json,
-for the last lines of a run.
+are found, nuclei.parquet, and their outlines if these are kept, labels.zarr or labels.tif; beside them stack.json,
+which says where the frames are, for the viewer; where the function returns images, frames.zarr or frames.tif; where the
+stack leaves open which channel is wanted, summary.json, for the last lines of a run.
 """
 
 from fieldwork import processes
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fieldwork import FrameError, job, outputs, parallel
 from fieldwork.detection import calibration as detection_calibration
+from fieldwork.inputs.paths import is_url
 from fieldwork.job_log import logged
 from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import series as stack_series
@@ -44,8 +45,8 @@ def main(
 ):
     folder = Path(frames_table).parent
     stack_series.clear(folder)
-    summary = folder / "summary.json"
-    for stale in (folder / "nuclei.parquet", summary):  # of another function or stack
+    summary, source = folder / "summary.json", folder / "stack.json"
+    for stale in (folder / "nuclei.parquet", summary, source):  # of another function or stack
         stale.unlink(missing_ok=True)
     opened = list_frames(stack, path, copy, selection)
     listed = frames = opened.frames
@@ -82,6 +83,8 @@ def main(
         write_nuclei(stack, measured, channels, opened.decided, nuclei_table)
     if opened.decided:
         outputs.write_json({"notes": opened.decided}, summary)
+    if not is_url(path):
+        outputs.write_json({"path": path, "selection": selection}, source)
     rows = stack_frames.rows_of(stack, measured, count_nuclei=bool(nuclei_table), outlined=outlined)
     outputs.write_csv(*sources.with_file_names(*rows, listed), frames_table)
 

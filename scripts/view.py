@@ -15,7 +15,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from fieldwork.viewer.content import Results
+from fieldwork.viewer.results import Results
 from fieldwork.viewer.server import Server
 
 FIRST_PORT, N_PORTS = 8000, 100

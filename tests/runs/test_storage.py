@@ -20,7 +20,8 @@ import werkzeug.serving
 from moto.server import ThreadedMotoServer
 
 from fieldwork import synthetic
-from fieldwork.viewer import content
+from fieldwork.viewer import fields as viewer_fields
+from fieldwork.viewer.results import NotFound, Results
 from workspace import wait_for
 
 ODD = "Zürich 7 (100%25)"  # blanks, an umlaut, and what would be % if it were unquoted
@@ -149,8 +150,8 @@ def test_a_plate_on_s3_gives_what_the_same_plate_on_disk_gives(workspace, s3):
     assert list(fields.Image_Status == "failed") == [False, False, False, True, False, False]
     assert set(fields.PathName_DNA) == {folder} and list(fields.FileName_DNA) == [path.name for path in files]
     assert not [path for path in (workspace.path / ".snakemake/storage").rglob("*") if path.is_file()]
-    with pytest.raises(content.NotFound, match=f"{re.escape(folder)}/Week1.*: only images on disk can be shown"):
-        content.field_image(content.Results(workspace.path / "remote", workspace.path), "P1", "0")
+    with pytest.raises(NotFound, match=f"{re.escape(folder)}/Week1.*: only images on disk can be shown"):
+        viewer_fields.plane(Results(workspace.path / "remote", workspace.path), "P1", "0")
     log = (workspace.path / "logs/plates/P1/images.log").read_text()
     assert "1 files that are no images were not looked at: 1 .txt" in log
     assert workspace.planned(*EVERYTHING, "results=remote") == {}

@@ -11,6 +11,7 @@ from fieldwork.detection import illumination, outlines
 from fieldwork.detection.flags import Flags
 from fieldwork.detection.peaks import find_peaks
 from fieldwork.gpu import client
+from fieldwork.inputs.names.images import Source
 from fieldwork.objects.groups import unmeasured_of
 from fieldwork.plates.images import FieldImage, FieldPlane, form_of
 
@@ -52,6 +53,7 @@ class Field(NamedTuple):
     groups_missing: dict[str, str] = {}  # from `objects.groups.unmeasured_of`
     notes: tuple[str, ...] = ()  # of the plane, as of `frames.Plane`
     inside: tuple = ()  # as of `layouts.Image`
+    sources: tuple[Source | None, ...] = ()  # files of the measured channels; of URLs none is kept
 
 
 def failed_field(image: FieldImage, reason: str) -> list[Field]:
@@ -134,6 +136,7 @@ def measure_field(
             measured["quality"] = quality.measure_image(plane.image)
         position = {"well": image.well, "site": image.site, "timepoint": plane.timepoint, "z": plane.z}
         read = {"path": source.path, "inside": source.inside, "notes": plane.notes, "shape": plane.image.shape}
+        read["sources"] = () if source.copy else source.measured
         fields.append(Field(**position, **read, form=form, **measured))
     return fields
 

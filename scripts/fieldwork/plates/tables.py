@@ -1,5 +1,6 @@
 """The tables of fields, wells and time points: their columns and rows."""
 
+import json
 import os
 import statistics
 from collections import Counter
@@ -61,10 +62,11 @@ FIELDS = pa.schema(
 # peaks were looked for; figures by which the plate flags its fields. Numbers of images are known only later.
 LEVELS = {GROUND: "ground", BRIGHTEST: "brightest"}
 TYPES, REASON, NOTES = "Image_Channel_Types", "Image_Channels_Reason", "Image_Notes"
+SOURCES = "Image_Channel_Files"  # JSON: the file of each measured channel, as of `names.images.Source`; for the viewer
 UNIT_FIELDS = pa.schema(
     [
         *(field for field in FIELDS if field.name != "Metadata_ImageNumber"),
-        *((name, pa.string()) for name in ("Image_Form", TYPES, REASON, NOTES)),
+        *((name, pa.string()) for name in ("Image_Form", TYPES, REASON, NOTES, SOURCES)),
         *((column, pa.float64()) for column in (*LEVELS, *FIGURES)),
     ]
 )
@@ -101,6 +103,7 @@ def fields_of(plate: str, fields: Sequence, *, channels: Sequence[str] = ()) -> 
             TYPES: ";".join(field.channel_types.get(name, "") for name in channels) if not field.error else None,
             "Image_Form": field.form,
             NOTES: "\n".join(field.notes) or None,
+            SOURCES: json.dumps(field.sources) if field.sources and not field.error else None,
             **dict(zip(IN_FILE, field.inside, strict=False)),
             **{column: getattr(field.levels, name) for column, name in LEVELS.items()},
             **{column: getattr(field.figures, name) for column, name in FIGURES.items()},

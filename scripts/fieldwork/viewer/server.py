@@ -9,9 +9,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, parse_qsl, unquote
 
-from fieldwork.viewer import content as viewer_content
+from fieldwork.viewer import content, fields, slides, stacks
+from fieldwork.viewer.results import NotFound, Results, file
+from fieldwork.viewer.tuning import Busy, TookTooLong, Tuner
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,14 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",  # a run may replace everything at any time
 }
+# Snakemake's report has its scripts inline: it gets an origin of its own, which can read nothing of this server.
+REPORT_POLICY = (
+    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-src data: blob:; connect-src data:; "
+    "frame-ancestors 'none'"
+)
 HOSTS = ("127.0.0.1", "localhost")
+BINARY = "application/octet-stream"
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -40,7 +49,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     Parameters
     ----------
-    results : content.Results
+    results : Results
     port : int
         0 for any free port.
 
@@ -53,14 +62,20 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, results: viewer_content.Results, port: int):
+    def __init__(self, results: Results, port: int):
         self.results = results
+        self.tuner = Tuner()
         super().__init__(("127.0.0.1", port), Handler)
 
     @property
     def url(self) -> str:
         """Return the address of the page."""
         return f"http://127.0.0.1:{self.server_address[1]}/"
+
+    def server_close(self) -> None:
+        """Close the socket, and end the process that tunes."""
+        super().server_close()
+        self.tuner.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Log a lost connection."""
@@ -82,16 +97,22 @@ class Handler(BaseHTTPRequestHandler):
             self.fail(HTTPStatus.FORBIDDEN, "only http://127.0.0.1 and http://localhost are served")
             return
         try:
-            kind, content = answer(self.server.results, self.path)
-        except viewer_content.NotFound as error:
+            kind, answered = answer(self.server.results, self.path, self.server.tuner)
+        except NotFound as error:
             self.fail(HTTPStatus.NOT_FOUND, str(error))
+        except Busy as error:
+            self.fail(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        except TookTooLong as error:
+            self.fail(HTTPStatus.GATEWAY_TIMEOUT, str(error))
         except FileNotFoundError:  # a run removed it meanwhile
             self.fail(HTTPStatus.NOT_FOUND, "this is not there any more")
         except Exception:  # whatever a broken table makes pyarrow or zarr raise: the server goes on
             log.exception("%r", self.path)
             self.fail(HTTPStatus.INTERNAL_SERVER_ERROR, "this cannot be shown; the terminal says why")
         else:
-            self.reply(HTTPStatus.OK, kind, content)
+            is_report = unquote(self.path) == f"/results/{content.REPORT}"
+            policy = {"Content-Security-Policy": REPORT_POLICY} if is_report else {}
+            self.reply(HTTPStatus.OK, kind, answered, **policy)
 
     def refuse(self) -> None:
         """Answer a request of any other kind."""
@@ -104,10 +125,10 @@ class Handler(BaseHTTPRequestHandler):
         """Send a message as JSON."""
         self.reply(status, "application/json", json.dumps({"error": message}).encode(), **headers)
 
-    def reply(self, status: HTTPStatus, kind: str, content: bytes | BinaryIO, **headers: str) -> None:
+    def reply(self, status: HTTPStatus, kind: str, answered: bytes | BinaryIO, **headers: str) -> None:
         """Send bytes, or an open file."""
-        file = None if isinstance(content, bytes) else content
-        length = len(content) if file is None else file.seek(0, 2)
+        opened = None if isinstance(answered, bytes) else answered
+        length = len(answered) if opened is None else opened.seek(0, 2)
         self.send_response(status)
         utf_8 = "; charset=utf-8" if kind.startswith("text/") else ""
         for name, value in {**HEADERS, **headers, "Content-Type": kind + utf_8, "Content-Length": length}.items():
@@ -115,25 +136,26 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if file is None:
-            self.wfile.write(content)
+        if opened is None:
+            self.wfile.write(answered)
         else:
-            with file:
-                file.seek(0)
-                shutil.copyfileobj(file, self.wfile)
+            with opened:
+                opened.seek(0)
+                shutil.copyfileobj(opened, self.wfile)
 
     def log_message(self, *_: object) -> None:
         """Ignore single requests: there are thousands of tiles."""
 
 
-def answer(results: viewer_content.Results, target: str) -> tuple[str, bytes | BinaryIO]:
+def answer(results: Results, target: str, tuner: Tuner) -> tuple[str, bytes | BinaryIO]:
     """Find the answer to a GET request.
 
     Parameters
     ----------
-    results : content.Results
+    results : Results
     target : str
         The request's path and query.
+    tuner : Tuner
 
     Returns
     -------
@@ -143,37 +165,80 @@ def answer(results: viewer_content.Results, target: str) -> tuple[str, bytes | B
 
     Raises
     ------
-    content.NotFound
+    NotFound
         It does not exist, or must not be served.
+    Busy, TookTooLong
+        As by `Tuner.tune`.
     """
     path, _, query = target.partition("?")
     # Split before %2F becomes "/": a name is never a path.
     match [unquote(part) for part in path.split("/")[1:]]:
         case [""]:
             return PAGE_TYPES[".html"], (PAGE / "index.html").read_bytes()
-        case ["page", name] if name in {file.name for file in PAGE.iterdir()}:
+        case ["page", name] if name in {entry.name for entry in PAGE.iterdir()}:
             return PAGE_TYPES[Path(name).suffix], (PAGE / name).read_bytes()
         case ["api", "contents"]:
-            return as_json(viewer_content.contents(results))
-        case ["api", "plates", plate]:
-            return as_json(viewer_content.plate(results, plate))
-        case ["api", "plates", plate, "wells", well]:
-            return as_json(viewer_content.well(results, plate, well))
-        case ["api", "plates", plate, "fields", number, "image.png"]:
-            return "image/png", viewer_content.field_image(results, plate, number)
-        case ["api", "plates", plate, "fields", number, "nuclei"]:
-            return as_json(viewer_content.field_nuclei(results, plate, number))
-        case ["api", "slides", slide]:
-            return as_json(viewer_content.slide(results, slide))
-        case ["api", "slides", slide, "tiles", level, column, row]:
-            return "image/png", viewer_content.slide_tile(results, slide, level, column, row)
-        case ["api", "slides", slide, "nuclei"]:
-            return as_json(viewer_content.slide_nuclei(results, slide, *rectangle(query)))
-        case ["api", "stacks", stack]:
-            return as_json(viewer_content.stack(results, stack))
+            return as_json(content.contents(results))
+        case ["api", "plates", plate, *rest]:
+            return of_plate(results, plate, rest, query, tuner)
+        case ["api", "slides", slide, *rest]:
+            return of_slide(results, slide, rest, query)
+        case ["api", "stacks", stack, *rest]:
+            return of_stack(results, stack, rest)
         case ["results", *names] if names and Path(names[-1]).suffix in RESULT_TYPES:
-            return RESULT_TYPES[Path(names[-1]).suffix], viewer_content.file(results, *names)
-    raise viewer_content.NotFound("no such page")
+            return RESULT_TYPES[Path(names[-1]).suffix], file(results, *names)
+    raise NotFound("no such page")
+
+
+def of_plate(results: Results, plate: str, rest: list[str], query: str, tuner: Tuner) -> tuple[str, bytes]:
+    """Find the answer to a request about a plate; `rest` are the names in its path behind the plate's."""
+    match rest:
+        case []:
+            tuner.start()  # it takes a second, and is soon wanted
+            return as_json(content.plate(results, plate))
+        case ["contrast"]:
+            return as_json(fields.contrast(results, plate))
+        case ["wells", well]:
+            return as_json(content.well(results, plate, well))
+        case ["fields", number, "pixels", channel]:
+            return BINARY, fields.pixels(results, plate, number, channel)
+        case ["fields", number, "thumbnail.png"]:
+            return "image/png", fields.thumbnail(results, plate, number)
+        case ["fields", number, "nuclei"]:
+            return as_json(fields.nuclei(results, plate, number))
+        case ["fields", number, "tuning"]:
+            return as_json(tuner.tune(results, plate, number, dict(parse_qsl(query))))
+    raise NotFound("no such page")
+
+
+def of_slide(results: Results, slide: str, rest: list[str], query: str) -> tuple[str, bytes]:
+    """Find the answer to a request about a slide, as `of_plate`."""
+    match rest:
+        case []:
+            return as_json(slides.slide(results, slide))
+        case ["tiles", level, column, row]:
+            return "image/png", slides.tile(results, slide, level, column, row)
+        case ["pixels", x, y]:
+            return as_json(slides.pixel(results, slide, x, y))
+        case ["nuclei"]:
+            return as_json(slides.nuclei(results, slide, *numbers(query, "left", "top", "right", "bottom", "scale")))
+        case ["density"]:
+            return as_json(slides.density(results, slide))
+    raise NotFound("no such page")
+
+
+def of_stack(results: Results, stack: str, rest: list[str]) -> tuple[str, bytes]:
+    """Find the answer to a request about a stack, as `of_plate`."""
+    match rest:
+        case []:
+            return as_json(stacks.stack(results, stack))
+        case ["contrast"]:
+            return as_json(stacks.contrast(results, stack))
+        case ["frames", number, "pixels"]:
+            return BINARY, stacks.pixels(results, stack, number)
+        case ["frames", number, "nuclei"]:
+            return as_json(stacks.nuclei(results, stack, number))
+    raise NotFound("no such page")
 
 
 def as_json(value: Any) -> tuple[str, bytes]:
@@ -181,12 +246,12 @@ def as_json(value: Any) -> tuple[str, bytes]:
     return "application/json", json.dumps(value, allow_nan=False).encode()
 
 
-def rectangle(query: str) -> list[float]:
-    """Read left, top, right and bottom, in px, from a request's query."""
+def numbers(query: str, *names: str) -> list[float]:
+    """Read finite numbers from a request's query."""
     try:
-        sides = [float(parse_qs(query)[name][0]) for name in ("left", "top", "right", "bottom")]
+        values = [float(parse_qs(query)[name][0]) for name in names]
     except (KeyError, ValueError):
-        sides = [math.nan]
-    if not all(map(math.isfinite, sides)):
-        raise viewer_content.NotFound("expected left, top, right and bottom in px")
-    return sides
+        values = [math.nan]
+    if not all(map(math.isfinite, values)):
+        raise NotFound(f"expected numbers for {', '.join(names)}")
+    return values

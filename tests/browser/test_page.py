@@ -1,0 +1,201 @@
+"""The page of results in Chromium."""
+
+import asyncio
+
+import numpy as np
+from scipy import ndimage
+from viewed import COLOURS, NUCLEI, VIEWER
+
+
+def spots(picture, box, *, dark=False):
+    """Return the centres (x, y) of bright (or dark) squares in a part (left, top, width, height) of a picture."""
+    left, top, width, height = (round(side) for side in box)
+    grey = picture[top : top + height, left : left + width].max(axis=2)
+    labels, number = ndimage.label(grey < 60 if dark else grey > 200)
+    centres = np.array(ndimage.center_of_mass(labels, labels, range(1, number + 1))).reshape(-1, 2)
+    return centres[:, ::-1] + (left + 0.5, top + 0.5)  # of pixels' middles, as the browser counts from their corners
+
+
+BOX = (
+    "(() => { const {left, top, width, height} = document.querySelector('.image').getBoundingClientRect();"
+    "return [left, top, width, height]; })()"
+)
+SCALE = f"{VIEWER}.world.getItemAt(0).viewportToImageZoom({VIEWER}.viewport.getZoom(true))"
+
+
+async def check_rings(browser, *, most):
+    """Compare the rings with the spots of the image on the screen, which are at most `most`."""
+    await browser.settled()
+    await browser.click("label[title*=outlines] input")  # the rings exist but are hidden
+    await asyncio.sleep(0.3)
+    rings, scale, box = np.array(await browser.rings()), await browser.value(SCALE), await browser.value(BOX)
+    centres = spots(await browser.screenshot(), box)
+    await browser.click("label[title*=outlines] input")
+    assert 0 < len(centres) <= most
+    for spot in centres:
+        assert np.hypot(*(rings - spot).T).min() < scale, (spot, rings, scale)  # one pixel of the image
+    return scale
+
+
+def test_a_click_on_a_well_shows_its_fields_with_rings_around_their_nuclei(browse):
+    async def steps(browser, site):
+        await browser.until("document.querySelectorAll('.wells a').length === 1")
+        assert await browser.value("document.querySelectorAll('.wells .missing').length") == 1536 - 1
+        await browser.click("nav li:nth-child(2) a")
+        await browser.until("document.querySelectorAll('.wells a').length === 4")
+        marks = await browser.value(
+            "[...document.querySelectorAll('.wells a')].map((one) => [one.textContent, one.className])"
+        )
+        assert marks == [["2.5", ""], ["1", "partly"], ["0", ""], ["✕", "failed"]]
+        assert await browser.value("document.querySelectorAll('.wells .missing').length") == 96 - 4
+        await browser.click(".wells a[data-well=B02]")
+        await browser.until("document.querySelectorAll('.fields a').length === 2")
+        await browser.until("document.querySelectorAll('.nuclei circle').length === 3")
+        scales = [await check_rings(browser, most=3)]
+        await browser.go_to(*NUCLEI["B02", 1][1])
+        for _ in range(2):
+            await browser.click("button[title^='Zoom in']")
+            scales.append(await check_rings(browser, most=3))
+        assert scales[2] > 3 * scales[0] > 3
+        await browser.click(".fields li:nth-child(2) a")  # nuclei in the corners of the image
+        await browser.until("document.querySelectorAll('.nuclei circle').length === 2")
+        await browser.click("button[title^='Whole image']")  # the view stays with other fields
+        await check_rings(browser, most=2)
+        size = {"width": 1000, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        await browser.send("Emulation.setDeviceMetricsOverride", **size)  # the wells are then smaller
+        await check_rings(browser, most=2)
+        await browser.click(".wells a[data-well=C03]")
+        await browser.until("document.querySelector('.error')?.textContent.includes('empty file (0 bytes)')")
+
+    browse(steps)
+
+
+OUTLINES = (
+    "[...document.querySelectorAll('.nuclei path')].map((path) => path.getBoundingClientRect())"
+    ".map(({left, top, width, height}) => [left, top, left + width, top + height])"
+)
+
+
+def test_a_click_on_a_well_with_label_images_shows_the_outlines_of_its_nuclei(browse):
+    async def steps(browser, site):
+        await browser.click(".wells a[data-well=A01]")
+        await browser.until("document.querySelectorAll('.nuclei path').length === 5")
+        await browser.settled()
+        assert await browser.value("document.querySelectorAll('.nuclei circle').length") == 0
+        assert await browser.value("document.querySelector('.tools [role=status]').textContent") == "5 nuclei"
+        shown = await browser.screenshot()
+        await browser.click("label[title*=outlines] input")  # the outlines exist but are hidden
+        await asyncio.sleep(0.3)
+        boxes, scale, box = [np.array(await browser.value(value)) for value in (OUTLINES, SCALE, BOX)]
+        plain = await browser.screenshot()
+        assert (shown != plain).any(axis=2).sum() > 5 * 20 * scale
+        left, top, width, height = box.round().astype(int)
+        bright, _ = ndimage.label(plain[top : top + height, left : left + width].max(axis=2) > 200)
+        spots = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(bright)]
+        spots = [np.add(spot, (left, top) * 2) for spot in spots if min(spot) > 0 and spot[3] - spot[1] > 10 * scale]
+        drawn = [np.concatenate([boxes[1, :2], boxes[2, 2:]]), boxes[3]]  # two that touch, and the hook
+        assert len(spots) == 2  # not the square that touches the image's border
+        for spot, outline in zip(spots, drawn, strict=True):
+            inset = np.array([1, 1, -1, -1]) * scale / 2  # outlines run through the middles of pixels
+            np.testing.assert_allclose(outline, spot + inset, atol=2)
+        await browser.click(".fields li:nth-child(3) a")
+        await browser.until("document.querySelector('.tools [role=status]')?.textContent === '0 nuclei'")
+        assert await browser.value("document.querySelectorAll('.nuclei path').length") == 0
+
+    browse(steps, "#/plates/week%202")
+
+
+def test_wells_follow_tables_that_a_run_made_anew(browse, site):
+    table = site.path / "results" / "plates" / "week 1" / "wells.csv"
+    before = table.read_text()
+
+    async def steps(browser, site):
+        await browser.until("document.querySelector('.wells a')?.textContent === '2.5'")
+        assert "B02,<i>DMSO</i>,2,0,5,2.5," in before
+        table.write_text(before.replace(",5,2.5,", ",23,11.5,"))
+        await browser.click(".wells a[data-well=C02]")
+        await browser.until("document.querySelector('.wells a').textContent === '11.5'")
+
+    try:
+        browse(steps, "#/plates/week%201")
+    finally:
+        table.write_text(before)
+
+
+def test_wells_are_reached_by_keys(browse):
+    async def steps(browser, site):
+        await browser.until("document.querySelectorAll('.wells a').length === 4")
+        assert await browser.value("document.querySelectorAll('.wells a[tabindex=\"0\"]').length") == 1
+        await browser.value("document.querySelector('.wells a').focus()")
+        right = [("ArrowRight", well) for well in ("B03", "C02", "C03", "C03")]  # row by row, to the last
+        up = [("ArrowUp", well) for well in ("B03", "C02", "B02", "B02")]  # column by column, to the first
+        for key, well in [*right, *up, ("ArrowDown", "C02"), ("ArrowLeft", "B03"), ("ArrowLeft", "B02")]:
+            await browser.press(key)
+            assert await browser.value("document.activeElement.dataset.well") == well
+        title = "B02: 2.5 nuclei per field, 5 in all, compound <i>DMSO</i>"
+        assert await browser.value("document.activeElement.title") == title
+
+    browse(steps, "#/plates/week%201")
+
+
+def test_a_slide_zooms_from_overview_to_level_0(browse):
+    async def steps(browser, site):
+        await browser.settled()
+        rings = await browser.rings()
+        assert len(rings) == 3
+        tiles = f"http://127.0.0.1:{site.port}/api/slides/slide%20five/tiles/"
+        assert not [address for address in browser.addresses if address.startswith(f"{tiles}0/")]
+        await browser.value("document.querySelector('.openseadragon-canvas').focus()")
+        await browser.go_to(1234, 700)
+        for _ in range(3):
+            await browser.click("button[title^='Zoom in']")
+        await browser.settled()
+        levels = [
+            int(address[len(tiles) :].split("/")[0]) for address in browser.addresses if address.startswith(tiles)
+        ]
+        assert levels[0] > 1 and 0 in levels
+        # The dark pixel of the nucleus, on level 0's colour, inside its ring
+        scale = await browser.value(SCALE)
+        assert scale > 2
+        (ring,) = await browser.rings()
+        await browser.click("label[title*=outlines] input")
+        await asyncio.sleep(0.3)
+        picture = await browser.screenshot()
+        x, y = (round(value) for value in ring)
+        around = picture[y - 40 : y + 40, x - 40 : x + 40]
+        np.testing.assert_allclose(np.median(around, axis=(0, 1)), COLOURS[0], atol=6)
+        (spot,) = spots(picture, (x - 40, y - 40, 80, 80), dark=True)
+        assert np.hypot(*(spot - ring)) / scale < 1
+
+    browse(steps, "#/slides/slide%20five")
+
+
+def test_a_stack_is_a_table_and_a_failed_slide_says_why(browse):
+    async def steps(browser, site):
+        assert await browser.until("document.querySelectorAll('.rows tbody tr').length") == 3
+        await browser.click("a[href='#/slides/torn']")
+        await browser.until("document.querySelector('.error')?.textContent === 'This slide failed: not a slide'")
+
+    browse(steps, "#/stacks/film")
+
+
+def test_what_came_out_is_an_entry_of_the_list_with_its_pictures(browse, compared):
+    async def steps(browser, site):
+        await browser.click("#contents a[href='#/screen/what%20came%20out']")
+        await browser.until("document.querySelectorAll('main img.picture').length === 2")
+        await browser.until("[...document.querySelectorAll('main img')].every((image) => image.naturalWidth === 60)")
+        links = "[...document.querySelectorAll('main p a')].map((link) => link.getAttribute('href'))"
+        assert await browser.value(links) == ["results/summary.html", "results/screen/hits.csv"]
+
+    browse(steps)
+
+
+def test_a_field_shows_its_cells_around_its_nuclei(browse, cells):
+    async def steps(browser, site):
+        await browser.click(".wells a[data-well=A01]")
+        await browser.until("document.querySelectorAll('.nuclei path').length === 10")
+        colours = "[...document.querySelectorAll('.nuclei path.{}')].map((path) => getComputedStyle(path).stroke)"
+        of_cells, of_nuclei = [await browser.value(colours.format(kind)) for kind in ("cell", "nucleus")]
+        assert len(of_cells) == len(of_nuclei) == 5 and not {*of_cells} & {*of_nuclei}
+
+    browse(steps, "#/plates/week%202")
