@@ -24,8 +24,9 @@ export async function readPixels(address) {
   return { width, height, values: new ARRAYS[type](bytes.slice(end)), whole: type[0] !== "f" };
 }
 
-/** Write a pixel's value. */
-export const valueText = (value) => (Number.isInteger(value) ? String(value) : value.toPrecision(4));
+/** Write a pixel's value; of one that is no whole number, four digits, or all before the point. */
+export const valueText = (value) =>
+  Number.isInteger(value) || Math.abs(value) >= 1000 ? String(Math.round(value)) : String(Number(value.toPrecision(4)));
 
 /**
  * The channels of the fields of a plate, or of the frames of a stack: which are shown, in which colour and contrast.
@@ -145,13 +146,17 @@ export class Channels {
     this.element.classList.toggle("merged", this.shown.length > 1);
   }
 
-  /** Read the shown channels of an image that are not there yet; `addressOf` takes a channel's name. */
-  async read(addressOf, { anew = false } = {}) {
-    const wanted = this.shown.filter((name) => anew || !this.planes.has(name));
+  /**
+   * Read the shown channels of an image that are not there yet.
+   *
+   * addressOf takes a channel's name; anew: it is another image; missing: channels of which it has none.
+   */
+  async read(addressOf, { anew = false, missing = [] } = {}) {
+    const wanted = this.shown.filter((name) => (anew || !this.planes.has(name)) && !missing.includes(name));
     const outcomes = await Promise.allSettled(wanted.map((name) => readPixels(addressOf(name))));
     if (anew) {
       this.planes = new Map();
-      this.problems = new Map();
+      this.problems = new Map(missing.map((name) => [name, "no image here"]));
     }
     outcomes.forEach(({ value, reason }, index) => {
       if (value) this.planes.set(wanted[index], value);

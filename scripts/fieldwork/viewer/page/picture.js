@@ -49,7 +49,7 @@ export class Picture {
     const shown = make("div", { class: "tools" },
       button("+", "Zoom in (+)", () => this.zoom(2)),
       button("−", "Zoom out (-)", () => this.zoom(0.5)),
-      button("Whole image", "Whole image (0)", () => this.viewer.viewport.goHome()),
+      button("Fit", "Whole image (0)", () => this.viewer.viewport.goHome()),
       button("1:1", "One pixel of the image is one of the screen", () =>
         this.viewer.viewport.zoomTo(this.item.imageToViewportZoom(1)),
       ),

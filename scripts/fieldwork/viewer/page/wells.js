@@ -58,7 +58,7 @@ export class WellPanel {
       make("h3", {}, `Well ${well}`, ...(treatment.length ? [make("span", { class: "treatment" }, treatment.join(" · "))] : [])),
       make("p", { class: "hint" }, `${count(fields.length, "field")}, nuclei in each:`),
       make("ul", { class: "fields" }, ...links),
-      make("p", { class: "file" }, [field.PathName_DNA, field.FileName_DNA].filter(Boolean).join("/")),
+      make("p", { class: "file", title: [field.PathName_DNA, field.FileName_DNA].filter(Boolean).join("/") }, field.FileName_DNA),
     );
     if (focused >= 0) links[focused]?.firstChild.focus();
     const go = (step) => links[fields.indexOf(field) + step]?.firstChild.click();
@@ -74,15 +74,16 @@ export class WellPanel {
     if (!isCurrent()) return;
     this.field = field;
     const pixelsOf = (name) => this.addressOf(field, "pixels", name);
+    const missing = (field.Image_Channels_Missing ?? "").split(";").filter(Boolean);
     const [found] = await Promise.all([
       ask(this.addressOf(field, "nuclei")),
-      this.channels.read(pixelsOf, { anew: true }),
+      this.channels.read(pixelsOf, { anew: true, missing }),
     ]);
     if (!isCurrent()) return;
     this.width = Number(field.Image_Width) || this.channels.planes.values().next().value.width;
     this.height = Number(field.Image_Height) || this.channels.planes.values().next().value.height;
     this.load = async () => {
-      await this.channels.read(pixelsOf).catch(() => {});
+      await this.channels.read(pixelsOf, { missing }).catch(() => {});
       this.channels.paint(this.picture.pixels);
     };
     this.channels.paint(this.picture.pixels);
