@@ -34,6 +34,7 @@ def within_bounds(threads: int, *, memory_mb: int | None = None, worker_mb: int 
     if isinstance(memory_mb, int):  # not where Snakemake does not know it
         bounds.append(((memory_mb - JOB_MB) // worker_mb, f"the job was given {memory_mb:,} MB of memory"))
     count, why = min(bounds, key=lambda bound: bound[0])
+    count = max(1, count)
     if count < threads:
-        log.warning("%d workers in place of %d: %s", max(1, count), threads, why)
-    return max(1, count)
+        log.warning("there is room for %d of %d workers: %s", count, threads, why)
+    return count

@@ -1,6 +1,7 @@
 """Control groups that tests write."""
 
 import contextlib
+import os
 import subprocess
 
 import pytest
@@ -33,7 +34,9 @@ def real_group():
 
     def make(controller, names, limit):
         group = next(control_groups.groups_around(controller))
-        folder = next(path for path in (group.folder, *group.folder.parents) if path.is_dir()) / "fieldwork-test"
+        folder = (
+            next(path for path in (group.folder, *group.folder.parents) if path.is_dir()) / f"fieldwork-{os.getpid()}"
+        )
         try:
             folder.mkdir()
             folders.append(folder)

@@ -41,4 +41,9 @@ def test_the_tightest_bound_counts_and_one_line_says_why(machine, caplog, limits
     machine(**limits)
     with caplog.at_level(logging.WARNING):
         assert workers.within_bounds(64, memory_mb=memory_mb) == count
-    assert caplog.messages == [f"{count} workers in place of 64: {why}"]
+    assert caplog.messages == [f"there is room for {count} of 64 workers: {why}"]
+
+
+def test_a_job_of_one_worker_has_it_without_a_word_in_however_little_memory(machine, caplog):
+    machine(left_mb=0)
+    assert workers.within_bounds(1, memory_mb=600) == 1 and not caplog.messages
