@@ -18,6 +18,9 @@ from pathlib import Path
 from fieldwork import outputs
 from fieldwork.inputs.paths import is_url
 from fieldwork.job_log import logged
+from fieldwork.parallel.progress import progress_bar
+
+FAN_OUTS = ("plate", "well", "field")
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ def main(*, plate, images, channel, settings, snakefile, cores, table):
         # A bad image does not stop the runs: it takes time as any other.
         settings = {**settings, "plates": "plates.tsv", "on_bad_image": "record", "max_failed_fields": 1}
         outputs.write_json(settings, Path(folder, "config.json"))
-        for fan_out in ("plate", "well", "field"):
+        for fan_out in progress_bar(FAN_OUTS, total=len(FAN_OUTS), progress="fan-out", unit="run"):
             command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
             command += ["--configfile", str(Path(folder, "config.json")), "--cores", str(cores)]
             start = time.perf_counter()

@@ -16,11 +16,13 @@ from fieldwork.job_log import logged
 from fieldwork.surroundings.workers import within_bounds
 
 N_REPEATS = 3
+FEWEST_IMAGES, IMAGES_PER_WORKER = 64, 16  # so many are measured; the first plate may have thousands
 
 log = logging.getLogger(__name__)
 
 
 def main(*, plate, images, channel, detection, workers, with_gpu, methods_table, scaling_table, machine_table):
+    images = images[: max(FEWEST_IMAGES, IMAGES_PER_WORKER * workers)]
     sources = [(path, channel) for path in images]
     sizes = set()
     for source in list(sources):  # also so that the system has the files in memory for every case
@@ -45,7 +47,7 @@ def main(*, plate, images, channel, detection, workers, with_gpu, methods_table,
     methods = benchmark_methods.compare(cases, sources, detection=detection, repeats=N_REPEATS)
     counts = sorted({2**power for power in range(workers.bit_length())} | {workers})
     cases = [("map_frames, paths", "Fieldwork", count) for count in counts]
-    scaling = benchmark_methods.compare(cases, sources, detection=detection, repeats=N_REPEATS)
+    scaling = benchmark_methods.compare(cases, sources, detection=detection, repeats=N_REPEATS, progress="workers")
     machine = measuring.machine()
     height, width = sizes.pop() if len(sizes) == 1 else (None, None)
     measured = {"Metadata_Plate": plate, "Image_Width": width, "Image_Height": height}  # None: there are several sizes

@@ -1,7 +1,7 @@
 """Draw the tables of benchmarks.
 
 Inputs: tables of methods, workers and fan-out, of loading slides, of engines or of a GPU; one of the machine.
-Outputs: charts.
+Outputs: charts, which begin with a sentence on which way to choose.
 """
 
 from fieldwork import processes
@@ -9,16 +9,30 @@ from fieldwork import processes
 processes.prepare()  # before NumPy is imported
 
 import functools
+import logging
 
 import pandas as pd
 
 from fieldwork import figures
-from fieldwork.benchmarks import plots
+from fieldwork.benchmarks import advice, plots
 from fieldwork.job_log import logged
 
 FILTERING = "each image read, filtered (gaussian), variance and mean before and after, saved"
 DETECTION = "nuclei and image quality of every frame of one stack, reading included"
 GPU_DETECTION = "nuclei in generated images that are in memory, copies to and from the GPU included"
+
+
+ADVICE = {
+    "methods": advice.methods,
+    "scaling": advice.scaling,
+    "fan_out": advice.fan_out,
+    "slides": advice.loading,
+    "filters": advice.filters,
+    "stack": advice.stack,
+    "gpu": advice.devices,
+}
+
+log = logging.getLogger(__name__)
 
 
 def main(*, measured, charts):
@@ -50,7 +64,10 @@ def main(*, measured, charts):
         "gpu": plots.devices,
     }
     for name, path in charts.items():
-        figures.write(functools.partial(draw[name], rows[name], caption=captions.get(name, on)), path)
+        sentence = ADVICE[name](rows[name])
+        log.info("%s: %s", name, sentence)
+        caption = "\n".join(filter(None, [sentence, captions.get(name, on)]))
+        figures.write(functools.partial(draw[name], rows[name], caption=caption), path)
 
 
 def captions_of_plate(rows, on):

@@ -144,9 +144,10 @@ def test_every_way_through_a_stack_finds_the_nuclei_of_its_frames_in_order(tmp_p
 def test_batches_stand_for_those_of_the_tutorial(cores):
     filtered, stack = engines.choose_batches(cores)
     full = [(10, 2048), (50, 2048), (50, 512), (500, 512), (5000, 32), (50000, 32)]
-    assert [(round(batch.count * batch.scaled_by), batch.height) for batch in filtered] == full
+    stood_for = [(round(batch.count * batch.scaled_by), batch.height) for batch in filtered]
+    assert stood_for == (full if cores >= 8 else full[::2])
     assert all(batch.height == batch.width and batch.count >= 10 for batch in filtered)
-    assert len({(batch.count, batch.height) for batch in filtered}) == 6 and stack.count >= 10
+    assert stack.count >= 10
     if cores >= 8:
         assert all(batch.scaled_by == 1 for batch in (*filtered[:4], stack))
 

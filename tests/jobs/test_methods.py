@@ -236,6 +236,10 @@ def test_charts_say_what_was_measured(tmp_path, monkeypatch, width, sizes):
     plot_benchmarks.main(measured=measured, charts=charts)
     methods, scaling, fan_out = titles.values()
     assert methods.startswith(f"plate 007: 100 images of {sizes}\n")
-    assert scaling.startswith(f"map_frames, paths, Fieldwork's detection\nplate 007: 100 images of {sizes}\n")
-    assert fan_out.startswith(f"plate 007: whole runs on 5 fields (16 at most) of {sizes}, 2 cores\n")
+    sentence, _, caption = scaling.partition("\n")
+    assert sentence == "Choose --cores 2: 1.0 times as fast as 2 cores."
+    assert caption.startswith(f"map_frames, paths, Fieldwork's detection\nplate 007: 100 images of {sizes}\n")
+    sentence, _, caption = fan_out.partition("\n")
+    assert sentence == "Choose fan_out: plate, the default: 1.00 s per field."
+    assert caption.startswith(f"plate 007: whole runs on 5 fields (16 at most) of {sizes}, 2 cores\n")
     assert all(path.exists() for path in charts.values())

@@ -24,8 +24,8 @@ from fieldwork.stacks import sources
 METRICS = ("var", "mean")
 SIGMA = 10  # px: the tutorial's
 DETECTION = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
-FULL_BATCH_CORES = 8  # with fewer, batches are scaled down: on 2 cores all of them take some 9 minutes
-TINY_PX = 100  # smaller images are so many that naive Dask is timed only once
+FULL_BATCH_CORES = 8  # with fewer, some batches are measured, and scaled down: on 2 cores, all take some 9 minutes
+TINY_PX = 100  # smaller images are so many that naive Dask runs only once
 
 SERIAL, NAIVE = "serial", "naive dask.delayed"
 ENGINES = {  # of `parallel.map_frames`
@@ -68,19 +68,13 @@ def choose_batches(cores: int) -> tuple[list[Batch], Batch]:
     filtered : list of Batch
     stack : Batch
     """
-    few = cores < FULL_BATCH_CORES
-    filtered = [
-        Batch(round(count / factor), side, side, factor)
-        for count, side, factor in [
-            (10, 2048, 1),
-            (50, 2048, 2.5 if few else 1),
-            (50, 512, 1),
-            (500, 512, 5 if few else 1),
-            (5000, 32, 5 if few else 1),
-            (50000, 32, 8 if few else 5),
-        ]
-    ]
-    return filtered, Batch(50, 1024, 1024, 2) if few else Batch(100, 1024, 1024)
+    if cores < FULL_BATCH_CORES:
+        chosen = [(10, 2048, 1), (50, 512, 1), (5000, 32, 2.5)]
+        stack = Batch(50, 1024, 1024, 2)
+    else:
+        chosen = [(10, 2048, 1), (50, 2048, 1), (50, 512, 1), (500, 512, 1), (5000, 32, 1), (50000, 32, 5)]
+        stack = Batch(100, 1024, 1024)
+    return [Batch(round(count / factor), side, side, factor) for count, side, factor in chosen], stack
 
 
 def measure_filters(batch: Batch, *, workers: int, folder: str | PathLike, repeats: int) -> list[dict]:
@@ -93,7 +87,7 @@ def measure_filters(batch: Batch, *, workers: int, folder: str | PathLike, repea
     folder : path-like
         Where images are generated and filtered ones saved.
     repeats : int
-        Timed runs of each engine.
+        Timed runs of each engine, as for `measuring.measure`.
 
     Returns
     -------
@@ -111,8 +105,10 @@ def measure_filters(batch: Batch, *, workers: int, folder: str | PathLike, repea
     run = functools.partial(filter_images, paths=paths, workers=workers, folder=folder)
     cases = [Case(engine, batch) for engine in (*ENGINES, NAIVE)]
     once = cases[-1:] if batch.height < TINY_PX else []
-    measured = measuring.measure([case for case in cases if case not in once], run, repeats=repeats)
-    measured |= measuring.measure(once, run, repeats=1)
+    label = f"{batch.count:,} images of {batch.height} x {batch.width}"
+    measured = measuring.measure([case for case in cases if case not in once], run, repeats=repeats, progress=label)
+    if once:
+        measured |= measuring.measure(once, run, repeats=0, progress=f"{label}, {NAIVE}")
     return _rows("Images", measured, workers)
 
 
@@ -137,7 +133,8 @@ def measure_stack(stack: Batch, *, workers: int, folder: str | PathLike, repeats
     """
     path = measuring.run_in_process(functools.partial(_plant_stack, folder=folder), (stack,))
     run = functools.partial(detect_in_stack, path=path, workers=workers)
-    measured = measuring.measure([Case(engine, stack) for engine in STACK_ENGINES], run, repeats=repeats)
+    cases = [Case(engine, stack) for engine in STACK_ENGINES]
+    measured = measuring.measure(cases, run, repeats=repeats, progress=f"stack of {stack.count:,} frames")
     return _rows("Frames", measured, workers)
 
 

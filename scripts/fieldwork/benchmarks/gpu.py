@@ -53,7 +53,7 @@ def compare_devices(
     _images[:] = parallel.map_frames(functools.partial(_plant, kind=kind, shape=shape), indices, workers=workers)
     cases = [("one core", 1), ("GPU", 1), ("GPU", workers)] + [("cuCIM", 1)] * with_cucim
     run = functools.partial(_find, detection=detection)
-    measured = measuring.measure(list(dict.fromkeys(cases)), run, repeats=repeats)
+    measured = measuring.measure(list(dict.fromkeys(cases)), run, repeats=repeats, progress=f"{count:,} {kind}")
     first = measured["one core", 1]
     expected = first.answers[0][1]
     return [

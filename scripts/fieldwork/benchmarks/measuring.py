@@ -15,8 +15,12 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from fieldwork.parallel.progress import progress_bar
 from fieldwork.surroundings.machine import facts as machine_facts
 
+FURTHER_ROUNDS_S = (
+    20  # all rounds of timed runs take no longer, but for the first: the target `benchmarks` is to answer soon
+)
 RUN_TOO_LONG_S = 900  # a Pool waits forever if a worker is killed (python/cpython#96062)
 
 
@@ -38,6 +42,7 @@ def measure(
     run: Callable[[tuple], tuple[float, Any]],
     *,
     repeats: int,
+    progress: str = "benchmark",
     untimed: Callable[[tuple], tuple[float, Any]] | None = None,
     failures: dict[tuple, str] | None = None,
 ) -> dict[tuple, Measured]:
@@ -49,7 +54,10 @@ def measure(
     run : callable
         Takes a case; returns the seconds that its work took, and an answer that can be compared.
     repeats : int
-        Timed runs of a case. One more run follows, in which its memory is measured.
+        Timed runs of a case at most; there are fewer where they would take longer than `FURTHER_ROUNDS_S`. One more run
+        follows, in which the case's memory is measured; with 0, its seconds are those of this run.
+    progress : str
+        Label of the progress bar.
     untimed : callable, optional
         Called instead of `run` in the run whose memory is measured.
     failures : dict, optional
@@ -66,24 +74,43 @@ def measure(
     """
     seconds, memory, answers = ({case: [] for case in cases} for _ in range(3))
     failed = {} if failures is None else failures
-    for number in range(repeats + 1):
-        for case in cases:
-            if case in failed:
-                continue
-            try:
-                if number < repeats:
-                    taken, answer = run_in_process(run, case)
-                    seconds[case].append(taken)
-                else:  # not timed: measuring memory takes time
-                    look = functools.partial(_look, memory[case])
-                    (_, answer), peak = run_in_process(functools.partial(_with_peak, untimed or run), case, look)
-                    memory[case].append(peak)  # a run may end before `look` is called
-                answers[case].append(answer)
-            except RuntimeError as error:
-                if failures is None:
-                    raise
-                failures[case] = str(error)
+
+    def time_runs(case):
+        taken, answer = run_in_process(run, case)
+        seconds[case].append(taken)
+        return answer
+
+    def look_at_memory(case):
+        look = functools.partial(_look, memory[case])
+        (taken, answer), peak = run_in_process(functools.partial(_with_peak, untimed or run), case, look)
+        memory[case].append(peak)  # a run may end before `look` is called
+        if not repeats:  # only then: looking takes time
+            seconds[case].append(taken)
+        return answer
+
+    with progress_bar(total=len(cases) * (repeats + 1), progress=progress, unit="run") as bar:
+        for look_or_time in _rounds(time_runs, look_at_memory, repeats):
+            for case in cases:
+                if case not in failed:
+                    try:
+                        answers[case].append(look_or_time(case))
+                    except RuntimeError as error:
+                        if failures is None:
+                            raise
+                        failures[case] = str(error)
+                bar.update()
     return {case: Measured(seconds[case], max(memory[case]), answers[case]) for case in cases if case not in failed}
+
+
+def _rounds(time_runs, look_at_memory, repeats):
+    """Yield what is done with every case, round by round, as long as there is time."""
+    start = time.monotonic()
+    for number in range(1, repeats + 1):
+        yield time_runs
+        taken = time.monotonic() - start
+        if taken * (number + 1) / number > FURTHER_ROUNDS_S:
+            break
+    yield look_at_memory
 
 
 def _look(seen, pid):

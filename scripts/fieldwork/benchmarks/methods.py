@@ -126,7 +126,12 @@ METHODS = {  # name -> function, whether it uses workers
 
 
 def compare(
-    cases: Sequence[tuple[str, str, int]], sources: Sequence[Source], *, detection: dict, repeats: int
+    cases: Sequence[tuple[str, str, int]],
+    sources: Sequence[Source],
+    *,
+    detection: dict,
+    repeats: int,
+    progress: str = "methods",
 ) -> list[dict]:
     """Measure ways to find nuclei, interleaved, so that a disturbance of the machine affects all of them.
 
@@ -138,7 +143,8 @@ def compare(
         Image files and the channel to read.
     detection : dict
         Keyword arguments of the detectors that find peaks.
-    repeats : int
+    repeats, progress
+        As for `measuring.measure`.
 
     Returns
     -------
@@ -152,7 +158,7 @@ def compare(
         The runs did not all find the same peaks (or outlines) in the same order, or a run failed or took too long.
     """
     run = functools.partial(_find, sources=sources, detection=detection)
-    measured = measure(cases, run, repeats=repeats)
+    measured = measure(cases, run, repeats=repeats, progress=progress)
     for by_outline in (False, True):
         answers = {case: runs.answers for case, runs in measured.items() if (case[1] == OUTLINE_DETECTOR) == by_outline}
         if len({answer for of_case in answers.values() for answer in of_case}) > 1:

@@ -140,7 +140,8 @@ def measure(cases: Sequence[Case], source: Source, *, repeats: int) -> list[dict
     """
     exact, sampled = (functools.partial(run, source=source, step=step) for step in (1, SAMPLING_PX))
     failures = {}
-    measured = measuring.measure(cases, sampled, repeats=repeats, untimed=exact, failures=failures)
+    options = {"repeats": repeats, "progress": f"loading of {os.path.basename(source.path)}"}
+    measured = measuring.measure(cases, sampled, untimed=exact, failures=failures, **options)
     expected = {}
     for case, runs in measured.items():  # the cases that read a level in one call come first
         for step, answer in runs.answers:

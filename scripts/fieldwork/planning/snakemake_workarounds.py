@@ -208,7 +208,8 @@ def missing_in_words(numbers: dict[str, int]) -> str:
     numbers : dict of str to int
         What pictures are of, such as ``plate P1`` -> how many are missing; an empty text is the run.
     """
-    subjects = [f"{subject or 'the run'} ({number:,})" for subject, number in sorted(numbers.items())]
+    ordered = sorted(numbers.items(), key=lambda item: (not item[0], item))  # the run comes last
+    subjects = [f"{subject or 'the run'} ({number:,})" for subject, number in ordered]
     further = f" and {len(subjects) - MOST_SUBJECTS:,} more" * (len(subjects) > MOST_SUBJECTS)
     return (
         f"Pictures that no run has drawn yet: {', '.join(subjects[:MOST_SUBJECTS])}{further}. To draw them, run the "
