@@ -18,6 +18,12 @@ EXCLUDED, NOT_EXCLUDED = ("1", "true", "yes", "x"), ("", "0", "false", "no")  # 
 _CONTROL = re.compile(r"(?:(pos)|neg)(?:itive|ative)?(?: ?con(?:trol)?| ?ctrl)?")
 TREATMENT_COLUMNS = ("treatment", "compound", "cmpd", "perturbation", "drug", "condition", "gene", "sirna", "sgrna")
 
+_DAY, _MONTH = r"\d{1,2}\.?", "(?:jan|feb|mar|mär|mrz|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-zé]*\\.?"
+_DATE = re.compile(
+    rf"\d{{4}}-\d\d-\d\d.*|\d{{1,2}}([./-])\d{{1,2}}\1(\d\d)?\d\d|{_DAY}[ -]{_MONTH}([ -]\d+)?|{_MONTH}[ -]\d+",
+    re.IGNORECASE,
+)
+
 _DOSE_COLUMN = r"(concentration|conc|dose)s?([_ (\[](?!units?$).*)?"
 
 
@@ -50,7 +56,8 @@ def read_platemap(path: str | os.PathLike, plate: str | None = None) -> dict[str
         stamp = None  # reading it says why
     well, of_plate, columns, by_plate, by_others = _read_lines(os.fspath(path), stamp)
     if not of_plate:
-        by_plate = next(({None: lines[plate]} for lines in by_others if plate in lines), by_plate)
+        by_plate = next(({None: lines[plate]} for lines in by_others.values() if plate in lines), by_plate)
+        _check_other_columns(by_others, plate, path)
     return _wells_of(well, of_plate, columns, by_plate, path=path, plate=plate)
 
 
@@ -58,7 +65,7 @@ def read_platemap(path: str | os.PathLike, plate: str | None = None) -> dict[str
 def _read_lines(path, stamp):
     """Return the columns of wells and of plates (or None), the other columns, and plate -> its lines.
 
-    And a list of the last for columns that may be of plates.
+    And the last for each column that may be of plates.
     """
     table = read_table(path, is_known=lambda name: plain_name(name) in WELL_COLUMNS)
     header, lines = table.header, table.rows()
@@ -75,30 +82,58 @@ def _read_lines(path, stamp):
     by_plate = {}
     with_text = [name for name in columns if any(cells[name] for _, cells in lines)]  # as tables choose the column
     if dose := dose_column(with_text):
+        _refuse_dates(path, dose, lines)
         check_doses(path, dose, lines, unit_column=unit_column(columns))
     for line, cells in lines:
         name = cells[of_plate] if of_plate else None
         if name == "":
             raise InputError(f"{path}, line {line}: column {of_plate!r} is empty; expected the name of a plate")
         by_plate.setdefault(name, []).append((line, cells))
-    by_others = []
+    by_others = {}
     for name in columns:
         if plain_name(name) in _PLATE_COLUMNS:
-            by_others.append({})
+            by_others[name] = {}
             for line, cells in lines:
-                by_others[-1].setdefault(cells[name], []).append((line, cells))
+                by_others[name].setdefault(cells[name], []).append((line, cells))
     return well, of_plate, columns, by_plate, by_others
+
+
+def _check_other_columns(by_others, plate, path):
+    """Refuse a column that has the lines of several plates by its name and its cells, none of them of this plate.
+
+    A column with another text in each line is about the wells, and one with a single text about this plate.
+    """
+    if plate is None or any(plate in lines for lines in by_others.values()):
+        return
+    for column, lines in by_others.items():
+        if len(lines) > 1 and any(len(of_one) > 1 for of_one in lines.values()):
+            raise _no_line_of(plate, column, list(lines), path)
+
+
+def _no_line_of(plate, column, names, path):
+    """Return the error of a platemap without a line of a plate."""
+    listed = ", ".join(map(repr, names[:5])) + " ..." * (len(names) > 5)
+    return InputError(
+        f"{path}: column {column!r} has no line of plate {plate!r}; found {listed}. Expected the plate's "
+        "name in the sheet; rename the column if it is about something else"
+    )
+
+
+def _refuse_dates(path, column, lines):
+    """Refuse dates among doses: spreadsheets make them of 1.5 or 1-5, and no dose would be left."""
+    for line, cells in lines:
+        if _DATE.fullmatch(cells[column]):
+            raise InputError(
+                f"{path}, line {line}, column {column}: found {cells[column]!r}, a date, as spreadsheets make of 1.5 "
+                "or 1-5; expected a dose: format the column as text or number, and write it again"
+            )
 
 
 def _wells_of(well_column, plate_column, columns, by_plate, *, path, plate):
     """Return what `read_platemap` does, of what `_read_lines` returned."""
     names = list(by_plate)
     if plate_column and (len(names) > 1 if plate is None else plate not in names):
-        listed = ", ".join(map(repr, names[:5])) + " ..." * (len(names) > 5)
-        raise InputError(
-            f"{path}: column {plate_column!r} has no line of plate {plate!r}; found {listed}. Expected the plate's "
-            "name in the sheet; rename the column if it is about something else"
-        )
+        raise _no_line_of(plate, plate_column, names, path)
     wells, excluding = {}, exclude_column(columns)
     for line, cells in by_plate.get(plate if plate_column and plate is not None else next(iter(names), None), []):
         try:

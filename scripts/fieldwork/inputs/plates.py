@@ -15,6 +15,7 @@ from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from fieldwork.inputs.names.images import doubts_about_moments, in_order, planes_of_fields
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
 from fieldwork.inputs.remote import Remote
+from fieldwork.inputs.tables.reading import TABLE_SUFFIXES
 from fieldwork.wells import row_and_column
 
 # The configuration's `fan_out` -> the unit of an image: a detection job takes one unit.
@@ -25,7 +26,6 @@ FAN_OUT = {
 }
 # Layouts with folders ZStep_0, which is a projection, ZStep_1 ...
 METAXPRESS = ("bbbc021", "imagexpress", "metaxpress")
-LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xls", ".ods")  # of the URL of an image list
 
 
 class Plate(NamedTuple):
@@ -273,11 +273,11 @@ def _scan(row, source, *, regexes, results, remote, others):
                 "channel, or an image list"
             )
         return image_lists.read_image_list(source, plate=plate)
-    if url.lower().endswith(LIST_SUFFIXES):
+    if url.lower().endswith(TABLE_SUFFIXES):
         return image_lists.read_image_list(remote.copy(url), plate=plate, url=url)
     if not url.lower().startswith("s3://"):
         raise InputError(
-            f"'{url}' is no image list ({', '.join(LIST_SUFFIXES)}); expected one, as folders of web servers "
+            f"'{url}' is no image list ({', '.join(TABLE_SUFFIXES)}); expected one, as folders of web servers "
             "cannot be listed"
         )
     return layouts.scan_folder(source, names=remote.names(source), **options)

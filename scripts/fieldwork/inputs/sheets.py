@@ -1,6 +1,7 @@
 """Read the sheets of plates, slides and stacks, and check their rows."""
 
 import difflib
+import glob
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from fieldwork import InputError
 from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results, with_home
 from fieldwork.inputs.schemas import checker, complaint, read_schema
-from fieldwork.inputs.tables.reading import Table, plain_name, read_table
+from fieldwork.inputs.tables.reading import TABLE_SUFFIXES, Table, plain_name, read_table
 
 SHEETS = ("plates", "slides", "stacks")
 PATH_COLUMNS = ("images", "platemap", "path", "regions")
@@ -99,11 +100,25 @@ def read_sheet_if_any(kind: str, config: dict) -> list[dict]:
     Raises
     ------
     InputError
-        As `read_sheet`.
+        As `read_sheet`; or the sheet names nothing, and a table of its name lies beside it, which nobody would read.
     """
     path = config[kind]
     may_be_absent = path == f"config/{kind}.tsv" and any(Path(config[name]).exists() for name in SHEETS if name != kind)
-    return [] if may_be_absent and not Path(path).exists() else read_sheet(kind, path)
+    exists = Path(path).exists()
+    rows = [] if not exists and (may_be_absent or _others_of(path)) else read_sheet(kind, path)
+    if not rows and (others := _others_of(path)):
+        reason = f"names no {kind[:-1]}" if exists else "does not exist"
+        raise InputError(
+            f"{path}: {reason}, and '{others[0]}' lies beside it; name the sheet that counts in the configuration "
+            f"({kind}: {others[0]}), or delete the other"
+        )
+    return rows
+
+
+def _others_of(path):
+    """List the tables beside a sheet that have its name and another ending."""
+    beside = Path(path).parent.glob(f"{glob.escape(Path(path).stem)}.*")
+    return sorted(str(other) for other in beside if other.suffix.lower() in TABLE_SUFFIXES and other != Path(path))
 
 
 def check_slide(row: dict, *, generated: Collection[str] = frozenset()) -> dict:

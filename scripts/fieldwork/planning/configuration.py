@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import config, methods
+from fieldwork.inputs.paths import with_home
+from fieldwork.inputs.sheets import SHEETS
 from fieldwork.planning.roads import Caller
 
 DEFAULT_PATH = "config/config.yaml"
@@ -68,6 +70,7 @@ def read(given: object, *, caller: Caller, named: Iterable[str], merge: Callable
         raise InputError(
             f"{source}: 'results' is '{values['results']}'; expected a folder, on a file system that all jobs see"
         )
-    values["results"] = os.path.normpath(values["results"])
+    values |= {kind: with_home(values[kind]) for kind in SHEETS}
+    values["results"] = os.path.normpath(with_home(values["results"]))
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), DEFAULT_PATH]]
     return Configuration(values, source, list(dict.fromkeys(folders)), notes)

@@ -190,6 +190,29 @@ def test_other_names_of_the_plate_count_where_they_name_it(tmp_path, name):
     assert of_plates["p"]["A01"]["Metadata_compound"] == "DMSO"
 
 
+@pytest.mark.parametrize("name", ["plate_id", "PlateName", "Metadata_Barcode"])
+def test_a_column_of_other_plates_is_refused_if_none_is_this_plate(tmp_path, name):
+    path = tmp_path / "map.csv"
+    path.write_text(f"well,{name},compound\nA01,x,DMSO\nA02,x,a\nA03,y,b\n")
+    said = f"map.csv: column '{name}' has no line of plate 'p'; found 'x', 'y'. Expected the plate's name in the sheet"
+    with pytest.raises(InputError, match=said):
+        platemaps.read_platemap(path, "p")
+    path.write_text(f"well,{name},compound\nA01,x,DMSO\nA02,x,a\n")  # what this plate is called elsewhere
+    assert list(platemaps.read_platemap(path, "p")) == ["A01", "A02"]
+
+
+@pytest.mark.parametrize("date", ["2026-05-01", "01.05.2026", "1/5/26", "05. Jan", "1-May", "Mai 05", "5-Jan-26"])
+def test_dates_are_no_doses(tmp_path, date):
+    with pytest.raises(InputError, match=f"line 3, column dose: found '{date}', a date, as spreadsheets make of 1.5"):
+        platemaps.read_platemap(write(tmp_path, f"well,dose\nA01,1.5\nA02,{date}\n"))
+
+
+@pytest.mark.parametrize("dose", ["5 nM", "1e-5", "10", "0.5", "5 Ma", "high", "1/2", "3 mar/l", "may"])
+def test_what_only_resembles_a_date_is_kept(tmp_path, dose):
+    wells = platemaps.read_platemap(write(tmp_path, f"well,dose\nA01,{dose}\n"))
+    assert wells["A01"]["Metadata_dose"] == dose
+
+
 def test_commas_that_may_part_thousands_are_refused_as_doses(tmp_path):
     path = tmp_path / "map.csv"
     path.write_text("well;dose_um\nA01;0,1\nA02;1,000\n")

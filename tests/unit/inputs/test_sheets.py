@@ -141,6 +141,24 @@ def test_a_sheet_at_its_default_path_may_be_absent_if_another_kinds_exists(tmp_p
         sheets.read_sheet_if_any(kind, CONFIG | {kind: "my.tsv"})
 
 
+@pytest.mark.parametrize("text", [None, "", "plate\timages\n"])
+def test_a_workbook_beside_an_empty_sheet_is_not_passed_over(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    write(tmp_path, "stack\tpath\nfilm\tfilm.tif\n", "config/stacks.tsv")
+    write(tmp_path, "", "config/plates.xlsx")
+    write(tmp_path, "", "config/plates.tsv.bak")
+    if text is not None:
+        write(tmp_path, text, "config/plates.tsv")
+    reason = "does not exist" if text is None else "names no plate"
+    said = f"config/plates.tsv: {reason}, and 'config/plates.xlsx' lies beside it; .*plates: config/plates.xlsx"
+    with pytest.raises(InputError, match=said):
+        sheets.read_sheet_if_any("plates", CONFIG)
+    assert len(sheets.read_sheet_if_any("stacks", CONFIG)) == 1
+    write(tmp_path, "plate\timages\nA\ta\n", "config/plates.tsv")
+    assert len(sheets.read_sheet_if_any("plates", CONFIG)) == 1
+
+
 def test_a_sheet_that_exists_is_read_whatever_else_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").mkdir()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fieldwork import InputError
 from fieldwork.inputs.tables import text, workbooks
 
+TABLE_SUFFIXES = (".tsv", ".csv", ".txt", ".xlsx", ".xlsm", ".xls", ".ods")  # names that tables usually end in
 # What spreadsheets show where a formula has no value; a treatment of this name would be taken for one.
 ERROR_CELL = re.compile(r"#(N/A|NAME\?|REF!|VALUE!|NUM!|DIV/0!|NULL!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!)|Err:\d{3}")
 
