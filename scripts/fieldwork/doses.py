@@ -25,6 +25,12 @@ _CELL = re.compile(rf"({_NUMBER})\s*(%|[^\W\d_]*(?:/[^\W\d_]+)?)")
 _COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _LOGARITHMS = re.compile(r"(?<![^\W_])(log|log10|ln)(?![^\W_])", re.IGNORECASE)  # words of a column's name
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_POINT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.]\d{3}")
+# 1.000,5 and 1 000: no single number can be meant by these, or no other one.
+_SEPARATED = re.compile(
+    r"[+-]?\d{1,3}(?:(?:,\d{3})+[.]\d+|(?:[.]\d{3})+,\d+|(?:[\s'’]\d{3})+(?:[.,]\d+)?|(?:,\d{3}){2,}|(?:[.]\d{3}){2,})"
+    r"(?:\s*[^\W\d_%].*|\s*%)?"
+)
 
 
 class Dose(NamedTuple):
@@ -111,6 +117,12 @@ def check_doses(
             f"{path}, line {doses[0][0]}, column {column}: found {doses[0][1]!r}, a logarithm by the column's name; "
             "expected doses: convert them, and rename the column"
         )
+    for line, cells in lines:
+        if _SEPARATED.fullmatch(cells[column]):
+            raise InputError(
+                f"{path}, line {line}, column {column}: found {cells[column]!r}, with signs between thousands; "
+                "expected none, and a point or a comma as decimal sign"
+            )
     _refuse_thousands(path, column, [(line, text) for line, text, _ in doses])
     units = [unit_named(cells[unit_column]) if unit_column else "" for _, cells, _ in rows]
     _check_units(path, column, doses, units, unit_column)
@@ -120,7 +132,7 @@ def check_doses(
 
 
 def _refuse_thousands(path, column, cells):
-    """Refuse commas that may part thousands, as in 1,000, where no other comma of the column is a decimal one."""
+    """Refuse signs that may part thousands: commas if no other is a decimal one, and points if a comma is that."""
     numbers = [(line, text, _CELL.fullmatch(text)[1]) for line, text in cells]
     with_comma = [(line, text, number) for line, text, number in numbers if _COMMA.fullmatch(number)]
     if with_comma and all(_THOUSANDS.fullmatch(number) for _, _, number in with_comma):
@@ -128,6 +140,14 @@ def _refuse_thousands(path, column, cells):
         raise InputError(
             f"{path}, line {line}, column {column}: found {text!r}, which may be {number.replace(',', '.')} or "
             f"{number.replace(',', '')}; expected a decimal point, and no sign between thousands"
+        )
+    with_point = [(line, text, number) for line, text, number in numbers if _POINT_THOUSANDS.fullmatch(number)]
+    if with_comma and with_point:
+        line, text, number = with_point[0]
+        raise InputError(
+            f"{path}, line {line}, column {column}: found {text!r}, which may be {number} or "
+            f"{number.replace('.', '')}, as {with_comma[0][1]!r} in line {with_comma[0][0]} has a decimal comma; "
+            "expected one decimal sign in all cells"
         )
 
 

@@ -69,10 +69,10 @@ def _read_lines(path, stamp):
     """
     table = read_table(path, is_known=lambda name: plain_name(name) in WELL_COLUMNS)
     header, lines = table.header, table.rows()
-    if not (well := column_named(WELL_COLUMNS, header)):
-        raise InputError(f"{path}, line 1: no column 'well'; found {', '.join(map(repr, header))}")
+    well = _well_column(header, lines, path)
     of_plate = column_named(("plate",), header)
-    columns = {name: f"Metadata_{_bare(name)}" for name in header if name not in (well, of_plate)}
+    own = [name for name in header if plain_name(name) == "well" != plain_name(well)]  # counts wells, as from 1 to 96
+    columns = {name: f"Metadata_{_bare(name)}" for name in header if name not in (well, of_plate, *own)}
     if of_plate and not any(cells[of_plate] for _, cells in lines):
         of_plate = None
     table = ["Metadata_Plate", "Metadata_Well", *columns.values()]
@@ -96,6 +96,30 @@ def _read_lines(path, stamp):
             for line, cells in lines:
                 by_others[name].setdefault(cells[name], []).append((line, cells))
     return well, of_plate, columns, by_plate, by_others
+
+
+def _well_column(header, lines, path):
+    """Return the column of wells: of several, the first whose cells are wells; they must not contradict each other."""
+    columns = [name for wanted in WELL_COLUMNS if (name := column_named([wanted], header))]
+    if not columns:
+        raise InputError(f"{path}, line 1: no column 'well'; found {', '.join(map(repr, header))}")
+    columns = [name for name in columns if all(_is_well(cells[name]) for _, cells in lines)] or columns[:1]
+    for line, cells in lines if len(columns) > 1 else ():
+        if len({normal_well(cells[name]) for name in columns}) > 1:
+            named = " and ".join(f"{name!r} {cells[name]!r}" for name in columns)
+            raise InputError(
+                f"{path}, line {line}: the columns of wells contradict each other ({named}); rename or delete the one "
+                "that does not say where the well is on the plate"
+            )
+    return columns[0]
+
+
+def _is_well(text):
+    try:
+        normal_well(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_other_columns(by_others, plate, path):

@@ -223,6 +223,30 @@ def test_commas_that_may_part_thousands_are_refused_as_doses(tmp_path):
             platemaps.read_platemap(path)
 
 
+def test_of_columns_of_wells_that_counts_which_has_wells(tmp_path):
+    path = write(tmp_path, "Well,Well Position,compound\n1,A1,DMSO\n2,A2,a\n")
+    assert list(platemaps.read_platemap(path)) == ["A01", "A02"]
+    path = write(tmp_path, "Well,Well Position,compound\nA01,A1,DMSO\nA02,A2,a\n")
+    assert list(platemaps.read_platemap(path)) == ["A01", "A02"]
+    path = write(tmp_path, "Well,Well Position,compound\nA01,A1,DMSO\nA02,B2,a\n")
+    with pytest.raises(
+        InputError, match="line 3: the columns of wells contradict each other .'Well' 'A02' and 'Well Po"
+    ):
+        platemaps.read_platemap(path)
+
+
+@pytest.mark.parametrize("dose", ["1.000,5", "1,000.5", "1 000", "1'000", "1.000.000", "1,000,000", "2\u202f500,5 nM"])
+def test_doses_with_signs_between_thousands_are_refused(tmp_path, dose):
+    with pytest.raises(InputError, match="line 3, column dose: found .*, with signs between thousands"):
+        platemaps.read_platemap(write(tmp_path, f"well\tdose\nA01\t1\nA02\t{dose}\n"))
+
+
+def test_a_point_that_may_part_thousands_is_refused_beside_decimal_commas(tmp_path):
+    with pytest.raises(InputError, match="line 3, column dose: found '1.000', which may be 1.000 or 1000, as '0,5' in"):
+        platemaps.read_platemap(write(tmp_path, "well;dose\nA01;0,5\nA02;1.000\n"))
+    assert len(platemaps.read_platemap(write(tmp_path, "well;dose\nA01;0.5\nA02;1.000\n"))) == 2
+
+
 def test_two_columns_of_wells_are_refused(tmp_path):
     path = tmp_path / "map.csv"
     path.write_text("Metadata_Well,well,compound\nA01,B02,x\n")

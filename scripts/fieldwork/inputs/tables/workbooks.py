@@ -152,7 +152,7 @@ def _without_merged(values, facts, name):
         if left != right:
             raise InputError(
                 f"{name}, line {top + 1}: cells {cell_name(top, left)} to {cell_name(bottom, right)} are merged over "
-                "several columns; expected a cell for each: unmerge them, and fill in each"
+                "several columns; expected a cell for each: unmerge them, or delete the line if it is a title"
             )
         values += [[""] * len(values[top])] * (bottom + 1 - len(values))
         for row in range(top + 1, bottom + 1):
