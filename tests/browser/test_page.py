@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 from scipy import ndimage
-from viewed import COLOURS, NUCLEI, VIEWER
+from viewed import COLOURS, NUCLEI, VIEWER, ramp
 
 
 def spots(picture, box, *, dark=False):
@@ -199,3 +199,158 @@ def test_a_field_shows_its_cells_around_its_nuclei(browse, cells):
         assert len(of_cells) == len(of_nuclei) == 5 and not {*of_cells} & {*of_nuclei}
 
     browse(steps, "#/plates/week%202")
+
+
+STATUS = "document.querySelector('.tools [role=status]').textContent"
+VALUES = "document.querySelector('.values').textContent"
+
+
+async def pixel_at(browser, x, y):
+    """Return the colour on the screen of a pixel of the image, (red, green, blue)."""
+    await browser.go_to(x, y)
+    await browser.settled()
+    left, top, width, height = await browser.value(BOX)
+    picture = await browser.screenshot()
+    return picture[round(top + height / 2), round(left + width / 2)].tolist()
+
+
+def test_channels_are_switched_and_merged_in_their_colours_in_the_contrast_that_is_set(browse):
+    async def steps(browser, site):
+        await browser.until("document.querySelectorAll('.channel').length === 2")
+        await browser.settled()
+        await browser.press("o")  # outlines off
+        await browser.press("+")
+        inside, outside = (36, 25), (90, 20)  # of a nucleus
+        dna, actin = 40000, ramp()[25, 36]
+        assert await pixel_at(browser, *inside) == [255, 255, 255]  # one channel is grey
+        await browser.press("2")  # Actin, in red
+        await browser.until("!!document.querySelector('.channels.merged')")
+        low, high = (np.percentile(ramp()[::4, ::4], share) for share in (1, 99.8))
+        level = (int(actin) - low) / (high - low) * 255
+        red, green, blue = await pixel_at(browser, *inside)
+        assert abs(red - level) <= 1 and (green, blue) == (0, 255)
+        await browser.press("1")  # Actin alone
+        await browser.until("!document.querySelector('.channels.merged')")
+        assert max(np.abs(np.array(await pixel_at(browser, *inside)) - level)) <= 1
+        await browser.press("1")
+        await browser.press("2")
+        slider = "document.querySelectorAll('.channel input[type=range]')[0]"  # black
+        await browser.value(f"void ({slider}.value = 1000, {slider}.dispatchEvent(new Event('input')))")
+        assert await browser.value("document.querySelector('.channel output').textContent") == f"{dna} – {dna}"
+        await browser.value(f"void ({slider}.value = 0, {slider}.dispatchEvent(new Event('input')))")
+        assert await pixel_at(browser, *inside) == [255, 255, 255] and await pixel_at(browser, *outside) == [0, 0, 0]
+        await browser.press("a")
+        assert await browser.value("document.querySelector('.channel output').textContent") == f"1000 – {dna}"
+
+    browse(steps, "#/plates/week%202/A01")
+
+
+def test_values_of_pixels_are_shown_under_the_pointer_and_by_a_key(browse):
+    async def steps(browser, site):
+        await browser.until("document.querySelectorAll('.channel').length === 2")
+        await browser.press("2")
+        await browser.settled()
+        await browser.go_to(40, 60)
+        await browser.settled()
+        await browser.press("p")
+        assert await browser.until(VALUES) == f"x 40, y 60: DNA 1000, Actin {ramp()[60, 40]}"
+        left, top, width, height = await browser.value(BOX)
+        scale = await browser.value(SCALE)
+        x, y = left + width / 2 - 4 * scale, top + height / 2 - 30 * scale
+        await browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        assert await browser.until(f"!{VALUES}.startsWith('x 40') && {VALUES}") == (
+            f"x 36, y 30: DNA 40000, Actin {ramp()[30, 36]}"
+        )
+
+    browse(steps, "#/plates/week%202/A01")
+
+
+def test_outlines_are_of_one_colour_and_hidden_where_nuclei_are_small_on_the_screen(browse):
+    async def steps(browser, site):
+        await browser.settled()
+        shown = "getComputedStyle(document.querySelector('svg.nuclei')).visibility"
+        blend = "getComputedStyle(document.querySelector('svg.nuclei')).mixBlendMode"
+        assert (await browser.value(shown), await browser.value(blend)) == ("visible", "normal")
+        assert await browser.value(f"{STATUS}") == "3 nuclei in view"
+        strokes = "[...document.querySelectorAll('.nuclei circle')].map((ring) => getComputedStyle(ring).stroke)"
+        assert set(await browser.value(strokes)) == {"rgb(255, 214, 10)"}
+        await browser.value(f"void {VIEWER}.viewport.zoomTo({VIEWER}.viewport.getZoom() / 2)")
+        await browser.until(f"{STATUS} === '3 nuclei in view: zoom in to see them'")
+        assert await browser.value(shown) == "hidden"
+
+    browse(steps, "#/slides/slide%20five")
+
+
+def test_density_is_a_layer_that_a_key_switches(browse):
+    async def steps(browser, site):
+        await browser.settled()
+        density = "document.querySelector('canvas.density')"
+        assert await browser.value(f"{density}.hidden")
+        await browser.press("d")
+        await browser.until(f"!{density}.hidden && {density}.width === 33 && {density}.height === 21")
+        drawn = await browser.value(
+            f"[...{density}.getContext('2d').getImageData(0, 0, 33, 21).data].filter((_, at) => at % 4 === 3)"
+        )
+        assert (np.reshape(drawn, (21, 33)) > 0).sum() == 3
+        assert "nuclei per mm²" in await browser.value("document.querySelector('.legend').textContent")
+        left, top, width, height = await browser.value(
+            f"(() => {{ const {{left, top, width, height}} = {density}.getBoundingClientRect();"
+            "return [left, top, width, height]; })()"
+        )
+        scale = await browser.value(SCALE)
+        np.testing.assert_allclose([width, height], [33 * 64 * scale, 21 * 64 * scale], rtol=0.01)
+        await browser.press("d")
+        await browser.until(f"{density}.hidden")
+
+    browse(steps, "#/slides/slide%20five")
+
+
+def test_frames_of_a_stack_follow_one_another_by_keys_with_their_nuclei(browse):
+    async def steps(browser, site):
+        await browser.until("document.querySelectorAll('.nuclei path').length === 1")
+        await browser.settled()
+        frame = "document.querySelector('.player output').textContent"
+        assert await browser.value(frame) == "frame 0 of 2"
+        for key, number in ((".", 1), (".", 2), (".", 2), (",", 1)):
+            await browser.press(key)
+            await browser.until(f"{frame} === 'frame {number} of 2'")
+            assert await browser.value("location.hash") == f"#/stacks/movie/{number}"
+            assert await pixel_at(browser, 14 + 10 * number, 44) == [255, 255, 255]
+            assert await browser.value("document.querySelector('tr[aria-current]').dataset.frame") == str(number)
+        cell = "document.querySelector('.rows tbody tr').lastElementChild.textContent"
+        assert await browser.value(cell) == "0.3333"
+        await browser.press(" ")
+        await browser.until(f"{frame} === 'frame 0 of 2'")
+        await browser.press(" ")
+        await browser.click("a[href='#/stacks/movie/2']")
+        await browser.until(f"{frame} === 'frame 2 of 2'")
+
+    browse(steps, "#/stacks/movie")
+
+
+def test_keys_go_from_field_to_field_and_from_well_to_well_and_are_listed(browse):
+    async def steps(browser, site):
+        await browser.until("document.querySelectorAll('.fields a').length === 2")
+        current = "document.querySelector('.fields [aria-current]')?.textContent"
+        await browser.press(".")
+        await browser.until(f"{current} === 'site 2: 2'")
+        await browser.press(",")
+        await browser.until(f"{current} === 'site 1: 3'")
+        await browser.press("]")
+        await browser.until("location.hash === '#/plates/week%201/B03'")
+        await browser.press("[")
+        await browser.until("location.hash === '#/plates/week%201/B02'")
+        assert "compound <i>DMSO</i>" in await browser.until("document.querySelector('#well h3').textContent")
+        await browser.until("document.querySelectorAll('.nuclei circle').length === 3")
+        await browser.press("v")
+        await browser.until("document.querySelectorAll('.wells.thumbnails img').length === 3")
+        images = "[...document.querySelectorAll('.wells img')]"
+        await browser.until(f"{images}.every((image) => image.naturalWidth > 0)")
+        await browser.press("?")
+        keys = await browser.until("document.querySelector('dialog[open]')?.textContent")
+        for what in ("the next field", "the next well", "outlines", "show or hide DNA", "tune nuclei"):
+            assert what in keys
+        await browser.click("dialog button")
+        await browser.until("!document.querySelector('dialog')")
+
+    browse(steps, "#/plates/week%201/B02")

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from viewed import FAILED, NUCLEI, SHAPE, Site, slide_levels
+from viewed import FAILED, NUCLEI, SHAPE, Site, moving, outlined, ramp, slide_levels
 
 from workspace import REPOSITORY
 
@@ -37,7 +37,7 @@ def test_the_list_has_every_plate_slide_and_stack(site):
             {"name": "slide four", "status": "ok"},
             {"name": "torn", "status": "failed"},
         ],
-        "stacks": [{"name": "film"}],
+        "stacks": [{"name": "film"}, {"name": "movie"}],
         "screen": {"summary": None, "report": None, "tables": [], "pictures": []},
     }
 
@@ -117,6 +117,110 @@ def test_a_field_is_sent_with_the_values_of_its_pixels(site):
         assert (image == 1000).sum() == image.size - len(centres)
     status, _, content = site.get(f"{PLATE}/fields/{field_of('C03', 1)}/pixels/DNA")
     assert (status, json.loads(content)) == (404, {"error": "this field failed: empty file (0 bytes)"})
+
+
+WEEK_2 = "/api/plates/week%202"
+
+
+def test_other_channels_are_those_that_the_run_measured(site):
+    assert site.json(WEEK_2)["channels"] == [{"name": "DNA", "colour": "0000FF"}, {"name": "Actin", "colour": "FF0000"}]
+    np.testing.assert_array_equal(site.pixels(f"{WEEK_2}/fields/0/pixels/Actin"), ramp())
+    assert site.get(f"{WEEK_2}/fields/2/pixels/Actin")[0] == 404  # it has no file of this channel
+    for name in ("w2", "RNA", "..%2f..%2fsecret", "images%2factin.tif"):
+        assert site.get(f"{WEEK_2}/fields/0/pixels/{name}")[0] == 404
+    assert [channel["name"] for channel in site.json(PLATE)["channels"]] == ["DNA"]
+
+
+def test_contrast_is_one_for_all_fields_of_a_plate(site):
+    contrast = site.json(f"{WEEK_2}/contrast")
+    assert contrast["DNA"] == {"low": 1000, "high": 40000, "least": 1000, "most": 40000}
+    low, high = np.percentile(ramp()[::4, ::4], (1, 99.8))
+    assert contrast["Actin"] == {"low": low, "high": high, "least": 0, "most": ramp().max()}
+
+
+def test_a_thumbnail_is_a_field_in_the_contrast_of_its_plate(site):
+    first, third = (site.png(f"{WEEK_2}/fields/{number}/thumbnail.png") for number in (0, 2))
+    assert first.shape == third.shape == (72, 96)  # of 96 x 128 px
+    assert not third.any() and first.max() == 255
+    blocks = (next(outlined()) > 0).reshape(24, 4, 32, 4).mean((1, 3))
+    np.testing.assert_allclose(first.reshape(24, 3, 32, 3).mean((1, 3)) / 255, blocks, atol=0.01)
+    assert site.json(WEEK_2)["thumbnails"] == {"A01": 0} and site.get(f"{WEEK_2}/fields/1/thumbnail.png")[0] == 404
+
+
+def test_treatments_are_the_platemaps_with_units(site):
+    assert site.json(PLATE)["treatments"]["B02"] == {"compound": "<i>DMSO</i>"}
+    program = f"""
+import sys; sys.path.insert(0, {str(REPOSITORY / "scripts")!r})
+from fieldwork.viewer.content import treatment_of
+row = {{"Metadata_Plate": "P", "Metadata_Well": "B02", "Metadata_concentration_um": "0.3", "Metadata_dose_level": "2"}}
+print(treatment_of(row | {{"Metadata_conc_nM": "5 nM", "Metadata_moa": "", "Count_Nuclei": "7"}}))
+"""
+    answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert answer.stdout == "{'concentration': '0.3 µM', 'dose_level': '2', 'conc_nM': '5 nM'}\n"
+
+
+def test_density_counts_nuclei_in_squares(site):
+    density = site.json("/api/slides/slide%20five/density")
+    assert (density["side"], density["rows"], density["columns"]) == (64, 21, 33)
+    squares = np.reshape(density["counts"], (21, 33))
+    assert sorted(zip(*np.nonzero(squares), strict=True)) == [(200 // 64, 300 // 64), (700 // 64, 1234 // 64), (20, 32)]
+
+
+def test_a_pixel_of_a_slide_is_the_stores(site):
+    level_0 = next(slide_levels())
+    names = site.json("/api/slides/slide%20five/pixels/2099/1299")
+    assert list(names.values()) == level_0[1299, 2099].tolist() == [0, 0, 0]
+    assert list(site.json("/api/slides/slide%20four/pixels/7/9").values()) == level_0[9, 7].tolist()
+    assert site.get("/api/slides/slide%20five/pixels/2100/0")[0] == 404
+
+
+def test_frames_of_a_stack_are_those_that_the_run_read(site):
+    assert site.json("/api/stacks/movie")["frames"]
+    for number, labels in enumerate(list(moving())[:-1]):
+        np.testing.assert_array_equal(site.pixels(f"/api/stacks/movie/frames/{number}/pixels"), 100 + 900 * labels)
+        answer = site.json(f"/api/stacks/movie/frames/{number}/nuclei")
+        x = 10 + 10 * number
+        assert answer["Nuclei_Location_Center_X"] == [x + 4]
+        assert list(map(corners_of, answer["outlines"])) == [{(x, 40), (x + 8, 40), (x + 8, 48), (x, 48)}]
+    status, _, content = site.get("/api/stacks/movie/frames/3/pixels")
+    assert (status, json.loads(content)) == (404, {"error": "this frame failed: torn"})
+    for number in ("4", "-1", "x", "..%2f0"):
+        assert site.get(f"/api/stacks/movie/frames/{number}/pixels")[0] == 404
+    assert site.json("/api/stacks/movie/contrast")["most"] == 1000
+
+
+def test_large_images_are_reduced_and_others_sent_as_they_are():
+    program = f"""
+import io, sys; sys.path.insert(0, {str(REPOSITORY / "scripts")!r})
+import numpy as np
+from fieldwork.viewer import fields
+fields.MOST_PIXELS = 100
+whole = np.arange(100, dtype=">i2").reshape(10, 10)
+read = np.load(io.BytesIO(fields.as_npy(whole)))
+assert read.dtype == "<i2" and (read == whole).all()
+reduced = np.load(io.BytesIO(fields.as_npy(np.arange(400, dtype=np.uint16).reshape(20, 20))))
+assert reduced.dtype == "<f4" and reduced.shape == (10, 10) and reduced[0, 0] == (0 + 1 + 20 + 21) / 4
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_the_report_has_an_origin_of_its_own_and_all_else_the_strict_policy(site):
+    def policy_of(path):
+        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
+        connection.request("GET", path)
+        policy = connection.getresponse().headers["Content-Security-Policy"]
+        connection.close()
+        return policy
+
+    report = site.path / "results" / "report.html"
+    report.write_text("<!doctype html><script>1</script>")
+    try:
+        assert site.json("/api/contents")["screen"]["report"] == "report.html"
+        assert policy_of("/results/report.html").startswith("sandbox allow-scripts allow-downloads; default-src 'none'")
+        for path in ("/", "/api/contents", "/results/plates/report.html", "/results/x%2freport.html"):
+            assert policy_of(path).startswith("default-src 'self'; style-src")
+    finally:
+        report.unlink()
 
 
 def test_planes_of_one_file_are_fields_in_the_channel_of_the_nuclei(site):
@@ -204,7 +308,7 @@ def test_a_table_that_is_replaced_is_read_again(site):
     assert len(site.json("/api/stacks/film")["rows"]) == 1
     table.unlink()
     assert site.get("/api/stacks/film")[0] == 404
-    assert site.json("/api/contents")["stacks"] == []
+    assert site.json("/api/contents")["stacks"] == [{"name": "movie"}]
     table.write_text(before)
 
 

@@ -45,6 +45,8 @@ import viewed
 viewed.write_tables({folder!r}, outputs, tables, nuclei_table, pa)
 viewed.write_slides({folder!r}, omezarr, outputs, pa)
 viewed.write_outlines({folder!r}, outputs, pa)
+viewed.write_channels({folder!r}, outputs, tables, pa)
+viewed.write_movie({folder!r}, outputs, pa)
 """
 
 
@@ -157,6 +159,64 @@ def write_outlines(folder, outputs, pa):
         attributes={"well": ["A01"] * 3, "site": [1, 2, 3], "timepoint": [None] * 3, "z": [None] * 3},
     )
     array[:] = padded
+
+
+def write_channels(folder, outputs, tables, pa):
+    """Write what merge_units and detect_nuclei say of the channels of the plate "week 2": its second one is a ramp."""
+    plate = Path(folder, "results", "plates", "week 2")
+    measured = {"Actin": "w2", "DNA": "w1"}
+    nuclei = {"channel": "w1", "method": "auto", "diameter": "auto", "contrast": "auto", "border": "keep"}
+    settings = {"nuclei": nuclei, "measure": {"channels": measured}, "illumination": "none", "background": "none"}
+    outputs.write_json({"settings": settings}, plate / "settings.json")
+    tifffile.imwrite(Path(folder, "images", "actin.tif"), ramp())
+    rows = [
+        {"Metadata_Well": "A01", "Metadata_Site": number + 1, "PathName_DNA": "images"}
+        | {"FileName_DNA": f"outlined{number}.tif", "Metadata_Plate": "week 2"}
+        | {tables.SOURCES: json.dumps(["images/actin.tif" if number == 0 else None, f"images/outlined{number}.tif"])}
+        for number in (0, 2)
+    ]
+    (plate / "units").mkdir()
+    outputs.write_parquet(pa.Table.from_pylist(rows, tables.UNIT_FIELDS), plate / "units" / "all.fields.parquet")
+
+
+def ramp():
+    """Return an image whose every pixel has a value of its own."""
+    return np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint16).reshape(SHAPE)
+
+
+def write_movie(folder, outputs, pa):
+    """Write a stack of frames with a square nucleus that moves, as measure_frames does; the last frame failed."""
+    import zarr
+
+    stack = Path(folder, "results", "stacks", "movie")
+    stack.mkdir(parents=True)
+    labels = np.stack(list(moving()))
+    tifffile.imwrite(
+        Path(folder, "images", "movie.tif"), 100 + 900 * labels.astype(np.uint16), photometric="minisblack"
+    )
+    rows = [
+        {"Metadata_Stack": "movie", "Metadata_Frame": number, "Image_Width": SHAPE[1], "Image_Height": SHAPE[0]}
+        | {"Image_Count_Nuclei": 1, "Image_Status": "ok", "Image_Error": None, "ImageQuality_MeanIntensity_DNA": 1 / 3}
+        for number in range(len(labels))
+    ]
+    rows[-1] |= {"Image_Count_Nuclei": None, "Image_Status": "failed", "Image_Error": "torn"}
+    outputs.write_csv(rows, list(rows[0]), stack / "frames.csv")
+    nuclei = [
+        {"Metadata_Stack": "movie", "Metadata_Frame": number, "ObjectNumber": 1}
+        | {"Nuclei_Location_Center_X": 14.0 + 10 * number, "Nuclei_Location_Center_Y": 44.0}
+        for number in range(len(labels) - 1)
+    ]
+    outputs.write_parquet(pa.Table.from_pylist(nuclei), stack / "nuclei.parquet")
+    outputs.write_json({"path": "images/movie.tif", "selection": {"channel": "auto", "z": 0}}, stack / "stack.json")
+    zarr.create_array(stack / "labels.zarr", data=labels)
+
+
+def moving():
+    """Yield the labels of the frames of the stack "movie"."""
+    for number in range(4):
+        labels = np.zeros(SHAPE, np.uint32)
+        labels[40:49, 10 + 10 * number : 19 + 10 * number] = 1
+        yield labels
 
 
 def write_slides(folder, omezarr, outputs, pa):

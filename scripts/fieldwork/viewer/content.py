@@ -109,8 +109,8 @@ def plate(results: Results, name: str) -> dict:
         'wells', the rows of wells.csv, column -> text; 'format', the plate's rows and columns; 'treatments', for each
         well what its platemap says, column -> text with its unit; 'thumbnails', for each well the row in fields.csv of
         its first good field; 'channels' from `fields.channels`; 'nuclei', the settings with which they were found, and
-        'typical', the diameter and the contrast of a nucleus in the calibration; 'tables' and 'pictures', names of
-        files, the latter as lists of folders and file; 'pages' as of `screen`.
+        'typical', the diameter and the contrast of a nucleus in the calibration, and the background; 'tables' and
+        'pictures', names of files, the latter as lists of folders and file; 'pages' as of `screen`.
     """
     wells = read_rows(inside(results, "plates", name, "wells.csv"))
     thumbnails = {}
@@ -134,10 +134,10 @@ def plate(results: Results, name: str) -> dict:
 
 
 def _typical(results, plate):
-    """Return the diameter and the contrast of a typical nucleus of a plate; None where they are not known."""
+    """Return diameter and contrast of a typical nucleus of a plate, and its background; None where not known."""
     path = inside_or_none(results, "plates", plate, "calibration.json")
     record = outputs.read_json(path) if path else {}
-    return {name: record.get(name) for name in ("diameter", "contrast")}
+    return {name: record.get(name) for name in ("diameter", "contrast", "background")}
 
 
 def treatment_of(row: dict[str, str]) -> dict[str, str]:

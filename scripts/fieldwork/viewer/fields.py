@@ -89,15 +89,15 @@ def channels(results: Results, plate: str) -> list[dict[str, str]]:
 def _sources(results, plate):
     """Return the files of the measured channels of each field: path and position of the field -> list."""
     folder = inside_or_none(results, "plates", plate, "units")
-    files = sorted(folder.glob("*.fields.parquet"), key=lambda path: path.stat().st_mtime_ns) if folder else []
-    return _sources_of(tuple((path, version_of(path)) for path in files))
+    return _sources_in(folder) if folder else {}
 
 
-@functools.lru_cache(16)
-def _sources_of(files):
+@cached_while_unchanged  # a folder changes with its files, which appear by a rename
+def _sources_in(folder):
+    files = sorted(folder.glob("*.fields.parquet"), key=lambda path: path.stat().st_mtime_ns)
     columns = ["PathName_DNA", "FileName_DNA", *POSITION_COLUMNS, SOURCES]
     sources = {}
-    for path, _ in files:
+    for path in files:  # the newest last: another fan_out leaves older ones
         if SOURCES in pq.read_schema(path).names:
             for *key, text in zip(*pq.read_table(path, columns=columns).to_pydict().values(), strict=True):
                 if text:

@@ -43,7 +43,10 @@ class Player {
   constructor(main, stack, { columns, rows }, contrast) {
     Object.assign(this, { stack, timer: null, wanted: null });
     const at = (name) => columns.indexOf(name);
-    this.good = rows.filter((row) => row[at("Image_Status")] === "ok").map((row) => Number(row[at("Metadata_Frame")]));
+    const good = rows.filter((row) => row[at("Image_Status")] === "ok");
+    this.good = good.map((row) => Number(row[at("Metadata_Frame")]));
+    const sideOf = (row, name) => Number(row[at(name)]);
+    this.sizes = new Map(good.map((row, index) => [this.good[index], ["Image_Width", "Image_Height"].map((name) => sideOf(row, name))]));
     [this.first] = this.good;
     const stage = make("div", { class: "stage" });
     this.slider = make("input", { type: "range", min: 0, max: this.good.length - 1, "aria-label": "frame" });
@@ -101,7 +104,8 @@ class Player {
         ]);
         if (!this.picture) return;
         this.frame = number;
-        const { width, height } = this.channels.planes.get("intensity");
+        const plane = this.channels.planes.get("intensity"); // reduced, of a large frame
+        const [width, height] = this.sizes.get(number).map((side, axis) => side || [plane.width, plane.height][axis]);
         this.width = width;
         this.channels.paint(this.picture.pixels);
         this.picture.open(width, height);

@@ -36,11 +36,24 @@ export class TuningPanel {
     return !this.element.hidden;
   }
 
-  /** Return a setting's value as the run had it, and its controls. */
+  /** Return a setting's value as the run had it, or one that suits the plate's typical nucleus. */
+  knownOf(name) {
+    const { diameter, contrast, background } = this.facts.typical;
+    const suiting = {
+      diameter: diameter ?? 20,
+      contrast: contrast ?? this.brightest / 4,
+      sigma: diameter && three(diameter / 4), // half the radius
+      min_distance: diameter && Math.max(1, Math.round(diameter / 3)),
+      threshold: contrast && three(background + contrast / 2),
+    };
+    return Number(this.facts.nuclei[name]) || suiting[name] || SETTINGS[name].usual;
+  }
+
+  /** Return a setting with its controls. */
   settingOf(name) {
-    const { least, most, usual, measured, text, unit, whole } = SETTINGS[name];
+    const { least, most, measured, text, unit, whole } = SETTINGS[name];
     const written = this.facts.nuclei[name];
-    const known = Number(written) || (measured ? this.facts.typical[name] : usual) || (name === "diameter" ? 20 : this.brightest / 4);
+    const known = this.knownOf(name);
     const highest = most === 65535 ? Math.max(this.brightest, known, 2) : most;
     const setting = { name, whole, value: known, automatic: Boolean(measured) && !Number(written) };
     const logarithm = Math.log(highest / least);
@@ -115,9 +128,8 @@ export class TuningPanel {
     this.method = METHODS[method] ? method : "auto";
     this.element.querySelector(`input[value=${this.method}]`).checked = true;
     for (const [name, setting] of this.settings) {
-      const written = Number(this.facts.nuclei[name]);
-      setting.automatic = Boolean(SETTINGS[name].measured) && !written;
-      setting.value = written || this.facts.typical[name] || SETTINGS[name].usual || setting.value;
+      setting.automatic = Boolean(SETTINGS[name].measured) && !Number(this.facts.nuclei[name]);
+      setting.value = this.knownOf(name);
     }
     this.changed();
   }
