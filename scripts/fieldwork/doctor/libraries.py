@@ -209,6 +209,33 @@ def _pandas(folder, image):
     return pd.read_csv(folder / "image.csv").to_numpy()
 
 
+def _calamine(folder, image):
+    import zipfile
+
+    import numpy as np
+    import python_calamine
+
+    schema = "http://schemas.openxmlformats.org"
+    documents = f"{schema}/officeDocument/2006/relationships"
+
+    def relation(kind, target):
+        to_target = f'<Relationship Id="r1" Type="{documents}/{kind}" Target="{target}"/>'
+        return f'<Relationships xmlns="{schema}/package/2006/relationships">{to_target}</Relationships>'
+
+    main = f'xmlns="{schema}/spreadsheetml/2006/main" xmlns:r="{documents}"'
+    rows = "".join(f"<row>{''.join(f'<c><v>{pixel}</v></c>' for pixel in row)}</row>" for row in image)
+    parts = {  # the least of a workbook (ECMA-376)
+        "_rels/.rels": relation("officeDocument", "xl/workbook.xml"),
+        "xl/workbook.xml": f'<workbook {main}><sheets><sheet name="1" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": relation("worksheet", "worksheets/sheet1.xml"),
+        "xl/worksheets/sheet1.xml": f"<worksheet {main}><sheetData>{rows}</sheetData></worksheet>",
+    }
+    with zipfile.ZipFile(folder / "image.xlsx", "w") as workbook:
+        for name, text in parts.items():
+            workbook.writestr(name, text)
+    return np.array(python_calamine.load_workbook(folder / "image.xlsx").get_sheet_by_index(0).to_python())
+
+
 def _matplotlib(folder, image):
     import numpy as np
 
@@ -241,6 +268,7 @@ CHECKS: dict[str, Callable] = {
     "numcodecs": _numcodecs,
     "pyarrow": _pyarrow,
     "pandas": _pandas,
+    "python-calamine": _calamine,
     "scikit-learn": _scikit_learn,
     "shapely": _shapely,
     "matplotlib": _matplotlib,

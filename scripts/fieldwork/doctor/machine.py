@@ -31,8 +31,9 @@ FOR_SLIDES_AND_TABLES = (
     "pandas",
     "scikit-learn",
     "shapely",
+    "python-calamine",
+    "matplotlib",
 )
-FOR_SLIDES_AND_TABLES += ("matplotlib",)
 # There are no wheels of these for some machines, and the lock leaves them out there (docs/dependencies.md).
 NOT_EVERYWHERE = {"cucim-cu12": "other readers take its slides", "cp-measure": "measure.groups is refused"}
 
