@@ -37,6 +37,14 @@ def test_a_way_is_faster_beyond_doubt_where_no_run_of_it_is_slower_than_one_of_t
     assert advice.chosen(rows, lambda row: row["name"] == "default")["name"] == expected
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(1.5, "default"), (1.2, "other")])
+def test_one_run_of_each_way_leaves_more_doubt(seconds, expected):
+    rows = [way(2, name="default"), way(seconds, name="other")]
+    assert advice.chosen(rows, lambda row: row["name"] == "default")["name"] == expected
+    rows = [way(2, 1.9, 2.1, name="default"), way(1.5, 1.4, 1.6, name="other")]
+    assert advice.chosen(rows, lambda row: row["name"] == "default")["name"] == "other"
+
+
 def test_the_number_of_cores_is_the_least_that_is_as_fast_as_any():
     rows = [way(8 / rate, Workers=count, Images_per_Second=rate) for count, rate in ((1, 10), (2, 19), (4, 20))]
     assert advice.scaling(rows) == "Choose --cores 2: 19 images/s, and no more with up to 4."
@@ -83,7 +91,7 @@ def test_the_engine_is_the_fastest_for_batches_of_a_kind_and_never_the_naive_one
         "Choose pool: {engine: dask, dask: threads}, for images of 2048 x 2048 px (4.0 times as fast as a loop); "
         "pool.engine: pool, the default, for images of 32 x 32 px (1.9 times as fast as a loop)."
     )
-    slow = [of_engine(name, min(speed, 0.7 if name == "pool" else 1)) for name, speed in engines.items()]
+    slow = [of_engine(name, min(speed, 0.5 if name == "pool" else 1)) for name, speed in engines.items()]
     assert advice.filters(slow) == "Choose pool.engine: serial, for all batches."
 
 
