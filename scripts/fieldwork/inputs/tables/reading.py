@@ -14,6 +14,9 @@ TABLE_SUFFIXES = (".tsv", ".csv", ".txt", ".xlsx", ".xlsm", ".xls", ".ods")  # n
 ERROR_CELL = re.compile(r"#(N/A|NAME\?|REF!|VALUE!|NUM!|DIV/0!|NULL!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!)|Err:\d{3}")
 
 
+_LINE_BREAK = re.compile(r"\s*(?:[\r\n\v\f\x85\u2028\u2029]|_x000[Dd]_)+\s*")
+
+
 class Table(NamedTuple):
     """A header, and the lines below it, each with its number and its cells, of which the last ones may be missing."""
 
@@ -100,7 +103,7 @@ def read_table(
 
 def _plain_cell(cell):
     """Return a cell's text without blanks around it, and with a blank for a line break."""
-    return re.sub(r"\s*(?:[\r\n\v\f\x85\u2028\u2029]|_x000[Dd]_)+\s*", " ", cell).strip()
+    return _LINE_BREAK.sub(" ", cell.strip())
 
 
 def _without_unnamed(header, body, where):

@@ -1,5 +1,6 @@
 """What a worksheet holds beside its values: errors, formats of numbers, hidden rows, merged cells."""
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -49,10 +50,21 @@ def cell_position(name: str) -> tuple[int, int]:
     """
     if not (match := re.fullmatch(r"\$?([A-Z]{1,3})\$?([1-9]\d{0,6})", name)):
         raise ValueError(f"{name!r} is no cell")
-    column = 0
-    for letter in match[1]:
-        column = column * 26 + ord(letter) - ord("A") + 1
-    return int(match[2]) - 1, column - 1
+    return int(match[2]) - 1, column_number(match[1])
+
+
+@functools.cache
+def column_number(letters: str) -> int:
+    """Return a column by what a spreadsheet calls it: 0 for A, 26 for AA.
+
+    Raises ValueError for text that is no such name.
+    """
+    if not re.fullmatch("[A-Z]{1,3}", letters):
+        raise ValueError(f"{letters!r} is no column")
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number - 1
 
 
 def check_size(rows: int, columns: int) -> None:

@@ -2,9 +2,10 @@
 
 import posixpath
 import zipfile
+from string import digits
 from xml.etree import ElementTree
 
-from fieldwork.inputs.tables.worksheets import Facts, cell_position, check_size, no_facts
+from fieldwork.inputs.tables.worksheets import Facts, cell_position, check_size, column_number, no_facts
 
 _PERCENT_FORMATS = {9: "0%", 10: "0.00%"}  # of those that Excel does not write into the file; the others add no text
 
@@ -83,11 +84,15 @@ def _read_row(element, row, facts, formats, is_stale):
         facts.hidden_rows.add(row)
     column = -1
     for cell in element:
-        column = cell_position(name)[1] if (name := cell.get("r")) else column + 1
-        kind, value = cell.get("t", "n"), cell.findtext("{*}v")
+        column = column_number(name.rstrip(digits)) if (name := cell.get("r")) else column + 1
+        kind, value, is_formula = cell.get("t", "n"), None, False
+        for part in cell:
+            if part.tag.endswith("}v"):
+                value = part.text
+            elif part.tag.endswith("}f"):
+                is_formula = True
         if kind == "inlineStr":
             value = "".join(cell.itertext())
-        is_formula = cell.find("{*}f") is not None
         if not value and not is_formula:
             continue
         facts.content.add((row, column))
