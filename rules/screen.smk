@@ -149,7 +149,7 @@ rule write_summary:
         mem_mb=small_memory_mb,
     params:
         logs=plan.folders.logs,
-        plan=lambda wildcards: runs.page_facts(plan.plates, plan.stacks),
+        plan=lambda wildcards: runs.page_facts(plan.plates, plan.slides, plan.stacks),
         settings=config,
         made_by=made_by("write_summary"),
     script:

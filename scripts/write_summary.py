@@ -29,6 +29,8 @@ PICTURES = {
     "doses": "Dose-response of the strongest treatments",
 }
 
+OVERVIEWS = {"overview.png": "Tissue and density of nuclei in slide", "frames.png": "Frames of stack"}
+
 
 def main(*, results, logs, detections, batches, stacks, overviews, settings, versions, path):
     folder = Path(results, "screen")
@@ -44,7 +46,8 @@ def main(*, results, logs, detections, batches, stacks, overviews, settings, ver
         screen, slides, frames, list(warnings_of(results, Path(logs), detections, slides, stacks))
     )
     pictures = {title: folder / "plots" / f"{name}.png" for name, title in PICTURES.items()} if detections else {}
-    pictures |= {Path(overview).parent.name: overview for overview in overviews}
+    for overview in map(Path, overviews):
+        pictures[f"{OVERVIEWS[overview.name]} {overview.parent.name}"] = overview
     plates = {
         name: json.loads(Path(results, "plates", name, "settings.json").read_text(encoding="utf-8"))
         for name in detections

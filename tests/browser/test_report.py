@@ -66,6 +66,22 @@ def test_a_plate_without_pictures_says_what_to_run(tmp_path):
     assert "plate Week1_ (b)_ (7)" in description and "System Message" not in description
 
 
+def test_a_run_without_plates_begins_with_pictures_of_its_stacks(tmp_path):
+    workspace = Workspace(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "plates.tsv").write_text("plate\timages\n")
+    rows = ["stack\tpath"]
+    for number in range(4):
+        image, _ = synthetic.plant_field(np.random.default_rng(number), shape=(96, 128), count=3)
+        tifffile.imwrite(tmp_path / f"{number}.tif", image)
+        rows.append(f"S{number}\t{number}.tif")
+    (tmp_path / "config" / "stacks.tsv").write_text("\n".join(rows) + "\n")
+    workspace.run("results/summary.html")
+    page = (tmp_path / "results" / "summary.html").read_text()
+    assert re.findall(r'<img alt="([^"]*)" src="data:image/png', page) == [f"Frames of stack S{n}" for n in range(3)]
+    assert "numpy 2." in page and "pycytominer" not in page and "Tables of" not in page
+
+
 LINK = "[...document.querySelectorAll('#app a')].find((link) => link.textContent.trim() === {})"
 ROWS = "document.querySelectorAll('#app tbody tr')"
 # Of two pictures of everything in a table, Snakemake makes one row with a switch.

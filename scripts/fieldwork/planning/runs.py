@@ -19,6 +19,7 @@ from fieldwork import InputError
 from fieldwork.planning import provenance
 from fieldwork.planning.plate_reports import FLAGS, FRAME_FLAGS, PlateReport, StackReport
 from fieldwork.planning.plates import PlatePlan
+from fieldwork.planning.slides import SlidePlan
 from fieldwork.planning.stacks import StackPlan
 
 LEAST_PLATES = 4  # of which one can be told to have other counts than the rest
@@ -185,12 +186,13 @@ def _functions_exist(record):
     return all((record.parent / name).is_file() for name in files if name)
 
 
-def page_facts(plates: PlatePlan, stacks: StackPlan) -> dict:
+def page_facts(plates: PlatePlan, slides: SlidePlan, stacks: StackPlan) -> dict:
     """Return what the page that sums up a run is told of its plan.
 
     Parameters
     ----------
     plates : PlatePlan
+    slides : SlidePlan
     stacks : StackPlan
 
     Returns
@@ -199,7 +201,10 @@ def page_facts(plates: PlatePlan, stacks: StackPlan) -> dict:
         ``detections`` and ``stacks``: plate or stack -> how nuclei are found there, None where none are looked for;
         ``versions``: library -> version of what computed the tables, and ``code``, a digest of Fieldwork's modules.
     """
-    code = provenance.code_behind(["detect_nuclei", "profile_wells", "screen_plates"])
+    scripts = ["detect_nuclei", "profile_wells", "screen_plates"] if plates.ready else []
+    scripts += ["convert_slide", "detect_slide_nuclei"] if slides.rows else []
+    scripts += ["measure_frames"] if stacks.rows else []
+    code = provenance.code_behind(scripts)
     return {
         "detections": {name: plates.detections[name] for name in plates.ready},
         "stacks": dict.fromkeys(stacks.rows, stacks.frame_work.get("detection")),
