@@ -90,6 +90,8 @@ def measure(
 
     with progress_bar(total=len(cases) * (repeats + 1), progress=progress, unit="run") as bar:
         for look_or_time in _rounds(time_runs, look_at_memory, repeats):
+            if look_or_time is look_at_memory:  # the last round; there was no time for some of the others
+                bar.total = bar.n + len(cases)
             for case in cases:
                 if case not in failed:
                     try:
