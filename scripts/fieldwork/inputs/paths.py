@@ -54,6 +54,16 @@ def refuse_results(path: str | os.PathLike, results: str | os.PathLike, *, where
         )
 
 
+def refuse_windows_path(path: str, what: str) -> None:
+    """Raise InputError for a path as Windows writes it; `what` says in the message where it stands."""
+    if match := re.match(r"/?([A-Za-z]):[\\/]|\\\\[^\\]", path):
+        near = f"/mnt/{match[1].lower()}/" if match[1] else "/mnt/"
+        raise InputError(
+            f"{what} '{path}', a path as Windows writes it; expected the path by which this machine reaches the folder "
+            f"or file, with / between folders, such as {near}..."
+        )
+
+
 def check_exists(path: str, *, where: str, what: str) -> None:
     """Check that a file or folder exists.
 
@@ -73,12 +83,7 @@ def check_exists(path: str, *, where: str, what: str) -> None:
         return
     if os.path.exists(path):  # reading a pipe waits for a writer
         raise InputError(f"{where}: {what} '{path}', a pipe, socket or device; expected a file or a folder")
-    if drive := re.match(r"/?([A-Za-z]):[\\/]|\\\\[^\\]", path):
-        near = f"/mnt/{drive[1].lower()}/..." if drive[1] else "/mnt/..."
-        raise InputError(
-            f"{where}: {what} '{path}', a path as Windows writes it; expected the path by which this machine reaches "
-            f"the folder or file, with / between folders, such as {near} (in {os.getcwd()})"
-        )
+    refuse_windows_path(path, f"{where}: {what}")
     folder = Path(path).parent
     names = []
     with suppress(OSError):

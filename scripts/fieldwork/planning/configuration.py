@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import config, methods
-from fieldwork.inputs.paths import with_home
+from fieldwork.inputs.paths import refuse_windows_path, with_home
 from fieldwork.inputs.sheets import SHEETS
 from fieldwork.planning.roads import Caller
 
@@ -70,7 +70,10 @@ def read(given: object, *, caller: Caller, named: Iterable[str], merge: Callable
         raise InputError(
             f"{source}: 'results' is '{values['results']}'; expected a folder, on a file system that all jobs see"
         )
-    values |= {kind: with_home(values[kind]) for kind in SHEETS}
-    values["results"] = os.path.normpath(with_home(values["results"]))
+    for key in (*SHEETS, "results"):
+        values[key] = with_home(values[key])
+        if not os.path.exists(values[key]):
+            refuse_windows_path(values[key], f"{source}: '{key}' is")
+    values["results"] = os.path.normpath(values["results"])
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), DEFAULT_PATH]]
     return Configuration(values, source, list(dict.fromkeys(folders)), notes)

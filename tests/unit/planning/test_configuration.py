@@ -27,6 +27,12 @@ def test_paths_of_the_configuration_may_begin_with_the_home_folder(tmp_path, mon
     assert values["slides"] == "config/slides.tsv"
 
 
+@pytest.mark.parametrize("key", ["plates", "results"])
+def test_paths_of_windows_are_refused(tmp_path, monkeypatch, key):
+    with pytest.raises(InputError, match=rf"^--config: '{key}' is 'C:\\data', a path as Windows writes it; .*/mnt/c/"):
+        read(tmp_path, {key: "C:\\data"}, monkeypatch)
+
+
 def test_a_key_of_a_section_is_refused_in_one_line_that_shows_its_form(tmp_path, monkeypatch):
     said = "^--config: unknown key 'threshold'. It is a key of nuclei: .*, or --config 'nuclei={threshold: 300}' in .*$"
     with pytest.raises(InputError, match=said):
