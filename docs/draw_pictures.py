@@ -31,7 +31,7 @@ FIELD = "bbbc038_B03_s2_w1.png"  # with nuclei that touch
 SETTINGS = {"good": {}, "many": {"diameter": 22}, "few": {"diameter": 90}}  # half and twice as wide as they are
 FIELD_PART = np.s_[60:300, 100:340]
 TISSUE_PART = np.s_[215:425, 150:500]
-WINDOW_PX = {"width": 1280, "height": 800}
+WINDOW_PX = {"width": 1400, "height": 800}
 WELL = "B03"
 NEUTRAL_PATH = f"""  // in place of where this clone lies
     document.querySelectorAll("*").forEach((element) => element.childNodes.forEach((node) => {{
@@ -90,7 +90,8 @@ def draw_viewer():
         await browser.until("document.querySelectorAll('.nuclei path').length > 20")
         await browser.value(NEUTRAL_PATH)
         await asyncio.sleep(2)  # until tiles and pictures are there
-        Image.fromarray(await browser.screenshot()).quantize(128, dither=0).save(PICTURES / "viewer.png", optimize=True)
+        shown = Image.fromarray(await browser.screenshot())
+        shown.quantize(256, Image.Quantize.FASTOCTREE, dither=0).save(PICTURES / "viewer.png", optimize=True)
 
     command = [sys.executable, "scripts/view.py", "--no-browser", "--port", "0"]
     viewer = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
