@@ -72,7 +72,10 @@ def configure(workspace, **config):
 def outputs(workspace):
     """Return the bytes of all outputs of the stack but its pictures, and the names of a folder's files."""
     folder = workspace.path / "results" / "stacks" / "film"
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"]
+    left_out = {"stack.json"}  # it names the stack's file
+    paths = [
+        path for path in folder.rglob("*") if path.is_file() and path.suffix != ".png" and path.name not in left_out
+    ]
     contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     lines = [line.split(b",") for line in contents.get("frames.csv", b"").split(b"\n")]
     if b"FileName" in lines[0]:
@@ -146,7 +149,7 @@ def test_a_preview_calibrates_a_stack_and_its_method_decides_what_is_there(works
     configure(workspace, nuclei={"keep_labels": False})
     workspace.run()
     assert {path.name for path in folder.iterdir()} == {
-        *("calibration.json", "calibration.png", "frames.csv", "frames.png", "nuclei.parquet")
+        *("calibration.json", "calibration.png", "frames.csv", "frames.png", "nuclei.parquet", "stack.json")
     }
     configure(workspace, nuclei={"method": "peaks"})
     assert workspace.planned("tables") == {"measure_frames": 1, "tables": 1, "total": 2}
@@ -390,6 +393,7 @@ def test_workers_of_a_scheduler_refuse_an_edited_module_until_a_restart_and_a_ki
         "frames.csv",
         "frames.png",
         "frames.zarr",
+        "stack.json",
     }
 
 

@@ -6,7 +6,7 @@ import { listen, release } from "./keys.js";
 import { leavePlate, showPlate } from "./plates.js";
 import { leaveSlide, showSlide } from "./slides.js";
 import { leaveStack, showStack } from "./stacks.js";
-import { api, ask, count, make, nuclei, pages, path, tables } from "./tools.js";
+import { api, ask, count, make, nuclei, pages, path, tables, titleOf } from "./tools.js";
 
 const COMPARED = "what came out"; // the entry of the page that compares plates
 const PAGES = { plates: showPlate, slides: showSlide, stacks: showStack, screen: showScreen };
@@ -57,7 +57,7 @@ async function showScreen(main, isCurrent) {
   for (const name of screen.pictures) {
     const source = `results/${path("screen", "plots", name)}`;
     main.append(
-      make("h3", {}, name.replace(/\.png$/, "")),
+      make("h3", {}, titleOf(name)),
       make("a", { href: source, target: "_blank" }, make("img", { src: source, alt: name, class: "picture" })),
     );
   }

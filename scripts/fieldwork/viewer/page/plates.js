@@ -26,6 +26,7 @@ export async function showPlate(main, isCurrent, plate, well, field) {
     map.append(gallery(facts.pictures.map((names) => ["plates", plate, ...names])));
     shown = { key, map, panel };
   }
+  well ??= Object.keys(facts.thumbnails)[0]; // so that cells are what is seen first
   for (const link of shown.map.querySelectorAll(".wells a")) {
     if (link.dataset.well === well) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
@@ -140,6 +141,7 @@ function keyOf(low, high) {
     make("span", {}, partly, "some fields failed"),
     make("span", {}, make("i", { class: "failed" }), "all fields failed"),
     make("span", {}, make("i", { class: "missing" }), "no images"),
+    make("span", { class: "hint" }, "A click on a well, or arrow keys and Enter, opens it."),
   );
 }
 

@@ -9,7 +9,9 @@ const SVG = "http://www.w3.org/2000/svg";
 const PICTURES = {
   calibration: "calibration", illumination: "illumination", quality: "image quality per well", densities: "density",
   focus: "best, median and worst focus", nuclei: "nuclei per well", fields: "nuclei per field by treatment",
-  edge: "edge effect", doses: "dose-response", fields_of_wells: "random fields", timepoints: "nuclei over time",
+  edge: "edge effect", doses: "dose-response", timepoints: "nuclei over time", hits: "hits, ranked",
+  plates: "all plates", profiles: "profiles, principal components", replicates: "replicate plates",
+  overview: "tissue and density of nuclei",
 };
 
 /** Create an element. Children are elements or text: text from a table is never taken for markup. */
@@ -101,17 +103,19 @@ export function pages({ summary, report }) {
   );
 }
 
+/** Return what a picture shows, by its name. */
+export function titleOf(name) {
+  const stem = name.replace(/\.png$/, "");
+  return PICTURES[stem] ?? stem.replaceAll("_", " ");
+}
+
 /** Create small pictures that lead to the large ones; files are lists of folders and name below `results`. */
 export function gallery(files) {
   const figure = (names) => {
     const source = `results/${path(...names)}`;
-    const stem = names.at(-1).replace(/\.png$/, "");
-    return make(
-      "figure",
-      {},
-      make("a", { href: source, target: "_blank" }, make("img", { src: source, alt: stem, loading: "lazy" })),
-      make("figcaption", {}, PICTURES[stem] ?? stem.replaceAll("_", " ")),
-    );
+    const title = titleOf(names.at(-1));
+    const image = make("img", { src: source, alt: title, loading: "lazy" });
+    return make("figure", {}, make("a", { href: source, target: "_blank" }, image), make("figcaption", {}, title));
   };
   return make("div", { class: "gallery" }, ...files.map(figure));
 }

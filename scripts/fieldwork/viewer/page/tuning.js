@@ -42,7 +42,7 @@ export class TuningPanel {
     const suiting = {
       diameter: diameter ?? 20,
       contrast: contrast ?? this.brightest / 4,
-      sigma: diameter && three(diameter / 4), // half the radius
+      sigma: diameter && Number((diameter / 4).toPrecision(2)), // half the radius
       min_distance: diameter && Math.max(1, Math.round(diameter / 3)),
       threshold: contrast && three(background + contrast / 2),
     };

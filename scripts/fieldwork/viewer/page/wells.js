@@ -20,7 +20,7 @@ export class WellPanel {
   /** Show a field of a well, by default its first good one. */
   async show(isCurrent, well, number) {
     if (!well) {
-      this.list.replaceChildren(make("p", {}, "Choose a well to see its fields. Arrow keys go from well to well."));
+      this.list.replaceChildren(make("p", {}, "No field of this plate is good. A well says why."));
       this.clear();
       return;
     }
