@@ -248,8 +248,8 @@ def test_channels_are_switched_and_merged_in_their_colours_in_the_contrast_that_
 def test_values_of_pixels_are_shown_under_the_pointer_and_by_a_key(browse):
     async def steps(browser, site):
         await browser.until("document.querySelectorAll('.channel').length === 2")
-        await browser.press("2")
         await browser.settled()
+        await browser.press("2")
         await browser.until("document.querySelector('.image').picture.valuesAt(40, 60).includes('Actin')")
         await browser.go_to(40, 60)
         await browser.settled()
