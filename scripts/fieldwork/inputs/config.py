@@ -29,10 +29,11 @@ def read_config(path: str | os.PathLike) -> dict:
     Raises
     ------
     InputError
-        Names the file and the line.
+        Names the file and the line; or a key stands there twice, of which YAML would take the last.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        root, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(f"{path}, line {mark.line + 1}: not valid YAML: {error.problem}") from None
@@ -43,11 +44,33 @@ def read_config(path: str | os.PathLike) -> dict:
         yaml.YAMLError,
     ) as error:  # PyYAML raises any, for bad dates and booleans
         raise InputError(f"{path}: cannot be read: {error}") from None
+    _refuse_repeated_keys(root, path)
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {values!r}; expected lines of the form 'key: value'")
     return values
+
+
+def _refuse_repeated_keys(node, path):
+    """Refuse a key that a section has twice: of the first one, with all below it, nothing would be left."""
+    nodes, seen = [node], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        is_section, lines = isinstance(node, yaml.MappingNode), {}
+        keys = [key for key, _ in node.value] if is_section else []
+        for key in filter(lambda key: isinstance(key, yaml.ScalarNode), keys):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise InputError(
+                    f"{path}, line {line}: the key '{key.value}' stands in line {lines[key.value]} already; expected "
+                    "it once: write what belongs to it in one of them, and delete the other"
+                )
+            lines[key.value] = line
+        nodes += [value for _, value in node.value] if is_section else node.value
 
 
 def check_config(config: dict, *, source: str, first: dict | None = None) -> dict:

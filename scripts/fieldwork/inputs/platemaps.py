@@ -76,9 +76,9 @@ def _read_lines(path, stamp):
     if of_plate and not any(cells[of_plate] for _, cells in lines):
         of_plate = None
     table = ["Metadata_Plate", "Metadata_Well", *columns.values()]
-    fixed = [name.lower() for name in table[:2]]
-    if twice := {name for name in table if table.count(name) > 1 or name not in table[:2] and name.lower() in fixed}:
-        raise InputError(f"{path}, line 1: wells.csv would have two columns {min(twice)}; rename that of the platemap")
+    in_lower_case = [name.lower() for name in table]
+    if twice := {name for name in table if in_lower_case.count(name.lower()) > 1}:
+        raise InputError(f"{path}, line 1: wells.csv would have two columns {max(twice)}; rename that of the platemap")
     by_plate = {}
     with_text = [name for name in columns if any(cells[name] for _, cells in lines)]  # as tables choose the column
     if dose := dose_column(with_text):
@@ -99,13 +99,14 @@ def _read_lines(path, stamp):
 
 
 def _well_column(header, lines, path):
-    """Return the column of wells: of several, the first whose cells are wells; they must not contradict each other."""
+    """Return the column of wells: of several, the first with wells in it; they must not contradict each other."""
     columns = [name for wanted in WELL_COLUMNS if (name := column_named([wanted], header))]
     if not columns:
         raise InputError(f"{path}, line 1: no column 'well'; found {', '.join(map(repr, header))}")
-    columns = [name for name in columns if all(_is_well(cells[name]) for _, cells in lines)] or columns[:1]
+    # With a single well in it, a column is one of wells; what else stands there may be a slip, which is refused.
+    columns = [name for name in columns if any(_well_or_text(cells[name])[0] for _, cells in lines)] or columns[:1]
     for line, cells in lines if len(columns) > 1 else ():
-        if len({normal_well(cells[name]) for name in columns}) > 1:
+        if len({_well_or_text(cells[name]) for name in columns}) > 1:
             named = " and ".join(f"{name!r} {cells[name]!r}" for name in columns)
             raise InputError(
                 f"{path}, line {line}: the columns of wells contradict each other ({named}); rename or delete the one "
@@ -114,12 +115,12 @@ def _well_column(header, lines, path):
     return columns[0]
 
 
-def _is_well(text):
+def _well_or_text(text):
+    """Return the well that a cell names, or None, and else its text."""
     try:
-        normal_well(text)
+        return normal_well(text), ""
     except ValueError:
-        return False
-    return True
+        return None, text
 
 
 def _check_other_columns(by_others, plate, path):

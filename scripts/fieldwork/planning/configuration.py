@@ -1,7 +1,7 @@
 """Read the configuration of a run from its files and the command line."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Configuration(NamedTuple):
     notes: list[str]  # on what was chosen for the user, for the log
 
 
-def read(given: object, *, caller: Caller, named: Iterable[str], merge: Callable[[dict, dict], None]) -> Configuration:
+def read(given: object, *, caller: Caller, named: Sequence[str], merge: Callable[[dict, dict], None]) -> Configuration:
     """Read `config/config.yaml`, merge what Snakemake was given, and check the result.
 
     The file is read here and not by `configfile:`: with --directory there may be none, and errors name file and line.
@@ -34,7 +34,7 @@ def read(given: object, *, caller: Caller, named: Iterable[str], merge: Callable
     given : object
         Snakemake's ``config``: from --configfile, --config or the module statement. It comes first.
     caller : Caller
-    named : iterable of str
+    named : list of str
         Where `given` is from, in words or paths.
     merge : callable
         Updates its first dict by its second, nested ones too: `snakemake.utils.update_config`.
@@ -52,6 +52,8 @@ def read(given: object, *, caller: Caller, named: Iterable[str], merge: Callable
     values = config.read_config(files[0]) if files else {}
     if not caller.namespace:
         files += named
+        for path in filter(os.path.isfile, named):  # Snakemake has read them, and sees no repeated keys
+            config.read_config(path)
     source = f"config of module {caller.namespace}" if caller.namespace else ", ".join(files) or "configuration"
     if not isinstance(given, dict):
         raise InputError(f"{source}: found {given!r}; expected keys and values")

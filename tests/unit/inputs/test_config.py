@@ -303,3 +303,27 @@ def test_a_configuration_file_that_cannot_be_read_is_named_with_its_line(tmp_pat
 def test_a_configuration_file_that_cannot_be_opened_is_named(tmp_path, name):
     with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / name))}: cannot be read"):
         config.read_config(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nuclei:\n  channel: w2\nresults: r\nnuclei:\n  method: auto\n", "line 4: the key 'nuclei' stands in line 1"),
+        ("nuclei: {channel: w2, channel: w1}\n", "line 1: the key 'channel' stands in line 1"),
+        ("measure:\n  channels: all\n  channels: [w1]\n", "line 3: the key 'channels' stands in line 2"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path, text, said):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}, {said} already; expected it once"):
+        config.read_config(path)
+
+
+def test_keys_of_the_same_name_in_several_sections_are_read(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: &shared {channel: 1}\nb: {channel: 2}\nc: *shared\nd: [{channel: 3}, {channel: 4}]\n")
+    assert config.read_config(path)["d"] == [{"channel": 3}, {"channel": 4}]
+    for text in ("", "# nothing\n"):
+        path.write_text(text)
+        assert config.read_config(path) == {}

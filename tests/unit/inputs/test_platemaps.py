@@ -235,6 +235,21 @@ def test_of_columns_of_wells_that_counts_which_has_wells(tmp_path):
         platemaps.read_platemap(path)
 
 
+def test_a_slip_in_a_column_of_wells_does_not_make_another_one_count(tmp_path):
+    path = write(tmp_path, "Well,Well Position,compound\nB02,C02,DMSO\nB0Z,C03,a\n")  # the wells of a library
+    with pytest.raises(InputError, match="line 2: the columns of wells contradict each other"):
+        platemaps.read_platemap(path)
+    path = write(tmp_path, "Well,Well Position,compound\nB02,b2,DMSO\nB0Z,B03,a\n")
+    with pytest.raises(InputError, match="line 3: the columns of wells contradict each other .'Well' 'B0Z' and"):
+        platemaps.read_platemap(path)
+
+
+def test_columns_that_differ_by_case_alone_are_refused(tmp_path):
+    path = write(tmp_path, "well,Compound,compound\nB02,DMSO,a\n")
+    with pytest.raises(InputError, match="line 1: wells.csv would have two columns Metadata_compound"):
+        platemaps.read_platemap(path)
+
+
 @pytest.mark.parametrize("dose", ["1.000,5", "1,000.5", "1 000", "1'000", "1.000.000", "1,000,000", "2\u202f500,5 nM"])
 def test_doses_with_signs_between_thousands_are_refused(tmp_path, dose):
     with pytest.raises(InputError, match="line 3, column dose: found .*, with signs between thousands"):
