@@ -527,7 +527,8 @@ def test_auto_is_the_99th_percentile_of_good_nuclei_in_negative_controls(tmp_pat
     wells = pd.read_csv(results["wells"], index_col="Metadata_Well")
     assert 0 < wells.Share_Positive_Actin["C02"] == 1 / 24 and wells.Share_Positive_Tubulin["C02"] == 1 / 12
     _, _, again = run(tmp_path / "again", rows, units=[[row] for row in rows[:4]] + [rows[4:]], **options)
-    assert [again[name].read_bytes() for name in again] == [results[name].read_bytes() for name in results]
+    tables = results.keys() - {"settings"}  # which has the time
+    assert len(tables) > 4 and all(again[name].read_bytes() == results[name].read_bytes() for name in tables)
 
 
 @pytest.mark.parametrize(("share", "warned"), [(0, False), (0.05, True)])
