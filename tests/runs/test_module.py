@@ -16,7 +16,8 @@ from slide_files import picture, write_slide
 from workspace import REPOSITORY
 
 SNAKEFILE = str(REPOSITORY / "Snakefile")
-TIMED = ("slide.json", "slides.csv", "jobs.png", "fieldwork.lock")  # they say how long something took, or who runs
+# They say when something was made, how long it took, or who runs.
+TIMED = ("slide.json", "slides.csv", "settings.json", "summary.html", "jobs.png", "fieldwork.lock")
 MINE = {
     "plates": "sheets/plates.tsv",
     "slides": "sheets/slides.tsv",
