@@ -12,7 +12,7 @@ from pathlib import Path
 def main():
     """Print a line for each thing that was looked at, and return the exit status."""
     if importlib.util.find_spec("psutil") is None:
-        print(f"{sys.executable} has not the packages of envs/requirements.lock: `make doctor` installs them first.")
+        print(f"{sys.executable} lacks the packages of envs/requirements.lock: `make doctor` installs them first.")
         return 1
     from fieldwork.doctor import machine  # here: it needs these packages
 
