@@ -347,6 +347,12 @@ def test_keys_go_from_field_to_field_and_from_well_to_well_and_are_listed(browse
         await browser.until("document.querySelectorAll('.wells.thumbnails img').length === 3")
         images = "[...document.querySelectorAll('.wells img')]"
         await browser.until(f"{images}.every((image) => image.naturalWidth > 0)")
+        await browser.press("v")  # the platemap's compound, as text
+        texts = "[...document.querySelectorAll('.wells.texts a span')].map((one) => one.textContent)"
+        await browser.until(f"{texts}.length === 3")
+        assert await browser.value(texts) == ["<i>DMSO</i>", "", ""]
+        await browser.press("v")
+        await browser.until(f"{texts}.length === 0")
         await browser.press("?")
         keys = await browser.until("document.querySelector('dialog[open]')?.textContent")
         for what in ("the next field", "the next well", "outlines", "show or hide DNA", "tune nuclei"):
@@ -355,3 +361,20 @@ def test_keys_go_from_field_to_field_and_from_well_to_well_and_are_listed(browse
         await browser.until("!document.querySelector('dialog')")
 
     browse(steps, "#/plates/week%201/B02")
+
+
+def test_an_image_that_is_not_there_any_more_is_named(browse, site):
+    path = site.path / "images" / "B02_s1.tif"
+    others = [path.with_name(name) for name in ("B02_s2.tif", "B03_s1.tif", "C02_s1.tif")]
+    for file in (path, *others):
+        file.rename(file.with_suffix(".away"))
+
+    async def steps(browser, site):
+        await browser.until("document.querySelector('.stage .error')?.textContent.includes('B02_s1.tif')")
+        browser.complaints.clear()  # that the server answered 404
+
+    try:
+        browse(steps, "#/plates/week%201/B02")
+    finally:
+        for file in (path, *others):
+            file.with_suffix(".away").rename(file)

@@ -47,6 +47,8 @@ def run(tmp_path_factory):
         folder.mkdir(parents=True)
         for (well, site), picture in pictures.items():
             tifffile.imwrite(folder / f"{well}_s{site}_w1.tif", picture)
+            if plate == "base":
+                tifffile.imwrite(folder / f"{well}_s{site}_w2.tif", picture[::-1])
         lines.append("\t".join([plate, f"images/{plate}", *(settings.get(column, "") for column in COLUMNS)]))
     (workspace.path / "config").mkdir()
     (workspace.path / "config" / "plates.tsv").write_text("\n".join([*lines, ""]))
@@ -81,6 +83,16 @@ def test_labels_are_those_of_a_run_with_the_same_settings(run, results, plate):
         assert field.threshold == float(rows[number]["Threshold_FinalThreshold_Nuclei"])
     record = json.loads((run.path / "results" / "plates" / plate / "calibration.json").read_text())
     assert calibration._asdict() == {name: record[name] for name in calibration._fields}
+
+
+def test_other_channels_are_read_where_the_run_measured_them(run, results):
+    assert [channel["name"] for channel in fields.channels(results, "base")] == ["DNA", "w2"]
+    for number, row in enumerate(fields.rows(results, "base")):
+        file = run.path / "images" / "base" / row["FileName_DNA"].replace("w1", "w2")
+        np.testing.assert_array_equal(fields.plane(results, "base", str(number), "w2"), tifffile.imread(file))
+        np.testing.assert_array_equal(
+            fields.plane(results, "base", str(number)), fields.plane(results, "base", str(number), "w2")[::-1]
+        )
 
 
 def test_peaks_are_those_of_a_run_and_a_threshold_below_the_ground_fails_the_field(run, results):

@@ -6,6 +6,7 @@ import re
 
 from fieldwork import outputs
 from fieldwork.doses import read_dose, unit_of_column
+from fieldwork.inputs.paths import is_url
 from fieldwork.viewer import fields
 from fieldwork.viewer.results import NotFound, Results, inside, inside_or_none, read_rows
 from fieldwork.viewer.slides import facts_of
@@ -108,14 +109,14 @@ def plate(results: Results, name: str) -> dict:
     dict
         'wells', the rows of wells.csv, column -> text; 'format', the plate's rows and columns; 'treatments', for each
         well what its platemap says, column -> text with its unit; 'thumbnails', for each well the row in fields.csv of
-        its first good field; 'channels' from `fields.channels`; 'nuclei', the settings with which they were found, and
-        'typical', the diameter and the contrast of a nucleus in the calibration, and the background; 'tables' and
-        'pictures', names of files, the latter as lists of folders and file; 'pages' as of `screen`.
+        its first good field on disk; 'channels' from `fields.channels`; 'nuclei', the settings with which they were
+        found, and 'typical', the diameter and the contrast of a nucleus in the calibration, and the background;
+        'tables' and 'pictures', names of files, the latter as lists of folders and file; 'pages' as of `screen`.
     """
     wells = read_rows(inside(results, "plates", name, "wells.csv"))
     thumbnails = {}
     for number, row in enumerate(fields.rows(results, name)):
-        if row["Image_Status"] == "ok":
+        if row["Image_Status"] == "ok" and not is_url(row["PathName_DNA"]):
             thumbnails.setdefault(row["Metadata_Well"], number)
     folder = inside(results, "plates", name)
     pictures = sorted([path.relative_to(folder).parts for path in [*folder.glob("*.png"), *folder.glob("plots/*.png")]])

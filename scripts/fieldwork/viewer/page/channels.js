@@ -169,6 +169,7 @@ export class Channels {
   /** Draw the shown channels: one in grey, several in their colours, added up. */
   paint(canvas) {
     const names = this.shown.filter((name) => this.planes.has(name));
+    if (!names.length) canvas.width = canvas.height = 1; // no image of the shown channels: nothing is left of the last
     if (!names.length) return;
     const { width, height } = this.planes.get(names[0]);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });

@@ -1,11 +1,13 @@
 // The page of a plate: its wells as a map, its tables and pictures; in wells.js the fields of a well.
 
 import { take } from "./keys.js";
-import { VIRIDIS, api, ask, count, gallery, make, nuclei, pages, path, short, tables, treatmentText, viridis } from "./tools.js";
+import { VIRIDIS, api, ask, button, count, gallery, make, nuclei, pages, path, short, tables, treatmentText, viridis } from "./tools.js";
 import { WellPanel } from "./wells.js";
 
+const MOST_COLUMNS = 4; // of a platemap, that wells can show
+
 let shown = null; // the plate on the page: what the map shows, and the panel of its well
-let withThumbnails = false;
+let view = "numbers"; // what wells show
 
 /** Forget the plate: another page is shown. */
 export function leavePlate() {
@@ -33,7 +35,7 @@ export async function showPlate(main, isCurrent, plate, well, field) {
   }
   const { map, panel } = shown;
   take({
-    v: ["numbers or pictures in the wells", () => map.querySelector(".views button[aria-pressed=false]").click()],
+    v: ["numbers, pictures or treatments in the wells", () => showNextView(map)],
     "[": ["the well before", () => goBy(map, well, -1)],
     "]": ["the next well", () => goBy(map, well, 1)],
   });
@@ -68,7 +70,7 @@ function mapOf(plate, { wells, format: [rows, columns], treatments, thumbnails }
     const well = here.get(name);
     if (!well) return make("td", {}, make("span", { class: "missing", title: `${name}: no images` }));
     const share = high > low ? (well.Mean_Count_Nuclei - low) / (high - low) : 0.5;
-    return make("td", {}, wellLink(plate, well, { share, many, treatment: treatments[name], field: thumbnails[name] }));
+    return make("td", {}, wellLink(plate, well, { share, treatment: treatments[name], field: thumbnails[name] }));
   };
   const header = range(columns).map((column) => make("th", { scope: "col" }, String(column + 1)));
   const body = range(rows).map((row) =>
@@ -81,11 +83,11 @@ function mapOf(plate, { wells, format: [rows, columns], treatments, thumbnails }
     make("tbody", {}, ...body),
   );
   moveByArrows(table, here);
-  return [viewsOf(table), make("div", { class: "scroll" }, table), keyOf(low, high)];
+  return [viewsOf(table, here, treatments), make("div", { class: "scroll" }, table), keyOf(low, high)];
 }
 
 /** Create the link of a well: its number, or the thumbnail of its first good field. */
-function wellLink(plate, well, { share, many, treatment, field }) {
+function wellLink(plate, well, { share, treatment, field }) {
   const name = well.Metadata_Well;
   const failed = Number(well.Fields_Failed);
   const all = failed === Number(well.Fields_Total);
@@ -105,28 +107,36 @@ function wellLink(plate, well, { share, many, treatment, field }) {
   link.style.background = `rgb(${viridis(share).join(" ")})`;
   link.style.color = share > 0.45 ? "#000" : "#fff";
   if (failed) link.className = "partly";
-  if (!many) link.append(make("span", {}, short(well.Mean_Count_Nuclei)));
+  link.append(make("span"));
   if (field !== undefined) link.dataset.thumbnail = api("plates", plate, "fields", field, "thumbnail.png");
   return link;
 }
 
-/** Create the choice between numbers and thumbnails in the wells. */
-function viewsOf(table) {
-  const choices = [["numbers", false], ["pictures", true]].map(([text, pictures]) => {
-    const choice = make("button", { type: "button", title: `${text} in the wells (v)` }, text);
-    choice.addEventListener("click", () => choose(pictures));
-    return choice;
-  });
-  const choose = (pictures) => {
-    withThumbnails = pictures;
-    choices.forEach((choice, index) => choice.setAttribute("aria-pressed", String(Boolean(index) === pictures)));
-    table.classList.toggle("thumbnails", pictures);
-    for (const link of pictures ? table.querySelectorAll("a[data-thumbnail]:not(:has(img))") : []) {
-      link.append(make("img", { src: link.dataset.thumbnail, alt: "", loading: "lazy" }));
+/** Create the choice of what wells show: numbers, thumbnails, or a column of the platemap. */
+function viewsOf(table, here, treatments) {
+  const columns = [...new Set(Object.values(treatments).flatMap(Object.keys))].slice(0, MOST_COLUMNS);
+  const names = ["numbers", "pictures", ...columns];
+  const choices = names.map((name) => button(name.replaceAll("_", " "), `${name} in the wells (v)`, () => choose(name)));
+  const choose = (name) => {
+    view = name;
+    choices.forEach((choice, index) => choice.setAttribute("aria-pressed", String(names[index] === name)));
+    table.classList.toggle("thumbnails", name === "pictures");
+    table.classList.toggle("texts", columns.includes(name));
+    for (const link of table.querySelectorAll("a:not(.failed)")) {
+      const well = here.get(link.dataset.well);
+      const text = columns.includes(name) ? (treatments[well.Metadata_Well]?.[name] ?? "") : short(well.Mean_Count_Nuclei);
+      link.firstElementChild.textContent = text;
+      const wanted = name === "pictures" && link.dataset.thumbnail && !link.querySelector("img");
+      if (wanted) link.append(make("img", { src: link.dataset.thumbnail, alt: "", loading: "lazy" }));
     }
   };
-  choose(withThumbnails);
+  choose(names.includes(view) ? view : "numbers");
   return make("div", { class: "views", role: "group", "aria-label": "Wells show" }, "Wells: ", ...choices);
+}
+
+function showNextView(map) {
+  const choices = [...map.querySelectorAll(".views button")];
+  choices[(choices.findIndex((choice) => choice.getAttribute("aria-pressed") === "true") + 1) % choices.length].click();
 }
 
 function keyOf(low, high) {

@@ -97,8 +97,14 @@ export class TuningPanel {
     const [compare, box] = checkbox("show the run's outlines", "Compare with what the run found", false, () => this.draw());
     this.compare = box;
     this.texts = [make("pre", { tabindex: 0 }), make("pre", { tabindex: 0 })];
-    const copyable = (title, text) =>
-      make("div", { class: "lines" }, make("h4", {}, title, button("Copy", `Copy: ${title}`, () => navigator.clipboard.writeText(text.textContent))), text);
+    const copyable = (title, text) => {
+      const copy = button("Copy", `Copy: ${title}`, async () => {
+        await navigator.clipboard.writeText(text.textContent);
+        copy.textContent = "Copied";
+        setTimeout(() => (copy.textContent = "Copy"), 1500);
+      });
+      return make("div", { class: "lines" }, make("h4", {}, title, copy), text);
+    };
     const own = METHODS[this.facts.nuclei.method] || !this.facts.nuclei.method ? [] : [
       make("p", { class: "hint" }, `This plate's nuclei were found by ${this.facts.nuclei.method}, which is not run here.`),
     ];

@@ -1,6 +1,6 @@
 // The fields of a well: one of them as an image, in its channels, with its nuclei, and the panel that tunes them.
 
-import { Channels } from "./channels.js";
+import { Channels, readPixels } from "./channels.js";
 import { take } from "./keys.js";
 import { Picture } from "./picture.js";
 import { api, ask, button, count, make, path, treatmentText } from "./tools.js";
@@ -44,10 +44,11 @@ export class WellPanel {
   showList(well, fields, field) {
     const links = fields.map((one) => {
       const good = one.Image_Status === "ok";
+      const isSeen = good && !/^\w+:\/\//.test(one.PathName_DNA);
       const link = make(
         "a",
         { href: `#/${path("plates", this.plate, well, one.field)}`, "aria-current": one === field ? "true" : null },
-        ...(good ? [make("img", { src: this.addressOf(one, "thumbnail.png"), alt: "", loading: "lazy" })] : []),
+        ...(isSeen ? [make("img", { src: this.addressOf(one, "thumbnail.png"), alt: "", loading: "lazy" })] : []),
         make("span", {}, `${nameOf(one)}: ${good ? one.Image_Count_Nuclei : "✕ failed"}`),
       );
       return make("li", {}, link);
@@ -70,7 +71,7 @@ export class WellPanel {
   }
 
   async showField(isCurrent, well, field) {
-    if (!this.picture) await this.build(isCurrent);
+    if (!this.picture) await this.build(isCurrent, field);
     if (!isCurrent()) return;
     this.field = field;
     const pixelsOf = (name) => this.addressOf(field, "pixels", name);
@@ -95,8 +96,13 @@ export class WellPanel {
   }
 
   /** Build the image, the controls of its channels and the panel for tuning. */
-  async build(isCurrent) {
+  async build(isCurrent, field) {
     const contrast = await ask(api("plates", this.plate, "contrast"));
+    const [{ name }] = this.facts.channels;
+    if (!contrast[name]) {
+      await readPixels(this.addressOf(field, "pixels", name)); // says why
+      throw new Error("no field of a sample of the plate can be read");
+    }
     if (!isCurrent() || this.picture) return;
     this.channels = new Channels({
       scope: `contrast of plate ${this.plate}`,
@@ -118,7 +124,7 @@ export class WellPanel {
     this.tuning = new TuningPanel({
       plate: this.plate,
       facts: this.facts,
-      contrast: contrast[this.facts.channels[0].name],
+      contrast: contrast[name],
       opener: tune,
       home: this.element,
       showNuclei: (found) => this.picture.showNuclei(found),
