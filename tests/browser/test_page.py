@@ -378,3 +378,31 @@ def test_an_image_that_is_not_there_any_more_is_named(browse, site):
     finally:
         for file in (path, *others):
             file.with_suffix(".away").rename(file)
+
+
+def test_pixels_that_come_late_do_not_replace_those_of_the_image_that_was_asked_for_last(browse):
+    async def steps(browser, site):
+        await browser.until("document.querySelectorAll('.wells a').length === 1")
+        planes = await browser.value(
+            """(async () => {
+                const {Channels, readPixels} = await import("/page/channels.js");
+                const addressOf = (field) => (name) => `api/plates/week%201/fields/${field}/pixels/${name}`;
+                const expected = await Promise.all([0, 1].map((field) => readPixels(addressOf(field)("DNA"))));
+                const ask = window.fetch;
+                window.fetch = async (address) => {
+                    if (address.includes("/fields/0/")) await new Promise((resolve) => setTimeout(resolve, 400));
+                    return ask(address);
+                };
+                const contrast = {DNA: {low: 0, high: 1, least: 0, most: 1}};
+                const channels = new Channels({scope: "late", channels: [{name: "DNA", colour: "ffffff"}], contrast});
+                const late = channels.read(addressOf(0), {anew: true});
+                await channels.read(addressOf(1), {anew: true});
+                await late;
+                window.fetch = ask;
+                const read = channels.planes.get("DNA");
+                return expected.map(({values}) => String(values) === String(read.values));
+            })()"""
+        )
+        assert planes == [False, True]
+
+    browse(steps)

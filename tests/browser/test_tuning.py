@@ -1,6 +1,8 @@
 """Nuclei tuned on the page are those of a run with the same settings."""
 
 import json
+import multiprocessing
+import signal
 import threading
 from pathlib import Path
 
@@ -166,6 +168,16 @@ def test_one_computation_at_a_time_which_ends_at_the_limit(results):
     with pytest.raises(tuning.TookTooLong, match="ended after 0.001 s, the time limit for a field"):
         hasty.tune(results, "base", "0", AUTO)
     assert hasty._process is None
+
+
+def test_a_computation_whose_server_was_killed_ends_soon_after_the_limit(results):
+    context = multiprocessing.get_context("spawn")
+    connection, of_process = context.Pipe()
+    process = context.Process(target=tuning._serve, args=(of_process, 0.001), daemon=True)
+    process.start()
+    connection.send((Results(results.folder.resolve(), results.directory.resolve()), "base", "0", AUTO))
+    process.join(60)
+    assert process.exitcode == -signal.SIGALRM
 
 
 def test_the_page_shows_outlines_count_and_lines_to_paste(run, tmp_path):

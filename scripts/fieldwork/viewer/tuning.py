@@ -29,6 +29,7 @@ from fieldwork.viewer.results import NotFound, Results, inside, inside_or_none, 
 log = logging.getLogger(__name__)
 
 TIME_LIMIT_S = 60
+ALARM_DELAY_S = 1  # after the limit: the server ends the process before, and says so
 KEYS = {"auto": ("diameter", "contrast"), "peaks": ("sigma", "min_distance", "threshold")}  # method -> its settings
 _VALUE = re.compile(r"auto|[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -102,7 +103,7 @@ class Tuner:
             return
         context = multiprocessing.get_context("spawn")  # this process has threads, so that it must not fork
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self._time_limit_s + ALARM_DELAY_S), daemon=True)
         self._process.start()
         theirs.close()  # so that its end is noticed
 
@@ -130,15 +131,17 @@ class Tuner:
             self._process = self._connection = None
 
 
-def _serve(connection):
-    """Answer requests until the server's end of the connection is closed."""
+def _serve(connection, alarm_s):
+    """Answer requests until the server's end of the connection is closed; end where one takes longer than `alarm_s`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and that this process
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     while True:
         try:
             request = connection.recv()
         except EOFError:
             return
         try:
+            signal.setitimer(signal.ITIMER_REAL, alarm_s)  # a server that was killed ends no process
             os.chdir(request[0].directory)
             connection.send(("tuned", answer_of(tuned(*request))))
         except (NotFound, InputError) as error:
@@ -146,6 +149,8 @@ def _serve(connection):
         except Exception as error:  # whatever a broken file or a lack of memory raises: the page says so
             log.exception("%s", request[1:])
             connection.send(("refused", f"this field cannot be tuned: {type(error).__name__}: {error}"))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def detection_of(wanted: Mapping[str, str]) -> dict:

@@ -36,7 +36,7 @@ export const valueText = (value) =>
  */
 export class Channels {
   constructor({ scope, channels, contrast, draw, load }) {
-    Object.assign(this, { scope, contrast, draw, load, planes: new Map(), problems: new Map() });
+    Object.assign(this, { scope, contrast, draw, load, planes: new Map(), problems: new Map(), turn: 0 });
     this.channels = channels.filter(({ name }) => contrast[name]);
     const kept = JSON.parse(sessionStorage.getItem(scope) ?? "{}");
     this.states = new Map(
@@ -153,7 +153,9 @@ export class Channels {
    */
   async read(addressOf, { anew = false, missing = [] } = {}) {
     const wanted = this.shown.filter((name) => (anew || !this.planes.has(name)) && !missing.includes(name));
+    const turn = anew ? ++this.turn : this.turn;
     const outcomes = await Promise.allSettled(wanted.map((name) => readPixels(addressOf(name))));
+    if (turn !== this.turn) return; // another image is wanted meanwhile
     if (anew) {
       this.planes = new Map();
       this.problems = new Map(missing.map((name) => [name, "no image here"]));
@@ -169,8 +171,10 @@ export class Channels {
   /** Draw the shown channels: one in grey, several in their colours, added up. */
   paint(canvas) {
     const names = this.shown.filter((name) => this.planes.has(name));
-    if (!names.length) canvas.width = canvas.height = 1; // no image of the shown channels: nothing is left of the last
-    if (!names.length) return;
+    if (!names.length) {
+      canvas.width = canvas.height = 1; // no image of the shown channels: nothing is left of the last
+      return;
+    }
     const { width, height } = this.planes.get(names[0]);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d");

@@ -173,10 +173,13 @@ export class TuningPanel {
     const query = new URLSearchParams(this.values);
     try {
       const found = await ask(`${api("plates", this.plate, "fields", field.field, "tuning")}?${query}`);
-      if (field === this.field) this.tell(found);
+      if (field === this.field && this.isOpen) this.tell(found);
     } catch (error) {
-      this.tuned = null;
-      this.outcome.textContent = error.message;
+      if (field === this.field && this.isOpen) {
+        this.tuned = null;
+        this.outcome.textContent = error.message;
+        this.draw(); // not what other settings found
+      }
     }
     this.finding = false;
     if (this.again) {
