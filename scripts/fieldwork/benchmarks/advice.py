@@ -86,7 +86,7 @@ def scaling(rows: list[dict]) -> str:
     first, last = rows[0], rows[-1]
     text = f"Choose --cores {best['Workers']}: "
     if best["Workers"] < last["Workers"]:
-        return f"{text}{best['Images_per_Second']:.0f} images/s, and no more with up to {last['Workers']}."
+        return f"{text}{best['Images_per_Second']:.0f} images/s, and hardly more with up to {last['Workers']}."
     return f"{text}{first['Seconds'] / best['Seconds']:.1f} times as fast as {counted(first['Workers'], 'core')}."
 
 

@@ -18,9 +18,8 @@ import psutil
 from fieldwork.parallel.progress import progress_bar
 from fieldwork.surroundings.machine import facts as machine_facts
 
-FURTHER_ROUNDS_S = (
-    20  # all rounds of timed runs take no longer, but for the first: the target `benchmarks` is to answer soon
-)
+# All rounds of timed runs take no longer, but for the first: the target `benchmarks` is to answer soon.
+FURTHER_ROUNDS_S = 20
 RUN_TOO_LONG_S = 900  # a Pool waits forever if a worker is killed (python/cpython#96062)
 
 

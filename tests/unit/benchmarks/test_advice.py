@@ -47,7 +47,7 @@ def test_one_run_of_each_way_leaves_more_doubt(seconds, expected):
 
 def test_the_number_of_cores_is_the_least_that_is_as_fast_as_any():
     rows = [way(8 / rate, Workers=count, Images_per_Second=rate) for count, rate in ((1, 10), (2, 19), (4, 20))]
-    assert advice.scaling(rows) == "Choose --cores 2: 19 images/s, and no more with up to 4."
+    assert advice.scaling(rows) == "Choose --cores 2: 19 images/s, and hardly more with up to 4."
     assert advice.scaling(rows[:2]) == "Choose --cores 2: 1.9 times as fast as 1 core."
 
 
