@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 TIME_LIMIT_S = 60
 ALARM_DELAY_S = 1  # after the limit: the server ends the process before, and says so
 KEYS = {"auto": ("diameter", "contrast"), "peaks": ("sigma", "min_distance", "threshold")}  # method -> its settings
-_VALUE = re.compile(r"auto|[0-9]{1,9}(\.[0-9]{1,9})?")
+_VALUE = re.compile(r"auto|-?[0-9]{1,12}(\.[0-9]{1,12})?(e-?[0-9]{1,2})?")
 
 
 class Busy(RuntimeError):

@@ -10,11 +10,14 @@ const METHODS = {
 };
 const SETTINGS = {
   diameter: { text: "Diameter of a nucleus", unit: "px", least: 3, most: 400, measured: true },
-  contrast: { text: "Its brightness above the ground", unit: "", least: 1, most: 65535, measured: true },
+  contrast: { text: "Its brightness above the ground", unit: "", measured: true },
   sigma: { text: "Blur (sigma)", unit: "px", least: 0.5, most: 50, usual: 4 },
   min_distance: { text: "Least distance", unit: "px", least: 1, most: 100, usual: 6, whole: true },
-  threshold: { text: "Threshold, of the blurred image", unit: "", least: 1, most: 65535, usual: 1000 },
+  threshold: { text: "Threshold, of the blurred image", unit: "", usual: 1000 },
 };
+
+/** Write a number without an exponent, which YAML takes for text. */
+const plain = (value) => (/e/.test(value) ? value.toFixed(12).replace(/0+$/, "") : String(value));
 
 /** Round to three digits. */
 const three = (value) => Number(Number(value).toPrecision(3));
@@ -51,10 +54,11 @@ export class TuningPanel {
 
   /** Return a setting with its controls. */
   settingOf(name) {
-    const { least, most, measured, text, unit, whole } = SETTINGS[name];
+    const { measured, text, unit, whole } = SETTINGS[name];
     const written = this.facts.nuclei[name];
     const known = this.knownOf(name);
-    const highest = most === 65535 ? Math.max(this.brightest, known, 2) : most;
+    const highest = SETTINGS[name].most ?? Math.max(this.brightest, known); // of intensities, the plate's
+    const least = SETTINGS[name].least ?? (highest > 10 ? 1 : highest / 1e4);
     const setting = { name, whole, value: known, automatic: Boolean(measured) && !Number(written) };
     const logarithm = Math.log(highest / least);
     setting.slider = make("input", { type: "range", min: 0, max: SLIDER_STEPS, "aria-label": `${text}, as a slider` });
@@ -143,7 +147,7 @@ export class TuningPanel {
   /** Return the settings of the method, as configuration and sheet write them. */
   get values() {
     const names = METHODS[this.method][1].map((name) => this.settings.get(name));
-    return { method: this.method, ...Object.fromEntries(names.map(({ name, automatic, value }) => [name, automatic ? "auto" : value])) };
+    return { method: this.method, ...Object.fromEntries(names.map(({ name, automatic, value }) => [name, automatic ? "auto" : plain(value)])) };
   }
 
   /** Write the settings, and look for nuclei after a pause. */
