@@ -28,6 +28,7 @@ export async function showPlate(main, isCurrent, plate, well, field) {
     map.append(gallery(facts.pictures.map((names) => ["plates", plate, ...names])));
     shown = { key, map, panel };
   }
+  const isAsked = well !== undefined;
   well ??= Object.keys(facts.thumbnails)[0]; // so that cells are what is seen first
   for (const link of shown.map.querySelectorAll(".wells a")) {
     if (link.dataset.well === well) link.setAttribute("aria-current", "true");
@@ -40,6 +41,8 @@ export async function showPlate(main, isCurrent, plate, well, field) {
     "]": ["the next well", () => goBy(map, well, 1)],
   });
   await panel.show(isCurrent, well, field);
+  const { top } = panel.element.getBoundingClientRect();
+  if (isCurrent() && isAsked && top > innerHeight / 2) panel.element.scrollIntoView(); // it is below the map
 }
 
 /** Open the next well, or the one before, row by row. */
