@@ -401,6 +401,14 @@ def test_localhost_is_served_also_through_a_tunnel(site):
     assert site.get("/api/contents", Host="localhost:9999")[0] == 200
 
 
+def test_pages_of_other_sites_set_nothing_going(site):
+    tuning = "/api/plates/week%201/fields/0/tuning?method=auto&diameter=auto&contrast=auto"
+    for wanted in ("image", "empty", "iframe"):
+        assert site.get(tuning, **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": wanted})[0] == 403
+    assert site.get("/", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"})[0] == 200
+    assert site.get("/api/contents", **{"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"})[0] == 200
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD"])
 def test_only_get_is_served(site, method):
     assert site.get("/api/contents", method=method)[0] == 405

@@ -12,7 +12,8 @@ from fieldwork.wells import normal_well
 
 WELL_COLUMNS = ("well", "wellposition", "wellname", "wellid")  # as `plain_name` returns them
 # Of other plates' lines, where one of them is the plate's; else these columns may be about something else.
-_PLATE_COLUMNS = ("plateid", "platename", "platebarcode", "barcode", "assayplatebarcode")
+_PLATE_COLUMNS = ("plateid", "platename", "platenumber", "platelabel", "platebarcode", "barcode")
+_PLATE_COLUMNS += ("assayplate", "assayplateid", "assayplatebarcode")
 CONTROLS = ("positive", "negative")
 EXCLUDED, NOT_EXCLUDED = ("1", "true", "yes", "x"), ("", "0", "false", "no")  # cells of the column exclude, in any case
 _CONTROL = re.compile(r"(?:(pos)|neg)(?:itive|ative)?(?: ?con(?:trol)?| ?ctrl)?")

@@ -96,6 +96,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host", "").partition(":")[0].lower() not in HOSTS:
             self.fail(HTTPStatus.FORBIDDEN, "only http://127.0.0.1 and http://localhost are served")
             return
+        # A page of another site can read no answer, but could set a computation going; a link on it may be followed.
+        sender, wanted = (self.headers.get(f"Sec-Fetch-{name}") for name in ("Site", "Dest"))
+        if sender == "cross-site" and wanted != "document":
+            self.fail(HTTPStatus.FORBIDDEN, "only pages of this server are served")
+            return
         try:
             kind, answered = answer(self.server.results, self.path, self.server.tuner)
         except NotFound as error:

@@ -190,7 +190,7 @@ def test_other_names_of_the_plate_count_where_they_name_it(tmp_path, name):
     assert of_plates["p"]["A01"]["Metadata_compound"] == "DMSO"
 
 
-@pytest.mark.parametrize("name", ["plate_id", "PlateName", "Metadata_Barcode"])
+@pytest.mark.parametrize("name", ["plate_id", "PlateName", "Metadata_Barcode", "Assay Plate"])
 def test_a_column_of_other_plates_is_refused_if_none_is_this_plate(tmp_path, name):
     path = tmp_path / "map.csv"
     path.write_text(f"well,{name},compound\nA01,x,DMSO\nA02,x,a\nA03,y,b\n")
