@@ -94,9 +94,9 @@ def test_the_preview_command_runs(screen):
 
 def test_the_report_is_one_page_in_the_folder(screen):
     folder, _ = screen
-    (command,) = re.findall(r"`(\S*snakemake [^`]* --report report.html)`", README)
+    (command,) = re.findall(r"`(\S*snakemake [^`]* --report results/report.html)`", README)
     run(command, folder)
-    assert b"myplate" in (folder / "report.html").read_bytes()
+    assert b"myplate" in (folder / "results/report.html").read_bytes()
 
 
 def test_the_snippet_answers_its_three_questions(screen, monkeypatch):

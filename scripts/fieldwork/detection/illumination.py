@@ -347,11 +347,6 @@ def _read_function(path, digest):
     return np.load(path, allow_pickle=False)
 
 
-def corrects(correction: Correction) -> bool:
-    """Return True if a correction changes images."""
-    return correction.background is not None or correction.functions is not None
-
-
 def correct(image: np.ndarray, channel: str, correction: Correction) -> np.ndarray:
     """Subtract the background of an image and divide it by its channel's illumination function.
 

@@ -7,8 +7,6 @@ import numpy as np
 
 from fieldwork.tissue import glass
 
-MODALITIES = ("he", "hdab", "brightfield", "fluorescence")
-
 # Grey levels of what is not black.
 BRIGHT_MEDIAN = 100  # of the brightest channel: dark brown tissue without any glass has 150
 BRIGHT_TOP = 100  # of the darkest channel, its 95th percentile: pale stroma has 180; light of one colour has 0

@@ -99,7 +99,7 @@ export function pages({ summary, report }) {
     { class: "tables" },
     "Pages: ",
     ...(summary ? [link(summary, "what came out, in words"), ", "] : []),
-    report ? link(report, "report") : "no report yet (make report)",
+    report ? link(report, "report") : "no report yet (the run's command with --report results/report.html)",
   );
 }
 
