@@ -32,8 +32,9 @@ def read_config(path: str | os.PathLike) -> dict:
         Names the file and the line; or a key stands there twice, of which YAML would take the last.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        root, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        loader = yaml.SafeLoader(Path(path).read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+        values = loader.construct_document(root) if root else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(f"{path}, line {mark.line + 1}: not valid YAML: {error.problem}") from None
