@@ -329,6 +329,24 @@ def test_frames_of_a_stack_follow_one_another_by_keys_with_their_nuclei(browse):
     browse(steps, "#/stacks/movie")
 
 
+def test_of_a_frame_that_is_not_there_any_more_no_other_one_is_shown(browse, site):
+    movie = site.path / "images" / "movie.tif"
+
+    async def steps(browser, site):
+        await browser.until("document.querySelectorAll('.nuclei path').length > 0")
+        movie.rename(movie.with_suffix(".away"))
+        await browser.press(".")
+        await browser.until("document.querySelector('.tools [role=status]').textContent.includes('any more')")
+        assert await browser.value("document.querySelectorAll('.nuclei path').length") == 0
+        assert await browser.value("document.querySelector('canvas.pixels').width") == 1
+        browser.complaints.clear()  # that the server answered 404
+
+    try:
+        browse(steps, "#/stacks/movie")
+    finally:
+        movie.with_suffix(".away").rename(movie)
+
+
 def test_keys_go_from_field_to_field_and_from_well_to_well_and_are_listed(browse):
     async def steps(browser, site):
         await browser.until("document.querySelectorAll('.fields a').length === 2")

@@ -3,7 +3,7 @@
 import { Channels } from "./channels.js";
 import { take } from "./keys.js";
 import { Picture } from "./picture.js";
-import { api, ask, button, count, gallery, make, path, rounded, tables } from "./tools.js";
+import { X, Y, api, ask, button, count, gallery, make, path, rounded, tables } from "./tools.js";
 
 const MOST_ROWS = 2000; // of the table; more are slow to lay out
 const PLAY_MS = 150; // a frame, at least
@@ -112,7 +112,12 @@ class Player {
         this.picture.showNuclei(found);
       } catch (error) {
         this.frame = number;
-        if (this.picture) this.picture.message.textContent = error.message;
+        if (this.picture) {
+          this.channels.planes = new Map(); // nothing is left of the frame before
+          this.channels.paint(this.picture.pixels);
+          this.picture.showNuclei({ [X]: [], [Y]: [] });
+          this.picture.message.textContent = error.message;
+        }
       }
       this.update();
     }
