@@ -13,9 +13,9 @@ from matplotlib.collections import LineCollection
 
 from fieldwork import figures, label_images
 from fieldwork.detection import calibration as detection_calibration
-from fieldwork.figures import GREY, VERMILION, plt
+from fieldwork.figures import GREY, MAGENTA, VERMILION, plt
 
-RING_COLOUR = "#ff00ff"  # colour-blind readers see it on grey, too
+RING_COLOUR = MAGENTA
 PICTURE_WIDTH_IN = 16.8  # of a calibration
 MOST_COLUMNS = 4  # of panels in it
 LARGEST_PANEL_IN = 8.4  # in width

@@ -55,6 +55,23 @@ def test_a_calibration_shows_its_fields_in_order_and_the_worst_in_a_frame(tmp_pa
     assert Image.open(tmp_path / "calibration.png").width > 1500
 
 
+def test_of_few_colours_the_frame_and_the_outlines_keep_theirs(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.zeros((300, 400), np.uint32)
+    labels[120:180, 150:230] = squares(30)
+    written = []
+    for name in ("first.png", "second.png"):
+        fields = [("B02", rng.integers(0, 65535, labels.shape).astype(np.uint16), labels)] * 6
+        figure = picture(fields, fields[0], title="P1", notes=["a note"])
+        figures.save(figure, tmp_path / name, colours=64)
+        written.append((tmp_path / name).read_bytes())
+        rng = np.random.default_rng(0)
+    counts = {colour: count for count, colour in Image.open(tmp_path / "first.png").convert("RGB").getcolors(64)}
+    vermilion, magenta = (tuple(bytes.fromhex(colour[1:])) for colour in (figures.VERMILION, plots.RING_COLOUR))
+    assert counts.get(vermilion, 0) > 3000 and counts.get(magenta, 0) > 100  # of thin lines most is smoothed
+    assert written[0] == written[1]
+
+
 def test_the_message_of_an_error_is_no_formula_and_no_wider_than_its_panel(tmp_path):
     message = "failed: own.segment failed: ValueError: $HOME, $\\frac{$ and " + 20 * "more "
     field = message, np.full((30, 40), 7, np.uint8), np.zeros((30, 40), np.int32)
