@@ -42,6 +42,11 @@ def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
     """
     schema = read_schema(kind)
     known, required = list(schema["properties"]), schema["required"]
+    if not os.path.exists(path):
+        raise InputError(
+            f"{path}: does not exist (in {os.getcwd()}); write it (columns {', '.join(required)}: config/README.md), "
+            "or is --directory mistyped?"
+        )
     spelled = {plain_name(name): name for name in known}
     table = read_table(path, is_known=lambda name: plain_name(name) in spelled)
     header = [spelled.get(plain_name(name), name) for name in table.header]

@@ -133,11 +133,11 @@ CONFIG = {kind: f"config/{kind}.tsv" for kind in ("plates", "slides", "stacks")}
 def test_a_sheet_at_its_default_path_may_be_absent_if_another_kinds_exists(tmp_path, monkeypatch, kind, other):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").mkdir()
-    with pytest.raises(InputError, match=f"^config/{kind}.tsv: cannot be read: No such file"):
+    with pytest.raises(InputError, match=f"^config/{kind}.tsv: does not exist .in {tmp_path}.; write .* {kind[:-1]}, "):
         sheets.read_sheet_if_any(kind, CONFIG)
     write(tmp_path, "", f"config/{other}.tsv")
     assert sheets.read_sheet_if_any(kind, CONFIG) == []
-    with pytest.raises(InputError, match="^my.tsv: cannot be read: No such file"):
+    with pytest.raises(InputError, match="^my.tsv: does not exist .*config/README.md.*--directory mistyped"):
         sheets.read_sheet_if_any(kind, CONFIG | {kind: "my.tsv"})
 
 

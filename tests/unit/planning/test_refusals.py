@@ -30,7 +30,7 @@ def refused(folder, message, **config):
         ("plate\timages\nP1\timages/P1\n", {"pool": {"dask": "tcp://node1"}}, "such as tcp://node1:8786"),
         ("plate\timages\tlayout\nP1\timages/P1\tbbbc21\n", {}, "bbbc021"),
         ("plate\timages\tnuclei_channel\nP1\timages/P1\tw7\n", {}, "w7"),
-        ("plate\timages\nP1\timages/P1\n", {"slides": "oops.tsv"}, "oops.tsv: cannot be read: No such file"),
+        ("plate\timages\nP1\timages/P1\n", {"slides": "oops.tsv"}, "oops.tsv: does not exist .*columns slide, path"),
         (
             "plate\timages\nP1\timages/P1\n",
             {"results": "s3://lab/out"},
@@ -130,7 +130,7 @@ def test_wrong_chains_of_filters(tmp_path, filters, message):
     [
         ({"fanout": "well"}, "config of module cells: unknown key 'fanout'. Did you mean 'fan_out'?"),
         ({"plates": "map.csv"}, "map.csv, line 1: column 'plate' is missing; .*column 'well' is unknown"),
-        ({"plates": "none.tsv"}, "none.tsv: cannot be read: No such file or directory"),
+        ({"plates": "none.tsv"}, "none.tsv: does not exist .*columns plate, images: config"),
         ({"filters": {"chain": [{"function": "medium"}]}}, "config of module cells: filters.chain.0: medium"),
     ],
 )
