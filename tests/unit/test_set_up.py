@@ -11,10 +11,14 @@ SCRIPT = REPOSITORY / "envs/show_progress.py"
 # What pip prints of 62 packages, of which one is for another system.
 PIP = """
 import sys
+print("Looking in indexes: somewhere")
 print("Ignoring cupy: markers 'sys_platform == x' don't match your environment")
 for number in range(60):
-    print(f"Collecting package-{number}==1.0 (from -r lock)")
-print("Processing /somewhere/wheels/last-1.0-py3-none-any.whl (from -r lock)")
+    if number == 24:
+        print("Processing /a (b) c/package_24-1.0-py3-none-any.whl (from -r envs/requirements.lock (line 24))")
+    else:
+        print(f"Collecting package-{number}==1.0 (from -r envs/requirements.lock (line {number}))")
+print("Processing /somewhere/wheels/last-1.0-py3-none-any.whl (from -r envs/requirements.lock (line 61))")
 print("Installing collected packages: package-0")
 sys.exit("no space left" if len(sys.argv) > 1 else 0)
 """
@@ -33,9 +37,9 @@ def test_the_size_comes_first_and_then_the_number_of_packages(tmp_path):
     ended = run(tmp_path)
     first, *lines = ended.stdout.splitlines()
     assert ended.returncode == 0 and ended.stderr == ""
-    assert re.fullmatch(r"Setting up: 62 packages, about \d+ MB to download, \d\.\d GB on disk; .*", first)
+    assert re.fullmatch(r"Setting up: 61 packages, about \d+ MB to download, \d\.\d GB on disk; .*", first)
     assert lines[:3] == [
-        "  25 of 61: package-24",
+        "  25 of 61: package_24-1.0-py3-none-any.whl",
         "  50 of 61: package-49",
         "  61 packages are here; unpacking them takes about a minute",
     ]
@@ -58,4 +62,6 @@ def test_the_size_that_is_said_is_that_of_the_lock():
             paths = [distribution.locate_file(name) for name in distribution.files or []]
             total += sum(path.stat().st_size for path in paths if path.exists())
     said = int(re.search(r"DISK_MB = \d+, (\d+)", SCRIPT.read_text())[1])
+    for page in ("README.md", "docs/getting_started.md"):
+        assert f"{said / 1000:.1f} GB of disk" in (REPOSITORY / page).read_text()
     assert known > 150 and 0.8 * said < total / 1e6 < 1.2 * said
