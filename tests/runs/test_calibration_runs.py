@@ -33,12 +33,12 @@ def test_a_preview_calibrates_every_plate_by_its_sample_and_runs_none(workspace)
     assert sorted(path.relative_to(results).as_posix() for path in results.rglob("*.*")) == [
         f"{plate}/calibration.{kind}" for plate in ("P1", "P2") for kind in ("json", "png")
     ]
-    assert "plate P1: 5 nuclei a field (5 to 5 in 6 fields of its sample), typically" in output
-    assert "plate P2: 0 nuclei a field" in output and "set threshold, sigma or min_distance" in output
+    assert "plate P1: median 5 nuclei a field (5 to 5 in 6 fields of its sample), typically" in output
+    assert "plate P2: median 0 nuclei a field" in output and "set threshold, sigma or min_distance" in output
     (warning,) = [line for line in output.splitlines() if line.startswith("WARNING plate P2")]
     assert f"{WARNING} (" in warning and "a threshold of " in warning
     again = workspace.run("preview")
-    assert "Nothing to be done" in again and warning in again and "plate P1: 5 nuclei a field" in again
+    assert "Nothing to be done" in again and warning in again and "plate P1: median 5 nuclei a field" in again
 
 
 def test_tables_of_peaks_need_no_calibration_and_say_when_one_would_help(workspace):

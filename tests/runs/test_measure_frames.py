@@ -134,7 +134,7 @@ def test_a_preview_calibrates_a_stack_and_its_method_decides_what_is_there(works
     write(workspace, film, "tif")
     configure(workspace)
     printed = workspace.run("preview")
-    assert f"stack film: 6 nuclei a frame (3 to 9 in {N_FRAMES} frames of its sample), typically " in printed
+    assert f"stack film: median 6 nuclei a frame (3 to 9 in {N_FRAMES} frames of its sample), typically " in printed
     folder = workspace.path / "results" / "stacks" / "film"
     assert {path.name for path in folder.iterdir()} == {"calibration.json", "calibration.png"}
     workspace.run()

@@ -71,7 +71,7 @@ class PlateReport:
             return ""
         images = self._calibration[f"{self.noun}s"]
         counts = [image["nuclei"] for image in images if image["nuclei"] is not None]
-        median = f"{statistics.median(counts):g} nuclei a {self.noun}" if counts else f"no good {self.noun}"
+        median = f"median {statistics.median(counts):g} nuclei a {self.noun}" if counts else f"no good {self.noun}"
         span = f" ({min(counts)} to {max(counts)} in {len(counts)} {self.noun}s of its sample)" if counts else ""
         if errors := [image["error"] for image in images if "error" in image]:
             span += f"; {len(errors)} of its {self.noun}s failed, first: {errors[0]}"

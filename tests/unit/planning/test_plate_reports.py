@@ -121,7 +121,9 @@ def test_a_preview_is_one_line_on_the_nuclei_of_a_field_and_what_to_set(tmp_path
     sampled = CALIBRATION | {"fields": [{"nuclei": count} for count in (41, 12, None, 88)]}
     report = report_of(tmp_path, method=method, calibration=sampled)
     (line,) = report.preview().splitlines()
-    assert line.startswith("plate P1: 41 nuclei a field (12 to 88 in 3 fields of its sample), typically 14 px wide")
+    assert line.startswith(
+        "plate P1: median 41 nuclei a field (12 to 88 in 3 fields of its sample), typically 14 px wide"
+    )
     assert f"{tmp_path}/plates/P1/calibration.png" in line and remedy in line
     said = runs.summary(["P1"], [], [], tmp_path, "logs", reports=[report], preview=True)
     assert line in said.splitlines() and line not in runs.summary(["P1"], [], [], tmp_path, "logs", reports=[report])
@@ -131,7 +133,7 @@ def test_a_preview_is_one_line_on_the_nuclei_of_a_field_and_what_to_set(tmp_path
 def test_a_preview_without_a_typical_nucleus_says_no_size(tmp_path):
     nothing = CALIBRATION | {"diameter": None, "contrast": None, "fields": [{"nuclei": 0}]}
     line = report_of(tmp_path, method="auto", calibration=nothing).preview()
-    assert line.startswith("plate P1: 0 nuclei a field (0 to 0 in 1 fields of its sample). If")
+    assert line.startswith("plate P1: median 0 nuclei a field (0 to 0 in 1 fields of its sample). If")
     unread = report_of(tmp_path, method="auto", calibration=nothing | {"fields": []})
     assert unread.preview().startswith("plate P1: no good field")
 
@@ -154,7 +156,7 @@ def test_a_stack_is_reported_as_a_plate_is_and_its_flagged_frames_are_counted(tm
     report = StackReport(tmp_path, "film", DETECTIONS["auto"])
     assert report.warnings() == ["stack film: no nucleus"]
     assert report.preview().startswith(
-        "stack film: 6 nuclei a frame (3 to 9 in 2 frames of its sample), typically 14 px"
+        "stack film: median 6 nuclei a frame (3 to 9 in 2 frames of its sample), typically 14 px"
     )
     flags = {
         "Flag_OutOfFocus": [True, True, None],
