@@ -67,14 +67,18 @@ def main(
     described = platemaps.read_platemap(platemap, plate) if platemap else {}
     excluded = plate_flags.excluded_wells(fields, described, exclude_flags)
     negative = platemaps.negative_wells(described, controls, where=f"plate '{plate}'")
-    thresholds = positive_nuclei.thresholds_of(
+    thresholds, doubts = positive_nuclei.thresholds_of(
         *(plate, positive, units.nuclei, starts, fields),
         channels=channels,
         negative=[well for well in negative if well not in excluded],
     )
     made_of = {**made_of, **({"images": notes} if notes else {})}
     facts = {"channel": channel, "thresholds": thresholds, "made_of": made_of}
-    nuclei, shares = write_nuclei(plate, units, starts, fields, results, absent, facts, columns, cells_channel)
+    nuclei, counts = write_nuclei(units, starts, fields, results, absent, facts, columns, cells_channel)
+    shares = positive_nuclei.shares_of(fields, counts)
+    doubts += log_positive(plate, thresholds, counts)
+    for doubt in doubts:
+        log.warning("plate %s: %s", plate, doubt)
     write_fields(
         fields, results, absent=absent, with_quality=with_quality, nuclei_channel=nuclei_channel, columns=columns
     )
@@ -82,7 +86,8 @@ def main(
     outputs.write_csv(wells, wells_columns, results.wells)
     schema = tables.wells_schema(columns["platemap"], positive=columns["positive"], with_scores=columns["controls"])
     outputs.write_parquet(pa.Table.from_pylist(wells, schema), results.wells_parquet)
-    outputs.write_json(tables.summary_of(fields, detection), results.summary)
+    summary = tables.summary_of(fields, detection)
+    outputs.write_json({**summary, "notes": [*summary["notes"], *doubts]}, results.summary)
     # The commit is asked for here: as a parameter, each new one would make all tables again.
     moment = {"commit": checkout.commit_of(), "machine": machine.facts(), "time": time.strftime(UTC, time.gmtime())}
     outputs.write_json({**made_of, **moment}, results.settings)
@@ -93,8 +98,8 @@ def main(
         log.info("plate %s: Z' of counts %s", plate, "undefined" if z_prime is None else f"{z_prime:.2f}")
 
 
-def write_nuclei(plate, units, starts, fields, results, absent, facts, columns, cells_channel):
-    """Write the nuclei with the columns of the run; return their number, and the shares of positive ones by well."""
+def write_nuclei(units, starts, fields, results, absent, facts, columns, cells_channel):
+    """Write the nuclei with the columns of the run; return their number, and those of positive ones by field."""
     schema = nuclei_table.nuclei_schema(
         outlined=columns["outlined"],
         peaks=columns["peaks"],
@@ -111,21 +116,25 @@ def write_nuclei(plate, units, starts, fields, results, absent, facts, columns, 
     counts = {}
     counted = positive_nuclei.count(parts, thresholds, counts, fields=len(fields))
     nuclei = outputs.write_row_groups(counted, results.nuclei, schema=schema)
-    for name, threshold in thresholds.items():
-        if threshold is not None:
-            log_positive(plate, name, threshold, *counts[name].sum(axis=1).tolist())
-    return nuclei, positive_nuclei.shares_of(fields, counts)
+    return nuclei, counts
 
 
-def log_positive(plate, channel, threshold, positive, known):
-    """Log how many nuclei are positive in a channel; warn where all or none are, as the threshold parts nothing."""
-    parts_nothing = known and positive in (0, known)
-    log.log(
-        logging.WARNING if parts_nothing else logging.INFO,
-        "plate %s: %s of %d nuclei are positive in %s: their mean intensity there is above %.6g%s",
-        *(plate, {0: "none", known: "all"}.get(positive, positive), known, channel, threshold),
-        "; is positive in the unit of nuclei.parquet?" if parts_nothing else "",
-    )
+def log_positive(plate, thresholds, counts):
+    """Log how many nuclei are positive in each channel; return doubts where all or none are."""
+    doubts = []
+    for channel, threshold in thresholds.items():
+        if threshold is None:
+            continue
+        positive, known = counts[channel].sum(axis=1).tolist()
+        number = {0: "none", known: "all"}.get(positive, positive)
+        line = (
+            f"{number} of {known} nuclei are positive in {channel}: their mean intensity there is above {threshold:.6g}"
+        )
+        if known and positive in (0, known):  # the threshold parts nothing
+            doubts.append(f"{line}; is positive in the unit of nuclei.parquet?")
+        else:
+            log.info("plate %s: %s", plate, line)
+    return doubts
 
 
 def write_fields(fields, results, *, absent, with_quality, nuclei_channel, columns):

@@ -23,6 +23,7 @@ import merge_units
 from accuracy.flagged import THRESHOLDS
 from fieldwork import InputError, frames, objects
 from fieldwork.detection import measured_tables
+from fieldwork.planning.plate_reports import PlateReport
 from fieldwork.plates import label_store, nuclei_table, tables
 from fieldwork.plates import positive as positive_nuclei
 from outlined import squares
@@ -531,35 +532,45 @@ def test_auto_is_the_99th_percentile_of_good_nuclei_in_negative_controls(tmp_pat
     assert len(tables) > 4 and all(again[name].read_bytes() == results[name].read_bytes() for name in tables)
 
 
-@pytest.mark.parametrize(("share", "warned"), [(0, False), (0.05, True)])
-def test_controls_that_hold_positive_nuclei_are_warned_of(tmp_path, share, warned, caplog):
+@pytest.mark.parametrize(("share", "warned"), [(0, False), (0.05, True), (0.6, True)])
+def test_controls_that_hold_positive_nuclei_are_warned_of(tmp_path, share, warned):
     random = np.random.default_rng(3)
     intensities = np.where(random.random(1000) < share, 0.09, np.exp(random.normal(np.log(0.015), 0.4, 1000)))
     table = pa.table({"Nuclei_Intensity_MeanIntensity_w2": intensities, "Field": np.zeros(1000, np.int64)})
     pq.write_table(table, tmp_path / "all.parquet")
     field = {"Image_Status": "ok", "Metadata_Well": "B02", "Field": 0, tables.MISSING_CHANNELS: None}
-    thresholds = positive_nuclei.thresholds_of(
+    thresholds, doubts = positive_nuclei.thresholds_of(
         *("P1", {"w2": "auto"}, [tmp_path / "all.parquet"], [0, 1], [field]), channels=["w2"], negative=["B02"]
     )
     assert thresholds == {"w2": pytest.approx(np.percentile(intensities, 99))}
-    assert ("the negative controls have bright nuclei themselves" in caplog.text) == warned
+    assert len(doubts) == warned
+    for doubt in doubts:
+        assert "the negative controls have bright nuclei themselves" in doubt and "\n" not in doubt
+        number = float(doubt.rpartition("try positive.w2: ")[2])
+        assert ((intensities > number) == (intensities == 0.09)).mean() > 0.99
 
 
 @pytest.mark.parametrize(("value", "said"), [(-1, "all"), (5000, "none")])
 def test_a_value_that_parts_no_nuclei_is_warned_of(tmp_path, value, said, caplog):
-    run(tmp_path / "out", write_plate(tmp_path / "images"), positive={"Actin": value})
-    assert f"plate P1: {said} of 38 nuclei are positive in Actin" in caplog.text
-    assert "is positive in the unit of nuclei.parquet?" in caplog.text
+    (tmp_path / "plates").mkdir()
+    run(tmp_path / "plates/P1", write_plate(tmp_path / "images"), positive={"Actin": value})
+    (warning,) = PlateReport(tmp_path, "P1", OWN).warnings()
+    assert warning.startswith(f"plate P1: {said} of 38 nuclei are positive in Actin") and warning in caplog.text
+    assert "is positive in the unit of nuclei.parquet?" in warning
 
 
 def test_without_a_measured_nucleus_in_the_controls_nothing_is_called_positive_nor_negative(tmp_path, caplog):
     rows = write_plate(tmp_path / "images")
     (tmp_path / "map.csv").write_text("well,control\nB03,negative\n")  # it has no nuclei
-    nuclei, _, results = run(tmp_path / "out", rows, positive={"Actin": "auto"}, platemap=tmp_path / "map.csv")
+    folder = tmp_path / "plates/P1"
+    folder.mkdir(parents=True)
+    nuclei, _, results = run(folder, rows, positive={"Actin": "auto"}, platemap=tmp_path / "map.csv")
     assert nuclei.Nuclei_Positive_Actin.isna().all() and len(nuclei) == 38
     assert pd.read_csv(results["wells"]).Share_Positive_Actin.isna().all()
     assert json.loads(pq.read_schema(results["nuclei"]).metadata[b"positive"]) == {"Actin": None}
-    assert "only 0 nuclei of negative controls are measured: which nuclei are positive is left empty" in caplog.text
+    (warning,) = PlateReport(tmp_path, "P1", OWN).warnings()
+    assert "only 0 nuclei of negative controls are measured: which nuclei are positive is left empty" in warning
+    assert warning in caplog.text
 
 
 def test_a_value_in_the_unit_of_integer_images_is_refused_as_nothing_would_be_positive(tmp_path):

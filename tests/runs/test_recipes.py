@@ -105,7 +105,8 @@ def test_the_page_has_the_recipes_that_are_run_here():
     assert counts == {
         "CSV without surprises": 1,
         "Time points": 1,
-        "Share of positive cells": 2,
+        "Share of positive cells": 3,
+        "Hits of a screen": 1,
         "DNA content: G1 and G2": 1,
         "Medians of wells": 2,
         "Many plates: DuckDB, polars, pyarrow": 3,
@@ -137,6 +138,25 @@ def test_the_share_of_positive_cells_is_the_planted_one(cook):
     assert shares["mean"].to_dict() == {"DMSO": 1 / 8, "taxol": 6 / 8} and set(shares["count"]) == {2}
     pooled = cook("Share of positive cells", 1)["pooled"]
     assert pooled["mean"].to_dict() == {"DMSO": 1 / 8, "taxol": 6 / 8} and set(pooled["size"]) == {64}
+
+
+def test_the_number_between_two_groups_of_nuclei_parts_the_planted_ones(cook, tables):
+    names = cook("Share of positive cells", 2)
+    assert (names["intensities"] > names["threshold"]).mean() == 14 / 32
+    assert (tables.path / "tubulin.png").stat().st_size > 1000
+
+
+def test_hits_are_listed_although_some_are_not_known(cook, tables):
+    path = tables.path / "results/screen/hits.csv"
+    written = path.read_bytes()
+    header = written.decode().splitlines()[0].split(",")
+    rows = [("x", 0.04, "True"), ("y", 0.9, "False"), ("z", "", ""), ("NA", 0.01, "True")]
+    planted = pd.DataFrame(rows, columns=["Treatment", "Q", "Hit"]).reindex(columns=header)
+    try:
+        planted.to_csv(path, index=False)
+        assert cook("Hits of a screen")["hits"]["Treatment"].tolist() == ["NA", "x"]
+    finally:
+        path.write_bytes(written)
 
 
 def test_dna_content_has_its_two_planted_peaks(cook, tables):

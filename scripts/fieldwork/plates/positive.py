@@ -1,6 +1,7 @@
 """Positive nuclei of a plate: above which intensity they are, and their share in every well."""
 
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -19,6 +20,11 @@ FEW_NUCLEI = 100  # of controls: below, the percentile is hardly less than the b
 # Standard deviations, from the median absolute one, by which the percentile is above the median of nuclei that are all
 # negative: 2.3 of a normal distribution, 5 of one whose logarithm has a deviation of 0.5.
 MOST_SPREADS = 8
+# Of controls that are two groups: the share of nuclei that each has at least, that lies between them at most, and the
+# width of the gap, of the distance between their medians. A single group with a tail has gaps of a tenth.
+LEAST_OF_LOWER, LEAST_OF_UPPER, MOST_BETWEEN, CLEAR_GAP = 0.1, 0.01, 0.005, 0.3
+LEAST_GAP = 0.01  # of its upper end: less is rounding
+FEWEST_OF_UPPER = 10  # fewer are a tail of a small group as well
 
 
 def thresholds_of(
@@ -30,8 +36,8 @@ def thresholds_of(
     *,
     channels: Sequence[str],
     negative: Sequence[str],
-) -> dict[str, float | None]:
-    """Return the mean intensity above which nuclei are positive, for each channel of a plate.
+) -> tuple[dict[str, float | None], list[str]]:
+    """Return the mean intensity above which nuclei are positive, for each channel of a plate, and the doubts about it.
 
     Parameters
     ----------
@@ -48,15 +54,17 @@ def thresholds_of(
 
     Returns
     -------
-    dict of str to float or None
+    thresholds : dict of str to float or None
         None where no nucleus of the controls was measured: nothing is known of the channel's nuclei, then.
+    doubts : list of str
+        A line for each channel whose threshold by ``auto`` may be wrong.
 
     Raises
     ------
     InputError
         No nucleus can be above a value, as it is in another unit than the table.
     """
-    thresholds = {}
+    thresholds, doubts = {}, []
     controls = _control_intensities(
         [channel for channel, value in positive.items() if value == "auto"], paths, starts, fields, negative
     )
@@ -71,25 +79,58 @@ def thresholds_of(
             *(plate, channel, CONTROL_PERCENTILE, len(intensities)),
         )
         thresholds[channel] = float(np.percentile(intensities, CONTROL_PERCENTILE)) if len(intensities) else None
-        if len(intensities) < FEW_NUCLEI:
-            log.warning(
-                "plate %s: positive.%s is auto, but only %d nuclei of negative controls are measured: %s",
-                *(plate, channel, len(intensities)),
-                "the threshold is uncertain" if len(intensities) else "which nuclei are positive is left empty",
-            )
-        elif _has_positives(intensities, thresholds[channel]):
-            log.warning(
-                "plate %s: positive.%s is auto, but the negative controls have bright nuclei themselves: their "
-                "percentile %d is %.4g, their median %.4g; many positive nuclei may be below. A number is sure",
-                *(plate, channel, CONTROL_PERCENTILE, thresholds[channel], np.median(intensities)),
-            )
-    return thresholds
+        doubts += _doubts_about(channel, intensities, thresholds[channel])
+    return thresholds, doubts
 
 
-def _has_positives(intensities, threshold):
-    """Return True if the threshold is far above what nuclei of controls have, so that some must be positive."""
-    median = np.median(intensities)
-    return threshold - median > MOST_SPREADS * 1.4826 * np.median(abs(intensities - median))
+def _doubts_about(channel, intensities, threshold):
+    """Yield why the threshold of a channel may be wrong: few nuclei of controls, or positive ones among them."""
+    if len(intensities) < FEW_NUCLEI:
+        then = "the threshold is uncertain" if len(intensities) else "which nuclei are positive is left empty"
+        yield (
+            f"positive.{channel} is auto, but only {len(intensities)} nuclei of negative controls are measured: {then}"
+        )
+        return
+    median, gap = np.median(intensities), gap_of(intensities)
+    if gap and threshold < gap[1]:  # in it: fewer than 1 % are positive
+        gap = None
+    is_far = threshold - median > MOST_SPREADS * 1.4826 * np.median(abs(intensities - median))
+    if is_far or gap:
+        advice = "A number is sure"
+        if gap:
+            advice = (
+                f"Their nuclei are two groups, with a gap from {gap[0]:.4g} to {gap[1]:.4g}: "
+                f"try positive.{channel}: {_number_between(*gap)}"
+            )
+        yield (
+            f"positive.{channel} is auto, but the negative controls have bright nuclei themselves: their percentile "
+            f"{CONTROL_PERCENTILE} is {threshold:.4g}, their median {median:.4g}; many positive nuclei may be below, "
+            f"and Share_Positive_{channel} and all that follows from it are in doubt. {advice}"
+        )
+
+
+def gap_of(intensities: np.ndarray) -> tuple[float, float] | None:
+    """Return the ends of the widest gap between two groups of nuclei; None where they are no two groups.
+
+    Parameters
+    ----------
+    intensities : (n,) array
+        Of at least `FEW_NUCLEI` nuclei.
+    """
+    ordered = np.sort(intensities)
+    count = len(ordered)
+    step = 1 + int(MOST_BETWEEN * count)
+    first, last = int(LEAST_OF_LOWER * count), count - max(FEWEST_OF_UPPER, math.ceil(LEAST_OF_UPPER * count))
+    lower = first + int(np.argmax(ordered[first + step : last + 1] - ordered[first : last + 1 - step]))
+    low, high = float(ordered[lower]), float(ordered[lower + step])
+    between = np.median(ordered[lower + step :]) - np.median(ordered[: lower + 1])
+    return (low, high) if high - low > max(CLEAR_GAP * between, LEAST_GAP * abs(high)) else None
+
+
+def _number_between(low, high):
+    """Return the number with the fewest digits near the middle of two; of their logarithms, if both are above 0."""
+    middle = math.sqrt(low * high) if low > 0 else (low + high) / 2
+    return next(text for digits in range(2, 18) if low < float(text := f"{middle:.{digits}g}") < high)
 
 
 def _control_intensities(channels, paths, starts, fields, wells):

@@ -22,6 +22,7 @@ VERY_SURE = 0.001  # P below which a curve does not describe the doses
 MISFIT = 0.25  # of the curve's height: a mean further from the curve is not described by it
 REACHED = 0.9  # of the way from plateau to plateau
 FEWEST_REPEATS = 4  # wells beyond one for each dose, that say how values vary; else the negative controls say it, too
+AT_LIMIT = 0.01  # of a limit of the slope: the fit ends near it
 FEWEST_FREEDOM = 4  # values beyond those that a curve needs, without which neither an effect nor its absence is shown
 
 
@@ -164,7 +165,7 @@ def fit_doses(
         "Top": max(curve.start, curve.end) * height,
         "Bottom": min(curve.start, curve.end) * height,
         "R2": 1 - squares / tested.squares_about(values.mean()),
-        "Reason": "" if is_reached else "plateau not reached",
+        "Reason": ", ".join(filter(None, ["" if is_reached else "plateau not reached", _limit_of_slope(curve)])),
     }
 
 
@@ -216,6 +217,13 @@ def _reason_of_flat(levels, values, controls, *, least, unit):
         lowest = effects[np.isfinite(levels.log_doses)][0]
         return _limit("<", levels.above_0[0], unit) if lowest >= effects.max() / 2 else "no fit"
     return "no effect"
+
+
+def _limit_of_slope(curve):
+    """Return whether the steepness lies at an end of its range: the doses do not tell how steep the curve is."""
+    shallowest, steepest = curves.SLOPES
+    is_inside = shallowest * (1 + AT_LIMIT) < curve.steepness < steepest * (1 - AT_LIMIT)
+    return "" if is_inside else "slope at its limit"
 
 
 def _limit(sign, log_dose, unit):

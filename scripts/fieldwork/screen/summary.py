@@ -271,7 +271,7 @@ def _replicates(pairs):
     if len(shares):
         sentences.append(
             f"{100 * shares.median():.0f} % of the treated wells have a profile that is more like their replicate's "
-            "than 95 % of random pairs are."
+            "than 95 % of random pairs are. Treatments without an effect cannot replicate."
         )
     if len(rows) == 1:
         sentences.append("No correlation is known: too few wells have values.")

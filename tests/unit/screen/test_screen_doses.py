@@ -104,11 +104,22 @@ def test_an_effect_of_the_last_dose_alone_is_no_plateau():
     for _ in range(50):
         shares = random.binomial(400, response(DOSES, 300, 1.5, 0.02, 0.62), (4, 8)) / 400
         fitted = fit(shares, random.binomial(400, 0.02, 24) / 400, scale=SHARES)
-        reasons.append(fitted["Reason"] or f"EC50 {fitted['EC50']:.3g}")
+        reasons.append(fitted["Reason"].partition(", ")[0] or f"EC50 {fitted['EC50']:.3g}")
     assert set(reasons) <= {"plateau not reached", "> 30 uM", "no effect", "no fit"}
     assert reasons.count("plateau not reached") > 10
     deadly = 100 * np.array([1, 1, 1, 1, 1, 1, 1, 0.0]) * random.normal(1, 0.05, (4, 8))
-    assert fit(deadly, 100 * random.normal(1, 0.05, 16))["Reason"] == ""  # 0 is a plateau
+    step = fit(deadly, 100 * random.normal(1, 0.05, 16))
+    assert step["Reason"] == "slope at its limit" and step["Slope"] == pytest.approx(-10, rel=0.01)  # 0 is a plateau
+
+
+def test_a_slope_at_its_limit_is_a_reason_to_doubt_the_interval():
+    random = np.random.default_rng(9)
+    for slope, expected in ((1.5, ""), (30, "slope at its limit")):
+        values = np.tile(response(DOSES, 0.9, slope, 100, 5), (4, 1)) * random.normal(1, 0.02, (4, 8))
+        fitted = fit(values, 100 * random.normal(1, 0.02, 16))
+        assert fitted["Reason"] == expected and np.isfinite(fitted["EC50"])
+    shallow = fit(np.tile(response(DOSES, 0.9, 0.2, 100, 0), (4, 1)) * random.normal(1, 0.005, (4, 8)), [100] * 16)
+    assert "slope at its limit" in shallow["Reason"] and -shallow["Slope"] == pytest.approx(0.3, rel=0.01)
 
 
 def test_doses_that_no_curve_describes_have_no_fit():
