@@ -2,6 +2,7 @@ rule screen_plates:
     """Compare the wells of all plates: controls, hits, replicates and dose-response."""
     input:
         profiles=of_plates("<results>/plates/{plate}/profiles.parquet", plan.plates.screened),
+        summaries=of_plates("<results>/plates/{plate}/summary.json", plan.plates.screened),
     output:
         parquet="<results>/screen/wells.parquet",
         csv="<results>/screen/wells.csv",

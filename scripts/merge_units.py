@@ -77,7 +77,7 @@ def main(
     nuclei, counts = write_nuclei(units, starts, fields, results, absent, facts, columns, cells_channel)
     shares = positive_nuclei.shares_of(fields, counts)
     doubts += log_positive(plate, thresholds, counts)
-    for doubt in doubts:
+    for _, doubt in doubts:
         log.warning("plate %s: %s", plate, doubt)
     write_fields(
         fields, results, absent=absent, with_quality=with_quality, nuclei_channel=nuclei_channel, columns=columns
@@ -87,7 +87,9 @@ def main(
     schema = tables.wells_schema(columns["platemap"], positive=columns["positive"], with_scores=columns["controls"])
     outputs.write_parquet(pa.Table.from_pylist(wells, schema), results.wells_parquet)
     summary = tables.summary_of(fields, detection)
-    outputs.write_json({**summary, "notes": [*summary["notes"], *doubts]}, results.summary)
+    summary["notes"] += [doubt for _, doubt in doubts]
+    summary["doubted"] = sorted({tables.SHARE.format(name) for name, _ in doubts})
+    outputs.write_json(summary, results.summary)
     # The commit is asked for here: as a parameter, each new one would make all tables again.
     moment = {"commit": checkout.commit_of(), "machine": machine.facts(), "time": time.strftime(UTC, time.gmtime())}
     outputs.write_json({**made_of, **moment}, results.settings)
@@ -120,7 +122,7 @@ def write_nuclei(units, starts, fields, results, absent, facts, columns, cells_c
 
 
 def log_positive(plate, thresholds, counts):
-    """Log how many nuclei are positive in each channel; return doubts where all or none are."""
+    """Log how many nuclei are positive in each channel; return (channel, doubt) where all or none are."""
     doubts = []
     for channel, threshold in thresholds.items():
         if threshold is None:
@@ -131,7 +133,7 @@ def log_positive(plate, thresholds, counts):
             f"{number} of {known} nuclei are positive in {channel}: their mean intensity there is above {threshold:.6g}"
         )
         if known and positive in (0, known):  # the threshold parts nothing
-            doubts.append(f"{line}; is positive in the unit of nuclei.parquet?")
+            doubts.append((channel, f"{line}; is positive in the unit of nuclei.parquet?"))
         else:
             log.info("plate %s: %s", plate, line)
     return doubts

@@ -1,15 +1,17 @@
 """Compare the wells of all plates: controls, hits, replicates and dose-response.
 
-Inputs: profiles.parquet of every plate. Outputs, in results/screen: wells.parquet and wells.csv, plates.csv, hits.csv,
-replicates.csv and doses.csv; where there is nothing to compare, they have no rows.
+Inputs: profiles.parquet and summary.json of every plate. Outputs, in results/screen: wells.parquet and wells.csv,
+plates.csv, hits.csv, replicates.csv and doses.csv; where there is nothing to compare, they have no rows.
 """
 
 from fieldwork import processes
 
 processes.prepare()  # before NumPy is imported
 
+import json
 import logging
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,7 @@ MOST_NAMED = 5  # in a message
 FEW_HITS = 0.05
 
 
-def main(*, profiles, results, settings, normalize, control_names, batches, nuclei_channels):
+def main(*, profiles, results, settings, normalize, control_names, batches, nuclei_channels, doubted):
     # By name: the order of the sheet, a change of which makes no table again, is not that of sums.
     profiles = pd.concat(map(pd.read_parquet, sorted(profiles)), ignore_index=True)
     readouts = controls.readouts_of(profiles.columns, settings["readouts"], nuclei_channels)
@@ -48,9 +50,15 @@ def main(*, profiles, results, settings, normalize, control_names, batches, nucl
     pairs = replicates.replicates_of(wells, profiles, readouts)
     log_replicates(pairs)
     write(pairs, results.replicates)
-    curves = doses.doses_of(wells, readouts, change=settings["hit"]["change"])
+    curves = doses.doses_of(wells, readouts, change=settings["hit"]["change"], doubted=doubted)
     log_doses(curves)
     write(curves, results.doses)
+
+
+def doubted_shares(paths):
+    """Return, by plate, the shares of positive nuclei whose threshold is in doubt, from the plates' summary.json."""
+    summaries = {Path(path).parent.name: json.loads(Path(path).read_text(encoding="utf-8")) for path in paths}
+    return {plate: summary.get("doubted", []) for plate, summary in summaries.items()}
 
 
 def write(frame, path):
@@ -219,4 +227,5 @@ if __name__ == "__main__":
             control_names=snakemake.params.controls,
             batches=snakemake.params.batches,
             nuclei_channels=snakemake.params.columns["nuclei_channels"],
+            doubted=doubted_shares(snakemake.input.summaries),
         )

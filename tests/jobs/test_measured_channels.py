@@ -544,7 +544,7 @@ def test_controls_that_hold_positive_nuclei_are_warned_of(tmp_path, share, warne
     )
     assert thresholds == {"w2": pytest.approx(np.percentile(intensities, 99))}
     assert len(doubts) == warned
-    for doubt in doubts:
+    for _, doubt in doubts:
         assert "the negative controls have bright nuclei themselves" in doubt and "\n" not in doubt
         number = float(doubt.rpartition("try positive.w2: ")[2])
         assert ((intensities > number) == (intensities == 0.09)).mean() > 0.99
@@ -557,6 +557,7 @@ def test_a_value_that_parts_no_nuclei_is_warned_of(tmp_path, value, said, caplog
     (warning,) = PlateReport(tmp_path, "P1", OWN).warnings()
     assert warning.startswith(f"plate P1: {said} of 38 nuclei are positive in Actin") and warning in caplog.text
     assert "is positive in the unit of nuclei.parquet?" in warning
+    assert json.loads((tmp_path / "plates/P1/summary.json").read_text())["doubted"] == ["Share_Positive_Actin"]
 
 
 def test_without_a_measured_nucleus_in_the_controls_nothing_is_called_positive_nor_negative(tmp_path, caplog):

@@ -36,6 +36,7 @@ def compare(folder, profiles, *, readouts=DEFAULTS, controls=None, batches=None,
         control_names=controls or {},
         batches=batches or {},
         nuclei_channels=["w1"],
+        doubted={},
     )
     tables = {
         name: pd.read_csv(path, keep_default_na=False, na_values=[""])

@@ -36,7 +36,7 @@ def thresholds_of(
     *,
     channels: Sequence[str],
     negative: Sequence[str],
-) -> tuple[dict[str, float | None], list[str]]:
+) -> tuple[dict[str, float | None], list[tuple[str, str]]]:
     """Return the mean intensity above which nuclei are positive, for each channel of a plate, and the doubts about it.
 
     Parameters
@@ -56,8 +56,8 @@ def thresholds_of(
     -------
     thresholds : dict of str to float or None
         None where no nucleus of the controls was measured: nothing is known of the channel's nuclei, then.
-    doubts : list of str
-        A line for each channel whose threshold by ``auto`` may be wrong.
+    doubts : list of (str, str)
+        Each channel whose threshold by ``auto`` may be wrong, and a line that says why.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def thresholds_of(
             *(plate, channel, CONTROL_PERCENTILE, len(intensities)),
         )
         thresholds[channel] = float(np.percentile(intensities, CONTROL_PERCENTILE)) if len(intensities) else None
-        doubts += _doubts_about(channel, intensities, thresholds[channel])
+        doubts += [(channel, doubt) for doubt in _doubts_about(channel, intensities, thresholds[channel])]
     return thresholds, doubts
 
 

@@ -1,6 +1,6 @@
 """Dose-response: a curve of each treatment and readout, its EC50, or the reason why there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ COLUMNS = [
     *("Batch", "Treatment", "Unit", "Readout", "EC50", "EC50_Low", "EC50_High", "Slope", "Top", "Bottom", "R2"),
     *("Wells", "Plates", "Reason"),
 ]
+NO_EFFECT, IN_DOUBT = "no effect", "threshold in doubt"
 FEWEST_DOSES = 4
 SURE = 0.005  # P below which doses, or treated and control wells, differ
 VERY_SURE = 0.001  # P below which a curve does not describe the doses
@@ -35,7 +36,9 @@ class Scale(NamedTuple):
     highest: float
 
 
-def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> pd.DataFrame:
+def doses_of(
+    wells: pd.DataFrame, readouts: Sequence[str], *, change: float, doubted: Mapping[str, Sequence[str]] | None = None
+) -> pd.DataFrame:
     """Fit a curve to every treatment and readout.
 
     Parameters
@@ -46,6 +49,8 @@ def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> 
     change : float
         The least effect that counts, as a share of the negative controls' value: the configuration's
         ``screen.hit.change``.
+    doubted : mapping of str to list of str, optional
+        Plate -> shares of positive nuclei whose threshold is in doubt there. That there is no effect on them is, too.
 
     Returns
     -------
@@ -60,11 +65,12 @@ def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> 
     has_number = is_number(wells["Dose"])
     doses = np.where(has_number, wells["Dose"], np.nan).astype(float)
     texts = [dose if isinstance(dose, str) else "" for dose in wells["Dose"]]
-    plates, _ = pd.factorize(wells["Metadata_Plate"])  # numbers are compared faster than texts
+    plates, names = pd.factorize(wells["Metadata_Plate"])  # numbers are compared faster than texts
     negative = reference_of(wells, wells["Role"])
     rows = []
     for readout in readouts:
         scale = scale_of(wells, readout)
+        in_doubt = {number for number, name in enumerate(names) if readout in (doubted or {}).get(name, ())}
         for (batch, treatment, unit), members in groups.items():
             kept = members[is_kept[members]]
             used = kept[np.isfinite(scale.values[kept]) & has_number[kept]]
@@ -78,6 +84,8 @@ def doses_of(wells: pd.DataFrame, readouts: Sequence[str], *, change: float) -> 
                 fitted = fit_doses(
                     doses[used], scale.values[used], controls[np.isfinite(controls)], scale, change=change, unit=unit
                 )
+                if fitted["Reason"] == NO_EFFECT and in_doubt.intersection(plates[used]):
+                    fitted["Reason"] = f"{NO_EFFECT} ({IN_DOUBT})"
                 rows.append({**row, **fitted})
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -216,7 +224,7 @@ def _reason_of_flat(levels, values, controls, *, least, unit):
     if len(controls) and abs(mean - np.median(controls)) >= least and mannwhitneyu(values, controls).pvalue < SURE:
         lowest = effects[np.isfinite(levels.log_doses)][0]
         return _limit("<", levels.above_0[0], unit) if lowest >= effects.max() / 2 else "no fit"
-    return "no effect"
+    return NO_EFFECT
 
 
 def _limit_of_slope(curve):

@@ -229,6 +229,17 @@ def test_shares_are_fitted_as_they_are():
     assert fitted["Slope"] > 0
 
 
+def test_no_effect_on_a_share_whose_threshold_is_in_doubt_is_in_doubt_itself():
+    profiles, compounds = planted_profiles(0)
+    wells = wells_of_screen(profiles, READOUTS, controls={}, batches={})
+    plate = wells["Metadata_Plate"].iloc[0]
+    certain, doubted = (doses_of(wells, READOUTS, change=0.2, doubted=of) for of in ({}, {plate: [SHARE]}))
+    changed = certain["Reason"] != doubted["Reason"]
+    assert (changed == ((certain["Readout"] == SHARE) & (certain["Reason"] == "no effect"))).all() and changed.any()
+    assert set(doubted["Reason"][changed]) == {"no effect (threshold in doubt)"}
+    pd.testing.assert_frame_equal(certain.drop(columns="Reason"), doubted.drop(columns="Reason"))
+
+
 def test_intervals_are_open_where_nothing_limits_them():
     levels = curves.levels_of(np.tile(DOSES, 2), np.tile(np.linspace(1, 0.97, 8), 2) + np.tile([0.01, -0.01], 8))
     curve = curves.fit_curve(levels, lowest=0, highest=np.inf)

@@ -47,6 +47,7 @@ def compare(profiles, folder):
         control_names={},
         batches={},
         nuclei_channels=["w1"],
+        doubted={},
     )
     tables.wells = tables.parquet
     return tables, paths
