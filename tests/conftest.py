@@ -5,6 +5,7 @@ from fieldwork import processes
 processes.prepare()  # as scripts do, before NumPy is imported
 
 import os
+import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,8 @@ def hide_threads_of_xdist():
 if "PYTEST_XDIST_WORKER" in os.environ:
     hide_threads_of_xdist()
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # runs keep their compiled modules, as a user's do
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background; what tests start would ignore it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
