@@ -52,11 +52,10 @@ CALLER = Caller(
 )
 
 if CALLER.main:
-    # A plate's job has hundreds of inputs; only the logs list them.
-    if CALLER.namespace is None:
-        snakemake_workarounds.hide_noise(workflow, noise=[Quietness.RULES, Quietness.REASON, Quietness.HOST])
     snakemake_workarounds.settle(workflow, is_main=CALLER.namespace is None)
     if CALLER.namespace is None:
+        # A plate's job has hundreds of inputs; only the logs list them.
+        snakemake_workarounds.hide_noise(workflow, noise=[Quietness.RULES, Quietness.REASON, Quietness.HOST])
         snakemake_workarounds.report_what_is_drawn(workflow)
     failed_jobs.show_failed_jobs(RemoteExecutor)
     slurm.follow_stopped_jobs(sys.modules.get("snakemake_executor_plugin_slurm"), logger)

@@ -7,7 +7,7 @@ import csv
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -70,6 +70,14 @@ def file(results: Results, *names: str) -> BinaryIO:
     if not stat.S_ISREG(path.stat().st_mode):
         raise NotFound(f"{'/'.join(names)} is no file")
     return path.open("rb")
+
+
+def tables_and_pictures(folder: Path, tables: Iterable[str]) -> dict[str, list[str]]:
+    """Return which of a page's 'tables' a folder has, and the names of its 'pictures', sorted."""
+    return {
+        "tables": [table for table in tables if (folder / table).is_file()],
+        "pictures": sorted(path.name for path in folder.glob("*.png")),
+    }
 
 
 def version_of(path: Path) -> tuple[int, int, int]:

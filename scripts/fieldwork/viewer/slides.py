@@ -8,7 +8,15 @@ import zarr
 from fieldwork import outputs
 from fieldwork.omezarr import slides
 from fieldwork.viewer.fields import X, Y, as_png, opening, polygons
-from fieldwork.viewer.results import NotFound, Results, cached_while_unchanged, inside, inside_or_none, number_of
+from fieldwork.viewer.results import (
+    NotFound,
+    Results,
+    cached_while_unchanged,
+    inside,
+    inside_or_none,
+    number_of,
+    tables_and_pictures,
+)
 
 TILE_PX = 512  # a slide's usual chunk: 2 ms to read and 10 ms to encode
 MOST_NUCLEI = 4000  # drawn at once; a browser still moves them smoothly
@@ -80,8 +88,7 @@ def slide(results: Results, name: str) -> dict:
         "levels": [array.shape[:0:-1] for array in _levels(results, name)],
         "diameter": _diameter(results, name, facts),
         "outlined": _labels(results, name) is not None,
-        "tables": [table for table in names if (folder / table).is_file()],
-        "pictures": sorted(path.name for path in folder.glob("*.png")),
+        **tables_and_pictures(folder, names),
     }
 
 

@@ -20,6 +20,7 @@ from fieldwork.viewer.results import (
     inside_or_none,
     number_of,
     read_rows,
+    tables_and_pictures,
     version_of,
 )
 
@@ -47,8 +48,7 @@ def stack(results: Results, name: str) -> dict:
         "columns": list(rows[0]) if rows else [],
         "rows": [list(row.values()) for row in rows],
         "frames": inside_or_none(results, "stacks", name, "stack.json") is not None,
-        "tables": [table for table in tables if (folder / table).is_file()],
-        "pictures": sorted(path.name for path in folder.glob("*.png")),
+        **tables_and_pictures(folder, tables),
     }
 
 
