@@ -59,6 +59,7 @@ class Server:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            timeout = 5  # s; a connection that a client keeps open, and asks nothing by, holds no thread for longer
 
             def do_GET(self):
                 server.asked.append({**self.headers, "path": self.path})

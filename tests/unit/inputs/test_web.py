@@ -22,6 +22,7 @@ class Server(BaseHTTPRequestHandler):
     """Answers as the name of a file says, and counts requests by method and name."""
 
     protocol_version = "HTTP/1.1"
+    timeout = 5  # s; a connection that a client keeps open, and asks nothing by, holds no thread for longer
     asked = Counter()
     end = threading.Event()
 
