@@ -114,6 +114,20 @@ def _opencv(folder, image):
     return cv2.imread(str(folder / "image.tif"), cv2.IMREAD_UNCHANGED)
 
 
+def _onnxruntime(folder, image):
+    import numpy as np
+    import onnxruntime
+    from onnxruntime import datasets
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    path = datasets.get_example("mul_1.onnx")  # multiplies by 1 to 6
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    values = image[:3, :2].astype(np.float32)
+    (products,) = session.run(None, {"X": values})
+    return image if np.array_equal(products, values * np.arange(1, 7).reshape(3, 2)) else None
+
+
 def _imagecodecs(folder, image):
     import numpy as np
     import tifffile
@@ -257,6 +271,7 @@ CHECKS: dict[str, Callable] = {
     "numpy": _numpy,
     "scipy": _scipy,
     "opencv-python-headless": _opencv,
+    "onnxruntime": _onnxruntime,
     "scikit-image": _scikit_image,
     "imagecodecs": _imagecodecs,
     "pillow": _pillow,
