@@ -128,6 +128,16 @@ def _onnxruntime(folder, image):
     return image if np.array_equal(products, values * np.arange(1, 7).reshape(3, 2)) else None
 
 
+def _onnx(folder, image):
+    import onnx
+
+    tensor = onnx.numpy_helper.from_array(image, "image")
+    graph = onnx.helper.make_graph([], "image", [], [], [tensor])
+    onnx.save(onnx.helper.make_model(graph), folder / "model.onnx")
+    [tensor] = onnx.load(folder / "model.onnx").graph.initializer
+    return onnx.numpy_helper.to_array(tensor)
+
+
 def _imagecodecs(folder, image):
     import numpy as np
     import tifffile
@@ -271,6 +281,7 @@ CHECKS: dict[str, Callable] = {
     "numpy": _numpy,
     "scipy": _scipy,
     "opencv-python-headless": _opencv,
+    "onnx": _onnx,
     "onnxruntime": _onnxruntime,
     "scikit-image": _scikit_image,
     "imagecodecs": _imagecodecs,

@@ -21,7 +21,7 @@ SLURM_ANSWER_S = 30
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 FOR_IMAGES = ("numpy", "scipy", "opencv-python-headless", "scikit-image", "imagecodecs", "pillow", "simplejpeg")
-FOR_IMAGES += ("cp-measure",)
+FOR_IMAGES += ("cp-measure", "onnx", "onnxruntime")
 FOR_SLIDES_AND_TABLES = (
     "openslide-python",
     "cucim-cu12",

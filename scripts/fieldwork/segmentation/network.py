@@ -1,0 +1,140 @@
+"""Find the nuclei in a working copy of an image by a small convolutional network, whose arithmetic is exact.
+
+The network sees how far pixels lie above their ground. Of every pixel it says whether it lies in a nucleus, and how
+deep: the distance to the nucleus's edge over the largest one in that nucleus. Nuclei are the basins of depth.
+
+Weights are integers over a power of two, and what a layer passes on are integers from 0 to 255, so that no sum of a
+convolution needs more than the 24 bits of float32: every machine and every number of threads gives the same bits
+(`model_form` checks it).
+"""
+
+import functools
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from fieldwork.segmentation import basins, pixels
+from fieldwork.segmentation.objects import LEAST_AREA, LEAST_AREA_PX, Objects, Scale
+
+BUILT_IN = Path(__file__).with_name("network.onnx")
+MULTIPLE_PX = 16  # of a working copy: blocks begin at multiples of it, as the coarsest layer has pixels of this size
+HALO_PX = 96  # how far a pixel reaches in the network, and some more for the rest of its nucleus
+LEVELS_PER_UNIT = 64  # of the logarithm that the network sees, and of what its layers pass on
+BRIGHTNESS = 4  # in the logarithm: of intensities over the contrast of a typical nucleus
+LOGIT_STEPS, DEPTH_STEPS = 1024, 4096  # of the answer, per unit; a depth of 1 is the middle of a nucleus
+MARGIN_STEPS = 128  # of a margin, per step of the logit
+SPLIT_DEPTH = 0.1  # of the saddle between two nuclei, below the lower one's middle
+
+
+class Model(NamedTuple):
+    """A network that was read, ready to run on one thread."""
+
+    session: object  # onnxruntime.InferenceSession
+
+    def run(self, levels: np.ndarray) -> np.ndarray:
+        """Return what the network says of (rows, columns) uint8 levels: (2, rows, columns) float32 whole numbers."""
+        rows, columns = levels.shape
+        padded = np.zeros([1, 1, *(-(-side // MULTIPLE_PX) * MULTIPLE_PX for side in levels.shape)], np.float32)
+        padded[0, 0, :rows, :columns] = levels
+        [answer] = self.session.run(None, {"levels": padded})
+        return answer[0, :, :rows, :columns]
+
+
+@functools.cache
+def load(path: Path | None = None) -> Model:
+    """Read a model, once in a process; the built-in one without a path."""
+    import onnxruntime  # large, and it starts threads
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return Model(onnxruntime.InferenceSession(str(path or BUILT_IN), options, providers=["CPUExecutionProvider"]))
+
+
+@functools.cache
+def _levels_table():
+    """Return the (n,) uint8 levels of steps above the ground: a logarithm; no rounding is a tie."""
+    unit = BRIGHTNESS / pixels.TYPICAL
+    steps = range(pixels.BRIGHTEST + 1)
+    return np.array([min(255, round(LEVELS_PER_UNIT * math.log(1 + unit * step))) for step in steps], np.uint8)
+
+
+def levels_of(values: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Return what the network sees of a working copy.
+
+    Parameters
+    ----------
+    values, ground : (rows, columns) uint16 array
+        In steps, of which a typical nucleus has `pixels.TYPICAL` above its ground.
+
+    Returns
+    -------
+    (rows, columns) uint8 array
+    """
+    return _levels_table().take(cv2.subtract(values, ground))
+
+
+def objects_of(values: np.ndarray, ground: np.ndarray, scale: Scale, model: Model) -> Objects:
+    """Find the nuclei of a working copy.
+
+    Parameters
+    ----------
+    values, ground : (rows, columns) uint16 array
+        As for `levels_of`.
+    scale : Scale
+    model : Model
+
+    Returns
+    -------
+    Objects
+    """
+    return divided(*model.run(levels_of(values, ground)), scale)
+
+
+def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale, split_depth: float = SPLIT_DEPTH) -> Objects:
+    """Divide the pixels that lie in nuclei into nuclei, which are basins of depth, merged over shallow saddles.
+
+    Parameters
+    ----------
+    nucleus : (rows, columns) float32 array of whole numbers
+        Above 0 in nuclei.
+    depth : (rows, columns) float32 array of whole numbers
+        `DEPTH_STEPS` in the middle of a nucleus.
+    scale : Scale
+    split_depth : float
+
+    Returns
+    -------
+    Objects
+    """
+    margin = np.ascontiguousarray(nucleus) * np.float32(MARGIN_STEPS)
+    mask = pixels.framed((margin > 0).astype(np.uint8))
+    inside = np.flatnonzero(mask.ravel())
+    labels, brightest = np.zeros(mask.shape, np.int32), np.zeros(1, np.int64)
+    if len(inside):
+        heights = pixels.blurred(np.clip(depth, 0, DEPTH_STEPS), pixels.NARROW) + 1
+        heights = cv2.copyTo(pixels.framed(heights), mask)
+        basin, summits = basins.basins(heights, inside)
+        saddles, peaks = basins.saddles(basin, heights, inside), heights.ravel()[summits]
+        areas = np.bincount(basin)
+        parts = basins.merged(
+            saddles, peaks.tolist(), areas[1:].tolist(), lambda _: split_depth * DEPTH_STEPS * pixels.KERNEL_SUM
+        )
+        part = parts[1:]
+        kept = np.bincount(parts, areas) >= _least_area(scale)
+        kept[0] = False
+        order = np.lexsort((summits, peaks, part))
+        summit = summits[order][np.searchsorted(part[order], np.arange(1, len(kept)), side="right") - 1]
+        number = np.cumsum(kept, dtype=np.int32) * kept
+        labels.ravel()[inside] = number.take(parts).take(basin)
+        brightest = pixels.unframed_indices(np.concatenate([brightest, summit[kept[1:]]]), margin.shape[1])
+    return Objects(np.ascontiguousarray(pixels.unframed(labels)), brightest, margin)
+
+
+def _least_area(scale):
+    """Return the pixels of the smallest nucleus."""
+    least_px = LEAST_AREA_PX * (scale.enlarged / scale.shrunk) ** 2
+    return max(LEAST_AREA * math.pi / 4 * scale.diameter**2, least_px)
