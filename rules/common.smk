@@ -29,6 +29,7 @@ from fieldwork.planning import configuration, provenance, resources, runs, snake
 from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, DEMO_TISSUE, Caller, make_plan, locate
 from fieldwork.planning.plates import SCREEN, SCREEN_PICTURES, TABLES
 from fieldwork.planning.resources import benchmark_time_limit_min, memory_mb, small_memory_mb, small_time_limit_min
+from fieldwork.surroundings.tries import Tries
 
 snakemake_workarounds.collect_garbage_seldom()
 snakemake_workarounds.hand_library_to_jobs(CLONE / "scripts")
@@ -90,6 +91,7 @@ with snakemake_workarounds.one_line_errors():
         ),
     )
     plan = snakemake_workarounds.ForRules(plan)
+tries = Tries(config["results"])
 
 
 wildcard_constraints:

@@ -23,6 +23,7 @@ rule filter_images:
         filters=config["filters"],
         own_modules=plan.own_modules([step["function"] for step in config["filters"]["chain"]]),
         stamps=plan.plates.image_stamps,
+        tried=tries.of("plates/{plate}/filtered"),
         made_by=made_by("filter_images"),
     script:
         "../scripts/filter_images.py"

@@ -29,6 +29,7 @@ rule write_plate_store:
         settings=plan.plates.store_settings,
         on_bad_image=config["on_bad_image"],
         stamps=plan.plates.all_image_stamps,
+        tried=tries.of("plates/{plate}/{plate}.ome.zarr"),
         made_by=made_by("write_plate_store"),
     script:
         "../scripts/write_plate_store.py"

@@ -43,6 +43,7 @@ rule illuminate_plate:
         channels=plan.measurements.channels,
         background=plan.measurements.background,
         stamps=plan.measurements.sample_stamps,
+        tried=tries.of("plates/{plate}/illumination/functions"),
         made_by=made_by("illuminate_plate"),
     script:
         "../scripts/illuminate_plate.py"
@@ -80,6 +81,7 @@ rule calibrate_plate:
         own_code=plan.detection_code,
         border=plan.plates.border,
         stamps=plan.plates.sample_stamps,
+        tried=tries.of("plates/{plate}/calibration"),
         made_by=made_by("calibrate_plate"),
     script:
         "../scripts/calibrate_plate.py"
@@ -167,6 +169,7 @@ rule detect_nuclei:
         groups_versions=plan.measurements.groups_versions,
         quality=config["quality"],
         stamps=plan.measurements.image_stamps,
+        tried=tries.of("plates/{plate}/units/{unit}"),
         made_by=made_by("detect_nuclei"),
     script:
         "../scripts/detect_nuclei.py"

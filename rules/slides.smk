@@ -22,6 +22,7 @@ rule convert_slide:
         settings=plan.slides.settings,
         max_failed=config["max_failed_fields"],
         stamps=plan.slides.stamps,
+        tried=tries.of("slides/{slide}/slide"),
         made_by=made_by("convert_slide"),
     script:
         "../scripts/convert_slide.py"

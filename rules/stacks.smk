@@ -23,6 +23,7 @@ rule calibrate_stack:
         work=plan.stacks.frame_work,
         own_code=plan.stack_code,
         stamps=plan.stacks.stamps,
+        tried=tries.of("stacks/{stack}/calibration"),
         made_by=made_by("calibrate_stack"),
     script:
         "../scripts/calibrate_stack.py"
@@ -92,6 +93,7 @@ rule measure_frames:
         images=plan.stacks.images,
         own_code=plan.stack_code,
         stamps=plan.stacks.stamps,
+        tried=tries.of("stacks/{stack}/frames"),
         made_by=made_by("measure_frames"),
     script:
         "../scripts/measure_frames.py"

@@ -19,6 +19,7 @@ from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields
 from fieldwork.plates import images as plate_images
 from fieldwork.segmentation import sampling
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 
@@ -37,6 +38,7 @@ def main(
     workers,
     correction=illumination.NO_CORRECTION,
     z="all",
+    tried=None,
 ):
     images = plate_images.of_fields(plate_images.images_of(images, copies), z)
     choose = functools.partial(planes.choose, z=z)
@@ -64,6 +66,7 @@ def main(
         noun="fields",
         **pool,
     )
+    tries.note(tried, detection_calibration.reasons_in(sampled, measured))
     record = plate_calibration.record_of(sampled, measured, calibration, warnings=warnings, settings=settings)
     outputs.write_json(record, outcome)
 
@@ -84,6 +87,7 @@ if __name__ == "__main__":
             folders=snakemake.config["module_folders"],
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
+            tried=snakemake.params.tried,
             correction=illumination.correction_of(
                 snakemake.params.nuclei_channel,
                 snakemake.params.background,

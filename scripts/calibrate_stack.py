@@ -16,10 +16,11 @@ from fieldwork.planning import samples
 from fieldwork.segmentation import sampling
 from fieldwork.stacks import calibration as stack_calibration
 from fieldwork.stacks import frames as stack_frames
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 
-def main(*, stack, path, copy, selection, work, outcome, pool, workers):
+def main(*, stack, path, copy, selection, work, outcome, pool, workers, tried=None):
     frames, _, _, decided = stack_frames.open_frames(stack, path, copy, selection)
     detection, pool, label = work["detection"], {**pool, "workers": workers}, f"stack {stack}"
     stack_frames.import_functions(work, stack=frames)
@@ -42,6 +43,7 @@ def main(*, stack, path, copy, selection, work, outcome, pool, workers):
         noun="frames",
         **pool,
     )
+    tries.note(tried, detection_calibration.reasons_in(sampled, measured))
     record = detection_calibration.record_of(
         sampled,
         measured,
@@ -66,4 +68,5 @@ if __name__ == "__main__":
             outcome=snakemake.output[0],
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
+            tried=snakemake.params.tried,
         )

@@ -21,6 +21,7 @@ from fieldwork.job_log import logged
 from fieldwork.objects import groups as object_groups
 from fieldwork.plates import fields, stale
 from fieldwork.plates import images as plate_images
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def main(
     correction=illumination.NO_CORRECTION,
     groups=(),
     z="all",
+    tried=None,
 ):
     label = f"plate {plate}" if unit == "all" else f"plate {plate}, unit {unit}"
     images = plate_images.of_fields(plate_images.images_of(images, copies), z)
@@ -90,6 +92,7 @@ def main(
     for field in measured_fields:
         for name, reason in field.channels_missing.items():
             log.info("missing: %s: channel %s of %s: %s", label, name, field.path, reason)
+    tries.note(tried, reasons_in(measured_fields))
     warn_of_missing_groups(label, measured_fields)
     log.info("%s: %d nuclei", label, sum(len(field.coordinates) for field in measured_fields))
     # The plate's label images are of other nuclei from now on; `join_labels` writes new ones, where they are kept.
@@ -113,6 +116,11 @@ def write(plate, measured_fields, outcome, form):
         schema=nuclei_table.unit_nuclei_schema(**form),
     )
     outputs.write_parquet(tables.fields_of(plate, measured_fields, channels=form["channels"]), outcome["fields"])
+
+
+def reasons_in(measured_fields):
+    """Return why fields failed, and why some miss channels."""
+    return [reason for field in measured_fields for reason in (field.error, *field.channels_missing.values())]
 
 
 def warn_of_missing_groups(label, measured_fields):
@@ -151,6 +159,7 @@ if __name__ == "__main__":
             device=snakemake.config["device"],
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
+            tried=snakemake.params.tried,
             correction=illumination.correction_of(
                 snakemake.params.nuclei_channel,
                 snakemake.params.background,

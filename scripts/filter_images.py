@@ -14,10 +14,26 @@ from fieldwork import job, outputs
 from fieldwork.job_log import logged
 from fieldwork.plates import filters
 from fieldwork.plates import images as plate_images
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 
-def main(*, images, copies, filtered_table, plate, channel, chain, metrics, save, folders, on_bad_image, pool, workers):
+def main(
+    *,
+    images,
+    copies,
+    filtered_table,
+    plate,
+    channel,
+    chain,
+    metrics,
+    save,
+    folders,
+    on_bad_image,
+    pool,
+    workers,
+    tried=None,
+):
     filters.import_filters(chain, save=save, folders=folders)
     images = plate_images.images_of(images, copies)
     targets = filters.targets_of(images)
@@ -36,6 +52,7 @@ def main(*, images, copies, filtered_table, plate, channel, chain, metrics, save
             workers=workers,
             **pool,
         )
+        tries.note(tried, [image.error for image in filtered])
         rows, columns = filters.rows_of(plate, filtered, metrics=metrics, save=save)
         outputs.write_csv(rows, columns, folder / Path(filtered_table).name)
 
@@ -52,5 +69,6 @@ if __name__ == "__main__":
             on_bad_image=snakemake.config["on_bad_image"],
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
+            tried=snakemake.params.tried,
             **snakemake.params.filters,
         )

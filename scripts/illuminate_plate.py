@@ -17,12 +17,15 @@ from fieldwork.detection import planes
 from fieldwork.job_log import logged
 from fieldwork.plates import illumination as plate_illumination
 from fieldwork.plates import images as plate_images
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
 
-def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, background, pool, workers, z="all"):
+def main(
+    *, images, copies, outcome, plate, channel, nuclei_channel, measured, background, pool, workers, z="all", tried=None
+):
     images = plate_images.of_fields(plate_images.images_of(images, copies), z)
     choose = functools.partial(planes.choose, z=z)
     label, pool = f"plate {plate}", {**pool, "workers": workers}
@@ -31,6 +34,7 @@ def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, b
     measure = functools.partial(plate_illumination.measure_field, nuclei=nuclei_channel, background=background)
     sample = functools.partial(plate_illumination.read_sample, images, read=read, **pool)
     readings = list(sample(measure=measure, failed=plate_illumination.failed_reading))
+    reasons = [reason for reading in readings for reason in (reading.error, *reading.missing.values())]
     names = sorted({nuclei_channel, *(name for name, _ in measured)})
     illuminations = {name: plate_illumination.find(name, readings, label=label) for name in names}
     if calibration := plate_illumination.calibration_of(readings):
@@ -42,10 +46,12 @@ def main(*, images, copies, outcome, plate, channel, nuclei_channel, measured, b
             forms={name: own.form for name, own in illuminations.items()},
         )
         nuclei = list(sample(measure=measure, failed=plate_illumination.failed_nuclei))
+        reasons += [reading.error for reading in nuclei]
         illuminations = {
             name: plate_illumination.confronted(name, by_fields, nuclei, ground_is_lit=background is None)
             for name, by_fields in illuminations.items()
         }
+    tries.note(tried, reasons)
     folder = Path(outcome["functions"]).parent
     with outputs.atomic_folder(folder) as part:
         channels_record = plate_illumination.write_functions(illuminations, part)
@@ -78,4 +84,5 @@ if __name__ == "__main__":
             background=snakemake.params.background,
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
+            tried=snakemake.params.tried,
         )

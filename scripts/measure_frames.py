@@ -22,6 +22,7 @@ from fieldwork.job_log import logged
 from fieldwork.stacks import frames as stack_frames
 from fieldwork.stacks import series as stack_series
 from fieldwork.stacks import sources
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def main(
     on_bad_image,
     pool,
     workers,
+    tried=None,
 ):
     folder = Path(frames_table).parent
     stack_series.clear(folder)
@@ -70,6 +72,7 @@ def main(
     if outlined:
         log.info("stack %s: nuclei are measured in: %s", stack, ", ".join(channels) or "no channel, only their shape")
     measured = job.note_failures(results, frames, label=f"stack {stack}", noun="frames", on_bad_image=on_bad_image)
+    tries.note(tried, [frame.error for frame in measured])
     good = sum(not frame.error for frame in measured)
     if nuclei_table and good and not any(len(frame.coordinates) for frame in measured):
         threshold = detection.get("threshold_abs")
@@ -167,4 +170,5 @@ if __name__ == "__main__":
             on_bad_image=snakemake.config["on_bad_image"],
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
+            tried=snakemake.params.tried,
         )

@@ -15,15 +15,17 @@ from fieldwork import outputs
 from fieldwork.inputs import layouts
 from fieldwork.job_log import logged
 from fieldwork.plates import store as plate_store
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
 
-def main(*, images, copies, store, summary, plate, **arguments):
+def main(*, images, copies, store, summary, plate, tried=None, **arguments):
     images = [layouts.Image(*image) for image in images]
     images = [image._replace(copy=copies.get(image.path)) for image in images]
     facts = plate_store.write(images, store, plate=plate, progress=plate, **arguments)
+    tries.note(tried, [entry["error"] for entry in facts["failed"]])
     for entry in facts["failed"]:
         log.info("failed: %s (well %s, site %d): %s", entry["path"], entry["well"], entry["site"], entry["error"])
     for entry in facts["missing"]:
@@ -51,4 +53,5 @@ if __name__ == "__main__":
             settings=snakemake.params.settings,
             on_bad_image=snakemake.params.on_bad_image,
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb"), worker_mb=200),
+            tried=snakemake.params.tried,
         )

@@ -9,6 +9,13 @@ class FrameError(ValueError):
     """The file is not a readable image; the message is the reason."""
 
 
+NOT_READ = "not read: "  # begins the message of a `NotReadError`
+
+
+class NotReadError(FrameError):
+    """The file cannot be read for a reason outside it: it says nothing about the file's bytes, and may be gone soon."""
+
+
 class WorkerDied(RuntimeError):
     """A worker process ended before it returned its frame's result; the message names the frame."""
 

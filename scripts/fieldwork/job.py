@@ -2,14 +2,16 @@
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from fieldwork import InputError, parallel
+from fieldwork import NOT_READ, InputError, NotReadError, parallel
 from fieldwork.frames import FrameError
-from fieldwork.surroundings import memory
+from fieldwork.surroundings import memory, unread
 
 ENOUGH_FRAMES = 8  # tell how much memory all will take
+PIXEL_BYTES = 18  # that measuring takes for each pixel of a frame: quality, or outlines and what is measured in them
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ def collect(
         frames = read_ahead(frames, read=read, **pool)
     work = {"failed": failed, "read": read, "suspects": suspects, **pool}
     results = results_of(measure, frames, progress=progress, **work)
-    if again and on_bad_image == "record":
+    if on_bad_image == "record":
         results = _tried_again(list(results), frames, measure, again, work)
     return note_failures(results, frames, label=label, noun=noun, on_bad_image=on_bad_image, all_may_fail=all_may_fail)
 
@@ -152,7 +154,10 @@ def results_of(
         From `read_ahead`, where there is a `read`.
     """
     crashed = functools.partial(_crashed, failed=failed, suspects=suspects)
-    apply = functools.partial(_measure, measure=measure, read=read, failed=failed, crashed=crashed) if read else measure
+    count = min(pool.get("workers", 1), len(frames)) if pool.get("engine") != "dask" else 0
+    share = memory.left().bytes / count if count else math.inf  # Dask's workers may be on other machines
+    work = {"measure": measure, "read": read, "failed": failed, "crashed": crashed, "share": share}
+    apply = functools.partial(_measure, **work) if read else measure
     return parallel.map_frames(apply, frames, on_crash=crashed, **pool)
 
 
@@ -201,18 +206,26 @@ def note_failures(
 
 
 def _tried_again(results, frames, measure, again, work):
-    """Return the results of all frames; of those on which a worker crashed, the results of what is tried in place."""
-    others = {}
+    """Return the results of all frames; of some that failed, the results of what is tried in their place.
+
+    These are frames on which a worker crashed, and those for which a worker's share of the memory was too small: they
+    are measured one at a time.
+    """
+    others, large = {}, {}
     for number, (frame, result) in enumerate(zip(frames, results, strict=True)):
         error = (result[0] if isinstance(result, list) else result).error or ""
-        if error.startswith(_CRASHED.format(work["suspects"])):
+        if again and error.startswith(_CRASHED.format(work["suspects"])):
             others[number] = again(frame.source, error)
+        elif unread.is_of_memory(error) and work["workers"] > 1 and work["engine"] != "dask":
+            large[number] = frame.source
     others = {number: other for number, other in others.items() if other is not None}
-    if others:
-        pool = {name: value for name, value in work.items() if name not in ("failed", "suspects")}
-        tried = results_of(measure, read_ahead([*others.values()], **pool), **work)
-        for number, result in zip(others, tried, strict=True):
-            results[number] = result
+    for tried_frames, options in ((others, {}), (large, {"mode": "paths", "workers": 1})):
+        if tried_frames:
+            own_work = {**work, **options}
+            pool = {name: value for name, value in own_work.items() if name not in ("failed", "suspects")}
+            tried = results_of(measure, read_ahead([*tried_frames.values()], **pool), **own_work)
+            for number, result in zip(tried_frames, tried, strict=True):
+                results[number] = result
     return results
 
 
@@ -229,15 +242,32 @@ def _with_crash(frame, signal):
     return frame._replace(crash=signal)
 
 
-def _measure(frame, *, measure, read, failed, crashed):
-    """Measure a frame, which is read first where it was not read ahead."""
+def _measure(frame, *, measure, read, failed, crashed, share):
+    """Measure a frame, which is read first where it was not read ahead.
+
+    One for which there is too little memory is a failed frame: the others lose nothing.
+    """
     if frame.crash:  # the same words as where the worker that measures reads: tables are equal in all modes
         return crashed(frame, frame.crash)
     if frame.pixels is None:
         frame = _load(frame, read=read)
     if isinstance(frame.pixels, FrameError):
         return failed(frame.source, str(frame.pixels))
-    return measure(frame.source, frame.pixels)
+    try:
+        unread.refuse_beyond_memory(PIXEL_BYTES * _most_pixels(frame.pixels), share)
+        return measure(frame.source, frame.pixels)
+    except NotReadError as error:
+        return failed(frame.source, str(error))
+    except Exception as error:
+        if not unread.lacks_memory(error):
+            raise
+        return failed(frame.source, f"{NOT_READ}{unread.cause_of(error)}")
+
+
+def _most_pixels(pixels):
+    """Return the number of pixels of the largest plane of a frame."""
+    planes = [plane.image for plane in pixels] if isinstance(pixels, list) else [pixels]
+    return max((getattr(plane, "size", 0) for plane in planes), default=0)
 
 
 def _crashed(frame, signal, *, failed, suspects):

@@ -228,7 +228,7 @@ def spoil(path, how):
 
 
 REASONS = {
-    "absent": "cannot be opened",
+    "absent": "not read: No such file or directory",
     "not listed": "there is no image of it",
     "truncated": "truncated",
     "another size": "found 59 x 80 px, the nuclei channel has 60 x 80 px",

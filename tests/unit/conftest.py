@@ -6,6 +6,13 @@ import textwrap
 import pytest
 
 from fieldwork import InputError
+from fieldwork.surroundings import unread
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """Read files that are away again at once."""
+    monkeypatch.setattr(unread, "WAITS_S", (0, 0, 0))
 
 
 @pytest.fixture

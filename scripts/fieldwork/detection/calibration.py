@@ -115,6 +115,11 @@ def measure_counted(sampled: Sampled, calibration: segmentation.Calibration | No
     return dict(zip(counted, measured, strict=True))
 
 
+def reasons_in(sampled: Sampled, measured: dict[int, Any]) -> list[str | None]:
+    """Return why images of a sample were passed over, or failed: `measured` is from `measure_counted`."""
+    return [*(reason for _, reason in sampled.passed_over), *(image.error for image in measured.values())]
+
+
 def overrides(detection: dict) -> dict[str, float]:
     """Return the values that the user set in place of measured ones."""
     return {key: detection[key] for key in ("diameter", "contrast") if detection.get(key) is not None}

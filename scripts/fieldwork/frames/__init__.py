@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from fieldwork import FrameError
+from fieldwork import FrameError, NotReadError
 from fieldwork.frames.colours import ADVICE
 from fieldwork.frames.files import decoding, open_file, refuse_large
 from fieldwork.frames.pages import TIFF_SIGNATURES
@@ -12,12 +12,14 @@ from fieldwork.frames.pictures import SIGNATURES as OTHER_SIGNATURES
 from fieldwork.frames.pictures import read_picture
 from fieldwork.frames.planes import ANY_COLOUR, ChannelError, Plane, has_form, usual_form, with_position
 from fieldwork.frames.tiff import Wanted, read_tiff
+from fieldwork.surroundings.unread import patient
 
 __all__ = [
     "OTHER_SIGNATURES",
     "TIFF_SIGNATURES",
     "ChannelError",
     "FrameError",
+    "NotReadError",
     "Plane",
     "Wanted",
     "decoding",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 
+@patient
 def read(path: str | os.PathLike, *, channel: str | int = "auto", **wanted: object) -> list[Plane]:
     """Read all planes of one channel of an image file.
 
@@ -60,8 +63,10 @@ def read(path: str | os.PathLike, *, channel: str | int = "auto", **wanted: obje
 
     Raises
     ------
+    NotReadError
+        The file is absent, or cannot be read for another reason outside it, four times; or memory is too small for it.
     FrameError
-        The file is absent, empty, truncated or of another type; or it has NaN, infinity, complex numbers, further
+        The file is empty, truncated or of another type; or it has NaN, infinity, complex numbers, further
         axes, several images, pages of unknown meaning, fewer planes than its OME metadata declare, or several channels
         or colours of which none is wanted.
     """

@@ -67,7 +67,7 @@ def check_page(page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
     if key.dtype is None or key.dtype.kind == "c" or key.axes not in ("YX", "YXS", "SYX"):
         kind = f"axes {key.axes}, {key.bitspersample} bits, sample format {key.sampleformat!r}"
         raise FrameError(f"pixels of {kind}; expected real numbers in rows and columns")
-    refuse_large(key.shaped)
+    refuse_large(key.shaped, value_bytes=key.dtype.itemsize)
     if key.is_tiled:
         refuse_large((key.tilelength, key.tilewidth))
     offsets, counts, segments = page.dataoffsets, page.databytecounts, math.prod(key.chunked)

@@ -40,7 +40,8 @@ def read_picture(file: BinaryIO, head: bytes, channel: str | int = "auto", *, re
         count, mode = getattr(picture, "n_frames", 1), picture.mode
         if count > 1 or mode in ("CMYK", "YCbCr", "LAB", "HSV"):
             raise FrameError(f"found {count} image(s) of mode {mode}; expected one, grey or RGB")
-        refuse_large((picture.height, picture.width, len(picture.getbands())))  # Pillow would only warn, hence "ignore"
+        # Pillow would only warn, hence "ignore".
+        refuse_large((picture.height, picture.width, len(picture.getbands())), value_bytes=2 if "16" in mode else 1)
         palette = None
         if mode in ("P", "PA"):
             picture.load()  # the palette of some formats is read with the pixels

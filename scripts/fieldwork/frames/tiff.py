@@ -14,6 +14,7 @@ from fieldwork.frames.pages import check_page, page_offsets
 from fieldwork.frames.planes import ChannelError, Plane
 from fieldwork.inputs.inside import ome
 from fieldwork.stains import TOKEN, is_dna
+from fieldwork.surroundings.unread import refuse_beyond_memory
 
 UNKNOWN_AXES = "IQS"  # tifffile's letters of pages, and of samples, that no description names
 PAGES = "P"  # such pages or samples here
@@ -170,6 +171,7 @@ def _read_planes(planes, size, wanted):
     if planes.image and (missing := planes.image.missing(channel or 0)) and wanted.frame is None:
         raise FrameError(missing)
     several = planes.sizes.get(planes.samples, 1)
+    refuse_beyond_memory(len(chosen) / several * math.prod(planes.key.shape) * planes.key.dtype.itemsize)
     # The only channel of OME metadata may have a name.
     is_named = isinstance(wanted.channel, str) and wanted.channel.lower() in map(str.lower, planes.names)
     required = wanted.required and "C" not in axes and not is_named

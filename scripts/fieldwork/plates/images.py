@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fieldwork import frames
+from fieldwork import NOT_READ, frames
 from fieldwork.inputs.inside.headers import ome_channels
 from fieldwork.inputs.names.images import Source, path_of, planes_of_fields
+from fieldwork.surroundings import unread
 
 INSIDE = ("series", "frame", "pages_are", "required")  # of `frames.Wanted`
 
@@ -174,7 +175,7 @@ def chosen_planes(
         except frames.FrameError as error:
             if not image.planes:
                 raise
-            raise frames.FrameError(f"{member.path}: {error}; the sharpest plane is not known without it") from None
+            raise unread.about_file(member.path, error, "; the sharpest plane is not known without it") from None
         planes += [FieldPlane(*plane, source=member) for plane in read]
     return choose(planes)
 
@@ -234,8 +235,10 @@ def _refuse_other_channel(path, tokens):
     """Refuse a file of one channel that states to be one of the others, which files of the plate hold, too."""
     try:
         names = ome_channels(path)
-    except (OSError, ValueError, struct.error):  # it states none
-        return
+    except (OSError, ValueError, struct.error) as error:
+        if cause := unread.cause_of(error):
+            raise frames.NotReadError(f"{NOT_READ}{cause}") from error
+        return  # it states none
     if len(names) == 1 and names[0].lower() in map(str.lower, tokens):
         raise frames.FrameError(f"holds the channel {names[0]!r} alone, and not that of the nuclei")
 

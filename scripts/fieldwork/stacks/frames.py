@@ -16,6 +16,7 @@ from fieldwork.frames import FrameError
 from fieldwork.inputs import functions
 from fieldwork.stacks import series as stack_series
 from fieldwork.stacks import sources
+from fieldwork.surroundings.unread import about_file
 
 NUCLEI = "nuclei"  # the function that is Fieldwork's own
 QUALITY_COLUMNS = {f"ImageQuality_{name}_DNA": name for name in quality.COLUMNS}
@@ -97,8 +98,9 @@ def read_image(frame: sources.StackFrame) -> np.ndarray:
     try:
         return sources.read(frame)
     except FrameError as error:
-        file = f"{os.path.basename(frame.path)}: " if frame.kind == "image" else ""
-        raise FrameError(f"{file}{error}") from error
+        if frame.kind != "image":
+            raise
+        raise about_file(os.path.basename(frame.path), error) from error
 
 
 def failed_frame(frame: sources.StackFrame, reason: str) -> MeasuredFrame:

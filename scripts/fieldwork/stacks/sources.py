@@ -16,6 +16,7 @@ from fieldwork.stacks.arrays import open_npy, open_zarr, read_fortran, read_npy,
 from fieldwork.stacks.positions import Stack, StackFrame, stamp_of
 from fieldwork.stacks.tiff import open_tiff, read_page
 from fieldwork.stains import nuclei_among
+from fieldwork.surroundings.unread import patient
 
 SAMPLED_FRAMES = 12  # of which the colours are looked at
 READERS = {"page": read_page, "npy": read_npy, "fortran": read_fortran, "zarr": read_zarr}
@@ -128,10 +129,18 @@ def _plane_of(frame):
         if len(planes) > 1:
             raise FrameError(f"holds {len(planes)} planes; a file of a folder is one frame, so 1 is expected")
         return planes[0]
+    return _decoded(frame)
+
+
+@patient
+def _decoded(frame):
+    """Read the plane of a frame that is no file of its own."""
     with frames.decoding():
         if stamp_of(frame.path) != frame.stamp:
             raise FrameError("has changed since the frames were listed; run again")
         samples = READERS[frame.kind](frame)
+        if frame.kind == "zarr":  # to zarr, chunks that are away are chunks of zeros
+            stamp_of(frame.path)
         return plane_of(None, None, samples if isinstance(samples, Samples) else Samples(samples))
 
 

@@ -1,6 +1,7 @@
 """How much memory is left: of the machine, and of the control group of a cluster's job or a container."""
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -39,6 +40,14 @@ def left() -> Left:
     limits = [Left(psutil.virtual_memory().available, "of the machine"), *_left_in_groups(), *_given_by_slurm()]
     tightest = min(limits, key=lambda limit: limit.bytes)
     return tightest._replace(bytes=max(0, tightest.bytes))
+
+
+def left_to_process() -> Left:
+    """Return as `left`, or what the limit of this process's address space (``ulimit -v``) leaves to it alone."""
+    limits = [left()]
+    if (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        limits.append(Left(max(0, limit - psutil.Process().memory_info().vms), "to this process (ulimit -v)"))
+    return min(limits, key=lambda limit: limit.bytes)
 
 
 def _left_in_groups() -> Iterator[Left]:

@@ -583,7 +583,7 @@ def test_bad_files_of_a_folder_are_failed_frames(tmp_path):
     assert read[1:6] == [
         "holds 5 planes; a file of a folder is one frame, so 1 is expected",
         "empty file (0 bytes)",
-        "broken link to gone.tif",
+        "not read: broken link to gone.tif",
         "cannot be opened: Too many levels of symbolic links",
         "not a regular file",
     ]
@@ -876,7 +876,7 @@ def test_a_stack_that_is_replaced_is_not_mixed_up(tmp_path, kind):
 
 
 def test_what_is_no_stack_is_refused(tmp_path):
-    assert refused(tmp_path / "gone") == "cannot be opened: No such file or directory"
+    assert refused(tmp_path / "gone") == "not read: No such file or directory"
     assert stack_files.files_of(tmp_path / "gone") == [str(tmp_path / "gone")]
     (tmp_path / "a.npy").write_bytes(b"")
     assert refused(tmp_path / "a.npy") == "empty file (0 bytes)"
