@@ -48,6 +48,7 @@ rule calibrate_slide:
     params:
         store=plan.slides.store,
         detection=config["slide"]["nuclei"],
+        tried=tries.of("slides/{slide}/calibration"),
         made_by=made_by("calibrate_slide"),
     script:
         "../scripts/calibrate_slide.py"
@@ -108,6 +109,7 @@ rule detect_slide_nuclei:
         made_of=plan.slides.made_of,
         regions=plan.slides.regions,
         regions_stamps=plan.slides.regions_stamps,
+        tried=tries.of("slides/{slide}/nuclei"),
         made_by=made_by("detect_slide_nuclei"),
     script:
         "../scripts/detect_slide_nuclei.py"

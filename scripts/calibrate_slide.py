@@ -15,11 +15,12 @@ from fieldwork.job_log import logged
 from fieldwork.omezarr import slides
 from fieldwork.slides import calibration as slide_calibration
 from fieldwork.slides import channels as slide_channels
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 from fieldwork.tissue.samples import sample_of
 
 
-def main(*, slide, facts, store, settings, outcome, pool, workers):
+def main(*, slide, facts, store, settings, outcome, pool, workers, tried=None):
     facts = outputs.read_json(facts)
     if facts["status"] != "ok":
         outputs.write_json(slide_calibration.empty_record(settings), outcome)
@@ -50,6 +51,7 @@ def main(*, slide, facts, store, settings, outcome, pool, workers):
         noun="tiles",
         **pool,
     )
+    tries.note(tried, detection_calibration.reasons_in(sampled, measured))
     record = detection_calibration.record_of(
         sampled,
         measured,
@@ -73,4 +75,5 @@ if __name__ == "__main__":
             outcome=snakemake.output[0],
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
+            tried=snakemake.params.tried,
         )

@@ -13,12 +13,13 @@ import time
 from fieldwork import InputError, WorkerDied, outputs
 from fieldwork.job_log import logged
 from fieldwork.slides import SlideError, conversion, metadata
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
 
-def main(*, slide, path, copy, store, facts_file, on_bad_image, max_failed, **settings):
+def main(*, slide, path, copy, store, facts_file, on_bad_image, max_failed, tried=None, **settings):
     begin = time.monotonic()
     facts = {"slide": slide, "path": path, "status": "ok", "error": ""}
     if not settings["keep_properties"]:
@@ -36,6 +37,7 @@ def main(*, slide, path, copy, store, facts_file, on_bad_image, max_failed, **se
         facts |= {"status": "failed", "error": str(error)}
     except WorkerDied as error:
         raise WorkerDied(f"slide {slide}: {error}. The same command goes on from there") from None
+    tries.note(tried, [facts["error"]])
     failed = facts.get("failed_tiles", [])
     for y, x, height, width, reason in failed:
         log.info("failed: %d x %d px at row %d, column %d: %s", height, width, y, x, reason)
@@ -68,5 +70,6 @@ if __name__ == "__main__":
             max_failed=snakemake.params.max_failed,
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb"), worker_mb=150),
             made_by=snakemake.params.made_by,
+            tried=snakemake.params.tried,
             **snakemake.params.settings,
         )

@@ -22,6 +22,7 @@ from fieldwork.gpu import client
 from fieldwork.job_log import logged
 from fieldwork.omezarr import slide_labels, slides
 from fieldwork.slides import blocks, calibration, channels, geojson, regions, tiles
+from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
@@ -44,13 +45,14 @@ def main(
     pool,
     workers,
     annotations,
+    tried=None,
 ):
     facts = outputs.read_json(facts)
     options = {"device": device, "pool": pool, "workers": workers}
     if annotations is None:
         Path(nuclei_table).with_name("regions.csv").unlink(missing_ok=True)  # the sheet named regions in an earlier run
     drawn = read_regions(slide, facts, annotations) if annotations and facts["status"] == "ok" else None
-    tables = {"store": store, "nuclei_table": nuclei_table, "tiles_table": tiles_table, "drawn": drawn}
+    tables = {"store": store, "nuclei_table": nuclei_table, "tiles_table": tiles_table, "drawn": drawn, "tried": tried}
     of_regions = drawn.warnings if drawn else []
     if facts["status"] != "ok":
         write_peaks(slide, facts, [], made_of, **tables)
@@ -124,7 +126,9 @@ def outline(slide, store, mask, tile, detection, pool, finished):
     return job.results_of(measure, frames, failed=failed, progress=slide, **{**pool, "mode": "paths"})
 
 
-def write_outlines(slide, facts, detection, results, totals, made_of, *, store, nuclei_table, tiles_table, drawn):
+def write_outlines(
+    slide, facts, detection, results, totals, made_of, *, store, nuclei_table, tiles_table, drawn, tried
+):
     """Write the table, GeoJSON and labels of nuclei as blocks end, then the table of tiles."""
     results = iter(results)
     first = list(itertools.islice(results, 1))
@@ -152,14 +156,16 @@ def write_outlines(slide, facts, detection, results, totals, made_of, *, store, 
     if failed:
         log.warning("slide %s: %d blocks failed, first %s: %s", slide, len(failed), failed[0].block, failed[0].error)
     measured = [tiles.with_undecoded(result, facts["failed_tiles"]) for result in totals.tiles()]
+    tries.note(tried, [result.error for result in (*failed, *measured)])
     outputs.write_parquet(tables.tiles_table(slide, measured), tiles_table)
     log.info("slide %s: %d nuclei", slide, totals.nuclei)
 
 
-def write_peaks(slide, facts, measured, made_of, *, store, nuclei_table, tiles_table, drawn):
+def write_peaks(slide, facts, measured, made_of, *, store, nuclei_table, tiles_table, drawn, tried):
     """Write the tables of nuclei that are peaks, and delete the outlines of an earlier job."""
     from fieldwork.slides import tables  # here: Arrow starts a thread, and no fork may follow a thread
 
+    tries.note(tried, [result.error for result in measured])
     blocks.discard_finished(nuclei_table)
     geojson.discard(_geojson_of(nuclei_table))
     slide_labels.discard_label(store, LABEL)
@@ -219,4 +225,5 @@ if __name__ == "__main__":
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             annotations=snakemake.params.regions,
+            tried=snakemake.params.tried,
         )

@@ -512,3 +512,28 @@ def test_another_picture_of_the_file_is_converted_by_its_number(tmp_path):
         facts = convert(tmp_path / "a.tif", tmp_path / f"{number}.ome.zarr", series=number, reader="auto")
         np.testing.assert_array_equal(pixels_of(tmp_path / f"{number}.ome.zarr")[0], image)
         assert facts["other_series"] == [f"{1 - number}: page {1 - number} (400 x 300 px)"]
+
+
+AWAY = """
+import os
+from fieldwork.surroundings import unread
+unread.WAITS_S = (0, 0, 0)
+fill = conversion._fill
+def without_the_file(plan, *arguments, **options):
+    os.rename(plan.path, plan.path + ".away")
+    fill(plan, *arguments, **options)
+conversion._fill = without_the_file
+"""
+
+
+def test_a_slide_that_is_away_in_the_middle_has_no_store_with_blanks_in_its_place(tmp_path):
+    image = picture((300, 200))
+    write_slide(tmp_path / "a.tif", image)
+    process = start(tmp_path / "a.tif", tmp_path / "a.zarr", prelude=AWAY)
+    _, log = process.communicate()
+    assert process.returncode
+    assert "SlideNotReadError: not read: No such file or directory" in log
+    assert not (tmp_path / "a.zarr").exists()
+    (tmp_path / "a.tif.away").rename(tmp_path / "a.tif")
+    assert convert(tmp_path / "a.tif", tmp_path / "a.zarr")["failed_tiles"] == []
+    np.testing.assert_array_equal(pixels_of(tmp_path / "a.zarr")[0], image)

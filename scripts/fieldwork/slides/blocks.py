@@ -12,7 +12,7 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 
-from fieldwork import label_images, objects, outputs, reason_of
+from fieldwork import label_images, objects, outputs
 from fieldwork.detection import cells
 from fieldwork.frames import FrameError
 from fieldwork.segmentation import detector
@@ -105,7 +105,7 @@ def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: 
     try:
         pixels = read(top, left, bottom - top, right - left)
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        return failed_block(block, reason_of(error))
+        return failed_block(block(error))
     extent = detector.Extent((top, left), detection.shape)
     labels = _labels_of(pixels, extent, detection)
     numbers = _own_numbers(labels, block, extent.origin)

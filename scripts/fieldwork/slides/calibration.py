@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fieldwork import InputError, label_images, nuclei, parallel, reason_of, segmentation
+from fieldwork import InputError, label_images, nuclei, parallel, segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.frames import FrameError
 from fieldwork.segmentation import detector, sampling, stained, thresholds
@@ -15,6 +15,7 @@ from fieldwork.segmentation.sampling import Reading
 from fieldwork.slides import blocks, tiles
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
+from fieldwork.surroundings.unread import reason_of
 from fieldwork.tissue.samples import Block
 
 # Of the pixels of stained tissue, near the threshold. Slides that were looked at and annotated fields have up to 0.14,

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldwork import processes
-from fieldwork.slides import SlideError, metadata
+from fieldwork import NOT_READ, processes
+from fieldwork.slides import SlideError, SlideNotReadError, metadata
+from fieldwork.slides.inside.slide import error_of
 from fieldwork.slides.readers import READERS, check_file, open_slide
+from fieldwork.surroundings import unread
 
 # tifffile (2048 x 2048 pixels of JPEG tiles in 19 ms) is as fast as cuCIM (24; OpenSlide 120) and reports what it
 # cannot decode. cuCIM returns other tiles' pixels, YCbCr for RGB where Bio-Formats wrote it, or ends the process.
@@ -61,13 +63,15 @@ def choose_reader(
 
     Raises
     ------
+    SlideNotReadError
+        A reader could not be tried, for a reason outside the file: the others are not asked in its place.
     SlideError
         No reader can be trusted, or the requested one cannot; or they see slides of other sizes, none of them by a
         rule. The message has the reasons.
     """
     check_file(path)
     _check_kind(path)
-    probes = _probe_all(path, picture, copies)
+    probes = _probed(path, picture, copies)
     vendor = probes["openslide"]["vendor"]
     reference = _reference_of(probes)
     if picture is None and (larger := _larger_slides(probes, reference)):
@@ -160,6 +164,18 @@ def _disagreement(probe, reference, name):
     return f"pixels differ from {name}'s by up to {worst} grey levels" if worst > LARGEST_DIFFERENCE else ""
 
 
+@unread.patient
+def _probed(path, picture, copies):
+    """Probe a file with all readers; raise SlideNotReadError if one of them failed for a reason outside the file."""
+    try:
+        probes = _probe_all(path, picture, copies)
+    except OSError as error:  # no room for the answers, or no process for a reader
+        raise error_of(error, "its readers cannot be tried") from error
+    for reason in [probe["reason"] for probe in probes.values() if probe["reason"].startswith(NOT_READ)]:
+        raise SlideNotReadError(reason)
+    return probes
+
+
 def _probe_all(path, picture, copies):
     """Probe a file with all readers at once, each in a process of its own: any may crash or hang."""
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -184,9 +200,13 @@ def _result(process, answer):
     errors = process.communicate()[1].decode(errors="replace").strip()
     if process.returncode == -signal.SIGALRM:
         return nothing | {"reason": f"took more than {PROBE_S} s"}
+    if process.returncode == -signal.SIGKILL:
+        return nothing | {"reason": f"{NOT_READ}a reader was killed by SIGKILL; memory may be short"}
     if process.returncode < 0:
         return nothing | {"reason": f"killed by {signal.Signals(-process.returncode).name} while reading"}
     if process.returncode:
+        if cause := unread.cause_of(RuntimeError(errors)):  # of the reader's process, which could not answer
+            return nothing | {"reason": f"{NOT_READ}{cause}"}
         last_line = metadata.shown(errors.splitlines()[-1], "") if errors else ""
         return nothing | {"reason": f"failed: {last_line or process.returncode}"}
     with np.load(answer) as arrays:
@@ -205,8 +225,12 @@ def _probe(reader, path, answer, options):
         for sample in _samples(slide.shapes):
             try:
                 pixels[str(sample)] = slide.read(*sample, workers=2)
+            except SlideNotReadError:
+                raise
             except SlideError as error:  # one damaged tile is no reason against a reader
                 failed.append(str(error))
+    except SlideNotReadError as error:
+        failed, pixels = [str(error)], {}
     except SlideError as error:
         failed.append(str(error))
     facts["reason"] = "" if pixels else failed[0]

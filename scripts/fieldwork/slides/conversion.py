@@ -1,7 +1,6 @@
 """Convert a slide to OME-Zarr block by block. A killed conversion resumes."""
 
 import base64
-import contextlib
 import functools
 import hashlib
 import itertools
@@ -17,9 +16,11 @@ import numpy as np
 
 from fieldwork import InputError, WorkerDied, outputs, parallel
 from fieldwork.omezarr import metadata, slides
-from fieldwork.slides import SlideError, examination, ground, jpeg, overview, readers
+from fieldwork.slides import SlideError, SlideNotReadError, examination, ground, jpeg, overview, readers
 from fieldwork.slides.inside.copies import copied
+from fieldwork.slides.inside.slide import refuse_unread
 from fieldwork.slides.metadata import Wanted
+from fieldwork.surroundings.unread import patient
 
 ICC_PROFILE = "profile.icc"  # in the store
 LARGEST_BLOCK_BYTES = 2**25  # of many channels; a worker holds some copies of a block
@@ -379,20 +380,33 @@ def _read(plan, y, x, height, width):
     """Read a part of level 0; if that fails, read it tile by tile; tiles that fail are blank."""
     if not plan.reader:
         return plan.blank(height, width), [[y, x, height, width, CRASH_REASON]]
-    slide = _slide(plan.path, plan.reader, plan.picture, plan.copies, plan.ground)
     try:
-        return slide.read(0, y, x, height, width), []
-    except SlideError:
+        return _region(plan, y, x, height, width), []
+    except SlideError as error:
+        refuse_unread(error)
         pixels, failed = plan.blank(height, width), []
-    for top, bottom in _cuts(y, height, slide.tile[0]):
-        for left, right in _cuts(x, width, slide.tile[1]):
+    tile = _slide(plan.path, plan.reader, plan.picture, plan.copies, plan.ground).tile
+    for top, bottom in _cuts(y, height, tile[0]):
+        for left, right in _cuts(x, width, tile[1]):
             try:
-                pixels[top - y : bottom - y, left - x : right - x] = slide.read(
-                    0, top, left, bottom - top, right - left
+                pixels[top - y : bottom - y, left - x : right - x] = _region(
+                    plan, top, left, bottom - top, right - left
                 )
             except SlideError as error:
+                refuse_unread(error)
                 failed.append([top, left, bottom - top, right - left, str(error)])
     return pixels, failed
+
+
+@patient
+def _region(plan, y, x, height, width):
+    """Read a region of level 0; what lies outside the file fails the slide, as a blank tile would stay."""
+    try:
+        slide = _slide(plan.path, plan.reader, plan.picture, plan.copies, plan.ground)
+        return slide.read(0, y, x, height, width)
+    except SlideNotReadError:
+        _slide.cache_clear()  # the open file may be of no use any more
+        raise
 
 
 def _cuts(start, length, step):
@@ -407,8 +421,11 @@ def _keep(plan, pixels, y, x, failed):
     for top in range(y, y + pixels.shape[0], size):
         for left in range(x, x + pixels.shape[1], size):
             if not any(fy <= top < fy + fh and fx <= left < fx + fw for fy, fx, fh, fw, _ in failed):
-                with contextlib.suppress(SlideError):  # absent, clipped to the picture, progressive ...
+                try:
                     stream = tiles.read(top // size, left // size)
+                except SlideError as error:  # absent, clipped to the picture, progressive ...
+                    refuse_unread(error)
+                else:
                     slides.put_tile(plan.store, 0, top // size, left // size, stream)
                     continue
             part = pixels[top - y : top - y + size, left - x : left - x + size]

@@ -1,6 +1,5 @@
 """Examine a slide before its pixels are read: its files, reader, channels, pictures beside it, what it states."""
 
-import contextlib
 import logging
 import os
 from os import PathLike
@@ -13,8 +12,9 @@ from fieldwork.inputs.inside import slide_files
 from fieldwork.omezarr import metadata
 from fieldwork.slides import SlideError, choice, jpeg, readers
 from fieldwork.slides.inside import channels
-from fieldwork.slides.inside.slide import reason_of
+from fieldwork.slides.inside.slide import error_of, refuse_unread
 from fieldwork.slides.metadata import Wanted, facts_of
+from fieldwork.surroundings.unread import patient
 
 WINDOW_PERCENTILES = (1, 99.9)  # of sampled pixels: what viewers show of a channel
 SAMPLE_PX = 128
@@ -113,14 +113,16 @@ def _unopened(call, reason):
     raise SlideError(f"cannot be opened: its reader crashed ({reason})")
 
 
+@patient
 def _asked(function, *arguments):
     """Call a function that asks a slide's reader; any error is a `SlideError`."""
     try:
         return function(*arguments)
-    except SlideError:
+    except SlideError as error:
+        refuse_unread(error)
         raise
     except Exception as error:  # odd or damaged files make readers raise anything
-        raise SlideError(f"cannot be opened: {reason_of(error)}") from error
+        raise error_of(error, "cannot be opened") from error
 
 
 def _facts(path, reader, picture, copies, wanted, modality=None):
@@ -129,9 +131,11 @@ def _facts(path, reader, picture, copies, wanted, modality=None):
     height, width = slide.shapes[0]
     pictures = slide
     if reader == "openslide":  # the tags list further pictures, where tifffile can read them
-        with contextlib.suppress(SlideError):
+        try:
             tags = readers.open_slide(path, "tifffile", picture)
             pictures = tags if tags.shapes[0] == slide.shapes[0] else slide
+        except SlideError as error:  # it may be of another format
+            refuse_unread(error)
     known, warnings = facts_of(slide.stated, (height, width), wanted)
     facts = {
         "height": height,
@@ -179,7 +183,8 @@ def _with_windows(slide):
         for x in np.linspace(0, columns - width, 5, dtype=int):
             try:
                 samples.append(slide.read(level, int(y), int(x), height, width).reshape(-1, len(slide.channels)))
-            except SlideError:
+            except SlideError as error:
+                refuse_unread(error)
                 continue  # the conversion will meet and report it
     largest, stored = int(np.iinfo(slide.dtype).max), []
     pixels = np.concatenate(samples or [np.array([[0], [largest]]).repeat(len(slide.channels), axis=1)])

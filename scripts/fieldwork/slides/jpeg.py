@@ -8,6 +8,7 @@ import tifffile
 
 from fieldwork.decoding import DecodeError, jpeg
 from fieldwork.slides import SlideError, metadata
+from fieldwork.slides.inside.slide import error_of, refuse_unread
 from fieldwork.slides.readers import TiffSlide, open_slide
 
 BASELINE_FRAMES = (0xC0, 0xC1)  # markers of JPEG's frames: baseline, and the like with more tables
@@ -35,7 +36,8 @@ def jpeg_tiles(path: str | PathLike, picture: int | None = None) -> "JpegTiles |
     """
     try:
         slide = open_slide(path, "tifffile", picture)
-    except SlideError:
+    except SlideError as error:
+        refuse_unread(error)
         return None
     page = slide.pages[0]
     square = page.is_tiled and page.compression == BASELINE_JPEG and page.tilelength == page.tilewidth
@@ -88,7 +90,7 @@ class JpegTiles:
             stream = _without_comments(stream) if metadata.are_hidden() else stream
             frame, (*_, end) = jpeg.frame_of(stream), jpeg.parts_of(stream)
         except DecodeError as error:
-            raise SlideError(f"{name} cannot be kept: {error}") from error
+            raise error_of(error, f"{name} cannot be kept") from error
         if frame.marker not in BASELINE_FRAMES or frame[1:] != (8, self.tile, self.tile, 3):
             raise SlideError(
                 f"{name} cannot be kept: not a baseline JPEG of {self.tile} x {self.tile} pixels in colour"
@@ -109,7 +111,8 @@ class JpegTiles:
             try:
                 decoded = imagecodecs.jpeg8_decode(self.read(row, column))
                 expected = self._slide.read(0, y, x, height, width)
-            except (SlideError, imagecodecs.Jpeg8Error):  # damaged, perhaps
+            except (SlideError, imagecodecs.Jpeg8Error) as error:  # damaged, perhaps
+                refuse_unread(error)
                 continue
             return np.array_equal(decoded[: expected.shape[0], : expected.shape[1]], expected)
         return False

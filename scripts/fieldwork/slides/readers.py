@@ -12,7 +12,7 @@ import numpy as np
 from fieldwork.inputs.inside.headers import LONGEST_PX
 from fieldwork.slides import SlideError, metadata
 from fieldwork.slides.inside.colours import to_rgb
-from fieldwork.slides.inside.slide import Slide, reason_of
+from fieldwork.slides.inside.slide import Slide, error_of, refuse_unread
 from fieldwork.slides.inside.tiff_slide import TiffSlide
 
 READERS = ("cucim", "tifffile", "openslide")
@@ -48,10 +48,11 @@ def open_slide(path: str | PathLike, reader: str, picture: int | None = None, *,
         check_file(path)
         slides = {"cucim": _Cucim, "tifffile": TiffSlide, "openslide": _OpenSlide}
         return slides[reader](os.fspath(path), picture, copies=copies)
-    except SlideError:
+    except SlideError as error:
+        refuse_unread(error)
         raise
     except Exception as error:  # damaged bytes make readers raise anything
-        raise SlideError(f"cannot be opened: {reason_of(error)}") from error
+        raise error_of(error, "cannot be opened") from error
 
 
 def check_file(path: str | PathLike) -> None:
@@ -59,7 +60,7 @@ def check_file(path: str | PathLike) -> None:
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except OSError as error:
-        raise SlideError(f"cannot be opened: {error.strerror}") from None
+        raise error_of(error, "cannot be opened") from None
     if not regular:
         raise SlideError("not a regular file")
 
@@ -157,7 +158,8 @@ def _tiff_slide(path, shape, copies):
     """Open a slide as a TIFF file, None if it is none of which level 0 has this shape."""
     try:
         slide = TiffSlide(path, copies=copies, checks_alone=True)
-    except Exception:  # damaged bytes make readers raise anything
+    except Exception as error:  # damaged bytes make readers raise anything
+        refuse_unread(error)
         return None
     if slide.shapes[0] == shape:
         return slide

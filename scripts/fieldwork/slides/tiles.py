@@ -7,10 +7,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fieldwork import DeviceFailed, InputError, nuclei, reason_of
+from fieldwork import DeviceFailed, InputError, nuclei
 from fieldwork.gpu import client
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
+from fieldwork.surroundings.unread import reason_of
 from fieldwork.tissue.samples import Block, lines_in_mask, squares_of, tissue_px
 
 LARGEST_HALO_PX = 1024  # a tile of that side is then read with 9 times its pixels

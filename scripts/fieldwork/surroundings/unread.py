@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import fieldwork
 from fieldwork import NOT_READ, FrameError, NotReadError, processes
 from fieldwork.surroundings import memory
 
@@ -27,13 +28,18 @@ ERRNOS = frozenset(
     )
     if hasattr(errno, name)
 )
-# Libraries of C and C++ have no errno to say it with: OpenCV, libjpeg, zlib, Zstandard, Python's threads, the linker.
-WORDS = re.compile(
+# Libraries of C and C++ have no errno to say it with: OpenCV, libjpeg, zlib, Zstandard, the linker, OpenSlide.
+MEMORY_WORDS = re.compile(
     r"(out of|not enough|insufficient|cannot allocate|unable to allocate|failed to allocate) memory|bad_alloc"
-    r"|Z_MEM_ERROR|error -4 while|allocation error|can't start new thread|failed to map segment"
-    r"|too many open files|no space left on device",
+    r"|Z_MEM_ERROR|allocation error|failed to map segment",
     re.IGNORECASE,
 )
+OTHER_WORDS = re.compile(
+    r"too many open files|no space left on device|permission denied|input/output error|stale file handle"
+    r"|can't start new thread",
+    re.IGNORECASE,
+)
+ERRNO_WORDS = re.compile(r"\[Errno (\d+)\]")  # in the text of an error that came from another process
 WAITS_S = (0.1, 0.5, 2)  # before the second, third and fourth time that a file is read
 UNASKED_BYTES = 2**26  # every worker has these; it takes a millisecond to ask how much is left
 MOST_WAITING_S = 10  # of a process whose files cannot be read one after another, as a drive is away
@@ -53,14 +59,29 @@ def cause_of(error: BaseException) -> str | None:
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
+        if isinstance(error, NotReadError):
+            return str(error).removeprefix(NOT_READ)
         if isinstance(error, MemoryError):
             return os.strerror(errno.ENOMEM)
         if isinstance(error, OSError) and error.errno in ERRNOS:
             return os.strerror(error.errno)
-        if not isinstance(error, FrameError) and (words := WORDS.search(str(error))):
-            return words[0]
+        if not isinstance(error, OSError | FrameError) and (cause := _cause_in(str(error))):
+            return cause
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
+
+
+def _cause_in(text):
+    """Return which reason outside a file a library's text states; None where it states none."""
+    if words := MEMORY_WORDS.search(text) or OTHER_WORDS.search(text):
+        return words[0]
+    number = next((int(number) for number in ERRNO_WORDS.findall(text) if int(number) in ERRNOS), None)
+    return None if number is None else os.strerror(number)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the message of an error in one line; of one whose cause is outside the file, that cause."""
+    return f"{NOT_READ}{cause}" if (cause := cause_of(error)) else fieldwork.reason_of(error)
 
 
 def patient(read: Callable[..., Result]) -> Callable[..., Result]:
@@ -98,7 +119,7 @@ def about_file(name: str, error: FrameError, more: str = "") -> FrameError:
 
 def lacks_memory(error: BaseException) -> bool:
     """Return True if an error says that there is too little memory."""
-    return isinstance(error, MemoryError) or (not isinstance(error, OSError) and cause_of(error) is not None)
+    return isinstance(error, MemoryError) or MEMORY_WORDS.search(str(error)) is not None
 
 
 def is_of_memory(reason: str) -> bool:

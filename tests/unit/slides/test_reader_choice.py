@@ -1,6 +1,7 @@
 """A reader is trusted if it agrees with the one that knows the format; crashes, hangs and refusals are reasons."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from fieldwork.slides import SlideError, choice, readers
+from fieldwork.slides import SlideError, SlideNotReadError, choice, readers
+from fieldwork.surroundings import unread
 from slide_files import REAL_SLIDES, damage_tile, real, texture, write_pyramid
 
 
@@ -146,3 +148,16 @@ def test_a_picture_that_is_no_slide_is_named_with_what_to_do(tmp_path, end):
 def test_a_tiff_file_with_the_name_of_a_picture_is_read(tmp_path):
     tifffile.imwrite(tmp_path / "slide.png", texture((300, 300, 3)), photometric="rgb", tile=(64, 64))
     assert choice.choose_reader(tmp_path / "slide.png")[0] in readers.READERS
+
+
+def test_no_room_for_a_readers_answer_says_nothing_about_the_slide(tmp_path, monkeypatch):
+    write_pyramid(tmp_path / "a.tif", texture())
+    monkeypatch.setattr(unread, "WAITS_S", ())  # once: three processes take a second
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # of this process's children
+    try:
+        with pytest.raises(SlideNotReadError, match="^not read: File too large$"):
+            choice.choose_reader(tmp_path / "a.tif")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert choice.choose_reader(tmp_path / "a.tif")[0] == "tifffile"

@@ -224,7 +224,7 @@ def test_what_is_no_slide_is_an_error(tmp_path, reader):
     assert "cannot be opened" in reason(tmp_path / "text.svs", reader)
     assert "cannot be opened" in reason(tmp_path / "empty.svs", reader)
     assert reason(tmp_path / "pipe.svs", reader) == reason(tmp_path, reader) == "not a regular file"
-    assert reason(tmp_path / "gone.svs", reader) == "cannot be opened: No such file or directory"
+    assert reason(tmp_path / "gone.svs", reader) == "not read: No such file or directory"
 
 
 # Metadata

@@ -278,8 +278,15 @@ def test_a_mask_that_ends_early_goes_on_to_the_border(factor):
     assert {one.tissue for one in measured(image, 100, mask=mask, factor=factor)} == {1.0}
 
 
-@pytest.mark.parametrize("error", [OSError("no tile\n at  3"), ValueError("odd"), MemoryError()])
-def test_a_tile_that_cannot_be_read_is_a_row_with_its_reason(error):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError("no tile\n at  3"), "OSError: no tile at 3"),
+        (ValueError("odd"), "ValueError: odd"),
+        (MemoryError(), "not read: Cannot allocate memory"),
+    ],
+)
+def test_a_tile_that_cannot_be_read_is_a_row_with_its_reason(error, reason):
     def read(*place):
         raise error
 
@@ -291,8 +298,7 @@ def test_a_tile_that_cannot_be_read_is_a_row_with_its_reason(error):
         "halo": 5,
     }
     failed = tiles.measure_tile(Tile(0, 0, 64, 64), read=read, detection=FLUORESCENCE, **options)
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())}".strip()
-    assert failed.error.strip() == reason and failed.tissue == 1 and len(failed.coordinates) == 0
+    assert failed.error == reason and failed.tissue == 1 and len(failed.coordinates) == 0
     (row,) = tables.tiles_table("S", [failed]).to_pylist()
     assert row["Tile_Error"].strip() == reason and row["Tile_Count_Nuclei"] is None and row["Tile_Focus"] is None
     (row,) = tables.tiles_table("S", [tiles.failed_tile(Tile(0, 0, 64, 64), "no reason")]).to_pylist()

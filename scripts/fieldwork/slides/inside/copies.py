@@ -12,6 +12,7 @@ from typing import NamedTuple
 from fieldwork import outputs, parallel
 from fieldwork.decoding import DecodeError
 from fieldwork.inputs.inside import headers, slide_files
+from fieldwork.slides.inside.slide import refuse_unread
 from fieldwork.slides.inside.tiff_slide import TiffSlide
 
 BATCH_BYTES = 2**24  # of decoded strips: as many as a worker decodes at a time. Larger ones are decoded one by one
@@ -104,7 +105,8 @@ def _batches(slide):
     """Return the batches of a slide, the size of their copies, and that of the largest tile or strip, in bytes."""
     try:
         planes = _open(slide).planes
-    except Exception:  # damaged bytes make readers raise anything; the choice of a reader reports it
+    except Exception as error:  # damaged bytes make readers raise anything; the choice of a reader reports it
+        refuse_unread(error)
         return [], 0, 0
     batches, needed, largest = [], 0, 0
     for level in sorted({0, len(planes) - 1}):  # others are not read
@@ -127,5 +129,6 @@ def _decode(batch, *, slide):
             try:
                 parts.write_copy(number, file)
             except DecodeError as error:
+                refuse_unread(error)
                 faults[number] = str(error)
     return faults

@@ -6,11 +6,13 @@ import re
 import numpy as np
 
 import fieldwork
+from fieldwork import NOT_READ
 from fieldwork.decoding import DecodeError
-from fieldwork.slides import SlideError
+from fieldwork.slides import SlideError, SlideNotReadError
 from fieldwork.slides.inside import channels
 from fieldwork.slides.inside.colours import to_rgb
 from fieldwork.slides.metadata import are_hidden
+from fieldwork.surroundings import unread
 from fieldwork.tissue.modality import light_of
 
 
@@ -108,7 +110,7 @@ class Slide:
                 region = self._region(level, top, left, bottom - top, right - left, workers)
             except Exception as error:
                 area = f"level {level}, rows {top} to {bottom - 1}, columns {left} to {right - 1}"
-                raise SlideError(f"{area} cannot be read: {reason_of(error)}") from error
+                raise error_of(error, f"{area} cannot be read") from error
             if region.shape[:2] == (height, width):
                 return region
         canvas = self.blank(height, width)
@@ -139,7 +141,8 @@ class Slide:
         for sample in self._samples():
             try:
                 samples.append(sample().reshape(1, -1, 3))
-            except (SlideError, DecodeError):
+            except (SlideError, DecodeError) as error:
+                refuse_unread(error)
                 continue  # the conversion will meet and report it
         pixels = np.concatenate(samples, axis=1) if samples else np.zeros((1, 0, 3), np.uint8)
         return light_of(pixels, np.ones(pixels.shape[:2], bool), is_picture=False)[0]
@@ -160,7 +163,8 @@ class Slide:
         for name, image in self._associated():
             try:
                 images[name.lower()] = to_rgb(image())
-            except Exception:
+            except Exception as error:
+                refuse_unread(error)
                 self._recover()
         return images
 
@@ -175,3 +179,16 @@ def reason_of(error: Exception) -> str:
     """
     own = SlideError, DecodeError
     return fieldwork.reason_of(error, own=own) if isinstance(error, own) or not are_hidden() else type(error).__name__
+
+
+def error_of(error: Exception, failed: str) -> SlideError:
+    """Return what is raised in place of an error; `failed` is what failed, for the message."""
+    if cause := unread.cause_of(error):
+        return SlideNotReadError(f"{NOT_READ}{cause}")
+    return SlideError(f"{failed}: {reason_of(error)}")
+
+
+def refuse_unread(error: Exception) -> None:
+    """Raise SlideNotReadError if an error has its cause outside the slide's files."""
+    if cause := unread.cause_of(error):
+        raise SlideNotReadError(f"{NOT_READ}{cause}") from error
