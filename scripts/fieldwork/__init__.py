@@ -1,8 +1,23 @@
 """Fieldwork's library: from image files to tables. Imports nothing from Snakemake."""
 
+import re
+
+MOST_CHARACTERS = 2000  # of a message, which may quote what a file holds
+# Control signs, ends of lines (but for lists, which are indented) and halves of surrogate pairs.
+_NO_TEXT = re.compile("\n(?!  )|[\0-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 class InputError(ValueError):
-    """The user's input cannot be used; the message says where, what was found and what is expected."""
+    """The user's input cannot be used; the message says where, what was found and what is expected.
+
+    It is one line that any terminal shows, whatever it quotes: a long one is shortened in its middle.
+    """
+
+    def __str__(self) -> str:
+        """Return the message."""
+        text = _NO_TEXT.sub(lambda match: ascii(match[0])[1:-1], super().__str__())
+        half = MOST_CHARACTERS // 2
+        return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
 
 
 class FrameError(ValueError):

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,17 +117,39 @@ def write_row_groups(tables: Iterable[pa.Table], path: str | os.PathLike, *, sch
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], path: str | os.PathLike) -> None:
-    """Write rows (dicts; None is an empty cell) as CSV, complete or not at all."""
-    with atomic_file(path) as part, open(part, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+    """Write rows (dicts; None is an empty cell) as CSV, complete or not at all.
+
+    Every text reads back as it is, but for what UTF-8 cannot hold: half of a surrogate pair is written as ``\\udcff``.
+    """
+    with atomic_file(path) as part, open(part, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        writer = csv.DictWriter(_Lines(stream), columns, extrasaction="ignore", lineterminator=_Lines.QUOTED_END)
         writer.writeheader()
         writer.writerows(rows)
+
+
+class _Lines:
+    """What a CSV writer writes to: ends each row with a newline alone.
+
+    Python before 3.13 puts quotes around a carriage return only where it is part of the line's end, and readers take
+    one without quotes for the end of a row.
+    """
+
+    QUOTED_END = "\r\n"
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> int:
+        """Write a row that ends in `QUOTED_END`."""
+        return self._stream.write(row.removesuffix(self.QUOTED_END) + "\n")
 
 
 def write_json(values: Any, path: str | os.PathLike) -> None:
     """Write values as JSON, complete or not at all; raise ValueError for NaN and infinity, which JSON does not have."""
     with atomic_file(path) as part:
-        part.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        # Half of a surrogate pair becomes \\udcff, which JSON reads as that again.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: str | os.PathLike) -> Any:

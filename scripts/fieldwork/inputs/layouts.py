@@ -228,7 +228,7 @@ def _check_share(entries, unmatched, folder, layout, known, notes):
         hint = f" If {parts[1]!r} of {parts[0]!r} is the well, a regex says what {parts[2]!r} is." if parts else ""
         raise InputError(
             f"{folder!r}: found {len(unmatched)} image files ({examples}), none named as in {wanted}. "
-            f"{' '.join(notes)}\n  Known layouts: {', '.join(known)}.{hint} {OTHER_NAMES}"
+            f"{' '.join(notes)} Known layouts: {', '.join(known)}.{hint} {OTHER_NAMES}"
         )
     base = len(os.path.join(folder, ""))
     others = [path for path in unmatched if not duplicates.is_derived(path[base:])]

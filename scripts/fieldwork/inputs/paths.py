@@ -1,13 +1,19 @@
 """Check the paths and URLs that the user wrote: Snakemake can take them, and the files exist."""
 
 import difflib
+import errno
 import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote
 
 from fieldwork import InputError
+
+MOST_NAME_BYTES = 255  # of a file or a folder, on every usual file system
+MOST_PATH_BYTES = 3000  # of a folder for results, of the 4096 that Linux takes for the path of a file in it
 
 
 def is_url(path: str) -> bool:
@@ -42,6 +48,74 @@ def normal_path(path: str) -> str:
 def with_home(path: str) -> str:
     """Return a path below ``~``, or ``~name``, with the home folder in full; any other as it is."""
     return os.path.expanduser(path)
+
+
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """Open a file to read bytes; raise OSError for a pipe, a socket or a device, which could wait without end."""
+
+    def opener(name, flags):
+        descriptor = os.open(name, flags | os.O_NONBLOCK)
+        kind = os.fstat(descriptor).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "a pipe, socket or device; expected a file")
+        return descriptor
+
+    return open(path, "rb", opener=opener)
+
+
+def exists(path: str | os.PathLike, *, where: str) -> bool:
+    """Return True if there is a file or folder, or a link to nowhere.
+
+    Parameters
+    ----------
+    path : path-like
+    where : str
+        What names the path; for the message.
+
+    Raises
+    ------
+    InputError
+        Nobody can know: a folder above it cannot be looked into, or a name is too long.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{where} '{os.fspath(path)}', which cannot be looked up: {reason}") from None
+    return True
+
+
+def check_writable(folder: str | os.PathLike, *, where: str) -> None:
+    """Check that a folder can be written to, or made.
+
+    Parameters
+    ----------
+    folder : path-like
+    where : str
+        What names the folder; for the message.
+
+    Raises
+    ------
+    InputError
+        It is a file, or one without the right to write, or its name is too long; or that holds for the folder above,
+        where it does not exist.
+    """
+    absolute, shown = os.path.abspath(folder), f"{where} '{os.fspath(folder)}'"
+    names = [len(os.fsencode(name)) for name in absolute.split("/")]
+    if max(names) > MOST_NAME_BYTES or sum(names) + len(names) > MOST_PATH_BYTES:
+        raise InputError(
+            f"{shown}, a path of {sum(names) + len(names):,} bytes with a name of {max(names)}; expected at most "
+            f"{MOST_PATH_BYTES:,}, and {MOST_NAME_BYTES} in a name"
+        )
+    while not exists(absolute, where=where) and absolute != "/":
+        absolute = os.path.dirname(absolute)
+    if not os.path.isdir(absolute):
+        raise InputError(f"{shown}, but '{absolute}' is no folder; expected a folder, which may be there or not")
+    if not os.access(absolute, os.R_OK | os.W_OK | os.X_OK):
+        raise InputError(f"{shown}, but '{absolute}' cannot be read and written; expected a folder that is yours")
 
 
 def refuse_results(path: str | os.PathLike, results: str | os.PathLike, *, where: str) -> None:
@@ -79,9 +153,10 @@ def check_exists(path: str, *, where: str, what: str) -> None:
     InputError
         Names the nearest existing name, or the path is a pipe, a socket or a device.
     """
+    is_there = exists(path, where=f"{where}: {what}")
     if os.path.isfile(path) or os.path.isdir(path):
         return
-    if os.path.exists(path):  # reading a pipe waits for a writer
+    if is_there and os.path.exists(path):  # reading a pipe waits for a writer
         raise InputError(f"{where}: {what} '{path}', a pipe, socket or device; expected a file or a folder")
     refuse_windows_path(path, f"{where}: {what}")
     folder = Path(path).parent
@@ -95,8 +170,8 @@ def check_exists(path: str, *, where: str, what: str) -> None:
     near = difflib.get_close_matches(Path(path).name, names, n=1) if not broken else []
     nearest = f" Nearest name there: '{folder / near[0]}'." if near else ""
     raise InputError(
-        f"{where}: {what} '{path}'{broken}, which does not exist.\n"
-        f"  Relative paths are taken from the working directory ({os.getcwd()}).{home}{nearest}"
+        f"{where}: {what} '{path}'{broken}, which does not exist. "
+        f"Relative paths are taken from the working directory ({os.getcwd()}).{home}{nearest}"
     )
 
 

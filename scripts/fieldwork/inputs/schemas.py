@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
+MOST_QUOTED = 200  # characters of a value in a message
 SCHEMA_FOLDER = Path(__file__).parents[3] / "config" / "schemas"
 
 
@@ -20,7 +21,8 @@ def read_schema(name: str) -> dict:
 
 def is_number(_: object, value: object) -> bool:
     """Return True for JSON Schema's numbers, without NaN and infinity, which YAML can write and no range refuses."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return is_integer or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_integer(_, value):
@@ -48,12 +50,18 @@ def complaint(error: ValidationError) -> str:
         missing = next(name for name in error.validator_value if name not in error.instance)
         return f"'{missing}' is missing; expected {known[missing]['description']}"
     if error.validator == "enum" and "description" not in error.schema:
-        return f"'{key}' is {error.instance!r}; expected one of {', '.join(map(str, error.validator_value))}"
+        return f"'{key}' is {quoted(error.instance)}; expected one of {', '.join(map(str, error.validator_value))}"
     expected = error.schema.get("description", error.message)
     if known and not isinstance(error.instance, dict):
         form = _written([*map(str, error.absolute_path), "KEY"], "VALUE")
-        return f"'{key}' is {error.instance!r}; expected {expected}: {form}"
-    return f"'{key}' is {error.instance!r}; expected {expected}"
+        return f"'{key}' is {quoted(error.instance)}; expected {expected}: {form}"
+    return f"'{key}' is {quoted(error.instance)}; expected {expected}"
+
+
+def quoted(value: object) -> str:
+    """Return a value as a message quotes it: a long one without its middle."""
+    text = repr(value)
+    return text if len(text) <= MOST_QUOTED else f"{text[: MOST_QUOTED // 2]} ... {text[-MOST_QUOTED // 2 :]}"
 
 
 def _unknown_key(error):

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fieldwork import InputError
-from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results, with_home
+from fieldwork.inputs.paths import check_exists, check_path, exists, is_url, normal_path, refuse_results, with_home
 from fieldwork.inputs.schemas import checker, complaint, read_schema
 from fieldwork.inputs.tables.reading import TABLE_SUFFIXES, Table, plain_name, read_table
 
@@ -108,11 +108,11 @@ def read_sheet_if_any(kind: str, config: dict) -> list[dict]:
         As `read_sheet`; or the sheet names nothing, and a table of its name lies beside it, which nobody would read.
     """
     path = config[kind]
-    may_be_absent = path == f"config/{kind}.tsv" and any(Path(config[name]).exists() for name in SHEETS if name != kind)
-    exists = Path(path).exists()
-    rows = [] if not exists and (may_be_absent or _others_of(path)) else read_sheet(kind, path)
+    there = [name for name in SHEETS if exists(config[name], where=f"the sheet of {name} is")]
+    may_be_absent = path == f"config/{kind}.tsv" and any(name != kind for name in there)
+    rows = [] if kind not in there and (may_be_absent or _others_of(path)) else read_sheet(kind, path)
     if not rows and (others := _others_of(path)):
-        reason = f"names no {kind[:-1]}" if exists else "does not exist"
+        reason = f"names no {kind[:-1]}" if kind in there else "does not exist"
         raise InputError(
             f"{path}: {reason}, and '{others[0]}' lies beside it; name the sheet that counts in the configuration "
             f"({kind}: {others[0]}), or delete the other"

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.inputs import config, methods
-from fieldwork.inputs.paths import refuse_windows_path, with_home
+from fieldwork.inputs.paths import exists, refuse_windows_path, with_home
 from fieldwork.inputs.sheets import SHEETS
 from fieldwork.planning.roads import Caller
 
@@ -48,7 +47,7 @@ def read(given: object, *, caller: Caller, named: Sequence[str], merge: Callable
     InputError
         Names the file or the key, what was found and what is expected.
     """
-    files = [path for path in [DEFAULT_PATH] if Path(path).exists() and not caller.namespace]
+    files = [path for path in [DEFAULT_PATH] if not caller.namespace and exists(path, where="the configuration")]
     values = config.read_config(files[0]) if files else {}
     if not caller.namespace:
         files += named
@@ -57,6 +56,7 @@ def read(given: object, *, caller: Caller, named: Sequence[str], merge: Callable
     source = f"config of module {caller.namespace}" if caller.namespace else ", ".join(files) or "configuration"
     if not isinstance(given, dict):
         raise InputError(f"{source}: found {given!r}; expected keys and values")
+    config.check_values(given, source=source)
     merge(values, given)
     written, values = values, config.check_config(values, source=source, first=given)
     place = config.nuclei_place(written, source=source, first=given)
@@ -74,8 +74,10 @@ def read(given: object, *, caller: Caller, named: Sequence[str], merge: Callable
         )
     for key in (*SHEETS, "results"):
         values[key] = with_home(values[key])
-        if not os.path.exists(values[key]):
+        if not exists(values[key], where=f"{source}: '{key}' is"):
             refuse_windows_path(values[key], f"{source}: '{key}' is")
     values["results"] = os.path.normpath(values["results"])
+    if values["results"].startswith("~"):
+        raise InputError(f"{source}: 'results' is '{values['results']}'; expected a folder, and no user has this name")
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), DEFAULT_PATH]]
     return Configuration(values, source, list(dict.fromkeys(folders)), notes)

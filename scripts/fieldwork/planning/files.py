@@ -4,11 +4,13 @@ import functools
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fieldwork.inputs.names.images import Image, Source
-from fieldwork.inputs.paths import is_url
+from fieldwork.inputs.paths import check_writable, is_url
 from fieldwork.inputs.remote import Remote
+
+ROAD_FOLDERS = ("plates", "slides", "stacks", "screen")  # in that of results, and in those that mirror it
 
 
 def rows_of(images: Iterable[Image]) -> list[tuple]:
@@ -58,6 +60,28 @@ def shared_by_plates(images_of: Iterable[tuple[str, Iterable[Image]]]) -> list[s
         "or list in the wrong row of the sheet?"
         for (other, plate), count in shared.items()
     ]
+
+
+def check_folders(folders: Mapping[str, str], *, source: str) -> None:
+    """Check that jobs, and Snakemake, can write where they do.
+
+    Parameters
+    ----------
+    folders : mapping of str to str
+        Folder of results, logs and benchmarks, by these names.
+    source : str
+        Of the configuration, for messages.
+
+    Raises
+    ------
+    InputError
+        One cannot be written or made.
+    """
+    check_writable(".snakemake", where="Snakemake's own folder is")
+    for name, folder in folders.items():
+        where = f"{source}: 'results' is" if name == "results" else f"the folder for {name} is"
+        for path in (folder, *(os.path.join(folder, road) for road in ROAD_FOLDERS)):
+            check_writable(path, where=where)
 
 
 class Files:

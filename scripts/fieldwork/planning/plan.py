@@ -17,7 +17,7 @@ from fieldwork.inputs.remote import Remote
 from fieldwork.planning import function_checks, provenance, runs, snakemake_workarounds
 from fieldwork.planning.benchmarks import BenchmarkPlan
 from fieldwork.planning.configuration import Configuration
-from fieldwork.planning.files import Files, shared_by_plates
+from fieldwork.planning.files import Files, check_folders, shared_by_plates
 from fieldwork.planning.measurements import MeasurePlan
 from fieldwork.planning.plate_reports import PlateReport, StackReport
 from fieldwork.planning.plates import PlatePlan
@@ -244,7 +244,9 @@ def make_plan(
         Names the file and the line, or the key, what was found and what is expected.
     """
     config = configuration.values
-    folders = _folders(config, location_of)
+    folders = Folders(*map(location_of, ("<results>", "<logs>", "<benchmarks>")))
+    if caller.main:
+        check_folders(folders._asdict(), source=configuration.source)
     config["results"] = folders.results
     files = Files(remote, GENERATED)
     plate_rows = sheets.read_sheet_if_any("plates", config)
@@ -320,13 +322,6 @@ def locate(path: str, *, prefixed: Callable[[str], str], filled: Callable[[str],
             "expected a relative path that does not begin with .., or no prefix (and never replace_prefix)"
         )
     return os.path.normpath(location)
-
-
-def _folders(config, location_of):
-    folders = Folders(*map(location_of, ("<results>", "<logs>", "<benchmarks>")))
-    if Path(folders.results).is_file():
-        raise InputError(f"results: '{folders.results}' is a file; expected a folder, which may be there or not")
-    return folders
 
 
 def _notes_on_rows(rows):

@@ -1,6 +1,7 @@
 """A configuration gets its defaults; a wrong one is refused in a line: where, what was found, what is expected."""
 
 import copy
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import yaml
 
 from fieldwork import InputError
 from fieldwork.inputs import config
+from fieldwork.inputs.names.patterns import config_layouts
 from workspace import REPOSITORY as ROOT
 
 DEFAULTS = {
@@ -327,3 +329,69 @@ def test_keys_of_the_same_name_in_several_sections_are_read(tmp_path):
     for text in ("", "# nothing\n"):
         path.write_text(text)
         assert config.read_config(path) == {}
+
+
+def tangle(levels, *, start="[x, x, x, x, x, x, x, x, x, x]"):
+    """Return a section of YAML in which each key holds the one before it ten times."""
+    parts = [f"a0: &a0 {start}", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, levels))]
+    return f"{{{', '.join(parts)}}}"
+
+
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"nuclei: {{threshold: {'9' * 400}}}", ": 'nuclei.threshold' is a number of 400 digits; expected at most 300"),
+        (f"nuclei: {{threshold: {LONG}}}", ": 'nuclei.threshold' is a number of 5,000 digits"),
+        (f"nuclei: {{threshold: '{LONG}'}}", ": 'nuclei.threshold' is a number of 5,000 digits"),
+        (f"nuclei: {{threshold: 0x{LONG}}}", ": 'nuclei.threshold' is a number of more than 300 digits"),
+        (f"stack: {{arguments: {{sigma: '{LONG}'}}}}", ": 'stack.arguments.sigma' is a number of 5,000 digits"),
+        (f"fan_out: {'x' * 5000}", ": 'fan_out' is 'xxx"),
+        ("nuclei: {threshold: 1e999}", ": 'nuclei.threshold' is inf"),
+        ("stack: {arguments: &x {a: *x}}", ": 'stack.arguments.a' holds itself"),
+        ("controls: {negative: &x [*x]}", ": 'controls.negative.0' holds itself"),
+        (f"stack: {{arguments: {tangle(9)}}}", ": 'stack.arguments.a4' holds 1.11e+05 values"),
+        (f"channels: {tangle(9)}", ": 'channels.a4' holds 1.11e+05 values"),
+        ("a: " + tangle(9, start="{x: 1, y: 2}").replace("[*", "{<<: [*").replace("]", "]}"), ": 'a.a"),
+        ("results: " + "[" * 3000 + "]" * 3000, ", line 1: 'results' has more than 50 brackets"),
+        ("results: r\nnuclei: " + "{a: " * 60, ", line 2: 'nuclei' has more than 50 brackets"),
+        ("results: r #" + "x" * 10**6, ": has more than 1,000,000 bytes"),
+        ("nuclei: {threshold: !!int ''}", ", line 1: not valid YAML: found '', which is no value of the type int"),
+        ("results: !!timestamp x", ", line 1: not valid YAML: found 'x', which is no"),
+        ("stack: {arguments: {a: 2020-01-01}}", ": 'stack.arguments.a' is a date"),
+        ("stack: {arguments: {a: !!set {b}}}", ": 'stack.arguments.a' is a set"),
+        ('results: "a\\0b"', ": 'results' has '\\x00' in it"),
+        ('results: "a\\nb"', ": 'results' is 'a\\nb'; expected"),
+        ('layouts: {a: "' + "(" * 3000 + '"}', ""),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_values_that_would_end_their_reader_are_refused_in_a_line(tmp_path, text, said):
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        config_layouts(config.check_config(config.read_config(path), source=str(path))["layouts"])
+    message = str(caught.value)
+    assert message.startswith(f"{path}{said}" if said else "layouts.a: ")
+    assert "\n" not in message and len(message) < 2200
+
+
+def test_what_the_command_line_holds_is_checked_before_it_is_merged():
+    circle, deep = {}, "x"
+    circle["a"] = circle
+    for _ in range(3000):
+        deep = [deep]
+    for values, said in (
+        (circle, "'a' holds itself"),
+        ({"a": deep}, "is below"),
+        ({"a": "\udcff"}, "'a' has '.udcff'"),
+    ):
+        with pytest.raises(InputError, match=f"^--config: .*{said}"):
+            config.check_values(values, source="--config")
+
+
+def test_a_pipe_in_place_of_the_configuration_is_no_wait(tmp_path):
+    os.mkfifo(tmp_path / "c.yaml")
+    with pytest.raises(InputError, match="cannot be read: .* a pipe, socket or device; expected a file"):
+        config.read_config(tmp_path / "c.yaml")

@@ -116,7 +116,7 @@ def test_what_is_not_in_a_sheet_is_refused_in_one_line(tmp_path):
 def test_a_file_in_place_of_the_results_is_refused(tmp_path):
     write_sheets(tmp_path, plates=[THREE_WELLS])
     (tmp_path / "out").touch()
-    with pytest.raises(InputError, match="results: 'out' is a file; expected a folder"):
+    with pytest.raises(InputError, match="'results' is 'out', but .*out' is no folder; expected a folder"):
         plan_in(tmp_path, results="out")
 
 

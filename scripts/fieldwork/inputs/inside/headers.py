@@ -8,6 +8,7 @@ import struct
 from typing import NamedTuple
 
 from fieldwork.inputs.inside import ome
+from fieldwork.inputs.paths import open_file
 
 COLOURS = ("red", "green", "blue")
 DIRECTORY_BYTES, DESCRIPTION_BYTES = 2**16, 2**24  # more is a damaged file
@@ -59,7 +60,7 @@ def channels_in(path: str | os.PathLike, *, pages_are: str = "") -> list[str]:
     OSError, ValueError, struct.error
         The file cannot be read, or its metadata cannot.
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         head = file.read(32)
     if head[:2] not in (b"II", b"MM"):
         return list(COLOURS) if _has_colours(path, head) else []
@@ -91,7 +92,7 @@ def timepoints_in(path: str | os.PathLike, *, pages_are: str = "") -> int:
     OSError, ValueError, struct.error
         The file cannot be read, or its metadata cannot.
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         if file.read(2) not in (b"II", b"MM"):
             return 1
     tiff = tiff_header(path)
@@ -165,7 +166,7 @@ def _has_colours(path, head):
         return head[28] in (24, 32)
     if not head.startswith(b"\xff\xd8"):
         return False
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         file.seek(2)
         while len(marker := file.read(4)) == 4 and marker[0] == 0xFF:
             (length,) = struct.unpack(">H", marker[2:])
@@ -188,7 +189,7 @@ def tiff_header(path: str | os.PathLike) -> TiffHeader:
         The file cannot be read, or is no TIFF.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return _tiff_header(file)
     except OverflowError:  # a position that no file has
         raise ValueError("a damaged TIFF file") from None
@@ -227,7 +228,7 @@ def decoding_mb(path: str | os.PathLike) -> float:
         `LARGEST_SEGMENT_PX` are not decoded.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             form = _form(file)
             pages = list(_directories(file, form))
             for page in list(pages):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fieldwork.inputs.inside import headers, ome
+from fieldwork.inputs.paths import open_file
 
 DICOM_MARK, DICOM_MARK_BYTE = b"DICM", 128
 DICOM_HEADER_BYTES = 2**16  # of the elements before the pictures
@@ -58,7 +59,7 @@ def _finder_of(path, suffix) -> Callable:
         return _beside_mirax
     if suffix in (".vms", ".vmu"):
         return _named_by_hamamatsu
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         head = file.read(DICOM_MARK_BYTE + len(DICOM_MARK))
     if head[DICOM_MARK_BYTE:] == DICOM_MARK:
         return _dicom_files
@@ -111,7 +112,7 @@ def _dicom_files(path):
 @functools.cache  # every slide of a folder asks for all files
 def _series_of(path, stamp):
     """Return the series of a DICOM file, empty where its header does not tell; None of any other file."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         head = file.read(DICOM_MARK_BYTE + len(DICOM_MARK))
         if head[DICOM_MARK_BYTE:] != DICOM_MARK:
             return None

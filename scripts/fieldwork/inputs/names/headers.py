@@ -5,6 +5,7 @@ import struct
 from typing import NamedTuple
 
 from fieldwork.inputs.inside.headers import tiff_header
+from fieldwork.inputs.paths import open_file
 
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's markers SOF0 to SOF15
 _MOST_JPEG_BYTES = 1 << 20  # before the size: metadata, and a small picture in it
@@ -21,7 +22,7 @@ class Size(NamedTuple):
 def size_of(path: str | os.PathLike) -> Size | None:
     """Return the size of a TIFF, PNG, BMP or JPEG file; None where it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             head = file.read(32)
             if head[:2] in (b"II", b"MM"):
                 tiff = tiff_header(path)

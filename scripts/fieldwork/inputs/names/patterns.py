@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from fieldwork import InputError
 from fieldwork.inputs.names.images import Image, index_of
+from fieldwork.inputs.schemas import quoted
 from fieldwork.wells import normal_well, row_letters
 
 GUID = r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
@@ -75,9 +76,9 @@ def config_layouts(layouts: Mapping[str, str]) -> dict[str, re.Pattern]:
             raise InputError(f"layouts.{name}: the name of a built-in layout. Give the regex another name.")
         try:
             compiled[name] = re.compile(pattern)
-        except (re.error, TypeError) as error:
+        except (re.error, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(
-                f"layouts.{name}: {pattern!r} is no regular expression ({error}). Expected one of Python's, "
+                f"layouts.{name}: {quoted(pattern)} is no regular expression ({error}). Expected one of Python's, "
                 "such as (?P<well>[A-P][0-9]{2})_s(?P<site>[0-9]+)_(?P<channel>w[0-9])."
             ) from None
         groups = compiled[name].groupindex.keys()

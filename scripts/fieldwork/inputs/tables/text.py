@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from fieldwork import InputError
+from fieldwork.inputs.paths import open_file
 
 HEAD_BYTES = 4096  # of a file, by which it is told what it is
 DELIMITERS = {"\t": "a tab", ";": "';'", ",": "','"}
@@ -74,7 +75,7 @@ def read_lines(path: str | os.PathLike, is_known: Callable[[str], bool], *, name
 
 def _encoding_of(path, name):
     """Return the encoding of a text; raise InputError for a file that is none, and say what it is."""
-    with open(path, "rb") as stream:
+    with open_file(path) as stream:
         head = stream.read(HEAD_BYTES)
     for start, kind, advice in _NO_TEXT:
         if head.startswith(start):
@@ -144,7 +145,7 @@ def _refuse_mixed(lines, delimiter, name):
 
 def _first_wrong_line(path):
     """Return the number of the first line of a file that is no UTF-8: the reader decodes many lines at once."""
-    with open(path, "rb") as stream:
+    with open_file(path) as stream:
         return next(number for number, line in enumerate(stream, 1) if not _is_utf_8(line))
 
 

@@ -6,6 +6,7 @@ import re
 import zipfile
 
 from fieldwork import InputError
+from fieldwork.inputs.paths import open_file
 from fieldwork.inputs.tables import ods, xls, xlsx
 from fieldwork.inputs.tables.number_formats import plain_number, shown_number
 from fieldwork.inputs.tables.worksheets import cell_name, column_letters, no_facts
@@ -32,7 +33,7 @@ def kind_of(path: str | os.PathLike, *, name: str) -> str:
         It is a workbook of another kind, or a document.
     """
     try:
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             head = stream.read(len(_OLD_START))
     except OSError:
         return ""  # whoever reads it says why
@@ -109,7 +110,7 @@ def _read(path, kind, name):
 
     try:
         facts = _FACTS_OF[kind](os.fspath(path))  # first: of damaged files it says more, and nothing on stderr
-        with open(path, "rb") as stream, python_calamine.load_workbook(stream) as book:
+        with open_file(path) as stream, python_calamine.load_workbook(stream) as book:
             sheets = [item for item in book.sheets_metadata if item.typ == python_calamine.SheetTypeEnum.WorkSheet]
             shown = [item.name for item in sheets if item.visible == python_calamine.SheetVisibleEnum.Visible]
             chosen = _chosen(facts, shown, name)
