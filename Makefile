@@ -4,7 +4,7 @@ BIN = .venv/bin
 
 unexport PYTHONDONTWRITEBYTECODE  # without compiled modules every Snakemake start takes three times as long
 
-.PHONY: demo doctor report view test test-unit test-slurm accuracy lint docs lock clean
+.PHONY: demo doctor report view test test-unit test-slurm test-faults accuracy lint docs lock clean
 
 # Find the nuclei of the demo: six real fields and a picture of tissue; a plate, a slide and a stack that are drawn with known nuclei.
 SCORES = results/demo/cells_score.txt results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
@@ -38,6 +38,10 @@ test-unit: .venv/installed
 # The workflow on the Slurm of this machine; `sudo .venv/bin/python tests/slurm/lab.py start` starts one on Debian.
 test-slurm: .venv/installed
 	$(BIN)/python -m pytest tests/slurm --basetemp .slurm-tests
+
+# What is damaged, misnamed, mistyped or killed ends as it must; writes the table of docs/reliability.md.
+test-faults: .venv/installed
+	PYTHONPATH=scripts:tests $(BIN)/python -m faults.report
 
 # How right the nuclei are on annotated images, beside other methods; writes docs/accuracy.md.
 accuracy: .venv/installed

@@ -1,0 +1,48 @@
+"""All cases, in batches that run at the same time."""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from faults import plates, refusals
+from faults.cases import configuration, fields, sheets, specials, tags
+from faults.catalogue import FieldCase, RefusalCase, Verdict, random_numbers
+
+FIELDS = (fields, tags, specials)
+REFUSALS = (configuration, sheets)
+
+
+class Batch(NamedTuple):
+    """Cases that one run, or one planning process, works through."""
+
+    name: str
+    cases: Sequence
+    work: Callable[[Path, Sequence], Iterable[Verdict]]
+
+
+def batches() -> list[Batch]:
+    """Return all batches, the longest first."""
+    images: list[FieldCase] = [case for module in FIELDS for case in module.cases()]
+    refused: list[RefusalCase] = [case for module in REFUSALS for case in module.cases()]
+    return [
+        Batch("refusals", refused, refusals.run_refusals),
+        Batch("fields", images, plates.run_fields),
+    ]
+
+
+def sampled(cases: Sequence, count: int) -> list:
+    """Return a seeded sample of cases, in their order."""
+    chosen = random_numbers("sample", len(cases)).choice(len(cases), size=count, replace=False)
+    return [cases[number] for number in sorted(chosen)]
+
+
+def run_all(folder: Path, chosen: Sequence[Batch], *, at_once: int = 2) -> list[Verdict]:
+    """Run batches, some at the same time, and return a verdict on every case."""
+
+    def work(batch: Batch) -> list[Verdict]:
+        return list(batch.work(folder / batch.name, batch.cases))
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(itertools.chain.from_iterable(pool.map(work, chosen)))

@@ -1,0 +1,40 @@
+"""The corpus of faults is what it says it is; `make test-faults` runs all of it."""
+
+import functools
+import re
+from collections import Counter
+
+from faults.catalogue import Failed, Good, Refused
+from faults.corpus import batches
+
+OTHER_WORDS = ("", "all went well", "something was wrong", "ValueError: 7")  # that say nothing of a case
+
+
+def made_cases():
+    return [case for batch in batches() for case in batch.cases]
+
+
+all_cases = functools.cache(made_cases)
+
+
+def test_there_are_at_least_800_cases_and_no_two_have_one_name():
+    names = Counter((case.category, case.name) for case in all_cases())
+    assert len(names) >= 800 and max(names.values()) == 1, names.most_common(3)
+
+
+def test_every_case_says_what_must_happen_and_not_anything():
+    for case in all_cases():
+        if isinstance(case.must, Good):
+            assert case.must.image.size
+        else:
+            pattern = case.must.reason if isinstance(case.must, Failed) else case.must.message
+            assert isinstance(case.must, Failed | Refused)
+            assert pattern and not any(re.search(pattern, words) for words in OTHER_WORDS), case.name
+
+
+def test_the_same_seed_makes_the_same_images():
+    first, second = (
+        [case.must.image.tobytes() for case in cases if isinstance(case.must, Good)]
+        for cases in (all_cases(), made_cases())
+    )
+    assert len(first) > 200 and first == second
