@@ -47,7 +47,8 @@ rule calibrate_slide:
         runtime=plan.slides.minutes,
     params:
         store=plan.slides.store,
-        detection=config["slide"]["nuclei"],
+        detection=plan.slides.nuclei,
+        own_code=plan.slide_code,
         tried=tries.of("slides/{slide}/calibration"),
         made_by=made_by("calibrate_slide"),
     script:
@@ -105,7 +106,8 @@ rule detect_slide_nuclei:
     params:
         store=plan.slides.store,
         tile=config["slide"]["tile"],
-        detection={key: config["slide"][key] for key in ("nuclei", "ring_um", "positive")},
+        detection={**{key: config["slide"][key] for key in ("ring_um", "positive")}, "nuclei": plan.slides.nuclei},
+        own_code=plan.slide_code,
         made_of=plan.slides.made_of,
         regions=plan.slides.regions,
         regions_stamps=plan.slides.regions_stamps,

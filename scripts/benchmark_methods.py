@@ -38,7 +38,7 @@ def main(*, plate, images, channel, detection, workers, with_gpu, methods_table,
         for method, (_, uses_workers) in benchmark_methods.METHODS.items()
         for detector in benchmark_methods.DETECTORS
     ]
-    cases += [("map_frames, paths", benchmark_methods.OUTLINE_DETECTOR, workers)]
+    cases += [("map_frames, paths", detector, workers) for detector in benchmark_methods.OUTLINE_DETECTORS]
     if with_gpu:
         cases += [
             ("map_frames, serial", benchmark_methods.GPU_DETECTOR, 1),

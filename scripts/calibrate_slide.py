@@ -36,8 +36,9 @@ def main(*, slide, facts, store, settings, outcome, pool, workers, tried=None):
     sampled = detection_calibration.read_sample(tiles, read=read, measure=measure, **pool)
     calibration = slide_calibration.calibrate(sampled, mpp)
     used = [reading.source for reading in sampled.used]
-    levels = slide_calibration.levels_of(used, calibration, read=read, channels=channels, **pool)
     detection = slide_calibration.detection_of(settings, channels, facts["mpp"])
+    options = {"read": read, "channels": channels, "detection": detection}
+    levels = slide_calibration.levels_of(used, calibration, **options, **pool)
     warnings = slide_calibration.warnings_of(sampled, calibration, levels, channels, method=detection["method"])
     detection_calibration.log_decision(label, sampled, calibration, warnings, noun="tiles")
     measured = detection_calibration.measure_counted(

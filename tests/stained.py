@@ -151,7 +151,9 @@ def outline(image, *, mpp=None, **stated):
     readings = (calibration.measure_tile(tile, read(*tile), channels=slide, mpp=mpp) for tile in tiles)
     sampled = sampling.take(readings, usual_form=calibration.usual_form)
     typical, used = calibration.calibrate(sampled, mpp), [reading.source for reading in sampled.used]
-    levels = calibration.levels_of(used, typical, read=lambda tile: read(*tile), channels=slide, **SERIAL)
+    levels = calibration.levels_of(
+        used, typical, read=lambda tile: read(*tile), channels=slide, detection={"method": "auto"}, **SERIAL
+    )
     record = {**(typical._asdict() if typical else {}), "levels": levels and levels._asdict()}
     if levels is None:
         return labels, facts

@@ -347,7 +347,9 @@ def test_fluorescence_of_16_bits_is_outlined_in_its_dna_channel_and_measured_in_
     slide, tile = channels.channels_of(facts), blocks.Block(0, 0, *shape)
     sampled = sampling.Sampled([calibration.measure_tile(tile, image, channels=slide, mpp=0.5)], [])
     typical = calibration.calibrate(sampled, 0.5)
-    levels = calibration.levels_of([tile], typical, read=lambda _: image, channels=slide, **SERIAL)
+    levels = calibration.levels_of(
+        [tile], typical, read=lambda _: image, channels=slide, detection={"method": "auto"}, **SERIAL
+    )
     record = {**typical._asdict(), "levels": levels._asdict()}
     detection = calibration.block_detection(record, facts, AUTO)
     found = blocks.measure_block(tile, read=lambda *_: image, mask=np.ones((19, 22), bool), detection=detection)

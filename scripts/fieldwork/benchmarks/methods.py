@@ -31,12 +31,13 @@ def by_scikit_image(image: np.ndarray, *, sigma: float, min_distance: int, thres
 
 DETECTORS = {"scikit-image": by_scikit_image, "Fieldwork": nuclei.detect_nuclei}
 GPU_DETECTOR = "Fieldwork, GPU"  # only some machines have it
-OUTLINE_DETECTOR = "Fieldwork, auto"  # finds other nuclei, by their outlines
+# Name -> method. They find other nuclei, by their outlines.
+OUTLINE_DETECTORS = {"Fieldwork, classical": "classical", "Fieldwork, network": "network"}
 
 
-def by_outlines(image: np.ndarray, *, calibration: segmentation.Calibration) -> np.ndarray:
+def by_outlines(image: np.ndarray, *, calibration: segmentation.Calibration, method: str) -> np.ndarray:
     """Find nuclei in a (rows, columns) image by their outlines; return the rows and columns of centroids, (n, 2)."""
-    objects = label_images.properties(segmentation.segment_nuclei(image, calibration))
+    objects = label_images.properties(segmentation.segment_nuclei(image, calibration, method=method))
     return np.stack([objects.rows, objects.columns], axis=1)
 
 
@@ -138,7 +139,7 @@ def compare(
     Parameters
     ----------
     cases : list of (str, str, int)
-        Method (of `METHODS`), detector (of `DETECTORS`, `GPU_DETECTOR` or `OUTLINE_DETECTOR`), workers.
+        Method (of `METHODS`), detector (of `DETECTORS`, `GPU_DETECTOR` or `OUTLINE_DETECTORS`), workers.
     sources : list of (str, str)
         Image files and the channel to read.
     detection : dict
@@ -155,12 +156,13 @@ def compare(
     Raises
     ------
     RuntimeError
-        The runs did not all find the same peaks (or outlines) in the same order, or a run failed or took too long.
+        The runs did not all find the same peaks (or outlines of one method) in the same order, or a run failed or took
+        too long.
     """
     run = functools.partial(_find, sources=sources, detection=detection)
     measured = measure(cases, run, repeats=repeats, progress=progress)
-    for by_outline in (False, True):
-        answers = {case: runs.answers for case, runs in measured.items() if (case[1] == OUTLINE_DETECTOR) == by_outline}
+    for method in (None, *OUTLINE_DETECTORS.values()):
+        answers = {case: runs.answers for case, runs in measured.items() if OUTLINE_DETECTORS.get(case[1]) == method}
         if len({answer for of_case in answers.values() for answer in of_case}) > 1:
             raise RuntimeError(f"these did not find the same nuclei (number, digest) in every run: {answers}")
     return [
@@ -194,9 +196,9 @@ def _find(case, sources, detection):
 @contextmanager
 def _detection(detector, sources, workers, detection):
     """Yield a detector; its GPU runs until the block ends."""
-    if detector == OUTLINE_DETECTOR:
+    if detector in OUTLINE_DETECTORS:
         calibration = segmentation.calibrate(read(source) for source in sources[:ENOUGH_WITH_NUCLEI])
-        yield functools.partial(by_outlines, calibration=calibration)
+        yield functools.partial(by_outlines, calibration=calibration, method=OUTLINE_DETECTORS[detector])
     elif detector != GPU_DETECTOR:
         yield functools.partial(DETECTORS[detector], **detection)
     else:

@@ -3,9 +3,12 @@
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-from fieldwork.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, counted, plt
+from fieldwork.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, VERMILION, counted, plt
 
-DETECTOR_COLOURS = {"scikit-image": ORANGE, "Fieldwork": BLUE, "Fieldwork, GPU": GREEN, "Fieldwork, auto": PURPLE}
+DETECTOR_COLOURS = {
+    **{"scikit-image": ORANGE, "Fieldwork": BLUE, "Fieldwork, GPU": GREEN},
+    **{"Fieldwork, classical": PURPLE, "Fieldwork, network": VERMILION},
+}
 DEVICE_COLOURS = {"one core": BLUE, "GPU": GREEN, "cuCIM": ORANGE}
 ENGINE_COLOURS = {
     "serial": GREY,

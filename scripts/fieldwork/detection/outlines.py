@@ -9,6 +9,7 @@ import numpy as np
 from fieldwork import label_images, objects, segmentation, user_functions
 from fieldwork.detection.cells import cells_of, measure_cells
 from fieldwork.detection.flags import Flags
+from fieldwork.inputs import outlining
 from fieldwork.inputs.functions import find_once
 from fieldwork.objects.groups import measure_groups
 from fieldwork.pixel_sizes import pixel_sizes
@@ -21,9 +22,9 @@ class Outlined(NamedTuple):
     areas: np.ndarray  # (n,) int64, px
     touches_border: np.ndarray  # (n,) bool
     labels: bytes | None  # from `label_images.encode`
-    threshold: float | None = None  # of method auto, in the image's unit
+    threshold: float | None = None  # of the classical detector, in the image's unit
     flags: Flags = Flags()
-    figures: segmentation.Figures = segmentation.Figures()  # of method auto
+    figures: segmentation.Figures = segmentation.Figures()  # of methods that are calibrated
     cells: bytes | None = None  # around nuclei, from `label_images.encode`
 
 
@@ -50,11 +51,11 @@ def outline_nuclei(
     ----------
     image : (rows, columns) array
     detection : dict
-        ``method``: ``auto``, or a function of the user's, with ``function`` and ``arguments``.
+        From `methods.detection_of`, of another method than peaks.
     path : path-like
         File that the image was read from, for functions of the user's: they get its pixel size, too.
     calibration : segmentation.Calibration, optional
-        Without one, method auto fails.
+        Without one, methods of `outlining.METHODS` fail.
     calibrated : str
         What has the calibration, for that message: ``plate``, ``stack``.
     drop_border : bool
@@ -151,9 +152,9 @@ def _renumbered(cells, found, kept):
 
 
 def _labels_of(image, detection, path, calibration, calibrated, *, folders=(), camera=None, **context):
-    """Return the labels of an image, and for method auto also its threshold, flags and figures."""
-    if detection["method"] == "auto":
-        labels, *others = _segment(image, calibration, calibrated, camera)
+    """Return the labels of an image, and for methods that are calibrated also its threshold, flags and figures."""
+    if detection["method"] in outlining.METHODS:
+        labels, *others = _segment(image, detection, calibration, calibrated, camera)
     else:
         labels, *others = _segment_by_own_function(
             image, detection, folders, path=path, calibration=calibration, **context
@@ -167,12 +168,13 @@ def _outlined(labels, nuclei, with_labels, *others):
     return Outlined(coordinates, nuclei.areas, nuclei.touches_border, encoded, *others)
 
 
-def _segment(image, calibration, calibrated, camera):
+def _segment(image, detection, calibration, calibrated, camera):
     if calibration is None:
         raise FailedDetectionError(
             f"not segmented: no image of the {calibrated}'s sample could be read, so that it has no calibration"
         )
-    labels, threshold, *flags, figures = segmentation.segment_field(image, calibration, camera=camera)
+    options = {"method": detection["method"], "model": detection.get("model")}
+    labels, threshold, *flags, figures = segmentation.segment_field(image, calibration, camera=camera, **options)
     return labels, threshold, Flags(*map(bool, flags)), figures
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from fieldwork import InputError
+<<<<<<< HEAD
 from fieldwork.inputs import methods, platemaps
 from fieldwork.inputs.paths import open_file
 from fieldwork.inputs.schemas import checker, complaint, is_number, quoted, read_schema
@@ -39,6 +40,10 @@ def _integer_or_text(loader, node):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer_or_text)
+=======
+from fieldwork.inputs import methods, outlining, platemaps
+from fieldwork.inputs.schemas import checker, complaint, is_number, read_schema
+>>>>>>> 68ff2d0 (nuclei.method: classical and network, beside auto; nuclei.model, checked before any job and part of what its tables are made from; slides, stacks and the viewer follow)
 
 
 def read_config(path: str | os.PathLike) -> dict:
@@ -270,8 +275,10 @@ def nuclei_place(config: dict, *, source: str, first: dict | None = None) -> dic
         As for `check_config`.
     """
     section = (first or {}).get("nuclei") or {}
-    chosen = methods.written_method(section, where=source, prefix="nuclei.")
-    return config.get("nuclei", {}) if chosen in (None, methods.OWN) else section
+    chosen, nuclei = methods.written_method(section, where=source, prefix="nuclei."), config.get("nuclei", {})
+    if chosen == "auto" and "method" not in section and nuclei.get("method") in outlining.METHODS:
+        return nuclei  # all of these use the section's keys
+    return nuclei if chosen in (None, methods.OWN) else section
 
 
 def _by_channel(values, key, source):

@@ -10,28 +10,33 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from fieldwork import InputError
+from fieldwork.inputs import outlining
 from fieldwork.inputs.schemas import checker, complaint, read_schema
 
 OWN = "own"  # the kind of every method that is a function of the user's
 USED_BY = {
-    "diameter": {"auto"},
-    "contrast": {"auto"},
+    "diameter": {*outlining.METHODS},
+    "contrast": {*outlining.METHODS},
+    "model": {method for method in outlining.METHODS if outlining.detector_of(method) == "network"},
     "sigma": {"peaks"},
     "min_distance": {"peaks"},
     "threshold": {"peaks"},
     "arguments": {OWN},
-    "border": {"auto", OWN},
-    "keep_labels": {"auto", OWN},
+    "border": {*outlining.METHODS, OWN},
+    "keep_labels": {*outlining.METHODS, OWN},
 }
 PEAKS_KEYS = ("sigma", "min_distance", "threshold")
 # These count as not written: they change nothing, whatever the method.
-NEUTRAL = {"diameter": "auto", "contrast": "auto", "arguments": {}, "border": "keep", "keep_labels": True}
+NEUTRAL = {
+    **{"diameter": "auto", "contrast": "auto", "model": outlining.BUILT_IN, "arguments": {}},
+    **{"border": "keep", "keep_labels": True},
+}
 NUMBERS = ("diameter", "contrast", *PEAKS_KEYS)  # keys that rows and stacks may have
 
 
 def kind_of(method: str) -> str:
-    """Return the kind of a method: 'auto', 'peaks', or 'own' for a function of the user's."""
-    return method if method in ("auto", "peaks") else OWN
+    """Return the kind of a method: 'auto' for `outlining.METHODS`, 'peaks', or 'own' for a function of the user's."""
+    return "auto" if method in outlining.METHODS else method if method == "peaks" else OWN
 
 
 def written_method(place: Mapping, *, where: str, prefix: str = "") -> str | None:
@@ -49,8 +54,8 @@ def written_method(place: Mapping, *, where: str, prefix: str = "") -> str | Non
     Returns
     -------
     str or None
-        Its ``method``; else the one method that uses its keys, which is `OWN` where only its arguments are written;
-        else None.
+        Its ``method``; else the one method that uses its keys, which is `OWN` where only its arguments are written, and
+        ``auto`` where several of `outlining.METHODS` use them; else None.
 
     Raises
     ------
@@ -59,7 +64,8 @@ def written_method(place: Mapping, *, where: str, prefix: str = "") -> str | Non
     """
     written = [key for key in USED_BY if key in place and str(place[key]).lower() != str(NEUTRAL.get(key)).lower()]
     if method := place.get("method"):
-        if unused := [key for key in written if kind_of(method) not in USED_BY[key]]:
+        user = method if method in (*outlining.METHODS, "peaks") else OWN
+        if unused := [key for key in written if user not in USED_BY[key]]:
             names = _listed(f"{prefix}{key}" for key in unused)
             raise InputError(
                 f"{where}: {prefix}method is {method}, which does not use {names}: delete {names}, or {prefix}method"
@@ -70,6 +76,7 @@ def written_method(place: Mapping, *, where: str, prefix: str = "") -> str | Non
     if written and not fitting:
         if "arguments" not in written:
             users = users - {OWN}
+        users -= {"classical"} if "model" in written else {"classical", "network"}
         choices = [
             f"for {'a function of your own' if kind == OWN else kind} delete {_listed(others)}"
             for kind in sorted(users)
@@ -77,6 +84,8 @@ def written_method(place: Mapping, *, where: str, prefix: str = "") -> str | Non
         ]
         names = _listed(f"{prefix}{key}" for key in written)
         raise InputError(f"{where}: {names} belong to different methods: {'; '.join(choices)}")
+    if fitting and fitting <= {*outlining.METHODS}:
+        return "network" if fitting == {"network"} else "auto"
     return next(iter(fitting)) if len(fitting) == 1 else None
 
 
@@ -101,7 +110,8 @@ def detection_of(nuclei: Mapping, place: Mapping, *, where: str, prefix: str = "
     Returns
     -------
     dict
-        ``method``, and for auto ``diameter`` and ``contrast`` (None: to be measured); for peaks the other arguments of
+        ``method``. For those of `outlining.METHODS` also ``diameter`` and ``contrast`` (None: to be measured), and
+        where the network is used ``model`` (a path, None: the built-in one); for peaks the other arguments of
         `nuclei.detect_nuclei`; for a function of the user's ``function`` (its name) and ``arguments``.
 
     Raises
@@ -111,9 +121,11 @@ def detection_of(nuclei: Mapping, place: Mapping, *, where: str, prefix: str = "
     """
     method = written_method(place, where=where, prefix=prefix) or nuclei["method"]
     keys = {**nuclei, **place}
-    if method == "auto":
-        sizes = ("diameter", "contrast")
-        return {"method": method, **{key: None if keys[key] == "auto" else float(keys[key]) for key in sizes}}
+    if method == "auto" and not place.get("method") and nuclei["method"] in outlining.METHODS:
+        method = nuclei["method"]  # all of these use the place's keys
+    if method in outlining.METHODS:
+        sizes = {key: None if keys[key] == "auto" else float(keys[key]) for key in ("diameter", "contrast")}
+        return {"method": method, **sizes, **model_of(nuclei, method)}
     if method == "peaks":
         return {"method": method, **peaks_arguments(keys)}
     if method == OWN:
@@ -123,9 +135,41 @@ def detection_of(nuclei: Mapping, place: Mapping, *, where: str, prefix: str = "
     return {"method": method, "function": method, "arguments": keys["arguments"]}
 
 
+def model_of(nuclei: Mapping, method: str) -> dict:
+    """Return the ``model`` of one of `outlining.METHODS`, as `detection_of`: nothing where the network is not used.
+
+    Parameters
+    ----------
+    nuclei : mapping
+        The section ``nuclei`` of the checked configuration.
+    method : str
+    """
+    if outlining.detector_of(method) != "network":
+        return {}
+    return {"model": None if nuclei["model"] == outlining.BUILT_IN else nuclei["model"]}
+
+
+def of_slides(nuclei: Mapping) -> dict:
+    """Return how the nuclei of slides are outlined: as plates, where these are; else by method auto.
+
+    Parameters
+    ----------
+    nuclei : mapping
+        As for `model_of`.
+
+    Returns
+    -------
+    dict
+        ``method``, and where the network is used ``model``, as from `detection_of`.
+    """
+    method = nuclei["method"] if nuclei["method"] in outlining.METHODS else "auto"
+    return {"method": method, **model_of(nuclei, method)}
+
+
 def keys_of(detection: Mapping) -> dict:
     """Return what `detection_of` returned under the names and with the values of the configuration's keys."""
-    keys = {key: "auto" if value is None else value for key, value in detection.items() if key != "function"}
+    defaults = {"diameter": "auto", "contrast": "auto", "model": outlining.BUILT_IN}
+    keys = {key: defaults.get(key) if value is None else value for key, value in detection.items() if key != "function"}
     if "threshold_abs" in keys:
         keys["threshold"] = keys.pop("threshold_abs")
     return keys
@@ -149,7 +193,8 @@ def of_plates(nuclei: Mapping, rows: Iterable[dict]) -> dict[str, dict]:
     Returns
     -------
     dict of str to dict
-        Plate -> as from `detection_of`; a plate that is calibrated with another one has the other's.
+        Plate -> as from `detection_of`; a plate that is calibrated with another one has the other's diameter and
+        contrast.
 
     Raises
     ------
@@ -160,7 +205,19 @@ def of_plates(nuclei: Mapping, rows: Iterable[dict]) -> dict[str, dict]:
     own = {
         name: detection_of(nuclei, place_of(row), where=f"{row[None]}: plate '{name}'") for name, row in rows.items()
     }
-    return {name: own[_calibrating(row, rows, own)] for name, row in rows.items()}
+    return {name: own[name] | _sizes(own[_calibrating(row, rows, own)]) for name, row in rows.items()}
+
+
+def _sizes(detection):
+    return {key: detection[key] for key in ("diameter", "contrast") if key in detection}
+
+
+def notes_on_rows(rows: Iterable[dict]) -> list[str]:
+    """Return a line on the plates whose rows choose peaks by its keys alone; `rows` as for `of_plates`."""
+    names = [row["plate"] for row in rows if peaks_keys(row)]
+    shown = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+    keys = " or ".join(PEAKS_KEYS)
+    return [f"{shown}: rows with {keys} and without a method: nuclei are found by peaks"] if names else []
 
 
 def place_of(row: dict) -> dict:
@@ -204,10 +261,10 @@ def _calibrating(row, rows, detections):
     if third := rows[other].get("calibrate_with"):
         hint = f"write '{third}' here, too" if third != name else "empty one of the two cells"
         raise InputError(f"{where}, which has calibrate_with '{third}' itself: {hint}")
-    if detections[name]["method"] != "auto":
+    if kind_of(detections[name]["method"]) != "auto":
         method = detections[name]["method"]
         raise InputError(f"{where}, but its method is {method}, which needs no calibration: delete calibrate_with")
-    if detections[other]["method"] != "auto":
+    if kind_of(detections[other]["method"]) != "auto":
         method = detections[other]["method"]
         raise InputError(f"{where}, whose method is {method}: only plates of method auto are calibrated")
     if own := [key for key in ("diameter", "contrast") if row.get(key, "auto") != "auto"]:

@@ -1,4 +1,4 @@
-"""Check the functions that the configuration names before any job starts, and list the files that define them."""
+"""Check functions and model that the configuration names before any job; list and digest the files behind them."""
 
 import hashlib
 import json
@@ -9,15 +9,21 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from fieldwork import InputError, outputs, processes
+from fieldwork.inputs import outlining
+from fieldwork.inputs.paths import check_exists, is_url
 from fieldwork.planning import provenance
 from fieldwork.planning.provenance import imported_names
 
+BUILT_IN_MODEL = Path(__file__).parents[1] / "segmentation" / "network.onnx"
+MODEL_CHECK = BUILT_IN_MODEL.with_name("model_form.py")
+RUNTIME = "onnxruntime"  # module and distribution
 IMPORTS_TIMEOUT_S = 60  # PyTorch from a slow network folder takes half of that
 ANSWERS_FOLDER = Path(".snakemake/fieldwork")  # below the working directory; without it everything is asked again
 USER_FUNCTIONS = Path(__file__).parents[1] / "user_functions.py"
@@ -90,15 +96,26 @@ def _environment():
 
 def _ask(keys, questions):
     """Ask a process about functions; return what it says that they declare, or raise an InputError for the first."""
+    answered, reason, last_line = _in_process("fieldwork.user_functions", lines=json.dumps(questions).encode())
+    for key, question, answer in zip(keys, questions, [*answered, None], strict=False):
+        if answer is None:
+            raise InputError(f"{key}: Python {reason} while it imported {question['name']}{last_line}")
+        if answer[0]:
+            raise InputError(f"{key}: {answer[0]}")
+    return [declared for _, declared in answered]
+
+
+def _in_process(module, *arguments, lines=b""):
+    """Run a module of the library; return the answers that it printed, how it ended, and its last words."""
     # -P: without the working directory, as in jobs; a user's skimage.py there would hide the installed module.
-    command = [sys.executable, "-P", "-m", "fieldwork.user_functions"]
+    command = [sys.executable, "-P", "-m", module, *arguments]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     # Files and not pipes: a process that a module has started would hold a pipe open.
     with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as printed:
         try:
             process = subprocess.run(
                 command,
-                input=json.dumps(questions).encode(),
+                input=lines,
                 stdout=answers,
                 stderr=printed,
                 env={**os.environ, **processes.ONE_THREAD, "PYTHONPATH": path},
@@ -112,13 +129,94 @@ def _ask(keys, questions):
         printed.seek(0)
         answered = [json.loads(line) for line in answers]
         last_line = printed.read().decode(errors="replace").strip().rpartition("\n")[2]
-    for key, question, answer in zip(keys, questions, [*answered, None], strict=False):
-        if answer is None:
-            hint = f"; it printed last: {last_line}" if last_line else ""
-            raise InputError(f"{key}: Python {reason} while it imported {question['name']}{hint}")
-        if answer[0]:
-            raise InputError(f"{key}: {answer[0]}")
-    return [declared for _, declared in answered]
+    return answered, reason, f"; it printed last: {last_line}" if last_line else ""
+
+
+def check_model(model: str, detections: Iterable[Mapping], source: str) -> None:
+    """Check that a file is a model of the network, in a process of its own, and that its runtime is installed.
+
+    Parameters
+    ----------
+    model : str
+        The key ``nuclei.model``.
+    detections : iterable of mapping
+        From `methods.detection_of`: all of the run.
+    source : str
+        Of the configuration, for the message.
+
+    Raises
+    ------
+    InputError
+        One line: what was found, what is expected.
+    """
+    if find_spec(RUNTIME) is None and any(map(outlining.takes_model, detections)):
+        raise InputError(
+            f"{source}: nuclei are to be found by the network, but the package {RUNTIME}, which runs it, is not "
+            "installed: install it as envs/requirements.lock has it, or set nuclei.method: classical"
+        )
+    if model == outlining.BUILT_IN:
+        return
+    where = f"{source}: nuclei.model is"
+    expected = "expected the path of an ONNX file of the network's form, as `make train` writes it, or built-in"
+    if is_url(model):
+        raise InputError(f"{where} '{model}', a URL; {expected}")
+    check_exists(model, where=source, what="nuclei.model is")
+    if os.path.isdir(model):
+        raise InputError(f"{where} '{model}', a folder; {expected}")
+    try:
+        code = provenance.digest_of({"built-in": BUILT_IN_MODEL, "check": MODEL_CHECK})
+        key = ["model", _digest_read(model), _environment(), code]
+    except OSError as error:
+        raise InputError(f"{where} '{model}', which cannot be read: {error.strerror}") from None
+
+    def ask():
+        answers, reason, last_line = _in_process("fieldwork.segmentation.model_form", os.path.abspath(model))
+        if not answers:
+            raise InputError(f"{where} '{model}': Python {reason} while it read it{last_line}; {expected}")
+        if answers[0]:
+            raise InputError(f"{where} '{model}': {answers[0]}; {expected}")
+        return answers
+
+    _kept(key, ask)
+
+
+def outlined_by(detection: Mapping) -> dict:
+    """Return what tables say of how nuclei are outlined beside `methods.keys_of`: the detector, and its model.
+
+    Parameters
+    ----------
+    detection : mapping
+        From `methods.detection_of`.
+
+    Returns
+    -------
+    dict
+        ``detector``, of `outlining.METHODS`; with the network ``model``, its file's name, and ``model_digest``.
+        Nothing for other methods.
+    """
+    if detection["method"] not in outlining.METHODS:
+        return {}
+    method = {"method": detection["method"], "detector": outlining.detector_of(detection["method"])}
+    if not outlining.takes_model(detection):
+        return method
+    name = os.path.basename(detection["model"]) if detection["model"] else outlining.BUILT_IN
+    return {**method, "model": name, "model_digest": file_digest(_model_file(detection))}
+
+
+def runtime_of(detection: Mapping) -> dict[str, str | None]:
+    """Return the version of what runs the network, where `detection`, as for `outlined_by`, uses it; else nothing."""
+    return provenance.versions_of([RUNTIME] if outlining.takes_model(detection) else ())
+
+
+def model_code(detection: Mapping) -> str:
+    """Return a digest of the network's model, and the version of what runs it; `detection` is as for `outlined_by`."""
+    return f"{file_digest(_model_file(detection))} {RUNTIME} {runtime_of(detection)[RUNTIME]}"
+
+
+def _model_file(detection):
+    if detection["model"]:  # jobs look later than the run did
+        check_exists(detection["model"], where="configuration", what="nuclei.model is")
+    return detection["model"] or BUILT_IN_MODEL
 
 
 def module_files(names: Iterable[str], *, folders: Iterable[str | os.PathLike]) -> dict[str, Path]:
@@ -212,12 +310,14 @@ def without_folders(arguments: object) -> object:
 def file_digest(path: str | os.PathLike) -> str:
     """Digest the content of a file, which is read again only when its size or modification time has changed."""
 
-    def read():
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-
     status = os.stat(path)
-    return _kept(["file", os.path.abspath(path), status.st_size, status.st_mtime_ns], read)
+    key = ["file", os.path.abspath(path), status.st_size, status.st_mtime_ns]
+    return _kept(key, lambda: _digest_read(path))
+
+
+def _digest_read(path):
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _kept(question, ask):

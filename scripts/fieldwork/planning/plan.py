@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fieldwork import InputError
 from fieldwork.gpu import choice as gpu
-from fieldwork.inputs import archives, methods, sheets
+from fieldwork.inputs import archives, methods, outlining, sheets
 from fieldwork.inputs import plates as sheet_plates
 from fieldwork.inputs.names.patterns import config_layouts
 from fieldwork.inputs.paths import check_path, is_url
@@ -92,8 +92,10 @@ class Plan:
         -------
         str
             A digest of the user's own modules that the function is from, the versions of the packages that they import,
-            and a digest of each file that an argument names.
+            and a digest of each file that an argument names. Of the network, of its model and the runtime's version.
         """
+        if outlining.takes_model(work):
+            return function_checks.model_code(work)
         if "function" not in work or "arguments" not in work:
             return ""
         key = repr(work)
@@ -127,12 +129,12 @@ class Plan:
         detection, cells = dict(plates.detection(wildcards)), measurements.cells(wildcards)
         nuclei = {"channel": plates.channel(wildcards), **methods.keys_of(detection)}
         if detection["method"] != "peaks":
-            nuclei["border"] = plates.border
+            nuclei |= {"border": plates.border, **function_checks.outlined_by(detection)}
         if (z := plates.z(wildcards)) != "all":
             nuclei["z"] = z
         if other := plates.calibrate_with(wildcards):
             nuclei["calibrate_with"] = other[0]
-        if code := self.detection_code(wildcards):
+        if (code := self.detection_code(wildcards)) and "arguments" in detection:
             nuclei |= {"arguments": function_checks.without_folders(detection["arguments"]), "code": code}
         if cells and (code := self.cells_code(wildcards)):
             cells = {**cells, "code": code}
@@ -153,11 +155,16 @@ class Plan:
         made_of = {"settings": settings, **self._digests[key]}
         if groups := measurements.groups(wildcards):
             settings["measure"]["groups"] = groups
-            libraries = made_of["libraries"] | measurements.groups_versions(wildcards)
-            made_of["libraries"] = {name: libraries[name] for name in sorted(libraries)}
+        versions = measurements.groups_versions(wildcards) | function_checks.runtime_of(detection)
+        made_of["libraries"] = dict(sorted((made_of["libraries"] | versions).items()))
         if decided := plates.plate(wildcards).scan.warnings:
             made_of["decided"] = decided
         return made_of
+
+    @property
+    def slide_code(self) -> str:
+        """`own_code` of how the nuclei of slides are outlined."""
+        return self.own_code(self.slides.nuclei)
 
     @property
     def stack_code(self) -> str:
@@ -264,6 +271,8 @@ def make_plan(
     stacks = StackPlan(stack_rows, **options)
     measurements = MeasurePlan(plates, files, config=config)
     if caller.main:
+        of_others = stacks.frame_work.get("detection", {}), methods.of_slides(config["nuclei"]) if slide_rows else {}
+        function_checks.check_model(config["nuclei"]["model"], [*detections.values(), *of_others], configuration.source)
         measurements.check(source=configuration.source, in_stacks=stacks.measures_nuclei)
         _check_device(configuration, plates=plates, slides=slide_rows, stacks=stacks)
         _check_files(stacks)
@@ -293,7 +302,7 @@ def make_plan(
         benchmarks=BenchmarkPlan(plates, files, nuclei=config["nuclei"]),
         has_gpu=has_gpu,
         module_folders=configuration.folders,
-        notes=[*configuration.notes, *_notes_on_rows(plate_rows)] if plate_rows or stack_rows else [],
+        notes=[*configuration.notes, *methods.notes_on_rows(plate_rows)] if plate_rows or stack_rows else [],
         url_priority=1 if remote.known else 0,
     )
 
@@ -324,12 +333,20 @@ def locate(path: str, *, prefixed: Callable[[str], str], filled: Callable[[str],
     return os.path.normpath(location)
 
 
+<<<<<<< HEAD
 def _notes_on_rows(rows):
     """Return a line on the plates whose rows choose peaks by its keys alone."""
     names = [row["plate"] for row in rows if methods.peaks_keys(row)]
     shown = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
     keys = " or ".join(methods.PEAKS_KEYS)
     return [f"{shown}: rows with {keys} and without a method: nuclei are found by peaks"] if names else []
+=======
+def _folders(config, location_of):
+    folders = Folders(*map(location_of, ("<results>", "<logs>", "<benchmarks>")))
+    if Path(folders.results).is_file():
+        raise InputError(f"results: '{folders.results}' is a file; expected a folder, which may be there or not")
+    return folders
+>>>>>>> 68ff2d0 (nuclei.method: classical and network, beside auto; nuclei.model, checked before any job and part of what its tables are made from; slides, stacks and the viewer follow)
 
 
 def _open_plates(rows, configuration, remote):

@@ -242,7 +242,7 @@ class PlatePlan(Road):
     def takes_calibration(self, name: str) -> bool:
         """Return True for a plate whose nuclei are found with a calibration."""
         method = self.detections[name]["method"]
-        return method == "auto" or "calibration" in self.declared.get(method, ())
+        return methods.kind_of(method) == "auto" or "calibration" in self.declared.get(method, ())
 
     # The images of the nuclei channel: of one unit, or, without that wildcard, of the plate
 

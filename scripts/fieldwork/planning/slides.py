@@ -3,10 +3,11 @@
 import functools
 
 from fieldwork import InputError
+from fieldwork.inputs import methods
 from fieldwork.inputs.inside import headers, slide_files
 from fieldwork.inputs.inside import regions as annotations
 from fieldwork.inputs.paths import is_url
-from fieldwork.planning import provenance, resources
+from fieldwork.planning import function_checks, provenance, resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
 
@@ -129,6 +130,12 @@ class SlidePlan(Road):
         strips = max((self._decoding_mb(path) for path in self.files(wildcards) if not is_url(path)), default=0)
         return attempt * max(blocks, resources.memory_mb(1, worker=150 + strips))
 
+    @functools.cached_property
+    def nuclei(self) -> dict:
+        """How the nuclei of slides are found: `slide.nuclei`, and where they have outlines `methods.of_slides`."""
+        nuclei = self._config["slide"]["nuclei"]
+        return {**nuclei, **methods.of_slides(self._config["nuclei"])} if self.calibrations("") else nuclei
+
     def calibrations(self, path: str) -> list[str]:
         """Return the path of a slide's calibration, in a list, where some slides' nuclei are outlined with one."""
         nuclei = self._config["slide"]["nuclei"]
@@ -144,7 +151,11 @@ class SlidePlan(Road):
         """
         slide = self._config["slide"]
         settings = {key: slide[key] for key in ("ring_um", "positive")}
-        return {"settings": settings, **_code_behind_nuclei()}
+        made_of = {"settings": settings, **_code_behind_nuclei()}
+        if "method" in self.nuclei:
+            settings["nuclei"] = function_checks.outlined_by(self.nuclei)
+            made_of["libraries"] = made_of["libraries"] | function_checks.runtime_of(self.nuclei)
+        return made_of
 
     def calibration_memory(self, wildcards: object, threads: int, attempt: int) -> int:
         """Return the memory of a job that calibrates a slide or draws its calibration, in MB."""

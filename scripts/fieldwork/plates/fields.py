@@ -42,9 +42,9 @@ class Field(NamedTuple):
     touches_border: np.ndarray = np.empty(0, bool)  # of outlines
     labels: bytes | None = None  # outlines, from `label_images.encode`
     cells: bytes | None = None  # likewise, of cells around nuclei
-    threshold: float | None = None  # of method auto
+    threshold: float | None = None  # of the classical detector
     flags: Flags = Flags()
-    figures: segmentation.Figures = segmentation.Figures()  # of method auto
+    figures: segmentation.Figures = segmentation.Figures()  # of methods that are calibrated
     levels: Levels = Levels()  # of method peaks
     quality: dict[str, float] = {}
     measurements: dict[str, np.ndarray] = {}  # of outlines, from `objects.measure_arrays`
@@ -91,7 +91,7 @@ def measure_field(
     with_quality : bool
         Measure `quality.COLUMNS` too.
     calibration : segmentation.Calibration, optional
-        The plate's. Where it is missing, fields of method auto fail.
+        The plate's. Where it is missing, fields of methods that need one fail.
     drop_border : bool
         Leave out outlines that the image's border cuts.
     with_labels : bool

@@ -116,7 +116,7 @@ def measure_nuclei(
     }
     if nuclei not in channels:
         return Nuclei(image)
-    labels = segmentation.segment_field(channels[nuclei], calibration).labels
+    labels = segmentation.segment_field(channels[nuclei], calibration, method="classical").labels  # for any plate
     cores, rows, columns, areas = _cores(labels, CORE_SHARE * calibration.diameter)
     means = {
         name: np.bincount(cores.ravel(), pixels.ravel(), len(areas) + 1)[1:] / areas

@@ -1,5 +1,10 @@
-"""Check that a model is a network of our form, and that its arithmetic is exact."""
+"""Check that a model is a network of our form, and that its arithmetic is exact.
 
+``python -m fieldwork.segmentation.model_form PATH`` prints `fault_of` in JSON: a damaged file may crash its process.
+"""
+
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +67,7 @@ def _inexact(weights, bias):
         if not len(outputs):
             return None
     return "weights that are no integers over a power of two with sums below 2**24"
+
+
+if __name__ == "__main__":
+    print(json.dumps(fault_of(Path(sys.argv[1]))), flush=True)

@@ -10,6 +10,7 @@ convolution needs more than the 24 bits of float32: every machine and every numb
 
 import functools
 import math
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,9 @@ def load(path: Path | None = None) -> Model:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return Model(onnxruntime.InferenceSession(str(path or BUILT_IN), options, providers=["CPUExecutionProvider"]))
+
+
+os.register_at_fork(after_in_child=load.cache_clear)  # a session is of the process that made it
 
 
 @functools.cache

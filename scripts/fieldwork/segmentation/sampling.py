@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from fieldwork import segmentation
+from fieldwork.inputs import outlining
 
 ENOUGH_WITH_NUCLEI = 24  # images; more change a calibration by less than its rounding
 FACTOR_DIAMETER = 2  # beyond it, an image's own estimate does not fit
@@ -147,7 +148,7 @@ def warning_of(
     if not used:
         first = "".join(f"; first {reading.source}: {reason}" for reading, reason in sampled.passed_over[:1])
         return f"none of the {len(sampled.passed_over)} {noun} of its sample can be read{first}"
-    if method not in ("auto", "peaks"):
+    if method not in (*outlining.METHODS, "peaks"):
         return None
     dark = [reading for reading in used if reading.sample.is_dark]
     if are_dark(used):

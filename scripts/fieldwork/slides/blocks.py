@@ -17,6 +17,7 @@ from fieldwork.detection import cells
 from fieldwork.frames import FrameError
 from fieldwork.segmentation import detector
 from fieldwork.segmentation.calibration import Calibration
+from fieldwork.segmentation.working_copies import Extent, Levels
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.tiles import MeasuredTile, Tile, look_at_tile
 from fieldwork.tissue.samples import Block, in_mask, squares_of
@@ -52,10 +53,12 @@ class Detection(NamedTuple):
     shape: tuple[int, int]  # height and width of level 0
     channels: slide_channels.Channels
     calibration: Calibration
-    levels: detector.Levels
+    levels: Levels
     ring_px: float  # width of the ring around a nucleus
     positive: dict[str, float]  # channel -> mean intensity above which a nucleus is positive
     tissue_factor: float  # level-0 pixels per pixel of the mask
+    method: str = "auto"  # of `outlining.METHODS`
+    model: str | None = None  # path of the network's; None: the built-in one
 
 
 def blocks_of(shape: tuple[int, int]) -> list[Block]:
@@ -105,8 +108,13 @@ def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: 
     try:
         pixels = read(top, left, bottom - top, right - left)
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
+<<<<<<< HEAD
         return failed_block(block(error))
     extent = detector.Extent((top, left), detection.shape)
+=======
+        return failed_block(block, reason_of(error))
+    extent = Extent((top, left), detection.shape)
+>>>>>>> 68ff2d0 (nuclei.method: classical and network, beside auto; nuclei.model, checked before any job and part of what its tables are made from; slides, stacks and the viewer follow)
     labels = _labels_of(pixels, extent, detection)
     numbers = _own_numbers(labels, block, extent.origin)
     numbers = numbers[_are_in_tissue(labels, numbers, mask, rows, columns)]
@@ -294,17 +302,22 @@ def _unpacked(block, packed):
 
 def halo_of(detection: Detection) -> int:
     """Return the width of the margin with which a block is read, in level-0 pixels."""
-    return max(detector.grid_of(detection.calibration)[1], int(detection.ring_px) + 2)
+    return max(_grid_of(detection)[1], int(detection.ring_px) + 2)
+
+
+def _grid_of(detection):
+    return detector.grid_of(detection.calibration, method=detection.method)
 
 
 def _labels_of(pixels, extent, detection):
     image = slide_channels.nuclei_image(pixels, detection.channels)
-    return detector.segment_window(image, detection.calibration, detection.levels, extent)
+    options = {"method": detection.method, "model": detection.model}
+    return detector.segment_window(image, detection.calibration, detection.levels, extent, **options)
 
 
 def _window_of(block, detection):
     """Return first and last + 1 of a block's rows and columns with its halo; the first are on the detector's grid."""
-    (multiple, _), halo = detector.grid_of(detection.calibration), halo_of(detection)
+    (multiple, _), halo = _grid_of(detection), halo_of(detection)
     return [
         (max(0, first - halo) // multiple * multiple, min(side, -(-(first + length + halo) // multiple) * multiple))
         for first, length, side in zip(block[:2], block[2:], detection.shape, strict=True)

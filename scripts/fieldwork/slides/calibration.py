@@ -9,9 +9,11 @@ import numpy as np
 from fieldwork import InputError, label_images, nuclei, parallel, segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.frames import FrameError
+from fieldwork.inputs import outlining
 from fieldwork.segmentation import detector, sampling, stained, thresholds
 from fieldwork.segmentation.pixels import rounded
 from fieldwork.segmentation.sampling import Reading
+from fieldwork.segmentation.working_copies import Extent, Levels
 from fieldwork.slides import blocks, tiles
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
@@ -75,9 +77,10 @@ def levels_of(
     *,
     read: Callable,
     channels: Channels,
+    detection: dict,
     **pool: Any,
-) -> detector.Levels | None:
-    """Decide on the floor and the threshold of a slide by the tiles of its sample.
+) -> Levels | None:
+    """Decide on the floor of a slide by the tiles of its sample, and on its threshold, but for the network.
 
     Parameters
     ----------
@@ -87,12 +90,14 @@ def levels_of(
     read : callable
         Takes a tile; returns its pixels.
     channels : Channels
+    detection : dict
+        From `detection_of`.
     **pool
         ``engine``, ``dask`` and ``workers``, as for `parallel.map_frames`.
 
     Returns
     -------
-    detector.Levels or None
+    Levels or None
         None without a typical nucleus.
     """
     if calibration is None or calibration.diameter is None or calibration.contrast is None:
@@ -101,6 +106,8 @@ def levels_of(
     measure = functools.partial(_measure_image, read=read, channels=channels)
     darkness = functools.partial(measure, function=functools.partial(detector.darkness_of, calibration=calibration))
     levels = detector.levels_of(list(parallel.map_frames(darkness, used, **pool)), is_stained=channels.is_stained)
+    if outlining.takes_model(detection):
+        return levels
     options = {"calibration": calibration, "levels": levels}
     histogram = functools.partial(measure, function=functools.partial(detector.histogram_of, **options))
     counts = sum(parallel.map_frames(histogram, used, **pool))
@@ -118,13 +125,15 @@ def find_nuclei(
     *,
     channels: Channels,
     calibration: segmentation.Calibration | None,
-    levels: detector.Levels | None,
+    levels: Levels | None,
+    **detection: str | None,
 ) -> MeasuredTile:
-    """Outline the nuclei of a tile of the sample; the tile's borders cut some."""
+    """Outline the nuclei of a tile of the sample; the tile's borders cut some. `detection` is from `detection_of`."""
     image = slide_channels.nuclei_image(pixels, channels)
     labels = np.zeros(image.shape, np.int32)
     if levels is not None:
-        labels = detector.segment_window(image, calibration, levels, detector.Extent((0, 0), image.shape))
+        extent = Extent((0, 0), image.shape)
+        labels = detector.segment_window(image, calibration, levels, extent, **detection)
     found = label_images.properties(labels)
     coordinates = np.stack([found.rows, found.columns], axis=1)
     return MeasuredTile(tile, image.shape, coordinates, found.areas, label_images.encode(labels))
@@ -154,7 +163,7 @@ def failed_tile(tile: Block, reason: str) -> MeasuredTile:
 def warnings_of(
     sampled: sampling.Sampled,
     calibration: segmentation.Calibration | None,
-    levels: detector.Levels | None,
+    levels: Levels | None,
     channels: Channels,
     *,
     method: str,
@@ -164,7 +173,7 @@ def warnings_of(
         return ["no tile of it has tissue, so that no nuclei are looked for"]
     warning = sampling.warning_of(sampled, calibration, noun="tiles", method=method)
     warnings = [warning] if warning else []
-    if method != "auto" or not channels.is_stained:
+    if method == "peaks" or not channels.is_stained:
         return warnings
     if levels is not None and levels.share_near > MOST_NEAR:
         warnings.append(
@@ -204,7 +213,7 @@ def detection_of(settings: dict, channels: Channels, mpp: Sequence[float] | None
     Parameters
     ----------
     settings : dict
-        Of the configuration, ``slide.nuclei``.
+        Of the configuration: ``slide.nuclei``, with the keys of `methods.of_slides`.
     channels : Channels
     mpp : (float, float) or None
         Micrometres per pixel, vertically and horizontally.
@@ -212,7 +221,8 @@ def detection_of(settings: dict, channels: Channels, mpp: Sequence[float] | None
     Returns
     -------
     dict
-        ``method``: ``auto``, or ``peaks`` with the keyword arguments of `nuclei.detect_nuclei`.
+        ``method``, and where the network is used ``model``, as from `methods.of_slides`; or method ``peaks`` with the
+        keyword arguments of `nuclei.detect_nuclei`.
 
     Raises
     ------
@@ -221,7 +231,7 @@ def detection_of(settings: dict, channels: Channels, mpp: Sequence[float] | None
     """
     threshold = settings["haematoxylin" if channels.is_stained else "fluorescence"]
     if threshold == "auto":
-        return {"method": "auto"}
+        return {"method": "auto", **{key: settings[key] for key in ("method", "model") if key in settings}}
     return {"method": "peaks", **tiles.detection_px({**settings, "threshold": threshold}, mpp)}
 
 
@@ -229,17 +239,17 @@ def finder_of(
     detection: dict,
     channels: Channels,
     calibration: segmentation.Calibration | None,
-    levels: detector.Levels | None,
+    levels: Levels | None,
 ) -> Callable[[Block, np.ndarray], MeasuredTile]:
     """Return the function that finds the nuclei of a tile of the sample; arguments as from the functions here."""
-    if detection["method"] == "auto":
-        return functools.partial(find_nuclei, channels=channels, calibration=calibration, levels=levels)
+    if detection["method"] != "peaks":
+        return functools.partial(find_nuclei, channels=channels, calibration=calibration, levels=levels, **detection)
     channel = functools.partial(slide_channels.peaks_image, channels=channels)
     arguments = {key: value for key, value in detection.items() if key != "method"}
     return functools.partial(find_peaks, channel=channel, detection=arguments)
 
 
-def decisions_of(channels: Channels, levels: detector.Levels | None) -> dict:
+def decisions_of(channels: Channels, levels: Levels | None) -> dict:
     """Return what ``calibration.json`` holds beside what those of plates hold."""
     steps = slide_channels.STEPS_PER_DENSITY if channels.is_stained else 1
     return {
@@ -250,9 +260,9 @@ def decisions_of(channels: Channels, levels: detector.Levels | None) -> dict:
     }
 
 
-def levels_of_record(record: dict) -> detector.Levels | None:
+def levels_of_record(record: dict) -> Levels | None:
     """Return the levels that a ``calibration.json`` holds."""
-    return record["levels"] and detector.Levels(**record["levels"])
+    return record["levels"] and Levels(**record["levels"])
 
 
 def block_detection(record: dict, facts: dict, settings: dict) -> blocks.Detection | None:
@@ -292,6 +302,7 @@ def block_detection(record: dict, facts: dict, settings: dict) -> blocks.Detecti
         ring_px=settings["ring_um"] / um,
         positive=slide_channels.positive_threshold(channels, settings["positive"]),
         tissue_factor=facts["tissue_factor"],
+        **record["settings"]["detection"],
     )
     if mpp and (halo := blocks.halo_of(detection)) > tiles.LARGEST_HALO_PX:
         raise InputError(

@@ -36,7 +36,7 @@ class MeasuredFrame(NamedTuple):
     touches_border: np.ndarray = np.empty(0, bool)  # of outlines
     measurements: dict[str, np.ndarray] = {}  # of outlines, from `objects.measure_arrays`
     labels: bytes | None = None  # outlines, from `label_images.encode`
-    threshold: float | None = None  # of method auto
+    threshold: float | None = None  # of the classical detector
     flags: Flags = Flags()
     numbers: dict[str, float] = {}  # column -> value
     form: tuple[tuple[int, int], str] | None = None  # shape and dtype of the image that the function returned
@@ -156,7 +156,7 @@ def measure_frame(
     with_quality : bool
         Measure `quality.COLUMNS` beside ``nuclei``.
     calibration : segmentation.Calibration, optional
-        The stack's, for ``nuclei``. Where it is missing, frames of method auto fail.
+        The stack's, for ``nuclei``. Where it is missing, frames of methods that need one fail.
     drop_border : bool
         Leave out outlines that the image's border cuts.
     with_labels : bool

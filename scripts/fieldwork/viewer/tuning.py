@@ -5,6 +5,7 @@ plate is calibrated again by the images of its sample, as a run would.
 """
 
 import functools
+import hashlib
 import logging
 import multiprocessing
 import os
@@ -12,17 +13,18 @@ import re
 import signal
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fieldwork import InputError, frames, label_images, outputs, segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.detection import illumination, planes
-from fieldwork.inputs import methods
+from fieldwork.inputs import methods, outlining
 from fieldwork.plates import calibration as plate_calibration
 from fieldwork.plates import fields as plate_fields
 from fieldwork.plates import images as plate_images
 from fieldwork.plates import tables
-from fieldwork.segmentation import sampling
+from fieldwork.segmentation import network, sampling
 from fieldwork.viewer import fields
 from fieldwork.viewer.results import NotFound, Results, inside, inside_or_none, version_of
 
@@ -30,7 +32,8 @@ log = logging.getLogger(__name__)
 
 TIME_LIMIT_S = 60
 ALARM_DELAY_S = 1  # after the limit: the server ends the process before, and says so
-KEYS = {"auto": ("diameter", "contrast"), "peaks": ("sigma", "min_distance", "threshold")}  # method -> its settings
+# Method -> its settings.
+KEYS = {**dict.fromkeys(outlining.METHODS, ("diameter", "contrast")), "peaks": ("sigma", "min_distance", "threshold")}
 _VALUE = re.compile(r"auto|-?[0-9]{1,12}(\.[0-9]{1,12})?(e-?[0-9]{1,2})?")
 
 
@@ -46,7 +49,7 @@ class Tuned(NamedTuple):
     """A field with its nuclei, and what they were found with."""
 
     field: plate_fields.Field
-    calibration: segmentation.Calibration | None  # of method auto
+    calibration: segmentation.Calibration | None  # None: of peaks
 
 
 class Tuner:
@@ -66,7 +69,7 @@ class Tuner:
         plate, number : str
             As for `fields.plane`.
         wanted : mapping of str to str
-            ``method`` (auto or peaks), and every setting of `KEYS` that it has.
+            ``method``, and every setting of `KEYS` that it has.
 
         Returns
         -------
@@ -163,13 +166,13 @@ def detection_of(wanted: Mapping[str, str]) -> dict:
     """
     method = wanted.get("method")
     if method not in KEYS:  # a function of the user's would be code, named by the browser
-        raise NotFound(f"found method {method!r}; expected auto or peaks")
+        raise NotFound(f"found method {method!r}; expected one of {', '.join(KEYS)}")
     expected = {"method", *KEYS[method]}
     if wanted.keys() != expected or not all(_VALUE.fullmatch(wanted[key]) for key in KEYS[method]):
         raise NotFound(f"expected numbers, or auto, for {', '.join(KEYS[method])}")
     try:
         place = methods.place_of({None: "tuning", **wanted})
-        return methods.detection_of(place, place, where="tuning")
+        return methods.detection_of({"model": outlining.BUILT_IN, **place}, place, where="tuning")
     except InputError as error:
         raise NotFound(str(error)) from None
 
@@ -185,8 +188,10 @@ def tuned(results: Results, plate: str, number: str, wanted: Mapping[str, str]) 
     if not settings:
         raise NotFound(f"plate {plate} has no settings.json, as its tables are of an older version; run again")
     correction = _correction(results, plate, settings)
+    if outlining.takes_model(detection):
+        detection["model"] = _model(results, plate, settings)
     calibration = None
-    if detection["method"] == "auto":
+    if detection["method"] != "peaks":
         calibration = _calibration(results, plate, settings, detection, correction)
     position = (row["Metadata_Well"], int(row["Metadata_Site"]), *_moment_of(row))
     path = f"{row['PathName_DNA']}/{row['FileName_DNA']}"
@@ -228,13 +233,31 @@ def _correction(results, plate, settings):
     return illumination.correction_of(fields.nuclei_channel(results, plate), background, record)
 
 
-def _calibration(results, plate, settings, detection, correction):
-    """Return the calibration that a run with these settings would have: the plate's own, or a new one by its sample."""
+def _model(results, plate, settings):
+    """Return the path of the network's model that the run took; None for the built-in one."""
+    path = outputs.read_json(_record_of(results, plate))["settings"]["detection"].get("model")
+    digest = settings["nuclei"].get("model_digest")
+    try:
+        now = hashlib.sha256(Path(path or network.BUILT_IN).read_bytes()).hexdigest()[: len(digest or "")]
+    except OSError as error:
+        raise NotFound(f"plate {plate}: the network's model, {path}, cannot be read: {error.strerror}") from None
+    if digest and now != digest:
+        raise NotFound(f"plate {plate}: the network's model is another one than when the run took it; run again")
+    return path
+
+
+def _record_of(results, plate):
     path = inside_or_none(results, "plates", plate, "calibration.json")
     if path is None:
         raise NotFound(f"plate {plate} has no calibration: run Snakemake with the target preview, and it gets one")
+    return path
+
+
+def _calibration(results, plate, settings, detection, correction):
+    """Return the calibration that a run with these settings would have: the plate's own, or a new one by its sample."""
+    path = _record_of(results, plate)
     record = outputs.read_json(path)
-    if record["settings"]["detection"] == detection:
+    if detection_calibration.overrides(record["settings"]["detection"]) == detection_calibration.overrides(detection):
         return detection_calibration.of_record(record)
     token, z = fields.token_of(results, plate), settings["nuclei"].get("z", "all")
     used = _sample(path, version_of(path), token, z, correction)

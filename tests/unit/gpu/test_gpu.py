@@ -445,7 +445,7 @@ def test_the_benchmark_of_methods_takes_the_gpu_as_one_more_detector(tmp_path, m
         tifffile.imwrite(path, field(seed))
     monkeypatch.setattr(client, "Cuda", numpy_device(functools.partial(note, tmp_path)))
     detectors = [*methods.DETECTORS, methods.GPU_DETECTOR]
-    assert [*detectors, methods.OUTLINE_DETECTOR] == list(plots.DETECTOR_COLOURS)
+    assert [*detectors, *methods.OUTLINE_DETECTORS] == list(plots.DETECTOR_COLOURS)
     cases = [("map_frames, paths", detector, 2) for detector in detectors]
     rows = methods.compare(cases, sources, detection={**DETECTION, "threshold_abs": 500}, repeats=1)
     assert len({row["Nuclei"] for row in rows}) == 1 and rows[0]["Nuclei"] > 30

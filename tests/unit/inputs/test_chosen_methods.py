@@ -9,6 +9,7 @@ from fieldwork import nuclei
 from fieldwork.inputs import config, methods, sheets
 
 AUTO = {"method": "auto", "diameter": None, "contrast": None}
+NETWORK = AUTO | {"method": "network", "model": None}
 PEAKS = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 OWN = {"method": "own.f", "function": "own.f", "arguments": {}}
 
@@ -68,6 +69,18 @@ def of_sheet(section, *rows):
         ({"method": "peaks", "keep_labels": "true"}, {}, PEAKS),  # as Snakemake's command line leaves it
         ({"method": "peaks"}, {"diameter": "auto"}, PEAKS),
         ({"method": "auto"}, {"sigma": "2", "contrast": "auto"}, PEAKS | {"sigma": 2}),
+        # Several methods outline: keys that all of these use choose none of them.
+        ({"method": "network"}, {}, NETWORK),
+        ({"method": "classical", "diameter": 30}, {}, AUTO | {"method": "classical", "diameter": 30}),
+        ({"method": "network"}, {"diameter": "30"}, NETWORK | {"diameter": 30}),
+        ({"method": "peaks"}, {"method": "network", "contrast": "9"}, NETWORK | {"contrast": 9}),
+        ({"method": "network", "model": "a.onnx"}, {"method": "classical"}, AUTO | {"method": "classical"}),
+        ({"method": "network", "model": "a.onnx"}, {"sigma": "3"}, PEAKS | {"sigma": 3}),
+        # A model is one of the network alone.
+        ({"model": "a.onnx"}, {}, NETWORK | {"model": "a.onnx"}),
+        ({"model": "a.onnx", "diameter": 30}, {}, NETWORK | {"model": "a.onnx", "diameter": 30}),
+        ({"model": "built-in", "sigma": 3}, {}, PEAKS | {"sigma": 3}),
+        ({"method": "peaks", "model": "built-in"}, {"method": "network"}, NETWORK),
     ],
 )
 def test_the_rows_method_comes_before_its_keys_and_these_before_the_configurations(section, row, expected):
@@ -85,6 +98,9 @@ def test_the_rows_method_comes_before_its_keys_and_these_before_the_configuratio
         ({"method": "own.f", "arguments": {"x": 1}}, {"arguments": {"x": 2}}, OWN | {"arguments": {"x": 2}}),
         ({"method": "own.f", "arguments": {"x": 1}}, {"method": "auto"}, AUTO),
         ({"method": "auto", "diameter": 30}, {"diameter": "auto"}, AUTO),
+        ({"method": "network"}, {"diameter": 30}, NETWORK | {"diameter": 30}),
+        ({"method": "classical"}, {"model": "a.onnx"}, NETWORK | {"model": "a.onnx"}),
+        ({"method": "network", "model": "a.onnx"}, {"method": "classical"}, AUTO | {"method": "classical"}),
     ],
 )
 def test_the_command_line_chooses_before_the_file(section, first, expected):
@@ -117,6 +133,18 @@ def test_the_command_line_chooses_before_the_file(section, first, expected):
             {},
             "c.yaml: nuclei.method is peaks, which does not use nuclei.arguments, nuclei.border and "
             "nuclei.keep_labels: delete nuclei.arguments, nuclei.border and nuclei.keep_labels, or nuclei.method",
+        ),
+        (
+            {"method": "classical", "model": "a.onnx"},
+            {},
+            "c.yaml: nuclei.method is classical, which does not use nuclei.model: delete nuclei.model, "
+            "or nuclei.method",
+        ),
+        (
+            {"sigma": 3, "model": "a.onnx"},
+            {},
+            "c.yaml: nuclei.model and nuclei.sigma belong to different methods: for network delete nuclei.sigma; "
+            "for peaks delete nuclei.model",
         ),
         (
             {"sigma": 3, "border": "drop"},
@@ -174,6 +202,7 @@ def test_keys_of_stacks_choose_for_stacks(refused):
     assert of_stacks({"method": "auto"}, {}) == AUTO
     assert of_stacks({"method": "auto"}, {"threshold": "7"}) == PEAKS | {"threshold_abs": 7}
     assert of_stacks({"sigma": 3}, {"diameter": 30}) == AUTO | {"diameter": 30}
+    assert of_stacks({"method": "network"}, {"diameter": 30}) == NETWORK | {"diameter": 30}
     assert of_stacks({"method": "own.f"}, {}) == OWN
     assert refused(of_stacks, {}, {"sigma": 3, "diameter": 30}) == (
         "c.yaml: stack.arguments.diameter and stack.arguments.sigma belong to different methods: for auto delete "
@@ -198,6 +227,10 @@ def test_a_plate_that_is_calibrated_with_another_has_its_diameter_and_contrast()
     found = of_sheet({"method": "auto", "contrast": 9}, {"diameter": "30"}, {"calibrate_with": "P1"}, {})
     assert found["P2"] == found["P1"] == AUTO | {"diameter": 30, "contrast": 9}
     assert found["P3"] == AUTO | {"contrast": 9}
+    found = of_sheet({"diameter": 30, "method": "network"}, {"contrast": "9"}, {"calibrate_with": "P1"})
+    assert found["P2"] == found["P1"] == NETWORK | {"diameter": 30, "contrast": 9}
+    found = of_sheet({"diameter": 30}, {"method": "classical"}, {"method": "network", "calibrate_with": "P1"})
+    assert found["P2"] == NETWORK | {"diameter": 30} and found["P1"]["method"] == "classical"
 
 
 @pytest.mark.parametrize(
@@ -248,7 +281,7 @@ def test_the_columns_of_methods_are_read_from_a_sheet(tmp_path, refused):
     assert found["P1"] == found["P3"] == AUTO | {"diameter": 30}
     assert found["P2"] == {"method": "peaks", "sigma": 2, "min_distance": 7, "threshold_abs": -150}
     for cells, message in {
-        "peek\t\t\t\t\t\t": "'method' is 'peek'; expected auto, peaks, or a function's import path",
+        "peek\t\t\t\t\t\t": "'method' is 'peek'; expected auto, classical, network, peaks, or a",
         "\t30 px\t\t\t\t\t": "'diameter' is '30 px'; expected the diameter of a typical nucleus",
         "\t\thigh\t\t\t\t": "'contrast' is 'high'; expected the intensity of a typical nucleus",
         "\t\t\t1,5\t\t\t": "'threshold' is '1,5'; expected the threshold of method peaks, a number",

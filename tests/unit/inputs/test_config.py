@@ -26,6 +26,7 @@ DEFAULTS = {
         "method": "auto",
         "diameter": "auto",
         "contrast": "auto",
+        "model": "built-in",
         "sigma": 4,
         "min_distance": 6,
         "threshold": 1000,
@@ -172,8 +173,12 @@ WRONG = [
     ("nuclei.min_distance", 6.0, "whole number from 1"),  # range(6.0) fails in every job
     ("nuclei.threshold", "otsu", "a number"),
     ("nuclei.threshold", float("nan"), "a number"),  # which no pixel is above
-    ("nuclei.method", "peak", "auto, peaks, or a function's import path such as my_module.my_function"),
-    ("nuclei.method", None, "auto, peaks, or a function's import path"),
+    (
+        "nuclei.method",
+        "peak",
+        "auto, classical, network, peaks, or a function's import path such as",
+    ),
+    ("nuclei.method", None, "auto, classical, network, peaks, or a function's import path"),
     ("nuclei.diameter", 2.0, "a number from 3 to 10000 (px), or auto"),
     ("nuclei.diameter", "20 px", "a number from 3 to 10000 (px), or auto"),
     ("nuclei.diameter", True, "a number from 3 to 10000 (px), or auto"),

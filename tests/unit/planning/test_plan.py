@@ -10,6 +10,7 @@ import tifffile
 
 from fieldwork import InputError
 from fieldwork.gpu import choice
+from fieldwork.inputs import outlining
 from fieldwork.planning import plan as planning
 from plans import PlateFolder, Wildcards, plan_in, write_sheets
 from workspace import GUID
@@ -528,6 +529,7 @@ def test_what_decides_a_table_is_its_keys_the_libraries_and_the_code(tmp_path):
     plan = plan_in(tmp_path, **KEYS | {"positive": {"w2": 0.5}, "nuclei": {"diameter": 30, "border": "drop"}})
     calibrated, own, peaks = (plan.made_of(Wildcards(plate=name)) for name in ("P1", "P2", "P3"))
     nuclei = {"channel": "w1", "method": "auto", "diameter": 30, "contrast": "auto", "border": "drop"}
+    nuclei["detector"] = outlining.detector_of("auto")
     assert calibrated["settings"] == {
         "nuclei": nuclei | {"calibrate_with": "P2"},
         "measure": {"channels": {"DNA": "w1", "w2": "w2"}},

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from fieldwork import label_images, optical_densities
-from fieldwork.segmentation import detector
+from fieldwork.segmentation import working_copies
 from fieldwork.segmentation.calibration import Calibration
 from fieldwork.slides import blocks, channels
 
 SHAPE = 620, 700
 FACTS = {"modality": "he", "glass": [245.0] * 3, "brown": 0.0}
 CALIBRATION = Calibration(diameter=16, contrast=1400, noise=1)
-LEVELS = detector.Levels(floor=0, with_median=False, is_stained=True, threshold=600)
+LEVELS = working_copies.Levels(floor=0, with_median=False, is_stained=True, threshold=600)
 
 
 def clumps(shape):

@@ -6,6 +6,8 @@ const SLIDER_STEPS = 1000;
 const PAUSE_MS = 120; // of typing or dragging, before nuclei are looked for
 const METHODS = {
   auto: ["outlines (auto)", ["diameter", "contrast"]],
+  classical: ["outlines (classical)", ["diameter", "contrast"]],
+  network: ["outlines (network)", ["diameter", "contrast"]],
   peaks: ["peaks", ["sigma", "min_distance", "threshold"]],
 };
 const SETTINGS = {
@@ -26,8 +28,7 @@ export class TuningPanel {
   constructor({ plate, facts, contrast, opener, home, showNuclei }) {
     Object.assign(this, { plate, facts, opener, home, showNuclei, field: null, runs: null, tuned: null, timer: null });
     this.brightest = contrast.most;
-    const { method } = facts.nuclei;
-    this.method = METHODS[method] ? method : "auto";
+    this.method = this.runsMethod;
     this.settings = new Map(Object.keys(SETTINGS).map((name) => [name, this.settingOf(name)]));
     this.element = make("section", { class: "tuning", "aria-label": "Tuning", hidden: "" });
     this.element.append(...this.parts());
@@ -37,6 +38,12 @@ export class TuningPanel {
 
   get isOpen() {
     return !this.element.hidden;
+  }
+
+  /** Return the method of the run, or auto where it is not run here. */
+  get runsMethod() {
+    const { method } = this.facts.nuclei;
+    return METHODS[method] ? method : "auto";
   }
 
   /** Return a setting's value as the run had it, or one that suits the plate's typical nucleus. */
@@ -88,7 +95,10 @@ export class TuningPanel {
 
   /** Create what the panel shows. */
   parts() {
-    const methods = Object.entries(METHODS).map(([name, [text]]) => {
+    const run = this.runsMethod;
+    const offered = [run === "peaks" ? "auto" : run, "peaks"];
+    const methods = offered.map((name) => {
+      const [text] = METHODS[name];
       const radio = make("input", { type: "radio", name: "method", value: name, checked: name === this.method ? "" : null });
       radio.addEventListener("change", () => {
         this.method = name;
@@ -134,8 +144,7 @@ export class TuningPanel {
 
   /** Take the run's settings. */
   reset() {
-    const { method } = this.facts.nuclei;
-    this.method = METHODS[method] ? method : "auto";
+    this.method = this.runsMethod;
     this.element.querySelector(`input[value=${this.method}]`).checked = true;
     for (const [name, setting] of this.settings) {
       setting.automatic = Boolean(SETTINGS[name].measured) && !Number(this.facts.nuclei[name]);
