@@ -20,8 +20,8 @@ from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 
-def main(*, stack, path, copy, selection, work, outcome, pool, workers, tried=None):
-    frames, _, _, decided = stack_frames.open_frames(stack, path, copy, selection)
+def main(*, stack, path, copy, selection, work, outcome, pool, workers, tried=None, planned=None):
+    frames, _, _, decided = stack_frames.open_frames(stack, path, copy, selection, planned=planned)
     detection, pool, label = work["detection"], {**pool, "workers": workers}, f"stack {stack}"
     stack_frames.import_functions(work, stack=frames)
     sample = samples.spread(frames)[: samples.MOST_SAMPLE_IMAGES]
@@ -69,4 +69,5 @@ if __name__ == "__main__":
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             tried=snakemake.params.tried,
+            planned=len(snakemake.params.stamps),
         )

@@ -10,21 +10,25 @@ processes.prepare()  # before NumPy is imported
 import logging
 import time
 
-from fieldwork import InputError, WorkerDied, outputs
+from fieldwork import NOT_READ, InputError, WorkerDied, outputs
+from fieldwork.inputs.inside import slide_files
+from fieldwork.inputs.paths import is_url
 from fieldwork.job_log import logged
-from fieldwork.slides import SlideError, conversion, metadata
+from fieldwork.slides import SlideError, SlideNotReadError, conversion, metadata
 from fieldwork.surroundings import tries
 from fieldwork.surroundings.workers import within_bounds
 
 log = logging.getLogger(__name__)
 
 
-def main(*, slide, path, copy, store, facts_file, on_bad_image, max_failed, tried=None, **settings):
+def main(*, slide, path, copy, store, facts_file, on_bad_image, max_failed, tried=None, planned=None, **settings):
     begin = time.monotonic()
     facts = {"slide": slide, "path": path, "status": "ok", "error": ""}
     if not settings["keep_properties"]:
         metadata.hide_properties()
     try:
+        if planned and not is_url(path) and (count := len(slide_files.files_of(path))) != planned:
+            raise SlideNotReadError(f"{NOT_READ}it has {count} files, and had {planned} when the run was planned")
         facts |= conversion.convert(copy, store, origin=path, on_bad_image=on_bad_image, progress=slide, **settings)
         check_failed_share(facts["failed_share"], max_failed)
     except SlideError as error:
@@ -71,5 +75,6 @@ if __name__ == "__main__":
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb"), worker_mb=150),
             made_by=snakemake.params.made_by,
             tried=snakemake.params.tried,
+            planned=len(snakemake.params.stamps),
             **snakemake.params.settings,
         )

@@ -44,13 +44,14 @@ def main(
     pool,
     workers,
     tried=None,
+    planned=None,
 ):
     folder = Path(frames_table).parent
     stack_series.clear(folder)
     summary, source = folder / "summary.json", folder / "stack.json"
     for stale in (folder / "nuclei.parquet", summary, source):  # of another function or stack
         stale.unlink(missing_ok=True)
-    opened = list_frames(stack, path, copy, selection)
+    opened = list_frames(stack, path, copy, selection, planned)
     listed = frames = opened.frames
     detection = work.get("detection", {})
     stack_frames.import_functions(work, stack=frames)
@@ -92,9 +93,9 @@ def main(
     outputs.write_csv(*sources.with_file_names(*rows, listed), frames_table)
 
 
-def list_frames(stack, path, copy, selection):
+def list_frames(stack, path, copy, selection, planned):
     """Open the stack, and log its frames, and what was left out."""
-    opened = stack_frames.open_frames(stack, path, copy, selection)
+    opened = stack_frames.open_frames(stack, path, copy, selection, planned=planned)
     for note in opened.notes:
         log.warning("stack %s: %s", stack, note)
     for frame in opened.frames:
@@ -171,4 +172,5 @@ if __name__ == "__main__":
             pool=snakemake.config["pool"],
             workers=within_bounds(snakemake.threads, memory_mb=snakemake.resources.get("mem_mb")),
             tried=snakemake.params.tried,
+            planned=len(snakemake.params.stamps),
         )

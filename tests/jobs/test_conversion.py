@@ -527,7 +527,7 @@ conversion._fill = without_the_file
 
 
 def test_a_slide_that_is_away_in_the_middle_has_no_store_with_blanks_in_its_place(tmp_path):
-    image = picture((300, 200))
+    image = picture(300, 200)
     write_slide(tmp_path / "a.tif", image)
     process = start(tmp_path / "a.tif", tmp_path / "a.zarr", prelude=AWAY)
     _, log = process.communicate()

@@ -147,3 +147,51 @@ def test_a_broken_link_is_a_failed_row(workspace):
     workspace.run("tables")
     fields = pd.read_csv(workspace.path / "results/plates/P1/fields.csv").set_index("FileName_DNA")
     assert fields.loc[files[3].name, "Image_Status"] == "failed" and len(fields) == 30
+
+
+OWN = """
+from pathlib import Path
+
+from skimage.measure import label
+
+
+def find(image, *, path):
+    for line in Path("away.txt").read_text().splitlines():
+        measured, gone = line.split()
+        if Path(measured) == Path(path).absolute():
+            Path(gone).rename(f"{gone}.away")
+    return label(image > 2000)
+"""
+
+
+def test_images_that_are_away_in_the_middle_are_rows_that_the_next_run_tries_again(workspace):
+    files = workspace.plant()
+    folder = workspace.path / "frames"
+    folder.mkdir()
+    frames = [folder / f"{number}.tif" for number in range(3)]
+    for file, frame in zip(files, frames, strict=False):
+        frame.write_bytes(file.read_bytes())
+    (workspace.path / "config/stacks.tsv").write_text("stack\tpath\nS\tframes\n")
+    (workspace.path / "config/own.py").write_text(OWN)
+    settings = ["nuclei: {method: own.find}", "pool: {engine: serial}", "fan_out: well", "max_failed_fields: 1.0"]
+    (workspace.path / "config/config.yaml").write_text("\n".join(settings))
+    results = workspace.path / "results"
+    units = {well: results / f"plates/P1/units/{well}.parquet" for well in ("B02", "C02")}
+    away = [files[-1], frames[-1]]  # gone while the image before is measured
+    (workspace.path / "away.txt").write_text(f"{files[-2]} {files[-1]}\n{frames[0]} {frames[-1]}\n")
+    workspace.run("tables", cores=1)
+    fields, measured = pd.read_csv(results / "plates/P1/fields.csv"), pd.read_csv(results / "stacks/S/frames.csv")
+    assert fields.Image_Status.tolist() == ["ok"] * 5 + ["failed"]
+    assert fields.Image_Error[5] == "not read: No such file or directory"
+    assert measured.Image_Error.dropna().tolist() == ["not read: 2.tif: No such file or directory"]
+    before = {well: table.stat().st_mtime_ns for well, table in units.items()}
+
+    (workspace.path / "away.txt").write_text("")
+    for file in away:
+        Path(f"{file}.away").rename(file)
+    workspace.run("tables", cores=1)
+    fields, measured = pd.read_csv(results / "plates/P1/fields.csv"), pd.read_csv(results / "stacks/S/frames.csv")
+    assert {*fields.Image_Status, *measured.Image_Status} == {"ok"}
+    assert (fields.Image_Count_Nuclei > 0).all() and len(measured) == 3
+    assert {well for well, table in units.items() if table.stat().st_mtime_ns != before[well]} == {"C02"}
+    assert workspace.planned("tables", cores=1) == {}

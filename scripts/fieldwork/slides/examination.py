@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fieldwork import parallel
+from fieldwork import NOT_READ, parallel
 from fieldwork.inputs.inside import slide_files
 from fieldwork.omezarr import metadata
-from fieldwork.slides import SlideError, choice, jpeg, readers
+from fieldwork.slides import SlideError, SlideNotReadError, choice, jpeg, readers
 from fieldwork.slides.inside import channels
 from fieldwork.slides.inside.slide import error_of, refuse_unread
 from fieldwork.slides.metadata import Wanted, facts_of
@@ -65,7 +65,10 @@ def examine(
         shows the nuclei.
     """
     if missing := slide_files.missing_files(path):
-        raise SlideError(f"parts of it are missing: {', '.join(missing)}; expected all files of the slide together")
+        listed = ", ".join(missing)
+        raise SlideNotReadError(
+            f"{NOT_READ}parts of it are missing: {listed}; expected all files of the slide together"
+        )
     reader, reason = choice.choose_reader(path, reader, picture, copies)
     log.info("%s: reader %s: %s", path, reader, reason)
     question = _facts, path, reader, picture, copies, wanted, modality

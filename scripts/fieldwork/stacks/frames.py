@@ -14,6 +14,7 @@ from fieldwork.detection.flags import FLAG_COLUMNS, THRESHOLD_COLUMN, Flags
 from fieldwork.detection.peaks import find_peaks
 from fieldwork.frames import FrameError
 from fieldwork.inputs import functions
+from fieldwork.inputs.stack_files import files_of, is_zarr
 from fieldwork.stacks import series as stack_series
 from fieldwork.stacks import sources
 from fieldwork.surroundings.unread import about_file
@@ -42,7 +43,9 @@ class MeasuredFrame(NamedTuple):
     form: tuple[tuple[int, int], str] | None = None  # shape and dtype of the image that the function returned
 
 
-def open_frames(stack: str, path: str, copy: str | os.PathLike, selection: dict) -> sources.Stack:
+def open_frames(
+    stack: str, path: str, copy: str | os.PathLike, selection: dict, *, planned: int | None = None
+) -> sources.Stack:
     """List the frames of a stack in a process of its own: a hostile file may crash it.
 
     Parameters
@@ -53,12 +56,18 @@ def open_frames(stack: str, path: str, copy: str | os.PathLike, selection: dict)
         What is read: the path, or the local copy of a URL.
     selection : dict
         Keyword arguments of `sources.open_stack`.
+    planned : int, optional
+        Images that were in its folder when the run was planned.
 
     Raises
     ------
     InputError
-        It cannot be read as a stack.
+        It cannot be read as a stack, or images of its folder have come or gone since.
     """
+    if planned and os.path.isdir(copy) and not is_zarr(copy) and len(files := files_of(copy)) != planned:
+        raise InputError(
+            f"stack {stack}: {path}: holds {len(files)} images; when the run was planned, it held {planned}: run again"
+        )
     try:
         return parallel.call_in_process(
             stack, functools.partial(sources.open_stack, **selection), copy, on_crash=_unopened
