@@ -40,6 +40,14 @@ class DeviceFailed(RuntimeError):
 
 
 def reason_of(error: BaseException, *, own: type | tuple[type, ...] = ()) -> str:
-    """Return the message of an error in one line, with its type before it unless it is one of `own`."""
-    text = " ".join(str(error).split())[:300]
-    return text if isinstance(error, own) else f"{type(error).__name__}: {text}"
+    """Return the message of an error in one line, with its type before it unless it is one of `own`; never empty.
+
+    Code of the user's may raise anything: an error whose text cannot be made, or has characters that no file holds.
+    """
+    name = type(error).__name__
+    try:
+        text = " ".join(str(error).split())[:300]
+    except BaseException as failure:
+        text = f"its text cannot be made ({type(failure).__name__})"
+    text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return text if text and isinstance(error, own) else f"{name}: {text}" if text else name

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fieldwork import DeviceFailed, InputError, WorkerDied
+from fieldwork import DeviceFailed, InputError, WorkerDied, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,6 @@ def logged(path: str | os.PathLike, *, with_pandas: bool = False) -> Iterator[No
         yield
     except Exception as error:
         expected = isinstance(error, InputError | WorkerDied | DeviceFailed)
-        print(error if expected else f"{type(error).__name__}: {error} (traceback in {path})", file=sys.stderr)
-        log.critical("%s", error, exc_info=True)
+        print(error if expected else f"{reason_of(error)} (traceback in {path})", file=sys.stderr)
+        log.critical("%s", reason_of(error), exc_info=True)
         sys.exit(1)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from fieldwork import InputError, reason_of
-from fieldwork.inputs.functions import find, find_once, nearest
+from fieldwork.inputs.functions import EndedError, find, find_once, nearest
 
 CONTEXT = ("channel", "pixel_size", "calibration", "path", "well", "site")  # what a segmenter gets, if it declares it
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -194,8 +194,10 @@ def result_of(value: object, name: str) -> dict[str, int | float] | np.ndarray:
 
 
 def reason(name: str, error: Exception) -> str:
-    """Describe in one line how a function failed, as tables hold it."""
-    return f"{name} failed: {reason_of(error)}"
+    """Describe in one line how a function failed, as tables hold it: its error, and the one that this comes from."""
+    cause = error.__cause__ if not isinstance(error, EndedError) else None
+    text = f"{name} failed: {reason_of(error, own=EndedError)}"
+    return f"{text}, because of {reason_of(cause)}" if cause else text
 
 
 def image_of(value: object, *, expected: str = "an image (2-D array of real numbers)") -> np.ndarray:

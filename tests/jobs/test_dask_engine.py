@@ -287,6 +287,26 @@ def test_threads_of_a_worker_keep_to_the_folders_of_two_jobs(tmp_path, monkeypat
         assert folders == (jobs[name].folder,) * 2
 
 
+def folder_of_all_but_the_first(number):
+    if number == 0:
+        os.chdir("/")
+    left.wait(30)
+    folder = os.getcwd()
+    read.wait(30)
+    return folder
+
+
+left, read = threading.Barrier(4), threading.Barrier(4)
+
+
+def test_a_function_that_leaves_the_folder_moves_no_other_thread(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # and back afterwards
+    job = job_of(folder_of_all_but_the_first)
+    with ThreadPoolExecutor(4) as threads:
+        answers = [threads.submit(dask_worker.work_on, job, pickle.dumps([number])) for number in range(4)]
+    assert [pickle.loads(answer.result())[1] for answer in answers] == [["/"], *[[str(tmp_path)]] * 3]
+
+
 def test_a_function_that_exits_is_an_error_and_no_endless_wait():
     with pytest.raises(RuntimeError, match="ended by SystemExit: 3"):
         dask_worker.work_on(job_of(sys.exit), pickle.dumps([3]))

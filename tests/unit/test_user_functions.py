@@ -1,11 +1,19 @@
 """The user's functions: arguments are checked, results become numbers or images."""
 
 import math
+import os
+import signal
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
-from fieldwork import user_functions
+from fieldwork import reason_of, user_functions
+from fieldwork.detection import cells, outlines
+from fieldwork.inputs import functions
+from fieldwork.plates import filters
+from fieldwork.stacks import frames
+from fieldwork.stacks.positions import StackFrame
 
 
 def test_arguments_are_checked_against_the_signature(refused, write_modules):
@@ -185,3 +193,72 @@ def test_anything_else_is_refused(refused, value, what):
     with pytest.raises(ValueError, match="expected") as caught:
         user_functions.result_of(value, "f")
     assert what in str(caught.value)
+
+
+ENDING = """
+import os, sys
+class Dumb(Exception):
+    def __str__(self): raise RuntimeError
+class Dumber(BaseException):
+    def __str__(self): raise KeyboardInterrupt
+def interrupted(image, **_): raise KeyboardInterrupt
+def closed(image, **_): raise GeneratorExit
+def ended(image, **_): sys.exit(3)
+def dumb(image, **_): raise Dumb
+def dumber(image, **_): raise Dumber
+def odd(image, **_): raise ValueError("\\udcff \\0")
+def caused(image, **_): raise RuntimeError("step 2") from KeyError("w2")
+def elsewhere(image, **_):
+    os.chdir("/")
+    raise StopIteration
+"""
+REASONS = {
+    "interrupted": "KeyboardInterrupt",
+    "closed": "GeneratorExit",
+    "ended": "SystemExit: 3",
+    "dumb": "Dumb: its text cannot be made (RuntimeError)",
+    "dumber": "Dumber: its text cannot be made (KeyboardInterrupt)",
+    "odd": r"ValueError: \udcff \x00",
+    "caused": "RuntimeError: step 2, because of KeyError: 'w2'",
+    "elsewhere": "StopIteration",
+}
+IMAGE = np.arange(64.0).reshape(8, 8)
+
+
+def stack_reason(name, folders):
+    return frames.measure_frame(StackFrame("a.tif", 0, "image"), IMAGE, function=name, folders=folders, arguments={})
+
+
+def outlines_reason(name, folders):
+    work = {"method": "own", "function": name, "arguments": {}}
+    outlines.outline_nuclei(IMAGE, work, path="a.tif", calibration=None, calibrated="plate", folders=folders)
+
+
+def cells_reason(name, folders):
+    cells.cells_of(np.eye(8, dtype=np.int32), {"function": name}, {"DNA": IMAGE}, folders=folders)
+
+
+def filter_reason(name, folders):
+    filters._through(IMAGE, [{"function": name}], tuple(folders))
+
+
+@pytest.mark.parametrize("call", [stack_reason, outlines_reason, cells_reason, filter_reason])
+def test_whatever_a_function_raises_is_the_reason_of_its_frame_and_the_process_stays_where_it_is(write_modules, call):
+    folders, before = write_modules(ending=ENDING), os.getcwd()
+    for name, expected in REASONS.items():
+        try:
+            reason = call(f"ending.{name}", folders).error
+        except ValueError as error:
+            reason = str(error)
+        assert reason.removeprefix("filter ") == f"ending.{name} failed: {expected}"
+        assert os.getcwd() == before
+
+
+def test_ctrl_c_ends_a_process_although_the_function_ignores_it():
+    with pytest.raises(KeyboardInterrupt), functions.contained(), suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_reason_is_never_empty():  # an empty one means a good frame
+    assert reason_of(ValueError(), own=ValueError) == "ValueError"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fieldwork import label_images, objects, user_functions
-from fieldwork.inputs.functions import find_once
+from fieldwork.inputs.functions import contained, find_once
 from fieldwork.objects.groups import measure_groups
 from fieldwork.segmentation import pixels
 
@@ -62,10 +62,11 @@ def _cells_by_own_function(nuclei, name, channels, folders, frame):
     try:
         function = find_once(name, folders=tuple(folders))
         user_functions.seed_random(*frame, "cells")
-        # Copies: it may work in place, and all is measured afterwards.
-        cells = function(nuclei.copy(), channels={channel: image.copy() for channel, image in channels.items()})
-        return _checked(label_images.check_labels(cells, nuclei.shape), nuclei)
-    except (Exception, SystemExit) as error:  # it may raise anything
+        with contained():
+            # Copies: it may work in place, and all is measured afterwards.
+            cells = function(nuclei.copy(), channels={channel: image.copy() for channel, image in channels.items()})
+            return _checked(label_images.check_labels(cells, nuclei.shape), nuclei)
+    except Exception as error:  # it may raise anything
         raise ValueError(user_functions.reason(name, error)) from None
 
 

@@ -10,7 +10,7 @@ from fieldwork import label_images, objects, segmentation, user_functions
 from fieldwork.detection.cells import cells_of, measure_cells
 from fieldwork.detection.flags import Flags
 from fieldwork.inputs import outlining
-from fieldwork.inputs.functions import find_once
+from fieldwork.inputs.functions import contained, find_once
 from fieldwork.objects.groups import measure_groups
 from fieldwork.pixel_sizes import pixel_sizes
 
@@ -183,10 +183,11 @@ def _segment_by_own_function(image, detection, folders, *, path, frame=(), **con
     try:
         segment = user_functions.segmenter(name, detection["arguments"], folders)
         user_functions.seed_random(*frame)  # now: its module, which may draw or seed, is imported
-        # A copy: it may work in place, and the image's quality is measured afterwards.
-        labels = segment(image.copy(), pixel_size=pixel_sizes(path).get("y"), path=path, **context)
-        return (label_images.renumber(label_images.check_labels(labels, image.shape)),)
-    except (Exception, SystemExit) as error:  # it may raise anything
+        with contained():
+            # A copy: it may work in place, and the image's quality is measured afterwards.
+            labels = segment(image.copy(), pixel_size=pixel_sizes(path).get("y"), path=path, **context)
+            return (label_images.renumber(label_images.check_labels(labels, image.shape)),)
+    except Exception as error:  # it may raise anything
         raise FailedDetectionError(user_functions.reason(name, error)) from None
 
 

@@ -9,13 +9,55 @@ import functools
 import importlib
 import os
 import pkgutil
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
-from fieldwork import InputError
+from fieldwork import InputError, reason_of
 
 own_folders: list[str] = []  # those that `find` has put into `sys.path`
+
+
+class EndedError(Exception):
+    """Code of the user's raised what would have ended the process; the message names it."""
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Run code of the user's: the process survives whatever it raises, and stays in its working folder.
+
+    Ctrl-C ends the process all the same, even where that code ignores it.
+
+    Raises
+    ------
+    EndedError
+        In place of `sys.exit` and of any other exception that is no `Exception`.
+    """
+    folder, handler, pressed = os.getcwd(), signal.getsignal(signal.SIGINT), []
+
+    def note(*received):
+        pressed.append(received)
+        handler(*received)
+
+    # Only the main thread may set a handler, and gets the KeyboardInterrupt of Ctrl-C.
+    is_noted = callable(handler) and threading.current_thread() is threading.main_thread()
+    if is_noted:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or pressed:
+            raise
+        raise EndedError(reason_of(error)).with_traceback(error.__traceback__) from None
+    finally:
+        if is_noted:
+            signal.signal(signal.SIGINT, handler)
+        os.chdir(folder)
+        if pressed:
+            raise KeyboardInterrupt
 
 
 def find(name: str, *, folders: Iterable[str | os.PathLike] = ()) -> Callable:
@@ -45,11 +87,12 @@ def find(name: str, *, folders: Iterable[str | os.PathLike] = ()) -> Callable:
         parent, path = path, f"{path}.{part}" if path else part
         try:
             # A name that a module does not have may be a submodule that is not imported yet.
-            is_attribute = parent and hasattr(target, part)
-            target = getattr(target, part) if is_attribute else importlib.import_module(path)
-        except (Exception, SystemExit) as error:
+            with contained():
+                is_attribute = parent and hasattr(target, part)
+                target = getattr(target, part) if is_attribute else importlib.import_module(path)
+        except Exception as error:
             if not isinstance(error, ModuleNotFoundError) or not f"{path}.".startswith(f"{error.name}."):
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                reason = reason_of(error, own=EndedError)
                 raise InputError(f"{name}: {path} cannot be imported: {_origin(error, own)}: {reason}") from None
             if parent:
                 problem = f"{parent} ({getattr(target, '__file__', 'built in')}) has no '{part}'"

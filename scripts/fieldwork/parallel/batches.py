@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from fieldwork import reason_of
+
 
 class Raised(NamedTuple):
     """An exception in the place of a frame's result."""
@@ -87,11 +89,11 @@ def _sendable(error):
     with suppress(Exception):  # whatever its class raises when it is built
         if str(pickle.loads(pickle.dumps(error))) == str(error):
             return error
-    substitute = RuntimeError(f"{type(error).__name__}: {error}")
+    substitute = RuntimeError(reason_of(error))
     substitute.__notes__ = error.__notes__
     return substitute
 
 
 def unsendable(error: Exception) -> list[Raised]:
     """Return what a worker sends in place of results that pickle refuses with `error`."""
-    return [Raised(TypeError(f"a result or an error cannot be sent to the parent process: {error}"))]
+    return [Raised(TypeError(f"a result or an error cannot be sent to the parent process: {reason_of(error)}"))]

@@ -107,7 +107,11 @@ def work_on(job: Job, frames: bytes) -> bytes:
 
 @contextmanager
 def _in_folder(folder) -> Iterator[None]:
-    """Work in a job's folder, where its relative paths begin; wait until no thread of this worker is in another one."""
+    """Work in a job's folder, where its relative paths begin; wait until no thread of this worker is in another one.
+
+    A function of the user's may leave that folder: then its thread alone does, where the system allows it.
+    """
+    processes.own_working_folder()
     with _at_work.change:
         _at_work.change.wait_for(lambda: not _at_work.threads or _at_work.folder == folder)
         os.chdir(folder)

@@ -214,8 +214,9 @@ def _metrics_of(image, names):
 
 def _attempt(what, convert, function, image, /, **arguments):
     try:
-        return convert(function(image, **arguments))
-    except (Exception, SystemExit) as error:  # the user's functions may raise anything
+        with functions.contained():
+            return convert(function(image, **arguments))
+    except Exception as error:  # the user's functions may raise anything
         raise FilterError(user_functions.reason(what, error)) from error
 
 

@@ -198,8 +198,9 @@ def measure_frame(
     try:
         called = functions.find_once(function, folders=tuple(folders))
         user_functions.seed_random(stack, index)  # now: its module, which may draw or seed, is imported
-        returned = user_functions.result_of(called(image, **arguments), function)
-    except (Exception, SystemExit) as error:  # a function of the user's may raise anything
+        with functions.contained():
+            returned = user_functions.result_of(called(image, **arguments), function)
+    except Exception as error:  # a function of the user's may raise anything
         return MeasuredFrame(index, error=user_functions.reason(function, error), shape=image.shape)
     if isinstance(returned, dict):
         error = f"{function} gave numbers; it gave an image for the first good frame" if series else None

@@ -82,9 +82,11 @@ def test_what_is_missing_is_named_with_the_nearest_name(refused, write_modules):
         ("import math\n\nmath.sqrt(-1)", 3, "ValueError"),
         ("import sys\nsys.exit('two\\nlines')", 2, "SystemExit: two lines"),
         ("import json\njson.loads('no')", 2, "JSONDecodeError"),
+        ("import os\nos.chdir('/')\nraise KeyboardInterrupt", 3, "KeyboardInterrupt"),
     ],
 )
 def test_a_module_that_raises_is_named_with_file_line_and_exception(refused, write_modules, text, line, exception):
     folders = write_modules(failing=text)
     message = refused(functions.find, "failing.f", folders=folders)
     assert f"{folders[0] / 'failing.py'}, line {line}: {exception}" in message
+    assert os.getcwd() != "/"
