@@ -22,5 +22,6 @@ rule download_plate:
         runtime=240,  # minutes: 10 GB at 1 MB/s take 170; a job that reaches its limit resumes when it is run again
     params:
         archive=plan.plates.archive,
+        sheet=config["plates"],
     script:
         "../scripts/download_plate.py"

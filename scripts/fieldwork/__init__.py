@@ -6,8 +6,29 @@ MOST_CHARACTERS = 2000  # of a message, which may quote what a file holds
 # Control signs, ends of lines (but for lists, which are indented) and halves of surrogate pairs.
 _NO_TEXT = re.compile("\n(?!  )|[\0-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
+# What may be secret in the URLs of a text: a user's name and password, which may hold a slash; values of a query that
+# are longer than those of `?download=1`; and a query or fragment without names. urllib3 writes "with url: /path?query".
+_USER = re.compile(r"(?<=://)(?:[^/\s@]*:(?!\d*(?:[/?#\s]|$))\S*|[^/?#\s]*)@")
+_END = r"""(?=['"),;:.>\]]*(?:[\s&#]|$))"""  # of a URL in a sentence
+_VALUE = re.compile(rf"(?<=[^(][?&#;])([\w.~%+-]+=)[^\s&#]{{4,}}?{_END}")
+_NAMELESS = re.compile(rf"""((?:://|url: )[^\s?#'"]*[?#])[^\s=&]{{4,}}?{_END}""")
 
-class InputError(ValueError):
+
+def without_secrets(text: str) -> str:
+    """Return a text with dots in place of what may be secret in its URLs: user, password, values of queries."""
+    for pattern, shown in ((_USER, "...@"), (_VALUE, r"\1..."), (_NAMELESS, r"\1...")):
+        text = pattern.sub(shown, text)
+    return text
+
+
+class _WithoutSecretsError(Exception):
+    """An error whose message goes into logs and tables."""
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
+
+
+class InputError(_WithoutSecretsError, ValueError):
     """The user's input cannot be used; the message says where, what was found and what is expected.
 
     It is one line that any terminal shows, whatever it quotes: a long one is shortened in its middle.
@@ -20,7 +41,7 @@ class InputError(ValueError):
         return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
 
 
-class FrameError(ValueError):
+class FrameError(_WithoutSecretsError, ValueError):
     """The file is not a readable image; the message is the reason."""
 
 
@@ -31,7 +52,7 @@ class NotReadError(FrameError):
     """The file cannot be read for a reason outside it: it says nothing about the file's bytes, and may be gone soon."""
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(_WithoutSecretsError, RuntimeError):
     """A worker process ended before it returned its frame's result; the message names the frame."""
 
 
@@ -46,7 +67,7 @@ def reason_of(error: BaseException, *, own: type | tuple[type, ...] = ()) -> str
     """
     name = type(error).__name__
     try:
-        text = " ".join(str(error).split())[:300]
+        text = without_secrets(" ".join(str(error).split()))[:300]
     except BaseException as failure:
         text = f"its text cannot be made ({type(failure).__name__})"
     text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

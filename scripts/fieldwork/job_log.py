@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fieldwork import DeviceFailed, InputError, WorkerDied, reason_of
+from fieldwork import DeviceFailed, InputError, WorkerDied, reason_of, without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,13 @@ class _WithoutPandas:
     def find_spec(self, name, path=None, target=None):
         if name == "pandas":
             raise ImportError("a job that needs pandas imports it before `logged`, or sets with_pandas")
+
+
+class _Formatter(logging.Formatter):
+    """Formats records without the secrets of URLs, those of other libraries and tracebacks, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 @contextmanager
@@ -47,7 +54,7 @@ def logged(path: str | os.PathLike, *, with_pandas: bool = False) -> Iterator[No
     to_stderr = logging.StreamHandler(sys.stderr)
     to_stderr.setLevel(logging.WARNING)
     for handler in (to_file, to_stderr):
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_stderr.addFilter(lambda record: not record.exc_info)
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_stderr], force=True)
     logging.captureWarnings(True)

@@ -68,6 +68,12 @@ def test_warnings_reach_the_user_and_the_log(tmp_path, body):
     assert re.search("WARNING .*B02 failed", done.stderr) and re.search(TIME + "WARNING .*B02 failed", log, re.M)
 
 
+def test_the_secrets_of_urls_reach_neither_the_user_nor_the_log(tmp_path):
+    done, log = run_job(tmp_path, "logging.warning('no http://me:S3CRET@h'); raise OSError('at http://h/?s=S3CRET')")
+    assert "OSError: at http://h/?s=... (traceback" in done.stderr and "no http://...@h" in log
+    assert "S3CRET" not in done.stderr + log.replace("raise OSError", "")
+
+
 def test_an_exit_of_the_jobs_own_is_kept(tmp_path):
     done, _ = run_job(tmp_path, "sys.exit(3)")
     assert done.returncode == 3 and done.stderr == ""

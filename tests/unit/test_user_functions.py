@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from fieldwork import reason_of, user_functions
+from fieldwork import user_functions
 from fieldwork.detection import cells, outlines
 from fieldwork.inputs import functions
 from fieldwork.plates import filters
@@ -258,7 +258,3 @@ def test_ctrl_c_ends_a_process_although_the_function_ignores_it():
     with pytest.raises(KeyboardInterrupt), functions.contained(), suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_reason_is_never_empty():  # an empty one means a good frame
-    assert reason_of(ValueError(), own=ValueError) == "ValueError"

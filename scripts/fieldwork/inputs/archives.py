@@ -1,11 +1,12 @@
 """Find the archives of plates that the sheet names by URL, and check the folders that they were unpacked into."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from fieldwork import InputError, outputs
+from fieldwork import InputError, outputs, without_secrets
 from fieldwork.inputs.paths import check_path, is_url, refuse_results
 
 # A folder with this file was unpacked by Fieldwork from the archive that it describes; any other is the user's own.
@@ -23,7 +24,19 @@ class Archive(NamedTuple):
     checksum: str | None = None
 
     def __str__(self):
-        return f"plate '{self.plate}': {self.url}"
+        return f"plate '{self.plate}': {without_secrets(self.url)}"
+
+    @property
+    def address(self) -> dict[str, str]:
+        """Facts that tell the URL from others in files: without its secrets, and a digest of it if it has some."""
+        shown = without_secrets(self.url)
+        digest = {"url_sha256": hashlib.sha256(self.url.encode()).hexdigest()} if shown != self.url else {}
+        return {"url": shown, **digest}
+
+    def is_at(self, facts: dict) -> bool:
+        """Return True if facts, from a file, are of the same URL; older files have all of it."""
+        address = {name: facts[name] for name in ("url", "url_sha256") if name in facts}
+        return address in (self.address, {"url": self.url})
 
 
 def of_sheet(rows: Iterable[dict], *, results: str | os.PathLike) -> dict[str, Archive]:
@@ -88,7 +101,8 @@ def check_folder(archive: Archive) -> dict | None:
     Returns
     -------
     dict or None
-        `url`, `bytes`, `sha256`, `md5`, `files`; None without a folder, or for one that Fieldwork did not unpack.
+        `url`, without its secrets, and `url_sha256`, of all of it, where it has some; `bytes`, `sha256`, `md5`,
+        `files`; None without a folder, or for one that Fieldwork did not unpack.
 
     Raises
     ------
@@ -99,8 +113,8 @@ def check_folder(archive: Archive) -> dict | None:
     if not {"url", "bytes", "sha256", "md5", "files"} <= facts.keys():
         return None
     different = difference(archive, facts)
-    if not archive.checksum and facts["url"] != archive.url:  # equal bytes may come from anywhere
-        different = f"found {facts['url']}, expected {archive.url}"
+    if not archive.checksum and not archive.is_at(facts):  # equal bytes may come from anywhere
+        different = f"found {facts['url']}, expected {archive.url} (user, password and query count, too)"
     if different:
         raise InputError(
             f"plate '{archive.plate}': '{archive.folder}' was downloaded from another archive than the sheet says: "

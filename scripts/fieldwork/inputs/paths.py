@@ -33,9 +33,8 @@ def check_path(path: str, where: str) -> None:
         raise InputError(f"{where}: '{path}' begins with {scheme}://; expected s3://, http://, https:// or a path")
     odd = r"^/|[?#\\\x00-\x1f]|^[^/]*@|//|(^|/)\.{1,2}(/|$)" + ("" if scheme.lower() == "s3" else "|;")
     if is_url(path) and re.search(odd, rest):
-        shown = re.sub("^[^/]*@", "...@", rest).partition("?")[0]  # the rest may hold secrets
         raise InputError(
-            f"{where}: '{scheme}://{shown}' has one of ? # \\ // /../ or a user's name or password in it, or, on a web "
+            f"{where}: '{path}' has one of ? # \\ // /../ or a user's name or password in it, or, on a web "
             "server, a ; and Snakemake's storage plugins would take another object for it"
         )
 

@@ -208,9 +208,9 @@ def _with_nuclei(scan, requested, names, pages_are):
 def _check_files(scan, images, *, where, origin, generated, remote):
     """Check that Snakemake can take the images, and that those of a list are there."""
     is_list = scan.layout == image_lists.LAYOUT_NAME
-    urls = [image.path for image in scan.images if not image.fault and is_url(image.path)]
-    for url in urls:
+    for url in {image.path for image in scan.images if is_url(image.path)}:  # of failed rows, too, for its secrets
         check_path(url, where)
+    urls = [image.path for image in scan.images if not image.fault and is_url(image.path)]
     absent = remote.absent(urls) if urls and is_list else {}
     for image in images:
         if not image.fault:

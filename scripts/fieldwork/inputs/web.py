@@ -10,7 +10,7 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
 
-from fieldwork import InputError
+from fieldwork import InputError, without_secrets
 
 REQUESTS_AT_ONCE = 8
 HTTP_TIMEOUT_S = (10, 30)  # for a connection, and for the next bytes
@@ -136,7 +136,7 @@ def reason(error: Exception) -> str:
     retries = getattr(getattr(response, "raw", None), "retries", None)
     cause = getattr(error.args[0], "reason", None) if error.args else None  # of urllib3's MaxRetryError
     asked = len(retries.history) + 1 if retries else RETRIES + 1 if cause and type(cause) is not str else 1
-    text = " ".join(str(cause if cause and type(cause) is not str else error).split())
+    text = without_secrets(" ".join(str(cause if cause and type(cause) is not str else error).split()))
     return f"{text}; the server was asked {asked} times" if asked > 1 else text
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from fieldwork import InputError
+from fieldwork import InputError, without_secrets
 from fieldwork.inputs import config, methods
 from fieldwork.inputs.paths import exists, refuse_windows_path, with_home
 from fieldwork.inputs.sheets import SHEETS
@@ -72,6 +72,7 @@ def read(given: object, *, caller: Caller, named: Sequence[str], merge: Callable
         raise InputError(
             f"{source}: 'results' is '{values['results']}'; expected a folder, on a file system that all jobs see"
         )
+    _refuse_secrets(values, source)
     for key in (*SHEETS, "results"):
         values[key] = with_home(values[key])
         if not exists(values[key], where=f"{source}: '{key}' is"):
@@ -81,3 +82,18 @@ def read(given: object, *, caller: Caller, named: Sequence[str], merge: Callable
         raise InputError(f"{source}: 'results' is '{values['results']}'; expected a folder, and no user has this name")
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), DEFAULT_PATH]]
     return Configuration(values, source, list(dict.fromkeys(folders)), notes)
+
+
+def _refuse_secrets(values, source):
+    """Refuse URLs with a user, a password or a query: Snakemake keeps parameters, and tables what made them."""
+    ahead = [("", values)]
+    while ahead:
+        key, value = ahead.pop()
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            ahead += [(f"{key}.{name}".lstrip("."), item) for name, item in items]
+        elif isinstance(value, str) and "://" in value and value != without_secrets(value):
+            raise InputError(
+                f"{source}: '{key}' is '{value}', a URL with a user, a password or a query, which files beside the "
+                "results would keep; expected one without: a function may read them from an environment variable"
+            )

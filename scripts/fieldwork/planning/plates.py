@@ -314,10 +314,11 @@ class PlatePlan(Road):
     # Archive, platemap, pictures, store
 
     def archive(self, wildcards: object) -> dict:
-        """Return the archive of a plate, in a form that parameters of a rule can have."""
+        """Return the archive of a plate as parameters of a rule may have it: Snakemake keeps them in files."""
         if wildcards.plate not in self.downloads:
             raise InputError(f"plate '{wildcards.plate}' has no url in the sheet '{self._config['plates']}'")
-        return self.downloads[wildcards.plate]._asdict()
+        archive = self.downloads[wildcards.plate]
+        return {**archive._asdict(), **archive.address}
 
     def platemap(self, wildcards: object) -> list[str]:
         """Return the path of a plate's platemap in a list; an empty one without a platemap."""

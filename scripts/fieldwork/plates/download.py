@@ -58,7 +58,7 @@ def make_folder(archive: Archive) -> dict:
             shutil.rmtree(work, ignore_errors=True)  # of a job that was killed at its very end
             return facts
         log.warning("%s: nothing is fetched: '%s' is there already, and was not downloaded", archive, folder)
-        return {"url": archive.url}
+        return archive.address
     try:
         with _locked(work, archive):
             return _fetch_and_unpack(archive, folder, work)
@@ -81,7 +81,7 @@ def _fetch_and_unpack(archive, folder, work):
         _fetch(archive, path, work / "state.json")
     elif not path.is_file():
         raise InputError(f"{archive}: found no file '{path}', expected the archive; correct the url in the sheet")
-    facts = {"url": archive.url, **_digest(path)}
+    facts = {**archive.address, **_digest(path)}
     log.info("%s: %d bytes, sha256:%s, md5:%s", archive, facts["bytes"], facts["sha256"], facts["md5"])
     if different := difference(archive, facts):
         if is_web:
@@ -138,7 +138,7 @@ def _locked(work, archive):
 
 def _fetch(archive, path, state):
     """Fetch an archive over HTTP into the file `path`, which may hold a part of it; `state` names that archive."""
-    if read_facts(state).get("url") != archive.url:
+    if not archive.is_at(read_facts(state)):
         path.unlink(missing_ok=True)
     tries, farthest = 0, _size(path)
     with requests.Session() as session:
@@ -182,7 +182,7 @@ def _fetch_more(session, archive, path, state):
         headers |= {"Range": f"bytes={start}-", "If-Range": version}
     with session.get(archive.url, headers=headers, stream=True, timeout=HTTP_TIMEOUT_S) as answer:
         fields, status = answer.headers, answer.status_code
-        new = {"url": archive.url, "etag": fields.get("ETag"), "last_modified": fields.get("Last-Modified")}
+        new = {**archive.address, "etag": fields.get("ETag"), "last_modified": fields.get("Last-Modified")}
         if str(new["etag"]).startswith("W/"):
             new["etag"] = None  # weak: equal tags do not mean equal bytes, which resuming needs (RFC 9110, 13.1.5)
         if status == 200:

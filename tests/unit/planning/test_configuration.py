@@ -33,6 +33,14 @@ def test_paths_of_windows_are_refused(tmp_path, monkeypatch, key):
         read(tmp_path, {key: "C:\\data"}, monkeypatch)
 
 
+@pytest.mark.parametrize("url", ["https://me:S3CRET@h/w", "https://h/w?sig=T0KEN"])
+def test_secrets_of_urls_are_refused_as_files_would_keep_them(tmp_path, monkeypatch, url):
+    given = {"nuclei": {"method": "own.f", "arguments": {"weights": [url]}}}
+    with pytest.raises(InputError, match=r"^--config: 'nuclei.arguments.weights.0' is 'https://[^\n]*\.\.\.") as caught:
+        read(tmp_path, given, monkeypatch)
+    assert not any(secret in str(caught.value) for secret in ("S3CRET", "T0KEN"))
+
+
 def test_a_key_of_a_section_is_refused_in_one_line_that_shows_its_form(tmp_path, monkeypatch):
     said = "^--config: unknown key 'threshold'. It is a key of nuclei: .*, or --config 'nuclei={threshold: 300}' in .*$"
     with pytest.raises(InputError, match=said):

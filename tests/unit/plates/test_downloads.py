@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from archive_server import FILES, below, pack
-from fieldwork import InputError
+from fieldwork import InputError, without_secrets
 from fieldwork.inputs import archives, sheets
 from fieldwork.plates import download, unpack
 
@@ -66,6 +66,38 @@ def test_an_archive_of_every_kind_becomes_the_folder_and_is_gone(tmp_path, serve
     assert f"the checksum is sha256:{sha256}, as in the sheet" in caplog.text
     assert server.sent == len(content) and len(server.asked) == 1
     assert fetch(tmp_path, server, name) == facts and len(server.asked) == 1
+
+
+def test_secrets_of_a_url_are_used_and_stand_in_no_file(tmp_path, serve, caplog):
+    caplog.set_level(logging.DEBUG)
+    server = serve(pack(tmp_path / "packed.zip"))
+    server.drop_after, server.ranges = len(server.content) // 2, False
+    url = server.url("P1.zip?download=1&sig=T0KEN").replace("//", "//me:S3CRET@")
+    archive = archives.Archive("P1", url, str(tmp_path / "images/P1"))
+    with pytest.raises(InputError) as broken:
+        download.make_folder(archive)
+    part = Path(tmp_path, "images/.P1.download/state.json").read_text()
+    server.drop_after = None
+    facts = download.make_folder(archive)
+    assert server.asked[0]["path"].endswith("sig=T0KEN") and server.asked[0]["Authorization"].startswith("Basic ")
+    assert below(tmp_path / "images/P1") == FILES
+    assert download.make_folder(archive) == facts  # nothing new
+    with pytest.raises(InputError, match="from another archive") as other:
+        download.make_folder(archive._replace(url=url.replace("T0KEN", "T0KEN2")))
+    texts = [part, (tmp_path / "images/P1" / archives.RECORD).read_text(), str(facts), str(archive)]
+    texts += [str(broken.value), str(other.value), *map(without_secrets, caplog.messages)]  # as `job_log.logged` does
+    assert part and facts["url"] == server.url("P1.zip?download=1&sig=...").replace("//", "//...@")
+    assert not any(secret in text for secret in ("S3CRET", "T0KEN") for text in texts)
+
+
+def test_the_folder_of_an_archive_whose_note_has_all_of_its_url_still_counts(tmp_path, serve, zipped):
+    server = serve(zipped)
+    url = server.url("P1.zip?key=long")
+    archive = archives.Archive("P1", url, str(tmp_path / "images/P1"))
+    note = {**download.make_folder(archive), "url": url}  # as older versions wrote it
+    del note["url_sha256"]
+    (tmp_path / "images/P1" / archives.RECORD).write_text(json.dumps(note))
+    assert archives.check_folder(archive) == note
 
 
 def test_an_archive_on_this_machine_is_unpacked_and_stays(tmp_path, monkeypatch):
@@ -415,7 +447,7 @@ def test_a_sheets_rows_become_archives(tmp_path, monkeypatch):
         ("ftp://x.org/P1.zip\t\t", "'url' is 'ftp://x.org/P1.zip'; expected the URL of an archive of the images"),
         ("https://x.org/P1.rar\t\t", "'url' is 'https://x.org/P1.rar'; expected the URL of an archive"),
         ("https:P1.zip\t\t", "'url' is 'https:P1.zip'; expected the URL of an archive"),
-        ("https://x.org/?P1.zip\t\t", "'url' is 'https://x.org/?P1.zip'; expected the URL of an archive"),
+        ("https://x.org/?P1.zip\t\t", "'url' is 'https://x.org/?...'; expected the URL of an archive"),
         (
             "https://x.org/P1.zip\t1.5 GB\t",
             "'size' is '1.5 GB'; expected the size of the archive",
