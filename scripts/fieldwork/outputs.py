@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fieldwork import InputError, reason_of
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -152,6 +154,17 @@ def write_json(values: Any, path: str | os.PathLike) -> None:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Return the values of a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the values of a JSON file that `write_json` wrote; raise InputError where it was spoilt since."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        if not isinstance(values, dict):
+            raise ValueError("expected names and values")
+    except (ValueError, RecursionError) as error:
+        reason = reason_of(error, own=ValueError)
+        raise InputError(f"{path} is damaged ({reason}); delete it, and run the same command again") from None
+    return values
+
+
+def _refuse_constant(name):
+    raise ValueError(f"found {name}")

@@ -1,11 +1,11 @@
 """What a run says of its plates and stacks in the end: doubts about their nuclei, and what a preview saw."""
 
-import json
 import math
 import os
 import statistics
 from pathlib import Path
 
+from fieldwork import InputError, outputs
 from fieldwork.inputs import methods
 
 FITTING_SHARE = 0.4  # of a typical nucleus's smoothed height above the ground: a threshold there parts both
@@ -44,8 +44,9 @@ class PlateReport:
         self.plate = plate
         self._detection = detection
         self._method = methods.kind_of(detection["method"]) if detection else None
-        self._summary = _read(self._folder / "summary.json")
-        calibration = _read(self._folder / "calibration.json")
+        self._damaged = []  # lines on files that cannot be read
+        self._summary = self._read("summary.json")
+        calibration = self._read("calibration.json")
         is_current = calibration and detection and calibration["settings"]["detection"]["method"] == detection["method"]
         self._calibration = calibration if is_current else {}
 
@@ -56,8 +57,9 @@ class PlateReport:
 
     def warnings(self) -> list[str]:
         """Return the doubts about the plate, and what was decided for it, one line each."""
-        light = _read(self._folder / "illumination" / "functions.json").get("warnings", [])
+        light = self._read("illumination/functions.json").get("warnings", [])
         doubts = [
+            *self._damaged,
             *self._calibration.get("warnings", []),
             *light,
             *self._doubts_about_peaks(),
@@ -83,6 +85,16 @@ class PlateReport:
         drawn, remedy = REMEDIES[self._method]
         picture = self._folder / "calibration.png"
         return f"{self.kind} {self.plate}: {median}{span}{size}. If the {drawn} in {picture} are wrong, set {remedy}."
+
+    def _read(self, name):
+        """Return what a JSON file of the plate holds; nothing where there is none, or a damaged one."""
+        try:
+            return outputs.read_json(self._folder / name)
+        except FileNotFoundError:
+            return {}
+        except InputError as error:
+            self._damaged.append(str(error))
+            return {}
 
     @property
     def _is_calibrated(self):
@@ -136,11 +148,3 @@ class StackReport(PlateReport):
     """The same of a stack."""
 
     kind, noun = "stack", "frame"
-
-
-def _read(path):
-    """Return what a JSON file holds; nothing where there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}

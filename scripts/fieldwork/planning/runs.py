@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import hashlib
+import io
 import json
 import math
 import os
@@ -257,6 +258,7 @@ def summary(
     if slides := list(slides):
         status = Counter(slide_status(results, slide) for slide in slides)
         rest = {"failed": status["failed"], "not yet done": status[None]}
+        rest["with a damaged slide.json (delete it, and run the same command again)"] = status["damaged"]
         lines += [
             f"Slides: {status['ok']} of {len(slides)} converted"
             + "".join(f", {count} {word}" for word, count in rest.items() if count)
@@ -357,11 +359,13 @@ def _odd_plate(tables_of, reports):
 
 
 def slide_status(results: str | os.PathLike, slide: str) -> str | None:
-    """Return ``ok`` or ``failed``, as a slide's ``slide.json`` says; None where none exists, or a damaged one."""
+    """Return ``ok`` or ``failed``, as a slide's ``slide.json`` says, or ``damaged``; None where none exists."""
     try:
         return json.loads(Path(results, "slides", slide, "slide.json").read_bytes())["status"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return None
+    except (ValueError, KeyError, TypeError):
+        return "damaged"
 
 
 def no_slide(slides: Iterable[str], results: str | os.PathLike) -> str:
@@ -413,9 +417,10 @@ def _screen_lines(results, wells):
 
 
 def _rows(path):
-    """Return the rows of a CSV file; None where none exists."""
-    try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except FileNotFoundError:
-        return None
+    """Return the rows of a CSV file; None where none exists, or a damaged one, which stderr names."""
+    with suppress(FileNotFoundError):
+        table = path.read_bytes()
+        if table.endswith(b"\n") and b"\0" not in table:
+            return list(csv.DictReader(io.StringIO(table.decode("utf-8", "replace"), newline="")))
+        print(f"WARNING {path} is damaged; delete it, and run the same command again", file=sys.stderr)
+    return None

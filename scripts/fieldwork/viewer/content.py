@@ -4,7 +4,7 @@ import logging
 import os
 import re
 
-from fieldwork import outputs
+from fieldwork import InputError, outputs
 from fieldwork.doses import read_dose, unit_of_column
 from fieldwork.inputs.paths import is_url
 from fieldwork.viewer import fields
@@ -28,15 +28,14 @@ def contents(results: Results) -> dict:
     Returns
     -------
     dict
-        'folder', and the lists 'plates' (name, wells, nuclei, fields, failed), 'slides' (name, status) and 'stacks'
-        (name), sorted by name; 'screen' is `screen`.
+        'folder', and the lists 'plates' (name, wells, nuclei, fields, failed), 'slides' (name, status: ok, failed or
+        damaged) and 'stacks' (name), sorted by name; 'screen' is `screen`.
     """
     return {
         "folder": str(results.folder.resolve()),
         "plates": [_plate_summary(results, name) for name in _names(results, "plates", "wells.csv")],
         "slides": [
-            {"name": name, "status": facts_of(results, name)["status"]}
-            for name in _names(results, "slides", "slide.json")
+            {"name": name, "status": _slide_status(results, name)} for name in _names(results, "slides", "slide.json")
         ],
         "stacks": [{"name": name} for name in _names(results, "stacks", "frames.csv")],
         "screen": screen(results),
@@ -72,6 +71,15 @@ def _names(results, kind, table):
     entries = os.listdir(folder) if folder.is_dir() else []
     names = sorted(entries, key=lambda name: (name.casefold(), name))
     return [name for name in names if inside_or_none(results, kind, name, table)]
+
+
+def _slide_status(results, slide):
+    """Return the status of a slide; one unreadable slide.json must not hide the rest of the list."""
+    try:
+        status = facts_of(results, slide)["status"]
+    except (InputError, OSError, KeyError):
+        status = None
+    return status if status in ("ok", "failed") else "damaged"
 
 
 def _plate_summary(results, plate):

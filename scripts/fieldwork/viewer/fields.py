@@ -42,6 +42,18 @@ X, Y = "Nuclei_Location_Center_X", "Nuclei_Location_Center_Y"
 PIXEL_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")  # that a browser has arrays of
 
 
+class UnreadableError(NotFound):
+    """The image of a field cannot be read, perhaps for a moment; the message is for the page."""
+
+
+class _IncompleteError(Exception):
+    """The contrast without images that cannot be read: an exception, which no cache keeps."""
+
+    def __init__(self, ranges: dict):
+        super().__init__()
+        self.ranges = ranges
+
+
 @cached_while_unchanged
 def _field_rows(path):
     """Read the rows of a plate's fields.csv; columns about the nuclei channel are those of DNA, whatever its name."""
@@ -64,7 +76,7 @@ def row_of(results: Results, plate: str, number: str) -> dict[str, str]:
 def settings(results: Results, plate: str) -> dict:
     """Return the settings with which a plate's tables were made; nothing of tables of an older version."""
     path = inside_or_none(results, "plates", plate, "settings.json")
-    return outputs.read_json(path)["settings"] if path else {}
+    return outputs.read_json(path).get("settings", {}) if path else {}
 
 
 def nuclei_channel(results: Results, plate: str) -> str:
@@ -141,7 +153,7 @@ def plane(results: Results, plate: str, number: str, channel: str | None = None)
     try:
         return frames.read_plane(path, channel=token_of(results, plate), timepoint=timepoint, z=z, **inside_file)
     except frames.FrameError as error:
-        raise NotFound(f"{path}: {error}") from None
+        raise UnreadableError(f"{path}: {error}") from None
 
 
 def token_of(results: Results, plate: str) -> str:
@@ -167,7 +179,7 @@ def _other_channel(results, plate, row, channel, timepoint, z):
     try:
         planes = plate_images.read_file((path, *inside_file), channel=measured[channel], exact=True)
     except frames.FrameError as error:
-        raise NotFound(f"{path}: {error}") from None
+        raise UnreadableError(f"{path}: {error}") from None
     for candidate in planes:
         if candidate.timepoint in (None, timepoint) and candidate.z in (None, z):
             return candidate.image
@@ -209,23 +221,29 @@ def contrast(results: Results, plate: str) -> dict[str, dict[str, float]]:
         and 'most', the lowest and highest value in it. Channels without a readable image are absent.
     """
     version = version_of(inside(results, "plates", plate, "fields.csv"))
-    return _contrast(results, plate, tuple(channel["name"] for channel in channels(results, plate)), version)
+    try:
+        return _contrast(results, plate, tuple(channel["name"] for channel in channels(results, plate)), version)
+    except _IncompleteError as incomplete:
+        return incomplete.ranges
 
 
 @functools.lru_cache(64)
 def _contrast(results, plate, names, version):
+    token_of(results, plate)  # which all images need
     good = [number for number, row in enumerate(rows(results, plate)) if row["Image_Status"] == "ok"]
     chosen = [good[place] for place in np.linspace(0, len(good) - 1, min(len(good), CONTRAST_FIELDS)).astype(int)]
-    ranges = {}
+    ranges, unreadable = {}, False
     for name in names:
         images = []
         for number in chosen:
             try:
                 images.append(plane(results, plate, str(number), name))
-            except NotFound:
-                continue
+            except NotFound as error:
+                unreadable |= isinstance(error, UnreadableError)
         if images:
             ranges[name] = range_of(images)
+    if unreadable:
+        raise _IncompleteError(ranges)
     return ranges
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, parse_qsl, unquote
 
+from fieldwork import InputError
 from fieldwork.viewer import content, fields, slides, stacks
 from fieldwork.viewer.results import NotFound, Results, file
 from fieldwork.viewer.tuning import Busy, TookTooLong, Tuner
@@ -109,6 +110,8 @@ class Handler(BaseHTTPRequestHandler):
             self.fail(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         except TookTooLong as error:
             self.fail(HTTPStatus.GATEWAY_TIMEOUT, str(error))
+        except InputError as error:  # a damaged file
+            self.fail(HTTPStatus.NOT_FOUND, str(error))
         except FileNotFoundError:  # a run removed it meanwhile
             self.fail(HTTPStatus.NOT_FOUND, "this is not there any more")
         except Exception:  # whatever a broken table makes pyarrow or zarr raise: the server goes on

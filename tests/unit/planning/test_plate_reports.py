@@ -35,6 +35,17 @@ def test_a_threshold_between_ground_and_nuclei_is_no_matter(tmp_path):
     assert PlateReport(tmp_path, "not yet done", DETECTIONS["peaks"]).warnings() == []
 
 
+def test_a_damaged_file_is_a_warning_and_ends_no_run(tmp_path):
+    report_of(tmp_path, levels=LEVELS, calibration=CALIBRATION)
+    for name in ("summary.json", "calibration.json"):
+        path = tmp_path / "plates/P1" / name
+        path.write_bytes(path.read_bytes()[:40])
+    warnings = report_of(tmp_path).warnings()
+    assert [warning.partition(" is damaged (")[0] for warning in warnings] == [
+        f"plate P1: {tmp_path}/plates/P1/{name}" for name in ("summary.json", "calibration.json")
+    ]
+
+
 @pytest.mark.parametrize(
     ("levels", "expected"),
     [

@@ -187,6 +187,22 @@ def test_the_summary_counts_slides_as_their_records_do_and_a_sheet_of_failures_i
     assert runs.no_slide(["a", "b", "c"], tmp_path) == ""
 
 
+def test_damaged_records_and_tables_are_named_and_not_counted(tmp_path, capsys):
+    header = "Metadata_Well,Fields_Total,Fields_Failed,Count_Nuclei\n"
+    for plate, body in {"good": "B02,4,0,30\n", "cut": "B02,4,0,3", "zeros": "\0\0\n"}.items():
+        (tmp_path / "plates" / plate).mkdir(parents=True)
+        (tmp_path / "plates" / plate / "wells.csv").write_text(header + body)
+    (tmp_path / "slides/S").mkdir(parents=True)
+    (tmp_path / "slides/S/slide.json").write_text('{"status"')
+    lines = runs.summary(["good", "cut", "zeros"], ["S"], [], tmp_path, "logs").splitlines()
+    assert lines[0] == "Plates: 1 of 3 done. Fields: 4, of which 0 failed. Nuclei: 30."
+    assert "Slides: 0 of 1 converted, 1 with a damaged slide.json (delete it, and run the same command again)." in lines
+    named = capsys.readouterr().err
+    assert all(
+        f"WARNING {tmp_path}/plates/{plate}/wells.csv is damaged; delete it" in named for plate in ("cut", "zeros")
+    )
+
+
 def test_the_last_lines_count_excluded_wells_hits_and_ec50s(tmp_path):
     plate, screen = tmp_path / "plates" / "a", tmp_path / "screen"
     plate.mkdir(parents=True)

@@ -29,7 +29,7 @@ async function showContents() {
   document.getElementById("folder").textContent = folder;
   const lists = [
     ["Plates", "plates", plates, plateSummary],
-    ["Slides", "slides", slides, (one) => (one.status === "ok" ? "" : "failed")],
+    ["Slides", "slides", slides, (one) => (one.status === "ok" ? "" : one.status)],
     ["Stacks", "stacks", stacks, () => ""],
     ["Together", "screen", compared, () => ""],
   ];
