@@ -4,7 +4,7 @@ BIN = .venv/bin
 
 unexport PYTHONDONTWRITEBYTECODE  # without compiled modules every Snakemake start takes three times as long
 
-.PHONY: demo doctor report view test test-unit test-slurm test-faults accuracy lint docs lock clean
+.PHONY: demo doctor report view test test-unit test-slurm test-faults accuracy train train-cv lint docs lock clean
 
 # Find the nuclei of the demo: six real fields and a picture of tissue; a plate, a slide and a stack that are drawn with known nuclei.
 SCORES = results/demo/cells_score.txt results/demo/score.txt results/demo/slide_score.txt results/demo/stack_score.txt
@@ -47,6 +47,21 @@ test-faults: .venv/installed
 accuracy: .venv/installed
 	PYTHONPATH=scripts:tests $(BIN)/python -m accuracy.report
 
+# Train the network that finds nuclei; FIELDS=folder MODEL=my.onnx goes on from the built-in one with fields of your own.
+ANNOTATED = $(addprefix $(or $(FIELDWORK_TEST_DATA),../shared/data)/,annotated annotated_he)
+TRAIN = PYTHONPATH=.:scripts:.training/packages $(BIN)/python -m
+train: .training/installed
+	$(TRAIN) training.train $(if $(FIELDS),$(FIELDS) --own --model $(or $(MODEL),network.onnx),$(ANNOTATED) --model scripts/fieldwork/segmentation/network.onnx)
+
+# How right the network is on fields that it never saw, beside the classical detector; goes on after a stop.
+train-cv: .training/installed
+	$(TRAIN) training.cross_validate $(or $(FIELDS),$(ANNOTATED))
+
+# PyTorch, apart from the workflow's environment.
+.training/installed: .venv/installed training/requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --target .training/packages --upgrade -r training/requirements.txt
+	@touch $@
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,4 +92,4 @@ lock:
 		$$(grep -oE '^(cupy|cuda|nvidia)[a-z0-9-]*' envs/gpu.lock | sed 's/^/--no-emit-package /')
 
 clean:
-	rm -rf .venv .snakemake resources results logs benchmarks docs/_build
+	rm -rf .venv .training .snakemake resources results logs benchmarks docs/_build

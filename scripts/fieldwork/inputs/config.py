@@ -10,8 +10,7 @@ from typing import Any
 import yaml
 
 from fieldwork import InputError
-<<<<<<< HEAD
-from fieldwork.inputs import methods, platemaps
+from fieldwork.inputs import methods, outlining, platemaps
 from fieldwork.inputs.paths import open_file
 from fieldwork.inputs.schemas import checker, complaint, is_number, quoted, read_schema
 
@@ -40,10 +39,6 @@ def _integer_or_text(loader, node):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer_or_text)
-=======
-from fieldwork.inputs import methods, outlining, platemaps
-from fieldwork.inputs.schemas import checker, complaint, is_number, read_schema
->>>>>>> 68ff2d0 (nuclei.method: classical and network, beside auto; nuclei.model, checked before any job and part of what its tables are made from; slides, stacks and the viewer follow)
 
 
 def read_config(path: str | os.PathLike) -> dict:

@@ -333,22 +333,6 @@ def locate(path: str, *, prefixed: Callable[[str], str], filled: Callable[[str],
     return os.path.normpath(location)
 
 
-<<<<<<< HEAD
-def _notes_on_rows(rows):
-    """Return a line on the plates whose rows choose peaks by its keys alone."""
-    names = [row["plate"] for row in rows if methods.peaks_keys(row)]
-    shown = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
-    keys = " or ".join(methods.PEAKS_KEYS)
-    return [f"{shown}: rows with {keys} and without a method: nuclei are found by peaks"] if names else []
-=======
-def _folders(config, location_of):
-    folders = Folders(*map(location_of, ("<results>", "<logs>", "<benchmarks>")))
-    if Path(folders.results).is_file():
-        raise InputError(f"results: '{folders.results}' is a file; expected a folder, which may be there or not")
-    return folders
->>>>>>> 68ff2d0 (nuclei.method: classical and network, beside auto; nuclei.model, checked before any job and part of what its tables are made from; slides, stacks and the viewer follow)
-
-
 def _open_plates(rows, configuration, remote):
     config = configuration.values
     try:

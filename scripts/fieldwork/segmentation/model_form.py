@@ -11,17 +11,17 @@ import numpy as np
 
 from fieldwork.segmentation.network import BUILT_IN
 
-LARGEST_SUM = 2**24  # float32 holds every whole number up to it
+LARGEST_WEIGHT = 64  # processors without 8-bit sums add two products in 16 bits: 2 x 64 x 255 < 2**15
+LARGEST_SUM = 2**24  # float32, in which a sum is divided by its power of two, holds every whole number up to it
 HIGHEST_LEVEL = 255  # of what a layer passes on
-MOST_BITS = 24  # of the power of two that weights are over
+PARTS = ("_weights", "_scales", "_bias")  # of a convolution
 
 
 def fault_of(path: Path) -> str | None:
     """Return why a file is no model of the built-in one's form whose sums are exact; None where it is.
 
-    The layers must be the built-in model's. Of every output of a convolution, weights and bias are integers over a
-    power of two, and |weights| x 255 + |bias|, with 255 for what a finer layer adds, stays below 2**24 in those
-    integers: every sum that a convolution can make, in whatever order, has no rounding in float32.
+    The layers must be the built-in model's. Weights are integers from -64 to 64 over a power of two, and of every
+    output of a convolution, |weights| x 255 + |bias| stays below 2**24 in these integers: no processor rounds a sum.
     """
     import onnx  # takes half a second
 
@@ -33,17 +33,23 @@ def fault_of(path: Path) -> str | None:
     expected = onnx.load_model(BUILT_IN)
     if _form_of(model) != _form_of(expected):
         return "its layers are not those of the built-in model, which `make train` makes"
-    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor).astype(np.float64) for tensor in model.graph.initializer}
-    fixed = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in expected.graph.initializer}
-    for name, values in fixed.items():
-        if not name.endswith(("_weights", "_bias")) and not np.array_equal(values, tensors[name]):
-            return f"{name!r} is not {values.tolist()}"
+    tensors, built_in = _tensors_of(model), _tensors_of(expected)
+    for name, values in tensors.items():
+        if not name.endswith(PARTS) and not np.array_equal(values, built_in[name]):
+            return f"{name!r} is {values.tolist()}; expected {built_in[name].tolist()}"
     for node in model.graph.node:
-        if node.op_type == "Conv":
-            reason = _inexact(*(tensors[name] for name in node.input[1:]))
+        if node.op_type == "QLinearConv":
+            reason = _inexact(*(tensors[f"{node.name}{part}"] for part in PARTS))
             if reason:
                 return f"layer {node.name!r}: {reason}"
     return None
+
+
+def _tensors_of(model):
+    """Return the numbers of a model by name, as float64."""
+    from onnx import numpy_helper
+
+    return {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in model.graph.initializer}
 
 
 def _form_of(model):
@@ -54,19 +60,16 @@ def _form_of(model):
     return [part.SerializeToString(deterministic=True) for part in parts], shapes
 
 
-def _inexact(weights, bias):
+def _inexact(weights, scales, bias):
     """Return why the sums of a convolution may be rounded; None if they never are."""
-    outputs = np.concatenate([weights.reshape(len(weights), -1), bias[:, None]], axis=1)
-    if not np.isfinite(outputs).all():
-        return "weights that are no finite numbers"
-    for bits in range(MOST_BITS + 1):
-        integers = outputs * 2.0**bits
-        whole = (integers == np.rint(integers)).all(axis=1)
-        sums = np.abs(integers) @ np.r_[np.full(outputs.shape[1] - 1, HIGHEST_LEVEL), 1] + HIGHEST_LEVEL * 2**bits
-        outputs = outputs[~(whole & (sums < LARGEST_SUM))]
-        if not len(outputs):
-            return None
-    return "weights that are no integers over a power of two with sums below 2**24"
+    if np.abs(weights).max() > LARGEST_WEIGHT:
+        return f"a weight of {weights.flat[np.abs(weights).argmax()]:g}; expected {-LARGEST_WEIGHT} to {LARGEST_WEIGHT}"
+    if not (np.isfinite(scales) & (scales > 0)).all() or np.frexp(scales)[0].tolist() != [0.5] * len(scales):
+        return "scales that are no powers of two"
+    largest = (np.abs(weights).sum(axis=(1, 2, 3)) * HIGHEST_LEVEL + np.abs(bias)).max()
+    if largest >= LARGEST_SUM:
+        return f"sums of up to {largest:g}; expected less than 2**24"
+    return None
 
 
 if __name__ == "__main__":

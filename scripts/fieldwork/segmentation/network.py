@@ -3,9 +3,8 @@
 The network sees how far pixels lie above their ground. Of every pixel it says whether it lies in a nucleus, and how
 deep: the distance to the nucleus's edge over the largest one in that nucleus. Nuclei are the basins of depth.
 
-Weights are integers over a power of two, and what a layer passes on are integers from 0 to 255, so that no sum of a
-convolution needs more than the 24 bits of float32: every machine and every number of threads gives the same bits
-(`model_form` checks it).
+Weights are integers over a power of two, and what a layer passes on are integers from 0 to 255: every machine and every
+number of threads gives the same bits (`model_form` checks that no sum is too large for it).
 """
 
 import functools
@@ -21,13 +20,15 @@ from fieldwork.segmentation import basins, pixels
 from fieldwork.segmentation.objects import LEAST_AREA, LEAST_AREA_PX, Objects, Scale
 
 BUILT_IN = Path(__file__).with_name("network.onnx")
+SQUARE_PX = 4  # side of the squares of pixels that are the channels of the network's input, and of its answer
 MULTIPLE_PX = 16  # of a working copy: blocks begin at multiples of it, as the coarsest layer has pixels of this size
-HALO_PX = 96  # how far a pixel reaches in the network, and some more for the rest of its nucleus
+HALO_PX = 128  # how far a pixel reaches in the network, and some more for the rest of its nucleus
 LEVELS_PER_UNIT = 64  # of the logarithm that the network sees, and of what its layers pass on
 BRIGHTNESS = 4  # in the logarithm: of intensities over the contrast of a typical nucleus
-LOGIT_STEPS, DEPTH_STEPS = 1024, 4096  # of the answer, per unit; a depth of 1 is the middle of a nucleus
-MARGIN_STEPS = 128  # of a margin, per step of the logit
-SPLIT_DEPTH = 0.1  # of the saddle between two nuclei, below the lower one's middle
+MIDDLE, NO_DEPTH = 128, 3  # of an answer from 0 to 255: a pixel at the edge of a nucleus, and one on the ground
+LOGIT_STEPS, DEPTH_STEPS = 16, 250  # of an answer, per unit; a depth of 1 is the middle of a nucleus
+MARGIN_STEPS = 2**12  # of a margin, per step of an answer
+SPLIT_DEPTH = 0.06  # of the saddle between two nuclei, below the lower one's middle
 
 
 class Model(NamedTuple):
@@ -36,12 +37,25 @@ class Model(NamedTuple):
     session: object  # onnxruntime.InferenceSession
 
     def run(self, levels: np.ndarray) -> np.ndarray:
-        """Return what the network says of (rows, columns) uint8 levels: (2, rows, columns) float32 whole numbers."""
-        rows, columns = levels.shape
-        padded = np.zeros([1, 1, *(-(-side // MULTIPLE_PX) * MULTIPLE_PX for side in levels.shape)], np.float32)
-        padded[0, 0, :rows, :columns] = levels
-        [answer] = self.session.run(None, {"levels": padded})
-        return answer[0, :, :rows, :columns]
+        """Return what the network says of levels: nucleus or not, and depth.
+
+        Parameters
+        ----------
+        levels : (rows, columns) uint8 array
+            From `levels_of`.
+
+        Returns
+        -------
+        (2, rows, columns) uint8 array
+            Above `MIDDLE` in nuclei; and `NO_DEPTH`, and `DEPTH_STEPS` more in the middle of a nucleus.
+        """
+        rows, columns = (-(-side // MULTIPLE_PX) * MULTIPLE_PX // SQUARE_PX for side in levels.shape)
+        padded = np.zeros((rows * SQUARE_PX, columns * SQUARE_PX), np.uint8)
+        padded[: levels.shape[0], : levels.shape[1]] = levels
+        squares = padded.reshape(rows, SQUARE_PX, columns, SQUARE_PX).transpose(1, 3, 0, 2)
+        [answer] = self.session.run(None, {"levels": squares.reshape(1, SQUARE_PX**2, rows, columns)})
+        answer = answer.reshape(2, SQUARE_PX, SQUARE_PX, rows, columns).transpose(0, 3, 1, 4, 2)
+        return answer.reshape(2, *padded.shape)[:, : levels.shape[0], : levels.shape[1]]
 
 
 @functools.cache
@@ -103,10 +117,8 @@ def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale, split_depth: f
 
     Parameters
     ----------
-    nucleus : (rows, columns) float32 array of whole numbers
-        Above 0 in nuclei.
-    depth : (rows, columns) float32 array of whole numbers
-        `DEPTH_STEPS` in the middle of a nucleus.
+    nucleus, depth : (rows, columns) uint8 array
+        As `Model.run` returns them.
     scale : Scale
     split_depth : float
 
@@ -114,12 +126,12 @@ def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale, split_depth: f
     -------
     Objects
     """
-    margin = np.ascontiguousarray(nucleus) * np.float32(MARGIN_STEPS)
-    mask = pixels.framed((margin > 0).astype(np.uint8))
+    margin = (nucleus.astype(np.float32) - MIDDLE) * np.float32(MARGIN_STEPS)
+    mask = pixels.framed((nucleus > MIDDLE).astype(np.uint8))
     inside = np.flatnonzero(mask.ravel())
     labels, brightest = np.zeros(mask.shape, np.int32), np.zeros(1, np.int64)
     if len(inside):
-        heights = pixels.blurred(np.clip(depth, 0, DEPTH_STEPS), pixels.NARROW) + 1
+        heights = pixels.blurred(depth, pixels.NARROW) + 1
         heights = cv2.copyTo(pixels.framed(heights), mask)
         basin, summits = basins.basins(heights, inside)
         saddles, peaks = basins.saddles(basin, heights, inside), heights.ravel()[summits]

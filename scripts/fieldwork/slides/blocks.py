@@ -12,7 +12,7 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 
-from fieldwork import label_images, objects, outputs
+from fieldwork import label_images, objects, outputs, reason_of
 from fieldwork.detection import cells
 from fieldwork.frames import FrameError
 from fieldwork.segmentation import detector
@@ -108,13 +108,8 @@ def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: 
     try:
         pixels = read(top, left, bottom - top, right - left)
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-<<<<<<< HEAD
-        return failed_block(block(error))
-    extent = detector.Extent((top, left), detection.shape)
-=======
         return failed_block(block, reason_of(error))
     extent = Extent((top, left), detection.shape)
->>>>>>> 68ff2d0 (nuclei.method: classical and network, beside auto; nuclei.model, checked before any job and part of what its tables are made from; slides, stacks and the viewer follow)
     labels = _labels_of(pixels, extent, detection)
     numbers = _own_numbers(labels, block, extent.origin)
     numbers = numbers[_are_in_tissue(labels, numbers, mask, rows, columns)]

@@ -1,0 +1,79 @@
+"""The network: a small U-Net whose layers pass on integers from 0 to 255, as its integer form does."""
+
+import torch
+from torch import nn
+
+LEVELS_PER_UNIT = 64  # of what layers pass on, as of the network's input
+HIGHEST = 255
+SQUARE_PX = 4  # side of the squares of pixels that are the channels of the first layer's input, and of the answer
+WIDTHS = 48, 64, 96  # channels at a quarter, an eighth and a sixteenth of the resolution
+ANSWERS = 2  # nucleus or not, and depth
+
+
+class Whole(torch.autograd.Function):
+    """Round to whole numbers, halves to even ones; pass gradients on as they are."""
+
+    @staticmethod
+    def forward(context, values):
+        return torch.round(values)
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient
+
+
+def passed_on(values):
+    """Return values as the next layer gets them: integers from 0 to 255, over 64."""
+    return Whole.apply(torch.clamp(values * LEVELS_PER_UNIT, 0, HIGHEST)) / LEVELS_PER_UNIT
+
+
+class Layer(nn.Module):
+    """A convolution whose output has a mean and a spread of its own; `passed_on` comes after it."""
+
+    def __init__(self, inputs: int, outputs: int, *, side: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs, momentum=0.02)
+        nn.init.constant_(self.norm.bias, 0.5)
+
+    def forward(self, values):
+        return self.norm(self.convolution(values))
+
+
+class Network(nn.Module):
+    """Takes (fields, 1, rows, columns) levels over 64; returns (fields, 2, rows, columns): a logit, and depth."""
+
+    def __init__(self):
+        super().__init__()
+        quarter, eighth, sixteenth = WIDTHS
+        self.quarters = nn.ModuleList([Layer(SQUARE_PX**2, quarter), Layer(quarter, quarter)])
+        self.eighths = nn.ModuleList([Layer(quarter, eighth, stride=2), Layer(eighth, eighth)])
+        self.sixteenths = nn.ModuleList(
+            [Layer(eighth, sixteenth, stride=2), Layer(sixteenth, sixteenth), Layer(sixteenth, sixteenth)]
+        )
+        self.to_eighth = Layer(sixteenth, eighth, side=1)
+        self.eighth_again = Layer(eighth, eighth)
+        self.to_quarter = Layer(eighth, quarter, side=1)
+        self.quarter_again = Layer(quarter, quarter)
+        self.answer = nn.Conv2d(quarter, SQUARE_PX**2 * ANSWERS, 3, padding=1)
+
+    def forward(self, levels):
+        quarter = through(self.quarters, nn.functional.pixel_unshuffle(levels, SQUARE_PX))
+        eighth = through(self.eighths, quarter)
+        sixteenth = through(self.sixteenths, eighth)
+        eighth = passed_on(self.eighth_again(joined(self.to_eighth(sixteenth), eighth)))
+        quarter = passed_on(self.quarter_again(joined(self.to_quarter(eighth), quarter)))
+        return nn.functional.pixel_shuffle(self.answer(quarter), SQUARE_PX)
+
+
+def through(layers, values):
+    """Return values after some layers."""
+    for layer in layers:
+        values = passed_on(layer(values))
+    return values
+
+
+def joined(coarse, fine):
+    """Return the sum of a coarse layer, enlarged by two, and a fine one, as it is passed on."""
+    coarse = nn.functional.interpolate(passed_on(coarse), scale_factor=2, mode="nearest")
+    return torch.clamp(coarse + fine, max=HIGHEST / LEVELS_PER_UNIT)

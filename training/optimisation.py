@@ -1,0 +1,105 @@
+"""Train the network on fields; a stop costs the steps since the last save."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from training import augmentation, integer_form, synthetic
+from training.architecture import LEVELS_PER_UNIT, Network
+from training.fields import Field
+
+STEPS = 3500
+CROPS = 8  # of a step
+RATE, DECAY = 4e-3, 1e-3
+SLOWER = 8  # the rate where a training goes on from a model
+WARM_UP, AVERAGED = 0.1, 0.998  # share of the steps in which the rate rises; of the weights' moving average
+STAINED_SHARE, SYNTHETIC_SHARE = 0.22, 0.12  # of the crops
+SEAM_WEIGHT = 3.0  # of pixels where nuclei touch, beyond that of others
+DEPTH_WEIGHT = 6.0  # of the squares of depth's errors, against the cross entropy of nucleus or not
+SAVED_EVERY = 250  # steps
+
+
+def train(fields: Sequence[Field], *, seed: int, saved: Path, steps: int = STEPS, start: Path | None = None) -> Network:
+    """Train a network.
+
+    Parameters
+    ----------
+    fields : sequence of Field
+    seed : int
+    saved : Path
+        Where the state of a training is kept, from which it goes on.
+    steps : int
+    start : Path, optional
+        A model to go on from, whose norms stay as they are.
+
+    Returns
+    -------
+    Network
+        The moving average, ready to be used.
+    """
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)  # sums in one order
+    network = (integer_form.read(start) if start else Network()).to(memory_format=torch.channels_last)
+    rate = RATE / SLOWER if start else RATE
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGED), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=WARM_UP)
+    parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
+    first = 0
+    if saved.is_file():
+        state = torch.load(saved, weights_only=True)
+        first = state["step"]
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        print(f"going on from step {first}", flush=True)
+    losses = []
+    for step in range(first, steps):
+        levels, *wanted = batch_of(fields, np.random.default_rng((seed, step)))
+        loss = loss_of(network(levels), *wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(network)
+        losses.append(loss.item())
+        if (step + 1) % SAVED_EVERY == 0 or step + 1 == steps:
+            print(f"step {step + 1} of {steps}: loss {np.mean(losses):.4f}", flush=True)
+            losses.clear()
+            saved.parent.mkdir(parents=True, exist_ok=True)
+            partial = saved.with_suffix(".partial")
+            torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, partial)
+            partial.replace(saved)
+    return average.module.eval()
+
+
+def batch_of(fields, rng):
+    """Return crops of some fields: levels over `LEVELS_PER_UNIT`, and what the network is to answer."""
+    chosen = [fields[number] for number in rng.choice(len(fields), CROPS, p=weights_of(fields))]
+    chosen = [synthetic.field(rng) if rng.random() < SYNTHETIC_SHARE else field for field in chosen]
+    crops = [augmentation.crop_of(field, rng) for field in chosen]
+    levels, *wanted = (torch.from_numpy(np.stack(values)[:, None]) for values in zip(*crops, strict=True))
+    return levels.float() / LEVELS_PER_UNIT, *wanted
+
+
+def weights_of(fields):
+    """Return how often a field is chosen: large ones more often, and a fixed share are stained."""
+    rooms = [field.image.size / field.diameter**2 / 160 for field in fields]  # crops that it has room for
+    weights = np.sqrt(np.clip(rooms, 1, 16))
+    stained = np.array([field.is_stained for field in fields])
+    for kind, share in ((stained, STAINED_SHARE), (~stained, 1 - STAINED_SHARE)):
+        weights[kind] *= share / max(weights[kind].sum(), 1e-9)
+    return weights / weights.sum()
+
+
+def loss_of(answer, nucleus, depth, seams):
+    """Return the loss of a batch; pixels outside of fields, whose `nucleus` is -1, don't count."""
+    weights = (nucleus >= 0) * (1 + SEAM_WEIGHT * seams)
+    entropy = nn.functional.binary_cross_entropy_with_logits(answer[:, :1], nucleus.clamp(min=0), reduction="none")
+    error = (answer[:, 1:] - depth) ** 2
+    return ((entropy + DEPTH_WEIGHT * error) * weights).sum() / weights.sum()
