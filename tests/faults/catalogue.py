@@ -28,6 +28,38 @@ class Failed(NamedTuple):
     reason: str
 
 
+class GoodOrFailed(NamedTuple):
+    """The row is good with the figures of an image, or has failed for a reason that matches a pattern."""
+
+    image: np.ndarray
+    reason: str
+
+
+class ReadsBack(NamedTuple):
+    """A table has this value, to the letter; a line break may be a blank."""
+
+    value: str
+
+
+class Tiles(NamedTuple):
+    """The slide is good: tiles of these numbers are listed as failed and blank, and all other pixels are an image's."""
+
+    image: np.ndarray
+    failed: set[int]
+
+
+class NoTables(NamedTuple):
+    """The job ends with a message that matches a pattern, without tables; all else goes on, and the exit code is 1."""
+
+    message: str
+
+
+class Frames(NamedTuple):
+    """Every frame of a stack, in order, is as it must be."""
+
+    frames: list[Good | Failed]
+
+
 class Refused(NamedTuple):
     """The run is refused before any job, in one line that matches a pattern, with exit code 1 and no traceback."""
 
@@ -42,7 +74,35 @@ class FieldCase(NamedTuple):
     plate: str
     suffix: str
     write: Callable[[Path], None]
-    must: Good | Failed
+    must: Good | Failed | GoodOrFailed
+    prefix: str = "X"  # of the file's name
+
+
+class ValueCase(NamedTuple):
+    """A value in the platemap of a plate."""
+
+    category: str
+    name: str
+    must: ReadsBack
+
+
+class SlideCase(NamedTuple):
+    """A slide."""
+
+    category: str
+    name: str
+    write: Callable[[Path], None]
+    must: Tiles | Failed
+
+
+class StackCase(NamedTuple):
+    """A stack."""
+
+    category: str
+    name: str
+    suffix: str
+    write: Callable[[Path], None]
+    must: Frames | NoTables
 
 
 class RefusalCase(NamedTuple):

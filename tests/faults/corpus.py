@@ -6,9 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from faults import plates, refusals
+from faults import names, plates, refusals, slides, stacks
 from faults.cases import configuration, fields, sheets, specials, tags
-from faults.catalogue import FieldCase, RefusalCase, Verdict, random_numbers
+from faults.cases import names as cases_of_names
+from faults.cases import slides as cases_of_slides
+from faults.cases import stacks as cases_of_stacks
+from faults.catalogue import Verdict, random_numbers
 
 FIELDS = (fields, tags, specials)
 REFUSALS = (configuration, sheets)
@@ -24,11 +27,12 @@ class Batch(NamedTuple):
 
 def batches() -> list[Batch]:
     """Return all batches, the longest first."""
-    images: list[FieldCase] = [case for module in FIELDS for case in module.cases()]
-    refused: list[RefusalCase] = [case for module in REFUSALS for case in module.cases()]
     return [
-        Batch("refusals", refused, refusals.run_refusals),
-        Batch("fields", images, plates.run_fields),
+        Batch("stacks", list(cases_of_stacks.cases()), stacks.run_stacks),
+        Batch("slides", list(cases_of_slides.cases()), slides.run_slides),
+        Batch("refusals", [case for module in REFUSALS for case in module.cases()], refusals.run_refusals),
+        Batch("fields", [case for module in FIELDS for case in module.cases()], plates.run_fields),
+        Batch("names", list(cases_of_names.cases()), names.run_names),
     ]
 
 

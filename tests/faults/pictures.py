@@ -86,9 +86,9 @@ def by_libjpeg(data: bytes) -> np.ndarray:
     return simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0]
 
 
-def by_libtiff(data: bytes) -> np.ndarray:
-    """Decode a TIFF file by libtiff; the workflow's reader of tags and pages is tifffile."""
-    return imagecodecs.tiff_decode(data)
+def by_libtiff(data: bytes, page: int = 0) -> np.ndarray:
+    """Decode a page of a TIFF file by libtiff; the workflow's reader of tags and pages is tifffile."""
+    return imagecodecs.tiff_decode(data, index=page)
 
 
 def by_pillow(data: bytes) -> np.ndarray:
@@ -156,12 +156,12 @@ CONTAINERS = [
 ]
 
 
-def pixels_in(container: Container, data: bytes) -> list[range]:
-    """Return where the pixels of a whole file are: of a TIFF, each strip or tile."""
+def pixels_in(container: Container, data: bytes, page: int = 0) -> list[range]:
+    """Return where the pixels of a whole file are: of a TIFF, each strip or tile of a page."""
     if container.suffix.endswith((".tif", ".tiff")):
         with tifffile.TiffFile(io.BytesIO(data)) as tif:
-            page = tif.pages[0]
-            return [range(at, at + n) for at, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+            counted = zip(tif.pages[page].dataoffsets, tif.pages[page].databytecounts, strict=True)
+            return [range(start, start + count) for start, count in counted]
     if container.category == "PNG":
         start = data.index(b"IDAT") + 4
         return [range(start, data.rindex(b"IEND") - 8)]
@@ -170,7 +170,7 @@ def pixels_in(container: Container, data: bytes) -> list[range]:
     return [range(int.from_bytes(data[10:14], "little"), len(data))]
 
 
-def seen_in(container: Container, data: bytes, before: bytes) -> np.ndarray | None:
+def seen_in(container: Container, data: bytes, before: bytes, page: int = 0) -> np.ndarray | None:
     """Return what a second decoder sees in damaged bytes; None where it calls them damaged, or some are missing.
 
     Parameters
@@ -180,8 +180,10 @@ def seen_in(container: Container, data: bytes, before: bytes) -> np.ndarray | No
         Damaged, but for the tags that say where pixels are.
     before : bytes
         Of the whole file.
+    page : int
+        Of a TIFF file, from 0.
     """
-    ranges = pixels_in(container, before)
+    ranges = pixels_in(container, before, page)
     if any(part.stop > len(data) for part in ranges):
         return None
     try:
@@ -190,20 +192,20 @@ def seen_in(container: Container, data: bytes, before: bytes) -> np.ndarray | No
         if container.category == "BMP":
             return by_pillow(data)
         if container.category == "TIFF, LZW":
-            return by_libtiff(data)
-        return _joined(container, data, before)
+            return by_libtiff(data, page)
+        return _joined(container, data, before, page)
     except Exception:  # whatever decoders raise
         return None
 
 
-def _joined(container, data, before):
-    """Return the image of the strips or tiles of a TIFF file."""
+def _joined(container, data, before, page):
+    """Return the image of the strips or tiles of a page of a TIFF file."""
     with tifffile.TiffFile(io.BytesIO(before)) as tif:
-        page = tif.pages[0]
-        shape = (TILE_PX, TILE_PX) if page.is_tiled else (page.rowsperstrip, SHAPE[1])
-        dtype = np.dtype(page.dtype).newbyteorder(tif.byteorder)
+        key = tif.pages[page].keyframe
+        shape = (TILE_PX, TILE_PX) if key.is_tiled else (key.rowsperstrip, SHAPE[1])
+        dtype = np.dtype(key.dtype).newbyteorder(tif.byteorder)
     image = np.empty(SHAPE, MEANINGS[container.plate])
-    for number, part in enumerate(pixels_in(container, before)):
+    for number, part in enumerate(pixels_in(container, before, page)):
         stored = data[part.start : part.stop]
         pixels = container.decode(stored) if container.decode else stored
         if isinstance(pixels, bytes):

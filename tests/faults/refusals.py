@@ -8,7 +8,7 @@ from faults.catalogue import RefusalCase, Verdict, random_numbers
 from faults.planner import Planned, plan_all
 from faults.snakemake_runs import run, wrong_end
 
-STARTED_SHARE = 0.1  # of the cases: a start takes seconds, a plan a tenth of one
+STARTED_SHARE = 0.06  # of the cases: a start takes seconds, a plan a tenth of one
 REMEDY = "  Relative paths are taken from "  # a second line that a message may have
 
 
