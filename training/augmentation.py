@@ -15,8 +15,9 @@ SIDE_PX = 160  # of a crop of a working copy
 STEPS = 1000  # of a contrast, in the crops' uint16 images
 OFFSET = 2000  # of the camera, in these steps
 DIAMETERS_PX = 7.0, 48.0  # of a typical nucleus
-DIAMETER_SPREAD, CONTRAST_SPREAD = 0.2, 0.3  # of the logarithm: how wrong calibrations are, and how nuclei vary
+DIAMETER_SPREAD, CONTRAST_SPREAD = 0.12, 0.2  # of the logarithm: how wrong calibrations are, and how nuclei vary
 FORM = working_copies.Form(network.MULTIPLE_PX, network.HALO_PX, 2**22, smooths_stained=False)
+UNDISTURBED = 0.35  # share of the crops
 DARKEST = 0.02  # share of the pixels that are darker than a field's floor
 
 
@@ -47,7 +48,8 @@ def crop_of(field: Field, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     intensity, labels = (_turned(values, turns, flip) for values in (intensity, labels))
     if rng.random() < 0.04:
         intensity, labels = _emptied(intensity, labels, diameter, rng)
-    intensity = _disturbed(intensity, labels, diameter, field.is_stained, rng)
+    if rng.random() > UNDISTURBED:
+        intensity = _disturbed(intensity, labels, diameter, field.is_stained, rng)
     image = np.clip(np.rint(intensity * STEPS + OFFSET), 0, 2**16 - 1).astype(np.uint16)
     contrast = STEPS * float(np.exp(rng.normal(0, CONTRAST_SPREAD)))
     levels = levels_of(image, Calibration(calibrated, contrast, 1.0))

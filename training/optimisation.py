@@ -11,14 +11,14 @@ from training import augmentation, integer_form, synthetic
 from training.architecture import LEVELS_PER_UNIT, Network
 from training.fields import Field
 
-STEPS = 3500
+STEPS = 4500
 CROPS = 8  # of a step
 RATE, DECAY = 4e-3, 1e-3
 SLOWER = 8  # the rate where a training goes on from a model
 WARM_UP, AVERAGED = 0.1, 0.998  # share of the steps in which the rate rises; of the weights' moving average
-STAINED_SHARE, SYNTHETIC_SHARE = 0.22, 0.12  # of the crops
-SEAM_WEIGHT = 3.0  # of pixels where nuclei touch, beyond that of others
-DEPTH_WEIGHT = 6.0  # of the squares of depth's errors, against the cross entropy of nucleus or not
+STAINED_SHARE, SYNTHETIC_SHARE = 0.25, 0.1  # of the crops
+SEAM_WEIGHT = 4.0  # of pixels where nuclei touch, beyond that of others
+DEPTH_WEIGHT = 8.0  # of the squares of depth's errors, against the cross entropy of nucleus or not
 SAVED_EVERY = 250  # steps
 
 
