@@ -11,6 +11,7 @@ import convert_slide
 import detect_slide_nuclei
 import plot_slide_calibration
 from fieldwork import label_images, optical_densities, outputs
+from fieldwork.inputs import outlining
 from fieldwork.segmentation import sampling
 from fieldwork.slides import blocks, calibration, channels, ground, overview
 from fieldwork.tissue.samples import sample_of
@@ -126,13 +127,15 @@ def _part(image, row, column, height, width):
     return image[row : row + height, column : column + width]
 
 
-def outline(image, *, mpp=None, **stated):
+def outline(image, *, mpp=None, method="auto", **stated):
     """Outline the nuclei of a picture in memory as a slide's are, without a setting.
 
     Parameters
     ----------
     image : (rows, columns, 3) uint8 array
     mpp : float, optional
+    method : str
+        Of `outlining.METHODS`.
     **stated
         As for `seen`.
 
@@ -151,10 +154,11 @@ def outline(image, *, mpp=None, **stated):
     readings = (calibration.measure_tile(tile, read(*tile), channels=slide, mpp=mpp) for tile in tiles)
     sampled = sampling.take(readings, usual_form=calibration.usual_form)
     typical, used = calibration.calibrate(sampled, mpp), [reading.source for reading in sampled.used]
-    levels = calibration.levels_of(
-        used, typical, read=lambda tile: read(*tile), channels=slide, detection={"method": "auto"}, **SERIAL
-    )
+    detection = {"method": method, **({"model": None} if outlining.takes_model({"method": method}) else {})}
+    options = {"channels": slide, "detection": detection}
+    levels = calibration.levels_of(used, typical, read=lambda tile: read(*tile), **options, **SERIAL)
     record = {**(typical._asdict() if typical else {}), "levels": levels and levels._asdict()}
+    record["settings"] = {"detection": detection}
     if levels is None:
         return labels, facts
     detection = calibration.block_detection(record, facts, AUTO)
