@@ -3,6 +3,7 @@
 import faulthandler
 import functools
 import http.server
+import logging
 import os
 import pickle
 import re
@@ -461,6 +462,31 @@ def test_a_scheduler_that_is_lost_ends_the_work(doomed_cluster):
     doomed_cluster.scheduler.kill()
     with pytest.raises(WorkerDied, match=f"scheduler at {doomed_cluster.address} was lost"):
         list(results)
+
+
+def test_a_scheduler_that_stops_answering_is_announced_and_given_up_unless_it_goes_on(
+    doomed_cluster, monkeypatch, caplog
+):
+    class GoingOn(logging.Handler):
+        def emit(self, record):
+            if "does not answer" in record.getMessage():
+                doomed_cluster.scheduler.send_signal(signal.SIGCONT)
+
+    monkeypatch.setattr(dask_engine, "SILENT_S", 0.5)
+    results = dask_frames(rest, range(60), doomed_cluster.address)
+    next(results)
+    dask_engine.log.addHandler(handler := GoingOn())
+    doomed_cluster.scheduler.send_signal(signal.SIGSTOP)
+    assert len(list(results)) == 59
+    dask_engine.log.removeHandler(handler)
+
+    results = dask_frames(rest, range(60), doomed_cluster.address)
+    next(results)
+    monkeypatch.setattr(dask_engine, "GIVEN_UP_S", 1)
+    doomed_cluster.scheduler.send_signal(signal.SIGSTOP)
+    with pytest.raises(WorkerDied, match=f"scheduler at {doomed_cluster.address} has not answered for 1 s; see that"):
+        list(results)
+    assert caplog.text.count(f"the Dask scheduler at {doomed_cluster.address} does not answer; waiting") >= 2
 
 
 def test_workers_are_waited_for_before_the_work_ends_without_any(doomed_cluster, monkeypatch, caplog):

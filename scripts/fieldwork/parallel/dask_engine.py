@@ -21,6 +21,8 @@ from fieldwork.parallel.batches import Batches
 from fieldwork.parallel.dask_worker import DASK_BATCH_S, LIBRARY, Call, Job, digest_of_library, work_on
 
 CONNECT_S = 5  # s until a scheduler has answered
+SILENT_S = 15  # without an answer of a scheduler; then the log says so
+GIVEN_UP_S = 100  # without an answer; then the work ends
 WITHOUT_WORKERS_S = 60  # s that a cluster may have none: batch systems and nannies start them again
 SHARED_RANDOM = (
     "Dask's workers have up to %d threads each, which share the state of NumPy's and Python's random numbers: if a "
@@ -63,10 +65,10 @@ def map_frames(
     InputError
         No scheduler answers, or its workers cannot do the work: there are none, or one has another copy of the library.
     WorkerDied
-        The scheduler, or all of its workers, went away during the work.
+        The scheduler, or all of its workers, went away during the work, or it does not answer any more.
     """
     with _connection(where, workers) as client:
-        most_threads = max(client.nthreads().values(), default=1)
+        most_threads = max(_threads(client, where).values(), default=1)
         if most_threads > 1 and functions.own_folders:
             log.warning(SHARED_RANDOM, most_threads)
         job = _job_of(function, where)
@@ -76,7 +78,7 @@ def map_frames(
         without_since = None  # when workers were first missed
         while batches.following < len(frames):
             with _lost_scheduler(where):
-                threads = sum(client.nthreads().values())
+                threads = sum(_threads(client, where).values())
                 if threads:
                     without_since = None
                 elif without_since is None:
@@ -191,6 +193,43 @@ def _lost_scheduler(where):
         ) from error
 
 
+def _threads(client, where):
+    """Return worker -> its number of threads."""
+    return _asked(where, lambda timeout: client.nthreads(callback_timeout=timeout))
+
+
+def _asked(where, ask):
+    """Return the answer of a scheduler, which may be silent for a while: its machine is busy, or it was stopped.
+
+    Parameters
+    ----------
+    where : str
+    ask : callable
+        Takes the seconds that it may wait, returns the answer; raises an OSError that is, or comes from, a TimeoutError
+        where there is none.
+
+    Raises
+    ------
+    WorkerDied
+        It was silent for `GIVEN_UP_S`.
+    """
+    begun, timeout = time.monotonic(), SILENT_S
+    while True:
+        try:
+            return ask(timeout)
+        except OSError as error:
+            if not isinstance(error, TimeoutError) and not isinstance(error.__cause__, TimeoutError):
+                raise
+        left = begun + GIVEN_UP_S - time.monotonic()
+        if left <= 0:
+            raise WorkerDied(
+                f"the Dask scheduler at {where} has not answered for {GIVEN_UP_S} s; see that it runs, and run again"
+            )
+        if timeout == SILENT_S:
+            log.warning("the Dask scheduler at %s does not answer; waiting %.0f s for it", where, left)
+        timeout = left
+
+
 def _done(running):
     """Wait a second at most for batches that are done."""
     if not running:
@@ -215,13 +254,14 @@ def _answer(future, client, where):
             f"a Dask worker ({where}) cannot begin: {type(error).__name__}: {error}; it must have the same packages, "
             "and find the same files under the same paths"
         ) from error
-    return pickle.loads(future.result(timeout=WITHOUT_WORKERS_S))
+    return pickle.loads(_asked(where, lambda timeout: future.result(timeout=timeout)))
 
 
 def _refuse_other_libraries(client, where):
     """Raise InputError where a worker has no library, or another copy than this process."""
     call = pickle.dumps(Call(digest_of_library))
-    for worker, digest in client.run(pickle.loads, call, on_error="return").items():
+    digests = _asked(where, lambda timeout: client.run(pickle.loads, call, on_error="return", callback_timeout=timeout))
+    for worker, digest in digests.items():
         # An OSError is a lost worker's.
         if digest != digest_of_library() and isinstance(digest, str | ImportError | AttributeError):
             copy = "another copy of Fieldwork" if isinstance(digest, str) else "no copy of Fieldwork"
