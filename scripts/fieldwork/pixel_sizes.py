@@ -12,7 +12,8 @@ import tifffile
 from tifffile.tifffile import svs_description_metadata
 
 from fieldwork import frames
-from fieldwork.frames import FrameError
+from fieldwork.frames import FrameError, NotReadError
+from fieldwork.surroundings.unread import patient
 
 SMALLEST_PIXEL_UM = 0.02  # a tenth of what the best objective resolves; never believed below
 LARGEST_PIXEL_UM = 20  # 0.5x; of a larger one only `MICROSCOPY_FORMATS` are believed
@@ -91,6 +92,7 @@ def believed(um: Mapping[str, str | float | None], source: str) -> PixelSizes:
     return PixelSizes({}, doubt=f"{source} states {stated} a pixel; expected {SMALLEST_PIXEL_UM} to {largest} \xb5m")
 
 
+@patient
 def pixel_sizes(path: str | PathLike) -> dict[str, float]:
     """Read the pixel size of an image file; see `stated_sizes`.
 
@@ -103,10 +105,17 @@ def pixel_sizes(path: str | PathLike) -> dict[str, float]:
     -------
     dict of str to float
         Axis (y, x, and maybe z) -> micrometres. Empty where the file states no size, or one that no microscope has.
+
+    Raises
+    ------
+    NotReadError
+        It cannot be read for a reason outside it.
     """
     try:
         with frames.decoding(), tifffile.TiffFile(path) as tif:
             return stated_sizes(tif).um
+    except NotReadError:  # another time it may state a size
+        raise
     except FrameError:  # no TIFF, or damaged metadata
         return {}
 

@@ -12,6 +12,7 @@ import detect_nuclei
 import plot_calibration
 from fieldwork import label_images, segmentation, synthetic
 from fieldwork.detection import calibration as detection_calibration
+from fieldwork.surroundings import tries
 
 AUTO = {"method": "auto", "diameter": None, "contrast": None}
 PEAKS = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
@@ -35,12 +36,12 @@ def write_plate(folder, pictures):
     return rows
 
 
-def calibrate(folder, rows, *, detection=AUTO, other=None, workers=1, engine="serial"):
+def calibrate(folder, rows, *, detection=AUTO, other=None, workers=1, engine="serial", tried=None):
     record, picture = folder / "calibration.json", folder / "calibration.png"
     common = {"copies": {}, "plate": "P1", "channel": "w1", "drop_border": False, "folders": [], "workers": workers}
     common["pool"] = {"engine": engine, "mode": "paths", "dask": "processes"}
     settings = {"detection": detection, "calibrate_with": "P2" if other else None}
-    calibrate_plate.main(images=rows, other=other, outcome=record, settings=settings, **common)
+    calibrate_plate.main(images=rows, other=other, outcome=record, settings=settings, tried=tried, **common)
     plot_calibration.main(record=record, picture=picture, detection=detection, **common)
     assert picture.read_bytes().startswith(b"\x89PNG")
     return json.loads(record.read_text())
@@ -98,6 +99,19 @@ def test_a_calibration_has_the_same_bytes_whatever_the_engine_and_the_workers(tm
         written.append([(tmp_path / f"calibration.{kind}").read_bytes() for kind in ("json", "png")])
         assert [field["has_nuclei"] for field in record["fields"]].count(True) == 24 < len(record["fields"]) < 60
     assert written[0] == written[1] == written[2]
+
+
+def test_a_sample_with_an_image_that_is_away_is_tried_again_by_the_next_run(tmp_path):
+    rows = write_plate(tmp_path, [planted(1), planted(2)])
+    (tmp_path / "1.tif").rename(tmp_path / "away.tif")
+    first = tries.Tries(tmp_path).of("calibration")({})
+    record = calibrate(tmp_path, rows, tried=first)
+    assert [image["reason"] for image in record["passed_over"]] == ["not read: No such file or directory"]
+    second = tries.Tries(tmp_path).of("calibration")({})
+    assert (first.count, second.count) == (0, 1)
+    (tmp_path / "away.tif").rename(tmp_path / "1.tif")
+    assert not calibrate(tmp_path, rows, tried=second)["passed_over"]
+    assert tries.Tries(tmp_path).of("calibration")({}) == second
 
 
 def test_unreadable_and_odd_images_are_passed_over(tmp_path):

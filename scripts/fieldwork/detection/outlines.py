@@ -179,13 +179,13 @@ def _segment(image, detection, calibration, calibrated, camera):
 
 
 def _segment_by_own_function(image, detection, folders, *, path, frame=(), **context):
-    name = detection["function"]
+    name, pixel_size = detection["function"], pixel_sizes(path).get("y")
     try:
         segment = user_functions.segmenter(name, detection["arguments"], folders)
         user_functions.seed_random(*frame)  # now: its module, which may draw or seed, is imported
         with contained():
             # A copy: it may work in place, and the image's quality is measured afterwards.
-            labels = segment(image.copy(), pixel_size=pixel_sizes(path).get("y"), path=path, **context)
+            labels = segment(image.copy(), pixel_size=pixel_size, path=path, **context)
             return (label_images.renumber(label_images.check_labels(labels, image.shape)),)
     except Exception as error:  # it may raise anything
         raise FailedDetectionError(user_functions.reason(name, error)) from None

@@ -147,14 +147,18 @@ def _decoded(frame):
 def _with_colours(stack):
     """Return a stack with the colours that its frames have, from a sample of them, and notes on what was chosen."""
     chosen = stack.frames[:: max(1, len(stack.frames) // SAMPLED_FRAMES)][:SAMPLED_FRAMES]
-    planes, reasons = [], []
+    planes, reasons, unread = [], [], None
     for frame in chosen:
         try:
             planes.append(_plane_of(frame))
         except frames.ChannelError as error:
             reasons.append(f"{frame}: {error}")
+        except frames.NotReadError as error:
+            unread = error
         except FrameError:  # it fails when it is read
             continue
+    if unread and not planes:  # frames that can be read in the end would each have colours of their own
+        raise unread
     if reasons and len(reasons) >= len(planes):
         raise FrameError(f"{len(reasons)} of {len(planes) + len(reasons)} sampled frames: {reasons[0]}")
     usual = None

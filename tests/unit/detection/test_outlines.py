@@ -1,6 +1,7 @@
 """Nuclei are outlined, by the detector or by the user's function, and measured within their outlines."""
 
 import numpy as np
+import tifffile
 from skimage.measure import regionprops
 from skimage.segmentation import expand_labels
 
@@ -23,8 +24,9 @@ def test_a_function_may_work_in_place_and_the_image_stays_as_it_was(tmp_path):
     image[5:9, 5:10] = 900
     before = image.copy()
     detection = {"method": "working_in_place.segment", "function": "working_in_place.segment", "arguments": {}}
+    tifffile.imwrite(tmp_path / "1.tif", image)
     outlined = outlines.outline_nuclei(
-        image, detection, path="1.tif", calibration=None, calibrated="plate", folders=[str(tmp_path)]
+        image, detection, path=tmp_path / "1.tif", calibration=None, calibrated="plate", folders=[str(tmp_path)]
     )
     assert outlined.areas.tolist() == [20]
     np.testing.assert_array_equal(image, before)
