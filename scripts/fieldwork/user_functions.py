@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from fieldwork import InputError, reason_of
+from fieldwork import NOT_READ, InputError, reason_of
 from fieldwork.inputs.functions import EndedError, find, find_once, nearest
 
 CONTEXT = ("channel", "pixel_size", "calibration", "path", "well", "site")  # what a segmenter gets, if it declares it
@@ -196,7 +196,8 @@ def result_of(value: object, name: str) -> dict[str, int | float] | np.ndarray:
 def reason(name: str, error: Exception) -> str:
     """Describe in one line how a function failed, as tables hold it: its error, and the one that this comes from."""
     cause = error.__cause__ if not isinstance(error, EndedError) else None
-    text = f"{name} failed: {reason_of(error, own=EndedError)}"
+    start = NOT_READ if isinstance(error, MemoryError) else ""  # of the job, which may have more another time
+    text = f"{start}{name} failed: {reason_of(error, own=EndedError)}"
     return f"{text}, because of {reason_of(cause)}" if cause else text
 
 

@@ -258,3 +258,9 @@ def test_ctrl_c_ends_a_process_although_the_function_ignores_it():
     with pytest.raises(KeyboardInterrupt), functions.contained(), suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_memory_that_a_function_lacks_says_nothing_about_the_image():
+    assert (
+        user_functions.reason("own.find", MemoryError("no room")) == "not read: own.find failed: MemoryError: no room"
+    )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 
-from fieldwork import label_images, objects, outputs, reason_of
+from fieldwork import label_images, objects, outputs
 from fieldwork.detection import cells
 from fieldwork.frames import FrameError
 from fieldwork.segmentation import detector
@@ -20,6 +20,7 @@ from fieldwork.segmentation.calibration import Calibration
 from fieldwork.segmentation.working_copies import Extent, Levels
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.tiles import MeasuredTile, Tile, look_at_tile
+from fieldwork.surroundings.unread import reason_of
 from fieldwork.tissue.samples import Block, in_mask, squares_of
 
 BLOCK_PX = 2048  # of level 0; fixed, as nuclei are numbered block by block

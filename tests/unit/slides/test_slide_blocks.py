@@ -1,5 +1,6 @@
 """Blocks of a slide: nuclei in clumps are those of the slide in one piece, wherever borders of blocks run."""
 
+import errno
 import functools
 
 import cv2
@@ -82,3 +83,20 @@ def test_clumps_at_borders_of_blocks_are_parted_as_in_one_piece(monkeypatch, blo
         np.testing.assert_allclose(values[numbers - 1], expected[name], rtol=1e-6)
     areas = np.concatenate([found["Nuclei_AreaShape_Area"] for found in measured])
     np.testing.assert_array_equal(np.bincount(parted.ravel())[1:], areas)  # each row has all its pixels
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "not read: Input/output error"),
+        (ValueError("odd"), "ValueError: odd"),
+    ],
+)
+def test_a_block_that_cannot_be_read_has_the_reason(error, reason):
+    def read(*window):
+        raise error
+
+    detection = in_one_piece()[1]
+    [block] = blocks.blocks_of(SHAPE)
+    failed = blocks.measure_block(block, read=read, mask=np.ones((39, 44), bool), detection=detection)
+    assert (failed.error, failed.count) == (reason, 0)
