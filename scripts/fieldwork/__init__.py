@@ -2,7 +2,7 @@
 
 import re
 
-MOST_CHARACTERS = 2000  # of a message, which may quote what a file holds
+MOST_CHARACTERS = 1000  # of a message, which may quote what a file holds
 # Control signs, ends of lines (but for lists, which are indented) and halves of surrogate pairs.
 _NO_TEXT = re.compile("\n(?!  )|[\0-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 

@@ -19,6 +19,7 @@ _UNITS = {
 # Units that can be converted, by what they have in common: how many of the smallest one they are.
 _MOLAR = {"fM": 1, "pM": 10**3, "nM": 10**6, "uM": 10**9, "mM": 10**12, "M": 10**15}
 _MASS = {"pg/mL": 1, "ng/mL": 10**3, "ug/mL": 10**6, "mg/mL": 10**9}
+LARGEST_DOSE = 1e100
 NO_DOSE = ("", "-", "na", "n/a", "nan", "none", "null")  # cells that say that there is none, in lower case
 _NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 _CELL = re.compile(rf"({_NUMBER})\s*(%|[^\W\d_]*(?:/[^\W\d_]+)?)")
@@ -110,6 +111,12 @@ def check_doses(
         Names the line: all commas may part thousands; a cell's unit contradicts the column's; or some cells have a
         unit, and others none. Or the column's name says that its numbers are logarithms.
     """
+    for line, cells in lines:
+        if (match := _CELL.fullmatch(cells[column])) and _is_beyond_numbers(match[1]):
+            raise InputError(
+                f"{path}, line {line}, column {column}: found {cells[column]!r}; expected a dose below "
+                f"{LARGEST_DOSE:g}, and not so small that it is taken for none"
+            )
     rows = [(line, cells, dose) for line, cells in lines if (dose := read_dose(cells[column]))]
     doses = [(line, cells[column], dose) for line, cells, dose in rows]
     if doses and _LOGARITHMS.search(column):
@@ -129,6 +136,12 @@ def check_doses(
     for _, cells in lines:
         if match := _CELL.fullmatch(cells[column]):
             cells[column] = match[1].replace(",", ".") + cells[column][match.end(1) :]
+
+
+def _is_beyond_numbers(text):
+    """Return True for a number that floating-point numbers cannot hold, or take for 0."""
+    number, mantissa = abs(float(text.replace(",", "."))), re.split("[eE]", text)[0]
+    return not number < LARGEST_DOSE or (not number and re.search("[1-9]", mantissa)) or re.search(r"[eE].*\d{4}", text)
 
 
 def _refuse_thousands(path, column, cells):

@@ -21,12 +21,21 @@ def is_url(path: str) -> bool:
     return path.lower().startswith(("s3://", "http://", "https://"))
 
 
+def suits_snakemake(path: str) -> bool:
+    """Return True for a path that Snakemake takes as an input: braces are wildcards to it, and <> its own variables."""
+    return not re.search("[{}<>\n\udc80-\udcff]", path)  # the last range is how Python writes bytes that are not UTF-8
+
+
+def shown_in_utf_8(path: str) -> str:
+    r"""Return a path as text: bytes of it that are not UTF-8 as ``\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def check_path(path: str, where: str) -> None:
-    """Raise InputError for a path or URL that Snakemake cannot take as an input; `where` names it in the message."""
-    if re.search("[{}<>\udc80-\udcff]", path):  # the last range is how Python writes bytes that are not UTF-8
+    """Raise InputError for a URL that Snakemake cannot take as an input; `where` names it in the message."""
+    if is_url(path) and not suits_snakemake(path):
         raise InputError(
-            f"{where}: {path!r} has one of {{ }} < > or bytes that are no UTF-8 text in it, which Snakemake cannot "
-            "read; rename it"
+            f"{where}: {path!r} has one of {{ }} < > in it, which Snakemake cannot read; rename the object"
         )
     scheme, separator, rest = path.partition("://")
     if separator and re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme) and not is_url(path):

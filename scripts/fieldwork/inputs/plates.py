@@ -13,7 +13,15 @@ from fieldwork.inputs.inside import timepoints
 from fieldwork.inputs.names import missing
 from fieldwork.inputs.names.folders import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from fieldwork.inputs.names.images import doubts_about_moments, in_order, planes_of_fields
-from fieldwork.inputs.paths import check_exists, check_path, is_url, normal_path, refuse_results
+from fieldwork.inputs.paths import (
+    check_exists,
+    check_path,
+    is_url,
+    normal_path,
+    refuse_results,
+    shown_in_utf_8,
+    suits_snakemake,
+)
 from fieldwork.inputs.remote import Remote
 from fieldwork.inputs.tables.reading import TABLE_SUFFIXES
 from fieldwork.wells import row_and_column
@@ -169,7 +177,7 @@ def open_plate(
     _check_platemap(row)
     try:
         scan, projection = _with_projections(
-            _scan(row, origin, regexes=regexes, results=results, remote=remote, others=others)
+            _with_odd_names(_scan(row, origin, regexes=regexes, results=results, remote=remote, others=others))
         )
         pages_are, requested = row.get("pages_are", pages_are), row.get("nuclei_channel", channel)
         try:
@@ -214,7 +222,6 @@ def _check_files(scan, images, *, where, origin, generated, remote):
     absent = remote.absent(urls) if urls and is_list else {}
     for image in images:
         if not image.fault:
-            check_path(image.path, where)
             named = f"well {image.well}, site {image.site} names the image"
             if image.path in absent:
                 raise InputError(f"{where}: {origin}: {named} '{image.path}': {absent[image.path]}")
@@ -281,6 +288,20 @@ def _scan(row, source, *, regexes, results, remote, others):
             "cannot be listed"
         )
     return layouts.scan_folder(source, names=remote.names(source), **options)
+
+
+def _with_odd_names(scan):
+    """Return a scan in which an image has a fault where its name cannot stand in tables, or its URL in Snakemake."""
+    return scan._replace(images=[_with_odd_name(image) for image in scan.images])
+
+
+def _with_odd_name(image):
+    path, fault = shown_in_utf_8(image.path), image.fault
+    if path != image.path:
+        fault = fault or f"the name {path!r} has bytes that are no UTF-8 text, which tables cannot hold; rename it"
+    elif is_url(path) and not suits_snakemake(path):
+        fault = fault or f"the URL {path!r} has one of {{ }} < > in it, which Snakemake cannot read; rename the object"
+    return image._replace(path=path, fault=fault) if fault else image
 
 
 def _with_projections(scan):

@@ -3,6 +3,7 @@
 import difflib
 import glob
 import os
+import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
@@ -15,6 +16,8 @@ SHEETS = ("plates", "slides", "stacks")
 PATH_COLUMNS = ("images", "platemap", "path", "regions")
 FOLDER_SUFFIXES = ("/", ".zarr")
 SEVERAL_FILES_SUFFIXES = (".mrxs", ".vms", ".vmu")  # slides whose pixels are in other files than the one that is opened
+
+MOST_NAME_BYTES = 200  # of a plate, slide or stack: of 255 for a file, as its store is written beside what it replaces
 
 # Of columns of slides.tsv: their schema's description says it in words. `pixel_sizes` believes files in the same range.
 RANGES = {"mpp": (0.02, 20), "magnification": (0.1, 200)}
@@ -60,15 +63,26 @@ def read_sheet(kind: str, path: str | os.PathLike) -> list[dict]:
         where, row = f"{path}, line {line}", {name: cell for name, cell in cells.items() if cell}
         for error in errors_of(row):
             raise InputError(f"{where}: {complaint(error)}")
-        name = row[known[0]]
-        # Names become folders, and some file systems don't tell upper from lower case.
-        first, same = first_of.setdefault(name.casefold(), (line, name))
-        if first != line:
-            spelled = "" if same == name else f" as '{same}'; expected names that differ by more than case"
-            raise InputError(f"{where}: {kind[:-1]} '{name}' stands in line {first} already{spelled}")
+        _check_name(row, kind, where, line, first_of)
         row |= {name: with_home(row[name]) for name in PATH_COLUMNS if name in row}
         rows.append({None: where, **row})
     return rows
+
+
+def _check_name(row, kind, where, line, first_of):
+    """Refuse a row whose names cannot be those of folders of its own; `first_of` has the names before it."""
+    for column in [name for name in (kind[:-1], "plate") if name in row]:
+        if (size := len(row[column].encode())) > MOST_NAME_BYTES:
+            raise InputError(
+                f"{where}: '{column}' is {row[column]!r}, {size} bytes in UTF-8; expected at most {MOST_NAME_BYTES}, "
+                "as files are named after it"
+            )
+        # Some file systems don't tell upper from lower case, nor letters with accents from letters and accents.
+        key = column, unicodedata.normalize("NFC", row[column]).casefold()
+        first, same = first_of.setdefault(key, (line, row[column]))
+        spelled = "" if same == row[column] else f" as '{same}'; expected names that differ by more than case"
+        if first != line and (spelled or column == kind[:-1]):
+            raise InputError(f"{where}: {column} '{row[column]}' stands in line {first} already{spelled}")
 
 
 def _wrong_columns(path, header, known, required):

@@ -2,7 +2,7 @@
 
 from fieldwork.inputs import methods
 from fieldwork.inputs.layouts import Image
-from fieldwork.inputs.paths import is_url
+from fieldwork.inputs.paths import is_url, suits_snakemake
 from fieldwork.planning.files import Files
 from fieldwork.planning.plates import PlatePlan
 
@@ -48,7 +48,7 @@ class BenchmarkPlan:
         """Return the benchmarks' images on disk."""
         if not self._plates.ready:
             self._plates.require_all_images()
-        return [path for path in self._paths() if not is_url(path)]
+        return [path for path in self._paths() if not is_url(path) and suits_snakemake(path)]
 
     def fetched_images(self, wildcards: object) -> list:
         """Return Snakemake's inputs for the benchmarks' images at URLs."""

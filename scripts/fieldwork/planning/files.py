@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from fieldwork.inputs.names.images import Image, Source
-from fieldwork.inputs.paths import check_writable, is_url
+from fieldwork.inputs.paths import check_writable, is_url, suits_snakemake
 from fieldwork.inputs.remote import Remote
 
 ROAD_FOLDERS = ("plates", "slides", "stacks", "screen")  # in that of results, and in those that mirror it
@@ -120,10 +120,11 @@ class Files:
 
         A file that is newer than a table has the table made again; all other changes show in `stamps`. All files would
         make planning several times as long, and the command lines of a cluster's jobs longer than Linux allows. Files
-        from the future, by a wrong clock, are left out: Snakemake would find every new table too old.
+        from the future, by a wrong clock, are left out: Snakemake would find every new table too old. So are those with
+        names that it cannot take.
         """
         paths = list(paths)
-        past = [path for path in self.on_disk(paths) if self.stamp(path)[1] <= self._now_ns]
+        past = [path for path in self.on_disk(paths) if self.stamp(path)[1] <= self._now_ns and suits_snakemake(path)]
         newest = max(past, key=lambda path: self.stamp(path)[1], default=None)
         return [path for path in paths if path in self._generated or path == newest]
 

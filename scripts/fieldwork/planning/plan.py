@@ -12,7 +12,7 @@ from fieldwork.gpu import choice as gpu
 from fieldwork.inputs import archives, methods, outlining, sheets
 from fieldwork.inputs import plates as sheet_plates
 from fieldwork.inputs.names.patterns import config_layouts
-from fieldwork.inputs.paths import check_path, is_url
+from fieldwork.inputs.paths import is_url
 from fieldwork.inputs.remote import Remote
 from fieldwork.planning import function_checks, provenance, runs, snakemake_workarounds
 from fieldwork.planning.benchmarks import BenchmarkPlan
@@ -275,7 +275,6 @@ def make_plan(
         function_checks.check_model(config["nuclei"]["model"], [*detections.values(), *of_others], configuration.source)
         measurements.check(source=configuration.source, in_stacks=stacks.measures_nuclei)
         _check_device(configuration, plates=plates, slides=slide_rows, stacks=stacks)
-        _check_files(stacks)
         check_regions(slide_rows)
     _check_urls(slide_rows, stack_rows, remote)
     runs.keep_to_plan([config, plate_rows, slide_rows, stack_rows], plans=caller.main, module=caller.namespace)
@@ -379,13 +378,6 @@ def _check_device(configuration, *, plates, slides, stacks):
             f"{configuration.source}: device: gpu, but nothing would use it: only nuclei.method: peaks, slides "
             "and functions of your own do; set device: auto"
         )
-
-
-def _check_files(stacks):
-    """Check that Snakemake can take the files of stacks."""
-    for name, row in stacks.rows.items():
-        for path in stacks.files_of(row["path"]):
-            check_path(path, f"{row[None]}: stack '{name}'")
 
 
 def _check_urls(slide_rows, stack_rows, remote):

@@ -6,7 +6,7 @@ from fieldwork import InputError
 from fieldwork.inputs import methods
 from fieldwork.inputs.inside import headers, slide_files
 from fieldwork.inputs.inside import regions as annotations
-from fieldwork.inputs.paths import is_url
+from fieldwork.inputs.paths import is_url, suits_snakemake
 from fieldwork.planning import function_checks, provenance, resources
 from fieldwork.planning.files import Files
 from fieldwork.planning.roads import Caller, Road
@@ -50,8 +50,8 @@ class SlidePlan(Road):
 
     @property
     def paths_on_disk(self) -> list[str]:
-        """Paths of all slides that are not at a URL."""
-        return [row["path"] for row in self.rows.values() if not is_url(row["path"])]
+        """Paths of all slides that are not at a URL, and that Snakemake can take."""
+        return [path for row in self.rows.values() if not is_url(path := row["path"]) and suits_snakemake(path)]
 
     @property
     def all_fetched(self) -> list:

@@ -19,6 +19,7 @@ from fieldwork.plates.rows import OPTIONAL, row_of
 
 SAVED_SUFFIXES = {"tiff": ".tif", "png": ".png", "zarr": ".zarr"}
 ZARR_CHUNK_PX = 1024  # a field of a plate is one to four files
+MOST_NAME_BYTES = 200  # of 255 for a file: planes, numbers and a suffix follow
 COLUMNS = (
     *("Metadata_Plate", "Metadata_Well", "Metadata_Site", *OPTIONAL),
     *("FileName_DNA", "PathName_DNA", "Image_Width", "Image_Height", "Image_Status", "Image_Error"),
@@ -68,7 +69,7 @@ def targets_of(images: Iterable[plate_images.FieldImage]) -> dict[str, str]:
     -------
     dict of str to str
         Path -> the same path below the deepest folder that holds all images, without its suffix. The suffix stays, or
-        a number is added, where it would be the target of another image, or of another's planes.
+        a number is added, where it would be the target of another image, or of another's planes. A long name is cut.
     """
     absolute = {image.path: os.path.abspath(image.path) for image in images if image.path}
     root = os.path.commonpath([os.path.dirname(path) for path in absolute.values()] or ["/"])
@@ -77,7 +78,8 @@ def targets_of(images: Iterable[plate_images.FieldImage]) -> dict[str, str]:
     # In this order a.tif comes before a_z1.tif, whose name a plane of a.tif may need. Case does not count: some file
     # systems don't tell A.tif from a.tif.
     for path in sorted(below, key=lambda path: (below[path].casefold(), below[path])):
-        name = below[path]
+        folder, name = os.path.split(below[path])
+        name = os.path.join(folder, os.fsdecode(os.fsencode(name)[:MOST_NAME_BYTES]))
         numbered = (f"{name}_{number}" for number in itertools.count(2))
         for target in itertools.chain([os.path.splitext(name)[0], name], numbered):
             planes_of = re.sub(r"(_series\d+)?(_frame\d+)?(_t\d+)?(_z\d+)?$", "", target)

@@ -11,6 +11,7 @@ import numpy as np
 from fieldwork import FrameError, frames
 from fieldwork.frames.colours import Samples, plane_of
 from fieldwork.inputs.inside import headers
+from fieldwork.inputs.paths import shown_in_utf_8
 from fieldwork.inputs.stack_files import FRAME_SUFFIXES, is_zarr, list_folder, of_channel
 from fieldwork.stacks.arrays import open_npy, open_zarr, read_fortran, read_npy, read_zarr
 from fieldwork.stacks.positions import Stack, StackFrame, stamp_of
@@ -112,7 +113,7 @@ def with_file_names(rows: list[dict], columns: list[str], listed: list[StackFram
     """
     if any(frame.kind != "image" for frame in listed):
         return rows, columns
-    names = {frame.index: os.path.basename(frame.path) for frame in listed}
+    names = {frame.index: shown_in_utf_8(os.path.basename(frame.path)) for frame in listed}
     number = columns.index("Metadata_Frame") + 1
     rows = [{**row, "FileName": names[row["Metadata_Frame"]]} for row in rows]
     return rows, [*columns[:number], "FileName", *columns[number:]]

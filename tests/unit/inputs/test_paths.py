@@ -1,8 +1,11 @@
 """An absent file is refused with the nearest name; URLs of files become paths."""
 
+import os
+
 import pytest
 
 from fieldwork import InputError
+from fieldwork.inputs import paths
 from fieldwork.inputs.paths import check_exists, path_of_url
 
 
@@ -53,3 +56,25 @@ def test_only_the_url_of_a_file_on_disk_becomes_a_path(url, path):
 def test_a_url_of_no_file_is_refused(url):
     with pytest.raises(InputError, match=f"^list.csv, line 2: found '{url}', expected a path, or a file's URL"):
         path_of_url(url, "list.csv, line 2")
+
+
+def test_a_folder_that_jobs_cannot_write_is_refused_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for folder, said in {
+        "file": "'file', but '.*/file' is no folder",
+        "file/x": "'file/x', but '.*/file' is no folder",
+        "/dev/null/x": "'/dev/null/x', but '/dev/null' is no folder",
+        "new/" + "x" * 256: "with a name of 256; expected at most 3,000, and 255 in a name",
+        "x/" * 1600: "a path of 3,.* bytes",
+    }.items():
+        with pytest.raises(InputError, match=f"^'results' is .*{said}"):
+            paths.check_writable(folder, where="'results' is")
+    paths.check_writable("new/folder", where="'results' is")
+    assert os.listdir() == ["file"]
+
+
+def test_whether_a_name_that_is_too_long_exists_is_not_known(tmp_path):
+    with pytest.raises(InputError, match="^'plates' is '.*', which cannot be looked up: File name too long$"):
+        paths.exists(tmp_path / ("x" * 300), where="'plates' is")
+    assert not paths.exists("/dev/null/x", where="") and paths.exists(tmp_path, where="")

@@ -8,6 +8,8 @@ import pytest
 
 from fieldwork import InputError
 from fieldwork.inputs import plates
+from fieldwork.inputs.remote import Remote
+from fieldwork.planning.files import Files
 
 TIMED = {"timed": r"(?P<well>[A-P]\d\d)_s(?P<site>\d+)_t(?P<t>\d+)z(?P<z>\d+)_(?P<channel>w\d)\.tif$"}
 UNIT = r"all|[A-Z]+\d+(_s\d+)?"  # what rules/common.smk lets a unit be called
@@ -26,10 +28,16 @@ def touch(folder, *names):
         path.touch()
 
 
-def open_plate(images, *, fan_out="plate", regexes=None, generated=frozenset(), **row):
+def open_plate(images, *, fan_out="plate", regexes=None, generated=frozenset(), most_failed=1, **row):
     row = {None: "config/plates.tsv, line 4", "plate": "P1", "images": images, **row}
     return plates.open_plate(
-        row, channel="auto", regexes=regexes or {}, fan_out=fan_out, results="results", generated=generated
+        row,
+        channel="auto",
+        regexes=regexes or {},
+        fan_out=fan_out,
+        results="results",
+        generated=generated,
+        most_failed=most_failed,
     )
 
 
@@ -81,12 +89,11 @@ def test_an_absent_folder_is_named_with_the_nearest_one_there(here):
         ({"platemap": "absent.csv"}, "absent.csv"),
         ({"layout": "imagexpres"}, "imagexpress"),
         ({"nuclei_channel": "w7"}, "w1, w2"),
-        ({"images": "braces"}, "rename"),  # Snakemake would take {x} for a wildcard
         ({"regexes": {"mine": "("}, "layout": "mine"}, "layouts.mine"),
     ],
 )
 def test_what_a_row_names_wrongly_is_refused_at_its_line(here, row, found):
-    touch(here, "images/P_B02_s1_w1.tif", "images/P_B02_s1_w2.tif", "braces/{x}_B02_s1_w1.tif")
+    touch(here, "images/P_B02_s1_w1.tif", "images/P_B02_s1_w2.tif")
     with pytest.raises(InputError, match=f"^config/plates.tsv, line 4: plate 'P1'(?s:.*){re.escape(found)}"):
         open_plate(**{"images": "images", **row})
 
@@ -222,17 +229,22 @@ def test_a_log_takes_names_that_are_no_text(here):
     assert "over\\udcffview.tif" in (here / "images.log").read_text(encoding="utf-8")
 
 
-UNREADABLE = ["P{1}", "P}", "P<1", "P>", os.fsdecode(b"P\xff")]  # by Snakemake, as an input
+@pytest.mark.parametrize("name", ["P{1}", "P}", "P<1", "{unit}", "a\nb", "a\rb", "q\"'q", " a", "=1"])
+def test_an_image_or_platemap_of_any_name_in_utf_8_is_taken_and_snakemake_is_told_of_those_that_it_takes(here, name):
+    touch(here, f"images/{name}_B02_s1_w1.tif", "images/P_B02_s2_w1.tif")
+    (here / f"{name.strip()}.csv").write_text("well,drug\nB02,x\n")
+    plate = open_plate("images", platemap=f"{name.strip()}.csv")
+    assert [image.path for image in plate.images] == [f"images/{name}_B02_s1_w1.tif", "images/P_B02_s2_w1.tif"]
+    assert [image.fault for image in plate.images] == [None, None]
+    told = Files(Remote(None, asks=False)).newest([image.path for image in plate.images[:1]])
+    assert told == ([] if {*"{}<>\n"} & {*name} else [f"images/{name}_B02_s1_w1.tif"])
 
 
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_an_image_or_platemap_that_snakemake_cannot_take_is_refused_by_name(here, name):
-    touch(here, f"images/{name}_B02_s1_w1.tif", f"{name}.csv", "good/P_B02_s1_w1.tif")
-    image_list(here, [f"{name}_B02_s1_w1.tif"] if name.isprintable() else ["P{1}_B02_s1_w1.tif"])
-    for images, row in {"images": {}, "list.csv": {}, "good": {"platemap": f"{name}.csv"}}.items():
-        with pytest.raises(InputError, match="^config/plates.tsv, line 4: plate 'P1': .* rename it$") as caught:
-            open_plate(images, **row)
-        str(caught.value).encode()  # it can be printed
+def test_an_image_whose_name_is_no_utf_8_fails_alone_and_its_row_can_be_written(here):
+    touch(here, *(f"images/P_B02_s{site}_w1.tif" for site in range(1, 30)), os.fsdecode(b"images/P\xff_B03_s1_w1.tif"))
+    *good, bad = open_plate("images", most_failed=0.05).images
+    assert not any(image.fault for image in good) and bad.path == "images/P\\xff_B03_s1_w1.tif"
+    assert bad.fault.startswith("the name 'images/P\\\\xff_B03_s1_w1.tif' has bytes that are no UTF-8 text")
 
 
 def test_names_of_files_that_are_not_read_do_not_matter(here):

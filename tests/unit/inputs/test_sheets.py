@@ -90,6 +90,31 @@ def test_ordinary_plate_names_are_taken(tmp_path, name):
 
 
 @pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["\u6f22" * 67], "line 2: 'plate' is .*, 201 bytes in UTF-8; expected at most 200"),
+        (["\uac01", "\u1100\u1161\u11a8"], "line 3: plate '.*' stands in line 2 already as '.*'; expected names that"),
+    ],
+)
+def test_names_that_would_be_one_folder_or_too_long_for_files_are_refused(tmp_path, rows, said):
+    path = write(tmp_path, "plate\timages\n" + "".join(f"{name}\ta\n" for name in rows))
+    with pytest.raises(InputError, match=said):
+        sheets.read_sheet("plates", path)
+
+
+def test_batches_of_slides_differ_by_more_than_case(tmp_path):
+    path = write(tmp_path, "slide\tpath\tplate\na\tx\tB1\nb\ty\tB1\nc\tz\tb1\n")
+    with pytest.raises(InputError, match="line 4: plate 'b1' stands in line 2 already as 'B1'; expected names that"):
+        sheets.read_sheet("slides", path)
+
+
+def test_a_pipe_in_place_of_a_sheet_is_no_wait(tmp_path):
+    os.mkfifo(tmp_path / "plates.tsv")
+    with pytest.raises(InputError, match="cannot be read: a pipe, socket or device; expected a file"):
+        sheets.read_sheet("plates", tmp_path / "plates.tsv")
+
+
+@pytest.mark.parametrize(
     ("text", "line", "said"),
     [
         ("plate\nA\n", 1, ["column 'images' is missing", "Known columns: plate, images"]),

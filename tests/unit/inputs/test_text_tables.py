@@ -1,6 +1,7 @@
 """Text with any delimiter and in any form of Unicode is read; what is no table is refused by what it is."""
 
 import bz2
+import csv
 import gzip
 import io
 import lzma
@@ -103,7 +104,7 @@ def test_a_first_line_that_names_the_delimiter_is_no_header(tmp_path, line):
     assert list(platemaps.read_platemap(tmp_path / "map.csv")) == ["A01", "A02"]
 
 
-def test_a_line_break_within_quotes_is_a_blank_and_lines_keep_their_numbers(tmp_path):
+def test_a_line_break_within_quotes_stays_but_in_a_columns_name_and_lines_keep_their_numbers(tmp_path):
     text = 'well,"dose\n(uM)",compound\nA01,1,"a\r\nb"\n\nA02,x1;2,c\nA02,1,d\n'
     (tmp_path / "map.csv").write_text(text, newline="")
     with pytest.raises(InputError, match="line 7: well A02 stands there twice"):
@@ -111,8 +112,34 @@ def test_a_line_break_within_quotes_is_a_blank_and_lines_keep_their_numbers(tmp_
     (tmp_path / "map.csv").write_text(text.rpartition("A02")[0], newline="")
     assert platemaps.read_platemap(tmp_path / "map.csv")["A01"] == {
         "Metadata_dose (uM)": "1",
-        "Metadata_compound": "a b",
+        "Metadata_compound": "a\r\nb",
     }
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\nb", 'q"q', "a,b", "=1+1", "a\u2028b", "a\x85b", "{x}"])
+def test_every_value_of_a_platemap_and_every_name_in_an_image_list_is_as_it_was_written(tmp_path, text):
+    def write(*rows):
+        with open(tmp_path / "table.csv", "w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, quoting=csv.QUOTE_ALL).writerows(rows)
+        return tmp_path / "table.csv"
+
+    wells = platemaps.read_platemap(write(("well", "drug"), ("B02", text)))
+    assert wells == {"B02": {"Metadata_drug": text}}
+    path = write(("FileName_DNA", "Metadata_Well"), (f"{text}.tif", "B02"))
+    assert image_lists.read_image_list(path, plate="P").images[0].path == str(tmp_path / f"{text}.tif")
+
+
+def test_signs_that_are_no_text_are_refused_at_their_line(tmp_path):
+    (tmp_path / "map.csv").write_text("well,drug\n" + f"A01,{'x' * 5000}\nA02,a\0b\n")
+    with pytest.raises(InputError, match=r"map.csv, line 3, column drug: found '.x00', which is no text"):
+        platemaps.read_platemap(tmp_path / "map.csv")
+
+
+@pytest.mark.parametrize("dose", ["9" * 400, "9" * 5000, "1e5000", f"1e{'9' * 30}", "1e-999", f"0e{'9' * 30}"])
+def test_a_dose_that_is_no_number_to_compute_with_is_refused(tmp_path, dose):
+    (tmp_path / "map.csv").write_text(f"well,dose_uM\nA01,{dose}\n")
+    with pytest.raises(InputError, match="map.csv, line 2, column dose_uM: found '.*; expected a dose below 1e.100"):
+        platemaps.read_platemap(tmp_path / "map.csv")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from fieldwork.inputs.tables import text, workbooks
 TABLE_SUFFIXES = (".tsv", ".csv", ".txt", ".xlsx", ".xlsm", ".xls", ".ods")  # names that tables usually end in
 # What spreadsheets show where a formula has no value; a treatment of this name would be taken for one.
 ERROR_CELL = re.compile(r"#(N/A|NAME\?|REF!|VALUE!|NUM!|DIV/0!|NULL!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!)|Err:\d{3}")
-
-
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _LINE_BREAK = re.compile(r"\s*(?:[\r\n\v\f\x85\u2028\u2029]|_x000[Dd]_)+\s*")
 
 
@@ -71,7 +70,8 @@ def read_table(
     Returns
     -------
     Table
-        Cells are text without blanks around them; a line break inside of a cell is a blank. The header is empty for an
+        Cells are text without blanks around them. A line break inside of a header's cell, or of a worksheet's, where it
+        is layout, is a blank; inside of others, it stays. The header is empty for an
         empty file. Lines without content are left out, and so are columns without a name and without content. A line
         is a row of a worksheet.
 
@@ -79,13 +79,14 @@ def read_table(
     ------
     InputError
         Names the file, and what it is where it is no table; or the line: a cell cannot be read, a column with content
-        has no name, two have the same, a line has more cells than the header.
+        has no name, two have the same, a line has more cells than the header, a cell has signs that are no text.
     """
     name = os.fspath(name or path)
     kind = workbooks.kind_of(path, name=name)
     lines = workbooks.read_lines(path, kind, name=name) if kind else text.read_lines(path, is_known, name=name)
-    lines = [(number, list(map(_plain_cell, cells))) for number, cells in lines]
-    (first, header), *body = [(number, cells) for number, cells in lines if any(cells)] or [(1, [])]
+    plain = [(number, [_without_breaks(cell) if kind else cell.strip() for cell in cells]) for number, cells in lines]
+    (first, header), *body = [(number, cells) for number, cells in plain if any(cells)] or [(1, [])]
+    header = list(map(_without_breaks, header))
     header, body = _without_unnamed(header, body, f"{name}, line {first}")
     if not twice and (wrong := {column for column in header if header.count(column) > 1}):
         raise InputError(f"{name}, line {first}: column {min(wrong)!r} stands there twice")
@@ -93,6 +94,8 @@ def read_table(
         if len(cells) > len(header):
             raise InputError(f"{name}, line {number}: found {len(cells)} cells under {len(header)} columns")
         for column, cell in zip(header, cells, strict=False):
+            if wrong := _NO_TEXT.search(cell):
+                raise InputError(f"{name}, line {number}, column {column}: found {ascii(wrong[0])}, which is no text")
             if ERROR_CELL.fullmatch(cell):
                 raise InputError(
                     f"{name}, line {number}, column {column}: found {cell}, the error of a formula; expected a value, "
@@ -101,7 +104,7 @@ def read_table(
     return Table(header, body)
 
 
-def _plain_cell(cell):
+def _without_breaks(cell):
     """Return a cell's text without blanks around it, and with a blank for a line break."""
     return _LINE_BREAK.sub(" ", cell.strip())
 
