@@ -62,6 +62,7 @@ def logged(path: str | os.PathLike, *, with_pandas: bool = False) -> Iterator[No
         yield
     except Exception as error:
         expected = isinstance(error, InputError | WorkerDied | DeviceFailed)
-        print(error if expected else f"{reason_of(error)} (traceback in {path})", file=sys.stderr)
-        log.critical("%s", reason_of(error), exc_info=True)
+        reason = str(error) if expected else reason_of(error)
+        print(reason if expected else f"{reason} (traceback in {path})", file=sys.stderr)
+        log.critical("%s", reason, exc_info=True)
         sys.exit(1)
