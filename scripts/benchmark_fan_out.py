@@ -11,7 +11,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from fieldwork import outputs
 from fieldwork.inputs.paths import is_url
 from fieldwork.job_log import logged
 from fieldwork.parallel.progress import progress_bar
+from fieldwork.surroundings import temporary
 
 FAN_OUTS = ("plate", "well", "field")
 
@@ -31,7 +31,7 @@ def main(*, plate, images, channel, settings, snakefile, cores, table):
     `images`: (well, site, time point, z plane, path); `settings`: the configuration, without its sheets and folders.
     """
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.temporary_folder() as folder:
         listed = [
             {
                 f"FileName_{channel}": os.path.basename(path),
@@ -59,6 +59,7 @@ def main(*, plate, images, channel, settings, snakefile, cores, table):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                preexec_fn=processes.die_with_parent,  # no orphan works on where this run is killed
             )
             seconds = time.perf_counter() - start
             log.info("%s", done.stdout)

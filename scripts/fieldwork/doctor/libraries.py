@@ -9,11 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+
+from fieldwork.surroundings.temporary import temporary_folder
 
 ANSWER_S = 120  # that a library may take to load and read, on a slow network file system
 SIDE_PX, TILE_PX = 96, 32
@@ -302,5 +303,5 @@ CHECKS: dict[str, Callable] = {
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
+    with temporary_folder() as temporary:
         check(sys.argv[1], Path(temporary))

@@ -5,7 +5,6 @@ import logging
 import os
 import pickle
 import shlex
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from fieldwork import InputError, WorkerDied
 from fieldwork.inputs import functions
 from fieldwork.parallel.batches import Batches
 from fieldwork.parallel.dask_worker import DASK_BATCH_S, LIBRARY, Call, Job, digest_of_library, work_on
+from fieldwork.surroundings import temporary
 
 CONNECT_S = 5  # s until a scheduler has answered
 SILENT_S = 15  # without an answer of a scheduler; then the log says so
@@ -140,7 +140,7 @@ def _connection(where, workers):
         return
     processes = where == "processes"
     with (
-        tempfile.TemporaryDirectory(prefix="fieldwork-dask-", ignore_cleanup_errors=True) as folder,
+        temporary.temporary_folder() as folder,
         dask.config.set(
             {
                 "distributed.scheduler.allowed-failures": 1,  # a worker's death; the second one is the batch's fault

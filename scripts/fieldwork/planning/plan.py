@@ -24,6 +24,7 @@ from fieldwork.planning.plates import PlatePlan
 from fieldwork.planning.roads import Caller
 from fieldwork.planning.slides import SlidePlan, check_regions
 from fieldwork.planning.stacks import StackPlan
+from fieldwork.surroundings import temporary
 
 DEMO_IMAGES = [
     f"resources/demo/images/demo_{row}{column:02}_s{site}_w1.tif"
@@ -184,6 +185,7 @@ class Plan:
         folders = [results] if self.caller.namespace else [".snakemake", results]  # another module holds the first
         self._locks = [runs.hold_folder(Path(folder, "fieldwork.lock")) for folder in folders]
         runs.clear_leftovers(results)
+        temporary.delete_leftovers()
         self.remote.clear_leftovers()
         for plate in self.plates.ready.values():
             notes = [self.measurements.described(plate.name)]

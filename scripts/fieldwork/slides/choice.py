@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from os import PathLike
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from fieldwork import NOT_READ, processes
 from fieldwork.slides import SlideError, SlideNotReadError, metadata
 from fieldwork.slides.inside.slide import error_of
 from fieldwork.slides.readers import READERS, check_file, open_slide
-from fieldwork.surroundings import unread
+from fieldwork.surroundings import temporary, unread
 
 # tifffile (2048 x 2048 pixels of JPEG tiles in 19 ms) is as fast as cuCIM (24; OpenSlide 120) and reports what it
 # cannot decode. cuCIM returns other tiles' pixels, YCbCr for RGB where Bio-Formats wrote it, or ends the process.
@@ -183,7 +182,7 @@ def _probe_all(path, picture, copies):
     program = [sys.executable, "-m", "fieldwork.slides.choice"]
     options = json.dumps({"picture": picture, "copies": copies and os.path.abspath(copies)})
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with tempfile.TemporaryDirectory(prefix="fieldwork-") as folder:
+    with temporary.temporary_folder() as folder:
         answers = {reader: f"{folder}/{reader}.npz" for reader in READERS}
         running = {
             reader: subprocess.Popen(
