@@ -17,6 +17,7 @@ from viewed import VIEWER
 from browser import chromium
 from fieldwork import label_images, synthetic
 from fieldwork.inputs import config, methods
+from fieldwork.segmentation import network
 from fieldwork.viewer import fields, tuning
 from fieldwork.viewer.results import NotFound, Results
 from workspace import Workspace
@@ -27,6 +28,7 @@ TRIED = {  # plate -> settings of its row of the sheet
     "base": AUTO,
     "wide": {"method": "auto", "diameter": "34", "contrast": "auto"},
     "both": {"method": "auto", "diameter": "12", "contrast": "9000"},
+    "network": {"method": "network", "diameter": "30", "contrast": "auto"},
     "peaks": {"method": "peaks", "sigma": "3", "min_distance": "9", "threshold": "1200"},
 }
 COLUMNS = ("method", "diameter", "contrast", "sigma", "min_distance", "threshold")
@@ -70,7 +72,7 @@ def labels_of(run, plate):
     return zarr.open_array(run.path / "results" / "plates" / plate / "labels.zarr", mode="r")[:]
 
 
-@pytest.mark.parametrize("plate", ["base", "wide", "both"])
+@pytest.mark.parametrize("plate", ["base", "wide", "both", "network"])
 def test_labels_are_those_of_a_run_with_the_same_settings(run, results, plate):
     labels = labels_of(run, plate)
     assert len(labels) == len(WELLS) * SITES and labels.any(axis=(1, 2)).sum() > 1
@@ -82,9 +84,20 @@ def test_labels_are_those_of_a_run_with_the_same_settings(run, results, plate):
         assert field.error is None
         np.testing.assert_array_equal(label_images.decode(field.labels, field.shape), labels[number])
         assert len(field.coordinates) == int(rows[number]["Image_Count_Nuclei"])
-        assert field.threshold == float(rows[number]["Threshold_FinalThreshold_Nuclei"])
+        threshold = rows[number]["Threshold_FinalThreshold_Nuclei"]
+        assert field.threshold == (float(threshold) if threshold else None) and bool(threshold) == (plate != "network")
     record = json.loads((run.path / "results" / "plates" / plate / "calibration.json").read_text())
     assert calibration._asdict() == {name: record[name] for name in calibration._fields}
+
+
+def test_the_model_of_the_run_is_taken_and_another_one_in_its_place_is_noticed(run, results, tmp_path, monkeypatch):
+    made_of = json.loads((run.path / "results/plates/network/settings.json").read_text())
+    assert made_of["settings"]["nuclei"]["model"] == "built-in" and made_of["libraries"]["onnxruntime"]
+    assert tuning.tuned(results, "network", "0", TRIED["network"]).field.error is None
+    (tmp_path / "other.onnx").write_bytes(network.BUILT_IN.read_bytes() + b"\0")
+    monkeypatch.setattr(network, "BUILT_IN", tmp_path / "other.onnx")
+    with pytest.raises(NotFound, match="the network's model is another one than when the run took it; run again"):
+        tuning.tuned(results, "network", "0", TRIED["network"])
 
 
 def test_other_channels_are_read_where_the_run_measured_them(run, results):
