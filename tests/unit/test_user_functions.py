@@ -231,7 +231,7 @@ def stack_reason(name, folders):
 
 def outlines_reason(name, folders):
     work = {"method": "own", "function": name, "arguments": {}}
-    outlines.outline_nuclei(IMAGE, work, path="a.tif", calibration=None, calibrated="plate", folders=folders)
+    outlines.outline_nuclei(IMAGE, work, path=__file__, calibration=None, calibrated="plate", folders=folders)
 
 
 def cells_reason(name, folders):

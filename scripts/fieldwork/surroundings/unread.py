@@ -65,10 +65,18 @@ def cause_of(error: BaseException) -> str | None:
             return os.strerror(errno.ENOMEM)
         if isinstance(error, OSError) and error.errno in ERRNOS:
             return os.strerror(error.errno)
-        if not isinstance(error, OSError | FrameError) and (cause := _cause_in(str(error))):
+        if not isinstance(error, OSError | FrameError) and (cause := _cause_in(_text_of(error))):
             return cause
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
+
+
+def _text_of(error):
+    """Return the text of an error, empty where it cannot be made."""
+    try:
+        return str(error)
+    except Exception:  # an error of the user's own kind may raise anything
+        return ""
 
 
 def _cause_in(text):
@@ -119,7 +127,7 @@ def about_file(name: str, error: FrameError, more: str = "") -> FrameError:
 
 def lacks_memory(error: BaseException) -> bool:
     """Return True if an error says that there is too little memory."""
-    return isinstance(error, MemoryError) or MEMORY_WORDS.search(str(error)) is not None
+    return isinstance(error, MemoryError) or MEMORY_WORDS.search(_text_of(error)) is not None
 
 
 def is_of_memory(reason: str) -> bool:

@@ -49,12 +49,13 @@ def test_nuclei_are_measured_where_they_are_outlined():
     np.testing.assert_array_equal(measured["Nuclei_AreaShape_Center_X"], outlined.coordinates[:, 1])
 
 
-def test_a_nucleus_that_the_border_cuts_is_in_no_cell_of_its_neighbours_where_it_is_left_out():
+def test_a_nucleus_that_the_border_cuts_is_in_no_cell_of_its_neighbours_where_it_is_left_out(tmp_path):
     nuclei = np.zeros((40, 60), np.int32)
     nuclei[0:6, 4:12], nuclei[9:15, 4:12], nuclei[25:31, 40:48] = 1, 2, 3
     image = (nuclei > 0).astype(np.uint8)
     own = {"method": "skimage.measure.label", "function": "skimage.measure.label", "arguments": {}}
-    options = {"path": "a.tif", "calibration": None, "calibrated": "plate", "cells": {"expand": 8}}
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    options = {"path": tmp_path / "a.tif", "calibration": None, "calibrated": "plate", "cells": {"expand": 8}}
     options |= {"with_labels": True, "drop_border": True}
     outlined, measured = outlines.outline_and_measure(image, own, {"DNA": image}, **options)
     expanded = expand_labels(nuclei, 8)

@@ -82,7 +82,12 @@ def test_the_first_function_of_the_page_labels_bright_pieces(tmp_path):
     image = np.where(LABELS > 0, 700 + LABELS, 100).astype(np.uint16)
     for least, count in ((500, 12), (705, 7)):  # pieces of 701 to 712 are above
         detection = {"method": "bright.segment", "function": "bright.segment", "arguments": {"least": least}}
-        options = {"path": "none.tif", "calibration": None, "calibrated": "plate", "folders": [str(tmp_path)]}
+        options = {
+            "path": tmp_path / "bright.py",
+            "calibration": None,
+            "calibrated": "plate",
+            "folders": [str(tmp_path)],
+        }
         assert outline_nuclei(image, detection, **options).areas.tolist() == [25] * count
 
 
