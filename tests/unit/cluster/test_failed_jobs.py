@@ -76,7 +76,7 @@ def test_the_last_words_of_a_jobs_log_stand_below_its_reason(tmp_path, monkeypat
     assert text.splitlines() == [
         "Error in detect_nuclei (plate=P1, unit=all), job 17 of the cluster: SLURM-job '17' failed, SLURM status is: "
         "'TIMEOUT'.",
-        "    all.log ends: plate P1: not one good frame of 3: empty file, and so on",
+        "    all.log ends: plate P1: not one good frame of 3: empty file,\\nand so on",
         "    17.log: slurmstepd: error: *** JOB 17 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO TIME LIMIT ***",
     ]
 
