@@ -7,12 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from faults.snakemake_runs import Ended
+
 SEED = 26
 
 # Reasons of failed rows: what they have to be about.
 MISSING_BYTES = (
     r"truncated|incomplete|no end|premature|ends (before|after)|goes on to byte|missing|holds \d+ of|too few"
 )
+NOT_READ = "^not read: "  # for a reason outside the file: the next run tries it again
 DAMAGED = rf"damaged|corrupt|cannot be decoded|{MISSING_BYTES}"
 
 
@@ -46,6 +49,22 @@ class Tiles(NamedTuple):
 
     image: np.ndarray
     failed: set[int]
+
+
+class Returns(NamedTuple):
+    """The row is good and has the value that a function of the user's returned."""
+
+    value: float
+
+
+class SameTables(NamedTuple):
+    """The tables are those of an undisturbed run, byte by byte.
+
+    Where `first` is a pattern, a first run ends with exit code 1 and a message that matches it, without a traceback;
+    the same command, undisturbed, then gives these tables.
+    """
+
+    first: str = ""
 
 
 class NoTables(NamedTuple):
@@ -84,6 +103,24 @@ class ValueCase(NamedTuple):
     category: str
     name: str
     must: ReadsBack
+
+
+class FunctionCase(NamedTuple):
+    """What a function of the user's does with a frame."""
+
+    category: str
+    name: str
+    code: str  # of the function's body
+    must: Returns | Failed
+
+
+class RunCase(NamedTuple):
+    """What happens around a run."""
+
+    category: str
+    name: str
+    disturb: Callable[..., Ended]  # of a workspace: runs in it
+    must: SameTables | Refused
 
 
 class SlideCase(NamedTuple):

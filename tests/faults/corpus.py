@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from faults import names, plates, refusals, slides, stacks
+from faults import functions, names, plates, refusals, slides, stacks, surroundings
 from faults.cases import configuration, fields, sheets, specials, tags
+from faults.cases import functions as cases_of_functions
 from faults.cases import names as cases_of_names
 from faults.cases import slides as cases_of_slides
 from faults.cases import stacks as cases_of_stacks
+from faults.cases import surroundings as cases_of_surroundings
 from faults.catalogue import Verdict, random_numbers
 
 FIELDS = (fields, tags, specials)
@@ -31,8 +33,10 @@ def batches() -> list[Batch]:
         Batch("stacks", list(cases_of_stacks.cases()), stacks.run_stacks),
         Batch("slides", list(cases_of_slides.cases()), slides.run_slides),
         Batch("refusals", [case for module in REFUSALS for case in module.cases()], refusals.run_refusals),
+        Batch("surroundings", list(cases_of_surroundings.cases()), surroundings.run_disturbed),
         Batch("fields", [case for module in FIELDS for case in module.cases()], plates.run_fields),
         Batch("names", list(cases_of_names.cases()), names.run_names),
+        Batch("functions", list(cases_of_functions.cases()), functions.run_functions),
     ]
 
 

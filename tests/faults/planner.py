@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-LONGEST_PLAN_S = 10
+LONGEST_PLAN_S = 30
 LARGEST_PLAN_BYTES = 2**32  # of addresses; a plan has some 10^9 before it begins
 MESSAGE_BYTES = 2**16
 

@@ -11,7 +11,7 @@ import yaml
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
-from faults.catalogue import Failed, FieldCase, Good, GoodOrFailed, Verdict
+from faults.catalogue import NOT_READ, Failed, FieldCase, Good, GoodOrFailed, Verdict
 from faults.snakemake_runs import run
 
 COLUMNS = 24
@@ -85,7 +85,8 @@ def wrong_of(row: dict[str, str], must: Good | Failed | GoodOrFailed) -> str:
     if isinstance(must, Failed):
         if row["Image_Status"] != "failed":
             return f"good, mean {row['ImageQuality_MeanIntensity_DNA']}; must fail ({must.reason})"
-        return "" if re.search(must.reason, error) and not error.startswith("not read:") else f"reason: {error}"
+        is_said = error.startswith("not read:") == must.reason.startswith(NOT_READ)
+        return "" if is_said and re.search(must.reason, error) else f"reason: {error}"
     if isinstance(must, GoodOrFailed) and row["Image_Status"] == "failed":
         return "" if re.search(must.reason, error) else f"reason: {error}"
     if row["Image_Status"] != "ok":

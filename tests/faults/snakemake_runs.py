@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +23,14 @@ class Ended(NamedTuple):
         return wrong_end(self, status=0)
 
 
-def run(folder: Path, *arguments: str, cores: int = 1, environment: Mapping[str, str] | None = None) -> Ended:
-    """Run the workflow in a folder to its end."""
+def run(
+    folder: Path,
+    *arguments: str,
+    cores: int = 1,
+    environment: Mapping[str, str] | None = None,
+    prepare: Callable[[], object] | None = None,
+) -> Ended:
+    """Run the workflow in a folder to its end, with further variables, after a call in the new process."""
     command = Workspace(folder).command(*arguments, cores=cores)
     process = subprocess.Popen(
         command,
@@ -33,6 +39,7 @@ def run(folder: Path, *arguments: str, cores: int = 1, environment: Mapping[str,
         stderr=subprocess.STDOUT,
         env={**os.environ, **(environment or {})},
         start_new_session=True,
+        preexec_fn=prepare,
     )
     try:
         printed, _ = process.communicate(timeout=LONGEST_RUN_S)

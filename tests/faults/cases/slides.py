@@ -89,10 +89,7 @@ def _specials():
         "a PNG": (pictures.saved("PNG")(picture(*SHAPE)), r"no reader|not a TIFF|expected|PNG"),
         "the header alone": (data[:8], DAMAGED),
         "no page": (data[:4] + bytes(4) + data[8:], rf"no page|without pages|{DAMAGED}"),
-        "10^6 x 10^6 px": (
-            with_tag(with_tag(data, "ImageWidth", 10**6), "ImageLength", 10**6),
-            r"\d+ of \d+ tiles|tiles",
-        ),
+        "10^6 x 10^6 px": (with_tag(wide, "ImageLength", 10**6), r"\d+ of \d+ tiles|tiles"),
         "0 px wide": (with_tag(data, "ImageWidth", 0), rf"0|{DAMAGED}"),
         "twice as high": (with_tag(data, "ImageLength", 768), r"\d+ of \d+ tiles|tiles|blank|missing"),
         "tiles of 0 px": (with_tag(data, "TileWidth", 0), rf"tile|{DAMAGED}"),

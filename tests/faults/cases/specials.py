@@ -14,7 +14,7 @@ import PIL.Image
 import tifffile
 
 from faults import pictures
-from faults.catalogue import DAMAGED, Failed, FieldCase, Good, random_numbers
+from faults.catalogue import DAMAGED, NOT_READ, Failed, FieldCase, Good, random_numbers
 
 NO_IMAGE = r"not a TIFF|not an image|expected a TIFF"
 TOO_LARGE = rf"at most|large|memory|{DAMAGED}"
@@ -105,7 +105,7 @@ def _kinds_of_files(image):
     writers: dict[str, tuple[Callable[[Path], None], Good | Failed]] = {
         "a folder": (Path.mkdir, Failed(r"folder")),
         "a pipe": (os.mkfifo, Failed(r"not a regular file")),
-        "a link to nothing": (lambda path: path.symlink_to("gone.tif"), Failed(r"link|does not exist|No such file")),
+        "a link to nothing": (lambda path: path.symlink_to("gone.tif"), Failed(f"{NOT_READ}broken link")),
         "a link to itself": (lambda path: path.symlink_to(path.name), Failed(r"\blink|loop|Too many levels")),
         "a link to a folder": (lambda path: path.symlink_to(".."), Failed(r"folder")),
         "a link to /dev/zero": (lambda path: path.symlink_to("/dev/zero"), Failed(r"not a regular file")),
