@@ -82,6 +82,7 @@ def _seen(codec, data):
 def _specials():
     """Yield cases of files that are no slides, or claim what is not so."""
     data = _written("Deflate")
+    wide = with_tag(data, "ImageWidth", 10**6)
     contents = {
         "empty": (b"", r"empty|not a TIFF"),
         "text": (b"not a slide\n" * 100, r"no reader|not a TIFF|expected"),
