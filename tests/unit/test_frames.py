@@ -127,8 +127,9 @@ def test_bilevel_becomes_uint8(tmp_path):
     same(read_one(tmp_path / "a.tif"), image.astype(np.uint8))
     Image.fromarray(image).save(tmp_path / "b.png")
     same(read_one(tmp_path / "b.png"), image.astype(np.uint8))
-    Image.fromarray(image).save(tmp_path / "c.tif", compression="group4")
-    same(read_one(tmp_path / "c.tif"), image.astype(np.uint8))
+    for compression in ("group3", "group4", "tiff_ccitt"):
+        Image.fromarray(image).save(tmp_path / "c.tif", compression=compression)
+        assert "compressed as a fax" in reason(tmp_path / "c.tif")
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd"])

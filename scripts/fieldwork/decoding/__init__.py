@@ -1,11 +1,15 @@
 """Decode compressed images strictly: what a decoder calls damaged, or is not what its container says, is an error."""
 
+import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from fieldwork import FrameError, reason_of
 
-class DecodeError(ValueError):
+
+class DecodeError(FrameError):
     """A compressed image is damaged, or is not what its container says; the message is the reason."""
 
 
@@ -34,3 +38,40 @@ class Form(NamedTuple):
                 f"it holds {height} x {width} pixels of {samples} x {dtype}; "
                 f"expected {self.heights[-1]} x {self.widths[-1]} of {self.samples} x {self.dtype}"
             )
+
+    def decode(self, decoder: Callable[..., np.ndarray], data: bytes, **options: object) -> np.ndarray:
+        """Decode a compressed image of this form.
+
+        Parameters
+        ----------
+        decoder : callable
+            Of imagecodecs. Before it decodes into an array, it compares size and type with those of the stream.
+        data : bytes
+        **options
+            Of the decoder.
+
+        Returns
+        -------
+        (height, width, samples) array
+            At the edge of the picture in full, or clipped to it.
+
+        Raises
+        ------
+        DecodeError
+            The stream is damaged or of another form.
+        """
+        heights, widths = ({sides[-1]: None, sides[0]: None} for sides in (self.heights, self.widths))
+        for height, width in itertools.product(heights, widths):
+            image = np.empty((height, width, self.samples), self.dtype)
+            try:
+                decoder(data, out=image, **options)
+            except MemoryError:
+                raise
+            except ValueError as error:  # of another form
+                other = error
+            except Exception as error:
+                raise DecodeError(reason_of(error)) from error
+            else:
+                return image
+        expected = f"{self.heights[-1]} x {self.widths[-1]} pixels of {self.samples} x {self.dtype}"
+        raise DecodeError(f"it does not hold {expected}: {other}") from other

@@ -14,6 +14,7 @@ from fieldwork.decoding import DecodeError, Form
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 END_MARKER, SCAN_MARKER, JFIF_MARKER, ADOBE_MARKER = 0xD9, 0xDA, 0xE0, 0xEE
+COMMENT_MARKERS = (0xFE, *range(0xE1, 0xEE), 0xEF)  # comments and what applications add, but for JFIF and Adobe
 HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of frames: baseline, extended, progressive
 SEQUENTIAL_FRAMES = HUFFMAN_FRAMES[:2]
 TABLES_MARKER = 0xC4  # of Huffman codes
@@ -146,6 +147,17 @@ def _parts(tables, dropped):
     return b"".join(parts)
 
 
+def without_comments(stream: bytes) -> bytes:
+    """Return a JPEG stream without the parts in which programs write texts, colour profiles and the like."""
+    pieces = [START]
+    for marker, start, stop in parts_of(stream):
+        if marker == SCAN_MARKER:
+            return b"".join([*pieces, stream[start:]])
+        if marker not in COMMENT_MARKERS:
+            pieces.append(stream[start:stop])
+    return stream
+
+
 def hole_of(stream: bytes) -> int | None:
     """Find zeros among the compressed pixels of a sequential stream, as lost parts of files leave them.
 
@@ -221,6 +233,8 @@ def decode(
         try:
             return simplejpeg.decode_jpeg(stream, "RGB" if frame.samples == 3 else "GRAY", strict=True)
         except ValueError as error:
+            if "ICC marker" in str(error) and (plain := without_comments(stream)) != stream:
+                return decode(plain, form)  # a damaged profile is no damaged pixel
             if "subsampling" not in str(error):  # simplejpeg knows the usual ones
                 raise DecodeError(str(error)) from error
     if not stream.rstrip(b"\0").endswith(END):

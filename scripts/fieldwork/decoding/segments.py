@@ -5,14 +5,23 @@ import math
 import os
 from typing import BinaryIO
 
+import imagecodecs
 import numpy as np
 import tifffile
 
 from fieldwork import reason_of
-from fieldwork.decoding import DecodeError, Form, jpeg, jpeg2000
+from fieldwork.decoding import DecodeError, Form, jpeg, jpeg2000, jpegxr, png
 
 # Values of TIFF tags.
 JPEG_COMPRESSIONS, JPEG_2000_COMPRESSIONS = (6, 7, 33007, 34892), (33003, 33004, 33005, 34712)
+PNG_COMPRESSION, JPEG_XR_COMPRESSIONS, JPEG_XL_COMPRESSIONS, WEBP_COMPRESSIONS = (
+    34933,
+    (22610, 34934),
+    (50002, 52546),
+    (34927, 50001),
+)
+FAX_COMPRESSIONS = (2, 3, 4, 32771)  # CCITT's
+PREDICTED_COMPRESSIONS = (5, 8, 32946, 50013, 34925, 34926, 50000)  # LZW, Deflate, LZMA, Zstandard
 YCBCR = 6
 MOST_JFIF_SAMPLES = 16  # streams whose first bytes tell whether a page's streams are JFIF
 
@@ -25,6 +34,13 @@ def segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
 def is_ycbcr_in_jpeg_2000(page: tifffile.TiffPage) -> bool:
     """Return True for a page in Aperio's YCbCr, whose chroma may be subsampled: OpenSlide alone shows it."""
     return page.photometric == YCBCR and page.compression in JPEG_2000_COMPRESSIONS
+
+
+def ignore_needless_predictor(page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
+    """Ignore the Predictor tag of a page whose compression has none, as libtiff does; tifffile applies it."""
+    key = page.keyframe
+    if key.compression not in PREDICTED_COMPRESSIONS:
+        key.predictor = 1
 
 
 def segment_grid(page: tifffile.TiffPage) -> tuple[int, int]:
@@ -63,7 +79,9 @@ class Segments:
     """
 
     def __init__(self, page: tifffile.TiffPage, file: BinaryIO) -> None:
-        self._page, self._file = page, file
+        ignore_needless_predictor(page)
+        self._tables, self._page, self._file = page, page.keyframe, file
+        page = page.keyframe
         self.shape, self.grid = segment_shape(page), segment_grid(page)
         self.count = math.prod(self.grid) * (page.samplesperpixel if page.planarconfig == 2 else 1)
 
@@ -80,12 +98,12 @@ class Segments:
 
     def is_absent(self, number: int) -> bool:
         """Return True if a tile or strip was left out, as TIFF allows: its offset and its number of bytes are 0."""
-        tables = self._page.dataoffsets, self._page.databytecounts
+        tables = self._tables.dataoffsets, self._tables.databytecounts
         return all(number < len(table) and table[number] == 0 for table in tables)
 
     def stored(self, number: int) -> bytes:
         """Read the stored bytes of a tile or strip; raise `DecodeError` where they are missing or truncated."""
-        tables = self._page.dataoffsets, self._page.databytecounts
+        tables = self._tables.dataoffsets, self._tables.databytecounts
         offset, count = (table[number] if number < len(table) else 0 for table in tables)
         data = os.pread(self._file.fileno(), count, offset) if offset else b""  # threads share the position
         if not data or len(data) < count:
@@ -102,9 +120,9 @@ class Segments:
 
         Bio-Formats writes such files. The first stream may be absent or damaged, so several are asked.
         """
-        present = [number for number, offset in enumerate(self._page.dataoffsets) if offset]
+        present = [number for number, offset in enumerate(self._tables.dataoffsets) if offset]
         heads = [
-            os.pread(self._file.fileno(), 10, self._page.dataoffsets[number])
+            os.pread(self._file.fileno(), 10, self._tables.dataoffsets[number])
             for number in present[:: math.ceil(len(present) / MOST_JFIF_SAMPLES) or 1]
         ]
         return any(head[6:] == b"JFIF" for head in heads)
@@ -138,6 +156,8 @@ class Segments:
         data = self.stored(number)
         try:
             return function(data, number)
+        except MemoryError:
+            raise
         except Exception as error:  # damaged bytes make decoders raise anything
             reason = reason_of(error, own=DecodeError)
             raise DecodeError(f"{self.name(number)} cannot be decoded: {reason}") from error
@@ -147,13 +167,18 @@ class Segments:
         if page.compression in JPEG_COMPRESSIONS:
             # As tifffile decides it.
             is_rgb = page.photometric == 2 and form.samples == 3 and not page.extrasamples and not self.are_jfif
-            return jpeg.decode(data, form, tables=page.jpegtables, header=page.jpegheader, is_rgb=is_rgb)
+            return jpeg.decode(data, form, tables=self._tables.jpegtables, header=page.jpegheader, is_rgb=is_rgb)
         if page.compression in JPEG_2000_COMPRESSIONS:
             return jpeg2000.decode(data, form)
-        if page.compression in tifffile.TIFF.IMAGE_COMPRESSIONS:
-            image = np.atleast_3d(tifffile.TIFF.DECOMPRESSORS[page.compression](data))
-        else:
-            image = page.decode(data, number)[0][0]
+        if page.compression == PNG_COMPRESSION:
+            return png.decode(data, form)
+        if page.compression in JPEG_XR_COMPRESSIONS:
+            return jpegxr.decode(data, form)
+        if page.compression in JPEG_XL_COMPRESSIONS:
+            return form.decode(imagecodecs.jpegxl_decode, data)
+        if page.compression in WEBP_COMPRESSIONS:
+            return form.decode(imagecodecs.webp_decode, data, hasalpha=form.samples == 4)
+        image = page.decode(data, number)[0][0]
         form.check(*image.shape, image.dtype)
         return image
 
@@ -168,3 +193,33 @@ class Segments:
             full = min(full, end) if not page.is_tiled else full
             sizes.append(range(min(full, end - start), full + 1))
         return Form(*sizes, page.samplesperpixel if page.planarconfig == 1 else 1, page.dtype)
+
+
+def read_page(page: tifffile.TiffPage | tifffile.TiffFrame) -> np.ndarray:
+    """Read the pixels of a page.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage or tifffile.TiffFrame
+        Of an open file; of rows and columns, perhaps with samples.
+
+    Returns
+    -------
+    array
+        As of the page's `asarray`.
+
+    Raises
+    ------
+    DecodeError
+        A tile or strip is missing, truncated or damaged, or its size, samples or type are not those that the tags
+        state.
+    """
+    segments, key = Segments(page, page.parent.filehandle), page.keyframe
+    if key.is_contiguous:  # uncompressed
+        return page.asarray(maxworkers=1)  # one thread: each core has its job
+    image = np.empty(key.shaped, key.dtype)  # (sample planes, 1, rows, columns, samples)
+    for number in range(segments.count):
+        plane, top, left = segments.position(number)
+        area = image[plane, 0, top : top + segments.shape[0], left : left + segments.shape[1]]
+        area[:] = segments.decode(number)[: area.shape[0], : area.shape[1]]
+    return image.reshape(key.shape)

@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 
 from fieldwork import FrameError
+from fieldwork.decoding.segments import FAX_COMPRESSIONS
 from fieldwork.frames.files import refuse_large
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -67,16 +68,26 @@ def check_page(page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
     if key.dtype is None or key.dtype.kind == "c" or key.axes not in ("YX", "YXS", "SYX"):
         kind = f"axes {key.axes}, {key.bitspersample} bits, sample format {key.sampleformat!r}"
         raise FrameError(f"pixels of {kind}; expected real numbers in rows and columns")
+    if key.compression in FAX_COMPRESSIONS:
+        raise FrameError(
+            f"compressed as a fax ({key.compression!r}), where damage goes unseen; save it as Deflate or LZW"
+        )
     refuse_large(key.shaped, value_bytes=key.dtype.itemsize)
     if key.is_tiled:
         refuse_large((key.tilelength, key.tilewidth))
-    offsets, counts, segments = page.dataoffsets, page.databytecounts, math.prod(key.chunked)
+    offsets, counts, needed = page.dataoffsets, page.databytecounts, math.prod(key.chunked)
+    segments = "tiles" if key.is_tiled else "strips"
     ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
-    if not all(offsets) or not all(counts) or len(ends) < (1 if key.is_contiguous else segments):
-        raise FrameError(f"damaged: {len(ends)} of {segments} strips or tiles, or some without data")
+    if len(ends) < (1 if key.is_contiguous else needed):
+        raise FrameError(f"damaged: its directory lists {len(ends)} of {needed} {segments}")
+    if not all(offsets) or not all(counts):
+        empty = sum(not (offset and count) for offset, count in zip(offsets, counts, strict=False))
+        raise FrameError(f"damaged: {empty} of {needed} {segments} are without data")
+    complete = sum(end <= size for end in ends)
     if key.is_contiguous:
         ends = [offsets[0] + key.nbytes]
     elif key.compression == 1:
         ends.append(math.prod(key.shaped) * int(np.max(key.bitspersample)) // 8)
     if max(ends) > size:
-        raise FrameError(f"truncated: its pixels go on to byte {max(ends)}, the file has {size}")
+        after = f" after {complete} of {needed} {segments}" if needed > 1 and complete < needed else ""
+        raise FrameError(f"truncated{after}: its pixels go on to byte {max(ends)}, the file has {size}")

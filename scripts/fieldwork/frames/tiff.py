@@ -8,6 +8,7 @@ import numpy as np
 import tifffile
 
 from fieldwork import FrameError
+from fieldwork.decoding.segments import ignore_needless_predictor, read_page
 from fieldwork.frames.colours import Samples, plane_of, samples_of
 from fieldwork.frames.files import LARGEST_FILE_VALUES, refuse_large
 from fieldwork.frames.pages import check_page, page_offsets
@@ -62,12 +63,14 @@ def read_tiff(file: BinaryIO, wanted: Wanted) -> list[Plane]:
         raise FrameError(fault)
     size = os.fstat(file.fileno()).st_size
     with tifffile.TiffFile(file.name) as tif:
+        ignore_needless_predictor(tif.pages.first)  # before its pages are made series
         images = ome.images_of(tif.ome_metadata, file.name, len(offsets)) if tif.is_ome else []
         if images:
             return _read_planes(_ome_planes(tif, images, wanted.series), size, wanted)
         if not tif.is_ome:
             return _read_planes(_planes_of(tif, size, wanted), size, wanted)
     with tifffile.TiffFile(file.name, is_ome=False) as tif:  # its metadata are of no use
+        ignore_needless_predictor(tif.pages.first)
         return _read_planes(_planes_of(tif, size, wanted), size, wanted)
 
 
@@ -223,7 +226,7 @@ def _samples_of_page(planes, number, size):
     if (other.shape, other.dtype) != (key.shape, key.dtype):
         raise FrameError(f"found {planes.described}, but page {number + 1} is {other.dtype} {other.shape}")
     pieces = planes.pieces
-    image = page.asarray(maxworkers=1) if pieces is None else pieces[number]  # one thread: each core has its job
+    image = read_page(page) if pieces is None else pieces[number]
     return samples_of(image, other, are_channels=planes.samples not in ("", PAGES))
 
 

@@ -193,6 +193,7 @@ def convert(
         ``stop``, and a tile cannot be decoded; the message names its position.
     """
     path, store = os.fspath(path), Path(store)
+    examination.check_claims(path)
     wanted = Wanted(mpp, magnification, keep_associated, keep_properties)
     options = {"reader": reader, "codec": codec, "version": version}
     options |= {"nuclei_channel": nuclei_channel, "modality": modality}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fieldwork import NOT_READ, parallel
-from fieldwork.inputs.inside import slide_files
+from fieldwork.inputs.inside import headers, slide_files
 from fieldwork.omezarr import metadata
 from fieldwork.slides import SlideError, SlideNotReadError, choice, jpeg, readers
 from fieldwork.slides.inside import channels
@@ -86,6 +86,14 @@ def examine(
     if examined.channels:
         facts["nuclei_channel"] = _nuclei_channel(examined, modality, nuclei_channel)
     return examined._replace(tile=tile)
+
+
+def check_claims(path: str) -> None:
+    """Raise `SlideError` if a TIFF file of the slide states pixels that it cannot hold: they would all be read."""
+    for file in filter(os.path.isfile, slide_files.files_of(path)):
+        if lost := headers.lost_pixels(file):
+            name = f"{os.path.basename(file)} " if file != path else ""
+            raise SlideError(f"{name}{lost}")
 
 
 def _nuclei_channel(examined, modality, wanted):

@@ -13,7 +13,6 @@ from fieldwork.slides.readers import TiffSlide, open_slide
 
 BASELINE_FRAMES = (0xC0, 0xC1)  # markers of JPEG's frames: baseline, and the like with more tables
 BASELINE_JPEG = 7  # value of TIFF's compression tag; 6 is the old JPEG
-COMMENT_MARKERS = (0xFE, *range(0xE1, 0xEE), 0xEF)  # comments and what applications add, but for JFIF and Adobe
 SAMPLED_SHARES = (0.5, 0.25, 0.75, 0.1, 0.9)  # of the tiles: those to compare, until one is intact
 
 
@@ -87,7 +86,7 @@ class JpegTiles:
             # An Adobe marker tells any decoder what only the TIFF knows: RGB (Aperio) or YCbCr.
             transform = jpeg.ADOBE_YCBCR if self._is_ycbcr else jpeg.ADOBE_RGB
             stream = jpeg.complete(self._segments.stored(number), tables=self._tables, transform=transform)
-            stream = _without_comments(stream) if metadata.are_hidden() else stream
+            stream = jpeg.without_comments(stream) if metadata.are_hidden() else stream
             frame, (*_, end) = jpeg.frame_of(stream), jpeg.parts_of(stream)
         except DecodeError as error:
             raise error_of(error, f"{name} cannot be kept") from error
@@ -116,14 +115,3 @@ class JpegTiles:
                 continue
             return np.array_equal(decoded[: expected.shape[0], : expected.shape[1]], expected)
         return False
-
-
-def _without_comments(stream):
-    """Return a JPEG stream without the parts in which programs write texts."""
-    pieces = [jpeg.START]
-    for marker, start, stop in jpeg.parts_of(stream):
-        if marker == jpeg.SCAN_MARKER:
-            return b"".join([*pieces, stream[start:]])
-        if marker not in COMMENT_MARKERS:
-            pieces.append(stream[start:stop])
-    return stream

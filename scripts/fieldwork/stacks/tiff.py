@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 
 from fieldwork import FrameError
+from fieldwork.decoding import segments
 from fieldwork.frames import refuse_large
 from fieldwork.frames.colours import COLOURS, Samples, samples_of
 from fieldwork.frames.pages import check_page, page_offsets
@@ -248,6 +249,7 @@ def _page(tif, position):
     offset, shift = position
     tif.filehandle.seek(offset)
     page = tifffile.TiffPage(tif, int(offset != tif.pages.first.offset))
+    segments.ignore_needless_predictor(page)
     page.dataoffsets = tuple(start + shift for start in page.dataoffsets)
     return page
 
@@ -270,7 +272,7 @@ def read_page(frame: StackFrame) -> Samples:
             raise FrameError(
                 f"{page.dtype} of shape {page.shape}; expected {frame.dtype} of {frame.shape} as in most frames"
             )
-        image = page.asarray(maxworkers=1)  # one thread: every core has a frame of its own
+        image = segments.read_page(page)
         if not sample:
             return samples_of(image, page)
         values = samples_of(image, page, are_channels=True)

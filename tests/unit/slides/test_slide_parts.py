@@ -5,9 +5,9 @@ import pytest
 import tifffile
 
 from fieldwork.inputs.inside import headers
-from fieldwork.slides import SlideError, choice, readers
+from fieldwork.slides import SlideError, choice, conversion, readers
 from fieldwork.slides.inside.copies import copied
-from slide_files import texture
+from slide_files import REAL_SLIDES, real, texture
 
 WIDE = (300, headers.LONGEST_PX + 4, 3)
 ONE_STRIP = {"rowsperstrip": WIDE[0]}
@@ -139,3 +139,42 @@ def test_the_one_strip_of_an_ndpi_slide_is_decoded_in_pieces(tmp_path, width, co
         metadata=None,
     )
     assert headers.decoding_mb(path) == pytest.approx(3 * 8 * width * 3 / 1e6 * copies)
+
+
+@pytest.mark.parametrize("compression", ["zlib", None])
+@pytest.mark.parametrize(
+    ("size", "layout", "why"),
+    [
+        ((10**6, 10**6), {"tile": (256, 256)}, "lists 1 of the 15264649 tiles that its 1000000 x 1000000 px need"),
+        ((700, 256), {"rowsperstrip": 128}, "lists 2 of the 6 strips that its 256 x 700 px need"),
+        ((10**6, 10**6), {"rowsperstrip": 256}, "says that it has 1000000 x 1000000 px, and is .* bytes large"),
+    ],
+)
+def test_a_slide_that_cannot_hold_its_pixels_is_refused_at_once(tmp_path, compression, size, layout, why):
+    path = write(tmp_path / "a.tif", texture((256, 256, 3)), compression=compression, **layout)
+    assert not headers.lost_pixels(path)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for code, value in zip((257, 256), size, strict=True):
+            tif.pages.first.tags[code].overwrite(value)
+        if "says" in why:
+            tif.pages.first.tags[278].overwrite(size[0])
+    with pytest.raises(SlideError, match=why):
+        conversion.convert(
+            path,
+            tmp_path / "a.ome.zarr",
+            reader="auto",
+            version="0.5",
+            chunk=128,
+            shard=256,
+            codec="zstd",
+            level=1,
+            on_bad_image="record",
+            workers=1,
+            made_by="a test",
+        )
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tif"]
+
+
+@real
+def test_every_real_slide_holds_its_pixels():
+    assert [headers.lost_pixels(path) for path in REAL_SLIDES.iterdir()] == [""] * len(list(REAL_SLIDES.iterdir()))

@@ -18,12 +18,14 @@ TAGS = {256: 0, 257: 0, 258: 1, 262: 1, 277: 1}  # width to samples of `TiffHead
 IMAGEJ_LENGTHS = {"C": rb"(?m)^channels=(\d+)", "T": rb"(?m)^frames=(\d+)"}
 RGB, YCBCR = 2, 6  # values of PhotometricInterpretation
 UNCOMPRESSED, JPEG_2000 = 1, (33003, 33004, 33005, 34712)  # values of Compression
-# Width, height, bits, compression, samples, rows of a strip, sample planes, predictor, width and height of a tile.
-SEGMENT_TAGS = {256: 0, 257: 0, 258: 1, 259: 1, 277: 1, 278: 2**32, 284: 1, 317: 1, 322: 0, 323: 0}
+# Width, height, bits, compression, samples, rows of a strip, sample planes, width and height of a tile.
+SEGMENT_TAGS = {256: 0, 257: 0, 258: 1, 259: 1, 277: 1, 278: 2**32, 284: 1, 322: 0, 323: 0}
+STRIP_TABLES, TILE_TABLES = (273, 279), (324, 325)  # offsets, numbers of bytes
 SUB_PAGES = 330
 RESTARTS, RESTART_ROWS = 65426, 8  # of Hamamatsu's NDPI: where the pieces of a page's one strip begin, and their height
 LONGEST_PX = 4096  # a tile's or strip's longer side: several blocks of a slide have parts of a longer one
 LARGEST_SEGMENT_PX = 2**28  # pixels of a tile or strip; more is a damaged header, or a slide of a single segment
+MOST_COMPRESSED = 10**6  # bytes of pixels in one of a file; Zstandard, which repeats best, reaches 32,000
 DECODED_COPIES, DECODED_COPIES_OF_JPEG_2000 = 3, 10  # as it is stored, decoded, without prediction; OpenJPEG's own
 
 
@@ -230,29 +232,72 @@ def decoding_mb(path: str | os.PathLike) -> float:
     try:
         with open_file(path) as file:
             form = _form(file)
-            pages = list(_directories(file, form))
-            for page in list(pages):
-                tag = _tags(page, form).get(SUB_PAGES)
-                for offset in _numbers(file, form, tag) if tag else []:
-                    pages += _directories(file, form, offset)
-            return max((_segment_mb(file, form, _tags(page, form)) for page in pages), default=0)
+            return max((_segment_mb(file, form, tags) for tags in _all_tags(file, form)), default=0)
     except (OSError, OverflowError, ValueError, struct.error):
         return 0  # the conversion says what is wrong with it
 
 
+def lost_pixels(path: str | os.PathLike) -> str:
+    """Describe pixels that a TIFF file states and cannot hold.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    str
+        Of the first page that lists fewer tiles or strips than its size needs, or that has `MOST_COMPRESSED` times as
+        many bytes as the file; empty where no page does, and for other files.
+    """
+    try:
+        with open(path, "rb") as file:
+            form, size = _form(file), os.fstat(file.fileno()).st_size
+            return next(filter(None, (_lost_pixels(file, form, tags, size) for tags in _all_tags(file, form))), "")
+    except (OSError, OverflowError, ValueError, struct.error):
+        return ""  # its reader says what is wrong with it
+
+
+def _lost_pixels(file, form, tags, size):
+    """Describe the pixels of a page that a file of `size` bytes cannot hold, as `lost_pixels` does."""
+    width, height, bits, _, samples, rows, planes, breadth, length = _segment_numbers(file, form, tags)
+    pixels = f"{width} x {height} px"
+    is_tiled = breadth and length
+    counts = [tags[code][1] for code in (TILE_TABLES if is_tiled else STRIP_TABLES) if code in tags]
+    if width * height and rows and len(counts) == 2 and RESTARTS not in tags:
+        across, down = (width / breadth, height / length) if is_tiled else (1, height / rows)
+        needed = math.ceil(across) * math.ceil(down) * (samples if planes == 2 else 1)
+        if (listed := min(counts)) < needed:
+            return f"lists {listed} of the {needed} {'tiles' if is_tiled else 'strips'} that its {pixels} need"
+    if width * height * samples * bits // 8 > MOST_COMPRESSED * size:
+        return f"says that it has {pixels}, and is {size} bytes large: its header is damaged, or most of it is missing"
+    return ""
+
+
+def _all_tags(file, form):
+    """Yield the tags of all pages of a TIFF file, and of the smaller ones that hang on them."""
+    pages = list(_directories(file, form))
+    for page in list(pages):
+        tag = _tags(page, form).get(SUB_PAGES)
+        for offset in _numbers(file, form, tag) if tag else []:
+            pages += _directories(file, form, offset)
+    return (_tags(page, form) for page in pages)
+
+
+def _segment_numbers(file, form, tags):
+    """Return the numbers of `SEGMENT_TAGS` of a page."""
+    stated = (_numbers(file, form, tags[code]) if code in tags else [] for code in SEGMENT_TAGS)
+    return [(numbers or [default])[0] for numbers, default in zip(stated, SEGMENT_TAGS.values(), strict=True)]
+
+
 def _segment_mb(file, form, tags):
     """Return the memory that a tile or strip of a page takes, 0 where it is short or uncompressed."""
-    stated = [
-        (_numbers(file, form, tags[code]) if code in tags else []) or [SEGMENT_TAGS[code]] for code in SEGMENT_TAGS
-    ]
-    width, height, bits, compression, samples, rows, planes, predictor, breadth, length = (
-        first for first, *_ in stated
-    )
+    width, height, bits, compression, samples, rows, planes, breadth, length = _segment_numbers(file, form, tags)
     is_tiled = breadth and length
     shape = (length, breadth) if is_tiled else (min(rows, height), width)
     if RESTARTS in tags:
         shape = RESTART_ROWS, math.ceil(height * width / RESTART_ROWS / max(tags[RESTARTS][1], 1))
-    if max(shape) <= LONGEST_PX or (not is_tiled and compression == UNCOMPRESSED and predictor == 1):
+    if max(shape) <= LONGEST_PX or (not is_tiled and compression == UNCOMPRESSED):
         return 0
     if math.prod(shape) > LARGEST_SEGMENT_PX:
         return 0

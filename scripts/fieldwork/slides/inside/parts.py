@@ -43,7 +43,7 @@ class Parts:
         self._samples = page.samplesperpixel if page.planarconfig == 1 else 1
         self._pixel_bytes = self._samples * page.dtype.itemsize
         # Rows of strips that lie in the file as they are.
-        self._are_raw = not page.is_tiled and (page.compression, page.predictor, page.fillorder) == (UNCOMPRESSED, 1, 1)
+        self._are_raw = not page.is_tiled and (page.compression, page.fillorder) == (UNCOMPRESSED, 1)
         self.are_long = max(self.segments.shape) > LONGEST_PX and not self._are_raw
         self.segment_bytes = math.prod(self.segments.shape) * self._pixel_bytes
         name = f"{zlib.crc32(os.fsencode(self._file.name)):08x}-{page.offset}"

@@ -10,6 +10,7 @@ import tifffile
 from fieldwork.decoding.segments import (
     JPEG_COMPRESSIONS,
     is_ycbcr_in_jpeg_2000,
+    read_page,
     segment_shape,
     segments_showing,
 )
@@ -106,7 +107,7 @@ class TiffSlide(Slide):
     @staticmethod
     def _picture(picture):
         """Return an associated image as it is stored."""
-        planes = [page.asarray() for page in picture.levels[0]]
+        planes = [read_page(page) for page in picture.levels[0]]
         image = planes[0] if len(planes) == 1 else np.stack(planes[:3], axis=2)
         image = np.moveaxis(image, 0, 2) if picture.page.axes == "SYX" else image
         return (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
