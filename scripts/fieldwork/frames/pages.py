@@ -13,6 +13,7 @@ from fieldwork.decoding.segments import FAX_COMPRESSIONS
 from fieldwork.frames.files import refuse_large
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+FIRST_PRIVATE_TAG = 2**15
 TAG_TYPE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # by type of tag: TIFF 6.0, then BigTIFF
 
 
@@ -52,9 +53,13 @@ def page_offsets(file: BinaryIO) -> tuple[list[int], int, str | None]:
         ends = [offset + counter.size + tags * entry.size + word.size]
         table = file.read(ends[0] - file.tell()) if ends[0] <= size else b""
         for code, kind, count, value in entry.iter_unpack(table[: -word.size]):
-            length = count * TAG_TYPE_BYTES[kind] if kind < len(TAG_TYPE_BYTES) else 0
-            if code < 2**15 and length > word.size:  # private tags may mean anything
-                ends.append(value + length)
+            value_bytes = TAG_TYPE_BYTES[kind] if kind < len(TAG_TYPE_BYTES) else 0
+            if code >= FIRST_PRIVATE_TAG:  # they may mean anything
+                continue
+            if not value_bytes:  # tifffile would read the page without it
+                return list(seen), offset, f"damaged: tag {code} of page {len(seen) + 1} is of no type that TIFF has"
+            if count * value_bytes > word.size:
+                ends.append(value + count * value_bytes)
         if max(ends) > size:
             return list(seen), offset, f"truncated: page {len(seen) + 1} goes on to byte {max(ends)} of {size}"
         seen[offset] = True
@@ -80,6 +85,10 @@ def check_page(page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
     ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
     if len(ends) < (1 if key.is_contiguous else needed):
         raise FrameError(f"damaged: its directory lists {len(ends)} of {needed} {segments}")
+    if (surplus := _listed(key) - needed) > 0:
+        raise FrameError(
+            f"damaged: its directory lists {needed + surplus} {segments}, and a size that needs {needed} of them"
+        )
     if not all(offsets) or not all(counts):
         empty = sum(not (offset and count) for offset, count in zip(offsets, counts, strict=False))
         raise FrameError(f"damaged: {empty} of {needed} {segments} are without data")
@@ -91,3 +100,14 @@ def check_page(page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
     if max(ends) > size:
         after = f" after {complete} of {needed} {segments}" if needed > 1 and complete < needed else ""
         raise FrameError(f"truncated{after}: its pixels go on to byte {max(ends)}, the file has {size}")
+
+
+def _listed(key):
+    """Return how many strips or tiles the tags of a page list; 0 where more than one may make one piece."""
+    offsets, counts = (key.tags.valueof(code) or key.tags.valueof(other) for code, other in ((324, 273), (325, 279)))
+    if not offsets or not counts or key.is_ndpi or key.is_lsm:  # whose pieces are others
+        return 0
+    is_one_piece = all(
+        start + count == after for start, count, after in zip(offsets, counts, offsets[1:], strict=False)
+    )
+    return 0 if key.compression == 1 and is_one_piece and sum(counts) == key.nbytes else len(offsets)

@@ -244,6 +244,25 @@ def test_the_strips_that_are_left_are_counted(tmp_path, compression):
     assert reason(path) == "damaged: its directory lists 12 of 40 strips"
 
 
+@pytest.mark.parametrize("compression", ["lzw", None])
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 16}, {"tile": (16, 32)}])
+def test_strips_and_tiles_too_many_are_a_damaged_size(tmp_path, compression, layout):
+    path, image = tmp_path / "a.tif", field()
+    tifffile.imwrite(path, image, compression=compression, metadata=None, **layout)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        listed = len(tif.pages.first.dataoffsets)
+        tif.pages.first.tags[257].overwrite(32)
+    kind = "tiles" if "tile" in layout else "strips"
+    assert reason(path) == f"damaged: its directory lists {listed} {kind}, and a size that needs {listed // 5} of them"
+
+
+def test_a_tag_of_no_type_is_a_damaged_directory(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", field(), metadata=None)
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content.replace(struct.pack("<HHI", 258, 3, 1), struct.pack("<HHI", 258, 75, 1)))
+    assert reason(tmp_path / "a.tif") == "damaged: tag 258 of page 1 is of no type that TIFF has"
+
+
 @pytest.mark.parametrize("compression", ["jpeg", "webp", "jpegxl", "jpegxr", "png", "jpeg2000"])
 def test_a_stream_of_another_size_or_type_than_its_tags_say_is_refused(tmp_path, compression):
     path, image = tmp_path / "a.tif", np.dstack([field(np.uint8)] * 3)

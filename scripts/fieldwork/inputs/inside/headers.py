@@ -20,6 +20,7 @@ RGB, YCBCR = 2, 6  # values of PhotometricInterpretation
 UNCOMPRESSED, JPEG_2000 = 1, (33003, 33004, 33005, 34712)  # values of Compression
 # Width, height, bits, compression, samples, rows of a strip, sample planes, width and height of a tile.
 SEGMENT_TAGS = {256: 0, 257: 0, 258: 1, 259: 1, 277: 1, 278: 2**32, 284: 1, 322: 0, 323: 0}
+IMAGE_DEPTH = 32997
 STRIP_TABLES, TILE_TABLES = (273, 279), (324, 325)  # offsets, numbers of bytes
 SUB_PAGES = 330
 RESTARTS, RESTART_ROWS = 65426, 8  # of Hamamatsu's NDPI: where the pieces of a page's one strip begin, and their height
@@ -269,6 +270,8 @@ def _lost_pixels(file, form, tags, size):
         needed = math.ceil(across) * math.ceil(down) * (samples if planes == 2 else 1)
         if (listed := min(counts)) < needed:
             return f"lists {listed} of the {needed} {'tiles' if is_tiled else 'strips'} that its {pixels} need"
+        if is_tiled and listed > needed and IMAGE_DEPTH not in tags:
+            return f"lists {listed} tiles, and says that it has {pixels}, which need {needed} of them"
     if width * height * samples * bits // 8 > MOST_COMPRESSED * size:
         return f"says that it has {pixels}, and is {size} bytes large: its header is damaged, or most of it is missing"
     return ""
