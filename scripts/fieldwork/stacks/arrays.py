@@ -4,6 +4,7 @@ Zarr, which starts threads, is imported only where a Zarr store is read.
 """
 
 import io
+import itertools
 import math
 import os
 import re
@@ -18,6 +19,7 @@ from fieldwork.inputs.stack_files import files_below
 from fieldwork.stacks.positions import MOST_FRAMES, Stack, StackFrame, array_axes, plane_number, positions_of, stamp_of
 
 ROWS, COLUMNS = -1, -2  # in the position of a plane: these axes are its own
+BLOSC_HEADER_BYTES, BLOSC_LENGTH = 16, slice(12, 16)  # the field of its compressed length, header included
 MOST_CHUNKS = 2**16  # of a frame; even an absent chunk costs 0.1 ms
 
 
@@ -132,6 +134,36 @@ def read_zarr(frame: StackFrame) -> np.ndarray:
     # Without zarrs, which is no faster here, and ends the process if a damaged store makes it allocate too much.
     zarr.config.set(ONE_THREAD)
     array = zarr.open_array(frame.path, mode="r")
+    _check_chunks(array, frame)
     plane = np.asarray(array[tuple(slice(None) if index < 0 else index for index in frame.position)])
     is_turned = frame.position.index(COLUMNS) < frame.position.index(ROWS)
     return (plane.T if is_turned else plane)[np.newaxis]
+
+
+def _check_chunks(array, frame):
+    """Raise FrameError if a file of a frame's chunks is empty, or shorter than the header of Blosc in it states.
+
+    Zarr takes an empty file of a sharded array for an absent one; Blosc reads on behind bytes that are too few.
+    """
+    sides = array.shards or array.chunks
+    are_blosc = not array.shards and [type(codec).__name__ for codec in array.compressors] in (
+        ["Blosc"],
+        ["BloscCodec"],
+    )
+    numbers = [
+        range(math.ceil(length / side)) if index < 0 else [index // side]
+        for length, side, index in zip(array.shape, sides, frame.position, strict=True)
+    ]
+    for place in itertools.product(*numbers):
+        name = array.metadata.encode_chunk_key(place)
+        path = os.path.join(frame.path, name)
+        if not os.path.exists(path):  # absent: the fill value
+            continue
+        size = os.path.getsize(path)
+        if not size:
+            raise FrameError(f"its chunk {name} is an empty file (0 bytes)")
+        if are_blosc:
+            with open(path, "rb") as file:
+                stated = int.from_bytes(file.read(BLOSC_HEADER_BYTES)[BLOSC_LENGTH], "little")
+            if size < max(stated, BLOSC_HEADER_BYTES):
+                raise FrameError(f"truncated: its chunk {name} has {size} bytes, and states {stated}")

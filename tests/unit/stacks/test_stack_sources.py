@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import imageio.v3 as iio
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -972,3 +973,35 @@ def test_a_real_film_is_the_same_as_folder_tiff_npy_and_zarr(tmp_path):
     zarr.create_array(tmp_path / "a.zarr", data=images, chunks=(1, 190, 211))
     for path in (folder, *(tmp_path / name for name in ("a.tif", "b.tif", "a.npy", "a.zarr"))):
         same(pixels(path), images)
+
+
+BLOSC = {
+    2: {"compressors": numcodecs.Blosc(blocksize=1024)},
+    3: {"compressors": zarr.codecs.BloscCodec(blocksize=1024)},
+}
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_chunk_that_was_cut_anywhere_fails_its_frame(tmp_path, zarr_format):
+    images = noise((3, 64, 64))
+    array = zarr.create_array(
+        tmp_path / "a", data=images, chunks=(1, 64, 64), zarr_format=zarr_format, **BLOSC[zarr_format]
+    )
+    chunk = tmp_path / "a" / array.metadata.encode_chunk_key((1, 0, 0))
+    content = chunk.read_bytes()
+    for length in range(0, len(content), len(content) // 60):
+        chunk.write_bytes(content[:length])
+        first, second, third = pixels(tmp_path / "a")
+        assert "empty file" in second if not length else second.startswith("truncated: its chunk ")
+        same([first, third], images[::2])
+    chunk.write_bytes(content)
+    same(pixels(tmp_path / "a"), images)
+
+
+def test_an_empty_shard_is_no_absent_one(tmp_path):
+    images = noise((3, 64, 64))
+    array = zarr.create_array(tmp_path / "a", data=images, chunks=(1, 32, 32), shards=(1, 64, 64))
+    (tmp_path / "a" / array.metadata.encode_chunk_key((1, 0, 0))).write_bytes(b"")
+    first, second, third = pixels(tmp_path / "a")
+    assert second == "its chunk c/1/0/0 is an empty file (0 bytes)"
+    same([first, third], images[::2])
