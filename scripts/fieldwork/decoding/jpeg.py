@@ -241,6 +241,8 @@ def decode(
         raise DecodeError("it is truncated: its JPEG stream has no end")
     try:
         image = imagecodecs.jpeg_decode(stream, bitspersample=frame.bits)
+    except MemoryError:
+        raise
     except Exception as error:
         raise DecodeError(str(error)) from error
     return image.reshape(frame.height, frame.width, frame.samples)

@@ -5,6 +5,7 @@ import struct
 import imagecodecs
 import numpy as np
 
+from fieldwork import reason_of
 from fieldwork.decoding import DecodeError, Form
 
 START, END = b"\xff\x4f\xff\x51", b"\xff\xd9"
@@ -49,7 +50,9 @@ def decode(data: bytes, form: Form) -> np.ndarray:
     check(data, form)
     try:
         image = imagecodecs.jpeg2k_decode(data)
+    except MemoryError:
+        raise
     except Exception as error:
-        raise DecodeError(str(error)) from error
+        raise DecodeError(f"its JPEG 2000 stream is damaged or incomplete: {reason_of(error)}") from error
     form.check(*np.atleast_3d(image).shape, image.dtype)
     return np.atleast_3d(image)

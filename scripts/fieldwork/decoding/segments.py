@@ -105,10 +105,12 @@ class Segments:
         """Read the stored bytes of a tile or strip; raise `DecodeError` where they are missing or truncated."""
         tables = self._tables.dataoffsets, self._tables.databytecounts
         offset, count = (table[number] if number < len(table) else 0 for table in tables)
-        data = os.pread(self._file.fileno(), count, offset) if offset else b""  # threads share the position
-        if not data or len(data) < count:
-            raise DecodeError(f"{self.name(number)} is {'truncated' if data else 'missing'}")
-        return data
+        size = os.fstat(self._file.fileno()).st_size
+        if not offset or not count or offset >= size:
+            raise DecodeError(f"{self.name(number)} is missing")
+        if offset + count > size:  # before memory is taken for what a damaged table states
+            raise DecodeError(f"{self.name(number)} is truncated")
+        return os.pread(self._file.fileno(), count, offset)  # threads share the position
 
     def present(self) -> list[int]:
         """Return the numbers of the tiles and strips that were not left out."""

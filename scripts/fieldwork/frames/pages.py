@@ -48,8 +48,10 @@ def page_offsets(file: BinaryIO) -> tuple[list[int], int, str | None]:
     while offset:
         if offset in seen:
             raise FrameError(f"damaged: the list of its {len(seen)} pages goes in a circle")
+        if offset + counter.size > size:
+            return list(seen), offset, f"truncated: page {len(seen) + 1} begins at byte {offset} of {size}"
         file.seek(offset)
-        (tags,) = counter.unpack(file.read(counter.size).ljust(counter.size, b"\xff"))
+        (tags,) = counter.unpack(file.read(counter.size))
         ends = [offset + counter.size + tags * entry.size + word.size]
         table = file.read(ends[0] - file.tell()) if ends[0] <= size else b""
         for code, kind, count, value in entry.iter_unpack(table[: -word.size]):

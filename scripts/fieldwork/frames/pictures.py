@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fieldwork import FrameError
-from fieldwork.decoding import Form, jpeg, png
+from fieldwork import FrameError, reason_of
+from fieldwork.decoding import DecodeError, Form, jpeg, png
 from fieldwork.frames.colours import Samples, of_palette, plane_of
 from fieldwork.frames.files import refuse_large
 from fieldwork.frames.planes import Plane
@@ -81,6 +81,15 @@ def _read_jpeg(content):
 
 def _read_by_pillow(content):
     """Return the pixels of a picture, and its palette, (3, colours), or None."""
+    try:
+        return _open_by_pillow(content)
+    except (FrameError, MemoryError):
+        raise
+    except Exception as error:  # an OSError, too, is about the content, which is in memory
+        raise DecodeError(f"cannot be decoded: {reason_of(error, own=OSError)}") from error
+
+
+def _open_by_pillow(content):
     from PIL import Image  # takes 0.1 s, and few plates need it
 
     with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as picture:

@@ -1,6 +1,7 @@
 """No damaged image of a plate or stack is taken for good where the decoder of its format notices; others are read."""
 
 import os
+import re
 import struct
 import zlib
 
@@ -11,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from fieldwork import FrameError, frames
-from fieldwork.decoding import jpegxr, png
+from fieldwork.decoding import jpegxr, png, segments
 from fieldwork.stacks import sources
 
 HOLES, HOLE_BYTES = 60, 512
@@ -273,3 +274,27 @@ def test_a_stream_of_another_size_or_type_than_its_tags_say_is_refused(tmp_path,
         tif.pages.first.tags[257].overwrite(320)  # as many pixels, which tifffile takes
         tif.pages.first.tags[278].overwrite(320)
     assert "320 x 80" in reason(path)
+
+
+def test_a_number_of_bytes_beyond_the_file_takes_no_memory(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, field(np.uint8), compression="jpeg", bigtiff=True, metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tif.pages.first.tags[279].overwrite(2**62, dtype=16)
+    assert "truncated" in reason(path)
+    with tifffile.TiffFile(path) as tif, pytest.raises(FrameError, match="strip 0 .* is truncated"):
+        segments.read_page(tif.pages.first)
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.gif"])
+def test_what_pillow_calls_truncated_is_about_the_file(tmp_path, name):
+    Image.fromarray(field(np.uint8)).save(tmp_path / name)
+    os.truncate(tmp_path / name, (tmp_path / name).stat().st_size // 2)
+    assert reason(tmp_path / name).startswith("cannot be decoded: image file is truncated")
+
+
+def test_a_directory_behind_the_end_is_cut_off(tmp_path):
+    Image.fromarray(field()).save(tmp_path / "a.tif", compression="tiff_lzw")  # its directory comes last
+    size = (tmp_path / "a.tif").stat().st_size
+    os.truncate(tmp_path / "a.tif", size // 2)
+    assert re.fullmatch(rf"truncated: page 1 begins at byte \d+ of {size // 2}", reason(tmp_path / "a.tif"))
