@@ -378,8 +378,11 @@ def write_log(plate: Plate, log: Path, *, notes: Iterable[str] = ()) -> None:
         Further lines.
     """
     headline, details = file_report(plate)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("\n".join([headline, *notes, *details, ""]), encoding="utf-8", errors="backslashreplace")
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("\n".join([headline, *notes, *details, ""]), encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        print(f"WARNING {log}: cannot be written ({error.strerror}); it would list every file", file=sys.stderr)
 
 
 def file_report(plate: Plate) -> tuple[str, list[str]]:

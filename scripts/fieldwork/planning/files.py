@@ -5,12 +5,15 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
+from fieldwork import InputError
 from fieldwork.inputs.names.images import Image, Source
 from fieldwork.inputs.paths import check_writable, is_url, suits_snakemake
 from fieldwork.inputs.remote import Remote
 
 ROAD_FOLDERS = ("plates", "slides", "stacks", "screen")  # in that of results, and in those that mirror it
+SNAKEMAKE_FOLDERS = ("fieldwork", "metadata", "incomplete", "locks")  # in which each run writes
 
 
 def rows_of(images: Iterable[Image]) -> list[tuple]:
@@ -62,13 +65,15 @@ def shared_by_plates(images_of: Iterable[tuple[str, Iterable[Image]]]) -> list[s
     ]
 
 
-def check_folders(folders: Mapping[str, str], *, source: str) -> None:
-    """Check that jobs, and Snakemake, can write where they do.
+def check_folders(folders: Mapping[str, str], names: Mapping[str, Iterable[str]], *, source: str) -> None:
+    """Check that jobs, and Snakemake, can write where they do, and that no pipe lies there, which would be waited for.
 
     Parameters
     ----------
     folders : mapping of str to str
         Folder of results, logs and benchmarks, by these names.
+    names : mapping of str to iterable of str
+        Plates, slides and stacks, each of which has a folder of its own in these.
     source : str
         Of the configuration, for messages.
 
@@ -77,11 +82,26 @@ def check_folders(folders: Mapping[str, str], *, source: str) -> None:
     InputError
         One cannot be written or made.
     """
-    check_writable(".snakemake", where="Snakemake's own folder is")
-    for name, folder in folders.items():
-        where = f"{source}: 'results' is" if name == "results" else f"the folder for {name} is"
-        for path in (folder, *(os.path.join(folder, road) for road in ROAD_FOLDERS)):
-            check_writable(path, where=where)
+    own = [os.path.join(road, name) for road, of_road in names.items() for name in of_road]
+    _check_folder(".snakemake", "Snakemake's own folder is")
+    for name in SNAKEMAKE_FOLDERS:
+        _check_folder(os.path.join(".snakemake", name), "Snakemake's own folder is")
+    for kind, folder in folders.items():
+        of_kind = f"{source}: 'results'" if kind == "results" else f"the folder for {kind}"
+        _check_folder(folder, f"{of_kind} is")
+        for inner in (*ROAD_FOLDERS, *own, *(os.path.join(name, "units") for name in own)):
+            _check_folder(os.path.join(folder, inner), f"{of_kind} has")
+
+
+def _check_folder(path, where):
+    """Check that a folder can be written or made, and that all in it are files and folders."""
+    if not os.path.lexists(path) and os.path.lexists(os.path.dirname(path)):
+        return  # the folder above is checked, too
+    check_writable(path, where=where)
+    with suppress(FileNotFoundError), os.scandir(path) as entries:
+        for entry in entries:
+            if not (entry.is_file() or entry.is_dir() or (entry.is_symlink() and not os.path.exists(entry.path))):
+                raise InputError(f"'{entry.path}' is a pipe, socket or device where jobs write a file; delete it")
 
 
 class Files:

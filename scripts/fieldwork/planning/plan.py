@@ -254,12 +254,14 @@ def make_plan(
     """
     config = configuration.values
     folders = Folders(*map(location_of, ("<results>", "<logs>", "<benchmarks>")))
-    if caller.main:
-        check_folders(folders._asdict(), source=configuration.source)
     config["results"] = folders.results
     files = Files(remote, GENERATED)
     plate_rows = sheets.read_sheet_if_any("plates", config)
     slide_rows, stack_rows = _checked_rows(config, remote)
+    if caller.main:
+        plate_names = [*(row["plate"] for row in plate_rows), *{row["plate"] for row in slide_rows.values()}]
+        names = {"plates": plate_names, "slides": slide_rows, "stacks": stack_rows}
+        check_folders(folders._asdict(), names, source=configuration.source)
     options = {"caller": caller, "files": files, "config": config}
     has_gpu = caller.on_cluster and config["device"] == "gpu"  # of nodes nothing is known: jobs ask for one
     detections = methods.of_plates(config["nuclei"], plate_rows)

@@ -1,5 +1,7 @@
 """What is wrong with sheets and configuration is refused when the plan is made. Runs print it: tests/runs."""
 
+import os
+
 import numpy as np
 import pytest
 import tifffile
@@ -138,3 +140,25 @@ def test_wrong_configurations_of_modules(tmp_path, config, message):
     write_sheets(tmp_path, plates=[PlateFolder("P1")])
     (tmp_path / "map.csv").write_text("well,compound\nB02,DMSO\n")
     refused(tmp_path, message, namespace="cells", **config)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("results", "results/plates/P1", "results/plates/P1/fields.csv", "results/plates/P1/units/all.parquet"),
+        *("logs/plates/P1/units/all.log", ".snakemake/fieldwork.lock"),
+    ],
+)
+def test_a_pipe_where_jobs_write_is_named_and_not_waited_for(tmp_path, path):
+    write_sheets(tmp_path, plates=[PlateFolder("P1")])
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / path)
+    refused(tmp_path, f"'{path}' is a pipe, socket or device where jobs write|'results' is 'results', but '.*no folder")
+
+
+@pytest.mark.parametrize("path", ["results/plates/P1", "logs", "benchmarks/plates", ".snakemake/metadata"])
+def test_a_file_in_place_of_a_folder_in_which_jobs_write_is_refused(tmp_path, path):
+    write_sheets(tmp_path, plates=[PlateFolder("P1")])
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).touch()
+    refused(tmp_path, f" '{path}', but '.*{path}' is no folder; expected a folder, which may be there or not")
