@@ -67,8 +67,14 @@ class SameTables(NamedTuple):
     first: str = ""
 
 
+class Unpacked(NamedTuple):
+    """The folder has these files."""
+
+    files: dict[str, bytes]
+
+
 class NoTables(NamedTuple):
-    """The job ends with a message that matches a pattern, without tables; all else goes on, and the exit code is 1."""
+    """The job ends with a message that matches a pattern, without outputs; all else goes on, and the exit code is 1."""
 
     message: str
 
@@ -112,6 +118,17 @@ class FunctionCase(NamedTuple):
     name: str
     code: str  # of the function's body
     must: Returns | Failed
+
+
+class ArchiveCase(NamedTuple):
+    """An archive of a plate."""
+
+    category: str
+    name: str
+    suffix: str
+    content: bytes
+    must: Unpacked | NoTables
+    further: dict[str, str] = {}  # columns of the sheet
 
 
 class RunCase(NamedTuple):

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from faults import functions, names, plates, refusals, slides, stacks, surroundings
+from faults import archives, functions, names, plates, refusals, slides, stacks, surroundings
+from faults.cases import archives as cases_of_archives
 from faults.cases import configuration, fields, sheets, specials, tags
 from faults.cases import functions as cases_of_functions
 from faults.cases import names as cases_of_names
@@ -36,6 +37,7 @@ def batches() -> list[Batch]:
         Batch("surroundings", list(cases_of_surroundings.cases()), surroundings.run_disturbed),
         Batch("fields", [case for module in FIELDS for case in module.cases()], plates.run_fields),
         Batch("names", list(cases_of_names.cases()), names.run_names),
+        Batch("archives", list(cases_of_archives.cases()), archives.run_archives),
         Batch("functions", list(cases_of_functions.cases()), functions.run_functions),
     ]
 
