@@ -91,6 +91,8 @@ def collect(
     if read:
         frames = read_ahead(frames, read=read, **pool)
     work = {"failed": failed, "read": read, "suspects": suspects, **pool}
+    if on_bad_image == "record":
+        work["share"] = _share_of(frames, **pool)
     results = results_of(measure, frames, progress=progress, **work)
     if on_bad_image == "record":
         results = _tried_again(list(results), frames, measure, again, work)
@@ -142,6 +144,7 @@ def results_of(
     failed: Callable[[Any, str], Any],
     read: Callable | None = None,
     suspects: str = "the reader",
+    share: float = math.inf,
     **pool: Any,
 ) -> Iterator:
     """Yield the result of every frame, in order.
@@ -152,13 +155,19 @@ def results_of(
         As for `collect`.
     frames : sequence
         From `read_ahead`, where there is a `read`.
+    share : float
+        Bytes of memory that a worker may take for a frame.
     """
     crashed = functools.partial(_crashed, failed=failed, suspects=suspects)
-    count = min(pool.get("workers", 1), len(frames)) if pool.get("engine") != "dask" else 0
-    share = memory.left().bytes / count if count else math.inf  # Dask's workers may be on other machines
     work = {"measure": measure, "read": read, "failed": failed, "crashed": crashed, "share": share}
     apply = functools.partial(_measure, **work) if read else measure
     return parallel.map_frames(apply, frames, on_crash=crashed, **pool)
+
+
+def _share_of(frames, *, engine, workers, **_):
+    """Return the bytes of memory that each worker may take at once; Dask's may be on other machines."""
+    count = min(workers, len(frames))
+    return memory.left().bytes / count if count and engine == "pool" else math.inf
 
 
 def note_failures(
@@ -208,25 +217,34 @@ def note_failures(
 def _tried_again(results, frames, measure, again, work):
     """Return the results of all frames; of some that failed, the results of what is tried in their place.
 
-    These are frames on which a worker crashed, and those for which a worker's share of the memory was too small: they
-    are measured one at a time.
+    These are frames on which a worker crashed, and those for which a worker's share of the memory was too small: fewer
+    workers measure them, as many as there is memory for.
     """
     others, large = {}, {}
     for number, (frame, result) in enumerate(zip(frames, results, strict=True)):
         error = (result[0] if isinstance(result, list) else result).error or ""
         if again and error.startswith(_CRASHED.format(work["suspects"])):
             others[number] = again(frame.source, error)
-        elif unread.is_of_memory(error) and work["workers"] > 1 and work["engine"] != "dask":
-            large[number] = frame.source
+        elif unread.is_of_memory(error) and work["read"] and work["workers"] > 1 and work["engine"] == "pool":
+            large[number] = error
     others = {number: other for number, other in others.items() if other is not None}
-    for tried_frames, options in ((others, {}), (large, {"mode": "paths", "workers": 1})):
+    workers = min(work["workers"], _workers_for(large.values()))
+    fewer = {"mode": "paths", "workers": workers, "share": memory.left().bytes / workers}
+    large = {number: frames[number].source for number in large}
+    for tried_frames, options in ((others, {}), (large, fewer)):
         if tried_frames:
             own_work = {**work, **options}
-            pool = {name: value for name, value in own_work.items() if name not in ("failed", "suspects")}
+            pool = {name: value for name, value in own_work.items() if name not in ("failed", "suspects", "share")}
             tried = results_of(measure, read_ahead([*tried_frames.values()], **pool), **own_work)
             for number, result in zip(tried_frames, tried, strict=True):
                 results[number] = result
     return results
+
+
+def _workers_for(reasons):
+    """Return how many workers there is memory for, by the reasons why frames were not measured."""
+    needed_mb = [unread.needed_mb(reason) for reason in reasons]
+    return 1 if not needed_mb or None in needed_mb else max(1, memory.left().megabytes // (max(needed_mb) + 1))
 
 
 def _load(frame, *, read):

@@ -5,16 +5,15 @@ the output's rule, so that Snakemake makes it again when it has grown. It stays 
 """
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from fieldwork import NOT_READ, outputs
 from fieldwork.surroundings import memory
+from fieldwork.surroundings.unread import needed_mb as needed_mb_of
 
 FOLDER = ".not_read"  # in the results
-NEEDED_MEMORY = re.compile(r"needs ([\d,]+) MB of memory")  # in reasons of `unread.refuse_beyond_memory`
 
 
 class Try(NamedTuple):
@@ -71,13 +70,12 @@ def note(tried: Try | None, reasons: Iterable[str | None]) -> None:
     if tried is None or not (unread or os.path.exists(tried[0])):
         return
     path, count = tried
-    needed_mb = [NEEDED_MEMORY.search(reason) for reason in unread]
-    needed_mb = [int(needed[1].replace(",", "")) for needed in needed_mb if needed]
+    needed_mb = [needed_mb_of(reason) for reason in unread]
     os.makedirs(os.path.dirname(path), exist_ok=True)
     outputs.write_json(
         {
             "count": count + bool(unread),
-            "needed_mb": min(needed_mb) if unread and len(needed_mb) == len(unread) else None,
+            "needed_mb": min(needed_mb) if needed_mb and None not in needed_mb else None,
         },
         path,
     )

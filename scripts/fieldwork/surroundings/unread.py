@@ -40,6 +40,7 @@ OTHER_WORDS = re.compile(
     re.IGNORECASE,
 )
 ERRNO_WORDS = re.compile(r"\[Errno (\d+)\]")  # in the text of an error that came from another process
+NEEDED_MEMORY = re.compile(r"needs ([\d,]+) MB of memory")
 WAITS_S = (0.1, 0.5, 2)  # before the second, third and fourth time that a file is read
 UNASKED_BYTES = 2**26  # every worker has these; it takes a millisecond to ask how much is left
 MOST_WAITING_S = 10  # of a process whose files cannot be read one after another, as a drive is away
@@ -133,6 +134,12 @@ def lacks_memory(error: BaseException) -> bool:
 def is_of_memory(reason: str) -> bool:
     """Return True if a reason is that there is too little memory."""
     return reason.startswith(NOT_READ) and ("of memory" in reason or os.strerror(errno.ENOMEM) in reason)
+
+
+def needed_mb(reason: str) -> int | None:
+    """Return the memory that an image needs, in MB, by the reason of `refuse_beyond_memory`; None of other reasons."""
+    needed = NEEDED_MEMORY.search(reason)
+    return int(needed[1].replace(",", "")) if needed else None
 
 
 def refuse_beyond_memory(needed: float, share: float = math.inf) -> None:
