@@ -228,7 +228,7 @@ def decode(
     frame = frame_of(header or data)
     form.check(frame.height, frame.width, frame.samples, np.dtype(np.uint8 if frame.bits <= 8 else np.uint16))
     if frame.marker in SEQUENTIAL_FRAMES and (hole := hole_of(stream)) is not None:
-        raise DecodeError(f"its JPEG stream has zeros from byte {hole} on, in place of pixels")
+        raise DecodeError(f"its JPEG stream is damaged: zeros from byte {hole} on, in place of pixels")
     if frame.marker in HUFFMAN_FRAMES and frame.bits == 8 and frame.samples in (1, 3):
         try:
             return simplejpeg.decode_jpeg(stream, "RGB" if frame.samples == 3 else "GRAY", strict=True)
@@ -236,7 +236,8 @@ def decode(
             if "ICC marker" in str(error) and (plain := without_comments(stream)) != stream:
                 return decode(plain, form)  # a damaged profile is no damaged pixel
             if "subsampling" not in str(error):  # simplejpeg knows the usual ones
-                raise DecodeError(str(error)) from error
+                fault = "truncated" if str(error).startswith("Premature end of JPEG file") else "damaged"
+                raise DecodeError(f"its JPEG stream is {fault}: {error}") from error
     if not stream.rstrip(b"\0").endswith(END):
         raise DecodeError("it is truncated: its JPEG stream has no end")
     try:
@@ -244,5 +245,5 @@ def decode(
     except MemoryError:
         raise
     except Exception as error:
-        raise DecodeError(str(error)) from error
+        raise DecodeError(f"its JPEG stream is damaged: {error}") from error
     return image.reshape(frame.height, frame.width, frame.samples)

@@ -37,10 +37,10 @@ class Chunk(NamedTuple):
 def header_of(stream: bytes) -> Header:
     """Read the header of a PNG stream; raise `DecodeError` if it is damaged."""
     if not stream.startswith(START) or len(stream) < len(START) + 4 + _HEADER.size:
-        raise DecodeError(f"not a PNG stream: it starts with {stream[:8]!r}")
+        raise DecodeError(f"its PNG stream is damaged: it starts with {stream[:8]!r}")
     name, width, height, bits, colour = _HEADER.unpack_from(stream, len(START) + 4)
     if name != b"IHDR" or colour not in SAMPLES:
-        raise DecodeError("its PNG stream has no header of a picture")
+        raise DecodeError(f"its PNG stream is damaged: it starts with {name!r}, which states colours of type {colour}")
     return Header(height, width, bits, colour)
 
 

@@ -1,6 +1,7 @@
 """Pages of TIFF files: where they are, and whether they are complete."""
 
 import math
+import operator
 import os
 import struct
 from typing import BinaryIO
@@ -72,8 +73,9 @@ def page_offsets(file: BinaryIO) -> tuple[list[int], int, str | None]:
 def check_page(page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
     """Raise FrameError, before anything is allocated, unless a page is complete in a file of ``size`` bytes."""
     key = page.keyframe
-    if key.dtype is None or key.dtype.kind == "c" or key.axes not in ("YX", "YXS", "SYX"):
-        kind = f"axes {key.axes}, {key.bitspersample} bits, sample format {key.sampleformat!r}"
+    is_plain = key.axes in ("YX", "YXS", "SYX") and key.samplesperpixel
+    if key.dtype is None or key.dtype.kind == "c" or not is_plain:
+        kind = f"axes {key.axes}, {key.samplesperpixel} x {key.bitspersample} bits, sample format {key.sampleformat!r}"
         raise FrameError(f"pixels of {kind}; expected real numbers in rows and columns")
     if key.compression in FAX_COMPRESSIONS:
         raise FrameError(
@@ -85,12 +87,7 @@ def check_page(page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
     offsets, counts, needed = page.dataoffsets, page.databytecounts, math.prod(key.chunked)
     segments = "tiles" if key.is_tiled else "strips"
     ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
-    if len(ends) < (1 if key.is_contiguous else needed):
-        raise FrameError(f"damaged: its directory lists {len(ends)} of {needed} {segments}")
-    if (surplus := _listed(key) - needed) > 0:
-        raise FrameError(
-            f"damaged: its directory lists {needed + surplus} {segments}, and a size that needs {needed} of them"
-        )
+    _check_listed(key, len(ends), needed, segments)
     if not all(offsets) or not all(counts):
         empty = sum(not (offset and count) for offset, count in zip(offsets, counts, strict=False))
         raise FrameError(f"damaged: {empty} of {needed} {segments} are without data")
@@ -104,12 +101,24 @@ def check_page(page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
         raise FrameError(f"truncated{after}: its pixels go on to byte {max(ends)}, the file has {size}")
 
 
-def _listed(key):
-    """Return how many strips or tiles the tags of a page list; 0 where more than one may make one piece."""
-    offsets, counts = (key.tags.valueof(code) or key.tags.valueof(other) for code, other in ((324, 273), (325, 279)))
-    if not offsets or not counts or key.is_ndpi or key.is_lsm:  # whose pieces are others
-        return 0
-    is_one_piece = all(
-        start + count == after for start, count, after in zip(offsets, counts, offsets[1:], strict=False)
-    )
-    return 0 if key.compression == 1 and is_one_piece and sum(counts) == key.nbytes else len(offsets)
+def _check_listed(key, listed, needed, segments):
+    """Raise FrameError if a page lists more or fewer strips or tiles than its size needs, or strips of other rows."""
+    offsets, counts = (key.tags.valueof(code, key.tags.valueof(other)) for code, other in ((324, 273), (325, 279)))
+    has_own_pieces = key.is_stk or key.is_lsm or key.is_ndpi or offsets is None or counts is None
+    if not has_own_pieces:
+        listed = min(len(offsets), len(counts))
+    if listed < (1 if has_own_pieces and key.is_contiguous else needed):
+        raise FrameError(f"damaged: its directory lists {listed} of {needed} {segments}")
+    if has_own_pieces or listed == 1:
+        return
+    ends = map(operator.add, offsets, counts)
+    is_one_piece = key.compression == 1 and sum(counts) == key.nbytes and all(map(operator.eq, ends, offsets[1:]))
+    if listed > needed and not is_one_piece:
+        raise FrameError(f"damaged: its directory lists {listed} {segments}, and a size that needs {needed} of them")
+    if is_one_piece and listed == needed and not key.is_tiled:  # it is read without a look at its strips
+        planes = key.samplesperpixel if key.planarconfig == 2 else 1
+        first = key.nbytes // (key.imagelength * planes) * key.rowsperstrip
+        if counts[0] != first:
+            raise FrameError(
+                f"damaged: its first strip has {counts[0]} bytes; its {key.rowsperstrip} rows need {first}"
+            )

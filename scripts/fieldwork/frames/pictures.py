@@ -69,14 +69,15 @@ def _read_png(content):
 def _read_jpeg(content):
     """Return the pixels of a JPEG file."""
     frame = jpeg.frame_of(content)
-    dtype = np.dtype(np.uint8 if frame.bits <= 8 else np.uint16)
-    refuse_large((frame.height, frame.width, frame.samples), value_bytes=dtype.itemsize)
+    refuse_large((frame.height, frame.width, frame.samples), value_bytes=1)
+    if frame.bits != 8:
+        raise FrameError(f"a JPEG of {frame.bits} bits cannot be decoded; expected 8")
     if frame.samples not in (1, 3):
         raise FrameError(f"found {frame.samples} colours a pixel, as CMYK has; expected one, grey or RGB")
     if MANY_PICTURES in content:
         _read_by_pillow(content)  # it counts them
     sides = (range(side, side + 1) for side in (frame.height, frame.width))
-    return jpeg.decode(content, Form(*sides, frame.samples, dtype))
+    return jpeg.decode(content, Form(*sides, frame.samples, np.dtype(np.uint8)))
 
 
 def _read_by_pillow(content):

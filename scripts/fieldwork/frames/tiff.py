@@ -127,6 +127,9 @@ def _planes_of(tif, size, wanted):
     count = math.prod(length for axis, length in sizes if axis != samples)
     if len(pages) != count:
         raise FrameError(f"found {len(pages)} page(s); {described} needs {count}")
+    stated = tif.imagej_metadata.get("images", 1) if tif.is_imagej else 1
+    if stated > len(pages) * key.samplesperpixel:  # Bio-Formats counts samples as channels
+        raise FrameError(f"truncated: its ImageJ description states {stated} images, and {len(pages)} are there")
     if len(dict(sizes)) != len(sizes):
         raise FrameError(f"found {described}, with two axes of which nothing says what they are; expected one at most")
     names = [str(number) for number in range(1, dict(sizes).get("C", 1) + 1)]

@@ -195,10 +195,9 @@ def convert(
     path, store = os.fspath(path), Path(store)
     examination.check_claims(path)
     wanted = Wanted(mpp, magnification, keep_associated, keep_properties)
-    options = {"reader": reader, "codec": codec, "version": version}
-    options |= {"nuclei_channel": nuclei_channel, "modality": modality}
+    options = {"reader": reader, "codec": codec, "version": version, "nuclei_channel": nuclei_channel}
     with copied(path, series, store.with_name(f".{store.name}.copies"), workers=workers, progress=progress) as copies:
-        examined = examination.examine(path, picture=series, wanted=wanted, copies=copies, **options)
+        examined = examination.examine(path, picture=series, wanted=wanted, copies=copies, modality=modality, **options)
         facts = examined.facts
         shape = facts["height"], facts["width"]
         facts["tissue_factor"] = overview.factor_of(facts["mpp"], shape)

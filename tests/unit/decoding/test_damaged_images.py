@@ -141,7 +141,7 @@ def png_file(*before, rows=160, cut=None, wrong=0, adler=True, after=(), colour=
         (png_file(cut=-12), "it is truncated: its PNG stream has no end"),
         (png_file(cut=-3), "it is truncated: its PNG stream has no end"),
         (png_file(cut=9000), "it is truncated"),
-        (png_file(cut=20), "not a PNG stream"),
+        (png_file(cut=20), "its PNG stream is damaged: it starts with"),
         (png_file(chunk(b"acTL", b"\0\0\0\2\0\0\0\0")), "found 2 images"),
         (png_file(GREYS, rows=80, colour=png.PALETTE, bits=8), "Not enough image data"),
     ],
@@ -199,7 +199,7 @@ def test_a_picture_that_was_cut_is_refused(tmp_path, name, share):
 def test_a_jpeg_file_without_its_end_is_refused(tmp_path):
     write_jpeg(tmp_path / "a.jpg")
     os.truncate(tmp_path / "a.jpg", (tmp_path / "a.jpg").stat().st_size - 2)
-    assert reason(tmp_path / "a.jpg") == "Premature end of JPEG file"
+    assert reason(tmp_path / "a.jpg") == "its JPEG stream is truncated: Premature end of JPEG file"
 
 
 def test_a_jpeg_xr_that_is_shorter_than_it_states_is_refused(tmp_path):
@@ -255,6 +255,23 @@ def test_strips_and_tiles_too_many_are_a_damaged_size(tmp_path, compression, lay
         tif.pages.first.tags[257].overwrite(32)
     kind = "tiles" if "tile" in layout else "strips"
     assert reason(path) == f"damaged: its directory lists {listed} {kind}, and a size that needs {listed // 5} of them"
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [(8, "its directory lists 10 of 20 strips"), (17, "its first strip has 5120 bytes; its 17 rows need 5440")],
+)
+def test_strips_of_other_rows_than_stated_are_refused_though_they_lie_side_by_side(tmp_path, rows, why):
+    tifffile.imwrite(tmp_path / "a.tif", field(), metadata=None, rowsperstrip=16)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        assert tif.pages.first.is_contiguous
+        tif.pages.first.tags[278].overwrite(rows)
+    assert reason(tmp_path / "a.tif") == f"damaged: {why}"
+
+
+def test_images_that_an_imagej_description_states_are_missed(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", field(), description="ImageJ=1.53t\nimages=5\n", metadata=None)
+    assert reason(tmp_path / "a.tif") == "truncated: its ImageJ description states 5 images, and 1 are there"
 
 
 def test_a_tag_of_no_type_is_a_damaged_directory(tmp_path):

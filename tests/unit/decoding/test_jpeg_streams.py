@@ -96,14 +96,14 @@ def test_the_container_says_that_colours_are_rgb():
 def test_a_stream_that_was_cut_is_refused(share):
     stream = encoded()
     part = stream[: int(share * len(stream))]
-    assert reason(part) == "Premature end of JPEG file"
+    assert reason(part) == "its JPEG stream is truncated: Premature end of JPEG file"
     assert "premature end of data segment" in reason(part + jpeg.END)
 
 
 def test_bytes_too_many_and_an_absent_end_are_refused():
     stream = encoded()
     assert "extraneous bytes before marker" in reason(stream[:-2] + bytes(range(1, 60)) + jpeg.END)
-    assert reason(stream[:-2]) == "Premature end of JPEG file"
+    assert reason(stream[:-2]) == "its JPEG stream is truncated: Premature end of JPEG file"
     np.testing.assert_array_equal(jpeg.decode(stream + bytes(9), TILE), jpeg.decode(stream, TILE))  # padding
 
 

@@ -145,8 +145,8 @@ def test_the_one_strip_of_an_ndpi_slide_is_decoded_in_pieces(tmp_path, width, co
 @pytest.mark.parametrize(
     ("size", "layout", "why"),
     [
-        ((10**6, 10**6), {"tile": (256, 256)}, "lists 1 of the 15264649 tiles that its 1000000 x 1000000 px need"),
-        ((700, 256), {"rowsperstrip": 128}, "lists 2 of the 6 strips that its 256 x 700 px need"),
+        ((10**6, 10**6), {"tile": (256, 256)}, "lists 1 of 15264649 tiles: its 1000000 x 1000000 px need all of them"),
+        ((700, 256), {"rowsperstrip": 128}, "lists 2 of 6 strips: its 256 x 700 px need all of them"),
         ((10**6, 10**6), {"rowsperstrip": 256}, "says that it has 1000000 x 1000000 px, and is .* bytes large"),
     ],
 )

@@ -269,7 +269,7 @@ def _lost_pixels(file, form, tags, size):
         across, down = (width / breadth, height / length) if is_tiled else (1, height / rows)
         needed = math.ceil(across) * math.ceil(down) * (samples if planes == 2 else 1)
         if (listed := min(counts)) < needed:
-            return f"lists {listed} of the {needed} {'tiles' if is_tiled else 'strips'} that its {pixels} need"
+            return f"lists {listed} of {needed} {'tiles' if is_tiled else 'strips'}: its {pixels} need all of them"
         if is_tiled and listed > needed and IMAGE_DEPTH not in tags:
             return f"lists {listed} tiles, and says that it has {pixels}, which need {needed} of them"
     if width * height * samples * bits // 8 > MOST_COMPRESSED * size:
