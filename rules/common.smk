@@ -31,6 +31,7 @@ from fieldwork.planning.plates import SCREEN, SCREEN_PICTURES, TABLES
 from fieldwork.planning.resources import benchmark_time_limit_min, memory_mb, small_memory_mb, small_time_limit_min
 from fieldwork.surroundings.tries import Tries
 
+snakemake_workarounds.keep_warnings_harmless()
 snakemake_workarounds.collect_garbage_seldom()
 snakemake_workarounds.hand_library_to_jobs(CLONE / "scripts")
 

@@ -30,6 +30,27 @@ class _Formatter(logging.Formatter):
         return without_secrets(super().format(record))
 
 
+class _LogFile(logging.FileHandler):
+    """Writes a log as long as it can be written: no job ends for its log."""
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__(path, mode="w", encoding="utf-8", errors="backslashreplace", delay=True)
+        self._fails = False
+        try:
+            self.stream = self._open()
+        except OSError:
+            self.handleError(None)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._fails:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord | None) -> None:  # noqa: N802 - logging's name
+        self._fails = True
+        reason = reason_of(sys.exc_info()[1])
+        print(f"WARNING {self.baseFilename}: the log cannot be written ({reason}); the job goes on", file=sys.stderr)
+
+
 @contextmanager
 def logged(path: str | os.PathLike, *, with_pandas: bool = False) -> Iterator[None]:
     """Write everything that a job logs, and the traceback of what ends it, to its log file.
@@ -50,7 +71,7 @@ def logged(path: str | os.PathLike, *, with_pandas: bool = False) -> Iterator[No
     """
     if not with_pandas and "pandas" not in sys.modules:
         sys.meta_path.insert(0, _WithoutPandas())
-    to_file = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
+    to_file = _LogFile(path)
     to_stderr = logging.StreamHandler(sys.stderr)
     to_stderr.setLevel(logging.WARNING)
     for handler in (to_file, to_stderr):

@@ -68,6 +68,17 @@ def test_warnings_reach_the_user_and_the_log(tmp_path, body):
     assert re.search("WARNING .*B02 failed", done.stderr) and re.search(TIME + "WARNING .*B02 failed", log, re.M)
 
 
+@pytest.mark.parametrize("log", ["/dev/full", "absent/job.log", "."])
+def test_a_log_that_cannot_be_written_is_one_warning(tmp_path, log):
+    body = "[logging.getLogger('x').info('field %d', number) for number in range(9)]"
+    command = [sys.executable, "-c", JOB.format(body), log]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "after\n")
+    assert re.fullmatch(
+        r"WARNING \S+: the log cannot be written \(\w+: \[Errno \d+\] [^\n]+\); the job goes on\n", done.stderr
+    )
+
+
 def test_the_secrets_of_urls_reach_neither_the_user_nor_the_log(tmp_path):
     done, log = run_job(tmp_path, "logging.warning('no http://me:S3CRET@h'); raise OSError('at http://h/?s=S3CRET')")
     assert "OSError: at http://h/?s=... (traceback" in done.stderr and "no http://...@h" in log

@@ -367,7 +367,7 @@ def _frame_of(image):
 
 
 def write_log(plate: Plate, log: Path, *, notes: Iterable[str] = ()) -> None:
-    """Write what happened to every file of a plate.
+    """Write what happened to every file of a plate; a log that cannot be written is a warning.
 
     Parameters
     ----------

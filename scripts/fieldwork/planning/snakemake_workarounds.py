@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir, contextmanager
 from typing import Any
@@ -97,6 +98,18 @@ def hand_library_to_jobs(folder: str | os.PathLike) -> None:
 def collect_garbage_seldom() -> None:
     """Look for garbage seldom: a plan is millions of objects that stay, and the search takes a tenth of planning."""
     gc.set_threshold(200_000, 10, 10)
+
+
+def keep_warnings_harmless() -> None:
+    """Take no warning for an error, as PYTHONWARNINGS=error asks for, here and in jobs.
+
+    Snakemake itself would end with a traceback of how it tidies up, and harmless warnings of libraries would be failed
+    images.
+    """
+    if "error" in os.environ.pop("PYTHONWARNINGS", ""):
+        warnings.simplefilter("default")
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)  # as Python does by itself
 
 
 def hide_noise(workflow: Any, *, noise: Iterable) -> None:

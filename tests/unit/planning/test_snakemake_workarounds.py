@@ -162,3 +162,17 @@ def test_messages_about_rules_are_hidden_unless_the_user_says_what_is(monkeypatc
     assert bool(passes(event=LogEvent.RESOURCES_INFO, provided_resources={})) is (quiet is not None)
     assert not passes(quietness=Quietness.HOST)
     assert passes(event=LogEvent.PROGRESS) and passes(levelno=logging.ERROR)
+
+
+def test_warnings_that_the_user_has_as_errors_are_warnings():
+    program = (
+        "import os, warnings\n"
+        "from fieldwork.planning import snakemake_workarounds\n"
+        "snakemake_workarounds.keep_warnings_harmless()\n"
+        "for category in (UserWarning, DeprecationWarning, ResourceWarning): warnings.warn('odd', category)\n"
+        "print('PYTHONWARNINGS' in os.environ)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS), "PYTHONWARNINGS": "error"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "False\n")
+    assert "UserWarning: odd" in done.stderr and "ResourceWarning" not in done.stderr
