@@ -17,7 +17,7 @@ OWN = "own"  # the kind of every method that is a function of the user's
 USED_BY = {
     "diameter": {*outlining.METHODS},
     "contrast": {*outlining.METHODS},
-    "model": {method for method in outlining.METHODS if outlining.detector_of(method) == "network"},
+    "model": {"network"},
     "sigma": {"peaks"},
     "min_distance": {"peaks"},
     "threshold": {"peaks"},
@@ -64,7 +64,7 @@ def written_method(place: Mapping, *, where: str, prefix: str = "") -> str | Non
     """
     written = [key for key in USED_BY if key in place and str(place[key]).lower() != str(NEUTRAL.get(key)).lower()]
     if method := place.get("method"):
-        user = method if method in (*outlining.METHODS, "peaks") else OWN
+        user = outlining.detector_of(method) if method in outlining.METHODS else kind_of(method)
         if unused := [key for key in written if user not in USED_BY[key]]:
             names = _listed(f"{prefix}{key}" for key in unused)
             raise InputError(

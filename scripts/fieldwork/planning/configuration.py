@@ -78,6 +78,7 @@ def read(given: object, *, caller: Caller, named: Sequence[str], merge: Callable
         if not exists(values[key], where=f"{source}: '{key}' is"):
             refuse_windows_path(values[key], f"{source}: '{key}' is")
     values["results"] = os.path.normpath(values["results"])
+    values["nuclei"]["model"] = with_home(values["nuclei"]["model"])
     if values["results"].startswith("~"):
         raise InputError(f"{source}: 'results' is '{values['results']}'; expected a folder, and no user has this name")
     folders = [os.path.dirname(path) or "." for path in [*reversed(files), DEFAULT_PATH]]

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -238,7 +237,7 @@ def _nuclei_in(copy, shape, coarse_ground, detector, model, levels=None):
     surface = blocks.once(functools.partial(working_copies.surface_of, copy, coarse_ground))
     threshold = None
     if detector == "network":
-        find = functools.partial(_by_network, copy, network.load(model and Path(model)))
+        find = functools.partial(_by_network, copy, network.load(model))
     elif levels is None:
         above_ground, threshold = _thresholds_of(copy, surface)
         find = functools.partial(_by_threshold, copy, above_ground, FLUORESCENT)

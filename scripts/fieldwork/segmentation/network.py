@@ -16,6 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from fieldwork import InputError
 from fieldwork.segmentation import basins, pixels
 from fieldwork.segmentation.objects import LEAST_AREA, LEAST_AREA_PX, Objects, Scale
 
@@ -58,18 +59,38 @@ class Model(NamedTuple):
         return answer.reshape(2, *padded.shape)[:, : levels.shape[0], : levels.shape[1]]
 
 
-@functools.cache
-def load(path: Path | None = None) -> Model:
-    """Read a model, once in a process; the built-in one without a path."""
+def load(path: str | os.PathLike | None = None) -> Model:
+    """Read a model, once in a process for as long as its file is the same; the built-in one without a path.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or ONNX Runtime finds no model in it.
+    """
+    path = Path(path or BUILT_IN).absolute()  # a Dask worker works in the folders of several runs
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: the network's model cannot be read: {error.strerror}") from None
+    return _read(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _read(path, *_):
+    """Read the model of a file in this state."""
     import onnxruntime  # large, and it starts threads
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return Model(onnxruntime.InferenceSession(str(path or BUILT_IN), options, providers=["CPUExecutionProvider"]))
+    try:
+        return Model(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+    except Exception as error:  # onnxruntime has classes of its own for each fault
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: no model of the network: {reason}") from None
 
 
-os.register_at_fork(after_in_child=load.cache_clear)  # a session is of the process that made it
+os.register_at_fork(after_in_child=_read.cache_clear)  # a session is of the process that made it
 
 
 @functools.cache

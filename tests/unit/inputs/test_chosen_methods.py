@@ -6,10 +6,11 @@ import re
 import pytest
 
 from fieldwork import nuclei
-from fieldwork.inputs import config, methods, sheets
+from fieldwork.inputs import config, methods, outlining, sheets
 
-AUTO = {"method": "auto", "diameter": None, "contrast": None}
-NETWORK = AUTO | {"method": "network", "model": None}
+SIZES = {"diameter": None, "contrast": None}
+CLASSICAL, NETWORK = SIZES | {"method": "classical"}, SIZES | {"method": "network", "model": None}
+AUTO = {"classical": CLASSICAL, "network": NETWORK}[outlining.AUTO] | {"method": "auto"}
 PEAKS = {"method": "peaks", "sigma": 4, "min_distance": 6, "threshold_abs": 1000}
 OWN = {"method": "own.f", "function": "own.f", "arguments": {}}
 
@@ -71,10 +72,10 @@ def of_sheet(section, *rows):
         ({"method": "auto"}, {"sigma": "2", "contrast": "auto"}, PEAKS | {"sigma": 2}),
         # Several methods outline: keys that all of these use choose none of them.
         ({"method": "network"}, {}, NETWORK),
-        ({"method": "classical", "diameter": 30}, {}, AUTO | {"method": "classical", "diameter": 30}),
+        ({"method": "classical", "diameter": 30}, {}, CLASSICAL | {"diameter": 30}),
         ({"method": "network"}, {"diameter": "30"}, NETWORK | {"diameter": 30}),
         ({"method": "peaks"}, {"method": "network", "contrast": "9"}, NETWORK | {"contrast": 9}),
-        ({"method": "network", "model": "a.onnx"}, {"method": "classical"}, AUTO | {"method": "classical"}),
+        ({"method": "network", "model": "a.onnx"}, {"method": "classical"}, CLASSICAL),
         ({"method": "network", "model": "a.onnx"}, {"sigma": "3"}, PEAKS | {"sigma": 3}),
         # A model is one of the network alone.
         ({"model": "a.onnx"}, {}, NETWORK | {"model": "a.onnx"}),
@@ -100,7 +101,7 @@ def test_the_rows_method_comes_before_its_keys_and_these_before_the_configuratio
         ({"method": "auto", "diameter": 30}, {"diameter": "auto"}, AUTO),
         ({"method": "network"}, {"diameter": 30}, NETWORK | {"diameter": 30}),
         ({"method": "classical"}, {"model": "a.onnx"}, NETWORK | {"model": "a.onnx"}),
-        ({"method": "network", "model": "a.onnx"}, {"method": "classical"}, AUTO | {"method": "classical"}),
+        ({"method": "network", "model": "a.onnx"}, {"method": "classical"}, CLASSICAL),
     ],
 )
 def test_the_command_line_chooses_before_the_file(section, first, expected):

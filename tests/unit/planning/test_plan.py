@@ -10,7 +10,8 @@ import tifffile
 
 from fieldwork import InputError
 from fieldwork.gpu import choice
-from fieldwork.inputs import outlining
+from fieldwork.inputs import methods
+from fieldwork.planning import function_checks
 from fieldwork.planning import plan as planning
 from plans import PlateFolder, Wildcards, plan_in, write_sheets
 from workspace import GUID
@@ -387,7 +388,7 @@ def test_each_plate_has_its_method(tmp_path):
     peaks = {"method": "peaks", "sigma": 3, "min_distance": 6, "threshold_abs": 1000}
     expected = [
         peaks,
-        {"method": "auto", "diameter": None, "contrast": None},
+        {"method": "auto", "diameter": None, "contrast": None, **methods.model_of({"model": "built-in"}, "auto")},
         {"method": "own.f", "function": "own.f", "arguments": {}},
         peaks | {"threshold_abs": 30},
     ]
@@ -529,7 +530,7 @@ def test_what_decides_a_table_is_its_keys_the_libraries_and_the_code(tmp_path):
     plan = plan_in(tmp_path, **KEYS | {"positive": {"w2": 0.5}, "nuclei": {"diameter": 30, "border": "drop"}})
     calibrated, own, peaks = (plan.made_of(Wildcards(plate=name)) for name in ("P1", "P2", "P3"))
     nuclei = {"channel": "w1", "method": "auto", "diameter": 30, "contrast": "auto", "border": "drop"}
-    nuclei["detector"] = outlining.detector_of("auto")
+    nuclei |= function_checks.outlined_by({"method": "auto", "model": None})
     assert calibrated["settings"] == {
         "nuclei": nuclei | {"calibrate_with": "P2"},
         "measure": {"channels": {"DNA": "w1", "w2": "w2"}},

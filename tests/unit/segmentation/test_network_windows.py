@@ -1,16 +1,18 @@
 """The network finds the same nuclei, to the bit, in whatever blocks, windows, processes and threads."""
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from accuracy import agreement, generated
-from fieldwork import label_images, parallel
+from fieldwork import InputError, label_images, parallel
 from fieldwork.segmentation import blocks, calibrate, detector, network, segment_field, segment_nuclei
 from fieldwork.segmentation.working_copies import Extent, Levels
 from workspace import SCRIPTS
@@ -110,7 +112,7 @@ class Found:
         self.image, self.calibration = image, calibration
 
     def __call__(self, number):
-        inherited = network.load.cache_info().currsize if number < 0 else 0
+        inherited = network._read.cache_info().currsize if number < 0 else 0
         labels = segment_nuclei(self.image, self.calibration, method="network")
         return inherited, labels.tobytes()
 
@@ -120,7 +122,7 @@ class Found:
 def test_workers_give_the_bytes_of_this_process_and_load_a_model_of_their_own(small, mode, workers):
     find = Found(*small)
     _, expected = find(0)
-    assert network.load.cache_info().currsize  # in this process; forked ones must not work with it
+    assert network._read.cache_info().currsize  # in this process; forked ones must not work with it
     results = list(parallel.map_frames(find, [-1, *range(4)], engine="pool", mode=mode, workers=workers))
     assert results[0][0] == 0 and {found for _, found in results} == {expected}
     assert np.frombuffer(expected, np.int32).max() > 20
@@ -162,6 +164,21 @@ def test_an_image_without_nuclei_has_none(small):
     assert segment_nuclei(noise, method="network").max() == 0
     labels = segment_nuclei(noise, small[1], method="network")
     assert label_images.properties(labels).areas.size == 0
+
+
+def test_another_file_in_the_place_of_a_model_is_read_anew(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(network.BUILT_IN, "own.onnx")
+    find = {"calibration": small[1], "method": "network", "model": "own.onnx"}
+    np.testing.assert_array_equal(
+        segment_nuclei(small[0], **find), segment_nuclei(small[0], small[1], method="network")
+    )
+    Path("own.onnx").write_bytes(b"no model")
+    with pytest.raises(InputError, match=f"^{tmp_path}/own.onnx: no model of the network: "):
+        segment_nuclei(small[0], **find)
+    Path("own.onnx").unlink()
+    with pytest.raises(InputError, match=f"^{tmp_path}/own.onnx: the network's model cannot be read: No such file"):
+        segment_nuclei(small[0], **find)
 
 
 def test_an_unknown_method_is_refused(small):
