@@ -177,7 +177,7 @@ def open_plate(
     _check_platemap(row)
     try:
         scan, projection = _with_projections(
-            _with_odd_names(_scan(row, origin, regexes=regexes, results=results, remote=remote, others=others))
+            _scan(row, origin, regexes=regexes, results=results, remote=remote, others=others)
         )
         pages_are, requested = row.get("pages_are", pages_are), row.get("nuclei_channel", channel)
         try:
@@ -195,6 +195,8 @@ def open_plate(
         raise InputError(str(error)) from None
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+    # Now, as the jobs fail such images and not the plan: others are done.
+    images, scan = list(map(_with_odd_name, images)), scan._replace(images=list(map(_with_odd_name, scan.images)))
     _check_files(scan, images, where=where, origin=origin, generated=generated, remote=remote)
     units = {}
     for image in images:
@@ -290,12 +292,8 @@ def _scan(row, source, *, regexes, results, remote, others):
     return layouts.scan_folder(source, names=remote.names(source), **options)
 
 
-def _with_odd_names(scan):
-    """Return a scan in which an image has a fault where its name cannot stand in tables, or its URL in Snakemake."""
-    return scan._replace(images=[_with_odd_name(image) for image in scan.images])
-
-
 def _with_odd_name(image):
+    """Return an image with a fault where its name cannot stand in tables, or its URL in Snakemake."""
     path, fault = shown_in_utf_8(image.path), image.fault
     if path != image.path:
         fault = fault or f"the name {path!r} has bytes that are no UTF-8 text, which tables cannot hold; rename it"

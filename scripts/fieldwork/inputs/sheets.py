@@ -3,6 +3,7 @@
 import difflib
 import glob
 import os
+import re
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path
@@ -18,6 +19,8 @@ FOLDER_SUFFIXES = ("/", ".zarr")
 SEVERAL_FILES_SUFFIXES = (".mrxs", ".vms", ".vmu")  # slides whose pixels are in other files than the one that is opened
 
 MOST_NAME_BYTES = 200  # of a plate, slide or stack: of 255 for a file, as its store is written beside what it replaces
+
+_REPEATED = re.compile(r"(.{1,5}?)\1{19,}$")  # of names, which are wildcards: `snakemake.io.PeriodicityDetector`
 
 # Of columns of slides.tsv: their schema's description says it in words. `pixel_sizes` believes files in the same range.
 RANGES = {"mpp": (0.02, 20), "magnification": (0.1, 200)}
@@ -76,6 +79,11 @@ def _check_name(row, kind, where, line, first_of):
             raise InputError(
                 f"{where}: '{column}' is {row[column]!r}, {size} bytes in UTF-8; expected at most {MOST_NAME_BYTES}, "
                 "as files are named after it"
+            )
+        if repeated := _REPEATED.search(row[column]):
+            raise InputError(
+                f"{where}: '{column}' is {row[column]!r}, which ends in {repeated[1]!r} 20 times or more; "
+                "expected less, as Snakemake takes such a name for a loop without end"
             )
         # Some file systems don't tell upper from lower case, nor letters with accents from letters and accents.
         key = column, unicodedata.normalize("NFC", row[column]).casefold()

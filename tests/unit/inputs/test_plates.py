@@ -241,7 +241,7 @@ def test_an_image_or_platemap_of_any_name_in_utf_8_is_taken_and_snakemake_is_tol
 
 
 def test_an_image_whose_name_is_no_utf_8_fails_alone_and_its_row_can_be_written(here):
-    touch(here, *(f"images/P_B02_s{site}_w1.tif" for site in range(1, 30)), os.fsdecode(b"images/P\xff_B03_s1_w1.tif"))
+    touch(here, "images/P_B02_s1_w1.tif", "images/P_B02_s2_w1.tif", os.fsdecode(b"images/P\xff_B03_s1_w1.tif"))
     *good, bad = open_plate("images", most_failed=0.05).images
     assert not any(image.fault for image in good) and bad.path == "images/P\\xff_B03_s1_w1.tif"
     assert bad.fault.startswith("the name 'images/P\\\\xff_B03_s1_w1.tif' has bytes that are no UTF-8 text")

@@ -84,7 +84,7 @@ def test_a_plate_name_that_is_no_plain_folder_name_is_refused(tmp_path, name):
     assert "that begins with a letter or digit; at most 100 characters" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["Week1_22123", "24277", "P 1 (b) #2", "Plätte-3.1", "ß", "x" * 100])
+@pytest.mark.parametrize("name", ["Week1_22123", "24277", "P 1 (b) #2", "Plätte-3.1", "ß", "0123456789" * 10, "x" * 19])
 def test_ordinary_plate_names_are_taken(tmp_path, name):
     assert sheets.read_sheet("plates", write(tmp_path, f"plate\timages\n{name}\ta\n"))[0]["plate"] == name
 
@@ -92,6 +92,8 @@ def test_ordinary_plate_names_are_taken(tmp_path, name):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
+        (["ab" + "x" * 20], "line 2: 'plate' is .*, which ends in 'x' 20 times or more; expected less, as Snakemake"),
+        (["a" + "0ab" * 21], "line 2: 'plate' is .*, which ends in '0ab' 20 times or more"),
         (["\u6f22" * 67], "line 2: 'plate' is .*, 201 bytes in UTF-8; expected at most 200"),
         (["\uac01", "\u1100\u1161\u11a8"], "line 3: plate '.*' stands in line 2 already as '.*'; expected names that"),
     ],
