@@ -16,7 +16,8 @@ MISSING_BYTES = (
     r"truncated|incomplete|no end|premature|ends (before|after)|goes on to byte|missing|holds \d+ of|too few"
 )
 NOT_READ = "^not read: "  # for a reason outside the file: the next run tries it again
-DAMAGED = rf"damaged|corrupt|cannot be decoded|{MISSING_BYTES}"
+SAID_BY_LIBRARIES = r"zeros from byte|bogus|unsupported|not defined|not a (PNG|JPEG) stream|no header of a picture"
+DAMAGED = rf"damaged|corrupt|cannot be decoded|{SAID_BY_LIBRARIES}|{MISSING_BYTES}"
 
 
 class Good(NamedTuple):

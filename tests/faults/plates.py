@@ -86,9 +86,9 @@ def wrong_of(row: dict[str, str], must: Good | Failed | GoodOrFailed) -> str:
         if row["Image_Status"] != "failed":
             return f"good, mean {row['ImageQuality_MeanIntensity_DNA']}; must fail ({must.reason})"
         is_said = error.startswith("not read:") == must.reason.startswith(NOT_READ)
-        return "" if is_said and re.search(must.reason, error) else f"reason: {error}"
+        return "" if is_said and re.search(must.reason, error, re.IGNORECASE) else f"reason: {error}"
     if isinstance(must, GoodOrFailed) and row["Image_Status"] == "failed":
-        return "" if re.search(must.reason, error) else f"reason: {error}"
+        return "" if re.search(must.reason, error, re.IGNORECASE) else f"reason: {error}"
     if row["Image_Status"] != "ok":
         return f"failed: {error}; must be good"
     figures = {

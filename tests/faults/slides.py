@@ -41,7 +41,7 @@ def _wrong(folder, must):
     if isinstance(must, Failed):
         if facts["status"] != "failed":
             return f"good, {len(facts['failed_tiles'])} failed tiles; must fail"
-        return "" if re.search(must.reason, facts["error"]) else f"reason: {facts['error']}"
+        return "" if re.search(must.reason, facts["error"], re.IGNORECASE) else f"reason: {facts['error']}"
     if facts["status"] != "ok":
         return f"failed: {facts['error']}; must be good"
     listed = {row // TILE_PX * ACROSS + column // TILE_PX for row, column, *_ in facts["failed_tiles"]}

@@ -56,7 +56,7 @@ def _wrong_frame(row, must):
     if isinstance(must, Failed):
         if row["Image_Status"] != "failed":
             return f"good, sum {row['total']}; must fail"
-        return "" if re.search(must.reason, row["Image_Error"]) else f"reason: {row['Image_Error']}"
+        return "" if re.search(must.reason, row["Image_Error"], re.IGNORECASE) else f"reason: {row['Image_Error']}"
     if row["Image_Status"] != "ok":
         return f"failed: {row['Image_Error']}; must be good"
     image = must.image.astype(float)
