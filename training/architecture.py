@@ -5,8 +5,8 @@ from torch import nn
 
 LEVELS_PER_UNIT = 64  # of what layers pass on, as of the network's input
 HIGHEST = 255
-SQUARE_PX = 4  # side of the squares of pixels that are the channels of the first layer's input, and of the answer
-WIDTHS = 48, 64, 96  # channels at a quarter, an eighth and a sixteenth of the resolution
+SQUARE_PX = 2  # side of the squares of pixels that are the channels of the first layer's input, and of the answer
+WIDTHS = 16, 48, 64, 96  # channels at a half, a quarter, an eighth and a sixteenth of the resolution
 ANSWERS = 2  # nucleus or not, and depth
 
 
@@ -45,8 +45,9 @@ class Network(nn.Module):
 
     def __init__(self):
         super().__init__()
-        quarter, eighth, sixteenth = WIDTHS
-        self.quarters = nn.ModuleList([Layer(SQUARE_PX**2, quarter), Layer(quarter, quarter)])
+        half, quarter, eighth, sixteenth = WIDTHS
+        self.halves = nn.ModuleList([Layer(SQUARE_PX**2, half)])
+        self.quarters = nn.ModuleList([Layer(half, quarter, stride=2), Layer(quarter, quarter)])
         self.eighths = nn.ModuleList([Layer(quarter, eighth, stride=2), Layer(eighth, eighth)])
         self.sixteenths = nn.ModuleList(
             [Layer(eighth, sixteenth, stride=2), Layer(sixteenth, sixteenth), Layer(sixteenth, sixteenth)]
@@ -55,15 +56,18 @@ class Network(nn.Module):
         self.eighth_again = Layer(eighth, eighth)
         self.to_quarter = Layer(eighth, quarter, side=1)
         self.quarter_again = Layer(quarter, quarter)
-        self.answer = nn.Conv2d(quarter, SQUARE_PX**2 * ANSWERS, 3, padding=1)
+        self.to_half = Layer(quarter, half)
+        self.answer = nn.Conv2d(half, SQUARE_PX**2 * ANSWERS, 1)
 
     def forward(self, levels):
-        quarter = through(self.quarters, nn.functional.pixel_unshuffle(levels, SQUARE_PX))
+        half = through(self.halves, nn.functional.pixel_unshuffle(levels, SQUARE_PX))
+        quarter = through(self.quarters, half)
         eighth = through(self.eighths, quarter)
         sixteenth = through(self.sixteenths, eighth)
         eighth = passed_on(self.eighth_again(joined(self.to_eighth(sixteenth), eighth)))
         quarter = passed_on(self.quarter_again(joined(self.to_quarter(eighth), quarter)))
-        return nn.functional.pixel_shuffle(self.answer(quarter), SQUARE_PX)
+        half = joined(self.to_half(quarter), half)
+        return nn.functional.pixel_shuffle(self.answer(half), SQUARE_PX)
 
 
 def through(layers, values):

@@ -70,10 +70,11 @@ def read(path: Path) -> Network:
 
 def _layers_of(network):
     """Return the layers by their names in the file."""
-    down = {"quarter": network.quarters, "eighth": network.eighths, "sixteenth": network.sixteenths}
+    down = {"half": network.halves, "quarter": network.quarters, "eighth": network.eighths}
+    down["sixteenth"] = network.sixteenths
     layers = {f"{name}_{number}": layer for name, chain in down.items() for number, layer in enumerate(chain, 1)}
     return layers | {
-        name: getattr(network, name) for name in ("to_eighth", "eighth_again", "to_quarter", "quarter_again")
+        name: getattr(network, name) for name in ("to_eighth", "eighth_again", "to_quarter", "quarter_again", "to_half")
     }
 
 

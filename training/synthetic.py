@@ -22,8 +22,8 @@ def field(rng: np.random.Generator) -> Field:
         grain = cv2.GaussianBlur(rng.standard_normal((side, side), np.float32), (0, 0), diameter / 8)
         grain = np.clip(1 + grain / grain.std() * np.float32(rng.uniform(0, 0.4)), 0.2, None)
         image = cv2.GaussianBlur(brightness[labels] * grain, (0, 0), diameter * rng.uniform(0.03, 0.1))
-    for draw in (_fibres, _glow, _spots, _rows):
-        if rng.random() < 0.25:
+    for draw, share in ((_fibres, 0.5), (_glow, 0.25), (_spots, 0.25), (_rows, 0.25)):
+        if rng.random() < share:
             image = image + draw(rng, side, diameter)
     return Field("", False, image, labels, diameter, 1.0, image)
 

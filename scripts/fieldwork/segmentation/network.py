@@ -21,7 +21,7 @@ from fieldwork.segmentation import basins, pixels
 from fieldwork.segmentation.objects import LEAST_AREA, LEAST_AREA_PX, Objects, Scale
 
 BUILT_IN = Path(__file__).with_name("network.onnx")
-SQUARE_PX = 4  # side of the squares of pixels that are the channels of the network's input, and of its answer
+SQUARE_PX = 2  # side of the squares of pixels that are the channels of the network's input, and of its answer
 MULTIPLE_PX = 16  # of a working copy: blocks begin at multiples of it, as the coarsest layer has pixels of this size
 HALO_PX = 128  # how far a pixel reaches in the network, and some more for the rest of its nucleus
 LEVELS_PER_UNIT = 64  # of the logarithm that the network sees, and of what its layers pass on
@@ -29,7 +29,7 @@ BRIGHTNESS = 4  # in the logarithm: of intensities over the contrast of a typica
 MIDDLE, NO_DEPTH = 128, 3  # of an answer from 0 to 255: a pixel at the edge of a nucleus, and one on the ground
 LOGIT_STEPS, DEPTH_STEPS = 16, 250  # of an answer, per unit; a depth of 1 is the middle of a nucleus
 MARGIN_STEPS = 2**12  # of a margin, per step of an answer
-SPLIT_DEPTH = 0.06  # of the saddle between two nuclei, below the lower one's middle
+SPLIT_DEPTH = 0.09  # of the saddle between two nuclei, below the lower one's middle
 
 
 class Model(NamedTuple):

@@ -133,7 +133,7 @@ def test_the_built_in_model_is_exact():
 
 def test_what_is_no_model_of_this_form_is_refused(tmp_path):
     other = onnx.load(network.BUILT_IN)
-    next(item for item in other.graph.node[1].attribute if item.name == "strides").ints[0] = 2
+    next(item for item in other.graph.node[1].attribute if item.name == "strides").ints[0] = 3
     onnx.save(other, tmp_path / "other.onnx")
     assert "layers are not those" in model_form.fault_of(tmp_path / "other.onnx")
     (tmp_path / "text.onnx").write_text("no model")
