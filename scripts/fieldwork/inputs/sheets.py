@@ -18,7 +18,9 @@ PATH_COLUMNS = ("images", "platemap", "path", "regions")
 FOLDER_SUFFIXES = ("/", ".zarr")
 SEVERAL_FILES_SUFFIXES = (".mrxs", ".vms", ".vmu")  # slides whose pixels are in other files than the one that is opened
 
-MOST_NAME_BYTES = 200  # of a plate, slide or stack: of 255 for a file, as its store is written beside what it replaces
+MOST_NAME_BYTES = (
+    190  # of a plate, slide or stack: of 255 for a file, ".NAME.ome.zarr.blocks" and parts of it are the longest
+)
 
 _REPEATED = re.compile(r"(.{1,5}?)\1{19,}$")  # of names, which are wildcards: `snakemake.io.PeriodicityDetector`
 
