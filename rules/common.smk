@@ -29,9 +29,11 @@ from fieldwork.planning import configuration, provenance, resources, runs, snake
 from fieldwork.planning.plan import DEMO_IMAGES, DEMO_SLIDE, DEMO_STACK, DEMO_TISSUE, Caller, make_plan, locate
 from fieldwork.planning.plates import SCREEN, SCREEN_PICTURES, TABLES
 from fieldwork.planning.resources import benchmark_time_limit_min, memory_mb, small_memory_mb, small_time_limit_min
+from fieldwork.surroundings import limits
 from fieldwork.surroundings.tries import Tries
 
 snakemake_workarounds.keep_warnings_harmless()
+snakemake_workarounds.show_any_path()
 snakemake_workarounds.collect_garbage_seldom()
 snakemake_workarounds.hand_library_to_jobs(CLONE / "scripts")
 
@@ -63,6 +65,8 @@ if CALLER.main:
     slurm.follow_stopped_jobs(sys.modules.get("snakemake_executor_plugin_slurm"), logger)
 
 with snakemake_workarounds.one_line_errors():
+    if CALLER.main:
+        limits.check(workers=0 if ON_CLUSTER else CALLER.cores)
     resources.refuse_memory_per_cpu(
         workflow.resource_settings.default_resources or {}, workflow.resource_settings.overwrite_resources
     )

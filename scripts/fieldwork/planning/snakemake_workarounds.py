@@ -112,6 +112,14 @@ def keep_warnings_harmless() -> None:
             warnings.simplefilter("ignore", category)  # as Python does by itself
 
 
+def show_any_path() -> None:
+    """Show paths whose bytes are no text: on the terminal as they are, in Snakemake's log by their numbers."""
+    sys.stdout.reconfigure(errors="surrogateescape")
+    for handler in logging.getLogger("snakemake.logging").handlers:
+        if isinstance(handler, logging.FileHandler) and handler.stream:
+            handler.stream.reconfigure(errors="backslashreplace")
+
+
 def hide_noise(workflow: Any, *, noise: Iterable) -> None:
     """Hide some messages of Snakemake where its command or profile has no ``--quiet``.
 
