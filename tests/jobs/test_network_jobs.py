@@ -129,7 +129,7 @@ def test_a_slide_is_outlined_by_the_network_in_the_same_way_on_every_engine(tmp_
     settings = {**AUTO, "nuclei": {**AUTO["nuclei"], "method": "network", "model": None}}
     record = calibrate(tmp_path, settings=settings, picture=True)
     assert record["settings"]["detection"] == {"method": "network", "model": None}
-    assert record["levels"]["share_near"] == 0 and not record["warnings"]
+    assert record["levels"]["threshold"] is None and not record["warnings"]
     written = []
     for pool, workers in ((SERIAL, 1), (POOLS["pool, paths"], 2)):
         nuclei, _ = detect(tmp_path, settings=settings, pool=pool, workers=workers)

@@ -154,7 +154,8 @@ class SlidePlan(Road):
         made_of = {"settings": settings, **_code_behind_nuclei()}
         if "method" in self.nuclei:
             settings["nuclei"] = function_checks.outlined_by(self.nuclei)
-            made_of["libraries"] = made_of["libraries"] | function_checks.runtime_of(self.nuclei)
+            versions = made_of["libraries"] | function_checks.runtime_of(self.nuclei)
+            made_of["libraries"] = dict(sorted(versions.items()))
         return made_of
 
     def calibration_memory(self, wildcards: object, threads: int, attempt: int) -> int:

@@ -45,7 +45,7 @@ class Levels(NamedTuple):
     floor: int  # sum of a square of pixels where working copies are 0
     with_median: bool  # many pixels are hot or dead: the median takes their place
     is_stained: bool  # tissue: copies are blurred by `SMOOTHING`, so that texture makes no nuclei
-    threshold: int = 1  # in steps of working copies, above the ground
+    threshold: int | None = 1  # in steps of working copies, above the ground; None: of the network, which needs none
     share_near: float = 0.0  # of the sample's pixels: `thresholds.share_near`
 
 

@@ -107,7 +107,7 @@ def levels_of(
     darkness = functools.partial(measure, function=functools.partial(detector.darkness_of, calibration=calibration))
     levels = detector.levels_of(list(parallel.map_frames(darkness, used, **pool)), is_stained=channels.is_stained)
     if outlining.takes_model(detection):
-        return levels
+        return levels._replace(threshold=None)
     options = {"calibration": calibration, "levels": levels}
     histogram = functools.partial(measure, function=functools.partial(detector.histogram_of, **options))
     counts = sum(parallel.map_frames(histogram, used, **pool))
