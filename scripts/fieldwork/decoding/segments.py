@@ -81,6 +81,7 @@ class Segments:
     def __init__(self, page: tifffile.TiffPage, file: BinaryIO) -> None:
         ignore_needless_predictor(page)
         self._tables, self._page, self._file = page, page.keyframe, file
+        self._size = os.fstat(file.fileno()).st_size
         page = page.keyframe
         self.shape, self.grid = segment_shape(page), segment_grid(page)
         self.count = math.prod(self.grid) * (page.samplesperpixel if page.planarconfig == 2 else 1)
@@ -105,10 +106,9 @@ class Segments:
         """Read the stored bytes of a tile or strip; raise `DecodeError` where they are missing or truncated."""
         tables = self._tables.dataoffsets, self._tables.databytecounts
         offset, count = (table[number] if number < len(table) else 0 for table in tables)
-        size = os.fstat(self._file.fileno()).st_size
-        if not offset or not count or offset >= size:
+        if not offset or not count or offset >= self._size:
             raise DecodeError(f"{self.name(number)} is missing")
-        if offset + count > size:  # before memory is taken for what a damaged table states
+        if offset + count > self._size:  # before memory is taken for what a damaged table states
             raise DecodeError(f"{self.name(number)} is truncated")
         return os.pread(self._file.fileno(), count, offset)  # threads share the position
 

@@ -85,7 +85,9 @@ def test_a_tile_that_libjpeg_only_warns_of_fails(tmp_path, reader):
     data[offset + count // 2 : offset + count - 2] = b"\x11" * (count - 2 - count // 2)
     path.write_bytes(data)
     slide = readers.open_slide(path, reader)
-    with pytest.raises(SlideError, match=r"tile 8 \(row 1, column 2\) cannot be decoded: Corrupt JPEG data"):
+    with pytest.raises(
+        SlideError, match=r"tile 8 \(row 1, column 2\) cannot be decoded: its JPEG stream is damaged: Corrupt JPEG data"
+    ):
         slide.read(0, 240, 480, 240, 240)
     slide.close()
 
