@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from fieldwork import NOT_READ, InputError, NotReadError, parallel
+from fieldwork import DeviceFailed, InputError, NotReadError, WorkerDied, parallel
 from fieldwork.frames import FrameError
 from fieldwork.surroundings import memory, unread
 
@@ -276,10 +276,12 @@ def _measure(frame, *, measure, read, failed, crashed, share):
         return measure(frame.source, frame.pixels)
     except NotReadError as error:
         return failed(frame.source, str(error))
+    except (InputError, DeviceFailed, WorkerDied):  # a GPU may lack memory: no other frame has more
+        raise
     except Exception as error:
         if not unread.lacks_memory(error):
             raise
-        return failed(frame.source, f"{NOT_READ}{unread.cause_of(error)}")
+        return failed(frame.source, unread.reason_of(error))
 
 
 def _most_pixels(pixels):

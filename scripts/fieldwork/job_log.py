@@ -46,8 +46,12 @@ class _LogFile(logging.FileHandler):
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord | None) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):  # a message that cannot be made, as of a function of the user's
+            super().handleError(record)
+            return
         self._fails = True
-        reason = reason_of(sys.exc_info()[1])
+        reason = reason_of(error)
         print(f"WARNING {self.baseFilename}: the log cannot be written ({reason}); the job goes on", file=sys.stderr)
 
 

@@ -79,6 +79,12 @@ def test_a_log_that_cannot_be_written_is_one_warning(tmp_path, log):
     )
 
 
+def test_a_message_that_cannot_be_made_does_not_end_the_log(tmp_path):
+    done, log = run_job(tmp_path, "logging.info('%d fields', 'a'); logging.info('the next message')")
+    assert done.returncode == 0 and "the job goes on" not in done.stderr
+    assert re.search(TIME + "INFO the next message$", log, re.M)
+
+
 def test_the_secrets_of_urls_reach_neither_the_user_nor_the_log(tmp_path):
     done, log = run_job(tmp_path, "logging.warning('no http://me:S3CRET@h'); raise OSError('at http://h/?s=S3CRET')")
     assert "OSError: at http://h/?s=... (traceback" in done.stderr and "no http://...@h" in log

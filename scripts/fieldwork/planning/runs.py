@@ -361,11 +361,12 @@ def _odd_plate(tables_of, reports):
 def slide_status(results: str | os.PathLike, slide: str) -> str | None:
     """Return ``ok`` or ``failed``, as a slide's ``slide.json`` says, or ``damaged``; None where none exists."""
     try:
-        return json.loads(Path(results, "slides", slide, "slide.json").read_bytes())["status"]
+        status = json.loads(Path(results, "slides", slide, "slide.json").read_bytes())["status"]
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "damaged"
+    return status if status in ("ok", "failed") else "damaged"
 
 
 def no_slide(slides: Iterable[str], results: str | os.PathLike) -> str:

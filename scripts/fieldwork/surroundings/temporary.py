@@ -2,13 +2,15 @@
 
 import fcntl
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PREFIX = "fieldwork-tmp-"
+# Machines that share a folder for temporary files may not see each other's locks.
+PREFIX = f"fieldwork-tmp-{platform.node()}-"
 
 
 @contextmanager
@@ -27,8 +29,8 @@ def delete_leftovers() -> None:
     """Delete the temporary folders of processes that are gone: the kernel lifts a lock when its process ends."""
     with suppress(OSError):  # no folder for temporary files, or none that can be read
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-            with suppress(OSError):  # it is another user's, or in use
-                lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+            with suppress(OSError):  # it is another user's, in use, or no folder
+                lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(folder, ignore_errors=True)
@@ -40,11 +42,14 @@ def _locked_folder():
     """Return a new folder, and a descriptor that locks it."""
     while True:
         folder = tempfile.mkdtemp(prefix=PREFIX)
-        lock = os.open(folder, os.O_RDONLY)
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # another process took it for a leftover, in the moment before it is locked
+            continue
         is_taken = False
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another process takes it for a leftover, in the moment before it is locked
+        except BlockingIOError:  # another process is about to delete it
             is_taken = True
         except OSError:  # a file system without locks, where nothing is deleted either
             pass

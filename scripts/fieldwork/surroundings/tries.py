@@ -33,8 +33,9 @@ class Tries:
     """
 
     def __init__(self, results: str | os.PathLike) -> None:
-        self._folder = os.path.join(results, FOLDER)
-        self._counts = {os.fspath(path): _count(path) for path in Path(self._folder).rglob("*.json")}
+        folder = Path(results, FOLDER)  # as in the paths that it lists
+        self._folder = os.fspath(folder)
+        self._counts = {os.fspath(path): _count(path) for path in folder.rglob("*.json")}
 
     def of(self, output: str) -> Callable[[object], Try]:
         """Return an input function: the next try to make an output, named by its path in the results."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from fieldwork import FrameError, NotReadError, frames, job
+from fieldwork import DeviceFailed, FrameError, InputError, NotReadError, frames, job
 from fieldwork.frames import decoding
 from fieldwork.surroundings import memory, tries, unread
 from plans import Wildcards
@@ -167,6 +167,15 @@ def test_memory_that_runs_out_costs_one_row(pool):
     assert [result.error for result in results] == [None, "not read: Cannot allocate memory", None]
 
 
+@pytest.mark.parametrize("error", [DeviceFailed("device: gpu: out of memory"), InputError("not enough memory")])
+def test_memory_of_a_gpu_that_fails_ends_the_job(error):
+    def fail(number, image):
+        raise error
+
+    with pytest.raises(type(error), match="memory"):
+        job.collect(fail, [1], read=pixels, failed=failed, label="plate P1", noun="images", engine="serial")
+
+
 def test_an_image_beyond_a_workers_share_is_measured_alone_and_one_beyond_all_memory_fails(monkeypatch):
     monkeypatch.setattr(memory, "left", lambda: memory.Left(200 * 10**6, "of the test"))
     first, middle, large, last = collect([4, 8, 16, 4], workers=2)
@@ -211,6 +220,12 @@ def test_an_output_that_lacks_memory_alone_waits_for_that(tmp_path, monkeypatch)
     assert next_try(tmp_path) == second
     tries.note(second, [reason, "not read: Input/output error"])
     assert next_try(tmp_path).count == 2
+
+
+def test_results_in_the_working_directory_itself_are_tried_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tries.note(next_try("."), ["not read: Input/output error"])
+    assert next_try(".").count == 1
 
 
 def test_a_damaged_note_is_a_reason_to_try_again(tmp_path):
