@@ -23,6 +23,7 @@ from fieldwork.planning.provenance import imported_names
 
 BUILT_IN_MODEL = Path(__file__).parents[1] / "segmentation" / "network.onnx"
 MODEL_CHECK = BUILT_IN_MODEL.with_name("model_form.py")
+LARGEST_MODEL_BYTES = 2**24  # the built-in one has 0.4 MB
 RUNTIME = "onnxruntime"  # module and distribution
 IMPORTS_TIMEOUT_S = 60  # PyTorch from a slow network folder takes half of that
 ANSWERS_FOLDER = Path(".snakemake/fieldwork")  # below the working directory; without it everything is asked again
@@ -163,6 +164,10 @@ def check_model(model: str, detections: Iterable[Mapping], source: str) -> None:
     check_exists(model, where=source, what="nuclei.model is")
     if os.path.isdir(model):
         raise InputError(f"{where} '{model}', a folder; {expected}")
+    if (size := os.path.getsize(model)) > LARGEST_MODEL_BYTES:
+        raise InputError(
+            f"{where} '{model}', which has {size:,} bytes; {expected}, of less than {LARGEST_MODEL_BYTES:,}"
+        )
     try:
         code = provenance.digest_of({"built-in": BUILT_IN_MODEL, "check": MODEL_CHECK})
         key = ["model", _digest_read(model), _environment(), code]

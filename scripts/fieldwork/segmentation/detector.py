@@ -1,6 +1,7 @@
 """Outline the nuclei of one image, given what a typical nucleus of its plate is like."""
 
 import functools
+import os
 from collections.abc import Sequence
 from os import PathLike
 from typing import NamedTuple
@@ -69,7 +70,7 @@ def segment_nuclei(
     Raises
     ------
     ValueError
-        It is not a 2-D image of finite numbers, or there is no such method.
+        It is not a 2-D image of finite numbers, there is no such method, or it does not use a model.
     """
     calibration = calibrate([image]) if calibration is None else calibration
     return segment_field(image, calibration, method=method, model=model).labels
@@ -98,7 +99,7 @@ def segment_field(
     -------
     Segmentation
     """
-    detector = _detector_of(method)
+    detector = _detector_of(method, model)
     source = pixels.whole_numbers(image)
     values = source.values if camera is None else camera
     taken = image if camera is None else camera
@@ -162,7 +163,7 @@ def segment_window(
     (rows, columns) int32 array
         As from `segment_nuclei`.
     """
-    detector = _detector_of(method)
+    detector = _detector_of(method, model)
     form = _form_of(detector, MOST_WINDOW_PX)
     copy = working_copies.copy_of(pixels.whole_numbers(image), calibration, form, levels)
     ground = working_copies.coarse_ground(copy, working_copies.coarse_copy(copy), extent)
@@ -208,10 +209,15 @@ def histogram_of(image: np.ndarray, calibration: Calibration, levels: Levels) ->
     return _histogram_and_grounds(copy, blocks.once(functools.partial(working_copies.surface_of, copy, ground)))[0]
 
 
-def _detector_of(method):
+def _detector_of(method, model=None):
     if method not in outlining.METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(outlining.METHODS)}")
-    return outlining.detector_of(method)
+    detector = outlining.detector_of(method)
+    if model is not None and detector != "network":
+        raise ValueError(
+            f"model is {os.fspath(model)!r}, which method {method!r} does not use; expected method 'network'"
+        )
+    return detector
 
 
 def _form_of(detector, most_px):

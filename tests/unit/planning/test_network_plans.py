@@ -52,6 +52,8 @@ def refused(*arguments, **options):
         ("models/text.onnx", "no ONNX model: .*; expected the path"),
         ("models/empty.onnx", "; expected the path"),
         ("models/cut.onnx", "; expected the path"),
+        ("models/large.onnx", "which has 6,442,450,944 bytes; expected .* less than 16,777,216"),
+        ("models/pipe", "a pipe, socket or device"),
         ("models/few_layers.onnx", "its layers are not those of the built-in model.*; expected the path"),
     ],
 )
@@ -61,6 +63,9 @@ def test_a_file_that_is_no_model_of_the_network_is_refused_before_any_job(tmp_pa
     write_model(tmp_path / "models/few_layers.onnx", layers=3)
     (tmp_path / "models/text.onnx").write_text("weights\n")
     (tmp_path / "models/empty.onnx").touch()
+    with (tmp_path / "models/large.onnx").open("wb") as stream:
+        stream.truncate(6 * 2**30)
+    os.mkfifo(tmp_path / "models/pipe")
     (tmp_path / "models/cut.onnx").write_bytes(BUILT_IN.read_bytes()[:100_000])
     found = refused(tmp_path, nuclei={"model": model})
     assert found.startswith(f"--config: nuclei.model is '{model}'") and "Traceback" not in found

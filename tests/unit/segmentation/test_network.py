@@ -141,3 +141,24 @@ def test_what_is_no_model_of_this_form_is_refused(tmp_path):
     (tmp_path / "empty.onnx").touch()
     assert "no ONNX model" in model_form.fault_of(tmp_path / "empty.onnx")
     assert "no ONNX model" in model_form.fault_of(tmp_path)
+
+
+def test_a_model_with_functions_of_its_own_or_with_numbers_elsewhere_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the other file lies
+    model = onnx.load(network.BUILT_IN)
+    same = onnx.helper.make_node("Identity", ["input_0"], ["sum"])
+    inputs, opset = [f"input_{number}" for number in range(8)], onnx.helper.make_opsetid("", 17)
+    model.functions.append(onnx.helper.make_function("com.microsoft", "QLinearAdd", inputs, ["sum"], [same], [opset]))
+    onnx.save(model, "functions.onnx")
+    assert "layers are not those" in model_form.fault_of(tmp_path / "functions.onnx")
+    model = onnx.load(network.BUILT_IN)
+    onnx.save(model, "parts.onnx", save_as_external_data=True, location="numbers", size_threshold=0)
+    assert model_form.fault_of(tmp_path / "parts.onnx") == "its numbers lie in other files; expected all in this one"
+
+
+def test_texts_in_a_model_do_not_count(tmp_path):
+    model = onnx.load(network.BUILT_IN)
+    model.doc_string, model.producer_name, model.graph.name = "ours", "somebody", "cells"
+    onnx.helper.set_model_props(model, {"trained": "2026"})
+    onnx.save(model, tmp_path / "texts.onnx")
+    assert model_form.fault_of(tmp_path / "texts.onnx") is None

@@ -184,3 +184,8 @@ def test_another_file_in_the_place_of_a_model_is_read_anew(small, tmp_path, monk
 def test_an_unknown_method_is_refused(small):
     with pytest.raises(ValueError, match="method is 'net'; expected one of auto, classical, network"):
         segment_nuclei(*small, method="net")
+
+
+def test_a_model_that_a_method_does_not_use_is_refused(small):
+    with pytest.raises(ValueError, match="model is 'own.onnx', which method 'classical' does not use"):
+        segment_nuclei(*small, method="classical", model="own.onnx")
