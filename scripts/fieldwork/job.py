@@ -281,7 +281,7 @@ def _measure(frame, *, measure, read, failed, crashed, share):
     except Exception as error:
         if not unread.lacks_memory(error):
             raise
-        return failed(frame.source, unread.reason_of(error))
+        return failed(frame.source, unread.failure_of(error))
 
 
 def _most_pixels(pixels):

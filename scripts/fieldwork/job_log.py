@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fieldwork import DeviceFailed, InputError, WorkerDied, reason_of, without_secrets
+from fieldwork import DeviceFailed, InputError, WorkerDied, reason_of
+from fieldwork.messages.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 

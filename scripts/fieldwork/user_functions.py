@@ -16,6 +16,7 @@ import numpy as np
 
 from fieldwork import NOT_READ, InputError, reason_of
 from fieldwork.inputs.functions import EndedError, find, find_once, nearest
+from fieldwork.surroundings import unread
 
 CONTEXT = ("channel", "pixel_size", "calibration", "path", "well", "site")  # what a segmenter gets, if it declares it
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -196,7 +197,7 @@ def result_of(value: object, name: str) -> dict[str, int | float] | np.ndarray:
 def reason(name: str, error: Exception) -> str:
     """Describe in one line how a function failed, as tables hold it: its error, and the one that this comes from."""
     cause = error.__cause__ if not isinstance(error, EndedError) else None
-    start = NOT_READ if isinstance(error, MemoryError) else ""  # of the job, which may have more another time
+    start = NOT_READ if unread.cause_of(error) else ""  # of the job, or of files that the function reads
     text = f"{start}{name} failed: {reason_of(error, own=EndedError)}"
     return f"{text}, because of {reason_of(cause)}" if cause else text
 

@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from fieldwork import FrameError, InputError, reason_of, without_secrets
+from fieldwork import FrameError, InputError, reason_of
+from fieldwork.messages.secrets import without_secrets
 
 
 @pytest.mark.parametrize(

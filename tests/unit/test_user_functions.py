@@ -1,5 +1,6 @@
 """The user's functions: arguments are checked, results become numbers or images."""
 
+import errno
 import math
 import os
 import signal
@@ -260,7 +261,8 @@ def test_ctrl_c_ends_a_process_although_the_function_ignores_it():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_memory_that_a_function_lacks_says_nothing_about_the_image():
-    assert (
-        user_functions.reason("own.find", MemoryError("no room")) == "not read: own.find failed: MemoryError: no room"
-    )
+@pytest.mark.parametrize("error", [MemoryError("no room"), OSError(errno.ESTALE, "Stale file handle", "/drive/a.tif")])
+def test_what_a_function_lacks_around_it_says_nothing_about_the_image(error):
+    expected = f"not read: own.find failed: {type(error).__name__}: {error}"
+    assert user_functions.reason("own.find", error) == expected
+    assert user_functions.reason("own.find", OSError("no image")) == "own.find failed: OSError: no image"

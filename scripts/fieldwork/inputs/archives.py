@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from fieldwork import InputError, outputs, without_secrets
+from fieldwork import InputError, outputs
 from fieldwork.inputs.paths import check_path, is_url, refuse_results
+from fieldwork.messages.secrets import without_secrets
 
 # A folder with this file was unpacked by Fieldwork from the archive that it describes; any other is the user's own.
 # It is hidden, so that no layout sees it.

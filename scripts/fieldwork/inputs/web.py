@@ -10,7 +10,8 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
 
-from fieldwork import InputError, without_secrets
+from fieldwork import InputError
+from fieldwork.messages.secrets import without_secrets
 
 REQUESTS_AT_ONCE = 8
 HTTP_TIMEOUT_S = (10, 30)  # for a connection, and for the next bytes

@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from fieldwork import InputError, without_secrets
+from fieldwork import InputError
 from fieldwork.inputs import config, methods
 from fieldwork.inputs.paths import exists, refuse_windows_path, with_home
 from fieldwork.inputs.sheets import SHEETS
+from fieldwork.messages.secrets import without_secrets
 from fieldwork.planning.roads import Caller
 
 DEFAULT_PATH = "config/config.yaml"

@@ -20,7 +20,7 @@ from fieldwork.segmentation.calibration import Calibration
 from fieldwork.segmentation.working_copies import Extent, Levels
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.tiles import MeasuredTile, Tile, look_at_tile
-from fieldwork.surroundings.unread import reason_of
+from fieldwork.surroundings.unread import failure_of
 from fieldwork.tissue.samples import Block, in_mask, squares_of
 
 BLOCK_PX = 2048  # of level 0; fixed, as nuclei are numbered block by block
@@ -109,7 +109,7 @@ def measure_block(block: Block, *, read: Callable, mask: np.ndarray, detection: 
     try:
         pixels = read(top, left, bottom - top, right - left)
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        return failed_block(block, reason_of(error))
+        return failed_block(block, failure_of(error))
     extent = Extent((top, left), detection.shape)
     labels = _labels_of(pixels, extent, detection)
     numbers = _own_numbers(labels, block, extent.origin)

@@ -17,7 +17,7 @@ from fieldwork.segmentation.working_copies import Extent, Levels
 from fieldwork.slides import blocks, tiles
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
-from fieldwork.surroundings.unread import reason_of
+from fieldwork.surroundings.unread import failure_of
 from fieldwork.tissue.samples import Block
 
 # Of the pixels of stained tissue, near the threshold. Slides that were looked at and annotated fields have up to 0.14,
@@ -50,7 +50,7 @@ def read_tile(tile: Block, *, read: Callable) -> np.ndarray:
     try:
         return read(*tile)
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        raise FrameError(reason_of(error)) from None
+        raise FrameError(failure_of(error)) from None
 
 
 def measure_tile(tile: Block, pixels: np.ndarray, *, channels: Channels, mpp: float | None) -> Reading:

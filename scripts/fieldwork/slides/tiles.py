@@ -11,7 +11,7 @@ from fieldwork import DeviceFailed, InputError, nuclei
 from fieldwork.gpu import client
 from fieldwork.slides import channels as slide_channels
 from fieldwork.slides.channels import Channels
-from fieldwork.surroundings.unread import reason_of
+from fieldwork.surroundings.unread import failure_of
 from fieldwork.tissue.samples import Block, lines_in_mask, squares_of, tissue_px
 
 LARGEST_HALO_PX = 1024  # a tile of that side is then read with 9 times its pixels
@@ -182,7 +182,7 @@ def measure_tile(
     except DeviceFailed:
         raise
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        return MeasuredTile(tile, tissue=fraction, error=reason_of(error))
+        return MeasuredTile(tile, tissue=fraction, error=failure_of(error))
     within = coordinates + origin - (tile.row, tile.column)
     kept = ((within >= 0) & (within < (tile.height, tile.width))).all(axis=1)
     rows, columns = lines_in_mask(tile, mask, factor)
@@ -216,7 +216,7 @@ def look_at_tile(tile: Tile, *, read: Callable, mask: np.ndarray, factor: float)
     try:
         return MeasuredTile(tile, tissue=fraction, **_appearance(read(*tile)))
     except Exception as error:  # damaged bytes make decoders raise anything, as in `frames`
-        return MeasuredTile(tile, tissue=fraction, error=reason_of(error))
+        return MeasuredTile(tile, tissue=fraction, error=failure_of(error))
 
 
 def failed_tile(tile: Tile, reason: str) -> MeasuredTile:

@@ -88,7 +88,7 @@ def _cause_in(text):
     return None if number is None else os.strerror(number)
 
 
-def reason_of(error: BaseException) -> str:
+def failure_of(error: BaseException) -> str:
     """Return the message of an error in one line; of one whose cause is outside the file, that cause."""
     return f"{NOT_READ}{cause}" if (cause := cause_of(error)) else fieldwork.reason_of(error)
 

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from archive_server import FILES, below, pack
-from fieldwork import InputError, without_secrets
+from fieldwork import InputError
 from fieldwork.inputs import archives, sheets
+from fieldwork.messages.secrets import without_secrets
 from fieldwork.plates import download, unpack
 
 ENDINGS = ("zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz")

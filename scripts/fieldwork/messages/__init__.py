@@ -1,0 +1,1 @@
+"""Texts for people: in terminals, logs and tables."""
