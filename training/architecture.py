@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-LEVELS_PER_UNIT = 64  # of what layers pass on, as of the network's input
-HIGHEST = 255
-SQUARE_PX = 2  # side of the squares of pixels that are the channels of the first layer's input, and of the answer
+from fieldwork.segmentation.model_form import HIGHEST_LEVEL
+from fieldwork.segmentation.network import LEVELS_PER_UNIT, SQUARE_PX
+
 WIDTHS = 16, 48, 64, 96  # channels at a half, a quarter, an eighth and a sixteenth of the resolution
 ANSWERS = 2  # nucleus or not, and depth
 
 
-class Whole(torch.autograd.Function):
+class Rounding(torch.autograd.Function):
     """Round to whole numbers, halves to even ones; pass gradients on as they are."""
 
     @staticmethod
@@ -24,7 +24,7 @@ class Whole(torch.autograd.Function):
 
 def passed_on(values):
     """Return values as the next layer gets them: integers from 0 to 255, over 64."""
-    return Whole.apply(torch.clamp(values * LEVELS_PER_UNIT, 0, HIGHEST)) / LEVELS_PER_UNIT
+    return Rounding.apply(torch.clamp(values * LEVELS_PER_UNIT, 0, HIGHEST_LEVEL)) / LEVELS_PER_UNIT
 
 
 class Layer(nn.Module):
@@ -80,4 +80,4 @@ def through(layers, values):
 def joined(coarse, fine):
     """Return the sum of a coarse layer, enlarged by two, and a fine one, as it is passed on."""
     coarse = nn.functional.interpolate(passed_on(coarse), scale_factor=2, mode="nearest")
-    return torch.clamp(coarse + fine, max=HIGHEST / LEVELS_PER_UNIT)
+    return torch.clamp(coarse + fine, max=HIGHEST_LEVEL / LEVELS_PER_UNIT)

@@ -63,9 +63,8 @@ def _resized(field, zoom, side, rng):
     first = [int(rng.integers(max(1, length - span + 1))) for length in field.image.shape]
     window = tuple(slice(start, start + span) for start in first)
     image, labels = field.image[window].astype(np.float32), field.labels[window]
-    floor = np.partition(field.image.ravel()[::7], int(field.image.size / 7 * DARKEST))[
-        int(field.image.size / 7 * DARKEST)
-    ]
+    place = int(field.image.size / 7 * DARKEST)
+    floor = np.partition(field.image.ravel()[::7], place)[place]
     size = [min(side, max(8, round(length * zoom))) for length in labels.shape[::-1]]
     way = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
     image = cv2.resize((image - np.float32(floor)) / np.float32(field.contrast), size, interpolation=way)

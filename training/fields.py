@@ -1,7 +1,8 @@
 """Read annotated fields, and calibrate them as the workflow would."""
 
 import functools
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,59 +10,138 @@ import cv2
 import numpy as np
 
 from fieldwork.segmentation import calibrate, sampling
+from fieldwork.slides import blocks, channels, ground, overview
 from fieldwork.slides import calibration as slide_calibration
-from fieldwork.slides import channels, ground, overview
 from fieldwork.tissue.samples import sample_of
+
+SERIAL = {"engine": "serial", "dask": "processes", "workers": 1}
+RING_PX = 1.0  # of the nuclei of stained fields, in which nothing is measured
+
+
+class Slide(NamedTuple):
+    """A field of stained tissue, as a slide."""
+
+    picture: np.ndarray  # (rows, columns, 3) uint8
+    tissue: np.ndarray  # mask, bool
+    detection: blocks.Detection
 
 
 class Field(NamedTuple):
     """An annotated field."""
 
     name: str
-    is_stained: bool
     image: np.ndarray  # (rows, columns) uint8 or uint16: bright nuclei on a dark ground
     labels: np.ndarray  # (rows, columns) int32: nuclei 1..n; 0 is ground
     diameter: float  # of a typical nucleus in px, by calibration
     contrast: float  # in the image's unit
-    picture: np.ndarray  # as it was read
+    slide: Slide | None = None  # of stained tissue, whose density is the image
+
+    @property
+    def is_stained(self) -> bool:
+        """True for stained tissue."""
+        return self.slide is not None
 
 
 def fields_in(folder: Path) -> Iterator[Field]:
-    """Yield the fields of a folder, by name, that can be calibrated.
+    """Yield the fields of a folder, by name, in which a typical nucleus is seen; print the others' names.
 
     Parameters
     ----------
     folder : Path
-        Has ``images/*.png`` (grey, or in colour: stained tissue on a bright ground) and ``labels/*.png`` (uint16).
+        Has ``images/*.png`` (grey, or 8-bit colours: stained tissue on a bright ground), and ``labels/*.png`` of the
+        same names and sizes (one channel; 0 is ground).
+
+    Raises
+    ------
+    SystemExit
+        One line: a file is missing, or is not as it is expected.
     """
-    for path in sorted((folder / "images").glob("*.png")):
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        labels = cv2.imread(str(folder / "labels" / path.name), cv2.IMREAD_UNCHANGED)
-        if image is None or labels is None:
-            raise SystemExit(f"{path} and its labels: no images that OpenCV reads")
-        is_stained = image.ndim == 3
-        picture = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB) if is_stained else image
-        values, typical = stained(picture) if is_stained else (image, calibrate([image]))
-        if typical is not None and typical.diameter is not None:
-            labels = labels.astype(np.int32)
-            yield Field(path.stem, is_stained, values, labels, typical.diameter, typical.contrast, picture)
+    paths, without = sorted((folder / "images").glob("*.png")), []
+    if not paths:
+        raise SystemExit(f"{folder}: no images/*.png; expected images/*.png, and labels/*.png of the same names")
+    for path in paths:
+        image, labels = _read(path), _labels(folder / "labels" / path.name)
+        if labels.shape != image.shape[:2]:
+            sizes = " x ".join(map(str, labels.shape)), " x ".join(map(str, image.shape[:2]))
+            raise SystemExit(f"{folder / 'labels' / path.name}: {sizes[0]} px; expected {sizes[1]} px, as {path} has")
+        field = _grey_field(path, image, labels) if image.ndim == 2 else _stained_field(path, image, labels)
+        if field is None:
+            without.append(path.name)
+        else:
+            yield field
+    if without:
+        print(
+            f"{folder}: no typical nucleus is seen in {len(without)} images, which are left out: {', '.join(without)}"
+        )
 
 
-def stained(image: np.ndarray):
-    """Return the image of densities in which nuclei are bright, (rows, columns) uint16, and its calibration or None."""
-    shape = image.shape[:2]
-    picture = overview.Overview(shape, factor=overview.factor_of(None))
-    picture.add(0, 0, *shape, overview.packed_sums(image, 0, 0, factor=picture.factor))
+def digest_of(fields: Iterable[Field]) -> str:
+    """Return a digest of what fields are, and of how they were calibrated."""
+    digest = hashlib.sha256()
+    for field in fields:
+        digest.update(repr((field.name, field.image.shape, field.diameter, field.contrast)).encode())
+        digest.update(np.ascontiguousarray(field.image).data)
+        digest.update(np.ascontiguousarray(field.labels).data)
+    return digest.hexdigest()[:12]
+
+
+def _read(path):
+    """Return an image: (rows, columns) grey, or (rows, columns, 3) red, green and blue, uint8."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise SystemExit(f"{path}: no image that OpenCV reads; expected a PNG file")
+    if image.ndim == 2:
+        return image
+    colours = image[..., 2::-1]
+    if (colours == colours[..., :1]).all():  # grey, saved as colours
+        return np.ascontiguousarray(colours[..., 0])
+    if image.dtype != np.uint8:
+        raise SystemExit(f"{path}: colours of {image.dtype.itemsize * 8} bits; expected 8 bits, or grey")
+    return np.ascontiguousarray(colours)
+
+
+def _labels(path):
+    """Return labels as (rows, columns) int32."""
+    if not path.is_file():
+        raise SystemExit(f"{path} does not exist; expected the labels of the image of this name")
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None or labels.ndim != 2:
+        reason = "no image that OpenCV reads" if labels is None else "colours"
+        raise SystemExit(f"{path}: {reason}; expected a PNG file of one channel: 0 is ground, and nuclei 1, 2 ...")
+    return labels.astype(np.int32)
+
+
+def _grey_field(path, image, labels):
+    """Return a field in grey; None where no typical nucleus is seen."""
+    typical = calibrate([image])
+    if typical.diameter is None or typical.contrast is None:
+        return None
+    return Field(path.stem, image, labels, typical.diameter, typical.contrast)
+
+
+def _stained_field(path, picture, labels):
+    """Return a field in colours, whose image is the density in which nuclei are bright; None likewise."""
+    shape, read = picture.shape[:2], functools.partial(part_of, picture)
+    squares = overview.Overview(shape, factor=overview.factor_of(None))
+    squares.add(0, 0, *shape, overview.packed_sums(picture, 0, 0, factor=squares.factor))
     facts = {"mpp": None, "failed_tiles": [], "fluorescence": False, "fluorescence_stated": False}
-    facts |= {"nuclei_channel": None}
-    read = functools.partial(_part, image)
-    mask, decided = ground.describe(picture, facts, None, read)
+    tissue, decided = ground.describe(squares, facts | {"nuclei_channel": None}, None, read)
     slide = channels.channels_of(facts | decided)
-    tiles = sample_of(shape, mask, decided["tissue_factor"])
+    if not slide.is_stained:
+        raise SystemExit(f"{path}: colours on a dark ground; expected the nuclei's channel in grey, or stained tissue")
+    tiles = sample_of(shape, tissue, decided["tissue_factor"])
     readings = (slide_calibration.measure_tile(tile, read(*tile), channels=slide, mpp=None) for tile in tiles)
     sampled = sampling.take(readings, usual_form=slide_calibration.usual_form)
-    return channels.nuclei_image(image, slide), slide_calibration.calibrate(sampled, None)
+    typical, used = slide_calibration.calibrate(sampled, None), [reading.source for reading in sampled.used]
+    options = {"read": lambda tile: read(*tile), "channels": slide, "detection": {"method": "classical"}}
+    levels = slide_calibration.levels_of(used, typical, **options, **SERIAL)
+    if levels is None:
+        return None
+    detection = blocks.Detection(shape, slide, typical, levels, RING_PX, {}, decided["tissue_factor"])
+    image = channels.nuclei_image(picture, slide)
+    return Field(path.stem, image, labels, typical.diameter, typical.contrast, Slide(picture, tissue, detection))
 
 
-def _part(image, row, column, height, width):
-    return image[row : row + height, column : column + width]
+def part_of(picture: np.ndarray, row: int, column: int, height: int, width: int) -> np.ndarray:
+    """Return a part of a picture."""
+    return picture[row : row + height, column : column + width]

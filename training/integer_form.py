@@ -7,17 +7,17 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from fieldwork import outputs
 from fieldwork.segmentation import network as runtime
-from fieldwork.segmentation.model_form import LARGEST_WEIGHT
 from training.architecture import ANSWERS, LEVELS_PER_UNIT, SQUARE_PX, Network
+from training.rounding import as_integers
 
 OPSETS = {"": 17, "com.microsoft": 1}  # of ONNX, and of ONNX Runtime for the sum of two layers
 IR_VERSION = 8
-MOST_BITS = 20  # of the power of two that a weight is over
 
 
 def write(network: Network, path: Path) -> None:
-    """Write a network as the workflow reads it.
+    """Write a network as the workflow reads it, complete or not at all.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ def write(network: Network, path: Path) -> None:
     weights, bias = (part.detach().double().numpy() for part in (network.answer.weight, network.answer.bias))
     weights = weights * (steps / LEVELS_PER_UNIT)[:, None, None, None]
     graph.convolution(values, weights, bias * steps + offsets, "answer", zero="middle")
-    onnx.save(graph.model(), path)
+    with outputs.atomic_file(path) as part:
+        part.write_bytes(graph.model().SerializeToString())
 
 
 def read(path: Path) -> Network:
@@ -102,12 +103,9 @@ class _Graph:
         return output
 
     def convolution(self, values, weights, bias, name, *, stride=1, zero="zero"):
-        """Add a convolution with (outputs, inputs, side, side) weights, as integers over a power of two."""
-        largest = np.maximum(np.abs(weights).max(axis=(1, 2, 3)), 2.0**-MOST_BITS)
-        bits = np.minimum(np.floor(np.log2(LARGEST_WEIGHT / largest)), MOST_BITS)
-        self.tensor(f"{name}_weights", np.rint(weights * 2.0 ** bits[:, None, None, None]).astype(np.int8))
-        self.tensor(f"{name}_scales", (2.0**-bits).astype(np.float32))
-        self.tensor(f"{name}_bias", np.rint(bias * 2.0**bits).astype(np.int32))
+        """Add a convolution with (outputs, inputs, side, side) weights, in integers."""
+        for part, numbers in zip(("weights", "scales", "bias"), as_integers(weights, bias), strict=True):
+            self.tensor(f"{name}_{part}", numbers)
         kernel = [f"{name}_weights", f"{name}_scales", "no_weight"]
         side = weights.shape[-1]
         shape = {"kernel_shape": [side] * 2, "pads": [side // 2] * 4, "strides": [stride] * 2}

@@ -1,5 +1,6 @@
 """Train the network on fields; a stop costs the steps since the last save."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from training import augmentation, integer_form, synthetic
 from training.architecture import LEVELS_PER_UNIT, Network
-from training.fields import Field
+from training.fields import Field, digest_of
 
 STEPS = 4500
 CROPS = 8  # of a step
@@ -30,7 +31,7 @@ def train(fields: Sequence[Field], *, seed: int, saved: Path, steps: int = STEPS
     fields : sequence of Field
     seed : int
     saved : Path
-        Where the state of a training is kept, from which it goes on.
+        Where the state of a training is kept, from which it goes on; that of another training does not count.
     steps : int
     start : Path, optional
         A model to go on from, whose norms stay as they are.
@@ -50,13 +51,17 @@ def train(fields: Sequence[Field], *, seed: int, saved: Path, steps: int = STEPS
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=WARM_UP)
     parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
+    of_start = hashlib.sha256(start.read_bytes()).hexdigest() if start else ""
+    training = f"{digest_of(fields)} {seed} {steps} {of_start}"
     first = 0
-    if saved.is_file():
-        state = torch.load(saved, weights_only=True)
+    state = torch.load(saved, weights_only=True) if saved.is_file() else {}
+    if state.get("training") == training:
         first = state["step"]
         for name, part in parts.items():
             part.load_state_dict(state[name])
         print(f"going on from step {first}", flush=True)
+    elif state:
+        print(f"{saved} is of another training: beginning anew", flush=True)
     losses = []
     for step in range(first, steps):
         levels, *wanted = batch_of(fields, np.random.default_rng((seed, step)))
@@ -73,7 +78,8 @@ def train(fields: Sequence[Field], *, seed: int, saved: Path, steps: int = STEPS
             losses.clear()
             saved.parent.mkdir(parents=True, exist_ok=True)
             partial = saved.with_suffix(".partial")
-            torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, partial)
+            state = {name: part.state_dict() for name, part in parts.items()}
+            torch.save({"training": training, "step": step + 1, **state}, partial)
             partial.replace(saved)
     return average.module.eval()
 

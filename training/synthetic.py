@@ -6,7 +6,7 @@ import numpy as np
 from training.fields import Field
 
 SIDE_PX = 176
-FAR = 0.35  # share of the fields without nuclei
+EMPTY_SHARE = 0.35  # of the fields have no nuclei
 
 
 def field(rng: np.random.Generator) -> Field:
@@ -15,7 +15,7 @@ def field(rng: np.random.Generator) -> Field:
     side = max(SIDE_PX, int(SIDE_PX * diameter / 14))
     labels = np.zeros((side, side), np.int32)
     image = np.zeros((side, side), np.float32)
-    if rng.random() > FAR:
+    if rng.random() > EMPTY_SHARE:
         labels = _planted(rng, side, diameter)
         brightness = np.exp(rng.normal(0, rng.uniform(0.05, 0.6), labels.max() + 1)).astype(np.float32)
         brightness[0] = 0
@@ -25,7 +25,7 @@ def field(rng: np.random.Generator) -> Field:
     for draw, share in ((_fibres, 0.5), (_glow, 0.25), (_spots, 0.25), (_rows, 0.25)):
         if rng.random() < share:
             image = image + draw(rng, side, diameter)
-    return Field("", False, image, labels, diameter, 1.0, image)
+    return Field("", image, labels, diameter, 1.0)
 
 
 def _planted(rng, side, diameter):

@@ -50,7 +50,7 @@ def test_crops_have_one_size_whatever_the_field():
 def test_a_crop_shows_its_nuclei_where_the_answers_say():
     rng = np.random.default_rng(5)
     image = np.where(SQUARES > 0, 1.0, 0.0).astype(np.float32).repeat(6, 0).repeat(6, 1)
-    field = Field("", False, image, SQUARES.repeat(6, 0).repeat(6, 1), 120.0, 1.0, image)
+    field = Field("", image, SQUARES.repeat(6, 0).repeat(6, 1), 120.0, 1.0)
     levels, nucleus, *_ = augmentation.crop_of(field, rng)
     inside, outside = levels[nucleus == 1].astype(float), levels[nucleus == 0].astype(float)
     assert inside.size and outside.size and np.median(inside) > np.median(outside) + 20
