@@ -3,6 +3,7 @@
 import ast
 import functools
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -116,6 +117,12 @@ def test_only_benchmarks_and_their_scripts_import_benchmarks():
     others += [path for path in scripts if path.name != "plot_benchmarks.py"]
     wrong = [str(path) for path in others if "fieldwork.benchmarks" in imports_of(path)]
     assert len(others) > 50 and not wrong, "\n".join(wrong)
+
+
+def test_neither_library_nor_scripts_import_the_training_or_pytorch():
+    pattern = re.compile(r"^\s*(from|import) (training|torch)\b", re.MULTILINE)
+    assert [path for path in SCRIPTS.rglob("*.py") if pattern.search(path.read_text())] == []
+    assert pattern.search((REPOSITORY / "training/optimisation.py").read_text())
 
 
 def test_no_modules_import_each_other_in_a_circle():

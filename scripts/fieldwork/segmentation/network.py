@@ -23,7 +23,7 @@ from fieldwork.segmentation.objects import LEAST_AREA, LEAST_AREA_PX, Objects, S
 BUILT_IN = Path(__file__).with_name("network.onnx")
 SQUARE_PX = 2  # side of the squares of pixels that are the channels of the network's input, and of its answer
 MULTIPLE_PX = 16  # of a working copy: blocks begin at multiples of it, as the coarsest layer has pixels of this size
-HALO_PX = 128  # how far a pixel reaches in the network, and some more for the rest of its nucleus
+HALO_PX = 128  # 91 that an answer depends on, and some more for the rest of its nucleus
 LEVELS_PER_UNIT = 64  # of the logarithm that the network sees, and of what its layers pass on
 BRIGHTNESS = 4  # in the logarithm: of intensities over the contrast of a typical nucleus
 MIDDLE, NO_DEPTH = 128, 3  # of an answer from 0 to 255: a pixel at the edge of a nucleus, and one on the ground
