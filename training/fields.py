@@ -13,8 +13,10 @@ from fieldwork.segmentation import calibrate, sampling
 from fieldwork.slides import blocks, channels, ground, overview
 from fieldwork.slides import calibration as slide_calibration
 from fieldwork.tissue.samples import sample_of
+from training.scores import consecutive
 
 SERIAL = {"engine": "serial", "dask": "processes", "workers": 1}
+MOST_PARTS = 3  # of a single nucleus; more are a mask, in which nuclei have no numbers
 RING_PX = 1.0  # of the nuclei of stained fields, in which nothing is measured
 
 
@@ -101,14 +103,18 @@ def _read(path):
 
 
 def _labels(path):
-    """Return labels as (rows, columns) int32."""
+    """Return labels as (rows, columns) int32, 1..n."""
     if not path.is_file():
         raise SystemExit(f"{path} does not exist; expected the labels of the image of this name")
     labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if labels is None or labels.ndim != 2:
         reason = "no image that OpenCV reads" if labels is None else "colours"
         raise SystemExit(f"{path}: {reason}; expected a PNG file of one channel: 0 is ground, and nuclei 1, 2 ...")
-    return labels.astype(np.int32)
+    labels = consecutive(labels).astype(np.int32)
+    parts = cv2.connectedComponents((labels > 0).astype(np.uint8))[0] - 1
+    if labels.max() == 1 and parts > MOST_PARTS:
+        raise SystemExit(f"{path}: {parts} parts have the same number; expected another one for each nucleus")
+    return labels
 
 
 def _grey_field(path, image, labels):

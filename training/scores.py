@@ -38,7 +38,7 @@ def scores_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Scores:
     hit = objects = nuclei = fields = 0
     right = np.zeros(len(OVERLAPS), int)
     for found, truth in pairs:
-        found, truth = _consecutive(found), _consecutive(truth)
+        found, truth = consecutive(found), consecutive(truth)
         at = truth[tuple(_points_of(found).T)]
         hit += len(np.unique(at[at > 0]))
         objects, nuclei, fields = objects + int(found.max()), nuclei + int(truth.max()), fields + 1
@@ -50,7 +50,8 @@ def scores_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Scores:
     return Scores(2 * hit / total, tuple((2 * right / total).tolist()), nuclei, fields)
 
 
-def _consecutive(labels):
+def consecutive(labels: np.ndarray) -> np.ndarray:
+    """Return labels, (rows, columns), as 1..n in their order; 0 stays."""
     values, index = np.unique(labels, return_inverse=True)
     return index.reshape(labels.shape) + int(values[0] != 0)
 

@@ -64,6 +64,11 @@ def test_stained_tissue_is_outlined_as_a_slide_is(tmp_path):
     [
         (None, np.zeros((160, 181), np.uint8), "labels/a.png: 160 x 181 px; expected 160 x 180 px, as .*images/a.png"),
         (None, np.zeros((*SHAPE, 3), np.uint8), "labels/a.png: colours; expected a PNG file of one channel"),
+        (
+            None,
+            255 * (np.mgrid[:160, :180] % 20 > 9).all(axis=0).astype(np.uint8),
+            "a.png: 72 parts have the same number",
+        ),
         (np.full((*SHAPE, 3), [1, 2, 3], np.uint16), None, "images/a.png: colours of 16 bits; expected 8 bits, or"),
     ],
 )
@@ -71,6 +76,13 @@ def test_pictures_that_are_not_as_expected_are_refused(folder, image, labels, re
     write(folder, "a", image, labels)
     with pytest.raises(SystemExit, match=reason):
         list(fields_in(folder))
+
+
+def test_nuclei_are_numbered_without_gaps(folder):
+    [field] = fields_in(folder)
+    write(folder, "a", labels=field.labels * 7)
+    [sparse] = fields_in(folder)
+    np.testing.assert_array_equal(sparse.labels, field.labels)
 
 
 def test_colours_on_a_dark_ground_are_refused(folder):

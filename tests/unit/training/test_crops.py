@@ -43,7 +43,7 @@ def test_crops_have_one_size_whatever_the_field():
         levels, nucleus, depth, seams = augmentation.crop_of(field, rng)
         assert {part.shape for part in (levels, nucleus, depth, seams)} == {(augmentation.SIDE_PX,) * 2}
         assert levels.dtype == np.uint8 and not levels[nucleus < 0].any()
-        assert depth.min() >= 0 and depth.max() <= 1 and set(np.sign(nucleus[nucleus < 0])) <= {-1}
+        assert depth.min() >= 0 and depth.max() <= 1 and set(nucleus[nucleus < 0].tolist()) <= {-1}
         assert not depth[nucleus <= 0].any()
 
 
@@ -56,7 +56,7 @@ def test_a_crop_shows_its_nuclei_where_the_answers_say():
     assert inside.size and outside.size and np.median(inside) > np.median(outside) + 20
 
 
-def test_synthetic_nuclei_lose_at_most_a_tenth_to_others():
+def test_synthetic_nuclei_are_numbered_without_gaps():
     labels = next(
         field.labels for field in map(synthetic.field, map(np.random.default_rng, range(20))) if field.labels.any()
     )
