@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fieldwork import InputError, outputs
+from fieldwork import NOT_READ, InputError, outputs
 from fieldwork.detection import plate_flags
 from fieldwork.inputs import platemaps
 from fieldwork.job_log import logged
@@ -186,11 +186,14 @@ def check_failures(plate, fields, *, on_bad_image, max_failed_fields):
     if failed and len(failed) / len(fields) > allowed:  # not a product, which may be rounded down below a whole number
         rule = "on_bad_image: stop" if on_bad_image == "stop" else f"max_failed_fields: {max_failed_fields}"
         more = f"\n  and {len(failed) - 5} more, all in the log" if len(failed) > 5 else ""
+        are_tried_again = any(NOT_READ in line for line in failed)
+        again = " The same command tries those that were not read again." * are_tried_again
         raise InputError(
             f"plate {plate}: {len(failed)} of {len(fields)} fields failed, more than {rule} allows:\n  "
             + "\n  ".join(failed[:5])
             + more
-            + "\nPut them right or take them away, or allow more failed fields with max_failed_fields."
+            + "\n  Put them right or take them away, or allow more failed fields with max_failed_fields."
+            + again
         )
     if failed:
         log.warning("plate %s: %d of %d fields failed, first %s", plate, len(failed), len(fields), failed[0])

@@ -20,6 +20,7 @@ PNG_COMPRESSION, JPEG_XR_COMPRESSIONS, JPEG_XL_COMPRESSIONS, WEBP_COMPRESSIONS =
     (50002, 52546),
     (34927, 50001),
 )
+LERC_COMPRESSION, LERC_PARAMETERS = 34887, 50674
 FAX_COMPRESSIONS = (2, 3, 4, 32771)  # CCITT's
 PREDICTED_COMPRESSIONS = (5, 8, 32946, 50013, 34925, 34926, 50000)  # LZW, Deflate, LZMA, Zstandard
 YCBCR = 6
@@ -180,6 +181,8 @@ class Segments:
             return form.decode(imagecodecs.jpegxl_decode, data)
         if page.compression in WEBP_COMPRESSIONS:
             return form.decode(imagecodecs.webp_decode, data, hasalpha=form.samples == 4)
+        if page.compression == LERC_COMPRESSION and not any(page.tags.valueof(LERC_PARAMETERS, ())[1:2]):
+            return form.decode(imagecodecs.lerc_decode, data)  # not compressed further
         image = page.decode(data, number)[0][0]
         form.check(*image.shape, image.dtype)
         return image

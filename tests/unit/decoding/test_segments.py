@@ -93,6 +93,20 @@ def test_a_tile_of_another_size_than_its_tags_say_is_refused(tmp_path, compressi
     with_segments(tmp_path / "a.tif", check)
 
 
+def test_a_lerc_strip_that_states_more_samples_than_memory_holds_is_damaged(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(3500, dtype=np.uint16).reshape(70, 50), compression="lerc")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    at = content.index(b"Lerc2 ") + 22  # values per pixel, behind version, sum, rows and columns
+    content[at : at + 4] = (2**30).to_bytes(4, "little")
+    (tmp_path / "a.tif").write_bytes(content)
+
+    def check(page, segments):
+        with pytest.raises(DecodeError, match="strip 0 .* it does not hold 70 x 50 pixels of 1 x uint16"):
+            segments.decode(0)
+
+    with_segments(tmp_path / "a.tif", check)
+
+
 def test_an_absent_tile_is_neither_missing_nor_truncated(tmp_path):
     write_pyramid(tmp_path / "a.tif", texture(), compression="jpeg")
     leave_out_tiles(tmp_path / "a.tif", [0, 9])

@@ -423,7 +423,6 @@ def rows(*rows):
         ([("a", "x/y/z", "u"), ("b", "x", "v")], "line 2: plate 'a' has a folder in that of s.tsv, line 3: plate 'b'"),
         ([("a", "results/a", "u")], "results/a', in the folder of the results"),
         ([("a", "https://x.org/list.csv", "u")], "line 2: plate 'a' has a url, and images at 'https://x.org/list.csv'"),
-        ([("a", "x{y}", "u")], "line 2: plate 'a': 'x{y}' has one of { }"),
     ],
 )
 def test_sheets_whose_archives_have_no_place_are_refused(tmp_path, monkeypatch, sheet, message):
