@@ -96,7 +96,7 @@ with snakemake_workarounds.one_line_errors():
         ),
     )
     plan = snakemake_workarounds.ForRules(plan)
-tries = Tries(config["results"])
+tries = Tries(config["results"], on_cluster=ON_CLUSTER)
 
 
 wildcard_constraints:

@@ -30,12 +30,14 @@ class Tries:
     ----------
     results : path-like
         The folder of the results. It is looked through once.
+    on_cluster : bool
+        Jobs run on other machines: what lacked memory there is tried again whatever is left here.
     """
 
-    def __init__(self, results: str | os.PathLike) -> None:
+    def __init__(self, results: str | os.PathLike, *, on_cluster: bool = False) -> None:
         folder = Path(results, FOLDER)  # as in the paths that it lists
         self._folder = os.fspath(folder)
-        self._counts = {os.fspath(path): _count(path) for path in folder.rglob("*.json")}
+        self._counts = {os.fspath(path): _count(path, on_cluster) for path in folder.rglob("*.json")}
 
     def of(self, output: str) -> Callable[[object], Try]:
         """Return an input function: the next try to make an output, named by its path in the results."""
@@ -47,14 +49,14 @@ class Tries:
         return next_try
 
 
-def _count(path):
-    """Return the number in a file; the one before it where only memory was missing, and as little is there now."""
+def _count(path, on_cluster):
+    """Return the number in a file; the one before it where only memory was missing here, and as little is there now."""
     try:
         noted = outputs.read_json(path)
         count, needed_mb = int(noted["count"]), noted["needed_mb"]
     except (OSError, ValueError, KeyError, TypeError):  # it is damaged: the output is made again
         return -1
-    return count - 1 if needed_mb and memory.left_to_process().megabytes < needed_mb else count
+    return count - 1 if needed_mb and not on_cluster and memory.left_to_process().megabytes < needed_mb else count
 
 
 def note(tried: Try | None, reasons: Iterable[str | None]) -> None:

@@ -184,9 +184,9 @@ def test_an_image_beyond_a_workers_share_is_measured_alone_and_one_beyond_all_me
     assert large.error == "not read: it needs 288 MB of memory, and 200 MB are there for it"
 
 
-def next_try(results, output="plates/{plate}/units/{unit}", **wildcards):
+def next_try(results, output="plates/{plate}/units/{unit}", **options):
     """Return what the next run's plan hands to a job."""
-    return tries.Tries(results).of(output)(Wildcards(plate="P{1}", unit="all", **wildcards))
+    return tries.Tries(results, **options).of(output)(Wildcards(plate="P{1}", unit="all"))
 
 
 def test_an_output_is_tried_again_until_all_its_files_were_read_and_then_no_more(tmp_path):
@@ -212,6 +212,7 @@ def test_an_output_that_lacks_memory_alone_waits_for_that(tmp_path, monkeypatch)
     reason = "not read: it needs 4,832 MB of memory, and 1,000 MB are there for it"
     tries.note(first, [reason])
     assert next_try(tmp_path) == first
+    assert next_try(tmp_path, on_cluster=True).count == 1  # of whose nodes nothing is known
     left["megabytes"] = 5000
     second = next_try(tmp_path)
     assert second.count == 1
