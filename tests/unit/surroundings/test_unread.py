@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,13 +54,14 @@ def without_rights():
         os.setuid(NOBODY)
 
 
-def test_rights_that_are_missing_say_nothing_about_the_file(tmp_path, image):
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
-    image.chmod(0)
-    assert outcome_in_a_process(without_rights, image) == "NotReadError: not read: Permission denied"
-    image.chmod(0o644)
-    assert outcome_in_a_process(without_rights, image) == 299.5
+def test_rights_that_are_missing_say_nothing_about_the_file(image):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are open to their owner alone
+        os.chmod(folder, 0o755)
+        copy = shutil.copy(image, folder)
+        os.chmod(copy, 0)
+        assert outcome_in_a_process(without_rights, copy) == "NotReadError: not read: Permission denied"
+        os.chmod(copy, 0o644)
+        assert outcome_in_a_process(without_rights, copy) == 299.5
 
 
 def test_open_files_that_are_at_their_limit_say_nothing_about_the_file(image):
