@@ -13,6 +13,8 @@ import pytest
 from fieldwork.planning import provenance
 from workspace import SCRIPTS
 
+ROOT = {"__init__.py", "messages/__init__.py", "messages/secrets.py"}  # what every module of the library is beside
+
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
@@ -173,7 +175,7 @@ def test_modules_that_import_each_other_are_followed_once(copy):
     (scripts / "fieldwork/right.py").write_text("from fieldwork import left\n")
     (scripts / "new.py").write_text("from fieldwork import left\n")
     digest(scripts, "new")
-    assert set(provenance.closure(scripts / "new.py")) == {"new.py", "left.py", "right.py", "__init__.py"}
+    assert set(provenance.closure(scripts / "new.py")) == {"new.py", "left.py", "right.py", *ROOT}
 
 
 def test_modules_of_one_name_in_two_packages_are_two(copy):
@@ -184,7 +186,7 @@ def test_modules_of_one_name_in_two_packages_are_two(copy):
             (scripts / f"fieldwork/{package}/{module}.py").write_text("")
     (scripts / "new.py").write_text("from fieldwork.left import same\nfrom fieldwork.right import same as other\n")
     inner = {f"{package}/{module}.py" for package in ("left", "right") for module in ("__init__", "same")}
-    assert set(provenance.closure(scripts / "new.py")) == {"new.py", "__init__.py"} | inner
+    assert set(provenance.closure(scripts / "new.py")) == {"new.py", *ROOT} | inner
     before = digest(scripts, "new")
     for package in ("left", "right"):
         (scripts / f"fieldwork/{package}/same.py").write_text("#")
@@ -204,8 +206,8 @@ def test_versions_of_the_libraries_that_compute_count_where_they_are_imported(co
     (scripts / "new.py").write_text("from fieldwork import computes\n")
     known = provenance._version
     opencv = set(provenance.COMPUTING["cv2"])
-    fields = {"numpy", "scipy", *opencv, "scikit-image", "tifffile", "imagecodecs", "pillow"}
-    slides = {"zarr", "zarrs", "simplejpeg", "openslide-python", "openslide-bin", *provenance.COMPUTING["cucim"]}
+    fields = {"numpy", "scipy", *opencv, "scikit-image", "tifffile", "imagecodecs", "pillow", "simplejpeg"}
+    slides = {"zarr", "zarrs", "openslide-python", "openslide-bin", *provenance.COMPUTING["cucim"]}
     for script, expected in {
         "new": {"numpy", *opencv},
         "detect_nuclei": fields,
