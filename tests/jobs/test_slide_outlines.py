@@ -350,7 +350,7 @@ def test_fluorescence_of_16_bits_is_outlined_in_its_dna_channel_and_measured_in_
     levels = calibration.levels_of(
         [tile], typical, read=lambda _: image, channels=slide, detection={"method": "auto"}, **SERIAL
     )
-    record = {**typical._asdict(), "levels": levels._asdict()}
+    record = {**typical._asdict(), "levels": levels._asdict(), "settings": {"detection": {"method": "auto"}}}
     detection = calibration.block_detection(record, facts, AUTO)
     found = blocks.measure_block(tile, read=lambda *_: image, mask=np.ones((19, 22), bool), detection=detection)
     assert found.count == len(centres)
