@@ -47,7 +47,6 @@ def cases() -> Iterator[RunCase]:
     yield RunCase("Images that change", "one is away, and back", _away_and_back, SameTables())
     yield RunCase("Images that change", "one is damaged, and mended", _damaged_and_mended, SameTables())
     yield RunCase("Images that change", "tables are deleted", _deleted("fields.csv"), SameTables())
-    yield RunCase("Images that change", "tables are emptied", _emptied("fields.csv"), SameTables())
     yield RunCase("Images that change", "a unit's table is deleted", _deleted("units/all.parquet"), SameTables())
 
 
@@ -107,17 +106,6 @@ def _deleted(name):
     def disturb(workspace: Workspace) -> Ended:
         run(workspace.path, TARGET)
         (workspace.path / "results/plates/P1" / name).unlink()
-        return run(workspace.path, TARGET)
-
-    return disturb
-
-
-def _emptied(name):
-    def disturb(workspace: Workspace) -> Ended:
-        run(workspace.path, TARGET)
-        table = workspace.path / "results/plates/P1" / name
-        table.write_bytes(b"")
-        os.utime(table, (0, 0))
         return run(workspace.path, TARGET)
 
     return disturb
