@@ -18,7 +18,7 @@ import numpy as np
 
 from fieldwork import InputError
 from fieldwork.segmentation import basins, pixels
-from fieldwork.segmentation.objects import LEAST_AREA, LEAST_AREA_PX, Objects, Scale
+from fieldwork.segmentation.objects import Objects, Scale, highest, least_area
 
 BUILT_IN = Path(__file__).with_name("network.onnx")
 SQUARE_PX = 2  # side of the squares of pixels that are the channels of the network's input, and of its answer
@@ -133,7 +133,7 @@ def objects_of(values: np.ndarray, ground: np.ndarray, scale: Scale, model: Mode
     return divided(*model.run(levels_of(values, ground)), scale)
 
 
-def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale, split_depth: float = SPLIT_DEPTH) -> Objects:
+def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale) -> Objects:
     """Divide the pixels that lie in nuclei into nuclei, which are basins of depth, merged over shallow saddles.
 
     Parameters
@@ -141,7 +141,6 @@ def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale, split_depth: f
     nucleus, depth : (rows, columns) uint8 array
         As `Model.run` returns them.
     scale : Scale
-    split_depth : float
 
     Returns
     -------
@@ -157,21 +156,12 @@ def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale, split_depth: f
         basin, summits = basins.basins(heights, inside)
         saddles, peaks = basins.saddles(basin, heights, inside), heights.ravel()[summits]
         areas = np.bincount(basin)
-        parts = basins.merged(
-            saddles, peaks.tolist(), areas[1:].tolist(), lambda _: split_depth * DEPTH_STEPS * pixels.KERNEL_SUM
-        )
-        part = parts[1:]
-        kept = np.bincount(parts, areas) >= _least_area(scale)
+        least_depth = SPLIT_DEPTH * DEPTH_STEPS * pixels.KERNEL_SUM
+        parts = basins.merged(saddles, peaks.tolist(), areas[1:].tolist(), lambda _: least_depth)
+        kept = np.bincount(parts, areas) >= least_area(scale)
         kept[0] = False
-        order = np.lexsort((summits, peaks, part))
-        summit = summits[order][np.searchsorted(part[order], np.arange(1, len(kept)), side="right") - 1]
-        number = np.cumsum(kept, dtype=np.int32) * kept
-        labels.ravel()[inside] = number.take(parts).take(basin)
-        brightest = pixels.unframed_indices(np.concatenate([brightest, summit[kept[1:]]]), margin.shape[1])
+        labels.ravel()[inside] = (np.cumsum(kept, dtype=np.int32) * kept).take(parts).take(basin)
+        kept[0] = True
+        summits = highest(parts.take(basin), heights.ravel().take(inside), np.searchsorted(inside, summits))
+        brightest = pixels.unframed_indices(inside[summits[kept]], margin.shape[1])
     return Objects(np.ascontiguousarray(pixels.unframed(labels)), brightest, margin)
-
-
-def _least_area(scale):
-    """Return the pixels of the smallest nucleus."""
-    least_px = LEAST_AREA_PX * (scale.enlarged / scale.shrunk) ** 2
-    return max(LEAST_AREA * math.pi / 4 * scale.diameter**2, least_px)

@@ -88,7 +88,7 @@ def objects_of(
     if len(inside):
         parts, summits = _divided(surface, inside, scale.diameter)
         candidates = np.searchsorted(inside, np.concatenate([peaks, summits]))
-        brightest = inside[_highest(parts, surface.ravel().take(inside), candidates)]
+        brightest = inside[highest(parts, surface.ravel().take(inside), candidates)]
         heights, grounds = surface.ravel()[brightest], pixels.framed(ground).ravel()[brightest]
         kept = _are_nuclei(np.bincount(parts), heights, grounds, threshold, scale, contours.least_peak)
         labels.ravel()[inside] = (np.cumsum(kept, dtype=np.int32) * kept).take(parts)
@@ -163,8 +163,21 @@ def _are_mostly(marked, component):
     return marked | (np.bincount(component, marked) * 2 > np.bincount(component))[component]
 
 
-def _highest(labels, values, candidates):
-    """Return the candidate with the highest value of each label, of 0 any; the last one of equal values."""
+def highest(labels: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Return the candidate with the highest value of each label, of 0 any; the last one of equal values.
+
+    Parameters
+    ----------
+    labels : (n,) int32 array
+        Of pixels; each from 1 on has a candidate.
+    values : (n,) float32 array
+    candidates : (m,) int64 array
+        Indices of pixels.
+
+    Returns
+    -------
+    (labels.max() + 1,) int64 array
+    """
     label = labels[candidates]
     order = np.lexsort((candidates, values[candidates], label))
     ends = np.searchsorted(label[order], np.arange(label.max() + 1), side="right")
@@ -173,10 +186,14 @@ def _highest(labels, values, candidates):
 
 def _are_nuclei(areas, heights, grounds, threshold, scale, least_peak):
     """Return True for the labels that are neither too small nor hardly stand out of their surroundings."""
-    least_px = LEAST_AREA_PX * (scale.enlarged / scale.shrunk) ** 2
-    least_area = max(LEAST_AREA * math.pi / 4 * scale.diameter**2, least_px)
     stands_out = heights >= BRIGHT_SHARE * (heights + grounds * np.float32(KERNEL_SUM))
     least_height = np.where(stands_out, least_peak, LEAST_DIM_PEAK) * threshold * KERNEL_SUM
-    kept = (areas >= least_area) & (heights >= least_height)
+    kept = (areas >= least_area(scale)) & (heights >= least_height)
     kept[0] = False  # the ground
     return kept
+
+
+def least_area(scale: Scale) -> float:
+    """Return the pixels of the smallest nucleus in a working copy."""
+    least_px = LEAST_AREA_PX * (scale.enlarged / scale.shrunk) ** 2
+    return max(LEAST_AREA * math.pi / 4 * scale.diameter**2, least_px)
