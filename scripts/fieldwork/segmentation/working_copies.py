@@ -156,7 +156,7 @@ def _sums_all_over(parts, sums):
 
 def floor_of(sample: np.ndarray) -> int:
     """Return the sum of pixels where a working copy is 0, by the (n,) sums of a sample."""
-    return int(np.partition(sample, len(sample) // FLOOR_SHARE)[len(sample) // FLOOR_SHARE])
+    return pixels.dark_of(sample, FLOOR_SHARE)
 
 
 def scale_of(diameter: float) -> Scale:
