@@ -10,6 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from fieldwork.segmentation import pixels
 from fieldwork.segmentation.flags import Nuclei, median
 from fieldwork.segmentation.pixels import KERNEL_SUM, TYPICAL
 
@@ -18,7 +19,7 @@ STEEP_PERCENT = 75  # of edges: the upper quarter are no seams between touching 
 BRIGHT_FACTOR = 2.5  # of debris: times as bright as nuclei
 MOST_HEIGHT = 2.5  # contrasts of nuclei that this is measured by: what is higher may be debris itself
 LIMIT_SHARE, LEAST_LIMIT_CONTRASTS = 0.9, 1.5  # of the camera's highest value, of debris that reaches it
-RELIEF_DIAMETERS, RELIEF_PERCENT = 2, 90
+RELIEF_DIAMETERS, RELIEF_SHARE = 2, 0.9
 BACKGROUND_PX, BACKGROUND_SHARE = 256, 50  # rows and columns that tell it; of so many pixels, one is darker
 
 
@@ -63,7 +64,7 @@ def background_of(image: np.ndarray, contrast: float) -> float:
         Of a typical nucleus.
     """
     sample = image[tuple(slice(None, None, 1 + side // BACKGROUND_PX) for side in image.shape)].ravel()
-    return float(np.partition(sample, len(sample) // BACKGROUND_SHARE)[len(sample) // BACKGROUND_SHARE]) / contrast
+    return pixels.dark_of(sample, BACKGROUND_SHARE) / contrast
 
 
 def debris_of(coarse: np.ndarray, diameter: float, height: float | None, limit: float | None) -> float:
@@ -86,8 +87,8 @@ def debris_of(coarse: np.ndarray, diameter: float, height: float | None, limit: 
     bright = (coarse > least * TYPICAL).view(np.uint8)
     if not bright.any():
         return 0.0
-    _, _, statistics, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
-    return float(statistics[1:, cv2.CC_STAT_AREA].max()) / (math.pi / 4 * diameter**2)
+    areas = np.bincount(cv2.connectedComponents(bright, connectivity=4)[1].ravel())
+    return float(areas[1:].max()) / (math.pi / 4 * diameter**2)
 
 
 def relief_of(ground: np.ndarray, diameter: float) -> float:
@@ -112,4 +113,4 @@ def relief_of(ground: np.ndarray, diameter: float) -> float:
             bends.append(np.abs(values[: -2 * step] - 2 * values[step:-step] + values[2 * step :]).ravel())
     if not bends:
         return 0.0
-    return float(np.percentile(np.concatenate(bends), RELIEF_PERCENT, method="inverted_cdf")) / TYPICAL
+    return pixels.quantile_of(np.bincount(np.concatenate(bends)), RELIEF_SHARE) / TYPICAL

@@ -122,10 +122,10 @@ def saturated_share(image: np.ndarray, labels: np.ndarray) -> float:
     number = np.count_nonzero(limit)
     if 2 * number >= image.size:
         return float(image.dtype.kind in "iu" and int(top) >= 255 and int(top) & (int(top) + 1) == 0)
-    clipped = np.count_nonzero(labels[limit])
-    if clipped < LEAST_SATURATED_PX or not _is_limit(image, limit, number):
+    if number < LEAST_SATURATED_PX or not _is_limit(image, limit, number):
         return 0.0
-    return float(clipped / np.count_nonzero(labels))
+    clipped = np.count_nonzero(labels[limit])
+    return float(clipped / np.count_nonzero(labels)) if clipped >= LEAST_SATURATED_PX else 0.0
 
 
 def limit_of(image: np.ndarray) -> float | None:
