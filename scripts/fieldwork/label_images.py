@@ -56,7 +56,7 @@ def _runs_of_rows(labels, row):
     lengths = np.diff(starts, append=labels.size)
     values = flat[starts]
     objects = values != 0
-    return Runs(starts[objects] + row * columns, lengths[objects], values[objects])
+    return Runs(starts.compress(objects) + row * columns, lengths.compress(objects), values.compress(objects))
 
 
 def _painted(runs, shape):

@@ -39,8 +39,10 @@ def basins(heights: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndar
     uphill = number.take(inside + steps.take(highest)).astype(np.int64)
     for _ in range(USUAL_DOUBLINGS):
         uphill = uphill.take(uphill)
-    while not is_peak.take(uphill).all():
-        uphill = uphill.take(uphill)
+    below = np.flatnonzero(~is_peak.take(uphill))  # the few pixels whose way is longer
+    while len(below):
+        uphill[below] = uphill.take(uphill.take(below))
+        below = below.compress(~is_peak.take(uphill.take(below)))
     peaks = np.flatnonzero(is_peak)
     label = np.zeros(len(inside), np.int32)
     label[peaks] = np.arange(1, len(peaks) + 1, dtype=np.int32)
