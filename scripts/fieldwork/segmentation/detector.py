@@ -112,7 +112,8 @@ def segment_field(
     copy = working_copies.copy_of(source, calibration, _form_of(detector, MOST_FIELD_PX))
     coarse = working_copies.coarse_copy(copy)
     ground = working_copies.coarse_ground(copy, coarse)
-    labels, threshold, nuclei = _nuclei_in(copy, image.shape, ground, detector, model)
+    canvas, threshold, nuclei = _nuclei_in(copy, image.shape, ground, detector, model)
+    labels = canvas.finished()  # once the blocks' memory is free
     background = source.offset + source.unit * copy.floor
     limit = flags.limit_of(source.values) if camera is None else None
     of_nuclei = figures.of_nuclei(nuclei, copy.scale.diameter)
@@ -167,7 +168,7 @@ def segment_window(
     form = _form_of(detector, MOST_WINDOW_PX)
     copy = working_copies.copy_of(pixels.whole_numbers(image), calibration, form, levels)
     ground = working_copies.coarse_ground(copy, working_copies.coarse_copy(copy), extent)
-    return _nuclei_in(copy, image.shape, ground, detector, model, levels).labels
+    return _nuclei_in(copy, image.shape, ground, detector, model, levels).canvas.finished()
 
 
 def grid_of(calibration: Calibration, *, method: str) -> tuple[int, int]:
@@ -230,7 +231,7 @@ def _form_of(detector, most_px):
 class _Found(NamedTuple):
     """The nuclei of an image."""
 
-    labels: np.ndarray  # (rows, columns) int32
+    canvas: blocks.Canvas  # on which they are painted
     threshold: float | None  # in steps of the working copy; None: of the network, or of a window, which has its slide's
     nuclei: flags.Nuclei  # some of their pixels
 
@@ -259,7 +260,7 @@ def _nuclei_in(copy, shape, coarse_ground, detector, model, levels=None):
         top, left = (span.first * scale.shrunk // scale.enlarged for span in block.outer)
         for row, labels in outlines.strips_of(objects, scale):
             canvas.paint(labels, top + row, left)
-    return _Found(canvas.finished(), threshold, flags.Nuclei(*map(np.concatenate, zip(*nuclei, strict=True))))
+    return _Found(canvas, threshold, flags.Nuclei(*map(np.concatenate, zip(*nuclei, strict=True))))
 
 
 def _by_threshold(copy, threshold, contours, block, ground, smooth):

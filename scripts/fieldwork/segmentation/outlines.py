@@ -43,9 +43,9 @@ def strips_of(objects: Objects, scale: Scale) -> Iterator[tuple[int, np.ndarray]
             skipped = min(top, 1)  # the row above a strip and the one below count for its interpolation
             inside = _enlarged_mask(objects.margin[top - skipped : top + height + 1], factor)
             inside = inside[skipped * factor :][: len(strip) * factor]
-            strip = cv2.resize(strip, inside.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-            strip *= inside
-            yield top * factor, strip
+            wide = cv2.resize(strip, (columns * factor, len(strip)), interpolation=cv2.INTER_NEAREST_EXACT)
+            strip = wide[:, None] * inside.reshape(len(strip), factor, -1)
+            yield top * factor, strip.reshape(inside.shape)
 
 
 def _spread(labels):
