@@ -124,7 +124,7 @@ def channel_number(channel: str | int, names: Sequence[str]) -> int:
         return channel
     found = f"{len(names)} (0 to {len(names) - 1})" if len(names) > 1 else "one channel"
     unnamed = lower == [str(number) for number in range(1, len(names) + 1)]
-    listed = "" if unnamed and isinstance(channel, int) else f": {', '.join(map(repr, names[:20]))}"
+    listed = "" if unnamed else f": {', '.join(map(repr, names[:20]))}"
     advice = "" if len(names) > 1 else "; leave stack.channel out"
     raise FrameError(f"stack.channel: channel {channel!r} is not there; found {found}{listed}{advice}")
 

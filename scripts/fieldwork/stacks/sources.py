@@ -190,7 +190,7 @@ def _open_folder(path, channel):
     listed = [StackFrame(image, index, channel=inside) for index, image in enumerate(chosen.images)]
     notes = [f"left out of the folder: {left_out}"] if left_out else []
     notes += chosen.notes + [doubt] * bool(doubt)
-    notes += [f"channel {inside} taken of each file"] if inside != "auto" else []
+    notes += [f"channel {inside} taken of each file"] if inside != "auto" and not doubt else []
     return Stack(listed, notes, True, chosen.decided + [doubt] * bool(doubt))
 
 
