@@ -50,8 +50,9 @@ def nuclei_among(channels: Sequence[str]) -> tuple[int, str]:
     if stains:
         doubt = f"several channels are named like a DNA stain ({', '.join(channels[stain] for stain in stains)})"
     elif list(channels) == [str(count) for count in range(1, len(channels) + 1)]:
-        # The configuration counts channels without names from 0.
-        return 0, f"its {len(channels)} channels have no names; 0, the first, is taken: stack.channel names another number"
+        # stack.channel counts from 0.
+        doubt = f"its {len(channels)} channels have no names"
+        return 0, f"{doubt}; number 0, the first, is taken: stack.channel names another"
     else:
         doubt = f"no channel is named like a DNA stain ({', '.join(channels)})"
     return number, f"{doubt}; {channels[number]}, the first, is taken: stack.channel names another"

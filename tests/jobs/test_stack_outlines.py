@@ -102,7 +102,7 @@ def test_what_was_decided_on_channels_is_in_the_calibration_the_tables_metadata_
     path = tmp_path / "film.tif"
     pair = np.stack([np.stack([picture, np.zeros_like(picture)]) for picture in film])
     tifffile.imwrite(path, pair, imagej=True, metadata={"axes": "TCYX"})
-    doubt = "its 2 channels have no names; 0, the first, is taken: stack.channel names another number"
+    doubt = "its 2 channels have no names; number 0, the first, is taken: stack.channel names another"
     assert doubt in calibrate(tmp_path, path)["warnings"]
     frames, _ = measure(tmp_path, path)
     assert frames["Image_Count_Nuclei"].tolist() == list(COUNTS)

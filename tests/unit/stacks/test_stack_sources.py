@@ -364,7 +364,7 @@ def test_the_channel_counts_in_the_files_of_a_folder(tmp_path, kind):
     elif kind == "imagej":
         same(pixels(tmp_path), images[:, 0])
         (doubt,) = sources.open_stack(tmp_path).decided
-        assert doubt == "its 2 channels have no names; 0, the first, is taken: stack.channel names another number"
+        assert doubt == "its 2 channels have no names; number 0, the first, is taken: stack.channel names another"
 
 
 CHANNELS = {  # names, the number of the one that is taken, how it is doubtful
