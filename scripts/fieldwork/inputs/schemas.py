@@ -73,6 +73,9 @@ def _unknown_key(error):
     if value in (None, "") and (match := re.fullmatch(r"(\w+) ?[:=] ?(\S+)", str(name))) and match[1] in known:
         form = _written([*path, match[1]], yaml.safe_load(match[2]))
         return f"unknown key '{shown}'; expected a blank behind a colon: {form}"
+    # In `{diameter: 24,5}` the comma ends the value.
+    if value in (None, "") and re.fullmatch(r"\d+\w*%?", str(name)):
+        return f"unknown key '{shown}'; expected a dot in a number within {{ }}, such as 0.5: a comma ends it there"
     below = [[*path, *keys] for keys in _keys_below(error.schema) if keys[-1] == str(name).rpartition(".")[2]]
     if forms := [_written(keys, value) for keys in below]:
         sections = " and ".join(".".join(keys[:-1]) for keys in below)

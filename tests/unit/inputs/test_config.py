@@ -269,6 +269,12 @@ def test_an_unknown_key_is_named_with_its_path_and_the_known_ones(key, hint):
     assert hint in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["nuclei: {diameter: 24,5}", "nuclei: {contrast: 3,5e2}"])
+def test_a_decimal_comma_within_braces_is_named(tmp_path, text):
+    with pytest.raises(InputError, match=r"^c.yaml: unknown key 'nuclei.5(e2)?'; expected a dot in a number"):
+        config.check_config(config.read_config(write(tmp_path, f"{text}\n")), source="c.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "values"),
     [
