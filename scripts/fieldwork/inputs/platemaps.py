@@ -3,7 +3,7 @@
 import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from fieldwork import InputError
 from fieldwork.doses import check_doses, unit_of_column
@@ -388,6 +388,27 @@ def doubts_of(rows: Iterable[Mapping[str, str | None]]) -> list[str]:
         f"wells alike in {_bare(treatments[0])!r} are replicates, although {_bare(name)!r} differs" for name in finer
     ]
     return doubts
+
+
+def doubt_of_wells(path: str | None, plate: str, wells: Collection[str]) -> str:
+    """Return why the platemap may be another plate's: no well with images is in it. Empty if one is, or without a map.
+
+    Parameters
+    ----------
+    path : str or None
+        The platemap.
+    plate : str
+        Its name in the sheet.
+    wells : collection of str
+        Those with images.
+    """
+    described = read_platemap(path, plate) if path else {}
+    if not described or not wells or not described.keys().isdisjoint(wells):
+        return ""
+    return (
+        f"no well with images is in its platemap {path}, so that no treatment is known: found {min(described)} to "
+        f"{max(described)} there, and images of {min(wells)} to {max(wells)}; is it another plate's?"
+    )
 
 
 def unit_of(column: str) -> str:

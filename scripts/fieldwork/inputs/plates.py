@@ -358,6 +358,8 @@ def report(plate: Plate, log: str | os.PathLike) -> None:
     print(f"{'WARNING ' if lost else ''}{headline}" + f" ({log})" * bool(details), file=sys.stderr)
     for warning in plate.scan.warnings:
         print(f"WARNING plate {plate.name}: {warning}", file=sys.stderr)
+    if doubt := platemaps.doubt_of_wells(plate.platemap, plate.name, {image.well for image in plate.images}):
+        print(f"WARNING plate {plate.name}: {doubt}", file=sys.stderr)
 
 
 def _frame_of(image):

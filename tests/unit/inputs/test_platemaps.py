@@ -56,6 +56,14 @@ def test_a_column_exclude_names_the_wells_that_are_left_out(tmp_path):
     assert platemaps.excluded_wells({"A01": {"Metadata_excluded_by": "me"}}) == platemaps.excluded_wells({}) == []
 
 
+@pytest.mark.parametrize(("wells", "is_doubtful"), [({"C03", "D06"}, True), ({"A02", "C03"}, False), (set(), False)])
+def test_a_platemap_without_any_well_of_the_images_is_doubted(tmp_path, wells, is_doubtful):
+    path = write(tmp_path, "well,dose\nA01,1\nA02,2\n")
+    doubt = platemaps.doubt_of_wells(str(path), "p", wells)
+    assert bool(doubt) == is_doubtful and platemaps.doubt_of_wells(None, "p", wells) == ""
+    assert not is_doubtful or f"{path}, so that" in doubt and "A01 to A02 there, and images of C03 to D06" in doubt
+
+
 @pytest.mark.parametrize("name", ["Excluded", "excluded?", "EXCLUDE"])
 def test_a_column_excluded_leaves_wells_out_too(tmp_path, name):
     platemap = platemaps.read_platemap(write(tmp_path, f"well,{name}\nA01,1\nA02,0\n"))

@@ -214,6 +214,15 @@ def test_a_report_warns_of_files_that_are_lost_and_its_log_lists_them(here, caps
     assert details and log.read_text() == "\n".join([headline, *details]) + "\n"
 
 
+def test_a_report_warns_of_a_platemap_without_any_well_of_the_images(here, capsys):
+    touch(here, "images/P_B02_s1_w1.tif")
+    for well, is_doubtful in (("C02", True), ("B02", False)):
+        (here / "map.csv").write_text(f"well,dose\n{well},1\n")
+        plates.report(open_plate("images", platemap="map.csv"), here / "images.log")
+        said = "WARNING plate P1: no well with images is in its platemap map.csv"
+        assert (said in capsys.readouterr().err) == is_doubtful
+
+
 def test_a_report_of_a_whole_plate_is_a_line_without_warning(here, capsys):
     touch(here, "images/P_B02_s1_w1.tif", "images/P_B02_s1_w2.tif")
     plate = open_plate("images", layout="metaxpress")
