@@ -190,9 +190,9 @@ def log_hits(wells, compared, limits):
     log.log(
         logging.WARNING if needed[-1] > max(1, FEW_HITS * rows) else logging.INFO,
         "with these numbers of replicates and negative controls, P is at least %.2g (%.2g where values are equal, as "
-        "counts may be): of %d treatments and doses, %s (%s) for Q below %g (screen.hit.q)",
-        *(*smallest, rows, *(f"{count} must be as clear" if count <= rows else "none can be" for count in needed)),
-        limits["q"],
+        "counts may be); for Q below %g (screen.hit.q), of %d treatments and doses %s (where values are equal, %s)",
+        *(*smallest, limits["q"], rows),
+        *(f"{count} must be as clear" if count <= rows else "none can be clear enough" for count in needed),
     )
 
 
