@@ -55,15 +55,18 @@ class PlateReport:
         """Number of fields by flag."""
         return self._summary.get("flagged", {})
 
-    def warnings(self) -> list[str]:
-        """Return the doubts about the plate, and what was decided for it, one line each."""
+    def warnings(self, *, preview: bool = False) -> list[str]:
+        """Return the doubts about the plate, and what was decided for it, one line each.
+
+        Those of tables that are older than the calibration are left out of a preview, which may have other settings.
+        """
         light = self._read("illumination/functions.json").get("warnings", [])
         doubts = [
             *self._damaged,
             *self._calibration.get("warnings", []),
             *light,
             *self._doubts_about_peaks(),
-            *self._summary.get("notes", []),
+            *([] if preview and self._is_calibrated_anew else self._summary.get("notes", [])),
         ]
         return [f"{self.kind} {self.plate}: {doubt}" for doubt in dict.fromkeys(doubts)]
 
@@ -95,6 +98,12 @@ class PlateReport:
         except InputError as error:
             self._damaged.append(str(error))
             return {}
+
+    @property
+    def _is_calibrated_anew(self):
+        """True where the calibration is newer than the tables."""
+        made = [self._folder / name for name in ("summary.json", "calibration.json")]
+        return all(map(Path.exists, made)) and made[0].stat().st_mtime_ns < made[1].stat().st_mtime_ns
 
     @property
     def _is_calibrated(self):

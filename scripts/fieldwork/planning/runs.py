@@ -276,7 +276,8 @@ def summary(
         lines += _doubtful_frames(tables)
     if preview:
         lines += [line for report in (*reports, *stack_reports) if (line := report.preview())]
-    lines += [f"WARNING {warning}" for report in (*reports, *stack_reports) for warning in report.warnings()]
+    doubts = [doubt for report in (*reports, *stack_reports) for doubt in report.warnings(preview=preview)]
+    lines += [f"WARNING {doubt}" for doubt in doubts]
     return "\n".join([*lines, *_next_lines(results, tables_of, reports)])
 
 

@@ -1,6 +1,7 @@
 """What the last lines of a run say of a plate: where the threshold of peaks lies, and what was previewed."""
 
 import math
+import os
 
 import pytest
 
@@ -195,6 +196,24 @@ def test_what_was_decided_for_a_stack_is_told_once_in_the_end_whatever_is_done_w
     assert StackReport(tmp_path, "film", None).warnings() == expected
     assert StackReport(tmp_path, "film", DETECTIONS["auto"]).warnings() == expected
     assert StackReport(tmp_path, "film", None).preview() == ""
+
+
+@pytest.mark.parametrize(("calibrated", "is_told"), [(99, True), (101, False)])
+def test_a_preview_with_a_newer_calibration_does_not_tell_what_was_decided_for_older_tables(
+    tmp_path, calibrated, is_told
+):
+    folder = tmp_path / "stacks" / "film"
+    folder.mkdir(parents=True)
+    outputs.write_json({"notes": ["number 0, the first, is taken"]}, folder / "summary.json")
+    calibration = CALIBRATION | {"frames": [], "settings": {"detection": DETECTIONS["auto"]}}
+    outputs.write_json(calibration, folder / "calibration.json")
+    os.utime(folder / "summary.json", (100, 100))
+    os.utime(folder / "calibration.json", (calibrated, calibrated))
+    report = StackReport(tmp_path, "film", DETECTIONS["auto"])
+    told = "stack film: number 0, the first, is taken"
+    assert (told in report.warnings(preview=True)) == is_told and told in report.warnings()
+    said = runs.summary([], [], ["film"], tmp_path, "logs", stack_reports=[report], preview=True)
+    assert (told in said) == is_told
 
 
 def test_doubts_about_the_light_of_a_plate_are_told_in_the_end(tmp_path):
