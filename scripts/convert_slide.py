@@ -47,7 +47,7 @@ def main(*, slide, path, copy, store, facts_file, on_bad_image, max_failed, trie
         log.info("failed: %d x %d px at row %d, column %d: %s", height, width, y, x, reason)
     if failed and facts["status"] == "ok":
         log.warning(
-            "slide %s: %d tiles could not be decoded and are blank, first at row %d, column %d of level 0: %s",
+            "slide %s: %d tile(s) could not be decoded and are blank, first at row %d, column %d of level 0: %s",
             *(slide, len(failed), failed[0][0], failed[0][1], failed[0][4]),
         )
     facts["seconds"] = round(time.monotonic() - begin, 1)

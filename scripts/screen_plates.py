@@ -160,7 +160,7 @@ def warn_of_treatments(wells):
     is_text = np.array([isinstance(dose, str) for dose in treated["Dose"]], bool)
     if is_text.any():
         log.warning(
-            "%d wells have a dose that is no number, such as %r: no curve is fitted to them (treatments %s)",
+            "%d well(s) have a dose that is no number, such as %r: no curve is fitted to them (treatments %s)",
             *(is_text.sum(), treated["Dose"][is_text].iloc[0], named(treated["Treatment"][is_text])),
         )
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Sequence
 
 # CellProfiler's pipelines say OrigDNA and CorrDNA; mtDNA is another stain; brightfield may use DAPI's filter.
-_DNA_WORDS = "dapi|hoechst|dna|nuclei|nucleus"
+_DNA_WORDS = "dapi|hoechst|dna|nuc|nuclei|nucleus"
 _DNA = re.compile(rf"(?i)(?:_m|(?<![a-z])(?:orig|corr)?)(?:{_DNA_WORDS})(?![a-z])")
 
 _TRANSMITTED = re.compile(r"(?i)bright|phase|(?<![a-z])(?:tl|dic|trans)(?![a-z])")

@@ -271,7 +271,7 @@ def test_a_slide_has_failed_where_more_is_lost_than_is_allowed(tmp_path):
     damage_tile(slide, "zeros")  # one of 16 tiles
     facts, log = convert(slide, tmp_path / "out", max_failed=0.07)
     assert (facts["status"], facts["failed_share"], len(facts["failed_tiles"])) == ("ok", 1 / 16, 1)
-    assert (tmp_path / "out/S.ome.zarr").exists() and "1 tiles could not be decoded and are blank" in log
+    assert (tmp_path / "out/S.ome.zarr").exists() and "1 tile(s) could not be decoded and are blank" in log
     facts, log = convert(slide, tmp_path / "out", max_failed=0.06)
     assert (facts["status"], facts["failed_share"], facts["width"]) == ("failed", 1 / 16, 256)
     assert facts["error"] == "6.25 % of its pixels cannot be decoded; max_failed_fields allows 6 %"

@@ -589,6 +589,7 @@ def of_channels(*names):
         (["FITC", "dapi"], "dapi"),
         (["Alexa 488", "Hoechst 33342"], "Hoechst 33342"),
         (["GFP", "Hoechst33342"], "Hoechst33342"),
+        (["mark", "nuc"], "nuc"),
         (["Blue - FITC", "TL-Brightfield - DAPI", "UV - DAPI"], "UV - DAPI"),
         (["AGP", "IllumDNA", "OrigAGP", "OrigDNA"], "OrigDNA"),
         (["actin", "mtDNA", "nuclei"], "nuclei"),
