@@ -113,7 +113,7 @@ no setting.
 ## Annotated fields
 
 {annotated.SET}: 271 fluorescence fields with 11,255 nuclei,
-256 x 256 to 603 x 1272 px, 8 bits, each calibrating itself. It is the set on which the detector was developed.
+256 x 256 to 603 x 1272 px, 8 bits, each calibrating itself. It is the set on which the detectors were developed.
 A nucleus is hit by a point inside its mask (F1, precision, recall), or by an outline whose intersection over union
 with it is at least 0.5, or 0.7; mean AP is over 0.5, 0.55 ... 0.95. Otsu and watershed is scikit-image's example, at
 its best setting for this set; `peaks` is the tutorial's way with its own numbers. Fields of mixed kinds in one plate

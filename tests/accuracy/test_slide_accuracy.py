@@ -14,16 +14,18 @@ from stained import outline
 
 SLIDE = REAL_SLIDES / "CMU-1-Small-Region.svs"
 MPP = 0.499
+either = pytest.mark.parametrize("method", ["network", "classical"])
 
 
 @pytest.mark.skipif(not annotated.STAINED_FOLDER.is_dir(), reason=f"needs {annotated.STAINED_FOLDER}: {annotated.SET}")
-def test_annotated_colour_fields():
+@either
+def test_annotated_colour_fields(method):
     score = annotated.scores()
     points, hits, found, nuclei = np.zeros(3, int), 0, 0, 0
     for path in sorted((annotated.STAINED_FOLDER / "images").glob("*.png")):
         image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         truth = cv2.imread(str(annotated.STAINED_FOLDER / "labels" / path.name), cv2.IMREAD_UNCHANGED)
-        labels, _ = outline(image)
+        labels, _ = outline(image, method=method)
         points += score.points_score(score.points_of(labels), truth)
         at_overlaps, objects, true_objects = score.outlines_score(labels, truth)
         hits, found, nuclei = hits + at_overlaps[0], found + objects, nuclei + true_objects
@@ -34,8 +36,9 @@ def test_annotated_colour_fields():
 
 
 @pytest.mark.skipif(not SLIDE.is_file(), reason="the real slides are not here")
-def test_a_slide_whose_nuclei_were_counted_by_eye():
-    labels, facts = outline(np.ascontiguousarray(read_level_0(SLIDE, "tifffile")), mpp=MPP)
+@either
+def test_a_slide_whose_nuclei_were_counted_by_eye(method):
+    labels, facts = outline(np.ascontiguousarray(read_level_0(SLIDE, "tifffile")), mpp=MPP, method=method)
     assert facts["modality"] == "he"
     with annotated.SLIDE_COUNT_FILE.open(newline="") as stream:
         points = np.array([(int(row["row"]), int(row["column"])) for row in csv.DictReader(stream)])

@@ -78,7 +78,7 @@ def measure(
         stack="film",
         path=str(path),
         copy=str(path),
-        calibration=folder / "calibration.json" if detection["method"] == "auto" else None,
+        calibration=folder / "calibration.json" if "diameter" in detection else None,
         selection={},
         work={**work, "with_labels": True, **more} if detection is not PEAKS else work,
         channels=None if detection is PEAKS else channels,
@@ -114,23 +114,27 @@ def test_what_was_decided_on_channels_is_in_the_calibration_the_tables_metadata_
     assert b"decided" not in pq.read_schema(tmp_path / "nuclei.parquet").metadata
 
 
-def test_frames_are_outlined_with_the_calibration_of_their_stack(tmp_path, film):
-    path = write_folder(tmp_path, film)
-    record = calibrate(tmp_path, path)
+@pytest.mark.parametrize("method", ["network", "classical"])
+def test_frames_are_outlined_with_the_calibration_of_their_stack(tmp_path, film, method):
+    path, detection = write_folder(tmp_path, film), AUTO | {"method": method}
+    record = calibrate(tmp_path, path, detection=detection)
     calibration = detection_calibration.read(tmp_path / "calibration.json")
     assert calibration == segmentation.calibrate(film) and not record["warnings"]
     assert sorted(frame["frame"] for frame in record["frames"]) == list(range(len(film)))
     assert {frame["frame"]: frame["nuclei"] for frame in record["frames"]} == dict(enumerate(COUNTS))
-    assert record["frames"][0]["file"] == "000.tif" and record["settings"] == {"detection": AUTO}
-    frames, nuclei = measure(tmp_path, path)
+    assert record["frames"][0]["file"] == "000.tif" and record["settings"] == {"detection": detection}
+    frames, nuclei = measure(tmp_path, path, detection=detection)
     assert frames["Image_Count_Nuclei"].tolist() == list(COUNTS)
     labels = zarr.open_array(tmp_path / "labels.zarr", mode="r")
     assert (labels.shape, labels.dtype, labels.chunks) == ((len(film), *SHAPE), "uint32", (1, *SHAPE))
     for number, image in enumerate(film):
-        expected, threshold, *flags, _ = segmentation.segment_field(image, calibration)
+        expected, threshold, *flags, _ = segmentation.segment_field(image, calibration, method=method)
         np.testing.assert_array_equal(labels[number], expected)
         row, of_frame = frames.loc[number], nuclei[nuclei["Metadata_Frame"] == number]
-        assert row["Threshold_FinalThreshold_Nuclei"] == threshold
+        if method == "network":
+            assert threshold is None and np.isnan(row["Threshold_FinalThreshold_Nuclei"])
+        else:
+            assert row["Threshold_FinalThreshold_Nuclei"] == threshold
         assert row[["Flag_OutOfFocus", "Flag_Saturated", "Flag_UnlikePlate"]].tolist() == flags
         assert of_frame["ObjectNumber"].tolist() == list(range(1, COUNTS[number] + 1))
         for nucleus in of_frame.to_dict("records"):

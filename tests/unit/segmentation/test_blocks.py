@@ -1,4 +1,4 @@
-"""Large fields are segmented block by block, as in one block."""
+"""Large fields are segmented block by block, as in one block; test_network_windows.py has the network's."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def field(request):
     arguments, side = FIELDS[request.param]
     image, _ = generated.planted_field(17, crowding=0.5, **arguments)
     calibration = calibrate([image])
-    return image, calibration, side, segment_field(image, calibration)
+    return image, calibration, side, segment_field(image, calibration, method="classical")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def in_blocks(monkeypatch):
 
         monkeypatch.setattr(detector, "MOST_FIELD_PX", side**2)
         monkeypatch.setattr(blocks, "blocks_of", divided)
-        return segment_field(image, calibration), *numbers
+        return segment_field(image, calibration, method="classical"), *numbers
 
     return segment
 

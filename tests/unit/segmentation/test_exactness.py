@@ -21,11 +21,13 @@ sizes = [{"diameter": 8}, {"diameter": 45}]  # working copies that are enlarged,
 for seed, arguments in enumerate([*sets.PLATES.values(), *sizes]):
     image, _ = generated.planted_field(seed, count=60, crowding=0.8, **arguments)
     calibration = calibrate([image])
-    labels = segment_nuclei(image, calibration)
-    assert labels.max() > 30
-    digest.update(repr(calibration).encode() + labels.tobytes())
-    for _, _, empty in list(generated.empty_fields(seed, shape=(120, 160), **arguments))[::6]:
-        digest.update(segment_nuclei(empty, calibration).tobytes())
+    digest.update(repr(calibration).encode())
+    for method in ("network", "classical"):
+        labels = segment_nuclei(image, calibration, method=method)
+        assert labels.max() > 30
+        digest.update(labels.tobytes())
+        for _, _, empty in list(generated.empty_fields(seed, shape=(120, 160), **arguments))[::6]:
+            digest.update(segment_nuclei(empty, calibration, method=method).tobytes())
 print(digest.hexdigest())
 """
 OPENCV_INSTRUCTIONS = ("AVX512_SKX", "AVX2", "FP16", "AVX", "SSE4_2", "SSE4_1")
