@@ -272,10 +272,10 @@ def make_plan(
         has_gpu=has_gpu,
         **options,
     )
-    stacks = StackPlan(stack_rows, **options)
+    slides, stacks = SlidePlan(slide_rows, has_gpu=has_gpu, **options), StackPlan(stack_rows, **options)
     measurements = MeasurePlan(plates, files, config=config)
     if caller.main:
-        of_others = stacks.frame_work.get("detection", {}), methods.of_slides(config["nuclei"]) if slide_rows else {}
+        of_others = stacks.frame_work.get("detection", {}), slides.nuclei if slide_rows else {}
         function_checks.check_model(config["nuclei"]["model"], [*detections.values(), *of_others], configuration.source)
         measurements.check(source=configuration.source, in_stacks=stacks.measures_nuclei)
         _check_device(configuration, plates=plates, slides=slide_rows, stacks=stacks)
@@ -290,7 +290,7 @@ def make_plan(
     if caller.main:
         if not caller.on_cluster and _may_use_cupy(config["device"], plates=plates, slides=slide_rows):
             has_gpu = gpu.check(config["device"], pool=config["pool"], source=configuration.source)
-            plates.has_gpu = has_gpu  # known only now: functions and plates are checked first
+            plates.has_gpu = slides.has_gpu = has_gpu  # known only now: functions and plates are checked first
         _forget_deleted(plates, slide_rows, measurements.illuminated_plates, config["results"])
     return Plan(
         caller=caller,
@@ -299,7 +299,7 @@ def make_plan(
         files=files,
         remote=remote,
         plates=plates,
-        slides=SlidePlan(slide_rows, has_gpu=has_gpu, **options),
+        slides=slides,
         stacks=stacks,
         measurements=measurements,
         benchmarks=BenchmarkPlan(plates, files, nuclei=config["nuclei"]),

@@ -13,7 +13,7 @@ from fieldwork.surroundings.workers import JOB_MB, WORKER_MB
 JOB_START_S = 1.0  # a job costs before and after its fields: Snakemake, Python, imports (docs/performance.md)
 FIELD_S = 0.025  # of one core for a field of 1024 x 1280 px, quality included
 S_PER_MB = 0.01  # of one core for 1 MB of such fields as they are on disk; compressed files take longer
-# Of detection by method, in times of that: outlines are slower than peaks; a network without a GPU takes many seconds.
+# Of detection by method, in times of that: outlines are slower than peaks; a network of the user's takes many seconds.
 DETECTION_FACTORS = {"peaks": 1, "auto": 2, "own": 500}
 ROOMY_FRAME_MB = 18  # a frame of 9 megapixels, whose copies a worker has room for
 COPIES = 6  # of a larger frame, in a worker that measures it: as it is, in float32, labels of int32
