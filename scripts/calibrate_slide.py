@@ -37,8 +37,7 @@ def main(*, slide, facts, store, settings, outcome, pool, workers, tried=None):
     calibration = slide_calibration.calibrate(sampled, mpp)
     used = [reading.source for reading in sampled.used]
     detection = slide_calibration.detection_of(settings, channels, facts["mpp"])
-    options = {"read": read, "channels": channels, "detection": detection}
-    levels = slide_calibration.levels_of(used, calibration, **options, **pool)
+    levels = slide_calibration.levels_of(used, calibration, read=read, channels=channels, **pool)
     warnings = slide_calibration.warnings_of(sampled, calibration, levels, channels, method=detection["method"])
     detection_calibration.log_decision(label, sampled, calibration, warnings, noun="tiles")
     measured = detection_calibration.measure_counted(

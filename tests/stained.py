@@ -10,12 +10,12 @@ import calibrate_slide
 import convert_slide
 import detect_slide_nuclei
 import plot_slide_calibration
-from fieldwork import label_images, optical_densities, outputs
-from fieldwork.inputs import outlining
+from fieldwork import optical_densities, outputs
 from fieldwork.segmentation import sampling
-from fieldwork.slides import blocks, calibration, channels, ground, overview
+from fieldwork.slides import calibration, channels, ground, overview
 from fieldwork.tissue.samples import sample_of
 from slide_files import write_slide
+from training import evaluation, fields
 
 AUTO = {"nuclei": {"haematoxylin": "auto", "fluorescence": "auto", "sigma_um": 1.5, "min_distance_um": 2.5}} | {
     "ring_um": 2,
@@ -119,12 +119,8 @@ def seen(image, *, mpp=None, fluorescence=False, modality=None, nuclei_channel=N
     picture.add(0, 0, *image.shape[:2], overview.packed_sums(image, 0, 0, factor=picture.factor))
     facts = {"mpp": sizes, "failed_tiles": [], "fluorescence": fluorescence, "fluorescence_stated": False}
     facts["nuclei_channel"] = None  # in colour
-    mask, found = ground.describe(picture, facts, modality, functools.partial(_part, image), nuclei_channel)
+    mask, found = ground.describe(picture, facts, modality, functools.partial(fields.part_of, image), nuclei_channel)
     return mask, facts | found
-
-
-def _part(image, row, column, height, width):
-    return image[row : row + height, column : column + width]
 
 
 def outline(image, *, mpp=None, method="auto", **stated):
@@ -147,27 +143,17 @@ def outline(image, *, mpp=None, method="auto", **stated):
         What was decided: modality, tissue ...
     """
     mask, facts = seen(image, mpp=mpp, **stated)
-    shape, read = image.shape[:2], functools.partial(_part, image)
+    shape, read = image.shape[:2], functools.partial(fields.part_of, image)
     facts |= {"height": shape[0], "width": shape[1]}
-    slide, labels = channels.channels_of(facts), np.zeros(shape, np.int32)
+    slide = channels.channels_of(facts)
     tiles = sample_of(shape, mask, facts["tissue_factor"])
     readings = (calibration.measure_tile(tile, read(*tile), channels=slide, mpp=mpp) for tile in tiles)
     sampled = sampling.take(readings, usual_form=calibration.usual_form)
     typical, used = calibration.calibrate(sampled, mpp), [reading.source for reading in sampled.used]
-    detection = {"method": method, **({"model": None} if outlining.takes_model({"method": method}) else {})}
-    options = {"channels": slide, "detection": detection}
-    levels = calibration.levels_of(used, typical, read=lambda tile: read(*tile), **options, **SERIAL)
+    levels = calibration.levels_of(used, typical, read=lambda tile: read(*tile), channels=slide, **SERIAL)
     record = {**(typical._asdict() if typical else {}), "levels": levels and levels._asdict()}
-    record["settings"] = {"detection": detection}
+    record["settings"] = {"detection": {"method": method}}
     if levels is None:
-        return labels, facts
+        return np.zeros(shape, np.int32), facts
     detection = calibration.block_detection(record, facts, AUTO)
-    number = 0
-    for block in blocks.blocks_of(shape):
-        found = blocks.measure_block(block, read=read, mask=mask, detection=detection)
-        if found.count:
-            window = label_images.decode(found.labels, found.shape).astype(np.int32)
-            rows, columns = (slice(first, first + side) for first, side in zip(found.origin, found.shape, strict=True))
-            labels[rows, columns][window > 0] = window[window > 0] + number
-            number += found.count
-    return labels, facts
+    return evaluation.labels_of_slide(fields.Slide(image, mask, detection)), facts

@@ -6,7 +6,8 @@ from torch import nn
 from fieldwork.segmentation.model_form import HIGHEST_LEVEL
 from fieldwork.segmentation.network import LEVELS_PER_UNIT, SQUARE_PX
 
-WIDTHS = 16, 48, 64, 96  # channels at a half, a quarter, an eighth and a sixteenth of the resolution
+WIDTHS = 32, 64, 96  # channels at a quarter, an eighth and a sixteenth of the resolution
+FINE = 64  # channels at a quarter, on the way in and on the way out: four for every pixel
 ANSWERS = 2  # nucleus or not, and depth
 
 
@@ -45,9 +46,9 @@ class Network(nn.Module):
 
     def __init__(self):
         super().__init__()
-        half, quarter, eighth, sixteenth = WIDTHS
-        self.halves = nn.ModuleList([Layer(SQUARE_PX**2, half)])
-        self.quarters = nn.ModuleList([Layer(half, quarter, stride=2), Layer(quarter, quarter)])
+        quarter, eighth, sixteenth = WIDTHS
+        self.fine = nn.ModuleList([Layer(SQUARE_PX**2, FINE)])
+        self.quarters = nn.ModuleList([Layer(FINE, quarter, side=1), Layer(quarter, quarter)])
         self.eighths = nn.ModuleList([Layer(quarter, eighth, stride=2), Layer(eighth, eighth)])
         self.sixteenths = nn.ModuleList(
             [Layer(eighth, sixteenth, stride=2), Layer(sixteenth, sixteenth), Layer(sixteenth, sixteenth)]
@@ -56,18 +57,18 @@ class Network(nn.Module):
         self.eighth_again = Layer(eighth, eighth)
         self.to_quarter = Layer(eighth, quarter, side=1)
         self.quarter_again = Layer(quarter, quarter)
-        self.to_half = Layer(quarter, half)
-        self.answer = nn.Conv2d(half, SQUARE_PX**2 * ANSWERS, 1)
+        self.to_fine = Layer(quarter, FINE, side=1)
+        self.answer = nn.Conv2d(FINE, SQUARE_PX**2 * ANSWERS, 1)
 
     def forward(self, levels):
-        half = through(self.halves, nn.functional.pixel_unshuffle(levels, SQUARE_PX))
-        quarter = through(self.quarters, half)
+        fine = through(self.fine, nn.functional.pixel_unshuffle(levels, SQUARE_PX))
+        quarter = through(self.quarters, fine)
         eighth = through(self.eighths, quarter)
         sixteenth = through(self.sixteenths, eighth)
-        eighth = passed_on(self.eighth_again(joined(self.to_eighth(sixteenth), eighth)))
-        quarter = passed_on(self.quarter_again(joined(self.to_quarter(eighth), quarter)))
-        half = joined(self.to_half(quarter), half)
-        return nn.functional.pixel_shuffle(self.answer(half), SQUARE_PX)
+        eighth = passed_on(self.eighth_again(joined(enlarged(self.to_eighth(sixteenth)), eighth)))
+        quarter = passed_on(self.quarter_again(joined(enlarged(self.to_quarter(eighth)), quarter)))
+        fine = joined(self.to_fine(quarter), fine)
+        return nn.functional.pixel_shuffle(self.answer(fine), SQUARE_PX)
 
 
 def through(layers, values):
@@ -77,7 +78,11 @@ def through(layers, values):
     return values
 
 
+def enlarged(values):
+    """Return values, enlarged by two."""
+    return nn.functional.interpolate(values, scale_factor=2, mode="nearest")
+
+
 def joined(coarse, fine):
-    """Return the sum of a coarse layer, enlarged by two, and a fine one, as it is passed on."""
-    coarse = nn.functional.interpolate(passed_on(coarse), scale_factor=2, mode="nearest")
-    return torch.clamp(coarse + fine, max=HIGHEST_LEVEL / LEVELS_PER_UNIT)
+    """Return the sum of what comes from a coarser layer and a fine one, as it is passed on."""
+    return torch.clamp(passed_on(coarse) + fine, max=HIGHEST_LEVEL / LEVELS_PER_UNIT)

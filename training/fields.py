@@ -139,8 +139,7 @@ def _stained_field(path, picture, labels):
     readings = (slide_calibration.measure_tile(tile, read(*tile), channels=slide, mpp=None) for tile in tiles)
     sampled = sampling.take(readings, usual_form=slide_calibration.usual_form)
     typical, used = slide_calibration.calibrate(sampled, None), [reading.source for reading in sampled.used]
-    options = {"read": lambda tile: read(*tile), "channels": slide, "detection": {"method": "classical"}}
-    levels = slide_calibration.levels_of(used, typical, **options, **SERIAL)
+    levels = slide_calibration.levels_of(used, typical, read=lambda tile: read(*tile), channels=slide, **SERIAL)
     if levels is None:
         return None
     detection = blocks.Detection(shape, slide, typical, levels, RING_PX, {}, decided["tissue_factor"])

@@ -12,7 +12,8 @@ from fieldwork.segmentation import network as runtime
 from training.architecture import ANSWERS, LEVELS_PER_UNIT, SQUARE_PX, Network
 from training.rounding import as_integers
 
-OPSETS = {"": 17, "com.microsoft": 1}  # of ONNX, and of ONNX Runtime for the sum of two layers
+RUNTIME = "com.microsoft"  # ONNX Runtime's own operators: convolutions with the channels last, and sums of two layers
+OPSETS = {"": 17, RUNTIME: 1}
 IR_VERSION = 8
 
 
@@ -29,7 +30,9 @@ def write(network: Network, path: Path) -> None:
     for name, layer in _layers_of(network).items():
         values = graph.layer(values, layer, name)
         if name.startswith("to_"):
-            values = graph.joined(values, skipped[name.removeprefix("to_")], name)
+            fine = skipped[name.removeprefix("to_")]
+            coarse = values if name == "to_fine" else graph.enlarged(values, fine, name)
+            values = graph.joined(coarse, fine, name)
         else:
             skipped[name.split("_")[0]] = values
     steps, offsets = _answer_steps()
@@ -71,11 +74,11 @@ def read(path: Path) -> Network:
 
 def _layers_of(network):
     """Return the layers by their names in the file."""
-    down = {"half": network.halves, "quarter": network.quarters, "eighth": network.eighths}
+    down = {"fine": network.fine, "quarter": network.quarters, "eighth": network.eighths}
     down["sixteenth"] = network.sixteenths
     layers = {f"{name}_{number}": layer for name, chain in down.items() for number, layer in enumerate(chain, 1)}
     return layers | {
-        name: getattr(network, name) for name in ("to_eighth", "eighth_again", "to_quarter", "quarter_again", "to_half")
+        name: getattr(network, name) for name in ("to_eighth", "eighth_again", "to_quarter", "quarter_again", "to_fine")
     }
 
 
@@ -93,7 +96,7 @@ class _Graph:
         for name, value in (("one", np.float32(1)), ("zero", np.uint8(0)), ("middle", np.uint8(runtime.MIDDLE))):
             self.tensor(name, value)
         self.tensor("no_weight", np.int8(0))
-        self.tensor("twice", np.array([1, 1, 2, 2], np.float32))
+        self.tensor("second", np.array([2]))
 
     def tensor(self, name, values):
         self.tensors.append(numpy_helper.from_array(np.asarray(values), name))
@@ -108,9 +111,9 @@ class _Graph:
             self.tensor(f"{name}_{part}", numbers)
         kernel = [f"{name}_weights", f"{name}_scales", "no_weight"]
         side = weights.shape[-1]
-        shape = {"kernel_shape": [side] * 2, "pads": [side // 2] * 4, "strides": [stride] * 2}
+        shape = {"kernel_shape": [side] * 2, "pads": [side // 2] * 4, "strides": [stride] * 2, "channels_last": 1}
         inputs = [values, "one", "zero", *kernel, "one", zero, f"{name}_bias"]
-        return self.node("QLinearConv", inputs, name, **shape)
+        return self.node("QLinearConv", inputs, name, domain=RUNTIME, **shape)
 
     def layer(self, values, layer, name):
         """Add a layer, with its norm folded into the weights."""
@@ -120,16 +123,22 @@ class _Graph:
         bias = (norm.bias.detach().double() - norm.running_mean.double() * factor) * LEVELS_PER_UNIT
         return self.convolution(values, weights.numpy(), bias.numpy(), name, stride=layer.convolution.stride[0])
 
+    def enlarged(self, values, fine, name):
+        """Add what enlarges a layer by two to the shape of a fine one: a tenth of the time of ONNX's Resize."""
+        columns = self.node("Concat", [values, values], f"{name}_columns", axis=3)
+        row = self.node("Unsqueeze", [columns, "second"], f"{name}_row")
+        rows = self.node("Concat", [row, row], f"{name}_rows", axis=2)
+        shape = self.node("Shape", [fine], f"{name}_shape")
+        return self.node("Reshape", [rows, shape], f"{name}_enlarged")
+
     def joined(self, coarse, fine, name):
-        nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        enlarged = self.node("Resize", [coarse, "", "twice"], f"{name}_enlarged", **nearest)
-        inputs = [enlarged, "one", "zero", fine, "one", "zero", "one", "zero"]
-        return self.node("QLinearAdd", inputs, f"{name}_joined", domain="com.microsoft")
+        inputs = [coarse, "one", "zero", fine, "one", "zero", "one", "zero"]
+        return self.node("QLinearAdd", inputs, f"{name}_joined", domain=RUNTIME)
 
     def model(self):
         sides = ["rows", "columns"]
         ends = [
-            [helper.make_tensor_value_info(name, TensorProto.UINT8, [1, SQUARE_PX**2 * channels, *sides])]
+            [helper.make_tensor_value_info(name, TensorProto.UINT8, [1, *sides, SQUARE_PX**2 * channels])]
             for name, channels in (("levels", 1), ("answer", ANSWERS))
         ]
         graph = helper.make_graph(self.nodes, "nuclei", *ends, self.tensors)

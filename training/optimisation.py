@@ -12,7 +12,7 @@ from training import augmentation, integer_form, synthetic
 from training.architecture import LEVELS_PER_UNIT, Network
 from training.fields import Field, digest_of
 
-STEPS = 4500
+STEPS = 7000
 CROPS = 8  # of a step
 RATE, DECAY = 4e-3, 1e-3
 SLOWER = 8  # the rate where a training goes on from a model

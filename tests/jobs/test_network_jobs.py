@@ -127,9 +127,10 @@ def test_a_slide_is_outlined_by_the_network_in_the_same_way_on_every_engine(tmp_
     centres = grid(shape, 41)
     convert(tmp_path, plant(shape, centres))
     settings = {**AUTO, "nuclei": {**AUTO["nuclei"], "method": "network", "model": None}}
+    classical = calibrate(tmp_path, settings={**AUTO, "nuclei": {**AUTO["nuclei"], "method": "classical"}})
     record = calibrate(tmp_path, settings=settings, picture=True)
     assert record["settings"]["detection"] == {"method": "network", "model": None}
-    assert record["levels"]["threshold"] is None and not record["warnings"]
+    assert record["levels"] == classical["levels"] and record["levels"]["threshold"] > 1 and not record["warnings"]
     written = []
     for pool, workers in ((SERIAL, 1), (POOLS["pool, paths"], 2)):
         nuclei, _ = detect(tmp_path, settings=settings, pool=pool, workers=workers)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import lab
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -24,7 +25,7 @@ OURS = pytest.mark.skipif(not lab.is_ours(), reason="this Slurm is not for killi
 
 
 class Folder:
-    """A working directory with the demo and a plate of 240 fields, and the workflow run in it."""
+    """A working directory with the demo and a plate of 240 fields for the network, and the workflow run in it."""
 
     def __init__(self, path):
         self.path = path
@@ -36,11 +37,10 @@ class Folder:
         for number in range(240):
             name = f"P_{'BCDEF'[number // 48]}{number // 4 % 12 + 1:02}_s{number % 4 + 1}_w1.tif"
             tifffile.imwrite(images / name, synthetic.plant_field(rng, shape=(256, 320), count=20)[0])
-        with open(path / "config/demo/plates.tsv") as sheet:
-            columns = sheet.readline().rstrip("\n").split("\t")
-        row = dict.fromkeys(columns, "") | {"plate": "P240", "images": "images"}
-        with open(path / "config/demo/plates.tsv", "a") as sheet:
-            sheet.write("\t".join(row.values()) + "\n")
+        sheet = path / "config/demo/plates.tsv"
+        plates = pd.read_csv(sheet, sep="\t", dtype=str)
+        plates.loc[len(plates), ["plate", "images", "method"]] = "P240", "images", "network"
+        plates.to_csv(sheet, sep="\t", index=False)
 
     def start(self, *arguments):
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]

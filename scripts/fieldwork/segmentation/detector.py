@@ -12,7 +12,7 @@ from fieldwork.inputs import outlining
 from fieldwork.segmentation import blocks, figures, flags, network, outlines, pixels, thresholds, working_copies
 from fieldwork.segmentation.calibration import Calibration, calibrate
 from fieldwork.segmentation.figures import Figures
-from fieldwork.segmentation.objects import FLUORESCENT, STAINED, objects_of
+from fieldwork.segmentation.objects import FLUORESCENT, SMOOTHING, STAINED, objects_of
 from fieldwork.segmentation.working_copies import Extent, Form, Levels
 
 HISTOGRAM_ROWS = 512  # that tell the threshold
@@ -113,6 +113,9 @@ def segment_field(
     coarse = working_copies.coarse_copy(copy)
     ground = working_copies.coarse_ground(copy, coarse)
     canvas, threshold, nuclei = _nuclei_in(copy, image.shape, ground, detector, model)
+    if detector == "network" and len(nuclei.areas) < flags.LEAST_OBJECTS:
+        # What is far out of focus is no nucleus to the network: flags are about what the classical detector sees there.
+        nuclei = _nuclei_in(copy, image.shape, ground, "classical", None).nuclei
     labels = canvas.finished()  # once the blocks' memory is free
     background = source.offset + source.unit * copy.floor
     limit = flags.limit_of(source.values) if camera is None else None
@@ -224,8 +227,8 @@ def _detector_of(method, model=None):
 def _form_of(detector, most_px):
     """Return what a detector asks of working copies, in blocks of at most so many pixels."""
     if detector == "network":
-        return Form(network.MULTIPLE_PX, network.HALO_PX, min(most_px, MOST_NETWORK_PX), smooths_stained=False)
-    return Form(1, 0, most_px, smooths_stained=True)
+        return Form(network.MULTIPLE_PX, network.HALO_PX, min(most_px, MOST_NETWORK_PX), network.SMOOTHING)
+    return Form(1, 0, most_px, SMOOTHING, smooths_shrunk=True)
 
 
 class _Found(NamedTuple):
@@ -242,14 +245,15 @@ def _nuclei_in(copy, shape, coarse_ground, detector, model, levels=None):
     The ground and the threshold are decided from rows all over the field; then nuclei are looked for block by block.
     """
     surface = blocks.once(functools.partial(working_copies.surface_of, copy, coarse_ground))
-    threshold = None
+    threshold, is_stained = None, levels is not None and levels.is_stained
     if detector == "network":
-        find = functools.partial(_by_network, copy, network.load(model))
+        split_depth = network.STAINED_SPLIT_DEPTH if is_stained else network.SPLIT_DEPTH
+        find = functools.partial(_by_network, copy, network.load(model), split_depth)
     elif levels is None:
         above_ground, threshold = _thresholds_of(copy, surface)
         find = functools.partial(_by_threshold, copy, above_ground, FLUORESCENT)
     else:
-        find = functools.partial(_by_threshold, copy, levels.threshold, STAINED if levels.is_stained else FLUORESCENT)
+        find = functools.partial(_by_threshold, copy, levels.threshold, STAINED if is_stained else FLUORESCENT)
     canvas, nuclei, scale = blocks.Canvas(shape), [], copy.scale
     for block in copy.blocks:
         ground, smooth = surface(block)
@@ -267,8 +271,8 @@ def _by_threshold(copy, threshold, contours, block, ground, smooth):
     return objects_of(smooth, ground, threshold, copy.scale, contours)
 
 
-def _by_network(copy, model, block, ground, smooth):
-    return network.objects_of(copy.values(block), ground, copy.scale, model)
+def _by_network(copy, model, split_depth, block, ground, smooth):
+    return network.objects_of(copy.values(block), ground, copy.scale, model, split_depth)
 
 
 def _thresholds_of(copy, surface):

@@ -21,15 +21,18 @@ from fieldwork.segmentation import basins, pixels
 from fieldwork.segmentation.objects import Objects, Scale, highest, least_area
 
 BUILT_IN = Path(__file__).with_name("network.onnx")
-SQUARE_PX = 2  # side of the squares of pixels that are the channels of the network's input, and of its answer
+SQUARE_PX = 4  # side of the squares of pixels that are the channels of the network's input, and of its answer
+ROW = np.uint32  # the four pixels of a row of such a square
 MULTIPLE_PX = 16  # of a working copy: blocks begin at multiples of it, as the coarsest layer has pixels of this size
-HALO_PX = 128  # 91 that an answer depends on, and some more for the rest of its nucleus
+HALO_PX = 128  # 87 that an answer depends on, and some more for the rest of its nucleus
 LEVELS_PER_UNIT = 64  # of the logarithm that the network sees, and of what its layers pass on
 BRIGHTNESS = 4  # in the logarithm: of intensities over the contrast of a typical nucleus
 MIDDLE, NO_DEPTH = 128, 3  # of an answer from 0 to 255: a pixel at the edge of a nucleus, and one on the ground
 LOGIT_STEPS, DEPTH_STEPS = 16, 250  # of an answer, per unit; a depth of 1 is the middle of a nucleus
 MARGIN_STEPS = 2**12  # of a margin, per step of an answer
-SPLIT_DEPTH = 0.09  # of the saddle between two nuclei, below the lower one's middle
+# Depth of the saddle between two nuclei, below the lower one's middle. Stained nuclei have texture, and few overlap.
+SPLIT_DEPTH, STAINED_SPLIT_DEPTH = 0.17, 0.2
+SMOOTHING = (pixels.NARROW,)  # of stained tissue that was not shrunk: without it, outlines have notches
 
 
 class Model(NamedTuple):
@@ -53,10 +56,12 @@ class Model(NamedTuple):
         rows, columns = (-(-side // MULTIPLE_PX) * MULTIPLE_PX // SQUARE_PX for side in levels.shape)
         padded = np.zeros((rows * SQUARE_PX, columns * SQUARE_PX), np.uint8)
         padded[: levels.shape[0], : levels.shape[1]] = levels
-        squares = padded.reshape(rows, SQUARE_PX, columns, SQUARE_PX).transpose(1, 3, 0, 2)
-        [answer] = self.session.run(None, {"levels": squares.reshape(1, SQUARE_PX**2, rows, columns)})
-        answer = answer.reshape(2, SQUARE_PX, SQUARE_PX, rows, columns).transpose(0, 3, 1, 4, 2)
-        return answer.reshape(2, *padded.shape)[:, : levels.shape[0], : levels.shape[1]]
+        squares = padded.view(ROW).reshape(rows, SQUARE_PX, columns).transpose(0, 2, 1)
+        squares = np.ascontiguousarray(squares).view(np.uint8)
+        [answer] = self.session.run(None, {"levels": squares[None]})
+        answer = answer.view(ROW).reshape(rows, columns, 2, SQUARE_PX).transpose(2, 0, 3, 1)
+        answer = np.ascontiguousarray(answer).view(np.uint8).reshape(2, *padded.shape)
+        return answer[:, : levels.shape[0], : levels.shape[1]]
 
 
 def load(path: str | os.PathLike | None = None) -> Model:
@@ -116,7 +121,9 @@ def levels_of(values: np.ndarray, ground: np.ndarray) -> np.ndarray:
     return _levels_table().take(cv2.subtract(values, ground))
 
 
-def objects_of(values: np.ndarray, ground: np.ndarray, scale: Scale, model: Model) -> Objects:
+def objects_of(
+    values: np.ndarray, ground: np.ndarray, scale: Scale, model: Model, split_depth: float = SPLIT_DEPTH
+) -> Objects:
     """Find the nuclei of a working copy.
 
     Parameters
@@ -125,22 +132,25 @@ def objects_of(values: np.ndarray, ground: np.ndarray, scale: Scale, model: Mode
         As for `levels_of`.
     scale : Scale
     model : Model
+    split_depth : float
+        `STAINED_SPLIT_DEPTH` for stained tissue.
 
     Returns
     -------
     Objects
     """
-    return divided(*model.run(levels_of(values, ground)), scale)
+    return divided(*model.run(levels_of(values, ground)), scale, split_depth)
 
 
-def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale) -> Objects:
+def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale, split_depth: float = SPLIT_DEPTH) -> Objects:
     """Divide the pixels that lie in nuclei into nuclei, which are basins of depth, merged over shallow saddles.
 
     Parameters
     ----------
     nucleus, depth : (rows, columns) uint8 array
         As `Model.run` returns them.
-    scale : Scale
+    scale, split_depth
+        As for `objects_of`.
 
     Returns
     -------
@@ -156,7 +166,7 @@ def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale) -> Objects:
         basin, summits = basins.basins(heights, inside)
         saddles, peaks = basins.saddles(basin, heights, inside), heights.ravel()[summits]
         areas = np.bincount(basin)
-        least_depth = SPLIT_DEPTH * DEPTH_STEPS * pixels.KERNEL_SUM
+        least_depth = split_depth * DEPTH_STEPS * pixels.KERNEL_SUM
         parts = basins.merged(saddles, peaks.tolist(), areas[1:].tolist(), lambda _: least_depth)
         kept = np.bincount(parts, areas) >= least_area(scale)
         kept[0] = False

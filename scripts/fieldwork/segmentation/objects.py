@@ -34,6 +34,7 @@ class Contours(NamedTuple):
 FLUORESCENT = Contours(0.27, 0.35, 1.2)
 # Tuned on what readers counted on a slide (tests/accuracy/cmu_1_points.csv) and on annotated colour fields.
 STAINED = Contours(0.35, 0.45, 1.5)
+SMOOTHING = pixels.WIDE, pixels.MEDIUM  # of stained tissue: sigma is sqrt(3) px, an eighth of a nucleus
 
 
 class Scale(NamedTuple):

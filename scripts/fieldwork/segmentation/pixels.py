@@ -14,7 +14,7 @@ import numpy as np
 cv2.setNumThreads(1)  # parallelism is processes
 
 LARGEST_FACTOR = 128  # of `box_sums`: 128**2 * 65535 < 2**31
-STRIP_PX = 2**16  # likewise, sums of columns at once: they stay in the processor's cache
+STRIP_PX = 2**16  # of its sums of columns, at once: they stay in the processor's cache
 FLOAT_LEVELS = 2**14  # that the middle of a float image's intensities is divided into; four times as many in all
 FLOAT_TAIL = 1e-4  # share of pixels at each end that do not count for it: hot and dead ones
 FLOAT32_UNITS = 1e-30, 1e30  # steps that float32 images have room for
@@ -150,7 +150,7 @@ def framed(values: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    values : (rows, columns) array of uint16 or float32
+    values : (rows, columns) array of uint8, uint16 or float32
     """
     return cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
 

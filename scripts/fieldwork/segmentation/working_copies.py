@@ -26,7 +26,6 @@ ODD_CONTRASTS = 0.5  # how far that is
 ODD_ROWS, ODD_BANDS = 16, 64  # of so many rows, one is looked at; of fewer, where that were fewer bands of three rows
 SAMPLE_SIDE_PX = 512  # rows and columns that tell the floor
 FLOOR_SHARE = 50  # of so many pixels, one is darker than the floor
-SMOOTHING = pixels.WIDE, pixels.MEDIUM  # of stained tissue: sigma is sqrt(3) px, an eighth of a nucleus
 LEAST_UNIT = 2.0**-15  # of a sum of pixels, per step; below, all that is above the floor is brightest anyway
 
 
@@ -36,7 +35,8 @@ class Form(NamedTuple):
     multiple_px: int  # of which their first rows and columns are multiples
     halo_px: int  # the least width of their halos
     most_px: int  # of a block with its halo
-    smooths_stained: bool  # copies of stained tissue are blurred by `SMOOTHING`, so that texture makes no nuclei
+    smoothing: tuple[np.ndarray, ...] = ()  # kernels that blur stained tissue: texture makes no nuclei
+    smooths_shrunk: bool = False  # also copies that were shrunk, whose pixels are means already
 
 
 class Levels(NamedTuple):
@@ -44,8 +44,8 @@ class Levels(NamedTuple):
 
     floor: int  # sum of a square of pixels where working copies are 0
     with_median: bool  # many pixels are hot or dead: the median takes their place
-    is_stained: bool  # tissue: copies are blurred by `SMOOTHING`, so that texture makes no nuclei
-    threshold: int | None = 1  # in steps of working copies, above the ground; None: of the network, which needs none
+    is_stained: bool  # tissue: copies are blurred as their form says
+    threshold: int = 1  # in steps of working copies, above the ground; the network does not need it
     share_near: float = 0.0  # of the sample's pixels: `thresholds.share_near`
 
 
@@ -85,7 +85,9 @@ def copy_of(source: Pixels, calibration: Calibration, form: Form, levels: Levels
         odd, looked_at = odd_pixels(source.values, contrast)
         with_median, smoothing = are_many_odd(odd, looked_at), ()
     else:
-        with_median, smoothing = levels.with_median, SMOOTHING if levels.is_stained and form.smooths_stained else ()
+        with_median, smoothing = levels.with_median, ()
+        if levels.is_stained and (scale.shrunk == 1 or form.smooths_shrunk):
+            smoothing = form.smoothing
     image = cv2.medianBlur(source.values, 3) if with_median else source.values
     parts, sums = _blocks_and_sums(image, scale, form)
     floor = floor_of(_sums_all_over(parts, sums)) if levels is None else levels.floor

@@ -9,7 +9,6 @@ import numpy as np
 from fieldwork import InputError, label_images, nuclei, parallel, segmentation
 from fieldwork.detection import calibration as detection_calibration
 from fieldwork.frames import FrameError
-from fieldwork.inputs import outlining
 from fieldwork.segmentation import detector, sampling, stained, thresholds
 from fieldwork.segmentation.pixels import rounded
 from fieldwork.segmentation.sampling import Reading
@@ -77,10 +76,9 @@ def levels_of(
     *,
     read: Callable,
     channels: Channels,
-    detection: dict,
     **pool: Any,
 ) -> Levels | None:
-    """Decide on the floor of a slide by the tiles of its sample, and on its threshold, but for the network.
+    """Decide on the floor of a slide, and on its threshold, by the tiles of its sample.
 
     Parameters
     ----------
@@ -90,8 +88,6 @@ def levels_of(
     read : callable
         Takes a tile; returns its pixels.
     channels : Channels
-    detection : dict
-        From `detection_of`.
     **pool
         ``engine``, ``dask`` and ``workers``, as for `parallel.map_frames`.
 
@@ -106,8 +102,6 @@ def levels_of(
     measure = functools.partial(_measure_image, read=read, channels=channels)
     darkness = functools.partial(measure, function=functools.partial(detector.darkness_of, calibration=calibration))
     levels = detector.levels_of(list(parallel.map_frames(darkness, used, **pool)), is_stained=channels.is_stained)
-    if outlining.takes_model(detection):
-        return levels._replace(threshold=None)
     options = {"calibration": calibration, "levels": levels}
     histogram = functools.partial(measure, function=functools.partial(detector.histogram_of, **options))
     counts = sum(parallel.map_frames(histogram, used, **pool))

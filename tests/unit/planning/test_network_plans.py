@@ -86,12 +86,13 @@ def test_a_model_of_the_form_is_taken_and_is_not_read_again(tmp_path, monkeypatc
 def test_without_its_runtime_the_network_is_refused_and_other_methods_are_not(tmp_path, monkeypatch):
     write_sheets(tmp_path, plates=[PlateFolder("P1")], slides=[("S", "B")], stacks=["T"])
     monkeypatch.setattr(function_checks, "RUNTIME", "no_such_package")
-    for method in ("classical", "peaks"):
-        plan_in(tmp_path, nuclei={"method": method})
-    assert refused(tmp_path, nuclei={"method": "network"}) == (
-        "--config: nuclei are to be found by the network, but the package no_such_package, which runs it, is not "
-        "installed: install it as envs/requirements.lock has it, or set nuclei.method: classical"
-    )
+    plan_in(tmp_path, nuclei={"method": "classical"})
+    plan_in(tmp_path, nuclei={"method": "peaks"}, slide={"nuclei": {"haematoxylin": 0.03, "fluorescence": 100}})
+    for method in ("network", "auto", "peaks"):  # with peaks, slides are outlined by auto
+        assert refused(tmp_path, nuclei={"method": method}) == (
+            "--config: nuclei are to be found by the network, but the package no_such_package, which runs it, is not "
+            "installed: install it as envs/requirements.lock has it, or set nuclei.method: classical"
+        )
 
 
 def codes_of(plan):

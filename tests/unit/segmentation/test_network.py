@@ -36,26 +36,35 @@ def evaluated(graph, levels):
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     side = network.SQUARE_PX
     rows, columns = (length // side for length in levels.shape)
-    squares = levels.reshape(rows, side, columns, side).transpose(1, 3, 0, 2).reshape(side**2, rows, columns)
-    values = {"levels": squares.astype(np.int64)}
+    squares = levels.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(1, rows, columns, side**2)
+    values = tensors | {"levels": squares.astype(np.int64)}
     for node in graph.node:
-        given = [values[name] for name in node.input if name in values]
-        if node.op_type == "QLinearConv":
-            weights, scales, bias = (tensors[f"{node.name}_{part}"] for part in ("weights", "scales", "bias"))
-            assert [node.input[place] for place in (1, 2, 5, 6)] == ["one", "zero", "no_weight", "one"]
-            attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-            sums = convolved(given[0], weights, bias, attributes)
-            bits = -np.log2(scales).astype(np.int64)[:, None, None]
-            result = np.clip(shifted(sums, bits) + int(tensors[node.input[7]]), 0, 255)
-        elif node.op_type == "Resize":
-            result = given[0].repeat(2, axis=1).repeat(2, axis=2)
-        elif node.op_type == "QLinearAdd":
-            result = np.minimum(given[0] + given[1], 255)
-        else:
-            raise AssertionError(f"an operator that nobody expects: {node.op_type}")
-        values[node.output[0]] = result
-    answer = values["answer"].reshape(2, side, side, rows, columns).transpose(0, 3, 1, 4, 2)
+        given = [values[name] for name in node.input]
+        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        values[node.output[0]] = OPERATORS[node.op_type](given, attributes)
+    answer = values["answer"].reshape(rows, columns, 2, side, side).transpose(2, 0, 3, 1, 4)
     return answer.reshape(2, *levels.shape)
+
+
+def convolved(given, attributes):
+    values, one, zero, weights, scales, no_weight, unit, middle, bias = given
+    assert (one, zero, no_weight, unit) == (1, 0, 0, 1) and attributes["channels_last"]
+    side, stride, pad = attributes["kernel_shape"][0], attributes["strides"][0], attributes["pads"][0]
+    padded = np.pad(values[0], ((pad, pad), (pad, pad), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(0, 1))[::stride, ::stride]
+    sums = np.einsum("rcikl,oikl->rco", windows, weights.astype(np.int64), optimize=True) + bias
+    bits = -np.log2(scales).astype(np.int64)
+    return np.clip(shifted(sums, bits) + int(middle), 0, 255)[None]
+
+
+OPERATORS = {
+    "QLinearConv": convolved,
+    "QLinearAdd": lambda given, _: np.minimum(given[0] + given[3], 255),
+    "Concat": lambda given, attributes: np.concatenate(given, attributes["axis"]),
+    "Unsqueeze": lambda given, _: np.expand_dims(given[0], tuple(given[1])),
+    "Shape": lambda given, _: given[0].shape,
+    "Reshape": lambda given, _: given[0].reshape(given[1]),
+}
 
 
 def shifted(sums, bits):
@@ -64,13 +73,6 @@ def shifted(sums, bits):
     whole, rest = sums >> bits, sums & ((1 << bits) - 1)
     half = (1 << bits) // 2
     return whole + ((rest > half) | ((rest == half) & (half > 0) & (whole % 2 == 1)))
-
-
-def convolved(whole, weights, bias, attributes):
-    side, stride, pad = attributes["kernel_shape"][0], attributes["strides"][0], attributes["pads"][0]
-    padded = np.pad(whole, ((0, 0), (pad, pad), (pad, pad)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))[:, ::stride, ::stride]
-    return np.einsum("irckl,oikl->orc", windows, weights.astype(np.int64), optimize=True) + bias[:, None, None]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -83,6 +85,14 @@ def test_answers_are_those_of_whole_numbers(levels, answers, threads, optimised)
     model = network.Model(onnxruntime.InferenceSession(str(network.BUILT_IN), options))
     for field, answer in zip(levels, answers, strict=True):
         np.testing.assert_array_equal(model.run(field), answer)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 70), (16, 33), (47, 18)])
+def test_images_of_any_size_are_filled_up_with_their_ground(shape):
+    levels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    padded = np.pad(levels, [(0, -side % network.MULTIPLE_PX) for side in shape])
+    model = network.load()
+    np.testing.assert_array_equal(model.run(levels), model.run(padded)[:, : shape[0], : shape[1]])
 
 
 def test_levels_are_the_logarithm_of_intensities():
@@ -104,6 +114,14 @@ def test_nuclei_that_touch_are_two_and_a_bent_one_is_one():
     assert objects.labels[24, 15] != objects.labels[24, 30] and objects.labels[24, 60] == objects.labels[24, 61] > 0
     assert (objects.labels.ravel()[objects.brightest[1:]] == [1, 2, 3]).all()
     assert cv2.connectedComponents((objects.labels > 0).astype(np.uint8))[0] - 1 >= 2
+
+
+@pytest.mark.parametrize(("split_depth", "number"), [(0.2, 2), (0.4, 1)])
+def test_nuclei_are_one_over_a_saddle_that_is_less_deep(split_depth, number):
+    depth = np.tile(np.interp(np.arange(60), [8, 20, 30, 40, 52], [0, 1, 0.7, 1, 0]), (24, 1))  # two ridges
+    nucleus = np.where(depth > 0, 200, 20).astype(np.uint8)
+    depth = np.rint(network.NO_DEPTH + depth * network.DEPTH_STEPS).astype(np.uint8)
+    assert network.divided(nucleus, depth, network.Scale(15, 1, 1), split_depth).labels.max() == number
 
 
 @pytest.mark.parametrize(
@@ -133,7 +151,7 @@ def test_the_built_in_model_is_exact():
 
 def test_what_is_no_model_of_this_form_is_refused(tmp_path):
     other = onnx.load(network.BUILT_IN)
-    next(item for item in other.graph.node[1].attribute if item.name == "strides").ints[0] = 3
+    next(item for item in other.graph.node[0].attribute if item.name == "strides").ints[0] = 3
     onnx.save(other, tmp_path / "other.onnx")
     assert "layers are not those" in model_form.fault_of(tmp_path / "other.onnx")
     (tmp_path / "text.onnx").write_text("no model")

@@ -13,7 +13,7 @@ import pytest
 
 from accuracy import agreement, generated
 from fieldwork import InputError, label_images, parallel
-from fieldwork.segmentation import blocks, calibrate, detector, network, segment_field, segment_nuclei
+from fieldwork.segmentation import Calibration, blocks, calibrate, detector, network, segment_field, segment_nuclei
 from fieldwork.segmentation.working_copies import Extent, Levels
 from workspace import SCRIPTS
 
@@ -93,16 +93,37 @@ def test_windows_on_the_grid_see_a_nucleus_as_the_whole_slide_does(field, is_sta
     assert compared > 60
 
 
-def test_stained_copies_are_not_blurred_for_the_network(field):
-    image, calibration, *_ = field
-    extent = Extent((0, 0), image.shape)
-    plain, stained = (
-        detector.segment_window(
-            image, calibration, Levels(floor=0, with_median=False, is_stained=is_stained), extent, method="network"
-        )
-        for is_stained in (False, True)
-    )
-    np.testing.assert_array_equal(plain, stained)
+@pytest.fixture
+def seen(monkeypatch):
+    """Return a function that outlines a window by the network, and returns what that sees and where it parts nuclei."""
+
+    def see(image, calibration, *, is_stained):
+        noted, find = [], network.objects_of
+
+        def objects_of(values, ground, scale, model, split_depth):
+            noted.append((values.astype(float), split_depth))
+            return find(values, ground, scale, model, split_depth)
+
+        monkeypatch.setattr(network, "objects_of", objects_of)
+        levels = Levels(floor=0, with_median=False, is_stained=is_stained)
+        detector.segment_window(image, calibration, levels, Extent((0, 0), image.shape), method="network")
+        [answer] = noted
+        return answer
+
+    return see
+
+
+@pytest.mark.parametrize(
+    ("is_stained", "variance", "split_depth"),
+    [(False, 0, network.SPLIT_DEPTH), (True, 0.69, network.STAINED_SPLIT_DEPTH)],
+)
+def test_stained_tissue_is_blurred_and_has_a_split_depth_of_its_own(seen, is_stained, variance, split_depth):
+    image = np.zeros((64, 64), np.uint16)
+    image[32, 32] = 40_000
+    values, depth = seen(image, Calibration(14.0, 5000.0, 1.0), is_stained=is_stained)
+    for away in np.indices(image.shape) - 32:
+        assert (values * away**2).sum() / values.sum() == pytest.approx(variance, abs=0.02)
+    assert depth == split_depth
 
 
 class Found:
