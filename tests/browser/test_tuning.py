@@ -16,7 +16,7 @@ from viewed import VIEWER
 
 from browser import chromium
 from fieldwork import label_images, synthetic
-from fieldwork.inputs import config, methods
+from fieldwork.inputs import config, methods, outlining
 from fieldwork.segmentation import network
 from fieldwork.viewer import fields, tuning
 from fieldwork.viewer.results import NotFound, Results
@@ -27,7 +27,7 @@ AUTO = {"method": "auto", "diameter": "auto", "contrast": "auto"}
 TRIED = {  # plate -> settings of its row of the sheet
     "base": AUTO,
     "wide": {"method": "auto", "diameter": "34", "contrast": "auto"},
-    "both": {"method": "classical", "diameter": "12", "contrast": "9000"},
+    "both": {"method": "auto", "diameter": "12", "contrast": "9000"},
     "network": {"method": "network", "diameter": "30", "contrast": "auto"},
     "peaks": {"method": "peaks", "sigma": "3", "min_distance": "9", "threshold": "1200"},
 }
@@ -86,7 +86,7 @@ def test_labels_are_those_of_a_run_with_the_same_settings(run, results, plate):
         assert len(field.coordinates) == int(rows[number]["Image_Count_Nuclei"])
         threshold = rows[number]["Threshold_FinalThreshold_Nuclei"]
         assert field.threshold == (float(threshold) if threshold else None)
-        assert bool(threshold) == (TRIED[plate]["method"] == "classical")
+        assert bool(threshold) == (outlining.detector_of(TRIED[plate]["method"]) == "classical")
     record = json.loads((run.path / "results" / "plates" / plate / "calibration.json").read_text())
     assert calibration._asdict() == {name: record[name] for name in calibration._fields}
 
