@@ -51,11 +51,11 @@ def complaint(error: ValidationError) -> str:
         return f"'{missing}' is missing; expected {known[missing]['description']}"
     if error.validator == "enum" and "description" not in error.schema:
         return f"'{key}' is {quoted(error.instance)}; expected one of {', '.join(map(str, error.validator_value))}"
+    found = "empty" if error.instance is None else quoted(error.instance)
     expected = error.schema.get("description", error.message)
     if known and not isinstance(error.instance, dict):
-        form = _written([*map(str, error.absolute_path), "KEY"], "VALUE")
-        return f"'{key}' is {quoted(error.instance)}; expected {expected}: {form}"
-    return f"'{key}' is {quoted(error.instance)}; expected {expected}"
+        expected += f": {_written([*map(str, error.absolute_path), 'KEY'], 'VALUE')}"
+    return f"'{key}' is {found}; expected {expected}"
 
 
 def quoted(value: object) -> str:
@@ -82,7 +82,8 @@ def _unknown_key(error):
         return f"unknown key '{shown}'. It is a key of {sections}: {', or '.join(forms)}."
     names = {".".join(keys): keys[-1] for keys in [*([key] for key in known), *_keys_below(error.schema)]}
     near = difflib.get_close_matches(str(name), names.values(), n=1, cutoff=0.7)
-    hint = "".join(f" Did you mean '{dotted}'?" for dotted, last in names.items() if last in near)
+    meant = " or ".join(f"'{dotted}'" for dotted, last in names.items() if last in near)
+    hint = f" Did you mean {meant}?" if meant else ""
     return f"unknown key '{shown}'.{hint} Known: {', '.join(known)}."
 
 

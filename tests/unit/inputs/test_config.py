@@ -216,7 +216,8 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_expected(key, value, ex
     with pytest.raises(InputError) as caught:
         config.check_config(nested(key, value), source="c.yaml")
     message = str(caught.value)
-    assert message.startswith(f"c.yaml: '{key}' is {value!r}; expected ") and expected in message
+    found = "empty" if value is None else repr(value)
+    assert message.startswith(f"c.yaml: '{key}' is {found}; expected ") and expected in message
     assert len(message.splitlines()) == 1
 
 
@@ -250,6 +251,11 @@ def test_a_key_of_a_section_is_shown_as_it_is_written_there(given, form):
     if form:
         key, _, value = form.partition("=")
         assert f"{key}: {value} in config.yaml, or --config '{form}' in a command" in message
+
+
+def test_keys_that_a_wrong_one_is_like_are_asked_for_in_one_question():
+    with pytest.raises(InputError, match="unknown key 'nucleii'. Did you mean 'nuclei' or 'slide.nuclei'\\? Known"):
+        config.check_config({"nucleii": {}}, source="--config")
 
 
 def test_a_key_of_several_sections_is_shown_in_each():
