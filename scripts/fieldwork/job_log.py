@@ -1,8 +1,10 @@
 """The log file of a job, and its message when it fails."""
 
+import errno
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -89,6 +91,11 @@ def logged(path: str | os.PathLike, *, with_pandas: bool = False) -> Iterator[No
     except Exception as error:
         expected = isinstance(error, InputError | WorkerDied | DeviceFailed)
         reason = str(error) if expected else reason_of(error)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = (
+                f"no room on the disk of the results, or of {tempfile.gettempdir()}: make room, and run the same "
+                f"command, which goes on from here: {reason}"
+            )
         print(reason if expected else f"{reason} (traceback in {path})", file=sys.stderr)
         log.critical("%s", reason, exc_info=True)
         sys.exit(1)

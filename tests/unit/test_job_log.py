@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -43,12 +44,17 @@ TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S* "
         ("raise WorkerDied('ended by SIGKILL at a.tif')", "ended by SIGKILL at a.tif"),
         ("1 / 0", "ZeroDivisionError: division by zero (traceback in {log})"),
         ("raise KeyError('channel')", "KeyError: 'channel' (traceback in {log})"),
+        (
+            "raise OSError(28, 'No space left on device')",
+            "no room on the disk of the results, or of {folder}: make room, and run the same command, which goes on "
+            "from here: OSError: [Errno 28] No space left on device (traceback in {log})",
+        ),
     ],
 )
 def test_an_error_is_one_message_for_the_user_and_a_traceback_for_the_log(tmp_path, body, message):
     done, log = run_job(tmp_path, body)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == message.format(log=tmp_path / "job.log") + "\n"
+    assert done.stderr == message.format(log=tmp_path / "job.log", folder=tempfile.gettempdir()) + "\n"
     assert re.search(TIME + "INFO fields: 240$", log, re.MULTILINE)
     assert re.search(TIME + "CRITICAL ", log, re.MULTILINE)
     assert "Traceback (most recent call last)" in log and 'File "<string>", line 7' in log
