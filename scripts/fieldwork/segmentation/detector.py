@@ -18,7 +18,7 @@ from fieldwork.segmentation.working_copies import Extent, Form, Levels
 HISTOGRAM_ROWS = 512  # that tell the threshold
 GROUND_ROWS = 32  # that tell the median ground
 MOST_FIELD_PX, MOST_WINDOW_PX = 2**23, 2**22  # of a block with its halo; each takes about 60 bytes
-MOST_NETWORK_PX = 2**20  # likewise, of the network
+MOST_NETWORK_PX = 2**22  # likewise, of the network, which takes twice as many
 
 
 class Segmentation(NamedTuple):
