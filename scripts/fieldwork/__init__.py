@@ -1,9 +1,11 @@
 """Fieldwork's library: from image files to tables. Imports nothing from Snakemake."""
 
+import errno
 import re
 
 from fieldwork.messages.secrets import without_secrets
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})  # what the system says of a full disk, or of a quota
 MOST_CHARACTERS = 1000  # of a message, which may quote what a file holds
 # Control signs, ends of lines (but for lists, which are indented) and halves of surrogate pairs.
 _NO_TEXT = re.compile("\n(?!  )|[\0-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

@@ -1,6 +1,5 @@
 """The log file of a job, and its message when it fails."""
 
-import errno
 import logging
 import os
 import sys
@@ -8,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fieldwork import DeviceFailed, InputError, WorkerDied, reason_of
+from fieldwork import NO_ROOM, DeviceFailed, InputError, WorkerDied, reason_of
 from fieldwork.messages.secrets import without_secrets
 
 log = logging.getLogger(__name__)
@@ -91,7 +90,7 @@ def logged(path: str | os.PathLike, *, with_pandas: bool = False) -> Iterator[No
     except Exception as error:
         expected = isinstance(error, InputError | WorkerDied | DeviceFailed)
         reason = str(error) if expected else reason_of(error)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
             reason = (
                 f"no room on the disk of the results, or of {tempfile.gettempdir()}: make room, and run the same "
                 f"command, which goes on from here: {reason}"

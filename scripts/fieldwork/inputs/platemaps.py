@@ -390,25 +390,29 @@ def doubts_of(rows: Iterable[Mapping[str, str | None]]) -> list[str]:
     return doubts
 
 
-def doubt_of_wells(path: str | None, plate: str, wells: Collection[str]) -> str:
-    """Return why the platemap may be another plate's: no well with images is in it. Empty if one is, or without a map.
+def doubts_about_wells(described: Collection[str], wells: Collection[str], path: str | None) -> list[str]:
+    """Return why a platemap may be another plate's: no well with images is in it.
 
     Parameters
     ----------
-    path : str or None
-        The platemap.
-    plate : str
-        Its name in the sheet.
+    described : collection of str
+        The wells in the platemap; none without one.
     wells : collection of str
         Those with images.
+    path : str or None
+        The platemap.
+
+    Returns
+    -------
+    list of str
+        A sentence, for a warning; none if a well with images is described.
     """
-    described = read_platemap(path, plate) if path else {}
-    if not described or not wells or not described.keys().isdisjoint(wells):
-        return ""
-    return (
+    if not described or not wells or not set(described).isdisjoint(wells):
+        return []
+    return [
         f"no well with images is in its platemap {path}, so that no treatment is known: found {min(described)} to "
         f"{max(described)} there, and images of {min(wells)} to {max(wells)}; is it another plate's?"
-    )
+    ]
 
 
 def unit_of(column: str) -> str:

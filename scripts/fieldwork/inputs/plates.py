@@ -174,7 +174,7 @@ def open_plate(
     else:
         check_exists(origin, where=row[None], what=f"plate '{name}' takes its images from")
         refuse_results(origin, results, where=where)
-    _check_platemap(row)
+    described = _described_wells(row)
     try:
         scan, projection = _with_projections(
             _scan(row, origin, regexes=regexes, results=results, remote=remote, others=others)
@@ -187,7 +187,9 @@ def open_plate(
                 raise
             raise _ConfigurationError(f"{source}: nuclei.channel is {requested}; {where}: {error}") from None
         images = missing.with_missing(scan.images, channel)
-        scan = scan._replace(warnings=[*scan.warnings, *doubts_about_moments(images)])
+        wells = {image.well for image in images}
+        doubts = platemaps.doubts_about_wells(described, wells, row.get("platemap"))
+        scan = scan._replace(warnings=[*scan.warnings, *doubts_about_moments(images), *doubts])
         images, z = _of_plane(images, z, projection)
         missing.check_faults(images, most_failed)
         _check_format(row, scan.images)
@@ -250,16 +252,16 @@ def _check_format(row, images):
             )
 
 
-def _check_platemap(row):
-    """Check that the platemap of a row, if any, is a file on disk that can be read."""
+def _described_wells(row):
+    """Return the wells of a row's platemap, which is a file on disk; none without one."""
     if not (platemap := row.get("platemap")):
-        return
+        return set()
     named = f"plate '{row['plate']}'"
     check_path(platemap, f"{row[None]}: {named}")
     if is_url(platemap):
         raise InputError(f"{row[None]}: {named} has the platemap '{platemap}'; expected a file on disk")
     check_exists(platemap, where=row[None], what=f"{named} has the platemap")
-    platemaps.read_platemap(platemap, row["plate"])
+    return set(platemaps.read_platemap(platemap, row["plate"]))
 
 
 def _source_of(row):
@@ -358,8 +360,6 @@ def report(plate: Plate, log: str | os.PathLike) -> None:
     print(f"{'WARNING ' if lost else ''}{headline}" + f" ({log})" * bool(details), file=sys.stderr)
     for warning in plate.scan.warnings:
         print(f"WARNING plate {plate.name}: {warning}", file=sys.stderr)
-    if doubt := platemaps.doubt_of_wells(plate.platemap, plate.name, {image.well for image in plate.images}):
-        print(f"WARNING plate {plate.name}: {doubt}", file=sys.stderr)
 
 
 def _frame_of(image):

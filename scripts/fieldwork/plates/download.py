@@ -1,6 +1,5 @@
 """Download the archive of a plate, check it, and unpack it into the plate's folder."""
 
-import errno
 import fcntl
 import hashlib
 import logging
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from fieldwork import InputError, outputs
+from fieldwork import NO_ROOM, InputError, outputs
 from fieldwork.inputs.archives import RECORD, Archive, check_folder, difference, read_facts
 from fieldwork.inputs.paths import path_of_url
 from fieldwork.parallel import progress_bar
@@ -63,7 +62,7 @@ def make_folder(archive: Archive) -> dict:
         with _locked(work, archive):
             return _fetch_and_unpack(archive, folder, work)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             raise InputError(
                 f"{archive}: no room on the disk of '{folder.parent}': {error.strerror}. Make room and run the same "
                 "command: what was fetched is kept"

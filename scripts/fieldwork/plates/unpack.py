@@ -8,20 +8,11 @@ import tarfile
 import zipfile
 from pathlib import PureWindowsPath
 
-from fieldwork import InputError
+from fieldwork import NO_ROOM, InputError
 from fieldwork.parallel import progress_bar
 
 # Errors of the disk, not of the archive.
-DISK_ERRORS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EIO,
-    errno.ESTALE,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EMFILE,
-}
+DISK_ERRORS = NO_ROOM | {errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE}
 
 
 def unpack(path: str | os.PathLike, folder: str | os.PathLike, *, is_zip: bool, progress: str) -> None:

@@ -57,11 +57,11 @@ def test_a_column_exclude_names_the_wells_that_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(("wells", "is_doubtful"), [({"C03", "D06"}, True), ({"A02", "C03"}, False), (set(), False)])
-def test_a_platemap_without_any_well_of_the_images_is_doubted(tmp_path, wells, is_doubtful):
-    path = write(tmp_path, "well,dose\nA01,1\nA02,2\n")
-    doubt = platemaps.doubt_of_wells(str(path), "p", wells)
-    assert bool(doubt) == is_doubtful and platemaps.doubt_of_wells(None, "p", wells) == ""
-    assert not is_doubtful or f"{path}, so that" in doubt and "A01 to A02 there, and images of C03 to D06" in doubt
+def test_a_platemap_without_any_well_of_the_images_is_doubted(wells, is_doubtful):
+    doubts = platemaps.doubts_about_wells({"A01", "A02"}, wells, "map.csv")
+    assert len(doubts) == is_doubtful and platemaps.doubts_about_wells(set(), wells, None) == []
+    said = "".join(doubts)
+    assert ("map.csv, so that" in said and "A01 to A02 there, and images of C03 to D06" in said) == is_doubtful
 
 
 @pytest.mark.parametrize("name", ["Excluded", "excluded?", "EXCLUDE"])
