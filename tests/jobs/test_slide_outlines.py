@@ -304,12 +304,14 @@ def test_a_pixel_size_that_makes_nuclei_too_wide_is_refused_and_the_column_is_na
     folder, _ = slide
     record, facts = (outputs.read_json(folder / name) for name in ("calibration.json", "slide.json"))
     wide = record | {"diameter": 300}
-    said = "at 0.02 µm a pixel, nuclei are 300 px wide .* margin of 2400 px; expected at most 1024.*Column mpp"
+    said = "at 0.02 µm a pixel, nuclei are 300 px wide .* margin of 2[46].. px; expected at most 1152.*Column mpp"
     with pytest.raises(InputError, match=said):
         calibration.block_detection(wide, facts | {"mpp": [0.02, 0.02]}, AUTO)
     with pytest.raises(InputError, match=r"rings \(ring_um\) 2000 px"):
         calibration.block_detection(record, facts, AUTO | {"ring_um": 1000})
-    assert calibration.block_detection(record | {"diameter": 128}, facts, AUTO)
+    for method in ("classical", "network"):
+        by = record["settings"] | {"detection": record["settings"]["detection"] | {"method": method}}
+        assert calibration.block_detection(record | {"diameter": 128, "settings": by}, facts, AUTO)
 
 
 def test_blank_glass_has_no_nuclei_and_says_why(tmp_path):

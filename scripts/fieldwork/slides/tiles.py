@@ -14,7 +14,7 @@ from fieldwork.slides.channels import Channels
 from fieldwork.surroundings.unread import failure_of
 from fieldwork.tissue.samples import Block, lines_in_mask, squares_of, tissue_px
 
-LARGEST_HALO_PX = 1024  # a tile of that side is then read with 9 times its pixels
+LARGEST_HALO_PX = 1152  # as the network needs around nuclei of 128 px; such a tile is read with 9 times its pixels
 
 
 class Tile(Block):

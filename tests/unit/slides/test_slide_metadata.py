@@ -136,7 +136,7 @@ def test_no_pixel_size_that_is_believed_makes_the_halo_wide(um):
 
 def test_micrometres_that_become_too_many_pixels_are_refused_and_the_column_is_named():
     for um in (1e-6, 0.001, 0.01):
-        with pytest.raises(InputError, match=r"µm a pixel, .*slide\.nuclei.*expected at most 1024.*[Cc]olumn mpp"):
+        with pytest.raises(InputError, match=r"µm a pixel, .*slide\.nuclei.*expected at most 1152.*[Cc]olumn mpp"):
             tiles.detection_px(SETTINGS, (um, um))
     with pytest.raises(InputError):
         tiles.detection_px(SETTINGS | {"sigma_um": 100}, (0.25, 0.25))
