@@ -9,23 +9,27 @@ from fieldwork.segmentation.network import LEVELS_PER_UNIT, SQUARE_PX
 WIDTHS = 32, 64, 96  # channels at a quarter, an eighth and a sixteenth of the resolution
 FINE = 64  # channels at a quarter, on the way in and on the way out: four for every pixel
 ANSWERS = 2  # nucleus or not, and depth
+HIGHEST = HIGHEST_LEVEL / LEVELS_PER_UNIT
 
 
-class Rounding(torch.autograd.Function):
-    """Round to whole numbers, halves to even ones; pass gradients on as they are."""
+class PassingOn(torch.autograd.Function):
+    """Bring values to integers from 0 to 255, over 64; gradients pass as if nothing were rounded."""
 
     @staticmethod
     def forward(context, values):
-        return torch.round(values)
+        context.save_for_backward(values)
+        passed = nn.functional.hardtanh(values, 0, HIGHEST)
+        return passed.mul_(LEVELS_PER_UNIT).round_().mul_(1 / LEVELS_PER_UNIT)
 
     @staticmethod
     def backward(context, gradient):
-        return gradient
+        [values] = context.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, values, 0, HIGHEST)
 
 
 def passed_on(values):
     """Return values as the next layer gets them: integers from 0 to 255, over 64."""
-    return Rounding.apply(torch.clamp(values * LEVELS_PER_UNIT, 0, HIGHEST_LEVEL)) / LEVELS_PER_UNIT
+    return PassingOn.apply(values)
 
 
 class Layer(nn.Module):
@@ -85,4 +89,4 @@ def enlarged(values):
 
 def joined(coarse, fine):
     """Return the sum of what comes from a coarser layer and a fine one, as it is passed on."""
-    return torch.clamp(passed_on(coarse) + fine, max=HIGHEST_LEVEL / LEVELS_PER_UNIT)
+    return nn.functional.hardtanh(passed_on(coarse) + fine, 0, HIGHEST)

@@ -14,7 +14,7 @@ from training.fields import Field
 SIDE_PX = 160  # of a crop of a working copy
 STEPS = 1000  # of a contrast, in the crops' uint16 images
 OFFSET = 2000  # of the camera, in these steps
-DIAMETERS_PX = 7.0, 48.0  # of a typical nucleus
+DIAMETERS_PX = 7.0, 36.0  # of a typical nucleus; larger ones are shrunk to what the network sees of these
 DIAMETER_SPREAD, CONTRAST_SPREAD = 0.15, 0.2  # of the logarithm: how wrong calibrations are, and how nuclei vary
 FORM = working_copies.Form(network.MULTIPLE_PX, network.HALO_PX, 2**22)
 UNDISTURBED = 0.35  # share of the crops
@@ -93,7 +93,7 @@ def _disturbed(x, labels, diameter, is_stained, rng):
     """Return intensities as other optics, samples and cameras would show them."""
     shape = x.shape
     if rng.random() < 0.4:  # another brightness for every nucleus
-        factors = np.exp(rng.normal(0, rng.uniform(0.1, 0.5), labels.max() + 1)).astype(np.float32)
+        factors = np.exp(rng.normal(0, rng.uniform(0.1, 0.8), labels.max() + 1)).astype(np.float32)
         if rng.random() < 0.3 and labels.max():  # single very bright ones
             factors[rng.integers(1, labels.max() + 1, rng.integers(1, 4))] *= np.float32(rng.uniform(2, 12))
         factors[0] = 1
@@ -101,10 +101,11 @@ def _disturbed(x, labels, diameter, is_stained, rng):
     if rng.random() < 0.25:
         x = np.sign(x) * np.abs(x) ** np.float32(rng.uniform(0.7, 1.5))
     if rng.random() < 0.35:  # other optics, or out of focus
-        x = cv2.GaussianBlur(x, (0, 0), diameter * rng.uniform(0.02, 0.13))
+        most = 0.3 if rng.random() < 0.25 else 0.13
+        x = cv2.GaussianBlur(x, (0, 0), diameter * rng.uniform(0.02, most))
     if rng.random() < 0.25:  # the wide halo of all that is bright
         x = x + np.float32(rng.uniform(0.05, 0.35)) * cv2.GaussianBlur(x, (0, 0), diameter * rng.uniform(0.4, 1.2))
-    if rng.random() < 0.2 and not is_stained:  # ghosts: other nuclei far out of focus
+    if rng.random() < 0.08 and not is_stained:  # ghosts: other nuclei far out of focus
         ghost = np.roll(_turned(x, 2, rng.random() < 0.5), rng.integers(0, 200, 2), (0, 1))
         ghost = cv2.GaussianBlur(ghost, (0, 0), diameter * rng.uniform(0.35, 0.9))
         x = x + np.float32(rng.uniform(0.2, 0.8)) * ghost
