@@ -245,15 +245,14 @@ def _nuclei_in(copy, shape, coarse_ground, detector, model, levels=None):
     The ground and the threshold are decided from rows all over the field; then nuclei are looked for block by block.
     """
     surface = blocks.once(functools.partial(working_copies.surface_of, copy, coarse_ground))
-    threshold, is_stained = None, levels is not None and levels.is_stained
+    threshold = None
     if detector == "network":
-        split_depth = network.STAINED_SPLIT_DEPTH if is_stained else network.SPLIT_DEPTH
-        find = functools.partial(_by_network, copy, network.load(model), split_depth)
+        find = functools.partial(_by_network, copy, network.load(model))
     elif levels is None:
         above_ground, threshold = _thresholds_of(copy, surface)
         find = functools.partial(_by_threshold, copy, above_ground, FLUORESCENT)
     else:
-        find = functools.partial(_by_threshold, copy, levels.threshold, STAINED if is_stained else FLUORESCENT)
+        find = functools.partial(_by_threshold, copy, levels.threshold, STAINED if levels.is_stained else FLUORESCENT)
     canvas, nuclei, scale = blocks.Canvas(shape), [], copy.scale
     for block in copy.blocks:
         ground, smooth = surface(block)
@@ -271,8 +270,8 @@ def _by_threshold(copy, threshold, contours, block, ground, smooth):
     return objects_of(smooth, ground, threshold, copy.scale, contours)
 
 
-def _by_network(copy, model, split_depth, block, ground, smooth):
-    return network.objects_of(copy.values(block), ground, copy.scale, model, split_depth)
+def _by_network(copy, model, block, ground, smooth):
+    return network.objects_of(copy.values(block), ground, copy.scale, model)
 
 
 def _thresholds_of(copy, surface):

@@ -30,9 +30,8 @@ BRIGHTNESS = 4  # in the logarithm: of intensities over the contrast of a typica
 MIDDLE, NO_DEPTH = 128, 3  # of an answer from 0 to 255: a pixel at the edge of a nucleus, and one on the ground
 LOGIT_STEPS, DEPTH_STEPS = 16, 250  # of an answer, per unit; a depth of 1 is the middle of a nucleus
 MARGIN_STEPS = 2**12  # of a margin, per step of an answer
-# Depth of the saddle between two nuclei, below the lower one's middle. Stained nuclei have texture, and few overlap.
-SPLIT_DEPTH, STAINED_SPLIT_DEPTH = 0.17, 0.2
-SMOOTHING = (pixels.NARROW,)  # of stained tissue that was not shrunk: without it, outlines have notches
+SPLIT_DEPTH = 0.2  # of the saddle between two nuclei, below the lower one's middle
+SMOOTHING = (pixels.WIDE,)  # of stained tissue that was not shrunk: nuclei of coarse texture are missed without it
 
 
 class Model(NamedTuple):
@@ -121,9 +120,7 @@ def levels_of(values: np.ndarray, ground: np.ndarray) -> np.ndarray:
     return _levels_table().take(cv2.subtract(values, ground))
 
 
-def objects_of(
-    values: np.ndarray, ground: np.ndarray, scale: Scale, model: Model, split_depth: float = SPLIT_DEPTH
-) -> Objects:
+def objects_of(values: np.ndarray, ground: np.ndarray, scale: Scale, model: Model) -> Objects:
     """Find the nuclei of a working copy.
 
     Parameters
@@ -132,25 +129,22 @@ def objects_of(
         As for `levels_of`.
     scale : Scale
     model : Model
-    split_depth : float
-        `STAINED_SPLIT_DEPTH` for stained tissue.
 
     Returns
     -------
     Objects
     """
-    return divided(*model.run(levels_of(values, ground)), scale, split_depth)
+    return divided(*model.run(levels_of(values, ground)), scale)
 
 
-def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale, split_depth: float = SPLIT_DEPTH) -> Objects:
+def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale) -> Objects:
     """Divide the pixels that lie in nuclei into nuclei, which are basins of depth, merged over shallow saddles.
 
     Parameters
     ----------
     nucleus, depth : (rows, columns) uint8 array
         As `Model.run` returns them.
-    scale, split_depth
-        As for `objects_of`.
+    scale : Scale
 
     Returns
     -------
@@ -166,7 +160,7 @@ def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale, split_depth: f
         basin, summits = basins.basins(heights, inside)
         saddles, peaks = basins.saddles(basin, heights, inside), heights.ravel()[summits]
         areas = np.bincount(basin)
-        least_depth = split_depth * DEPTH_STEPS * pixels.KERNEL_SUM
+        least_depth = SPLIT_DEPTH * DEPTH_STEPS * pixels.KERNEL_SUM
         parts = basins.merged(saddles, peaks.tolist(), areas[1:].tolist(), lambda _: least_depth)
         kept = np.bincount(parts, areas) >= least_area(scale)
         kept[0] = False

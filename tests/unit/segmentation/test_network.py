@@ -116,12 +116,12 @@ def test_nuclei_that_touch_are_two_and_a_bent_one_is_one():
     assert cv2.connectedComponents((objects.labels > 0).astype(np.uint8))[0] - 1 >= 2
 
 
-@pytest.mark.parametrize(("split_depth", "number"), [(0.2, 2), (0.4, 1)])
-def test_nuclei_are_one_over_a_saddle_that_is_less_deep(split_depth, number):
-    depth = np.tile(np.interp(np.arange(60), [8, 20, 30, 40, 52], [0, 1, 0.7, 1, 0]), (24, 1))  # two ridges
+@pytest.mark.parametrize(("saddle", "number"), [(0.7, 2), (0.9, 1)])
+def test_nuclei_are_one_over_a_shallow_saddle(saddle, number):
+    depth = np.tile(np.interp(np.arange(60), [8, 20, 30, 40, 52], [0, 1, saddle, 1, 0]), (24, 1))  # two ridges
     nucleus = np.where(depth > 0, 200, 20).astype(np.uint8)
     depth = np.rint(network.NO_DEPTH + depth * network.DEPTH_STEPS).astype(np.uint8)
-    assert network.divided(nucleus, depth, network.Scale(15, 1, 1), split_depth).labels.max() == number
+    assert network.divided(nucleus, depth, network.Scale(15, 1, 1)).labels.max() == number
 
 
 @pytest.mark.parametrize(
