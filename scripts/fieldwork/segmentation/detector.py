@@ -227,7 +227,7 @@ def _detector_of(method, model=None):
 def _form_of(detector, most_px):
     """Return what a detector asks of working copies, in blocks of at most so many pixels."""
     if detector == "network":
-        return Form(network.MULTIPLE_PX, network.HALO_PX, min(most_px, MOST_NETWORK_PX), network.SMOOTHING)
+        return Form(network.MULTIPLE_PX, network.HALO_PX, min(most_px, MOST_NETWORK_PX), SMOOTHING)
     return Form(1, 0, most_px, SMOOTHING, smooths_shrunk=True)
 
 

@@ -31,7 +31,6 @@ MIDDLE, NO_DEPTH = 128, 3  # of an answer from 0 to 255: a pixel at the edge of 
 LOGIT_STEPS, DEPTH_STEPS = 16, 250  # of an answer, per unit; a depth of 1 is the middle of a nucleus
 MARGIN_STEPS = 2**12  # of a margin, per step of an answer
 SPLIT_DEPTH = 0.2  # of the saddle between two nuclei, below the lower one's middle
-SMOOTHING = (pixels.WIDE,)  # of stained tissue that was not shrunk: nuclei of coarse texture are missed without it
 
 
 class Model(NamedTuple):

@@ -113,7 +113,7 @@ def seen(monkeypatch):
     return see
 
 
-@pytest.mark.parametrize(("is_stained", "variance"), [(False, 0), (True, 2)])
+@pytest.mark.parametrize(("is_stained", "variance"), [(False, 0), (True, 3)])
 def test_stained_tissue_is_blurred(seen, is_stained, variance):
     image = np.zeros((64, 64), np.uint16)
     image[32, 32] = 40_000
