@@ -107,7 +107,7 @@ def page():
     """Return the text of docs/accuracy.md."""
     return f"""# How right the counts are
 
-`make accuracy` wrote this page; nothing on it is copied from elsewhere. `classical`, which `auto` is, and `network` had
+`make accuracy` wrote this page; nothing on it is copied from elsewhere. `network`, which `auto` is, and `classical` had
 no setting.
 
 ## Annotated fields

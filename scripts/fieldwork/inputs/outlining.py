@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 METHODS = ("auto", "classical", "network")
-AUTO = "classical"  # what `auto` is: docs/network.md compares the two
+AUTO = "network"  # what `auto` is: docs/network.md compares the two
 BUILT_IN = "built-in"  # the model of the network that Fieldwork comes with
 
 
