@@ -14,6 +14,7 @@ import pytest
 
 import archive_server
 from fieldwork.gpu import choice
+from fieldwork.inputs import outlining
 from workspace import Workspace
 
 
@@ -77,3 +78,11 @@ def serve():
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture(params=["network", "classical"], scope="module")
+def detector(request):
+    """Return the name of each detector in turn, which method auto is meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outlining, "AUTO", request.param)
+        yield request.param

@@ -16,7 +16,7 @@ STEPS = 1000  # of a contrast, in the crops' uint16 images
 OFFSET = 2000  # of the camera, in these steps
 DIAMETERS_PX = 7.0, 36.0  # of a typical nucleus; larger ones are shrunk to what the network sees of these
 DIAMETER_SPREAD, CONTRAST_SPREAD = 0.15, 0.2  # of the logarithm: how wrong calibrations are, and how nuclei vary
-FORM = working_copies.Form(network.MULTIPLE_PX, network.HALO_PX, 2**22)
+FORM = working_copies.Form(network.MULTIPLE_PX, network.HALO_PX, 2**22, smooths_shrunk=False)
 UNDISTURBED = 0.35  # share of the crops
 DARKEST = 0.02  # share of the pixels that are darker than a field's floor
 

@@ -7,11 +7,12 @@ import pytest
 from accuracy import agreement, annotated, generated, sets
 from fieldwork.segmentation import calibrate, segment_nuclei
 
+pytestmark = pytest.mark.usefixtures("detector")  # both, one after the other
 needs_annotated = pytest.mark.skipif(not annotated.is_here(), reason=f"needs {annotated.FOLDER}: {annotated.SET}")
 needs_hand_count = pytest.mark.skipif(not annotated.HAND_COUNT_FOLDER.is_dir(), reason="needs MD-MULTISITE-TIF")
 UNDECIDED = {"debris"}  # a speck may be a small nucleus
 FIBRE_OBJECTS = 3
-DIFFICULT = {  # F1 at an overlap of 0.5 where a careful eye would err too
+DIFFICULT = {  # F1 at an overlap of 0.5 of the classical detector where a careful eye would err too
     "diameter of 7 px": 0.9,
     "90 % against another": 0.9,
     "sizes that vary by a third": 0.9,
@@ -21,6 +22,11 @@ DIFFICULT = {  # F1 at an overlap of 0.5 where a careful eye would err too
 }
 
 
+def least_share(variation, detector):
+    """Return the F1 at an overlap of 0.5 that a detector reaches on planted fields."""
+    return DIFFICULT.get(variation, 0.95) if detector == "classical" else 0.95
+
+
 def planted(seeds, **arguments):
     """Return planted fields, and the calibration of all of them."""
     fields = [generated.planted_field(seed, **arguments) for seed in seeds]
@@ -28,18 +34,18 @@ def planted(seeds, **arguments):
 
 
 @pytest.mark.parametrize("variation", sets.VARIATIONS)
-def test_planted_nuclei_are_outlined(variation):
+def test_planted_nuclei_are_outlined(variation, detector):
     fields, calibration = planted((31, 32), **sets.VARIATIONS[variation])
     for image, truth in fields:
         labels = segment_nuclei(image, calibration)
-        assert agreement.share_of_pairs(labels, truth, 0.5) >= DIFFICULT.get(variation, 0.95)
+        assert agreement.share_of_pairs(labels, truth, 0.5) >= least_share(variation, detector)
 
 
 @pytest.mark.parametrize("variation", sets.VARIATIONS)
-def test_an_image_calibrates_itself_as_well_as_its_plate_does(variation):
+def test_an_image_calibrates_itself_as_well_as_its_plate_does(variation, detector):
     image, truth = generated.planted_field(33, **sets.VARIATIONS[variation])
     labels = segment_nuclei(image)
-    assert agreement.share_of_pairs(labels, truth, 0.5) >= DIFFICULT.get(variation, 0.95)
+    assert agreement.share_of_pairs(labels, truth, 0.5) >= least_share(variation, detector)
 
 
 @pytest.mark.parametrize("plate", sets.PLATES)
@@ -72,11 +78,12 @@ def test_a_plate_of_which_three_quarters_are_empty_counts_its_full_quarter_as_if
 
 
 @needs_annotated
-def test_annotated_fields_that_calibrate_themselves_reach_the_prototype():
+def test_annotated_fields_that_calibrate_themselves_reach_the_prototype(detector):
     figures = annotated.scores().score(segment_nuclei, annotated.annotated_fields())
     assert figures["images"] == 271
-    assert figures["points_F1"] >= 0.917
-    assert figures["F1@0.5"] >= 0.856
+    least = {"classical": (0.917, 0.856), "network": (0.93, 0.88)}[detector]  # which was trained on these fields
+    assert figures["points_F1"] >= least[0]
+    assert figures["F1@0.5"] >= least[1]
 
 
 @needs_annotated

@@ -31,8 +31,9 @@ def test_annotated_colour_fields(method):
         hits, found, nuclei = hits + at_overlaps[0], found + objects, nuclei + true_objects
     true, surplus, missed = points
     assert nuclei == 2290
-    assert 2 * true / (2 * true + surplus + missed) >= 0.8
-    assert 2 * hits / (found + nuclei) >= 0.64
+    least_points, least_outlines = {"network": (0.83, 0.71), "classical": (0.8, 0.64)}[method]  # it was trained on them
+    assert 2 * true / (2 * true + surplus + missed) >= least_points
+    assert 2 * hits / (found + nuclei) >= least_outlines
 
 
 @pytest.mark.skipif(not SLIDE.is_file(), reason="the real slides are not here")
@@ -53,17 +54,19 @@ def test_a_slide_whose_nuclei_were_counted_by_eye(method):
     assert 2 * hits / (counted + len(points)) >= 0.87
 
 
-def test_immunohistochemistry_beside_brown_cytoplasm():
-    labels, facts = outline(skimage.data.immunohistochemistry())
+@either
+def test_immunohistochemistry_beside_brown_cytoplasm(method):
+    labels, facts = outline(skimage.data.immunohistochemistry(), method=method)
     assert facts["modality"] == "hdab" and facts["tissue_area_px"] >= 0.8 * labels.size
     assert 200 <= labels.max() <= 400
 
 
-def test_fibres_without_nuclei_are_none():
+@either
+def test_fibres_without_nuclei_are_none(method):
     rng = np.random.default_rng(4)
     texture = cv2.GaussianBlur(rng.standard_normal((600, 700)), (0, 0), 2)
     density = 0.15 + 0.05 * texture / texture.std()
     image = np.rint(245 * 10 ** -(density[..., None] * (0.07, 0.99, 0.11))).astype(np.uint8)
     image[:40] = 245
-    labels, _ = outline(image, mpp=0.5)
+    labels, _ = outline(image, mpp=0.5, method=method)
     assert labels.max() == 0

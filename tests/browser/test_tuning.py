@@ -224,9 +224,9 @@ def test_the_page_shows_outlines_count_and_lines_to_paste(run, tmp_path):
         assert site.get("/api/plates/base/fields/0/tuning?method=os.system")[0] == 404
     assert page.complaints == []
     assert answer["count"] == seen["count"]
-    expected = {"method": "auto", "diameter": 34.0, "contrast": 400.0}
+    expected = {"method": "auto", "diameter": 34.0, "contrast": 400.0, "model": None}
     checked = config.check_config(yaml.safe_load(seen["config"]), source="config.yaml")
     assert methods.detection_of(checked["nuclei"], {}, where="here") == expected
     names, values = (line.split("\t") for line in seen["sheet"].split("\n"))
     row = methods.place_of({None: "line 2", **dict(zip(names, values, strict=True))})
-    assert methods.detection_of(row, row, where="here") == expected
+    assert methods.detection_of({"model": "built-in", **row}, row, where="here") == expected

@@ -303,15 +303,14 @@ def test_a_block_that_cannot_be_read_is_failed_tiles(tmp_path):
 def test_a_pixel_size_that_makes_nuclei_too_wide_is_refused_and_the_column_is_named(slide):
     folder, _ = slide
     record, facts = (outputs.read_json(folder / name) for name in ("calibration.json", "slide.json"))
-    wide = record | {"diameter": 300}
-    said = "at 0.02 µm a pixel, nuclei are 300 px wide .* margin of 2[46].. px; expected at most 1152.*Column mpp"
-    with pytest.raises(InputError, match=said):
-        calibration.block_detection(wide, facts | {"mpp": [0.02, 0.02]}, AUTO)
     with pytest.raises(InputError, match=r"rings \(ring_um\) 2000 px"):
         calibration.block_detection(record, facts, AUTO | {"ring_um": 1000})
-    for method in ("classical", "network"):
+    for method, margin in (("classical", 2400), ("network", 2688)):
         by = record["settings"] | {"detection": record["settings"]["detection"] | {"method": method}}
         assert calibration.block_detection(record | {"diameter": 128, "settings": by}, facts, AUTO)
+        said = f"at 0.02 µm a pixel, nuclei are 300 px wide .* margin of {margin} px; expected at most 1152.*Column mpp"
+        with pytest.raises(InputError, match=said):
+            calibration.block_detection(record | {"diameter": 300, "settings": by}, facts | {"mpp": [0.02, 0.02]}, AUTO)
 
 
 def test_blank_glass_has_no_nuclei_and_says_why(tmp_path):

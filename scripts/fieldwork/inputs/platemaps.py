@@ -3,7 +3,7 @@
 import functools
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from fieldwork import InputError
 from fieldwork.doses import check_doses, unit_of_column
@@ -390,14 +390,14 @@ def doubts_of(rows: Iterable[Mapping[str, str | None]]) -> list[str]:
     return doubts
 
 
-def doubts_about_wells(described: Collection[str], wells: Collection[str], path: str | None) -> list[str]:
+def doubts_about_wells(described: Set[str], wells: Set[str], path: str | None) -> list[str]:
     """Return why a platemap may be another plate's: no well with images is in it.
 
     Parameters
     ----------
-    described : collection of str
+    described : set of str
         The wells in the platemap; none without one.
-    wells : collection of str
+    wells : set of str
         Those with images.
     path : str or None
         The platemap.
@@ -407,7 +407,7 @@ def doubts_about_wells(described: Collection[str], wells: Collection[str], path:
     list of str
         A sentence, for a warning; none if a well with images is described.
     """
-    if not described or not wells or not set(described).isdisjoint(wells):
+    if not described or not wells or described & wells:
         return []
     return [
         f"no well with images is in its platemap {path}, so that no treatment is known: found {min(described)} to "

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class Plate(NamedTuple):
 
     `inside` is the name of the nuclei channel inside of the files of that channel, where the sheet or the configuration
     names it and the files' names do not; `pages_are` is what pages without names are: z, c, t or nothing; `z` is which
-    z planes of an image count, as for `plates.images.chosen_planes`.
+    z planes of an image count, as for `plates.images.chosen_planes`; `doubts` are those about its platemap.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Plate(NamedTuple):
     inside: str = ""
     pages_are: str = ""
     z: str | int = "all"
+    doubts: Sequence[str] = ()
 
     @property
     def images(self) -> list[layouts.Image]:
@@ -187,9 +188,8 @@ def open_plate(
                 raise
             raise _ConfigurationError(f"{source}: nuclei.channel is {requested}; {where}: {error}") from None
         images = missing.with_missing(scan.images, channel)
-        wells = {image.well for image in images}
-        doubts = platemaps.doubts_about_wells(described, wells, row.get("platemap"))
-        scan = scan._replace(warnings=[*scan.warnings, *doubts_about_moments(images), *doubts])
+        scan = scan._replace(warnings=[*scan.warnings, *doubts_about_moments(images)])
+        doubts = platemaps.doubts_about_wells(described, {image.well for image in images}, row.get("platemap"))
         images, z = _of_plane(images, z, projection)
         missing.check_faults(images, most_failed)
         _check_format(row, scan.images)
@@ -203,7 +203,7 @@ def open_plate(
     units = {}
     for image in images:
         units.setdefault(FAN_OUT[fan_out](image), []).append(image)
-    return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are, z)
+    return Plate(name, scan, channel, units, row.get("platemap"), inside, pages_are, z, doubts)
 
 
 def _with_nuclei(scan, requested, names, pages_are):
@@ -358,7 +358,7 @@ def report(plate: Plate, log: str | os.PathLike) -> None:
     headline, details = file_report(plate)
     lost = plate.scan.unmatched or plate.scan.duplicates or any(image.fault for image in plate.images)
     print(f"{'WARNING ' if lost else ''}{headline}" + f" ({log})" * bool(details), file=sys.stderr)
-    for warning in plate.scan.warnings:
+    for warning in (*plate.scan.warnings, *plate.doubts):
         print(f"WARNING plate {plate.name}: {warning}", file=sys.stderr)
 
 

@@ -12,7 +12,7 @@ from fieldwork.inputs import outlining
 from fieldwork.segmentation import blocks, figures, flags, network, outlines, pixels, thresholds, working_copies
 from fieldwork.segmentation.calibration import Calibration, calibrate
 from fieldwork.segmentation.figures import Figures
-from fieldwork.segmentation.objects import FLUORESCENT, SMOOTHING, STAINED, objects_of
+from fieldwork.segmentation.objects import FLUORESCENT, STAINED, objects_of
 from fieldwork.segmentation.working_copies import Extent, Form, Levels
 
 HISTOGRAM_ROWS = 512  # that tell the threshold
@@ -227,8 +227,8 @@ def _detector_of(method, model=None):
 def _form_of(detector, most_px):
     """Return what a detector asks of working copies, in blocks of at most so many pixels."""
     if detector == "network":
-        return Form(network.MULTIPLE_PX, network.HALO_PX, min(most_px, MOST_NETWORK_PX), SMOOTHING)
-    return Form(1, 0, most_px, SMOOTHING, smooths_shrunk=True)
+        return Form(network.MULTIPLE_PX, network.HALO_PX, min(most_px, MOST_NETWORK_PX), smooths_shrunk=False)
+    return Form(1, 0, most_px, smooths_shrunk=True)
 
 
 class _Found(NamedTuple):

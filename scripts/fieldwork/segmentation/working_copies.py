@@ -10,7 +10,7 @@ import numpy as np
 
 from fieldwork.segmentation import blocks, pixels
 from fieldwork.segmentation.calibration import Calibration
-from fieldwork.segmentation.objects import Scale
+from fieldwork.segmentation.objects import SMOOTHING, Scale
 from fieldwork.segmentation.pixels import TYPICAL, Pixels
 
 # Tuned on tests/accuracy's development set alone.
@@ -35,8 +35,7 @@ class Form(NamedTuple):
     multiple_px: int  # of which their first rows and columns are multiples
     halo_px: int  # the least width of their halos
     most_px: int  # of a block with its halo
-    smoothing: tuple[np.ndarray, ...] = ()  # kernels that blur stained tissue: texture makes no nuclei
-    smooths_shrunk: bool = False  # also copies that were shrunk, whose pixels are means already
+    smooths_shrunk: bool  # stained tissue also where it was shrunk, whose pixels are means already
 
 
 class Levels(NamedTuple):
@@ -44,7 +43,7 @@ class Levels(NamedTuple):
 
     floor: int  # sum of a square of pixels where working copies are 0
     with_median: bool  # many pixels are hot or dead: the median takes their place
-    is_stained: bool  # tissue: copies are blurred as their form says
+    is_stained: bool  # tissue: its texture is blurred, lest it makes nuclei
     threshold: int = 1  # in steps of working copies, above the ground; the network does not need it
     share_near: float = 0.0  # of the sample's pixels: `thresholds.share_near`
 
@@ -83,16 +82,15 @@ def copy_of(source: Pixels, calibration: Calibration, form: Form, levels: Levels
     scale, contrast = scale_of(calibration.diameter), calibration.contrast / source.unit
     if levels is None:
         odd, looked_at = odd_pixels(source.values, contrast)
-        with_median, smoothing = are_many_odd(odd, looked_at), ()
+        with_median, is_smoothed = are_many_odd(odd, looked_at), False
     else:
-        with_median, smoothing = levels.with_median, ()
-        if levels.is_stained and (scale.shrunk == 1 or form.smooths_shrunk):
-            smoothing = form.smoothing
+        with_median = levels.with_median
+        is_smoothed = levels.is_stained and (scale.shrunk == 1 or form.smooths_shrunk)
     image = cv2.medianBlur(source.values, 3) if with_median else source.values
     parts, sums = _blocks_and_sums(image, scale, form)
     floor = floor_of(_sums_all_over(parts, sums)) if levels is None else levels.floor
     unit = max(contrast * scale.shrunk**2 / TYPICAL, LEAST_UNIT)  # of a sum
-    values = blocks.once(lambda block: _smoothed(_steps(sums(block), floor, unit), smoothing))
+    values = blocks.once(lambda block: _smoothed(_steps(sums(block), floor, unit), SMOOTHING if is_smoothed else ()))
     area = scale.shrunk**2
     return WorkingCopy(
         _shape_of(image.shape, scale), parts, values, scale, _coarse_of(scale), floor / area, unit / area

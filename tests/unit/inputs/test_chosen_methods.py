@@ -39,6 +39,7 @@ def of_sheet(section, *rows):
         ({}, {}, AUTO),
         ({"border": "drop", "keep_labels": False}, {}, AUTO),
         ({"method": "auto"}, {}, AUTO),
+        ({"method": "auto", "model": "own.onnx"}, {}, AUTO | {"model": "own.onnx"}),
         ({"method": "peaks"}, {}, PEAKS),
         ({"method": "own.f"}, {}, OWN),
         # The configuration's keys, as written.

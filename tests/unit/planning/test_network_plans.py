@@ -86,7 +86,6 @@ def test_a_model_of_the_form_is_taken_and_is_not_read_again(tmp_path, monkeypatc
 def test_without_its_runtime_the_network_is_refused_and_other_methods_are_not(tmp_path, monkeypatch):
     write_sheets(tmp_path, plates=[PlateFolder("P1")], slides=[("S", "B")], stacks=["T"])
     monkeypatch.setattr(function_checks, "RUNTIME", "no_such_package")
-    monkeypatch.setattr(outlining, "AUTO", "network")
     plan_in(tmp_path, nuclei={"method": "classical"})
     plan_in(tmp_path, nuclei={"method": "peaks"}, slide={"nuclei": {"haematoxylin": 0.03, "fluorescence": 100}})
     for method in ("network", "auto", "peaks"):  # with peaks, slides are outlined by auto

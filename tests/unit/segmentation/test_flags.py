@@ -38,11 +38,11 @@ def test_fields_of_a_plate_have_no_flags(plate, change):
 
 
 @pytest.mark.parametrize("plate", sets.PLATES)
-def test_blurred_fields_are_out_of_focus_and_keep_their_nuclei(plate, detector):
+def test_blurred_fields_are_out_of_focus_and_keep_their_nuclei(plate):
     found, counts = flags(plate, blur=0.3)
     assert found == [{"out_of_focus"}, {"out_of_focus"}]
     assert min(counts) >= 15
-    assert all("out_of_focus" in flag for flag in flags(plate, blur=0.6)[0])  # it finds none of these
+    assert all("out_of_focus" in flag for flag in flags(plate, blur=0.6)[0])  # of these the network finds none
 
 
 @pytest.mark.parametrize("plate", sets.PLATES)

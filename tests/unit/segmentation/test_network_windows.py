@@ -113,12 +113,13 @@ def seen(monkeypatch):
     return see
 
 
-@pytest.mark.parametrize(("is_stained", "variance"), [(False, 0), (True, 3)])
-def test_stained_tissue_is_blurred(seen, is_stained, variance):
-    image = np.zeros((64, 64), np.uint16)
-    image[32, 32] = 40_000
-    values = seen(image, Calibration(14.0, 5000.0, 1.0), is_stained=is_stained)
-    for away in np.indices(image.shape) - 32:
+@pytest.mark.parametrize(("is_stained", "shrunk", "variance"), [(False, 1, 0), (True, 1, 3), (True, 2, 0)])
+def test_stained_tissue_that_is_not_shrunk_is_blurred(seen, is_stained, shrunk, variance):
+    image = np.zeros((64 * shrunk, 64 * shrunk), np.uint16)
+    image[32 * shrunk, 32 * shrunk] = 40_000
+    values = seen(image, Calibration(14.0 * shrunk, 5000.0, 1.0), is_stained=is_stained)
+    assert values.shape == (64, 64)
+    for away in np.indices(values.shape) - 32:
         assert (values * away**2).sum() / values.sum() == pytest.approx(variance, abs=0.02)
 
 

@@ -53,12 +53,13 @@ def found_in(image, detection):
 
 
 @functools.cache
-def in_one_piece():
+def in_one_piece(method):
     image = clumps(SHAPE)
     detection = blocks.Detection(
         shape=SHAPE,
         channels=channels.channels_of(FACTS),
         calibration=CALIBRATION,
+        method=method,
         levels=LEVELS,
         ring_px=4,
         positive={},
@@ -68,9 +69,10 @@ def in_one_piece():
     return image, detection, measurements, labels
 
 
+@pytest.mark.parametrize("method", ["network", "classical"])
 @pytest.mark.parametrize("block_px", [150, 256, 333])
-def test_clumps_at_borders_of_blocks_are_parted_as_in_one_piece(monkeypatch, block_px):
-    image, detection, expected, labels = in_one_piece()
+def test_clumps_at_borders_of_blocks_are_parted_as_in_one_piece(monkeypatch, block_px, method):
+    image, detection, expected, labels = in_one_piece(method)
     pieces = cv2.connectedComponents((labels > 0).view(np.uint8))[0] - 1
     assert labels.max() > 4 * pieces > 400  # most nuclei are parts of large clumps
     monkeypatch.setattr(blocks, "BLOCK_PX", block_px)
@@ -96,7 +98,7 @@ def test_a_block_that_cannot_be_read_has_the_reason(error, reason):
     def read(*window):
         raise error
 
-    detection = in_one_piece()[1]
+    detection = in_one_piece("classical")[1]
     [block] = blocks.blocks_of(SHAPE)
     failed = blocks.measure_block(block, read=read, mask=np.ones((39, 44), bool), detection=detection)
     assert (failed.error, failed.count) == (reason, 0)
