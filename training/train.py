@@ -13,7 +13,6 @@ from training import evaluation, integer_form, optimisation
 from training.fields import fields_in
 
 HELD_BACK = 5  # of so many fields, one is held back
-OWN_STEPS = 1000
 SEED = 1
 
 
@@ -39,10 +38,9 @@ def main() -> None:
     used = [field for number, field in enumerate(fields) if number % HELD_BACK] if options.own else fields
     print(f"{len(fields)} fields with {sum(int(field.labels.max()) for field in fields)} nuclei", flush=True)
     start = runtime.BUILT_IN if options.own else None
-    steps = OWN_STEPS if options.own else optimisation.STEPS
     began = time.monotonic()
     state = options.state / f"{options.model.stem}.pt"
-    network = optimisation.train(used, seed=SEED, saved=state, steps=steps, start=start)
+    network = optimisation.train(used, seed=SEED, saved=state, start=start)
     integer_form.write(network, options.model)
     state.unlink()
     print(
