@@ -62,7 +62,7 @@ def train(fields: Sequence[Field], *, seed: int, saved: Path, start: Path | None
     parts = {"network": network, "average": average, "optimizer": optimizer}
     cycles = FROM_A_MODEL if start else FROM_NOTHING
     of_start = hashlib.sha256(start.read_bytes()).hexdigest() if start else ""
-    training = f"{digest_of(fields)} {seed} {cycles} {of_start}"
+    training = f"{digest_of(fields)} {seed} {cycles} {IN_HALVES} {of_start}"
     state = state_of(saved, training)
     end, last = 0, sum(cycle.steps for cycle in cycles)
     for cycle in cycles:

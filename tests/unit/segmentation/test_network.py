@@ -116,6 +116,14 @@ def test_nuclei_that_touch_are_two_and_a_bent_one_is_one():
     assert cv2.connectedComponents((objects.labels > 0).astype(np.uint8))[0] - 1 >= 2
 
 
+@pytest.mark.parametrize(("answer", "number"), [(147, 0), (148, 1)])
+def test_a_nucleus_of_which_the_network_is_not_sure_is_none(answer, number):
+    depth = np.clip(1 - np.hypot(*(np.mgrid[:32, :32] - 16)) / 8, 0, 1)
+    nucleus = np.where(depth > 0.9, answer, np.where(depth > 0, 140, 20)).astype(np.uint8)
+    depth = np.rint(network.NO_DEPTH + depth * network.DEPTH_STEPS).astype(np.uint8)
+    assert network.divided(nucleus, depth, network.Scale(15, 1, 1)).labels.max() == number
+
+
 @pytest.mark.parametrize(("saddle", "number"), [(0.7, 2), (0.9, 1)])
 def test_nuclei_are_one_over_a_shallow_saddle(saddle, number):
     depth = np.tile(np.interp(np.arange(60), [8, 20, 30, 40, 52], [0, 1, saddle, 1, 0]), (24, 1))  # two ridges
