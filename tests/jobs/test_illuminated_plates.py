@@ -17,7 +17,7 @@ from fieldwork.detection import illumination
 from fieldwork.plates import illumination as plate_illumination
 from fieldwork.quality import measure_image
 
-AUTO = {"method": "auto", "diameter": None, "contrast": None}
+CLASSICAL = {"method": "classical", "diameter": None, "contrast": None}  # as for the figures of the illumination
 SHAPE, COUNT = (240, 320), 15
 CHANNELS = [("DNA", "w1"), ("Tubulin", "w2")]
 POOL = {"engine": "serial", "mode": "paths", "dask": "processes"}
@@ -71,11 +71,11 @@ def detect(folder, rows, *, background=None, corrected=True, channels=CHANNELS, 
     record = folder / "illumination/functions.json" if corrected else None
     common = {"copies": {}, "plate": "P1", "channel": "w1", "drop_border": False, "folders": [], "workers": 1}
     common["correction"] = illumination.correction_of("DNA", background, record)
-    settings, calibration = {"detection": AUTO, "calibrate_with": None}, folder / "calibration.json"
+    settings, calibration = {"detection": CLASSICAL, "calibrate_with": None}, folder / "calibration.json"
     sample = [row[:5] for row in sample or rows]
     calibrate_plate.main(images=sample, other=None, outcome=calibration, settings=settings, pool=POOL, **common)
     picture = folder / "calibration.png"
-    plot_calibration.main(record=calibration, picture=picture, detection=AUTO, pool=POOL, **common)
+    plot_calibration.main(record=calibration, picture=picture, detection=CLASSICAL, pool=POOL, **common)
     outcome = {name: folder / f"units/all.{name}.parquet" for name in ("nuclei", "fields", "labels")}
     detect_nuclei.main(
         images=[(*row[:5], row[5][: len(channels)]) for row in rows],
@@ -84,7 +84,7 @@ def detect(folder, rows, *, background=None, corrected=True, channels=CHANNELS, 
         unit="all",
         nuclei_channel="DNA",
         measured=channels,
-        detection=AUTO,
+        detection=CLASSICAL,
         cells=None,
         with_quality=True,
         on_bad_image="record",

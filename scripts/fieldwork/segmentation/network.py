@@ -28,7 +28,8 @@ HALO_PX = 128  # 87 that an answer depends on, and some more for the rest of its
 LEVELS_PER_UNIT = 64  # of the logarithm that the network sees, and of what its layers pass on
 BRIGHTNESS = 4  # in the logarithm: of intensities over the contrast of a typical nucleus
 MIDDLE, NO_DEPTH = 128, 3  # of an answer from 0 to 255: a pixel at the edge of a nucleus, and one on the ground
-SURE = 148  # of an answer in the middle of a nucleus, some three chances in four; below, it is none
+SURE, SURE_OF_DIM = 148, 172  # answers in the middle of a nucleus, below which it is none: 78 % and 94 % nucleus
+DIM = 30  # of what the network sees there: a nucleus of 0.15 of the typical contrast, as corners of light have, too
 LOGIT_STEPS, DEPTH_STEPS = 16, 250  # of an answer, per unit; a depth of 1 is the middle of a nucleus
 MARGIN_STEPS = 2**12  # of a margin, per step of an answer
 SPLIT_DEPTH = 0.2  # of the saddle between two nuclei, below the lower one's middle
@@ -134,10 +135,11 @@ def objects_of(values: np.ndarray, ground: np.ndarray, scale: Scale, model: Mode
     -------
     Objects
     """
-    return divided(*model.run(levels_of(values, ground)), scale)
+    levels = levels_of(values, ground)
+    return divided(*model.run(levels), levels, scale)
 
 
-def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale) -> Objects:
+def divided(nucleus: np.ndarray, depth: np.ndarray, levels: np.ndarray, scale: Scale) -> Objects:
     """Divide the pixels that lie in nuclei into nuclei, which are basins of depth, merged over shallow saddles.
 
     What is small is none, nor is that whose middle is not surely in a nucleus.
@@ -146,6 +148,8 @@ def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale) -> Objects:
     ----------
     nucleus, depth : (rows, columns) uint8 array
         As `Model.run` returns them.
+    levels : (rows, columns) uint8 array
+        Of which it does.
     scale : Scale
 
     Returns
@@ -166,7 +170,8 @@ def divided(nucleus: np.ndarray, depth: np.ndarray, scale: Scale) -> Objects:
         parts = basins.merged(saddles, peaks.tolist(), areas[1:].tolist(), lambda _: least_depth)
         summits = highest(parts.take(basin), heights.ravel().take(inside), np.searchsorted(inside, summits))
         summits = pixels.unframed_indices(inside[summits], margin.shape[1])
-        is_sure = nucleus[np.divmod(summits, margin.shape[1])] >= SURE
+        middles = np.divmod(summits, margin.shape[1])
+        is_sure = nucleus[middles] >= np.where(levels[middles] < DIM, SURE_OF_DIM, SURE)
         kept = is_sure & (np.bincount(parts, areas) >= least_area(scale))
         kept[0] = False
         labels.ravel()[inside] = (np.cumsum(kept, dtype=np.int32) * kept).take(parts).take(basin)

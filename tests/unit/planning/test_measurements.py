@@ -497,7 +497,7 @@ def test_a_changed_module_of_the_function_for_cells_makes_the_units_again(tmp_pa
     codes = []
     for number in (1, 2):
         module.write_text(f"def cells(nuclei, channels):\n    return {number} * nuclei\n")
-        plan = plan_in(tmp_path, cells="own_cells_plan.cells")
+        plan = plan_in(tmp_path, cells="own_cells_plan.cells", nuclei={"method": "classical"})
         assert plan.measurements.cells(UNIT) == {"function": "own_cells_plan.cells"}
         codes.append(plan.cells_code(UNIT))
     assert codes[0] != codes[1] and plan_in(tmp_path, cells={"expand": 3}).cells_code(UNIT) == ""

@@ -495,7 +495,7 @@ def test_own_functions_of_plates_and_stacks_are_checked_before_any_job(tmp_path)
 
 def test_own_modules_and_files_that_arguments_name_count_by_content(tmp_path):
     write_sheets(tmp_path, plates=[PlateFolder("P1"), PlateFolder("P2")], stacks=["T1"])
-    write_plate_columns(tmp_path, method=["", "auto"])
+    write_plate_columns(tmp_path, method=["", "classical"])
     module, weights = tmp_path / "config/own.py", tmp_path / "model.pt"
     module.write_text("def f(image, model): pass\n")
     weights.write_bytes(b"one")

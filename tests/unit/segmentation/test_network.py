@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from accuracy import generated
-from fieldwork.segmentation import model_form, network
+from fieldwork.segmentation import model_form, network, pixels
 
 SHAPE = (96, 128)
 
@@ -101,6 +101,12 @@ def test_levels_are_the_logarithm_of_intensities():
     np.testing.assert_array_equal(network.levels_of(steps, np.zeros_like(steps)), expected)
 
 
+def divided(nucleus, depth, rise=1):
+    """Return the nuclei of answers about an image whose pixels rise by so many contrasts of a typical nucleus."""
+    steps = np.full(nucleus.shape, rise * pixels.TYPICAL, np.uint16)
+    return network.divided(nucleus, depth, network.levels_of(steps, steps * 0), network.Scale(15, 1, 1))
+
+
 def test_nuclei_that_touch_are_two_and_a_bent_one_is_one():
     rows, columns = np.mgrid[:48, :80]
     depth = np.zeros((48, 80), np.float32)
@@ -108,7 +114,7 @@ def test_nuclei_that_touch_are_two_and_a_bent_one_is_one():
         depth = np.maximum(depth, 1 - np.hypot(rows - 24, columns - column) / radius)
     nucleus = np.where(depth > 0, 200, 20).astype(np.uint8)
     depth = np.rint(network.NO_DEPTH + depth * network.DEPTH_STEPS).astype(np.uint8)
-    objects = network.divided(nucleus, depth, network.Scale(15, 1, 1))
+    objects = divided(nucleus, depth)
     assert objects.labels.max() == 3
     assert [objects.labels[24, column] for column in (15, 30)] != [0, 0]
     assert objects.labels[24, 15] != objects.labels[24, 30] and objects.labels[24, 60] == objects.labels[24, 61] > 0
@@ -116,12 +122,14 @@ def test_nuclei_that_touch_are_two_and_a_bent_one_is_one():
     assert cv2.connectedComponents((objects.labels > 0).astype(np.uint8))[0] - 1 >= 2
 
 
-@pytest.mark.parametrize(("answer", "number"), [(147, 0), (148, 1)])
-def test_a_nucleus_of_which_the_network_is_not_sure_is_none(answer, number):
+@pytest.mark.parametrize(
+    ("answer", "rise", "number"), [(147, 1, 0), (148, 1, 1), (148, 0.16, 1), (171, 0.14, 0), (172, 0.14, 1)]
+)
+def test_a_nucleus_of_which_the_network_is_not_sure_is_none(answer, rise, number):
     depth = np.clip(1 - np.hypot(*(np.mgrid[:32, :32] - 16)) / 8, 0, 1)
     nucleus = np.where(depth > 0.9, answer, np.where(depth > 0, 140, 20)).astype(np.uint8)
     depth = np.rint(network.NO_DEPTH + depth * network.DEPTH_STEPS).astype(np.uint8)
-    assert network.divided(nucleus, depth, network.Scale(15, 1, 1)).labels.max() == number
+    assert divided(nucleus, depth, rise).labels.max() == number
 
 
 @pytest.mark.parametrize(("saddle", "number"), [(0.7, 2), (0.9, 1)])
@@ -129,7 +137,7 @@ def test_nuclei_are_one_over_a_shallow_saddle(saddle, number):
     depth = np.tile(np.interp(np.arange(60), [8, 20, 30, 40, 52], [0, 1, saddle, 1, 0]), (24, 1))  # two ridges
     nucleus = np.where(depth > 0, 200, 20).astype(np.uint8)
     depth = np.rint(network.NO_DEPTH + depth * network.DEPTH_STEPS).astype(np.uint8)
-    assert network.divided(nucleus, depth, network.Scale(15, 1, 1)).labels.max() == number
+    assert divided(nucleus, depth).labels.max() == number
 
 
 @pytest.mark.parametrize(
