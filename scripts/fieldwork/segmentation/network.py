@@ -149,7 +149,7 @@ def divided(nucleus: np.ndarray, depth: np.ndarray, levels: np.ndarray, scale: S
     nucleus, depth : (rows, columns) uint8 array
         As `Model.run` returns them.
     levels : (rows, columns) uint8 array
-        Of which it does.
+        What the network saw.
     scale : Scale
 
     Returns
