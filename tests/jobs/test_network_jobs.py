@@ -69,13 +69,13 @@ def serially(plate):
     return find(plate, plate[0] / "serial", workers=1)
 
 
-def test_the_network_counts_the_planted_nuclei_of_a_plate_and_has_no_threshold(plate, serially):
+def test_the_network_counts_the_planted_nuclei_of_a_plate_and_has_a_threshold_all_the_same(plate, serially):
     record = json.loads((plate[0] / "calibration.json").read_text())
     assert record["settings"]["detection"] == NETWORK and not record["warnings"]
     assert [field["nuclei"] for field in record["fields"]] == list(COUNTS)
     fields = table_of(serially["fields"]).to_pydict()
     assert fields["Image_Count_Nuclei"] == list(COUNTS) and fields["Image_Status"] == ["ok"] * 4
-    assert fields["Threshold_FinalThreshold_Nuclei"] == [None] * 4
+    assert all(fields["Threshold_FinalThreshold_Nuclei"])
     for flag in ("Flag_OutOfFocus", "Flag_Saturated", "Flag_UnlikePlate"):
         assert fields[flag] == [False] * 4
     classical = find(plate, plate[0] / "classical", detection=NETWORK | {"method": "classical"})

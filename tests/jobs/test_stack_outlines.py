@@ -131,10 +131,7 @@ def test_frames_are_outlined_with_the_calibration_of_their_stack(tmp_path, film,
         expected, threshold, *flags, _ = segmentation.segment_field(image, calibration, method=method)
         np.testing.assert_array_equal(labels[number], expected)
         row, of_frame = frames.loc[number], nuclei[nuclei["Metadata_Frame"] == number]
-        if method == "network":
-            assert threshold is None and np.isnan(row["Threshold_FinalThreshold_Nuclei"])
-        else:
-            assert row["Threshold_FinalThreshold_Nuclei"] == threshold
+        assert row["Threshold_FinalThreshold_Nuclei"] == threshold
         assert row[["Flag_OutOfFocus", "Flag_Saturated", "Flag_UnlikePlate"]].tolist() == flags
         assert of_frame["ObjectNumber"].tolist() == list(range(1, COUNTS[number] + 1))
         for nucleus in of_frame.to_dict("records"):

@@ -22,7 +22,7 @@ class Outlined(NamedTuple):
     areas: np.ndarray  # (n,) int64, px
     touches_border: np.ndarray  # (n,) bool
     labels: bytes | None  # from `label_images.encode`
-    threshold: float | None = None  # of the classical detector, in the image's unit
+    threshold: float | None = None  # in the image's unit; the network does not need it
     flags: Flags = Flags()
     figures: segmentation.Figures = segmentation.Figures()  # of methods that are calibrated
     cells: bytes | None = None  # around nuclei, from `label_images.encode`

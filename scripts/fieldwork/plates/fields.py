@@ -42,7 +42,7 @@ class Field(NamedTuple):
     touches_border: np.ndarray = np.empty(0, bool)  # of outlines
     labels: bytes | None = None  # outlines, from `label_images.encode`
     cells: bytes | None = None  # likewise, of cells around nuclei
-    threshold: float | None = None  # of the classical detector
+    threshold: float | None = None  # of methods that are calibrated
     flags: Flags = Flags()
     figures: segmentation.Figures = segmentation.Figures()  # of methods that are calibrated
     levels: Levels = Levels()  # of method peaks

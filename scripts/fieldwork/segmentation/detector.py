@@ -1,6 +1,5 @@
 """Outline the nuclei of one image, given what a typical nucleus of its plate is like."""
 
-import functools
 import os
 from collections.abc import Sequence
 from os import PathLike
@@ -25,9 +24,7 @@ class Segmentation(NamedTuple):
     """The outlines of one image's nuclei, and what is odd about the image."""
 
     labels: np.ndarray  # (rows, columns) int32: nuclei 1..n in reading order; 0 is ground
-    threshold: (
-        float | None
-    )  # in the image's unit, at the median ground; None of the network, and where nothing was looked for
+    threshold: float | None  # in the image's unit, at the median ground; None where nothing was looked for
     out_of_focus: bool
     saturated: bool
     unlike_plate: bool
@@ -73,7 +70,13 @@ def segment_nuclei(
         It is not a 2-D image of finite numbers, there is no such method, or it does not use a model.
     """
     calibration = calibrate([image]) if calibration is None else calibration
-    return segment_field(image, calibration, method=method, model=model).labels
+    detector, source = _detector_of(method, model), pixels.whole_numbers(image)
+    if calibration.diameter is None or calibration.contrast is None:
+        return np.zeros(image.shape, np.int32)
+    copy = working_copies.copy_of(source, calibration, _form_of(detector, MOST_FIELD_PX))
+    surface = working_copies.surface_of(copy, working_copies.coarse_ground(copy, working_copies.coarse_copy(copy)))
+    threshold = None if detector == "network" else _thresholds_of(copy, surface)[0]
+    return _labels_in(copy, image.shape, _finder(copy, surface, detector, model, threshold))
 
 
 def segment_field(
@@ -112,11 +115,16 @@ def segment_field(
     copy = working_copies.copy_of(source, calibration, _form_of(detector, MOST_FIELD_PX))
     coarse = working_copies.coarse_copy(copy)
     ground = working_copies.coarse_ground(copy, coarse)
-    canvas, threshold, nuclei = _nuclei_in(copy, image.shape, ground, detector, model)
+    surface = working_copies.surface_of(copy, ground)
+    above_ground, threshold = _thresholds_of(copy, surface)
+    find = _finder(copy, surface, detector, model, above_ground)
+    seen: list[flags.Nuclei] = []
+    labels = _labels_in(copy, image.shape, find, lambda *found: seen.append(_nuclei_of(surface, *found)))
+    nuclei = _joined(seen)
     if detector == "network" and len(nuclei.areas) < flags.LEAST_OBJECTS:
         # What is far out of focus is no nucleus to the network: flags are about what the classical detector sees there.
-        nuclei = _nuclei_in(copy, image.shape, ground, "classical", None).nuclei
-    labels = canvas.finished()  # once the blocks' memory is free
+        find = _finder(copy, surface, "classical", None, above_ground)
+        nuclei = _joined([_nuclei_of(surface, block, find(block)) for block in copy.blocks])
     background = source.offset + source.unit * copy.floor
     limit = flags.limit_of(source.values) if camera is None else None
     of_nuclei = figures.of_nuclei(nuclei, copy.scale.diameter)
@@ -130,7 +138,7 @@ def segment_field(
     )
     return Segmentation(
         labels,
-        None if threshold is None else source.offset + source.unit * (copy.floor + copy.unit * threshold),
+        source.offset + source.unit * (copy.floor + copy.unit * threshold),
         flags.is_out_of_focus(nuclei, copy.scale.diameter, calibration.softness),
         of_field.saturated >= flags.LEAST_SATURATED,
         flags.is_unlike_plate(nuclei, copy.scale.diameter)
@@ -171,7 +179,9 @@ def segment_window(
     form = _form_of(detector, MOST_WINDOW_PX)
     copy = working_copies.copy_of(pixels.whole_numbers(image), calibration, form, levels)
     ground = working_copies.coarse_ground(copy, working_copies.coarse_copy(copy), extent)
-    return _nuclei_in(copy, image.shape, ground, detector, model, levels).canvas.finished()
+    surface = working_copies.surface_of(copy, ground)
+    contours = STAINED if levels.is_stained else FLUORESCENT
+    return _labels_in(copy, image.shape, _finder(copy, surface, detector, model, levels.threshold, contours))
 
 
 def grid_of(calibration: Calibration, *, method: str) -> tuple[int, int]:
@@ -210,7 +220,7 @@ def histogram_of(image: np.ndarray, calibration: Calibration, levels: Levels) ->
     form = _form_of("classical", MOST_WINDOW_PX)
     copy = working_copies.copy_of(pixels.whole_numbers(image), calibration, form, levels)
     ground = working_copies.coarse_ground(copy, working_copies.coarse_copy(copy))
-    return _histogram_and_grounds(copy, blocks.once(functools.partial(working_copies.surface_of, copy, ground)))[0]
+    return _histogram_and_grounds(copy, working_copies.surface_of(copy, ground))[0]
 
 
 def _detector_of(method, model=None):
@@ -231,47 +241,36 @@ def _form_of(detector, most_px):
     return Form(1, 0, most_px, smooths_shrunk=True)
 
 
-class _Found(NamedTuple):
-    """The nuclei of an image."""
-
-    canvas: blocks.Canvas  # on which they are painted
-    threshold: float | None  # in steps of the working copy; None: of the network, or of a window, which has its slide's
-    nuclei: flags.Nuclei  # some of their pixels
-
-
-def _nuclei_in(copy, shape, coarse_ground, detector, model, levels=None):
-    """Return the nuclei of an image of this shape.
-
-    The ground and the threshold are decided from rows all over the field; then nuclei are looked for block by block.
-    """
-    surface = blocks.once(functools.partial(working_copies.surface_of, copy, coarse_ground))
-    threshold = None
+def _finder(copy, surface, detector, model, threshold, contours=FLUORESCENT):
+    """Return the function of a block that finds its objects; the network does not use the threshold."""
     if detector == "network":
-        find = functools.partial(_by_network, copy, network.load(model))
-    elif levels is None:
-        above_ground, threshold = _thresholds_of(copy, surface)
-        find = functools.partial(_by_threshold, copy, above_ground, FLUORESCENT)
-    else:
-        find = functools.partial(_by_threshold, copy, levels.threshold, STAINED if levels.is_stained else FLUORESCENT)
-    canvas, nuclei, scale = blocks.Canvas(shape), [], copy.scale
+        taken = network.load(model)
+        return lambda block: network.objects_of(copy.values(block), surface.ground(block), copy.scale, taken)
+    return lambda block: objects_of(surface.smooth(block), surface.ground(block), threshold, copy.scale, contours)
+
+
+def _labels_in(copy, shape, find, note=None):
+    """Return the labels of an image of this shape; note what is found in each block."""
+    canvas, scale = blocks.Canvas(shape), copy.scale
     for block in copy.blocks:
-        ground, smooth = surface(block)
-        objects = find(block, ground, smooth)
+        objects = find(block)
         if len(copy.blocks) > 1:
             canvas.begin(block, objects.brightest, scale.shrunk / scale.enlarged)
-        nuclei.append(flags.nuclei_of(objects.labels, smooth))
+        if note:
+            note(block, objects)
         top, left = (span.first * scale.shrunk // scale.enlarged for span in block.outer)
         for row, labels in outlines.strips_of(objects, scale):
             canvas.paint(labels, top + row, left)
-    return _Found(canvas, threshold, flags.Nuclei(*map(np.concatenate, zip(*nuclei, strict=True))))
+    return canvas.finished()
 
 
-def _by_threshold(copy, threshold, contours, block, ground, smooth):
-    return objects_of(smooth, ground, threshold, copy.scale, contours)
+def _nuclei_of(surface, block, objects):
+    return flags.nuclei_of(objects.labels, surface.smooth(block))
 
 
-def _by_network(copy, model, block, ground, smooth):
-    return network.objects_of(copy.values(block), ground, copy.scale, model)
+def _joined(parts):
+    """Return the nuclei of all blocks."""
+    return flags.Nuclei(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _thresholds_of(copy, surface):
@@ -285,7 +284,7 @@ def _histogram_and_grounds(copy, surface):
     """Count the pixels above the ground in rows all over the field, and list grounds from there, in steps."""
     counts, grounds = 0, []
     for block in copy.blocks:
-        ground, smooth = surface(block)
-        counts = counts + thresholds.histogram_of(smooth[block.every(1 + copy.shape[0] // HISTOGRAM_ROWS, 1)])
-        grounds.append(ground[block.every(1 + copy.shape[0] // GROUND_ROWS, 1)].ravel())
+        rows = block.every(1 + copy.shape[0] // HISTOGRAM_ROWS, 1)
+        counts = counts + thresholds.histogram_of(surface.smooth(block)[rows])
+        grounds.append(surface.ground(block)[block.every(1 + copy.shape[0] // GROUND_ROWS, 1)].ravel())
     return counts, np.concatenate(grounds)

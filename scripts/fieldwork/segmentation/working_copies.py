@@ -67,6 +67,13 @@ class WorkingCopy(NamedTuple):
     unit: float  # and its step
 
 
+class Surface(NamedTuple):
+    """The ground of a working copy, and what lies above it."""
+
+    ground: Callable[[blocks.Block], np.ndarray]  # (rows, columns) uint16 of a block, in steps
+    smooth: Callable[[blocks.Block], np.ndarray]  # (rows, columns) float32: blurred pixels, in 1 / KERNEL_SUM of a step
+
+
 def copy_of(source: Pixels, calibration: Calibration, form: Form, levels: Levels | None = None) -> WorkingCopy:
     """Return the working copy of an image.
 
@@ -271,24 +278,20 @@ def _continued(ground, margin, origin, shape):
     return np.ascontiguousarray(np.clip(ground, 0, pixels.BRIGHTEST), np.uint16)
 
 
-def surface_of(copy: WorkingCopy, ground: np.ndarray, block: blocks.Block) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ground of a block, and the blurred pixels above it.
+def surface_of(copy: WorkingCopy, ground: np.ndarray) -> Surface:
+    """Return the surface of a copy, of whose blocks each is computed when it is asked for.
 
     Parameters
     ----------
     copy : WorkingCopy
     ground : (rows, columns) uint16 array
         From `coarse_ground`.
-    block : blocks.Block
-        Of the copy.
-
-    Returns
-    -------
-    ground : (rows, columns) uint16 array
-        In steps.
-    smooth : (rows, columns) float32 array
-        In 1 / KERNEL_SUM of a step.
     """
     factor = copy.coarse
-    ground = pixels.enlarged(ground[block.window(factor, 1)], factor)[block.within(factor, 1)]
-    return ground, pixels.blurred(cv2.subtract(copy.values(block), ground), pixels.SLIGHT)
+    ground_of = blocks.once(
+        lambda block: pixels.enlarged(ground[block.window(factor, 1)], factor)[block.within(factor, 1)]
+    )
+    smooth_of = blocks.once(
+        lambda block: pixels.blurred(cv2.subtract(copy.values(block), ground_of(block)), pixels.SLIGHT)
+    )
+    return Surface(ground_of, smooth_of)

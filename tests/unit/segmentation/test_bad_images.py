@@ -90,7 +90,7 @@ def test_calibrations_that_fit_no_image_raise_nothing_and_overflow_nowhere(detec
     with np.errstate(all="raise", under="ignore"):
         result = segment_field(image, Calibration(float(diameter), contrast, 10.0))
     assert result.labels.shape == image.shape
-    assert result.threshold is None if detector == "network" else np.isfinite(result.threshold)
+    assert np.isfinite(result.threshold)
     if contrast > 1e6 or diameter >= 348 and detector == "classical":  # of a network nothing is known there
         assert result.labels.max() == 0
 
