@@ -120,11 +120,12 @@ def segment_field(
     find = _finder(copy, surface, detector, model, above_ground)
     seen: list[flags.Nuclei] = []
     labels = _labels_in(copy, image.shape, find, lambda *found: seen.append(_nuclei_of(surface, *found)))
-    nuclei = _joined(seen)
+    nuclei, others = _joined(seen), 0
     if detector == "network" and len(nuclei.areas) < flags.LEAST_OBJECTS:
         # What is far out of focus is no nucleus to the network: flags are about what the classical detector sees there.
         find = _finder(copy, surface, "classical", None, above_ground)
-        nuclei = _joined([_nuclei_of(surface, block, find(block)) for block in copy.blocks])
+        found, nuclei = nuclei, _joined([_nuclei_of(surface, block, find(block)) for block in copy.blocks])
+        others = len(nuclei.areas) - len(found.areas)
     background = source.offset + source.unit * copy.floor
     limit = flags.limit_of(source.values) if camera is None else None
     of_nuclei = figures.of_nuclei(nuclei, copy.scale.diameter)
@@ -142,6 +143,7 @@ def segment_field(
         flags.is_out_of_focus(nuclei, copy.scale.diameter, calibration.softness),
         of_field.saturated >= flags.LEAST_SATURATED,
         flags.is_unlike_plate(nuclei, copy.scale.diameter)
+        or others >= flags.LEAST_OBJECTS
         or flags.is_constant(values)
         or flags.is_background_unlike(background, calibration.background, calibration.contrast),
         of_field,

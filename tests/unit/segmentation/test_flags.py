@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from accuracy import generated, sets
-from fieldwork.segmentation import calibrate, measure_sample, segment_field
+from fieldwork.segmentation import calibrate, measure_sample, network, segment_field
 
 pytestmark = pytest.mark.usefixtures("detector")  # both, one after the other
 SEEDS = (7, 8)
@@ -43,6 +43,18 @@ def test_blurred_fields_are_out_of_focus_and_keep_their_nuclei(plate):
     assert found == [{"out_of_focus"}, {"out_of_focus"}]
     assert min(counts) >= 15
     assert all("out_of_focus" in flag for flag in flags(plate, blur=0.6)[0])  # of these the network finds none
+
+
+@pytest.mark.parametrize(("count", "is_unlike"), [(20, True), (4, False)])
+def test_fields_in_which_the_other_detector_alone_sees_five_objects_are_unlike_their_plate(
+    monkeypatch, detector, count, is_unlike
+):
+    monkeypatch.setattr(network, "SURE", 256)  # it is sure of none
+    (plate, *_) = sets.PLATES
+    expected = {"unlike_plate"} if is_unlike and detector == "network" else set()
+    found, counts = flags(plate, count=count)
+    assert found == [expected, expected]
+    assert counts == [0 if detector == "network" else count] * 2
 
 
 @pytest.mark.parametrize("plate", sets.PLATES)
