@@ -16,7 +16,7 @@ from viewed import VIEWER
 
 from browser import chromium
 from fieldwork import label_images, synthetic
-from fieldwork.inputs import config, methods, outlining
+from fieldwork.inputs import config, methods
 from fieldwork.segmentation import network
 from fieldwork.viewer import fields, tuning
 from fieldwork.viewer.results import NotFound, Results
@@ -84,9 +84,7 @@ def test_labels_are_those_of_a_run_with_the_same_settings(run, results, plate):
         assert field.error is None
         np.testing.assert_array_equal(label_images.decode(field.labels, field.shape), labels[number])
         assert len(field.coordinates) == int(rows[number]["Image_Count_Nuclei"])
-        threshold = rows[number]["Threshold_FinalThreshold_Nuclei"]
-        assert field.threshold == (float(threshold) if threshold else None)
-        assert bool(threshold) == (outlining.detector_of(TRIED[plate]["method"]) == "classical")
+        assert field.threshold == float(rows[number]["Threshold_FinalThreshold_Nuclei"])
     record = json.loads((run.path / "results" / "plates" / plate / "calibration.json").read_text())
     assert calibration._asdict() == {name: record[name] for name in calibration._fields}
 
