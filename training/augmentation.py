@@ -164,8 +164,7 @@ def levels_of(image: np.ndarray, typical: Calibration) -> np.ndarray:
     """Return what the network sees of a small image with this calibration, (rows, columns) uint8 of a working copy."""
     copy = working_copies.copy_of(pixels.whole_numbers(image), typical, FORM)
     [block] = copy.blocks
-    surface = working_copies.surface_of(copy, working_copies.coarse_ground(copy, working_copies.coarse_copy(copy)))
-    return network.levels_of(copy.values(block), surface.ground(block))
+    return network.levels_of(copy.values(block), working_copies.surface_of(copy).ground(block))
 
 
 def targets(labels: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

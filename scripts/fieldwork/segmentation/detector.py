@@ -74,7 +74,7 @@ def segment_nuclei(
     if calibration.diameter is None or calibration.contrast is None:
         return np.zeros(image.shape, np.int32)
     copy = working_copies.copy_of(source, calibration, _form_of(detector, MOST_FIELD_PX))
-    surface = working_copies.surface_of(copy, working_copies.coarse_ground(copy, working_copies.coarse_copy(copy)))
+    surface = working_copies.surface_of(copy)
     threshold = None if detector == "network" else _thresholds_of(copy, surface)[0]
     return _labels_in(copy, image.shape, _finder(copy, surface, detector, model, threshold))
 
@@ -221,8 +221,7 @@ def histogram_of(image: np.ndarray, calibration: Calibration, levels: Levels) ->
     """
     form = _form_of("classical", MOST_WINDOW_PX)
     copy = working_copies.copy_of(pixels.whole_numbers(image), calibration, form, levels)
-    ground = working_copies.coarse_ground(copy, working_copies.coarse_copy(copy))
-    return _histogram_and_grounds(copy, working_copies.surface_of(copy, ground))[0]
+    return _histogram_and_grounds(copy, working_copies.surface_of(copy))[0]
 
 
 def _detector_of(method, model=None):

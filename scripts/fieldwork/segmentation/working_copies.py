@@ -278,16 +278,17 @@ def _continued(ground, margin, origin, shape):
     return np.ascontiguousarray(np.clip(ground, 0, pixels.BRIGHTEST), np.uint16)
 
 
-def surface_of(copy: WorkingCopy, ground: np.ndarray) -> Surface:
+def surface_of(copy: WorkingCopy, ground: np.ndarray | None = None) -> Surface:
     """Return the surface of a copy, of whose blocks each is computed when it is asked for.
 
     Parameters
     ----------
     copy : WorkingCopy
-    ground : (rows, columns) uint16 array
-        From `coarse_ground`.
+    ground : (rows, columns) uint16 array, optional
+        From `coarse_ground`; else it is that of the whole image.
     """
     factor = copy.coarse
+    ground = coarse_ground(copy, coarse_copy(copy)) if ground is None else ground
     ground_of = blocks.once(
         lambda block: pixels.enlarged(ground[block.window(factor, 1)], factor)[block.within(factor, 1)]
     )
